@@ -1,0 +1,108 @@
+/* The bounded buffer: see the header. An append is whole or not at all. */
+#include "base/buf.h"
+
+#include <stdio.h>
+
+void fm_buf_u64(struct fm_buf *b, uint64_t v)
+{
+    char tmp[20];
+    fm_buf_add(b, tmp, fm_u64_write(tmp, v));
+}
+
+void fm_buf_i64(struct fm_buf *b, int64_t v)
+{
+    char tmp[21] = "-";
+    if (v >= 0)
+        fm_buf_u64(b, (uint64_t)v);
+    else
+        fm_buf_add(b, tmp, 1 + fm_u64_write(tmp + 1, 0 - (uint64_t)v));
+}
+
+void fm_buf_hex(struct fm_buf *b, const void *bytes, size_t n)
+{
+    static const char digit[] = "0123456789abcdef";
+    const unsigned char *p = bytes;
+    if (n * 2 > b->cap - b->n) {
+        b->full = true;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        b->p[b->n++] = digit[p[i] >> 4];
+        b->p[b->n++] = digit[p[i] & 15];
+    }
+}
+
+void fm_buf_vprintf(struct fm_buf *b, const char *fmt, va_list ap)
+{
+    size_t room = b->cap - b->n;
+    /* vsnprintf wants one byte for its terminator, which may be the last one of the buffer */
+    int n = vsnprintf(b->p + b->n, room, fmt, ap);
+    if (n < 0 || (size_t)n >= room)
+        b->full = true;
+    else
+        b->n += (size_t)n;
+}
+
+void fm_buf_printf(struct fm_buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fm_buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}
+
+/* The length of the UTF-8 sequence at p, or 0 where it is not one (RFC 3629 section 4). */
+static size_t utf8_len(const unsigned char *p, size_t n)
+{
+    size_t want = p[0] < 0x80             ? 1
+                  : (p[0] & 0xe0) == 0xc0 ? 2
+                  : (p[0] & 0xf0) == 0xe0 ? 3
+                  : (p[0] & 0xf8) == 0xf0 ? 4
+                                          : 0;
+    if (want == 0 || want > n)
+        return 0;
+    uint32_t cp = want == 1 ? p[0] : (uint32_t)(p[0] & (0x7f >> want));
+    for (size_t i = 1; i < want; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        cp = cp << 6 | (p[i] & 0x3f);
+    }
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (cp < least[want] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
+        return 0;
+    return want;
+}
+
+void fm_buf_json(struct fm_buf *b, struct fm_str s)
+{
+    size_t start = b->n;
+    bool was_full = b->full;
+    b->full = false;
+    fm_buf_ch(b, '"');
+    for (size_t i = 0; i < s.n && !b->full;) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c == '"' || c == '\\') {
+            char esc[2] = {'\\', (char)c};
+            fm_buf_add(b, esc, 2);
+            i++;
+        } else if (c < 0x20 || c == 0x7f) {
+            char esc[6] = {'\\', 'u', '0', '0', 0, 0};
+            static const char digit[] = "0123456789abcdef";
+            esc[4] = digit[c >> 4];
+            esc[5] = digit[c & 15];
+            fm_buf_add(b, esc, 6);
+            i++;
+        } else {
+            size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);
+            if (len)
+                fm_buf_add(b, s.p + i, len);
+            else
+                fm_buf_lit(b, "\\ufffd");
+            i += len ? len : 1;
+        }
+    }
+    fm_buf_ch(b, '"');
+    if (b->full)
+        b->n = start; /* whole or not at all */
+    b->full |= was_full;
+}

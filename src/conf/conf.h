@@ -1,0 +1,301 @@
+/* conf/conf.h: fulmar.yaml as typed values.
+ *
+ * fm_conf_load reads the file and what it includes, checks all of it and gives either a whole,
+ * valid, immutable configuration or a report with every error at once (file, line, column, what was
+ * expected, what to do). Nothing is half loaded. All defaults are filled in and all inheritance is
+ * resolved (top level -> context -> route), so that a reader never looks at two places.
+ *
+ * Ownership: everything hangs on the configuration's arena and dies with fm_conf_free. Strings are
+ * views into it and are terminated. A loaded configuration is immutable, so any thread may read it.
+ * Loading reads files and blocks: not on a worker's loop.
+ *
+ * Units: durations in ms (_ms), sizes in bytes (_bytes), rates in bytes per second (_bps), shares
+ * in parts per million (_ppm). Source of the names: docs/reference/configuration.md, which is made
+ * from the same table as the parser. Limits of this language version are the FM_CONF_*_MAX below.
+ */
+#ifndef FM_CONF_CONF_H
+#define FM_CONF_CONF_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+
+enum {
+    FM_CONF_REGIONS_MAX = 16,
+    FM_CONF_CONTEXTS_MAX = 128,
+    FM_CONF_ROUTES_MAX = 1024, /* of all contexts */
+    FM_CONF_HOSTS_MAX = 1024,
+    FM_CONF_POOL_APPS_MAX = 256,
+    FM_CONF_SEGMENTS_MAX = 32, /* of one route's path */
+};
+
+/* Where a value was written, for messages. */
+struct fm_conf_pos {
+    const char *file;
+    uint32_t line, col; /* from 1 */
+};
+
+struct fm_conf_addr {
+    struct fm_str text; /* as written, after {host} and {region} */
+    struct fm_str host; /* a name, or an IP literal without brackets */
+    uint16_t port;
+    bool is_ip;
+    struct fm_conf_pos pos;
+};
+
+enum fm_conf_role { FM_ROLE_EDGE = 1, FM_ROLE_GATE = 2, FM_ROLE_HEALTH = 4 };
+
+struct fm_conf_host {
+    struct fm_str name;
+    unsigned region; /* index into regions */
+    unsigned roles;  /* bits of enum fm_conf_role */
+    struct fm_str zone;
+    struct fm_conf_addr gate; /* what others dial: address with port 7100 unless told otherwise */
+    struct fm_conf_addr peer; /* the same with 7101 */
+    struct fm_conf_addr gate_bind, peer_bind; /* what this host binds */
+    struct fm_conf_addr admin;                /* agent 127.0.0.1:7102, edge 127.0.0.1:7104 */
+    struct fm_conf_pos pos;
+};
+
+struct fm_conf_cidr {
+    uint8_t addr[16]; /* IPv4 as ::ffff:a.b.c.d */
+    uint8_t bits;     /* of the 128 */
+};
+
+struct fm_conf_listen {
+    struct fm_conf_addr address;
+};
+
+struct fm_conf_edge {
+    bool present;
+    unsigned workers; /* 0 = one per core */
+    struct fm_conf_listen *listen;
+    size_t nlisten;
+    struct fm_conf_cidr *trust_forwarded;
+    size_t ntrust_forwarded;
+    struct {
+        bool present;
+        struct fm_conf_addr address;
+        struct fm_str path;
+    } ready;
+    struct fm_conf_addr admin; /* where the host is not listed: 127.0.0.1:7104 */
+    int64_t drain_announce_ms, drain_finish_ms;
+    struct {
+        uint32_t connections, header_bytes, headers, replay_body_bytes;
+        uint64_t body_bytes;
+    } limits;
+    struct {
+        int64_t header_ms, idle_ms, tunnel_idle_ms;
+    } timeouts;
+    uint64_t min_body_bps; /* 0 = none */
+    struct {
+        bool present;
+        struct fm_str path; /* "stdout" is standard output */
+        uint32_t sample_ppm;
+    } access_log;
+};
+
+struct fm_conf_probe {
+    enum {
+        FM_PROBE_TCP,
+        FM_PROBE_HTTP,
+        FM_PROBE_NONE
+    } app;                  /* how apps are probed without agents */
+    struct fm_str app_path; /* for FM_PROBE_HTTP */
+    int64_t interval_ms, fast_interval_ms, timeout_ms;
+    unsigned samples, successes, rise;
+};
+
+enum fm_conf_check_type {
+    FM_CHECK_TCP,
+    FM_CHECK_HTTP,
+    FM_CHECK_REDIS,
+    FM_CHECK_DNS,
+    FM_CHECK_TLS,
+    FM_CHECK_COMMAND,
+};
+
+/* A dependency check of one region: the definition with the region's target and replacements. */
+struct fm_conf_check {
+    struct fm_str name;
+    enum fm_conf_check_type type;
+    struct fm_conf_addr target; /* tcp, http, redis, tls */
+    struct fm_str path;         /* http: request target, with the query */
+    struct fm_str host_header;  /* http: Host */
+    struct fm_str server_name;  /* tls: name to verify, `name`; dns: the name to look up */
+    struct fm_str *command;     /* argv, NULL-terminated at [ncommand].p */
+    size_t ncommand;
+    unsigned status;    /* http: expected status; 0 = any 2xx */
+    struct fm_str body; /* http: must be contained in the first 64 KiB; empty = any */
+    int64_t latency_ms; /* slower than this fails; 0 = no bound */
+    int64_t warn_ms;    /* tls: warn so long before the certificate expires */
+    int64_t interval_ms, timeout_ms, max_age_ms;
+    unsigned fall, rise;
+    struct fm_conf_pos pos;
+};
+
+struct fm_conf_pool {
+    struct fm_str name;
+    struct fm_conf_addr *apps; /* fixed addresses; with dns: one entry, every address of it */
+    size_t napps;
+    bool dns;
+    int64_t refresh_ms; /* how often names are looked up again */
+};
+
+struct fm_conf_region {
+    struct fm_str name;
+    unsigned priority, weight;
+    struct fm_conf_pool *pools;
+    size_t npools;
+    struct fm_conf_check *checks;
+    size_t nchecks;
+    bool has_gates, has_health; /* some host has the role */
+    struct fm_conf_pos pos;
+};
+
+enum fm_conf_routing_by { FM_ROUTING_PRIORITY, FM_ROUTING_LATENCY, FM_ROUTING_WEIGHT };
+
+struct fm_conf_routing {
+    enum fm_conf_routing_by by;
+    int64_t band_ms;
+};
+
+struct fm_conf_timeouts {
+    int64_t connect_ms, first_byte_ms, total_ms;
+};
+
+struct fm_conf_retry {
+    unsigned other_regions;
+    uint32_t budget_ppm;
+    unsigned budget_floor;
+    enum { FM_HEDGE_P95, FM_HEDGE_P99, FM_HEDGE_FIXED, FM_HEDGE_NEVER } hedge;
+    int64_t hedge_ms; /* for FM_HEDGE_FIXED */
+};
+
+enum fm_conf_sticky {
+    FM_STICKY_NONE,
+    FM_STICKY_HEADER,
+    FM_STICKY_COOKIE,
+    FM_STICKY_PATH,
+    FM_STICKY_CLIENT
+};
+
+enum fm_conf_as { FM_AS_METHOD, FM_AS_QUERY, FM_AS_COMMAND };
+
+/* One segment of a route's path. A final `**` matches any number of segments, also none. */
+struct fm_conf_segment {
+    enum { FM_SEG_LITERAL, FM_SEG_NAMED, FM_SEG_REST } kind;
+    struct fm_str text; /* the literal (decoded), or the name */
+};
+
+struct fm_conf_route {
+    struct fm_str path; /* as written */
+    struct fm_conf_segment *segments;
+    size_t nsegments;
+    struct fm_str *methods; /* none = every method */
+    size_t nmethods;
+    enum fm_conf_as as;
+    bool safe; /* false: never hedged and never repeated, whatever its method */
+    struct fm_conf_timeouts timeouts;
+    struct fm_conf_retry retry;
+    struct fm_conf_routing routing;
+    struct fm_conf_pos pos;
+};
+
+struct fm_conf_context {
+    struct fm_str name;
+    struct fm_str app;    /* pool */
+    struct fm_str *hosts; /* none = any; "*.x" = every name below x */
+    size_t nhosts;
+    struct fm_conf_route *routes;
+    size_t nroutes;
+    struct fm_str *commands; /* methods that may change state */
+    size_t ncommands;
+    struct {
+        enum { FM_KEY_IGNORED, FM_KEY_OPTIONAL, FM_KEY_REQUIRED } key;
+        enum { FM_BY_NONE, FM_BY_APP } by;
+    } idempotency;
+    struct fm_str *needs; /* names of checks; every region with agents has them */
+    size_t nneeds;
+    struct {
+        enum fm_conf_sticky kind;
+        struct fm_str name;   /* of the header, cookie or path segment */
+        unsigned client_bits; /* prefix of an IPv4 address; IPv6 counts twice as many bits */
+    } sticky;
+    struct fm_conf_routing routing; /* of the context; routes may differ */
+    struct fm_conf_timeouts timeouts;
+    struct fm_conf_retry retry;
+    uint32_t in_flight_max;
+    int64_t latency_p99_ms; /* objective; 0 = none. Slower answers are evidence against a region */
+    struct fm_conf_pos pos;
+};
+
+struct fm_conf {
+    struct fm_arena arena;
+    struct fm_str file; /* as given to fm_conf_load */
+    struct fm_str service;
+    struct fm_str state; /* template with {host}; empty = the default, see fm_conf_state_dir */
+    struct fm_conf_host *hosts;
+    size_t nhosts;
+    struct fm_conf_edge edge;
+    struct fm_conf_probe probe;
+    struct fm_conf_region *regions;
+    size_t nregions;
+    struct fm_conf_context *contexts;
+    size_t ncontexts;
+    size_t nroutes; /* of all contexts */
+};
+
+enum fm_conf_severity { FM_CONF_ERROR, FM_CONF_WARNING };
+
+struct fm_conf_finding {
+    enum fm_conf_severity severity;
+    struct fm_conf_pos pos; /* file may be "" for what has no place */
+    const char *what;       /* what is wrong and what was expected */
+    const char *advice;     /* what to do; may be NULL */
+};
+
+enum { FM_CONF_FINDINGS_MAX = 100 };
+
+/* The report owns its texts; findings are in the order of the file. */
+struct fm_conf_report {
+    struct fm_arena arena;
+    struct fm_conf_finding finding[FM_CONF_FINDINGS_MAX];
+    size_t n, errors, warnings; /* n <= errors + warnings when there were more than fit */
+};
+
+void fm_conf_report_init(struct fm_conf_report *r);
+void fm_conf_report_deinit(struct fm_conf_report *r);
+
+/* NULL where there is at least one error; the report says all of them (and warnings in any case).
+ * The caller frees the result with fm_conf_free. */
+struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report) FM_WARN_UNUSED;
+/* The same from memory, for tests and fuzzing; includes are refused. */
+struct fm_conf *fm_conf_parse(struct fm_str text, const char *name,
+                              struct fm_conf_report *report) FM_WARN_UNUSED;
+void fm_conf_free(struct fm_conf *c);
+
+/* May `to` replace `from` in a running process? Refuses what is fixed for the life of the service;
+ * adds a warning for each change that needs a restart. */
+enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_conf *to,
+                                 struct fm_conf_report *report) FM_WARN_UNUSED;
+
+/* -1 where there is none. */
+int fm_conf_find_host(const struct fm_conf *c, struct fm_str name);
+int fm_conf_find_region(const struct fm_conf *c, struct fm_str name);
+int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
+int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);
+int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
+
+/* The state folder of `host` in `region`: `state` expanded; without it /var/lib/fulmar/HOST for
+ * root, else $XDG_STATE_HOME/fulmar/HOST, else ~/.local/state/fulmar/HOST. */
+enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struct fm_str region,
+                              char *out, size_t cap, struct fm_error *e) FM_WARN_UNUSED;
+
+/* Made from the table that drives the parser. Both write JSON (a JSON Schema of draft 2020-12) or
+ * Markdown to `out`; they return FM_ERR_LIMIT where it does not fit. */
+struct fm_buf;
+enum fm_err fm_conf_schema_json(struct fm_buf *out) FM_WARN_UNUSED;
+enum fm_err fm_conf_reference_md(struct fm_buf *out) FM_WARN_UNUSED;
+
+#endif

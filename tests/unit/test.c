@@ -1,0 +1,37 @@
+/* The fixture of every unit test: counts the open file descriptors before and after. */
+#include "test.h"
+
+#include <dirent.h>
+#include <stdio.h>
+
+static int count_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    if (!d)
+        return -1;
+    int n = 0;
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static int before;
+
+int fm_test_fds_before(void **state)
+{
+    (void)state;
+    before = count_fds();
+    return 0;
+}
+
+int fm_test_fds_after(void **state)
+{
+    (void)state;
+    int after = count_fds();
+    if (after != before) {
+        print_error("leaked file descriptors: %d before, %d after\n", before, after);
+        return -1;
+    }
+    return 0;
+}
