@@ -16,6 +16,8 @@
 #define FM_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 #define FM_CACHELINE          64
 
+__extension__ typedef unsigned __int128 fm_u128;
+
 static inline uint64_t fm_min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

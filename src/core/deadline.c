@@ -1,0 +1,13 @@
+/* Deadlines: see the header. */
+#include "core/deadline.h"
+
+struct fm_deadline fm_deadline_left(struct fm_str value, int64_t age_ns)
+{
+    uint64_t ms;
+    if (!value.p)
+        return (struct fm_deadline){false, 0};
+    if (!fm_str_u64(value, &ms) || age_ns < 0)
+        return (struct fm_deadline){true, 0};
+    int64_t given_ns = (int64_t)fm_min_u64(ms, FM_DEADLINE_MAX_MS) * FM_NS_PER_MS;
+    return (struct fm_deadline){true, age_ns >= given_ns ? 0 : given_ns - age_ns};
+}

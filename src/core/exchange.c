@@ -1,0 +1,238 @@
+/* The machine of one request: see the header. Invariants: at most one answer is relayed; after
+ * FAIL, DROP or RELAY no other attempt is alive; a FM_REPEAT_NEVER request has at most one attempt
+ * that was sent, ever. */
+#include "core/exchange.h"
+
+#include "base/assert.h"
+
+void fm_exchange_init(struct fm_exchange *x, const struct fm_exchange_begin *b,
+                      const struct fm_route_plan *plan)
+{
+    *x = (struct fm_exchange){.repeat = (uint8_t)b->repeat,
+                              .hedging = b->hedging && b->repeat == FM_REPEAT_SAFE,
+                              .leave_region = b->leave_region,
+                              .replayable = b->replayable};
+    unsigned most = 1u + b->other_regions;
+    x->attempts_max = (uint8_t)(most < FM_ATTEMPTS_MAX ? most : FM_ATTEMPTS_MAX);
+    for (unsigned i = 0; i < plan->n && x->nplan < x->attempts_max; i++)
+        x->plan[x->nplan++] = plan->region[i];
+    /* regions are fewer than tries: then their other instances */
+    for (unsigned i = 0; x->nplan > 0 && x->nplan < x->attempts_max; i++)
+        x->plan[x->nplan++] = x->plan[i];
+}
+
+unsigned fm_exchange_alive(const struct fm_exchange *x)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < x->nattempts; i++)
+        n += x->attempt[i].state == FM_ATTEMPT_OPEN || x->attempt[i].state == FM_ATTEMPT_SENT;
+    return n;
+}
+
+static bool is_alive(const struct fm_exchange *x, unsigned i)
+{
+    return i < x->nattempts && x->attempt[i].state != FM_ATTEMPT_OVER;
+}
+
+static void act(struct fm_exchange_actions *out, struct fm_exchange_action a)
+{
+    FM_ASSERT(out->n < FM_EXCHANGE_ACTIONS_MAX);
+    out->action[out->n++] = a;
+}
+
+static void cancel_others(struct fm_exchange *x, int keep, struct fm_exchange_actions *out)
+{
+    for (unsigned i = 0; i < x->nattempts; i++) {
+        if ((int)i == keep || !is_alive(x, i))
+            continue;
+        x->attempt[i].state = FM_ATTEMPT_OVER;
+        act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_CANCEL, .attempt = (uint8_t)i});
+    }
+}
+
+static void give_up(struct fm_exchange *x, enum fm_problem problem, struct fm_exchange_actions *out)
+{
+    cancel_others(x, -1, out);
+    x->over = true;
+    act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_FAIL, .problem = problem});
+}
+
+static void relay(struct fm_exchange *x, unsigned i, struct fm_exchange_actions *out)
+{
+    FM_ASSERT(!x->relaying && is_alive(x, i));
+    cancel_others(x, (int)i, out);
+    x->relaying = true;
+    act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_RELAY, .attempt = (uint8_t)i});
+}
+
+static bool can_try(const struct fm_exchange *x)
+{
+    return x->replayable && !x->relaying && !x->over && x->next < x->nplan &&
+           x->nattempts < FM_ATTEMPTS_MAX;
+}
+
+static void try_next(struct fm_exchange *x, bool hedge, bool budgeted,
+                     struct fm_exchange_actions *out)
+{
+    FM_ASSERT(x->next < x->nplan && x->nattempts < FM_ATTEMPTS_MAX);
+    uint8_t i = x->nattempts++;
+    x->attempt[i] = (struct fm_attempt){.region = x->plan[x->next++],
+                                        .state = FM_ATTEMPT_OPEN,
+                                        .hedge = hedge,
+                                        .budgeted = budgeted};
+    act(out, (struct fm_exchange_action){
+                 .kind = FM_EXCHANGE_TRY, .attempt = i, .region = x->attempt[i].region});
+}
+
+static bool region_is_left(const struct fm_exchange_event *e, unsigned region)
+{
+    return e->left_regions >> region & 1;
+}
+
+/* Somebody besides attempt `but` may still answer: alive, and not in a region that was left. */
+static bool hope(const struct fm_exchange *x, const struct fm_exchange_event *e, int but)
+{
+    for (unsigned i = 0; i < x->nattempts; i++)
+        if ((int)i != but && is_alive(x, i) && !region_is_left(e, x->attempt[i].region))
+            return true;
+    return false;
+}
+
+/* What the client is told when nothing more can be tried. A command that may have been executed is
+ * never called failed. */
+static enum fm_problem final_problem(const struct fm_exchange *x)
+{
+    if (x->maybe_executed && x->repeat != FM_REPEAT_SAFE)
+        return FM_PROBLEM_OUTCOME_UNKNOWN;
+    return x->last_problem != FM_PROBLEM_NONE ? x->last_problem : FM_PROBLEM_UNREACHABLE;
+}
+
+/* May this request be sent again after what has happened to attempt i? */
+static bool repeatable(const struct fm_exchange *x, bool executed_no)
+{
+    if (executed_no)
+        return true;
+    return x->repeat != FM_REPEAT_NEVER && x->leave_region;
+}
+
+/* Attempt i is over without an answer to relay. Wait for another, try elsewhere, or give up.
+ * Leaving a region that is marked down is free; anything else is paid for. */
+static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
+                          const struct fm_exchange_event *e, struct fm_exchange_actions *out)
+{
+    x->attempt[i].state = FM_ATTEMPT_OVER;
+    if (!executed_no)
+        x->maybe_executed = true;
+    if (hope(x, e, -1))
+        return;
+    bool free = region_is_left(e, x->attempt[i].region);
+    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget))
+        try_next(x, false, !free, out);
+    else if (fm_exchange_alive(x) == 0)
+        give_up(x, final_problem(x), out);
+}
+
+/* An answer that another attempt might better: a refusal of what was not executed, or a 502, 503 or
+ * 504 for what may be repeated. Relayed where there is no other attempt. */
+static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
+                     struct fm_exchange_actions *out)
+{
+    unsigned i = e->attempt;
+    bool executed_no =
+        e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
+    bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
+    bool free = region_is_left(e, x->attempt[i].region);
+    bool better = hope(x, e, (int)i) || (can_try(x) && (free || e->budget));
+    if (!failed || !better || !x->leave_region || !repeatable(x, executed_no)) {
+        relay(x, i, out);
+        return;
+    }
+    act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_CANCEL, .attempt = (uint8_t)i});
+    x->last_problem =
+        e->problem != FM_PROBLEM_NONE ? (uint8_t)e->problem : FM_PROBLEM_UPSTREAM_ERROR;
+    after_failure(x, i, executed_no, e, out);
+}
+
+/* What is under way in a region that was left goes elsewhere at once if it may; the old attempt may
+ * still win. A command without a key moves only while no byte of it has been sent. */
+static void region_left(struct fm_exchange *x, const struct fm_exchange_event *e,
+                        struct fm_exchange_actions *out)
+{
+    int in_it = -1;
+    for (unsigned i = 0; i < x->nattempts; i++)
+        if (is_alive(x, i) && x->attempt[i].region == e->region)
+            in_it = (int)i;
+    if (in_it < 0 || !x->leave_region || hope(x, e, -1) || !can_try(x))
+        return;
+    if (x->repeat == FM_REPEAT_NEVER) {
+        if (x->attempt[in_it].state != FM_ATTEMPT_OPEN)
+            return;
+        cancel_others(x, -1, out);
+    }
+    try_next(x, false, false, out);
+}
+
+void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
+                      struct fm_exchange_actions *out)
+{
+    FM_ASSERT(e->kind < FM_EXCHANGE_EVENT_COUNT);
+    out->n = 0;
+    if (x->over)
+        return;
+    switch (e->kind) {
+    case FM_EXCHANGE_BEGIN:
+        FM_ASSERT(x->nattempts == 0);
+        if (x->nplan == 0)
+            give_up(x, FM_PROBLEM_UNREACHABLE, out);
+        else
+            try_next(x, false, false, out);
+        return;
+    case FM_EXCHANGE_SENT:
+        if (is_alive(x, e->attempt))
+            x->attempt[e->attempt].state = FM_ATTEMPT_SENT;
+        return;
+    case FM_EXCHANGE_NOT_SENT:
+        FM_ASSERT(is_alive(x, e->attempt));
+        x->last_problem = e->problem != FM_PROBLEM_NONE ? (uint8_t)e->problem
+                          : x->leave_region             ? FM_PROBLEM_UNREACHABLE
+                                                        : FM_PROBLEM_NO_INSTANCE;
+        after_failure(x, e->attempt, true, e, out);
+        return;
+    case FM_EXCHANGE_ANSWER:
+        FM_ASSERT(is_alive(x, e->attempt));
+        answered(x, e, out);
+        return;
+    case FM_EXCHANGE_LOST:
+        FM_ASSERT(is_alive(x, e->attempt));
+        x->last_problem = (uint8_t)e->problem;
+        after_failure(x, e->attempt, false, e, out);
+        return;
+    case FM_EXCHANGE_HEDGE_DUE:
+        if (x->hedging && e->budget && can_try(x) && fm_exchange_alive(x) == 1)
+            try_next(x, true, true, out);
+        return;
+    case FM_EXCHANGE_REGION_LEFT:
+        if (!x->relaying)
+            region_left(x, e, out);
+        return;
+    case FM_EXCHANGE_TIMEOUT:
+        if (x->relaying)
+            return;
+        for (unsigned i = 0; i < x->nattempts; i++)
+            x->maybe_executed |= x->attempt[i].state == FM_ATTEMPT_SENT;
+        x->last_problem = FM_PROBLEM_TIMEOUT;
+        give_up(x, final_problem(x), out);
+        return;
+    case FM_EXCHANGE_CLIENT_GONE:
+        cancel_others(x, -1, out);
+        x->over = true;
+        act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_DROP});
+        return;
+    case FM_EXCHANGE_NOT_REPLAYABLE:
+        x->replayable = false;
+        return;
+    case FM_EXCHANGE_EVENT_COUNT:
+        break;
+    }
+    FM_UNREACHABLE();
+}

@@ -1,0 +1,50 @@
+/* core/problem.h: why a request got no answer of an application.
+ *
+ * The types of DESIGN.md section 8: urn:fulmar:NAME in application/problem+json (RFC 9457). Between
+ * gate and edge the name also travels in the header Fulmar-Problem, which nobody else can set
+ * (gates remove it from what applications answer, edges from what they pass on). `executed` is what
+ * the edge may conclude: only what was certainly not executed is tried again without a key. Pure.
+ */
+#ifndef FM_CORE_PROBLEM_H
+#define FM_CORE_PROBLEM_H
+
+#include "base/str.h"
+
+enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
+
+#define FM_PROBLEMS(X)                                                                             \
+    X(NO_ROUTE, "no-route", 404, NO, "no route leads to this host, path and method")               \
+    X(KEY_MISSING, "key-missing", 400, NO, "this command needs an Idempotency-Key header")         \
+    X(OVERLOADED, "overloaded", 503, NO, "too many requests are in flight; try again shortly")     \
+    X(STOPPING, "stopping", 503, NO, "this server is shutting down; try again")                    \
+    X(UNREACHABLE, "unreachable", 503, NO, "no region that could answer can be reached")           \
+    X(NO_INSTANCE, "no-instance", 503, NO, "no instance of the application can be reached")        \
+    X(DEADLINE, "deadline", 504, NO, "the deadline of this request had passed; not executed")      \
+    X(UPSTREAM_ERROR, "upstream-error", 502, UNKNOWN, "every region that was asked failed")        \
+    X(CONNECTION_LOST, "connection-lost", 502, UNKNOWN,                                            \
+      "the connection to the application broke before its answer was complete")                    \
+    X(BAD_ANSWER, "bad-answer", 502, UNKNOWN, "the application's answer was not valid HTTP")       \
+    X(TIMEOUT, "timeout", 504, UNKNOWN, "no region answered in time")                              \
+    X(OUTCOME_UNKNOWN, "outcome-unknown", 504, UNKNOWN,                                            \
+      "this command may or may not have been executed; it was not repeated")
+
+enum fm_problem {
+    FM_PROBLEM_NONE,
+#define X(id, name, status, executed, detail) FM_PROBLEM_##id,
+    FM_PROBLEMS(X)
+#undef X
+        FM_PROBLEM_COUNT
+};
+
+struct fm_problem_info {
+    struct fm_str name, detail;
+    unsigned status;
+    enum fm_executed executed;
+};
+
+const struct fm_problem_info *fm_problem_info(enum fm_problem p);
+
+/* FM_PROBLEM_NONE for a name that is not known: then nothing may be concluded from it. */
+enum fm_problem fm_problem_find(struct fm_str name);
+
+#endif

@@ -1,0 +1,254 @@
+/* Client connections: see the header. Invariant: after `failed` the handler hears only `closed`. */
+#include "http/client.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+
+enum { INTERIM_MAX = 16 };
+
+void fm_http_client_close(struct fm_http_client *c)
+{
+    FM_ASSERT(fm_sock_is_open(&c->s.sock));
+    (void)fm_sock_recv_cancel(&c->s.sock);
+    fm_http_stream_drop(&c->s);
+    fm_sock_close(&c->s.sock);
+}
+
+static void fail(struct fm_http_client *c, int err, const char *why)
+{
+    c->wants_head = c->wants_body = c->parked = false;
+    fm_http_client_close(c);
+    c->handler->failed(c, err, why);
+}
+
+/* -------- heads -------- */
+
+static void parse_head(struct fm_http_client *c)
+{
+    struct fm_http_head h;
+    struct fm_http_refusal why;
+    struct fm_str rest = fm_http_stream_rest(&c->s);
+    switch (fm_http_parse_response(&c->s.scan, rest.p, rest.n, c->method, c->limits, c->fields, &h,
+                                   &why)) {
+    case FM_PARSE_BAD:
+        fail(c, -EPROTO, why.why);
+        return;
+    case FM_PARSE_MORE:
+        if (!fm_http_stream_more(&c->s, c->deadline))
+            fail(c, -EPROTO, "a head larger than the limit");
+        return;
+    case FM_PARSE_DONE:
+        break;
+    }
+    fm_http_stream_use(&c->s, h.size);
+    c->s.scan = (struct fm_http_scan){0};
+    bool interim = h.status < 200 && h.status != 101;
+    if (interim && ++c->interim > INTERIM_MAX) {
+        fail(c, -EPROTO, "too many interim answers");
+        return;
+    }
+    if (!interim) {
+        c->wants_head = false;
+        c->keep_alive = h.keep_alive && h.status != 101;
+        fm_http_body_init(&c->s.body, h.framing, h.length, c->limits);
+    }
+    c->handler->head(c, &h);
+    if (interim && c->wants_head && fm_sock_is_open(&c->s.sock)) {
+        if (fm_http_stream_has(&c->s))
+            fm_sock_nudge(&c->s.sock);
+        else if (!fm_http_stream_more(&c->s, c->deadline))
+            FM_UNREACHABLE();
+    }
+}
+
+void fm_http_client_head(struct fm_http_client *c, enum fm_http_method method,
+                         struct fm_mono deadline)
+{
+    FM_ASSERT(!c->wants_head && !c->wants_body && !c->parked);
+    c->method = (uint8_t)method;
+    c->wants_head = true;
+    c->any_byte = false;
+    c->interim = 0;
+    c->keep_alive = false;
+    c->deadline = deadline;
+    c->s.scan = (struct fm_http_scan){0};
+    if (!c->connecting && !fm_http_stream_more(&c->s, deadline))
+        FM_UNREACHABLE();
+}
+
+/* -------- bodies -------- */
+
+static void give_piece(struct fm_http_client *c)
+{
+    struct fm_http_refusal why;
+    struct fm_str piece;
+    switch (fm_http_stream_piece(&c->s, c->raw_bodies, &piece, &why)) {
+    case FM_BODY_STEP_BAD:
+        fail(c, -EPROTO, why.why);
+        return;
+    case FM_BODY_STEP_MORE:
+        if (!fm_http_stream_more(&c->s, fm_mono_add_ms(fm_loop_now(c->loop), c->body_ms)))
+            FM_UNREACHABLE();
+        return;
+    case FM_BODY_STEP_DATA:
+    case FM_BODY_STEP_DONE:
+        c->wants_body = false;
+        c->handler->body(c, piece, fm_http_body_is_done(&c->s.body));
+        return;
+    }
+}
+
+void fm_http_client_body(struct fm_http_client *c, int64_t idle_ms)
+{
+    FM_ASSERT(!c->wants_head && !c->wants_body && fm_http_client_has_body(c));
+    c->wants_body = true;
+    c->body_ms = idle_ms;
+    if (fm_http_stream_has(&c->s))
+        fm_sock_nudge(&c->s.sock);
+    else if (!fm_http_stream_more(&c->s, fm_mono_add_ms(fm_loop_now(c->loop), idle_ms)))
+        FM_UNREACHABLE();
+}
+
+/* -------- completions -------- */
+
+static void client_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
+{
+    struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    fm_http_stream_got(&c->s, b);
+    if (n > 0) {
+        c->any_byte = true;
+        if (c->wants_head)
+            parse_head(c);
+        else
+            give_piece(c);
+        return;
+    }
+    if (n == 0 && c->wants_body && c->s.body.framing == FM_BODY_CLOSE) {
+        c->wants_body = false;
+        c->s.body.framing = FM_BODY_NONE;
+        c->handler->body(c, fm_str(NULL, 0), true);
+        return;
+    }
+    fail(c, (int)n, n == 0 ? "the server closed the connection" : "the connection failed");
+}
+
+static void client_nudged(struct fm_sock *sock)
+{
+    struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    if (fm_sock_is_receiving(sock))
+        return;
+    if (c->wants_head)
+        parse_head(c);
+    else if (c->wants_body)
+        give_piece(c);
+}
+
+static void client_sent(struct fm_sock *sock, int err)
+{
+    struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    c->sent_bytes = sock->sent;
+    if (!err) {
+        c->handler->sent(c);
+        return;
+    }
+    /* An answer may be there although the server does not read on (RFC 9112 section 9.5): the
+     * receive that waits for it will tell. */
+    if (c->wants_head && err != -ETIMEDOUT)
+        return;
+    fail(c, err, "the request could not be sent");
+}
+
+static void client_connected(struct fm_sock *sock, int err)
+{
+    struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    c->connecting = false;
+    if (err) {
+        fail(c, err, "cannot connect");
+        return;
+    }
+    if (c->wants_head && !fm_http_stream_more(&c->s, c->deadline))
+        FM_UNREACHABLE();
+    c->handler->connected(c);
+}
+
+static void client_closed(struct fm_sock *sock)
+{
+    struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    c->handler->closed(c);
+}
+
+static void client_lost(struct fm_sock *sock)
+{
+    struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    if (c->parked)
+        fail(c, 0, "the server closed an idle connection");
+}
+
+static const struct fm_sock_ops client_ops = {
+    .received = client_received,
+    .sent = client_sent,
+    .connected = client_connected,
+    .nudged = client_nudged,
+    .closed = client_closed,
+    .lost = client_lost,
+};
+
+enum fm_err fm_http_client_open(struct fm_http_client *c, struct fm_loop *l,
+                                const struct fm_addr *to, struct fm_mono deadline,
+                                const struct fm_http_client_handler *handler,
+                                const struct fm_http_limits *limits, struct fm_http_field *fields,
+                                struct fm_error *e)
+{
+    bool raw = c->raw_bodies;
+    memset(c, 0, sizeof *c);
+    c->raw_bodies = raw;
+    c->loop = l;
+    c->handler = handler;
+    c->limits = limits;
+    c->fields = fields;
+    c->connecting = true;
+    return fm_sock_connect(&c->s.sock, l, to, deadline, &client_ops, e);
+}
+
+void fm_http_client_send(struct fm_http_client *c, const struct iovec *iov, unsigned n,
+                         struct fm_mono deadline)
+{
+    FM_ASSERT(!c->connecting && !c->parked);
+    c->sent_bytes = 0;
+    fm_sock_send(&c->s.sock, iov, n, deadline);
+}
+
+bool fm_http_client_is_reusable(const struct fm_http_client *c)
+{
+    return c->keep_alive && !c->wants_head && !c->wants_body && !fm_http_client_has_body(c) &&
+           !fm_http_stream_has(&c->s) && !fm_sock_is_readable(&c->s.sock) &&
+           !fm_sock_is_sending(&c->s.sock) && !(c->s.sock.flags & FM_SOCK_EOF);
+}
+
+void fm_http_client_park(struct fm_http_client *c)
+{
+    FM_ASSERT(fm_http_client_is_reusable(c));
+    fm_http_stream_drop(&c->s);
+    c->parked = true;
+    c->s.sock.flags |= FM_SOCK_WATCH_FIN;
+}
+
+bool fm_http_client_unpark(struct fm_http_client *c)
+{
+    FM_ASSERT(c->parked);
+    c->parked = false;
+    return !fm_sock_is_readable(&c->s.sock);
+}
+
+void fm_http_client_to_tunnel(struct fm_http_client *c)
+{
+    c->s.body.framing = FM_BODY_CLOSE;
+    c->tunnel = true;
+    c->keep_alive = false;
+}
+
+void fm_http_client_shutdown(struct fm_http_client *c)
+{
+    fm_sock_shutdown(&c->s.sock);
+}

@@ -1,0 +1,279 @@
+/* Signals and children: see the header. Between fork and exec only async-signal-safe calls are
+ * made, because other threads may hold any lock. */
+#include "io/process.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* -------- signals -------- */
+
+static void our_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGUSR1);
+}
+
+void fm_signals_block(void)
+{
+    sigset_t set;
+    our_signals(&set);
+    sigaddset(&set, SIGCHLD);
+    int rc = sigprocmask(SIG_BLOCK, &set, NULL);
+    FM_ASSERT(rc == 0);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    rc = sigaction(SIGPIPE, &ignore, NULL);
+    FM_ASSERT(rc == 0);
+}
+
+static void signals_ready(struct fm_watch *w, uint32_t events)
+{
+    (void)events;
+    struct fm_signals *s = fm_container_of(w, struct fm_signals, watch);
+    struct signalfd_siginfo info;
+    if (read(w->fd, &info, sizeof info) == sizeof info)
+        s->got(s, (int)info.ssi_signo);
+}
+
+enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
+                            void (*got)(struct fm_signals *, int), struct fm_error *e)
+{
+    sigset_t set;
+    our_signals(&set);
+    *s = (struct fm_signals){.watch = {.ready = signals_ready}, .loop = l, .got = got};
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (fd < 0)
+        return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a signalfd");
+    enum fm_err err = fm_loop_watch(l, &s->watch, fd, EPOLLIN, e);
+    if (err)
+        close(fd);
+    return err;
+}
+
+void fm_signals_close(struct fm_signals *s)
+{
+    fm_loop_unwatch(s->loop, &s->watch);
+    close(s->watch.fd);
+}
+
+/* -------- children -------- */
+
+static void close_output(struct fm_child *c)
+{
+    if (c->out.fd < 0)
+        return;
+    fm_loop_unwatch(c->loop, &c->out);
+    close(c->out.fd);
+    c->out.fd = -1;
+}
+
+static void output_ready(struct fm_watch *w, uint32_t events)
+{
+    (void)events;
+    struct fm_child *c = fm_container_of(w, struct fm_child, out);
+    for (;;) {
+        char scratch[1024];
+        bool keep = c->output_n < c->output_cap;
+        char *to = keep ? c->output + c->output_n : scratch;
+        size_t room = keep ? c->output_cap - c->output_n : sizeof scratch;
+        ssize_t n = read(w->fd, to, room);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n <= 0) {
+            close_output(c);
+            return;
+        }
+        if (keep)
+            c->output_n += (size_t)n;
+    }
+}
+
+static void forget(struct fm_child *c)
+{
+    fm_loop_cancel(c->loop, &c->timer);
+    fm_loop_unwatch(c->loop, &c->watch);
+    close(c->watch.fd);
+    c->watch.fd = -1;
+    c->running = false;
+}
+
+static int reap(struct fm_child *c)
+{
+    int status = 0;
+    pid_t got;
+    do
+        got = waitpid(c->pid, &status, 0);
+    while (got < 0 && errno == EINTR);
+    FM_ASSERT(got == c->pid);
+    return status;
+}
+
+static void child_ready(struct fm_watch *w, uint32_t events)
+{
+    (void)events;
+    struct fm_child *c = fm_container_of(w, struct fm_child, watch);
+    int status = reap(c);
+    if (c->out.fd >= 0)
+        output_ready(&c->out, EPOLLIN);
+    close_output(c);
+    forget(c);
+    c->exited(c, status);
+}
+
+static void child_timed_out(struct fm_timer *t)
+{
+    struct fm_child *c = fm_container_of(t, struct fm_child, timer);
+    c->timed_out = true;
+    fm_child_kill(c, SIGKILL);
+}
+
+/* In the child. Never returns; on failure errno goes to the parent. */
+_Noreturn static void become(const struct fm_child_options *o, int in, int out, int err, int report,
+                             pid_t parent)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    struct sigaction dfl = {.sa_handler = SIG_DFL};
+    sigaction(SIGPIPE, &dfl, NULL);
+    setpgid(0, 0);
+    if (!o->outlive && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+        _exit(127);
+    if (dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(err, 2) >= 0 &&
+        (!o->cwd || chdir(o->cwd) == 0)) {
+        if (o->envp)
+            execvpe(o->argv[0], o->argv, o->envp);
+        else
+            execvp(o->argv[0], o->argv);
+    }
+    int e = errno;
+    ssize_t n = write(report, &e, sizeof e);
+    _exit(n == sizeof e ? 126 : 127);
+}
+
+/* The errno of a failed exec, 0 where it worked: the pipe closes on exec. */
+static int exec_result(int report)
+{
+    int e = 0;
+    ssize_t n;
+    do
+        n = read(report, &e, sizeof e);
+    while (n < 0 && errno == EINTR);
+    return n == sizeof e ? e : 0;
+}
+
+static enum fm_err spawn(struct fm_child *c, const struct fm_child_options *o, int null, int out_w,
+                         struct fm_error *e)
+{
+    int report[2];
+    if (pipe2(report, O_CLOEXEC) < 0)
+        return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot start %s", o->argv[0]);
+    int out = out_w >= 0 ? out_w : o->out_fd >= 0 ? o->out_fd : null;
+    int err_fd = out_w >= 0 ? out_w : o->err_fd >= 0 ? o->err_fd : null;
+    pid_t parent = getpid();
+    c->pid = fork();
+    if (c->pid == 0)
+        become(o, null, out, err_fd, report[1], parent);
+    int fork_errno = errno;
+    close(report[1]);
+    enum fm_err err = FM_ERR_OK;
+    if (c->pid < 0) {
+        err = fm_error_errno(e, FM_ERR_LIMIT, fork_errno, "cannot start %s", o->argv[0]);
+    } else {
+        int failed = exec_result(report[0]);
+        if (failed) {
+            reap(c);
+            err = fm_error_errno(e, failed == ENOENT ? FM_ERR_NOT_FOUND : FM_ERR_PERMISSION, failed,
+                                 "cannot start %s", o->argv[0]);
+        }
+    }
+    close(report[0]);
+    return err;
+}
+
+enum fm_err fm_child_start(struct fm_child *c, struct fm_loop *l, const struct fm_child_options *o,
+                           void (*exited)(struct fm_child *, int), struct fm_error *e)
+{
+    *c = (struct fm_child){.watch = {.fd = -1, .ready = child_ready},
+                           .out = {.fd = -1, .ready = output_ready},
+                           .loop = l,
+                           .output = o->output,
+                           .output_cap = o->output_cap,
+                           .exited = exited};
+    fm_timer_init(&c->timer, child_timed_out);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int pipe_fd[2] = {-1, -1};
+    if (null < 0 || (o->output && pipe2(pipe_fd, O_CLOEXEC) < 0)) {
+        int saved = errno;
+        if (null >= 0)
+            close(null);
+        return fm_error_errno(e, FM_ERR_LIMIT, saved, "cannot start %s", o->argv[0]);
+    }
+    enum fm_err err = spawn(c, o, null, pipe_fd[1], e);
+    close(null);
+    if (pipe_fd[1] >= 0)
+        close(pipe_fd[1]);
+    if (err) {
+        if (pipe_fd[0] >= 0)
+            close(pipe_fd[0]);
+        return err;
+    }
+    c->running = true;
+    if (pipe_fd[0] >= 0) {
+        int rc = fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK);
+        FM_ASSERT(rc == 0);
+        err = fm_loop_watch(l, &c->out, pipe_fd[0], EPOLLIN, e);
+        if (err) {
+            close(pipe_fd[0]);
+            c->out.fd = -1;
+        }
+    }
+    int pidfd = err ? -1 : pidfd_open(c->pid, 0);
+    if (!err && pidfd < 0)
+        err = fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot watch %s", o->argv[0]);
+    if (!err)
+        err = fm_loop_watch(l, &c->watch, pidfd, EPOLLIN, e);
+    if (err) {
+        if (pidfd >= 0)
+            close(pidfd);
+        c->watch.fd = -1;
+        fm_child_discard(c);
+        return err;
+    }
+    if (o->timeout_ms > 0)
+        fm_loop_timer(l, &c->timer, fm_mono_add_ms(fm_mono_now(), o->timeout_ms));
+    return FM_ERR_OK;
+}
+
+void fm_child_kill(struct fm_child *c, int signo)
+{
+    if (!c->running)
+        return;
+    if (kill(-c->pid, signo) < 0)
+        (void)kill(c->pid, signo);
+}
+
+void fm_child_discard(struct fm_child *c)
+{
+    if (!c->running)
+        return;
+    fm_child_kill(c, SIGKILL);
+    reap(c);
+    close_output(c);
+    if (c->watch.fd >= 0)
+        forget(c);
+    c->running = false;
+}

@@ -1,0 +1,61 @@
+/* io/process.h: signals and child processes on a loop.
+ *
+ * Signals come through signalfd(2) and children through pidfd_open(2), so nothing runs in a signal
+ * handler and every child that was started here is reaped here. A child gets its own process group
+ * and dies with this process (PR_SET_PDEATHSIG) unless told otherwise. */
+#ifndef FM_IO_PROCESS_H
+#define FM_IO_PROCESS_H
+
+#include "io/loop.h"
+
+#include <sys/types.h>
+
+struct fm_signals {
+    struct fm_watch watch;
+    struct fm_loop *loop;
+    void (*got)(struct fm_signals *s, int signo);
+};
+
+/* Block SIGHUP, SIGINT, SIGTERM, SIGUSR1 and SIGCHLD in the calling thread and those it creates,
+ * and ignore SIGPIPE. Call it before any thread is started. */
+void fm_signals_block(void);
+/* Deliver the blocked ones (but SIGCHLD) to `got`. */
+enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
+                            void (*got)(struct fm_signals *, int),
+                            struct fm_error *e) FM_WARN_UNUSED;
+void fm_signals_close(struct fm_signals *s);
+
+struct fm_child {
+    struct fm_watch watch; /* on the pidfd */
+    struct fm_watch out;   /* on the read end of its output, where that was asked for */
+    struct fm_loop *loop;
+    pid_t pid;
+    struct fm_timer timer;
+    bool running, timed_out;
+    char *output; /* the caller's buffer */
+    size_t output_n, output_cap;
+    /* Over and reaped. status as of waitpid(2). */
+    void (*exited)(struct fm_child *c, int status);
+};
+
+struct fm_child_options {
+    char *const *argv;
+    char *const *envp;  /* NULL = this process's */
+    const char *cwd;    /* NULL = here */
+    int out_fd, err_fd; /* -1 = /dev/null; ignored where `output` is given */
+    char *output;       /* keep the first output_cap bytes of stdout and stderr */
+    size_t output_cap;
+    int64_t timeout_ms; /* then SIGKILL to its group and timed_out; 0 = none */
+    bool outlive;       /* do not die with this process */
+};
+
+/* FM_ERR_NOT_FOUND where there is no such program. */
+enum fm_err fm_child_start(struct fm_child *c, struct fm_loop *l, const struct fm_child_options *o,
+                           void (*exited)(struct fm_child *, int),
+                           struct fm_error *e) FM_WARN_UNUSED;
+/* To the child's whole process group. */
+void fm_child_kill(struct fm_child *c, int signo);
+/* Kill, reap (blocking, it was killed with SIGKILL) and forget; `exited` is not called. */
+void fm_child_discard(struct fm_child *c);
+
+#endif

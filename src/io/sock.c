@@ -1,0 +1,399 @@
+/* Sockets over edge-triggered epoll. Invariants: a completion is delivered once and never from
+ * inside its submission; a short receive means that the kernel's buffer is empty unless an end or
+ * an error was announced (epoll(7), "the read/write I/O space is exhausted"), so that a request
+ * costs one receive and no EAGAIN; `timer` is set at the earliest deadline or before it. */
+#include "io/sock.h"
+
+#include "base/assert.h"
+#include "io/sock_turn.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+static const uint32_t sock_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
+static void defer(struct fm_sock *s)
+{
+    if (fm_list_empty(&s->pending))
+        fm_list_push_back(&s->loop->deferred, &s->pending);
+}
+
+/* -------- deadlines -------- */
+
+static struct fm_mono earliest(const struct fm_sock *s)
+{
+    struct fm_mono t = FM_MONO_NEVER;
+    if (s->flags & FM_SOCK_RECEIVING)
+        t = s->recv_deadline;
+    if (s->flags & (FM_SOCK_SENDING | FM_SOCK_CONNECTING))
+        t = fm_mono_min(t, s->send_deadline);
+    return t;
+}
+
+/* Lazy: a timer that is early enough stays; when it fires for nothing it is set again. */
+static void arm(struct fm_sock *s)
+{
+    struct fm_mono t = earliest(s);
+    if (fm_mono_is_never(t) || (fm_timer_is_set(&s->timer) && s->timer_at.ns <= t.ns))
+        return;
+    s->timer_at = t;
+    fm_loop_timer(s->loop, &s->timer, t);
+}
+
+static void finish_connect(struct fm_sock *s, int err)
+{
+    s->flags &= (uint16_t)~FM_SOCK_CONNECTING;
+    s->ops->connected(s, err);
+}
+
+static void finish_recv(struct fm_sock *s, struct fm_block *b, ssize_t n)
+{
+    s->flags &= (uint16_t)~FM_SOCK_RECEIVING;
+    s->into = NULL;
+    s->ops->received(s, b, n);
+}
+
+static void finish_send(struct fm_sock *s, int err)
+{
+    s->flags &= (uint16_t) ~(FM_SOCK_SENDING | FM_SOCK_SENT);
+    s->ops->sent(s, err);
+}
+
+static void deadline_passed(struct fm_timer *t)
+{
+    struct fm_sock *s = fm_container_of(t, struct fm_sock, timer);
+    struct fm_mono now = s->loop->now;
+    if ((s->flags & FM_SOCK_CONNECTING) && s->send_deadline.ns <= now.ns) {
+        finish_connect(s, -ETIMEDOUT);
+        return;
+    }
+    if ((s->flags & FM_SOCK_SENDING) && s->send_deadline.ns <= now.ns)
+        finish_send(s, -ETIMEDOUT);
+    if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
+        s->recv_deadline.ns <= now.ns)
+        finish_recv(s, s->into, -ETIMEDOUT);
+    if (s->flags & FM_SOCK_OPEN)
+        arm(s);
+}
+
+/* -------- receiving -------- */
+
+static ssize_t recv_stamped(struct fm_sock *s, void *to, size_t room)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(struct timespec)) + 64];
+    } control;
+    struct iovec iov = {to, room};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &control,
+                       .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(s->watch.fd, &m, 0);
+    s->recv_age_ns = 0;
+    if (n <= 0)
+        return n;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
+            continue;
+        struct timespec ts;
+        memcpy(&ts, CMSG_DATA(c), sizeof ts);
+        int64_t age = fm_wall_now_ns() - ((int64_t)ts.tv_sec * FM_NS_PER_S + ts.tv_nsec);
+        s->recv_age_ns = age < 0 ? INT64_MAX : age;
+    }
+    return n;
+}
+
+static void try_recv(struct fm_sock *s)
+{
+    struct fm_block *b = s->into;
+    if (!b) {
+        b = fm_pool_get(s->loop->pool);
+        if (!b) {
+            finish_recv(s, NULL, -ENOBUFS);
+            return;
+        }
+    }
+    size_t room = b->size - b->n;
+    FM_ASSERT(room > 0);
+    ssize_t n;
+    do
+        n = s->flags & FM_SOCK_STAMPS ? recv_stamped(s, b->data + b->n, room)
+                                      : recv(s->watch.fd, b->data + b->n, room, 0);
+    while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        if ((size_t)n < room && !(s->flags & FM_SOCK_EOF))
+            s->flags &= (uint16_t)~FM_SOCK_READABLE;
+        b->n += (uint32_t)n;
+        finish_recv(s, b, n);
+        return;
+    }
+    int err = n < 0 ? errno : 0;
+    if (!s->into)
+        fm_pool_put(s->loop->pool, b);
+    if (err == EAGAIN || err == EWOULDBLOCK) {
+        s->flags &= (uint16_t)~FM_SOCK_READABLE;
+        arm(s);
+        return;
+    }
+    finish_recv(s, s->into, -err);
+}
+
+void fm_sock_recv(struct fm_sock *s, struct fm_block *into, struct fm_mono deadline)
+{
+    FM_ASSERT((s->flags & FM_SOCK_OPEN) && !(s->flags & FM_SOCK_RECEIVING));
+    FM_ASSERT(!into || into->n < into->size);
+    s->into = into;
+    s->recv_deadline = deadline;
+    s->flags |= FM_SOCK_RECEIVING;
+    if (s->flags & FM_SOCK_READABLE)
+        defer(s);
+    else
+        arm(s);
+}
+
+struct fm_block *fm_sock_recv_cancel(struct fm_sock *s)
+{
+    struct fm_block *b = s->into;
+    s->flags &= (uint16_t)~FM_SOCK_RECEIVING;
+    s->into = NULL;
+    return b;
+}
+
+void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline)
+{
+    s->recv_deadline = deadline;
+    arm(s);
+}
+
+/* -------- sending -------- */
+
+/* True when the send is over, one way or the other. */
+static bool try_send(struct fm_sock *s)
+{
+    for (;;) {
+        struct iovec *v = &s->iov[s->iov_at];
+        unsigned count = (unsigned)(s->iov_n - s->iov_at);
+        ssize_t n;
+        if (count == 1) {
+            n = send(s->watch.fd, v->iov_base, v->iov_len, MSG_NOSIGNAL);
+        } else {
+            struct msghdr m = {.msg_iov = v, .msg_iovlen = count};
+            n = sendmsg(s->watch.fd, &m, MSG_NOSIGNAL);
+        }
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == EAGAIN || errno == EWOULDBLOCK)
+                return false;
+            s->send_result = -errno;
+            return true;
+        }
+        s->sent += (size_t)n;
+        size_t left = (size_t)n;
+        while (s->iov_at < s->iov_n && left >= s->iov[s->iov_at].iov_len)
+            left -= s->iov[s->iov_at++].iov_len;
+        if (s->iov_at == s->iov_n) {
+            s->send_result = 0;
+            return true;
+        }
+        s->iov[s->iov_at].iov_base = (char *)s->iov[s->iov_at].iov_base + left;
+        s->iov[s->iov_at].iov_len -= left;
+    }
+}
+
+void fm_sock_send(struct fm_sock *s, const struct iovec *iov, unsigned n, struct fm_mono deadline)
+{
+    FM_ASSERT((s->flags & FM_SOCK_OPEN) && !(s->flags & (FM_SOCK_SENDING | FM_SOCK_SENT)));
+    FM_ASSERT(n > 0 && n <= FM_SOCK_IOV_MAX);
+    s->iov_at = s->iov_n = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (iov[i].iov_len)
+            s->iov[s->iov_n++] = iov[i];
+    s->sent = 0;
+    s->send_deadline = deadline;
+    s->send_result = 0;
+    if (s->iov_n == 0 || try_send(s)) {
+        s->flags |= FM_SOCK_SENT;
+        defer(s);
+        return;
+    }
+    s->flags |= FM_SOCK_SENDING;
+    arm(s);
+}
+
+bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes)
+{
+    FM_ASSERT((s->flags & FM_SOCK_OPEN) && !(s->flags & (FM_SOCK_SENDING | FM_SOCK_SENT)));
+    ssize_t n;
+    do
+        n = send(s->watch.fd, bytes.p, bytes.n, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)bytes.n;
+}
+
+void fm_sock_nudge(struct fm_sock *s)
+{
+    FM_ASSERT((s->flags & FM_SOCK_OPEN) && s->ops->nudged);
+    s->flags |= FM_SOCK_NUDGED;
+    defer(s);
+}
+
+void fm_sock_shutdown(struct fm_sock *s)
+{
+    int rc = shutdown(s->watch.fd, SHUT_WR);
+    (void)rc; /* the peer may be gone already: then there is nothing to tell it */
+}
+
+/* -------- events -------- */
+
+static void maybe_lost(struct fm_sock *s)
+{
+    if (!s->ops->lost || (s->flags & (FM_SOCK_LOST_TOLD | FM_SOCK_RECEIVING)))
+        return;
+    bool fin = (s->flags & FM_SOCK_EOF) && (s->flags & FM_SOCK_WATCH_FIN);
+    if ((s->flags & FM_SOCK_RESET) || fin) {
+        s->flags |= FM_SOCK_LOST_TOLD;
+        s->ops->lost(s);
+    }
+}
+
+static void sock_ready(struct fm_watch *w, uint32_t events)
+{
+    struct fm_sock *s = fm_container_of(w, struct fm_sock, watch);
+    if (s->flags & FM_SOCK_CONNECTING) {
+        if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+            return;
+        int err = 0;
+        socklen_t len = sizeof err;
+        if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+            err = errno;
+        finish_connect(s, -err);
+        if (!(s->flags & FM_SOCK_OPEN) || err)
+            return;
+    }
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->flags |= FM_SOCK_READABLE;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->flags |= FM_SOCK_EOF;
+    if (events & (EPOLLHUP | EPOLLERR))
+        s->flags |= FM_SOCK_RESET;
+    if ((s->flags & FM_SOCK_SENDING) && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && try_send(s))
+        finish_send(s, s->send_result);
+    if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
+        (s->flags & FM_SOCK_READABLE))
+        try_recv(s);
+    else if (s->flags & FM_SOCK_OPEN)
+        maybe_lost(s);
+}
+
+void fm_sock_deliver(struct fm_loop *l)
+{
+    struct fm_list now;
+    fm_list_init(&now);
+    fm_list_splice(&now, &l->deferred);
+    while (!fm_list_empty(&now)) {
+        struct fm_sock *s = fm_container_of(now.next, struct fm_sock, pending);
+        fm_list_remove(&s->pending);
+        if (s->flags & FM_SOCK_SENT)
+            finish_send(s, s->send_result);
+        if (s->flags & FM_SOCK_NUDGED) {
+            s->flags &= (uint16_t)~FM_SOCK_NUDGED;
+            s->ops->nudged(s);
+        }
+        if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
+            (s->flags & FM_SOCK_READABLE))
+            try_recv(s);
+    }
+}
+
+/* -------- opening and closing -------- */
+
+static enum fm_err start(struct fm_sock *s, struct fm_loop *l, int fd,
+                         const struct fm_sock_ops *ops, struct fm_error *e)
+{
+    s->watch.ready = sock_ready;
+    s->loop = l;
+    s->ops = ops;
+    s->flags = FM_SOCK_OPEN;
+    s->into = NULL;
+    s->iov_at = s->iov_n = 0;
+    s->sent = 0;
+    s->recv_age_ns = 0;
+    fm_timer_init(&s->timer, deadline_passed);
+    fm_list_init(&s->pending);
+    enum fm_err err = fm_loop_watch(l, &s->watch, fd, sock_events, e);
+    if (err) {
+        s->flags = 0;
+        close(fd);
+    }
+    return err;
+}
+
+enum fm_err fm_sock_open(struct fm_sock *s, struct fm_loop *l, int fd, bool stamps,
+                         const struct fm_sock_ops *ops, struct fm_error *e)
+{
+    enum fm_err err = start(s, l, fd, ops, e);
+    if (!err && stamps)
+        s->flags |= FM_SOCK_STAMPS;
+    return err;
+}
+
+static int new_stream(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+    if (fd >= 0 && family != AF_UNIX)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return fd;
+}
+
+enum fm_err fm_sock_connect(struct fm_sock *s, struct fm_loop *l, const struct fm_addr *to,
+                            struct fm_mono deadline, const struct fm_sock_ops *ops,
+                            struct fm_error *e)
+{
+    s->flags = 0;
+    int fd = new_stream(to->sa.sa_family);
+    if (fd < 0)
+        return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a socket");
+    int rc;
+    do
+        rc = connect(fd, &to->sa, to->len);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 && errno != EINPROGRESS) {
+        int err = errno;
+        close(fd);
+        return fm_error_errno(e, FM_ERR_UNREACHABLE, err, "cannot connect");
+    }
+    enum fm_err err = start(s, l, fd, ops, e);
+    if (err)
+        return err;
+    /* connected at once (unix) or not: the first EPOLLOUT tells */
+    s->flags |= FM_SOCK_CONNECTING;
+    s->send_deadline = deadline;
+    arm(s);
+    return FM_ERR_OK;
+}
+
+void fm_sock_close(struct fm_sock *s)
+{
+    FM_ASSERT(s->flags & FM_SOCK_OPEN);
+    fm_loop_unwatch(s->loop, &s->watch);
+    close(s->watch.fd);
+    s->watch.fd = -1;
+    s->flags = 0;
+    s->into = NULL;
+    fm_loop_cancel(s->loop, &s->timer);
+    fm_list_remove(&s->pending);
+    fm_list_push_back(&s->loop->dead, &s->pending);
+}
+
+void fm_sock_bury(struct fm_loop *l)
+{
+    while (!fm_list_empty(&l->dead)) {
+        struct fm_sock *s = fm_container_of(l->dead.next, struct fm_sock, pending);
+        fm_list_remove(&s->pending);
+        s->ops->closed(s);
+    }
+}

@@ -1,0 +1,162 @@
+/* io/sock.h: stream sockets with completions and deadlines.
+ *
+ * The owner embeds struct fm_sock and keeps it until `closed` is called. At most one receive and
+ * one send (or connect) are outstanding per socket. Every operation has a deadline; when it passes,
+ * the operation completes with -ETIMEDOUT and the socket stays open (the owner closes it).
+ *
+ * Receiving takes its block from the loop's pool when there is something to receive, so that an
+ * idle connection holds no buffer; or it goes on in a block that the owner already has. The block
+ * belongs to the owner from then on.
+ *
+ * Sending completes when all is handed to the kernel, or at the first error. */
+#ifndef FM_IO_SOCK_H
+#define FM_IO_SOCK_H
+
+#include "io/addr.h"
+#include "io/loop.h"
+
+#include <sys/uio.h>
+
+enum { FM_SOCK_IOV_MAX = 6 };
+
+struct fm_sock;
+
+struct fm_sock_ops {
+    /* n > 0: bytes were put behind b->n, which has been advanced by n. n == 0: end of stream, b is
+     * the owner's block or NULL. n < 0: -errno; -ETIMEDOUT for the deadline; -ENOBUFS when the pool
+     * is empty. */
+    void (*received)(struct fm_sock *s, struct fm_block *b, ssize_t n);
+    /* 0 or -errno. s->sent says how many bytes the kernel took, also after an error. */
+    void (*sent)(struct fm_sock *s, int err);
+    void (*connected)(struct fm_sock *s, int err);
+    /* Optional: what fm_sock_nudge asked for. */
+    void (*nudged)(struct fm_sock *s);
+    /* The last call for this socket; its memory may go. */
+    void (*closed)(struct fm_sock *s);
+    /* Optional: the peer is gone (reset, or an error) while nothing was being received. Called
+     * once. The end of its stream (FIN) alone calls it only if `watch_fin` is set. */
+    void (*lost)(struct fm_sock *s);
+};
+
+struct fm_sock {
+    struct fm_watch watch; /* first: an event leads here */
+    struct fm_loop *loop;
+    const struct fm_sock_ops *ops;
+    uint16_t flags;
+    uint8_t iov_at, iov_n;
+    struct fm_block *into; /* of the outstanding receive, or NULL for one of the pool */
+    struct iovec iov[FM_SOCK_IOV_MAX];
+    size_t sent;
+    int send_result;
+    struct fm_mono recv_deadline, send_deadline;
+    struct fm_timer timer;
+    struct fm_mono timer_at;
+    struct fm_list pending; /* in loop->deferred or loop->dead */
+    int64_t recv_age_ns;    /* with stamps: how long the newest byte of the last receive had waited
+                               in the kernel; INT64_MAX where the wall clock went back */
+};
+
+enum fm_sock_flag {
+    FM_SOCK_OPEN = 1,
+    FM_SOCK_READABLE = 2,
+    FM_SOCK_EOF = 4, /* the kernel told of an end or an error: read until it shows */
+    FM_SOCK_RECEIVING = 8,
+    FM_SOCK_SENDING = 16,
+    FM_SOCK_CONNECTING = 32,
+    FM_SOCK_SENT = 64,    /* a send completion is to be delivered */
+    FM_SOCK_STAMPS = 128, /* kernel receive times are wanted */
+    FM_SOCK_LOST_TOLD = 256,
+    FM_SOCK_WATCH_FIN = 512,
+    FM_SOCK_RESET = 1024, /* EPOLLERR or EPOLLHUP was seen */
+    FM_SOCK_NUDGED = 2048,
+};
+
+/* Take over a connected descriptor (nonblocking, close-on-exec); closed on failure. `stamps`: the
+ * descriptor comes from a listener with FM_LISTEN_STAMPS; then recv_age_ns is filled in. */
+enum fm_err fm_sock_open(struct fm_sock *s, struct fm_loop *l, int fd, bool stamps,
+                         const struct fm_sock_ops *ops, struct fm_error *e) FM_WARN_UNUSED;
+
+/* Create and connect. Errors that are known at once come back here, the others (and success)
+ * through `connected`. */
+enum fm_err fm_sock_connect(struct fm_sock *s, struct fm_loop *l, const struct fm_addr *to,
+                            struct fm_mono deadline, const struct fm_sock_ops *ops,
+                            struct fm_error *e) FM_WARN_UNUSED;
+
+/* Receive at least one byte into `into` behind its n (it must have room), or into a block of the
+ * pool where it is NULL. */
+void fm_sock_recv(struct fm_sock *s, struct fm_block *into, struct fm_mono deadline);
+
+/* Give up an outstanding receive; it will not complete. Returns the owner's block, if it had one.
+ */
+struct fm_block *fm_sock_recv_cancel(struct fm_sock *s);
+
+void fm_sock_send(struct fm_sock *s, const struct iovec *iov, unsigned n, struct fm_mono deadline);
+
+/* Hand a few bytes to the kernel at once, outside of the completions; only while no send is
+ * outstanding. False where it did not take all of them: then the stream is broken, close it. */
+bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes) FM_WARN_UNUSED;
+
+/* Call `nudged` from the loop, in this turn: for an owner that has something to go on with but must
+ * not do it from inside a call of its own user. */
+void fm_sock_nudge(struct fm_sock *s);
+
+/* Half close: no more will be sent (FIN). */
+void fm_sock_shutdown(struct fm_sock *s);
+
+/* Drop all outstanding operations and close; with unread input the kernel resets the connection.
+ * `closed` follows at the end of the turn. The block of an outstanding receive is the owner's
+ * again. */
+void fm_sock_close(struct fm_sock *s);
+
+/* Move the deadline of the outstanding receive. */
+void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline);
+
+static inline bool fm_sock_is_open(const struct fm_sock *s)
+{
+    return s->flags & FM_SOCK_OPEN;
+}
+
+static inline bool fm_sock_is_receiving(const struct fm_sock *s)
+{
+    return s->flags & FM_SOCK_RECEIVING;
+}
+
+static inline bool fm_sock_is_sending(const struct fm_sock *s)
+{
+    return s->flags & (FM_SOCK_SENDING | FM_SOCK_SENT);
+}
+
+/* Bytes (or an end) wait in the kernel for the next receive, as far as the loop knows. */
+static inline bool fm_sock_is_readable(const struct fm_sock *s)
+{
+    return s->flags & FM_SOCK_READABLE;
+}
+
+/* -------- listeners -------- */
+
+struct fm_listener {
+    struct fm_watch watch;
+    struct fm_loop *loop;
+    /* A new connection: nonblocking, close-on-exec, TCP_NODELAY. The callee owns fd. */
+    void (*accepted)(struct fm_listener *ln, int fd, const struct fm_addr *from);
+    struct fm_timer again; /* after EMFILE and the like */
+    bool paused;
+    uint64_t accept_errors;
+    struct fm_addr address; /* as bound: with port 0 the real one */
+};
+
+enum fm_listen_flag {
+    FM_LISTEN_SHARE = 1, /* SO_REUSEPORT, so that each worker can have its own */
+    FM_LISTEN_STAMPS =
+        2, /* connections keep the kernel's receive times (SO_TIMESTAMPNS, socket(7)) */
+};
+
+/* A unix path is created anew with mode 0600. */
+enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const struct fm_addr *at,
+                             unsigned flags,
+                             void (*accepted)(struct fm_listener *, int, const struct fm_addr *),
+                             struct fm_error *e) FM_WARN_UNUSED;
+void fm_listener_close(struct fm_listener *ln);
+void fm_listener_pause(struct fm_listener *ln, bool pause);
+
+#endif
