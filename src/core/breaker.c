@@ -123,6 +123,35 @@ unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_po
     return 100 + (unsigned)(fm_clamp_i64(age, 0, p->slow_start_ms) * 900 / p->slow_start_ms);
 }
 
+/* -------- leaving -------- */
+
+bool fm_leave_is_left(const struct fm_leave *l, uint32_t epoch, struct fm_mono now)
+{
+    return l->left && l->epoch == epoch && fm_mono_before(now, l->until);
+}
+
+bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now)
+{
+    if (fm_leave_is_left(l, epoch, now))
+        return false;
+    *l = (struct fm_leave){.left = true, .epoch = epoch, .until = fm_mono_add_ms(now, FM_LEAVE_MS)};
+    return true;
+}
+
+bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now)
+{
+    if (!is_failure(o)) {
+        if (o != FM_OUTCOME_CANCELLED)
+            l->failed_in_row = 0;
+        return false;
+    }
+    if (l->failed_in_row < UINT8_MAX)
+        l->failed_in_row++;
+    return l->failed_in_row >= FM_LEAVE_FAILURES && fm_leave_now(l, epoch, now);
+}
+
+/* -------- balancing -------- */
+
 /* Is a the better choice? Compares (in_flight + 1) / share without dividing. */
 static bool less_loaded(const struct fm_instance *a, const struct fm_instance *b)
 {

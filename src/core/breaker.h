@@ -54,6 +54,25 @@ void fm_breaker_probe_ok(struct fm_breaker *b, struct fm_mono now);
 unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_policy *p,
                           struct fm_mono now);
 
+/* -------- leaving a region --------
+ *
+ * What one worker concludes by itself about a (region, context) before control has spoken: after a
+ * few failures in a row, or silence, it sends nothing more there and what is under way leaves at no
+ * cost. It ends when health has spoken (`epoch` moved on), or by itself after a second. */
+struct fm_leave {
+    uint8_t failed_in_row;
+    bool left;
+    uint32_t epoch;
+    struct fm_mono until;
+};
+enum { FM_LEAVE_FAILURES = 5, FM_LEAVE_MS = 1000 };
+
+/* True when this outcome made it leave. */
+bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now);
+/* True if it had not left before. */
+bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now);
+bool fm_leave_is_left(const struct fm_leave *l, uint32_t epoch, struct fm_mono now);
+
 /* -------- balancing: the less loaded of two (Mitzenmacher 2001) -------- */
 
 struct fm_instance {

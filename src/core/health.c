@@ -351,7 +351,8 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
     else if (e->kind == FM_HEALTH_TRAFFIC)
         take_traffic(h, &e->counts);
 
-    struct fm_health_verdict v = {.from = h->state, .to = h->state, .why = h->why};
+    struct fm_health_verdict v = {
+        .from = h->state, .to = h->state, .why = h->why, .window = fm_health_window(h)};
     for (unsigned i = 0; i < fm_health_nrows; i++) {
         const struct fm_health_row *r = &fm_health_rows[i];
         if (r->from != h->state || r->event != e->kind || !r->guard(h, p, now))

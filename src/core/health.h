@@ -113,7 +113,8 @@ struct fm_health {
 struct fm_health_verdict {
     bool changed;
     uint8_t from, to, why;
-    uint16_t share;      /* permille of the traffic it may get now */
+    struct fm_health_counts window; /* what traffic had shown when it was decided */
+    uint16_t share;                 /* permille of the traffic it may get now */
     bool canary;         /* give out one canary token (it replaces one that was not used) */
     bool canary_any;     /* ... that need not be repeatable */
     struct fm_mono wake; /* step a TICK at the latest then */

@@ -14,6 +14,8 @@ enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
 
 #define FM_PROBLEMS(X)                                                                             \
     X(NO_ROUTE, "no-route", 404, NO, "no route leads to this host, path and method")               \
+    X(BAD_PATH, "bad-path", 400, NO, "the path has a broken escape or leaves the root")            \
+    X(HEAD_TOO_LARGE, "head-too-large", 431, NO, "no room for the request's header")               \
     X(KEY_MISSING, "key-missing", 400, NO, "this command needs an Idempotency-Key header")         \
     X(OVERLOADED, "overloaded", 503, NO, "too many requests are in flight; try again shortly")     \
     X(STOPPING, "stopping", 503, NO, "this server is shutting down; try again")                    \

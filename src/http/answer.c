@@ -27,6 +27,18 @@ struct fm_str fm_http_conn_header(const struct fm_http_conn *c, bool close)
     return c->minor == 0 ? FM_STR("Connection: keep-alive\r\n") : FM_STR("");
 }
 
+/* From here on the connection is ours: nothing more is read for the handler. */
+static void take_over(struct fm_http_conn *c)
+{
+    FM_ASSERT(c->state == FM_CONN_BUSY && !c->out && !c->out_heap);
+    c->released = true;
+    if (!c->wants_body)
+        return;
+    c->wants_body = false;
+    c->close_after = true;
+    (void)fm_sock_recv_cancel(&c->s.sock);
+}
+
 static bool write_head(struct fm_http_conn *c, unsigned status, struct fm_str content_type,
                        struct fm_str headers, size_t body_n)
 {
@@ -57,8 +69,7 @@ static bool write_head(struct fm_http_conn *c, unsigned status, struct fm_str co
 void fm_http_conn_answer(struct fm_http_conn *c, unsigned status, struct fm_str content_type,
                          struct fm_str headers, struct fm_str body)
 {
-    FM_ASSERT(c->state == FM_CONN_BUSY && !c->out && !c->out_heap);
-    c->released = true;
+    take_over(c);
     if (!write_head(c, status, content_type, headers, body.n) ||
         body.n > c->out->size - c->out->n) {
         fm_http_conn_abort(c);
@@ -75,8 +86,7 @@ void fm_http_conn_answer(struct fm_http_conn *c, unsigned status, struct fm_str 
 void fm_http_conn_answer_heap(struct fm_http_conn *c, unsigned status, struct fm_str content_type,
                               struct fm_str headers, char *body, size_t n)
 {
-    FM_ASSERT(c->state == FM_CONN_BUSY && !c->out && !c->out_heap);
-    c->released = true;
+    take_over(c);
     c->out_heap = body;
     if (!write_head(c, status, content_type, headers, n)) {
         fm_http_conn_abort(c);

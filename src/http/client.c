@@ -17,7 +17,7 @@ void fm_http_client_close(struct fm_http_client *c)
 
 static void fail(struct fm_http_client *c, int err, const char *why)
 {
-    c->wants_head = c->wants_body = c->parked = false;
+    c->wants_head = c->wants_body = c->whole = c->parked = false;
     fm_http_client_close(c);
     c->handler->failed(c, err, why);
 }
@@ -83,6 +83,12 @@ static void give_piece(struct fm_http_client *c)
 {
     struct fm_http_refusal why;
     struct fm_str piece;
+    if (c->whole && fm_http_stream_rest(&c->s).n < c->s.body.left) {
+        if (!fm_http_stream_more(&c->s, fm_mono_add_ms(fm_loop_now(c->loop), c->body_ms)))
+            FM_UNREACHABLE(); /* it was checked to fit */
+        return;
+    }
+    c->whole = false;
     switch (fm_http_stream_piece(&c->s, c->raw_bodies, &piece, &why)) {
     case FM_BODY_STEP_BAD:
         fail(c, -EPROTO, why.why);
@@ -97,6 +103,27 @@ static void give_piece(struct fm_http_client *c)
         c->handler->body(c, piece, fm_http_body_is_done(&c->s.body));
         return;
     }
+}
+
+bool fm_http_client_take(struct fm_http_client *c, struct fm_str *body)
+{
+    struct fm_str rest = fm_http_stream_rest(&c->s);
+    if (c->s.body.framing != FM_BODY_LENGTH || rest.n < c->s.body.left)
+        return false;
+    *body = fm_str(rest.p, (size_t)c->s.body.left);
+    fm_http_stream_use(&c->s, body->n);
+    c->s.body.left = 0;
+    c->s.body.framing = FM_BODY_NONE;
+    return true;
+}
+
+bool fm_http_client_hold(struct fm_http_client *c, int64_t idle_ms)
+{
+    if (c->s.body.framing != FM_BODY_LENGTH || c->s.body.left > c->loop->pool->block_size)
+        return false;
+    c->whole = true;
+    fm_http_client_body(c, idle_ms);
+    return true;
 }
 
 void fm_http_client_body(struct fm_http_client *c, int64_t idle_ms)
@@ -153,8 +180,8 @@ static void client_sent(struct fm_sock *sock, int err)
         return;
     }
     /* An answer may be there although the server does not read on (RFC 9112 section 9.5): the
-     * receive that waits for it will tell. */
-    if (c->wants_head && err != -ETIMEDOUT)
+     * receive that waits for it, or for the rest of it, will tell. */
+    if (!c->tunnel && (c->wants_head || (err != -ETIMEDOUT && fm_http_client_has_body(c))))
         return;
     fail(c, err, "the request could not be sent");
 }
@@ -246,6 +273,12 @@ void fm_http_client_to_tunnel(struct fm_http_client *c)
     c->s.body.framing = FM_BODY_CLOSE;
     c->tunnel = true;
     c->keep_alive = false;
+}
+
+void fm_http_client_touch(struct fm_http_client *c)
+{
+    if (fm_sock_is_receiving(&c->s.sock))
+        fm_sock_recv_deadline(&c->s.sock, fm_mono_add_ms(fm_loop_now(c->loop), c->body_ms));
 }
 
 void fm_http_client_shutdown(struct fm_http_client *c)

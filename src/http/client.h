@@ -31,7 +31,7 @@ struct fm_http_client {
     const struct fm_http_limits *limits;
     struct fm_http_field *fields; /* scratch for heads, the owner's, shared by all of a loop */
     uint8_t method;               /* of the request whose answer is expected */
-    bool connecting, wants_head, wants_body, raw_bodies, tunnel, parked;
+    bool connecting, wants_head, wants_body, whole, raw_bodies, tunnel, parked;
     bool keep_alive;         /* the answer allows another request */
     bool any_byte;           /* of the answer has come */
     uint8_t interim;         /* 1xx answers so far */
@@ -63,6 +63,11 @@ static inline bool fm_http_client_has_body(const struct fm_http_client *c)
 {
     return !fm_http_body_is_done(&c->s.body);
 }
+/* All of the body, where its length is known and all of it is in hand already; then it is read to
+ * its end. The view is valid until the next call. */
+bool fm_http_client_take(struct fm_http_client *c, struct fm_str *body);
+/* Ask for a body of known length as a single piece. False where it does not fit into a block. */
+bool fm_http_client_hold(struct fm_http_client *c, int64_t idle_ms);
 /* The next piece; silent for at most `idle_ms`. `body` follows, never from inside this. */
 void fm_http_client_body(struct fm_http_client *c, int64_t idle_ms);
 
@@ -76,6 +81,8 @@ bool fm_http_client_unpark(struct fm_http_client *c);
 /* After a 101: bytes as they come, until the end. */
 void fm_http_client_to_tunnel(struct fm_http_client *c);
 void fm_http_client_shutdown(struct fm_http_client *c);
+/* The other direction was active: its silence is counted anew. */
+void fm_http_client_touch(struct fm_http_client *c);
 
 /* Drops everything; `closed` follows, `failed` does not. */
 void fm_http_client_close(struct fm_http_client *c);

@@ -110,6 +110,7 @@ struct fm_http_head {
     bool upgrade; /* Connection: upgrade and an Upgrade field */
     bool expect_continue;
     bool te_trailers;
+    bool names_fields; /* Connection names fields besides the usual options */
 };
 
 static inline struct fm_str fm_http_value(const struct fm_http_head *h, enum fm_http_field_id id)

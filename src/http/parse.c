@@ -196,10 +196,16 @@ static enum fm_http_parse connection(struct cursor *c, struct fm_http_head *h)
             if (is_protected(item))
                 return bad(c, 400,
                            "a Connection header that names a header which may not be removed");
-            close |= fm_str_eq_nocase(item, FM_STR("close"));
-            keep |= fm_str_eq_nocase(item, FM_STR("keep-alive"));
-            upgrade |= fm_str_eq_nocase(item, FM_STR("upgrade"));
-            te |= fm_str_eq_nocase(item, FM_STR("te"));
+            if (fm_str_eq_nocase(item, FM_STR("close")))
+                close = true;
+            else if (fm_str_eq_nocase(item, FM_STR("keep-alive")))
+                keep = true;
+            else if (fm_str_eq_nocase(item, FM_STR("upgrade")))
+                upgrade = true;
+            else if (fm_str_eq_nocase(item, FM_STR("te")))
+                te = true;
+            else
+                h->names_fields = true;
         }
     }
     h->keep_alive = !close && (h->minor == 1 || keep);

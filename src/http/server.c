@@ -356,6 +356,12 @@ void fm_http_conn_to_tunnel(struct fm_http_conn *c, int64_t idle_ms)
     c->s.body.framing = FM_BODY_CLOSE;
 }
 
+void fm_http_conn_touch(struct fm_http_conn *c)
+{
+    if (fm_sock_is_receiving(&c->s.sock))
+        fm_sock_recv_deadline(&c->s.sock, body_deadline(c));
+}
+
 void fm_http_conn_shutdown(struct fm_http_conn *c)
 {
     fm_sock_shutdown(&c->s.sock);
@@ -393,6 +399,10 @@ void fm_http_server_accept(struct fm_http_server *s, int fd, const struct fm_add
     fm_list_init(&c->node);
     c->server = s;
     c->peer = *from;
+    char ip[FM_ADDR_TEXT_MAX];
+    size_t n = fm_addr_format_ip(from, ip);
+    c->peer_ip_n = (uint8_t)fm_min_size(n, sizeof c->peer_ip);
+    memcpy(c->peer_ip, ip, c->peer_ip_n);
     if (fm_sock_open(&c->s.sock, s->loop, fd, s->config.stamps, &conn_ops, NULL)) {
         fm_list_push_front(&s->spare, &c->node);
         return;

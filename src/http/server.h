@@ -68,6 +68,8 @@ struct fm_http_conn {
     struct fm_http_server *server;
     struct fm_list node;
     struct fm_addr peer;
+    char peer_ip[46]; /* of the peer, as text; not terminated */
+    uint8_t peer_ip_n;
     uint8_t state;        /* enum fm_http_conn_state */
     bool keep_alive;      /* the client allows it */
     bool expect_continue; /* a 100 is still due */
@@ -143,6 +145,8 @@ void fm_http_conn_problem(struct fm_http_conn *c, unsigned status, struct fm_str
  * 7.8). Pieces come as of a body; `idle_ms` is how long it may be silent. */
 void fm_http_conn_to_tunnel(struct fm_http_conn *c, int64_t idle_ms);
 void fm_http_conn_shutdown(struct fm_http_conn *c);
+/* The other direction was active: its silence is counted anew. */
+void fm_http_conn_touch(struct fm_http_conn *c);
 
 /* The body of a problem, for those who send it themselves. */
 struct fm_buf;

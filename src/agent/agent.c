@@ -1,0 +1,343 @@
+/* The agent process: a shell per role around core, on one control loop. */
+#include "agent/agent.h"
+
+#include "agent/checks.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "proxy/daemon.h"
+#include "proxy/probes.h"
+#include "proxy/status.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4 };
+
+struct agent {
+    struct fm_daemon daemon;
+    struct fm_director director; /* role gate */
+    struct fm_probes *probes;
+    struct fm_checks *checks; /* role health */
+    struct fm_conf *conf;     /* where there is no director to hold it */
+    struct fm_pages peer_pages;
+    struct fm_listener peer;
+    bool has_gate, has_peer, started;
+    int host;
+    unsigned region;
+};
+
+static const struct fm_conf *conf_of(const struct agent *x)
+{
+    return x->has_gate ? x->director.board->conf : x->conf;
+}
+
+/* -------- what this region can do -------- */
+
+static json_t *context_json(struct agent *x, unsigned context)
+{
+    const struct fm_conf_context *c = &conf_of(x)->contexts[context];
+    const char *why = NULL;
+    bool capable = !x->checks || fm_checks_capable(x->checks, c, &why);
+    if (capable && x->has_gate && !fm_director_has_instance(&x->director, x->region, context)) {
+        capable = false;
+        why = "no instance of its application can be reached";
+    }
+    json_t *needs = json_array();
+    for (size_t i = 0; i < c->nneeds; i++)
+        json_array_append_new(needs, json_stringn(c->needs[i].p, c->needs[i].n));
+    return json_pack("{s:b,s:s?,s:o,s:b}", "capable", (int)capable, "why", why, "needs", needs,
+                     "shallow", (int)(c->nneeds == 0));
+}
+
+/* All contexts, or the one that was asked for; *ok when all of them are capable. */
+static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *found)
+{
+    const struct fm_conf *conf = conf_of(x);
+    json_t *contexts = json_object();
+    *ok = true;
+    *found = only.n == 0;
+    for (unsigned c = 0; c < conf->ncontexts; c++) {
+        if (only.n && !fm_str_eq(only, conf->contexts[c].name))
+            continue;
+        json_t *o = context_json(x, c);
+        *ok &= json_is_true(json_object_get(o, "capable"));
+        *found = true;
+        json_object_set_new(contexts, conf->contexts[c].name.p, o);
+    }
+    char now[FM_RFC3339_LEN];
+    fm_wall_format(now, fm_wall_now_ns());
+    json_t *doc =
+        json_pack("{s:s,s:s,s:s,s:s,s:b,s:o}", "schema", "fulmar.health/1", "host", x->daemon.host,
+                  "region", x->daemon.region, "at", now, "healthy", (int)*ok, "contexts", contexts);
+    if (x->checks)
+        json_object_set_new(doc, "checks", fm_checks_json(x->checks));
+    return doc;
+}
+
+/* -------- pages -------- */
+
+static void page_json(struct fm_page_answer *a, json_t *doc)
+{
+    a->content_type = "application/json";
+    a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    json_decref(doc);
+    if (a->body)
+        a->n = strlen(a->body);
+    else
+        a->status = 503;
+}
+
+static void write_live(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    (void)q;
+    a->body = strdup("alive\n");
+    a->n = a->body ? strlen(a->body) : 0;
+}
+
+static void write_deep(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    struct fm_str only = {NULL, 0}, prefix = FM_STR("?context=");
+    if (fm_str_starts(q->query, prefix))
+        only = fm_str(q->query.p + prefix.n, q->query.n - prefix.n);
+    bool ok, found;
+    json_t *doc = deep_json(x, only, &ok, &found);
+    a->status = !found ? 404 : ok && !x->daemon.ending ? 200 : 503;
+    page_json(a, doc);
+}
+
+static void write_metrics(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    a->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    if (x->has_gate)
+        a->body = fm_status_metrics(&x->director, "gate", &a->n);
+    else
+        a->body = strdup("");
+    if (!a->body)
+        a->status = 503;
+}
+
+static void write_status(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    json_t *root = fm_daemon_status(&x->daemon);
+    bool ok, found;
+    if (root && x->has_gate && !fm_status_add(&x->director, root)) {
+        json_decref(root);
+        root = NULL;
+    }
+    if (root)
+        json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
+    page_json(a, root);
+}
+
+static const struct fm_page admin_pages[] = {{"/health/live", write_live},
+                                             {"/metrics", write_metrics},
+                                             {"/status", write_status},
+                                             {NULL, NULL}};
+static const struct fm_page peer_pages[] = {
+    {"/health/live", write_live}, {"/health/deep", write_deep}, {NULL, NULL}};
+
+static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
+{
+    fm_pages_accept(&fm_container_of(ln, struct agent, peer)->peer_pages, fd, from);
+}
+
+/* -------- reload and end -------- */
+
+static const struct fm_conf *current(struct fm_daemon *d)
+{
+    return conf_of(fm_container_of(d, struct agent, daemon));
+}
+
+static void reload(struct fm_daemon *d, struct fm_conf *conf)
+{
+    struct agent *x = fm_container_of(d, struct agent, daemon);
+    int host = fm_conf_find_host(conf, fm_str_z(d->host));
+    struct fm_error e = {0};
+    if (host < 0 || !(conf->hosts[host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH))) {
+        fm_log(FM_LOG_ERROR, "reload_refused",
+               FM_KZ("why", "this host is not an agent's in the new configuration"));
+        fm_conf_free(conf);
+        return;
+    }
+    unsigned region = conf->hosts[host].region;
+    if (x->has_gate) {
+        struct fm_director_config c = x->director.config;
+        c.self = region;
+        if (fm_director_reload(&x->director, conf, &c, &e)) {
+            fm_log(FM_LOG_ERROR, "reload_failed", FM_KE(&e));
+            return;
+        }
+        fm_probes_reset(x->probes);
+    }
+    x->host = host;
+    x->region = region;
+    /* the old configuration may be gone by now: the checks must not look at it any more */
+    if (x->checks && fm_checks_reset(x->checks, conf, x->region, &e))
+        fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&e));
+    if (!x->has_gate) {
+        fm_conf_free(x->conf);
+        x->conf = conf;
+    }
+    fm_log(FM_LOG_INFO, "reloaded");
+}
+
+static void view_changed(struct fm_director *d)
+{
+    struct agent *x = fm_container_of(d, struct agent, director);
+    if (x->probes)
+        fm_probes_reset(x->probes);
+}
+
+static void workers_ended(struct fm_director *d)
+{
+    fm_daemon_stop(&fm_container_of(d, struct agent, director)->daemon);
+}
+
+static void terminate(struct fm_daemon *d, bool at_once)
+{
+    struct agent *x = fm_container_of(d, struct agent, daemon);
+    int64_t finish_ms = conf_of(x)->edge.drain_finish_ms;
+    if (x->has_gate && x->started)
+        fm_director_drain(&x->director, at_once ? 1000 : finish_ms);
+    else
+        fm_daemon_stop(d);
+}
+
+/* -------- start -------- */
+
+static unsigned count_workers(void)
+{
+    cpu_set_t set;
+    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    return n < WORKERS_MAX ? n : WORKERS_MAX;
+}
+
+static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, struct fm_error *e)
+{
+    if (fm_addr_ip(at, a->host, a->port))
+        return fm_error_set(e, FM_ERR_INVALID, "%.*s is not an IP address and a port",
+                            FM_STR_ARG(a->text));
+    return FM_ERR_OK;
+}
+
+static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
+{
+    struct fm_director_config c = {
+        .mode = FM_PROXY_GATE, .self = x->region, .nworkers = count_workers()};
+    x->has_gate = true;
+    x->conf = NULL;
+    enum fm_err err = fm_director_init(&x->director, &x->daemon.loop, &x->daemon.mailbox,
+                                       x->daemon.resolver, conf, &c, e);
+    if (err)
+        return err;
+    x->director.ended = workers_ended;
+    x->director.view_changed = view_changed;
+    struct fm_addr at;
+    err = bind_addr(&conf->hosts[x->host].gate_bind, &at, e);
+    if (!err)
+        err = fm_director_listen(&x->director, &at, e);
+    if (err)
+        return fm_error_wrap(e, "gate");
+    fm_log(FM_LOG_INFO, "gate_listening", FM_KS("address", conf->hosts[x->host].gate_bind.text));
+    x->probes = fm_probes_new(&x->director, e);
+    return x->probes ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
+static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
+{
+    unsigned roles = conf->hosts[x->host].roles;
+    struct fm_conf_addr peer = conf->hosts[x->host].peer_bind, admin = conf->hosts[x->host].admin;
+    enum fm_err err = FM_ERR_OK;
+    x->conf = conf;
+    if (roles & FM_ROLE_GATE)
+        err = start_gate(x, conf, e);
+    if (!err && (roles & FM_ROLE_HEALTH)) {
+        x->checks = fm_checks_new(&x->daemon.loop, &x->daemon.mailbox, x->daemon.resolver, conf,
+                                  x->region, e);
+        if (!x->checks)
+            return FM_ERR_MEMORY;
+    }
+    struct fm_addr at;
+    if (!err)
+        err = bind_addr(&peer, &at, e);
+    if (!err)
+        err = fm_pages_init(&x->peer_pages, &x->daemon.loop, peer_pages, x, e);
+    if (!err) {
+        err = fm_listener_open(&x->peer, &x->daemon.loop, &at, 0, peer_accepted, e);
+        x->has_peer = err == FM_ERR_OK;
+        if (err)
+            return fm_error_wrap(e, "peer port");
+    }
+    if (!err)
+        err = fm_daemon_serve(&x->daemon, &admin, admin_pages, e);
+    if (!err && x->has_gate)
+        err = fm_director_start(&x->director, e);
+    x->started = err == FM_ERR_OK;
+    return err;
+}
+
+static void bring_down(struct agent *x)
+{
+    if (x->has_gate)
+        fm_director_join(&x->director);
+    fm_probes_free(x->probes);
+    if (x->has_peer)
+        fm_listener_close(&x->peer);
+    if (x->peer_pages.server.loop) {
+        fm_pages_close_all(&x->peer_pages);
+        fm_loop_turn(&x->daemon.loop, 0);
+        fm_pages_deinit(&x->peer_pages);
+    }
+    fm_daemon_end_resolver(&x->daemon);
+    fm_checks_free(x->checks);
+    if (x->has_gate)
+        fm_director_deinit(&x->director);
+    else
+        fm_conf_free(x->conf);
+}
+
+int fm_agent_main(const struct fm_agent_options *o)
+{
+    struct fm_conf *conf = fm_daemon_load_first(o->config_path);
+    if (!conf)
+        return EXIT_CONFIG;
+    struct agent *x = calloc(1, sizeof *x);
+    FM_ASSERT(x);
+    x->daemon.options = (struct fm_daemon_options){.role = "agent",
+                                                   .config_path = o->config_path,
+                                                   .host = o->host,
+                                                   .roles = FM_ROLE_GATE | FM_ROLE_HEALTH,
+                                                   .must_be_listed = true,
+                                                   .user = x};
+    x->daemon.lock_fd = -1;
+    x->daemon.reload = reload;
+    x->daemon.terminate = terminate;
+    x->daemon.current = current;
+    struct fm_error e = {0};
+    enum fm_err err = fm_daemon_find_host(&x->daemon, conf, &x->host, &e);
+    int code = err ? EXIT_CONFIG : EXIT_FAILED;
+    if (!err)
+        err = fm_daemon_init(&x->daemon, conf, &e);
+    if (err) {
+        fm_conf_free(conf);
+    } else {
+        x->region = conf->hosts[x->host].region;
+        err = start(x, conf, &e);
+        if (!err) {
+            fm_log(FM_LOG_INFO, "agent_started", FM_KS("service", conf->service),
+                   FM_KZ("host", x->daemon.host), FM_KZ("region", x->daemon.region));
+            fm_daemon_run(&x->daemon);
+            fm_log(FM_LOG_INFO, "agent_stopped");
+        }
+        bring_down(x);
+    }
+    fm_daemon_deinit(&x->daemon);
+    if (err)
+        fprintf(stderr, "fulmar agent: %s\n", e.msg);
+    free(x);
+    return err ? code : 0;
+}

@@ -1,0 +1,321 @@
+/* Reading the command line: see the header. Everything that is wrong is said with what was expected
+ * and, where a hand may have slipped, what was probably meant. */
+#include "cli/cli.h"
+
+#include "base/assert.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct option_row {
+    const char *name;
+    char letter;
+    const char *arg;
+    size_t at; /* of a const char * where there is an argument, else of a bool */
+    const char *help;
+};
+
+static const struct option_row options[FM_OPT_COUNT] = {
+#define X(id, name, letter, arg, field, help)                                                      \
+    [FM_OPT_##id] = {name, letter, arg, offsetof(struct fm_args, field), help},
+    FM_OPTIONS(X)
+#undef X
+};
+
+int fm_usage(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("fulmar: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    return FM_EXIT_USAGE;
+}
+
+/* -------- help -------- */
+
+static void print_overview(FILE *to)
+{
+    fputs("Fulmar " FM_VERSION
+          ": keeps a service answering, correctly, when a whole region dies.\n\n"
+          "Usage: fulmar COMMAND [OPTION...]\n\n",
+          to);
+    for (const struct fm_command *c = fm_commands; c->name; c++)
+        fprintf(to, "  %-17s %s\n  %-17s   $ %s\n", c->name, c->summary, "", c->example);
+    fputs("\nfulmar help COMMAND explains one. The first thing to try: fulmar demo\n", to);
+}
+
+static void print_help(const struct fm_command *c)
+{
+    printf("Usage: fulmar %s%s%s%s\n\n%s.\n", c->name, c->args[0] ? " " : "", c->args,
+           c->options ? " [OPTION...]" : "", c->summary);
+    if (c->details)
+        printf("\n%s\n", c->details);
+    printf("\nExample:\n  $ %s\n", c->example);
+    if (c->options)
+        puts("\nOptions:");
+    for (unsigned i = 0; i < FM_OPT_COUNT; i++) {
+        if (!(c->options & 1u << i))
+            continue;
+        char left[64];
+        char letter[8] = "    ";
+        if (options[i].letter)
+            snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, options[i].name,
+                 options[i].arg ? " " : "", options[i].arg ? options[i].arg : "");
+        printf("  %-24s %s\n", left, options[i].help);
+    }
+}
+
+/* -------- finding what was meant -------- */
+
+static const struct fm_command *find_command(int argc, char **argv, int *used)
+{
+    for (const struct fm_command *c = fm_commands; c->name; c++) {
+        const char *space = strchr(c->name, ' ');
+        size_t first = space ? (size_t)(space - c->name) : strlen(c->name);
+        if (strlen(argv[0]) != first || strncmp(argv[0], c->name, first) != 0)
+            continue;
+        if (!space) {
+            *used = 1;
+            return c;
+        }
+        if (argc > 1 && strcmp(argv[1], space + 1) == 0) {
+            *used = 2;
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static int unknown_command(int argc, char **argv)
+{
+    char asked[128];
+    snprintf(asked, sizeof asked, "%s", argv[0]);
+    const struct fm_command *best = NULL;
+    unsigned best_d = 4;
+    bool is_group = false;
+    for (const struct fm_command *c = fm_commands; c->name; c++) {
+        struct fm_str rest, first = fm_str_cut(fm_str_z(c->name), ' ', &rest);
+        if (rest.p && fm_str_eqz(first, argv[0])) {
+            is_group = true;
+            snprintf(asked, sizeof asked, "%s %s", argv[0], argc > 1 ? argv[1] : "");
+        }
+        unsigned d = fm_str_distance(fm_str_z(asked), fm_str_z(c->name));
+        unsigned d1 = fm_str_distance(fm_str_z(argv[0]), first);
+        d = d1 < d ? d1 : d;
+        if (d < best_d || (is_group && !best)) {
+            best = c;
+            best_d = d;
+        }
+    }
+    if (best)
+        return fm_usage("there is no command `%s`; did you mean `fulmar %s`?", asked, best->name);
+    return fm_usage("there is no command `%s`; `fulmar help` lists them", asked);
+}
+
+static int unknown_option(const struct fm_command *c, struct fm_str name)
+{
+    const char *best = NULL;
+    unsigned best_d = 3;
+    for (unsigned i = 0; i < FM_OPT_COUNT; i++) {
+        unsigned d = fm_str_distance(name, fm_str_z(options[i].name));
+        if ((c->options & 1u << i) && d < best_d) {
+            best = options[i].name;
+            best_d = d;
+        }
+    }
+    if (best)
+        return fm_usage("`fulmar %s` has no option --%.*s; did you mean --%s?", c->name,
+                        FM_STR_ARG(name), best);
+    return fm_usage("`fulmar %s` has no option --%.*s; see `fulmar help %s`", c->name,
+                    FM_STR_ARG(name), c->name);
+}
+
+/* -------- options -------- */
+
+static int take_option(const struct fm_command *c, struct fm_args *a, unsigned id,
+                       const char *value)
+{
+    const struct option_row *o = &options[id];
+    unsigned allowed = c->options | FM_OPT_BIT(HELP) | FM_OPT_BIT(VERSION);
+    if (!(allowed & 1u << id))
+        return unknown_option(c, fm_str_z(o->name));
+    void *at = (char *)a + o->at;
+    if (o->arg)
+        memcpy(at, &value, sizeof value);
+    else
+        *(bool *)at = true;
+    return FM_EXIT_OK;
+}
+
+static int parse_long(const struct fm_command *c, struct fm_args *a, char **argv, int argc, int *i)
+{
+    struct fm_str value, name = fm_str_cut(fm_str_z(argv[*i] + 2), '=', &value);
+    for (unsigned id = 0; id < FM_OPT_COUNT; id++) {
+        if (!fm_str_eqz(name, options[id].name))
+            continue;
+        if (!options[id].arg && value.p)
+            return fm_usage("--%s takes no value", options[id].name);
+        const char *v = value.p;
+        if (options[id].arg && !v) {
+            if (++*i >= argc)
+                return fm_usage("--%s needs a value: --%s %s", options[id].name, options[id].name,
+                                options[id].arg);
+            v = argv[*i];
+        }
+        return take_option(c, a, id, v);
+    }
+    return unknown_option(c, name);
+}
+
+static int parse_short(const struct fm_command *c, struct fm_args *a, char **argv, int argc, int *i)
+{
+    char letter = argv[*i][1];
+    for (unsigned id = 0; id < FM_OPT_COUNT; id++) {
+        if (options[id].letter != letter)
+            continue;
+        const char *v = argv[*i][2] ? argv[*i] + 2 : NULL;
+        if (options[id].arg && !v) {
+            if (++*i >= argc)
+                return fm_usage("-%c needs a value: -%c %s", letter, letter, options[id].arg);
+            v = argv[*i];
+        }
+        return take_option(c, a, id, v);
+    }
+    return fm_usage("`fulmar %s` has no option -%c; see `fulmar help %s`", c->name, letter,
+                    c->name);
+}
+
+static int parse_all(const struct fm_command *c, struct fm_args *a, int argc, char **argv)
+{
+    bool only_args = false;
+    for (int i = 0; i < argc; i++) {
+        int code = FM_EXIT_OK;
+        if (!only_args && strcmp(argv[i], "--") == 0)
+            only_args = true;
+        else if (!only_args && strncmp(argv[i], "--", 2) == 0)
+            code = parse_long(c, a, argv, argc, &i);
+        else if (!only_args && argv[i][0] == '-' && argv[i][1])
+            code = parse_short(c, a, argv, argc, &i);
+        else if (a->nargs == c->args_max)
+            code = fm_usage("`fulmar %s` does not take `%s`; usage: fulmar %s %s", c->name, argv[i],
+                            c->name, c->args);
+        else
+            a->arg[a->nargs++] = argv[i];
+        if (code)
+            return code;
+    }
+    return FM_EXIT_OK;
+}
+
+static int number(const char *name, const char *text, unsigned least, unsigned most, unsigned *out)
+{
+    uint64_t v;
+    if (!text)
+        return FM_EXIT_OK;
+    if (!fm_str_u64(fm_str_z(text), &v) || v < least || v > most)
+        return fm_usage("--%s takes a whole number from %u to %u, not `%s`", name, least, most,
+                        text);
+    *out = (unsigned)v;
+    return FM_EXIT_OK;
+}
+
+static int duration(const char *text, int64_t *out)
+{
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+    struct fm_str s = fm_str_z(text);
+    for (size_t i = 0; i < FM_COUNT(units); i++) {
+        uint64_t v;
+        struct fm_str unit = fm_str_z(units[i].unit);
+        if (fm_str_ends(s, unit) && fm_str_u64(fm_str(s.p, s.n - unit.n), &v) && v < 1000000) {
+            *out = (int64_t)v * units[i].ms;
+            return FM_EXIT_OK;
+        }
+    }
+    return fm_usage("--timeout takes a time with its unit, such as 500ms or 5s, not `%s`", text);
+}
+
+static int finish_args(struct fm_args *a)
+{
+    int code = number("rate", a->rate_text, 1, 1000000, &a->rate);
+    if (!code)
+        code = number("regions", a->regions_text, 2, 8, &a->regions);
+    if (!code && a->timeout_text)
+        code = duration(a->timeout_text, &a->timeout_ms);
+    if (code)
+        return code;
+    const char *o = a->output_text ? a->output_text : "table";
+    if (strcmp(o, "json") == 0)
+        a->output = FM_OUTPUT_JSON;
+    else if (strcmp(o, "yaml") == 0)
+        a->output = FM_OUTPUT_YAML;
+    else if (strcmp(o, "table") != 0)
+        return fm_usage("-o takes table, json or yaml, not `%s`", o);
+    const char *when = a->color_text ? a->color_text : "auto";
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    if (strcmp(when, "always") == 0)
+        a->color = true;
+    else if (strcmp(when, "auto") == 0)
+        a->color = isatty(STDOUT_FILENO) && !(no_color && no_color[0]) &&
+                   !(term && strcmp(term, "dumb") == 0);
+    else if (strcmp(when, "never") != 0)
+        return fm_usage("--color takes auto, always or never, not `%s`", when);
+    if (!a->config)
+        a->config = getenv("FULMAR_CONFIG");
+    if (!a->config || !a->config[0])
+        a->config = "/etc/fulmar/fulmar.yaml";
+    return FM_EXIT_OK;
+}
+
+/* -------- entrance -------- */
+
+int fm_cmd_help(const struct fm_args *a)
+{
+    if (a->nargs == 0) {
+        print_overview(stdout);
+        return FM_EXIT_OK;
+    }
+    char *argv[2] = {(char *)(uintptr_t)a->arg[0], (char *)(uintptr_t)a->arg[1]};
+    int used;
+    const struct fm_command *c = find_command(a->nargs, argv, &used);
+    if (!c)
+        return unknown_command(a->nargs, argv);
+    print_help(c);
+    return FM_EXIT_OK;
+}
+
+int fm_cli_main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_overview(stdout);
+        return FM_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("fulmar " FM_VERSION);
+        return FM_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_overview(stdout);
+        return FM_EXIT_OK;
+    }
+    int used;
+    const struct fm_command *c = find_command(argc - 1, argv + 1, &used);
+    if (!c)
+        return unknown_command(argc - 1, argv + 1);
+    struct fm_args a = {.timeout_ms = 5000, .rate = 2000, .regions = 2};
+    int code = parse_all(c, &a, argc - 1 - used, argv + 1 + used);
+    if (!code && a.help) {
+        print_help(c);
+        return FM_EXIT_OK;
+    }
+    if (!code)
+        code = finish_args(&a);
+    return code ? code : c->run(&a);
+}

@@ -1,0 +1,103 @@
+/* cli/cli.h: the operator's command: one table of commands, one of options, help made from both.
+ *
+ * Results go to stdout, everything else to stderr. Exit codes are those of docs/reference/cli.md.
+ */
+#ifndef FM_CLI_CLI_H
+#define FM_CLI_CLI_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <jansson.h>
+
+enum fm_exit {
+    FM_EXIT_OK = 0,
+    FM_EXIT_FAILED = 1,
+    FM_EXIT_DIFFERS = 2, /* ran, and the answer is no */
+    FM_EXIT_REFUSED = 3,
+    FM_EXIT_USAGE = 64,
+    FM_EXIT_UNREACHABLE = 69,
+    FM_EXIT_BUG = 70,
+    FM_EXIT_CONFIG = 78,
+};
+
+enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_YAML };
+
+enum { FM_ARGS_MAX = 8 };
+
+struct fm_args {
+    const char *config; /* -c, FULMAR_CONFIG or /etc/fulmar/fulmar.yaml */
+    const char *host, *region, *server, *scenario, *color_text, *output_text, *timeout_text;
+    const char *rate_text, *regions_text;
+    enum fm_output output;
+    bool color; /* decided from --color, NO_COLOR and the terminal */
+    bool watch, keep, no_input, verbose, help, version, check;
+    int64_t timeout_ms;
+    unsigned rate, regions;
+    const char *arg[FM_ARGS_MAX];
+    int nargs;
+};
+
+#define FM_OPTIONS(X)                                                                              \
+    X(CONFIG, "config", 'c', "FILE", config,                                                       \
+      "the configuration (else $FULMAR_CONFIG, else "                                              \
+      "/etc/fulmar/fulmar.yaml)")                                                                  \
+    X(HOST, "host", 0, "NAME", host, "who this daemon is (default: this machine's name)")          \
+    X(REGION, "region", 0, "REGION", region, "the region of a host that is not listed")            \
+    X(SERVER, "server", 0, "HOST", server,                                                         \
+      "whom to ask: a host of the configuration, or "                                              \
+      "ADDRESS:PORT (default: the local socket)")                                                  \
+    X(OUTPUT, "output", 'o', "FORMAT", output_text, "table, json or yaml")                         \
+    X(COLOR, "color", 0, "WHEN", color_text, "auto, always or never")                              \
+    X(TIMEOUT, "timeout", 0, "TIME", timeout_text, "give up after this time, such as 5s")          \
+    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all")                   \
+    X(RATE, "rate", 0, "N", rate_text, "requests per second")                                      \
+    X(REGIONS, "regions", 0, "N", regions_text, "how many regions")                                \
+    X(WATCH, "watch", 0, NULL, watch, "show it again every second")                                \
+    X(CHECK, "check", 0, NULL, check, "exit 2 unless everything is well")                          \
+    X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \
+    X(NO_INPUT, "no-input", 0, NULL, no_input, "never ask")                                        \
+    X(VERBOSE, "verbose", 'v', NULL, verbose, "say more")                                          \
+    X(VERSION, "version", 0, NULL, version, "print the version")                                   \
+    X(HELP, "help", 'h', NULL, help, "explain the command")
+
+enum fm_option_id {
+#define X(id, name, letter, arg, field, help) FM_OPT_##id,
+    FM_OPTIONS(X)
+#undef X
+        FM_OPT_COUNT
+};
+
+#define FM_OPT_BIT(id) (1u << FM_OPT_##id)
+
+struct fm_command {
+    const char *name;    /* "config check": one or two words */
+    const char *args;    /* "[FILE]" */
+    const char *summary; /* one line */
+    const char *details; /* paragraphs for --help */
+    const char *example;
+    unsigned options; /* bits of FM_OPT_BIT, besides --help and --version */
+    int args_max;
+    int (*run)(const struct fm_args *a);
+};
+
+extern const struct fm_command fm_commands[]; /* ends with a NULL name */
+
+int fm_cli_main(int argc, char **argv);
+
+/* -------- for commands -------- */
+
+int fm_usage(const char *fmt, ...) FM_PRINTF(1, 2);
+/* Print a JSON document as the user asked for (JSON or YAML). */
+void fm_print_document(const json_t *doc, enum fm_output o);
+
+int fm_cmd_edge(const struct fm_args *a);
+int fm_cmd_agent(const struct fm_args *a);
+int fm_cmd_config_check(const struct fm_args *a);
+int fm_cmd_config_schema(const struct fm_args *a);
+int fm_cmd_config_reference(const struct fm_args *a);
+int fm_cmd_status(const struct fm_args *a);
+int fm_cmd_demo(const struct fm_args *a);
+int fm_cmd_help(const struct fm_args *a);
+
+#endif

@@ -1,0 +1,47 @@
+/* The table of commands. A command exists from the day it works. */
+#include "cli/cli.h"
+
+#define DAEMON_OPTIONS (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST))
+
+const struct fm_command fm_commands[] = {
+    {"demo", "[bank]", "watch a region die under live traffic, and nobody notice",
+     "Starts two regions on this machine (an agent and two instances of a sample application "
+     "each)\n"
+     "and an edge in front, sends queries and commands at a constant rate, then kills a region,\n"
+     "freezes one, and breaks one dependency, and measures from the clients' side what they "
+     "noticed.\n"
+     "Needs no root; everything lives in a temporary folder and is cleaned up, also on Ctrl-C.\n"
+     "Exit code 2 if an objective was missed.",
+     "fulmar demo --scenario kill --rate 2000",
+     FM_OPT_BIT(SCENARIO) | FM_OPT_BIT(RATE) | FM_OPT_BIT(REGIONS) | FM_OPT_BIT(KEEP) |
+         FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(NO_INPUT),
+     1, fm_cmd_demo},
+    {"edge", "", "run the global front: accept clients, pick a region per request",
+     "SIGHUP reloads the configuration: the new file is checked whole, a bad one changes nothing.\n"
+     "SIGTERM drains: not ready, then finish, then exit. A second one exits at once.",
+     "fulmar edge -c fulmar.yaml", DAEMON_OPTIONS | FM_OPT_BIT(REGION), 0, fm_cmd_edge},
+    {"agent", "", "run the roles of a host: the region's gate, its health checks",
+     "The host must be listed under `hosts`. SIGHUP reloads, SIGTERM drains.",
+     "fulmar agent -c fulmar.yaml --host west-1", DAEMON_OPTIONS, 0, fm_cmd_agent},
+    {"config check", "[FILE]", "check a configuration, all of it, and say every error at once",
+     "Exit code 0 where it is good (warnings may be printed), 78 where it is not.",
+     "fulmar config check fulmar.yaml", FM_OPT_BIT(CONFIG) | FM_OPT_BIT(OUTPUT), 1,
+     fm_cmd_config_check},
+    {"config schema", "", "print the JSON Schema of the configuration, for editors",
+     "Point your editor's YAML support at the file, and it completes and checks while you type.",
+     "fulmar config schema > fulmar.schema.json", 0, 0, fm_cmd_config_schema},
+    {"config reference", "", "print the reference of the configuration as Markdown",
+     "The same page as docs/reference/configuration.md, of exactly this version.",
+     "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
+    {"status", "[REGION|CONTEXT]",
+     "show what an edge or agent sees: intent, health, why, since when",
+     "Asks the daemon of this host through its local socket, or another one with --server.\n"
+     "Exit code 0 if anyone answered; with --check 2 unless every region is well; 69 if nobody\n"
+     "answered.",
+     "fulmar status -c fulmar.yaml",
+     FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(SERVER) | FM_OPT_BIT(OUTPUT) |
+         FM_OPT_BIT(WATCH) | FM_OPT_BIT(CHECK) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(TIMEOUT),
+     1, fm_cmd_status},
+    {"help", "[COMMAND]", "explain a command", NULL, "fulmar help demo", 0, 2, fm_cmd_help},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
+};

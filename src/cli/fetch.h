@@ -1,0 +1,18 @@
+/* cli/fetch.h: one GET, waited for; for commands that ask a daemon. */
+#ifndef FM_CLI_FETCH_H
+#define FM_CLI_FETCH_H
+
+#include "base/err.h"
+#include "io/addr.h"
+
+struct fm_fetched {
+    unsigned status;
+    char *body; /* from malloc, terminated */
+    size_t n;
+};
+
+/* At most 16 MiB. The caller frees body. FM_ERR_UNREACHABLE, FM_ERR_TIMEOUT, FM_ERR_INVALID. */
+enum fm_err fm_fetch(const struct fm_addr *to, const char *target, int64_t timeout_ms,
+                     struct fm_fetched *out, struct fm_error *e) FM_WARN_UNUSED;
+
+#endif

@@ -1,0 +1,268 @@
+/* Forwarded heads: see the header. */
+#include "proxy/heads.h"
+
+#include "base/assert.h"
+
+/* Copy the fields that stay, run by run: consecutive ones are one memcpy of the bytes as they came.
+ */
+static inline __attribute__((always_inline)) void copy_fields(
+    struct fm_buf *out, const struct fm_http_head *h,
+    bool (*drops)(const struct fm_http_field *f, const void *o), const void *o)
+{
+    const char *run = NULL;
+    for (unsigned i = 0; i < h->nfields; i++) {
+        const struct fm_http_field *f = &h->field[i];
+        bool drop = drops(f, o) || (h->names_fields && fm_http_connection_names(h, f->name));
+        if (!drop && !run)
+            run = f->name.p;
+        if (drop && run) {
+            fm_buf_add(out, run, (size_t)(f->name.p - run));
+            run = NULL;
+        }
+    }
+    if (run) {
+        const struct fm_http_field *last = &h->field[h->nfields - 1];
+        const char *end = last->value.p + last->value.n;
+        while (*end++ != '\n') {
+        }
+        fm_buf_add(out, run, (size_t)(end - run));
+    }
+}
+
+/* -------- requests -------- */
+
+static bool request_drops(const struct fm_http_field *f, const void *user)
+{
+    const struct fm_forward *o = user;
+    switch ((enum fm_http_field_id)f->id) {
+    case FM_HDR_CONNECTION:
+    case FM_HDR_KEEP_ALIVE:
+    case FM_HDR_PROXY_CONNECTION:
+    case FM_HDR_TE:
+    case FM_HDR_UPGRADE:
+    case FM_HDR_EXPECT:
+    case FM_HDR_HOST:
+    case FM_HDR_FORWARDED:
+    case FM_HDR_X_FORWARDED_FOR:
+    case FM_HDR_X_FORWARDED_PROTO:
+    case FM_HDR_X_FORWARDED_HOST:
+    case FM_HDR_FULMAR_REF:
+    case FM_HDR_FULMAR_DEADLINE:
+    case FM_HDR_FULMAR_PROBLEM:
+        return true;
+    case FM_HDR_TRACEPARENT:
+        return o->traceparent.n > 0;
+    case FM_HDR_FULMAR_REGION:
+    case FM_HDR_FULMAR_AUTHORITY:
+    case FM_HDR_FULMAR_MODE:
+    case FM_HDR_FULMAR_OTHER:
+        return !o->from_edge;
+    case FM_HDR_OTHER:
+    case FM_HDR_CONTENT_LENGTH:
+    case FM_HDR_TRANSFER_ENCODING:
+    case FM_HDR_TRAILER:
+    case FM_HDR_VIA:
+    case FM_HDR_IDEMPOTENCY_KEY:
+    case FM_HDR_AUTHORIZATION:
+    case FM_HDR_COOKIE:
+    case FM_HDR_CONTENT_TYPE:
+    case FM_HDR_RETRY_AFTER:
+    case FM_HDR_COUNT:
+        break;
+    }
+    return false;
+}
+
+static void add_list(struct fm_buf *out, const struct fm_http_head *h, enum fm_http_field_id id)
+{
+    if (!fm_http_has(h, id))
+        return;
+    for (unsigned i = (unsigned)h->known[id]; i < h->nfields; i++) {
+        if (h->field[i].id != id || h->field[i].value.n == 0)
+            continue;
+        fm_buf_str_add(out, h->field[i].value);
+        fm_buf_lit(out, ", ");
+    }
+}
+
+static void add_forwarded(struct fm_buf *out, const struct fm_http_head *h,
+                          const struct fm_forward *f)
+{
+    bool trust = f->client_is_trusted;
+    fm_buf_lit(out, "X-Forwarded-For: ");
+    if (trust)
+        add_list(out, h, FM_HDR_X_FORWARDED_FOR);
+    fm_buf_str_add(out, f->client_ip);
+    fm_buf_lit(out, "\r\nX-Forwarded-Proto: ");
+    if (trust && fm_http_has(h, FM_HDR_X_FORWARDED_PROTO))
+        fm_buf_str_add(out, fm_http_value(h, FM_HDR_X_FORWARDED_PROTO));
+    else
+        fm_buf_lit(out, "http");
+    fm_buf_lit(out, "\r\nX-Forwarded-Host: ");
+    if (trust && fm_http_has(h, FM_HDR_X_FORWARDED_HOST))
+        fm_buf_str_add(out, fm_http_value(h, FM_HDR_X_FORWARDED_HOST));
+    else
+        fm_buf_str_add(out, h->host);
+    fm_buf_lit(out, "\r\nForwarded: ");
+    if (trust)
+        add_list(out, h, FM_HDR_FORWARDED);
+    bool v6 = f->client_ip.n && memchr(f->client_ip.p, ':', f->client_ip.n);
+    fm_buf_str_add(out, v6 ? FM_STR("for=\"[") : FM_STR("for="));
+    fm_buf_str_add(out, f->client_ip);
+    fm_buf_str_add(out, v6 ? FM_STR("]\"") : FM_STR(""));
+    fm_buf_lit(out, ";host=\"");
+    fm_buf_str_add(out, h->host);
+    fm_buf_lit(out, "\";proto=http\r\n");
+}
+
+void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const struct fm_forward *f,
+                      size_t *deadline_at)
+{
+    fm_buf_str_add(out, h->method_name);
+    fm_buf_ch(out, ' ');
+    if (h->absolute) {
+        fm_buf_str_add(out, h->path);
+        fm_buf_str_add(out, h->query);
+    } else {
+        fm_buf_str_add(out, h->target);
+    }
+    fm_buf_lit(out, " HTTP/1.1\r\nHost: ");
+    fm_buf_str_add(out, h->host);
+    fm_buf_lit(out, "\r\n");
+    copy_fields(out, h, request_drops, f);
+    fm_buf_lit(out, "Via: 1.1 fulmar\r\n");
+    add_forwarded(out, h, f);
+    if (h->upgrade) {
+        fm_buf_lit(out, "Connection: upgrade\r\nUpgrade: ");
+        fm_buf_str_add(out, fm_http_value(h, FM_HDR_UPGRADE));
+        fm_buf_lit(out, "\r\n");
+    }
+    if (f->traceparent.n) {
+        fm_buf_lit(out, "traceparent: ");
+        fm_buf_str_add(out, f->traceparent);
+        fm_buf_lit(out, "\r\n");
+    }
+    fm_buf_lit(out, "Fulmar-Ref: ");
+    fm_buf_str_add(out, f->ref);
+    if (f->deadline) {
+        fm_buf_lit(out, "\r\nFulmar-Deadline: ");
+        *deadline_at = out->n;
+        fm_buf_lit(out, "0000000000");
+    }
+    fm_buf_lit(out, "\r\n\r\n");
+}
+
+void fm_heads_set_deadline(char *digits, uint64_t ms)
+{
+    char text[20];
+    size_t n = fm_u64_write(text, fm_min_u64(ms, UINT64_C(9999999999)));
+    memset(digits, ' ', FM_DEADLINE_DIGITS);
+    memcpy(digits + FM_DEADLINE_DIGITS - n, text, n);
+}
+
+/* -------- answers -------- */
+
+static bool answer_drops(const struct fm_http_field *f, const void *user)
+{
+    const struct fm_answer *a = user;
+    switch ((enum fm_http_field_id)f->id) {
+    case FM_HDR_CONNECTION:
+    case FM_HDR_KEEP_ALIVE:
+    case FM_HDR_PROXY_CONNECTION:
+    case FM_HDR_TE:
+    case FM_HDR_FULMAR_REF:
+    case FM_HDR_FULMAR_PROBLEM:
+        return true;
+    case FM_HDR_UPGRADE:
+        return !a->upgrade;
+    case FM_HDR_TRANSFER_ENCODING:
+    case FM_HDR_TRAILER:
+        return a->decoded;
+    case FM_HDR_FULMAR_REGION:
+    case FM_HDR_FULMAR_AUTHORITY:
+    case FM_HDR_FULMAR_DEADLINE:
+    case FM_HDR_FULMAR_MODE:
+    case FM_HDR_FULMAR_OTHER:
+        return !a->from_gate;
+    case FM_HDR_OTHER:
+    case FM_HDR_HOST:
+    case FM_HDR_CONTENT_LENGTH:
+    case FM_HDR_EXPECT:
+    case FM_HDR_VIA:
+    case FM_HDR_FORWARDED:
+    case FM_HDR_X_FORWARDED_FOR:
+    case FM_HDR_X_FORWARDED_PROTO:
+    case FM_HDR_X_FORWARDED_HOST:
+    case FM_HDR_TRACEPARENT:
+    case FM_HDR_IDEMPOTENCY_KEY:
+    case FM_HDR_AUTHORIZATION:
+    case FM_HDR_COOKIE:
+    case FM_HDR_CONTENT_TYPE:
+    case FM_HDR_RETRY_AFTER:
+    case FM_HDR_COUNT:
+        break;
+    }
+    return false;
+}
+
+void fm_heads_answer(struct fm_buf *out, const struct fm_http_head *h, const struct fm_answer *a)
+{
+    fm_buf_lit(out, "HTTP/1.1 ");
+    fm_buf_str_add(out, h->status_text);
+    fm_buf_lit(out, "\r\n");
+    copy_fields(out, h, answer_drops, a);
+    fm_buf_lit(out, "Via: 1.1 fulmar\r\n");
+    fm_buf_str_add(out, a->connection);
+    if (a->ref.n) {
+        fm_buf_lit(out, "Fulmar-Ref: ");
+        fm_buf_str_add(out, a->ref);
+        fm_buf_lit(out, "\r\n");
+    }
+    if (a->region.n) {
+        fm_buf_lit(out, "Fulmar-Region: ");
+        fm_buf_str_add(out, a->region);
+        fm_buf_lit(out, "\r\n");
+    }
+    fm_buf_lit(out, "\r\n");
+}
+
+/* -------- traces -------- */
+
+static bool lower_hex(struct fm_str s, bool not_zero)
+{
+    bool some = false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+        some |= c != '0';
+    }
+    return some || !not_zero;
+}
+
+bool fm_heads_traceparent_ok(struct fm_str v)
+{
+    return v.n == FM_TRACEPARENT_LEN && memcmp(v.p, "00-", 3) == 0 && v.p[35] == '-' &&
+           v.p[52] == '-' && lower_hex(fm_str(v.p + 3, 32), true) &&
+           lower_hex(fm_str(v.p + 36, 16), true) && lower_hex(fm_str(v.p + 53, 2), false);
+}
+
+static char *put_hex(char *p, uint64_t v)
+{
+    static const char digit[] = "0123456789abcdef";
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *p++ = digit[v >> shift & 15];
+    return p;
+}
+
+void fm_heads_traceparent_new(char out[FM_TRACEPARENT_LEN], uint64_t a, uint64_t b, uint64_t c)
+{
+    char *p = out;
+    memcpy(p, "00-", 3);
+    p = put_hex(p + 3, a | 1);
+    p = put_hex(p, b);
+    *p++ = '-';
+    p = put_hex(p, c | 1);
+    memcpy(p, "-00", 3);
+    FM_ASSERT(p + 3 == out + FM_TRACEPARENT_LEN);
+}

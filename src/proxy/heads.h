@@ -1,0 +1,45 @@
+/* proxy/heads.h: the heads that a proxy sends on (RFC 9110 section 7.6, RFC 7239, W3C Trace
+ * Context).
+ *
+ * Fields are copied in runs of the bytes as they came; what is hop-by-hop, what Connection names,
+ * what we set ourselves and the Fulmar- family of whoever must not set it are left out. Pure. */
+#ifndef FM_PROXY_HEADS_H
+#define FM_PROXY_HEADS_H
+
+#include "base/buf.h"
+#include "http/msg.h"
+
+enum { FM_REF_LEN = 20, FM_TRACEPARENT_LEN = 55, FM_DEADLINE_DIGITS = 10 };
+
+struct fm_forward {
+    struct fm_str client_ip; /* without brackets */
+    bool client_is_trusted;  /* its X-Forwarded-For and Forwarded are continued */
+    bool from_edge;          /* we are a gate: Fulmar- fields are believed and passed on */
+    struct fm_str ref;
+    struct fm_str traceparent; /* to set; empty = what came is passed on */
+    bool deadline;             /* leave a Fulmar-Deadline to be filled in */
+};
+
+/* *deadline_at: where the digits of Fulmar-Deadline stand in out (see fm_heads_set_deadline). */
+void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const struct fm_forward *f,
+                      size_t *deadline_at);
+
+/* Milliseconds, right-aligned in the place that fm_heads_request left for them. */
+void fm_heads_set_deadline(char *digits, uint64_t ms);
+
+struct fm_answer {
+    bool from_gate; /* its Fulmar- fields are passed on (but Fulmar-Problem to clients) */
+    bool to_edge;   /* we are a gate: Fulmar-Region is ours to set */
+    bool decoded;   /* the body goes out without chunks (to an HTTP/1.0 client) */
+    struct fm_str ref, region; /* empty = not set */
+    struct fm_str connection;  /* the Connection line with its CRLF, or nothing */
+    bool upgrade;              /* 101: keep Upgrade */
+};
+
+void fm_heads_answer(struct fm_buf *out, const struct fm_http_head *h, const struct fm_answer *a);
+
+/* Is this a traceparent of version 00 that may be continued? */
+bool fm_heads_traceparent_ok(struct fm_str v);
+void fm_heads_traceparent_new(char out[FM_TRACEPARENT_LEN], uint64_t a, uint64_t b, uint64_t c);
+
+#endif

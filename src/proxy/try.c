@@ -1,0 +1,529 @@
+/* Tries: one attempt at one endpoint, from choosing the instance to giving the connection back.
+ * Invariants: a try reports its outcome at most once; it is in its target's `owed` list exactly
+ * while it was sent and no byte has come back; counters of flight are given back in fm_try_finish
+ * only. */
+#include "proxy/request.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16 };
+
+/* -------- life -------- */
+
+static void orphan_expired(struct fm_timer *timer);
+
+static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned region)
+{
+    struct fm_worker *w = rq->w;
+    struct fm_try *t = fm_list_first(&w->spare_tries, struct fm_try, node);
+    if (t)
+        fm_list_remove(&t->node);
+    else
+        t = malloc(sizeof *t);
+    if (!t)
+        return NULL;
+    memset(t, 0, sizeof *t);
+    fm_list_init(&t->node);
+    fm_timer_init(&t->orphan_timer, orphan_expired);
+    t->rq = rq;
+    t->w = w;
+    t->vr = rq->vr;
+    fm_view_ref_use(t->vr);
+    t->region = (uint16_t)region;
+    t->context = rq->context;
+    t->index = (uint8_t)index;
+    t->target = fm_target(rq->vr, region, rq->context);
+    rq->attempt[index] = t;
+    rq->tries++;
+    return t;
+}
+
+static void not_owed(struct fm_try *t)
+{
+    if (!t->owed)
+        return;
+    t->owed = false;
+    fm_list_remove(&t->node);
+    FM_ASSERT(t->target->nowed > 0);
+    t->target->nowed--;
+}
+
+static struct fm_board_slot *slot_of(const struct fm_try *t)
+{
+    return fm_board_slot(t->vr->view->board, t->region, t->context);
+}
+
+static void free_try(struct fm_try *t)
+{
+    struct fm_worker *w = t->w;
+    not_owed(t);
+    fm_loop_cancel(&w->loop, &t->orphan_timer);
+    if (t->head)
+        fm_pool_put(&w->pool, t->head);
+    if (t->rq)
+        t->rq->attempt[t->index] = NULL;
+    if (t->budgeted) {
+        FM_ASSERT(w->retrying > 0);
+        w->retrying--;
+    }
+    atomic_fetch_sub_explicit(&slot_of(t)->in_flight, 1, memory_order_relaxed);
+    if (t->up)
+        fm_upstream_request_over(t->up);
+    fm_view_ref_drop(w, t->vr);
+    fm_list_push_front(&w->spare_tries, &t->node);
+}
+
+/* -------- evidence -------- */
+
+static bool is_bad(enum fm_outcome o)
+{
+    return o == FM_OUTCOME_ERROR || o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_RESET ||
+           o == FM_OUTCOME_TIMEOUT;
+}
+
+void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region, unsigned context)
+{
+    struct fm_target *target = fm_target(vr, region, context);
+    if (fm_list_empty(&target->sweep))
+        fm_list_push_back(&w->sweeps, &target->sweep);
+    fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
+}
+
+static void report(struct fm_try *t, enum fm_outcome o)
+{
+    if (t->reported)
+        return;
+    t->reported = true;
+    struct fm_worker *w = t->w;
+    struct fm_mono now = fm_loop_now(&w->loop);
+    struct fm_board *board = t->vr->view->board;
+    struct fm_board_counts *counts = fm_board_counts(board, w->config.index, t->region, t->context);
+    fm_counter_inc(&counts->outcome[o]);
+    if (t->up) {
+        bool gone = o == FM_OUTCOME_CONNECT;
+        if (o != FM_OUTCOME_CANCELLED)
+            fm_breaker_report(&t->up->link, &fm_upstream_link_policy,
+                              gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, now);
+        fm_breaker_report(&t->up->answers, &fm_upstream_answers_policy,
+                          gone ? FM_OUTCOME_CANCELLED : o, now);
+    }
+    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
+    if (o == FM_OUTCOME_OK) {
+        t->target->last_ok = now;
+        int64_t slow_ns = t->vr->view->contexts[t->context].slow_ns;
+        if (slow_ns && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
+            fm_counter_inc(&counts->slow);
+    }
+    if (w->config.mode == FM_PROXY_EDGE &&
+        fm_leave_report(&t->target->leave, o, fm_board_epoch(word), now)) {
+        fm_counter_inc(&w->metrics.regions_left);
+        fm_target_leave(w, t->vr, t->region, t->context);
+    }
+    /* while a region comes back its successes are news, too */
+    if (is_bad(o) || (o == FM_OUTCOME_OK && fm_board_share(word) < 1000))
+        fm_board_ring(board);
+}
+
+/* A first byte has come: the region is alive, whatever it says. */
+static void heard(struct fm_try *t)
+{
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    int64_t ns = fm_mono_sub_ns(now, t->sent_at);
+    t->target->last_heard = now;
+    if (!t->owed)
+        return;
+    not_owed(t);
+    fm_latency_add(&t->target->heard, ns);
+    if (!t->is_hedge && !t->hedged_by_other)
+        fm_latency_add(&t->target->unhedged, ns);
+}
+
+void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
+                          unsigned context, const struct fm_view_route *route)
+{
+    if (w->config.mode != FM_PROXY_EDGE)
+        return;
+    struct fm_target *target = fm_target(vr, region, context);
+    struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
+    if (!oldest)
+        return;
+    struct fm_mono now = fm_loop_now(&w->loop);
+    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at};
+    if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
+        return;
+    struct fm_board *board = vr->view->board;
+    uint64_t word =
+        atomic_load_explicit(&fm_board_slot(board, region, context)->word, memory_order_relaxed);
+    if (fm_board_share(word) == 0 || !fm_leave_now(&target->leave, fm_board_epoch(word), now))
+        return;
+    fm_counter_inc(&w->metrics.silences);
+    fm_counter_inc(&w->metrics.regions_left);
+    fm_counter_inc(&fm_board_counts(board, w->config.index, region, context)->silent);
+    fm_board_ring(board);
+    fm_target_leave(w, vr, region, context);
+}
+
+/* -------- choosing -------- */
+
+static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64_t random)
+{
+    const struct fm_view *v = rq->vr->view;
+    const struct fm_view_pool *p = fm_view_pool(v, region, rq->context);
+    struct fm_mono now = fm_loop_now(&rq->w->loop);
+    if (p->n == 0)
+        return NULL;
+    /* of a large pool a random window is enough */
+    unsigned n = p->n < POOL_SCAN_MAX ? p->n : POOL_SCAN_MAX;
+    unsigned start = p->n > n ? (unsigned)(random % p->n) : 0;
+    struct fm_upstream *up[POOL_SCAN_MAX];
+    struct fm_instance in[POOL_SCAN_MAX];
+    for (unsigned i = 0; i < n; i++) {
+        unsigned e = p->first + (start + i) % p->n;
+        up[i] = rq->vr->up[e];
+        in[i] = (struct fm_instance){.share = 1};
+        if (!up[i])
+            continue;
+        bool down = atomic_load_explicit(&v->endpoints[e].probe_down, memory_order_relaxed);
+        in[i].usable = !down && fm_breaker_would(&up[i]->link, &fm_upstream_link_policy, now) &&
+                       fm_breaker_would(&up[i]->answers, &fm_upstream_answers_policy, now);
+        in[i].in_flight = up[i]->in_flight;
+        in[i].share = (uint16_t)fm_breaker_share(&up[i]->answers, &fm_upstream_answers_policy, now);
+        for (unsigned a = 0; a < FM_ATTEMPTS_MAX; a++)
+            in[i].tried |= rq->tried[a] == up[i];
+    }
+    int at = fm_balance(in, n, random);
+    if (at < 0) { /* none is usable: asking a doubtful one is better than asking nobody */
+        for (unsigned i = 0; i < n; i++)
+            in[i].usable = up[i] != NULL;
+        at = fm_balance(in, n, random);
+    }
+    if (at < 0)
+        return NULL;
+    (void)fm_breaker_try(&up[at]->link, &fm_upstream_link_policy, now);
+    (void)fm_breaker_try(&up[at]->answers, &fm_upstream_answers_policy, now);
+    return up[at];
+}
+
+/* -------- sending -------- */
+
+static enum fm_problem transmit(struct fm_try *t)
+{
+    struct fm_request *rq = t->rq;
+    struct fm_worker *w = t->w;
+    struct fm_mono now = fm_loop_now(&w->loop);
+    if (w->config.mode == FM_PROXY_GATE)
+        now = fm_mono_now(); /* this turn may have been a long one (rule 14) */
+    struct fm_mono by =
+        fm_mono_min(fm_mono_add_ns(now, rq->route->first_byte_ns), rq->total_deadline);
+    int64_t left_ms = fm_mono_sub_ms(by, now);
+    if (left_ms <= 0)
+        return FM_PROBLEM_DEADLINE;
+    fm_heads_set_deadline(rq->out[0]->data + rq->deadline_at, (uint64_t)left_ms);
+
+    struct fm_exchange_actions none;
+    fm_exchange_step(
+        &rq->x, &(struct fm_exchange_event){.kind = FM_EXCHANGE_SENT, .attempt = t->index}, &none);
+    FM_ASSERT(none.n == 0);
+    struct iovec iov[FM_REPLAY_BLOCKS];
+    for (unsigned i = 0; i < rq->nout; i++)
+        iov[i] = (struct iovec){rq->out[i]->data, rq->out[i]->n};
+    fm_http_client_send(&t->conn->http, iov, rq->nout, by);
+    fm_http_client_head(&t->conn->http, rq->method, by);
+
+    t->sent_at = now;
+    t->owed = true;
+    fm_list_push_back(&t->target->owed, &t->node);
+    t->target->nowed++;
+    struct fm_board_counts *counts =
+        fm_board_counts(t->vr->view->board, w->config.index, t->region, t->context);
+    fm_counter_inc(&counts->sent);
+    atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
+
+    int64_t delay = fm_hedge_delay_ns(&t->target->unhedged, &rq->route->hedge);
+    int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
+    if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
+        rq->hedge_at = fm_mono_add_ns(now, delay);
+    if (w->config.mode == FM_PROXY_EDGE && limit != INT64_MAX && !t->is_hedge)
+        rq->silence_at = fm_mono_add_ns(now, limit);
+    fm_request_arm(rq);
+    return FM_PROBLEM_NONE;
+}
+
+enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned region, bool hedge,
+                             bool budgeted, bool canary, bool *started)
+{
+    struct fm_worker *w = rq->w;
+    const struct fm_view *v = rq->vr->view;
+    struct fm_board_slot *slot = fm_board_slot(v->board, region, rq->context);
+    *started = false;
+    uint32_t flying = atomic_fetch_add_explicit(&slot->in_flight, 1, memory_order_relaxed);
+    if (w->config.mode == FM_PROXY_EDGE && flying >= v->contexts[rq->context].conf->in_flight_max) {
+        atomic_fetch_sub_explicit(&slot->in_flight, 1, memory_order_relaxed);
+        fm_counter_inc(&w->metrics.bulkhead_full);
+        return FM_PROBLEM_OVERLOADED;
+    }
+    struct fm_try *t = new_try(rq, index, region);
+    if (!t) {
+        atomic_fetch_sub_explicit(&slot->in_flight, 1, memory_order_relaxed);
+        return FM_PROBLEM_OVERLOADED;
+    }
+    t->is_hedge = hedge;
+    t->canary = canary;
+    t->budgeted = budgeted;
+    w->retrying += budgeted;
+    if (hedge)
+        for (unsigned i = 0; i < FM_ATTEMPTS_MAX; i++)
+            if (rq->attempt[i])
+                rq->attempt[i]->hedged_by_other = true;
+    fm_counter_inc(&w->metrics.tries);
+    if (hedge)
+        fm_counter_inc(&w->metrics.hedges);
+    else if (index > 0)
+        fm_counter_inc(&w->metrics.retries);
+
+    struct fm_mono now = fm_loop_now(&w->loop);
+    t->up = choose(rq, region, fm_rand_u64(&w->rand));
+    if (!t->up) {
+        report(t, FM_OUTCOME_CONNECT);
+        free_try(t);
+        return FM_PROBLEM_NONE;
+    }
+    t->up->in_flight++;
+    rq->tried[index] = t->up;
+    int64_t fresh_ns =
+        rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS : INT64_MAX;
+    struct fm_mono connect_by =
+        fm_mono_min(fm_mono_add_ns(now, rq->route->connect_ns), rq->total_deadline);
+    enum fm_err err;
+    t->conn = fm_upconn_acquire(&w->upstreams, t->up, fresh_ns, connect_by, &err);
+    if (!t->conn) {
+        report(t, err == FM_ERR_UNREACHABLE ? FM_OUTCOME_CONNECT : FM_OUTCOME_CANCELLED);
+        free_try(t);
+        return err == FM_ERR_UNREACHABLE ? FM_PROBLEM_NONE : FM_PROBLEM_OVERLOADED;
+    }
+    t->conn->data = t;
+    t->conn->http.raw_bodies = rq->minor == 1;
+    if (t->conn->http.connecting) {
+        fm_counter_inc(&w->metrics.upstream_connects);
+        *started = true;
+        return FM_PROBLEM_NONE;
+    }
+    fm_counter_inc(&w->metrics.upstream_reused);
+    enum fm_problem problem = transmit(t);
+    if (problem != FM_PROBLEM_NONE) {
+        report(t, FM_OUTCOME_CANCELLED);
+        fm_try_finish(t);
+        return problem;
+    }
+    *started = true;
+    return FM_PROBLEM_NONE;
+}
+
+void fm_try_upload(struct fm_try *t, struct fm_str piece)
+{
+    struct iovec iov = {(void *)(uintptr_t)piece.p, piece.n};
+    fm_http_client_send(&t->conn->http, &iov, 1,
+                        fm_mono_add_ms(fm_loop_now(&t->w->loop), t->w->config.body_idle_ms));
+}
+
+/* -------- ending -------- */
+
+void fm_try_finish(struct fm_try *t)
+{
+    report(t, FM_OUTCOME_CANCELLED);
+    if (t->conn)
+        fm_upconn_release(t->conn);
+    t->conn = NULL;
+    free_try(t);
+}
+
+static void orphan_expired(struct fm_timer *timer)
+{
+    struct fm_try *t = fm_container_of(timer, struct fm_try, orphan_timer);
+    fm_try_finish(t);
+}
+
+void fm_try_cancel(struct fm_try *t)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(rq);
+    if (t->owed && rq->x.relaying) {
+        /* lost a race: what it still says, or does not, is evidence */
+        rq->attempt[t->index] = NULL;
+        t->rq = NULL;
+        int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
+        int64_t least = ORPHAN_LEAST_MS * FM_NS_PER_MS;
+        int64_t wait = limit < INT64_MAX / 4 && 4 * limit > least ? 4 * limit : least;
+        fm_loop_timer(&t->w->loop, &t->orphan_timer,
+                      fm_mono_add_ns(fm_loop_now(&t->w->loop), wait));
+        fm_try_check_silence(t->w, t->vr, t->region, t->context, rq->route);
+        return;
+    }
+    fm_try_finish(t);
+}
+
+/* -------- what upstreams say -------- */
+
+static void on_connected(struct fm_http_client *h)
+{
+    struct fm_try *t = fm_upconn_of(h)->data;
+    FM_ASSERT(t && t->rq);
+    enum fm_problem problem = transmit(t);
+    if (problem == FM_PROBLEM_NONE)
+        return;
+    struct fm_request *rq = t->rq;
+    uint8_t index = t->index;
+    report(t, FM_OUTCOME_CANCELLED);
+    fm_try_finish(t);
+    fm_request_feed(rq, (struct fm_exchange_event){
+                            .kind = FM_EXCHANGE_NOT_SENT, .attempt = index, .problem = problem});
+}
+
+static void on_sent(struct fm_http_client *h)
+{
+    struct fm_try *t = fm_upconn_of(h)->data;
+    if (!t || !t->rq)
+        return;
+    t->sent_all = true;
+    fm_relay_upload_sent(t);
+}
+
+static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
+{
+    if (p == FM_PROBLEM_OVERLOADED || p == FM_PROBLEM_STOPPING)
+        return FM_OUTCOME_REFUSED;
+    if (p == FM_PROBLEM_DEADLINE)
+        return FM_OUTCOME_CANCELLED;
+    if (status == 500 || (status >= 502 && status <= 504))
+        return FM_OUTCOME_ERROR;
+    return FM_OUTCOME_OK;
+}
+
+/* An orphan has answered: that is all that was wanted. Keep its connection if that costs nothing.
+ */
+static void orphan_answered(struct fm_try *t)
+{
+    if (fm_http_client_has_body(&t->conn->http))
+        fm_http_client_body(&t->conn->http, ORPHAN_LEAST_MS);
+    else
+        fm_try_finish(t);
+}
+
+static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
+{
+    struct fm_try *t = fm_upconn_of(h)->data;
+    FM_ASSERT(t);
+    heard(t);
+    if (head->status < 200 && head->status != 101)
+        return;
+    bool gates = t->vr->view->regions[t->region].gates;
+    t->status = (uint16_t)head->status;
+    t->problem = gates ? (uint8_t)fm_problem_find(fm_http_value(head, FM_HDR_FULMAR_PROBLEM))
+                       : FM_PROBLEM_NONE;
+    report(t, outcome_of(t->status, t->problem));
+    struct fm_request *rq = t->rq;
+    if (!rq) {
+        orphan_answered(t);
+        return;
+    }
+    uint8_t index = t->index;
+    if ((head->status == 101 && !rq->upgrade) || !fm_relay_prepare(t, head)) {
+        fm_upconn_close(t->conn);
+        t->conn = NULL;
+        fm_try_finish(t);
+        fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST,
+                                                       .attempt = index,
+                                                       .problem = FM_PROBLEM_BAD_ANSWER});
+        return;
+    }
+    if (fm_http_client_take(h, &t->piece)) {
+        t->has_piece = t->piece_is_last = true;
+    } else if (rq->x.repeat != FM_REPEAT_NEVER && rq->x.leave_region &&
+               fm_http_client_hold(h, t->w->config.body_idle_ms)) {
+        /* A small answer to what may be repeated is relayed when it is whole: if its sender dies in
+         * the middle of it, the client never learns. */
+        t->holding = true;
+        return;
+    }
+    fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
+                                                   .attempt = index,
+                                                   .status = t->status,
+                                                   .problem = t->problem});
+}
+
+static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
+{
+    struct fm_try *t = fm_upconn_of(h)->data;
+    FM_ASSERT(t);
+    struct fm_request *rq = t->rq;
+    if (!rq) {
+        if (last)
+            fm_try_finish(t);
+        else
+            fm_http_client_body(h, ORPHAN_LEAST_MS);
+        return;
+    }
+    if (!t->holding) {
+        fm_relay_piece(t, piece, last);
+        return;
+    }
+    FM_ASSERT(last);
+    t->holding = false;
+    t->piece = piece;
+    t->has_piece = t->piece_is_last = true;
+    fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
+                                                   .attempt = t->index,
+                                                   .status = t->status,
+                                                   .problem = t->problem});
+}
+
+static void on_failed(struct fm_http_client *h, int err, const char *why)
+{
+    (void)why;
+    struct fm_upconn *c = fm_upconn_of(h);
+    struct fm_try *t = c->data;
+    if (!t) {
+        fm_upconn_failed_idle(c);
+        return;
+    }
+    struct fm_request *rq = t->rq;
+    bool sent = t->sent_at.ns != 0 && (t->sent_all || h->s.sock.sent > 0);
+    uint8_t index = t->index;
+    c->data = NULL;
+    t->conn = NULL;
+    enum fm_problem problem = err == -ETIMEDOUT ? FM_PROBLEM_TIMEOUT
+                              : err == -EPROTO  ? FM_PROBLEM_BAD_ANSWER
+                                                : FM_PROBLEM_CONNECTION_LOST;
+    report(t, !sent                              ? FM_OUTCOME_CONNECT
+              : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
+              : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
+                                                 : FM_OUTCOME_RESET);
+    if (!rq) {
+        fm_try_finish(t);
+    } else if (rq->relay == t) {
+        fm_relay_broken(rq);
+    } else {
+        fm_try_finish(t);
+        fm_request_feed(
+            rq, (struct fm_exchange_event){.kind = sent ? FM_EXCHANGE_LOST : FM_EXCHANGE_NOT_SENT,
+                                           .attempt = index,
+                                           .problem = sent ? problem : FM_PROBLEM_NONE});
+    }
+}
+
+static void on_closed(struct fm_http_client *h)
+{
+    fm_upconn_closed(fm_upconn_of(h));
+}
+
+const struct fm_http_client_handler fm_try_handler = {
+    .connected = on_connected,
+    .sent = on_sent,
+    .head = on_head,
+    .body = on_body,
+    .failed = on_failed,
+    .closed = on_closed,
+};

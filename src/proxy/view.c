@@ -1,0 +1,255 @@
+/* Compiling a view: see the header. Everything hangs on the view's arena but the board. */
+#include "proxy/view.h"
+
+#include "base/assert.h"
+#include "base/rand.h"
+
+#include <stdlib.h>
+
+enum { ARENA_MAX = 64 * 1024 * 1024 };
+
+/* -------- routes -------- */
+
+static enum fm_route_by by_of(enum fm_conf_routing_by by)
+{
+    switch (by) {
+    case FM_ROUTING_PRIORITY:
+        return FM_ROUTE_PRIORITY;
+    case FM_ROUTING_LATENCY:
+        return FM_ROUTE_LATENCY;
+    case FM_ROUTING_WEIGHT:
+        return FM_ROUTE_WEIGHT;
+    }
+    FM_UNREACHABLE();
+}
+
+static struct fm_hedge_policy hedge_of(const struct fm_conf_route *r)
+{
+    struct fm_hedge_policy p = {.after_ns = r->retry.hedge_ms * FM_NS_PER_MS,
+                                .first_byte_ns = r->timeouts.first_byte_ms * FM_NS_PER_MS};
+    switch (r->retry.hedge) {
+    case FM_HEDGE_P95:
+        p.mode = FM_HEDGE_AT_P95;
+        break;
+    case FM_HEDGE_P99:
+        p.mode = FM_HEDGE_AT_P99;
+        break;
+    case FM_HEDGE_FIXED:
+        p.mode = FM_HEDGE_AFTER;
+        break;
+    case FM_HEDGE_NEVER:
+        p.mode = FM_HEDGE_OFF;
+        break;
+    }
+    return p;
+}
+
+static int16_t sticky_segment(const struct fm_conf_context *c, const struct fm_conf_route *r)
+{
+    if (c->sticky.kind == FM_STICKY_PATH)
+        for (size_t i = 0; i < r->nsegments; i++)
+            if (r->segments[i].kind == FM_SEG_NAMED &&
+                fm_str_eq(r->segments[i].text, c->sticky.name))
+                return (int16_t)i;
+    return -1;
+}
+
+static void compile_route(struct fm_view_route *to, unsigned context,
+                          const struct fm_conf_context *c, const struct fm_conf_route *r)
+{
+    *to = (struct fm_view_route){
+        .context = (uint16_t)context,
+        .as = (uint8_t)r->as,
+        .safe = r->safe,
+        .path = r->path,
+        .sticky_segment = sticky_segment(c, r),
+        .by = by_of(r->routing.by),
+        .band_us = (uint32_t)fm_clamp_i64(r->routing.band_ms * 1000, 0, UINT32_MAX / 2),
+        .connect_ns = r->timeouts.connect_ms * FM_NS_PER_MS,
+        .first_byte_ns = r->timeouts.first_byte_ms * FM_NS_PER_MS,
+        .total_ns = r->timeouts.total_ms * FM_NS_PER_MS,
+        .other_regions = (uint8_t)r->retry.other_regions,
+        .budget_ppm = r->retry.budget_ppm,
+        .budget_floor = r->retry.budget_floor,
+        .hedge = hedge_of(r),
+    };
+}
+
+static struct fm_segment *compile_segments(struct fm_arena *a, const struct fm_conf_route *r)
+{
+    struct fm_segment *s = fm_arena_array(a, r->nsegments, sizeof *s);
+    for (size_t i = 0; s && i < r->nsegments; i++) {
+        s[i].text = r->segments[i].text;
+        s[i].kind = r->segments[i].kind == FM_SEG_LITERAL ? FM_SEGMENT_LITERAL
+                    : r->segments[i].kind == FM_SEG_NAMED ? FM_SEGMENT_NAMED
+                                                          : FM_SEGMENT_REST;
+    }
+    return s;
+}
+
+/* One rule per host and route of each context. */
+static bool compile_routes(struct fm_view *v)
+{
+    const struct fm_conf *conf = v->conf;
+    size_t nrules = 0, nroutes = 0;
+    for (size_t c = 0; c < conf->ncontexts; c++) {
+        size_t hosts = conf->contexts[c].nhosts ? conf->contexts[c].nhosts : 1;
+        nrules += hosts * conf->contexts[c].nroutes;
+        nroutes += conf->contexts[c].nroutes;
+    }
+    struct fm_match_rule *rules = fm_arena_array(&v->arena, nrules, sizeof *rules);
+    v->routes = fm_arena_array(&v->arena, nroutes, sizeof *v->routes);
+    void *mem = fm_arena_alloc(&v->arena, fm_match_size((unsigned)nrules));
+    if (!rules || !v->routes || !mem)
+        return false;
+    unsigned n = 0;
+    for (unsigned c = 0; c < conf->ncontexts; c++) {
+        const struct fm_conf_context *cc = &conf->contexts[c];
+        for (size_t i = 0; i < cc->nroutes; i++) {
+            const struct fm_conf_route *r = &cc->routes[i];
+            struct fm_segment *segments = compile_segments(&v->arena, r);
+            if (!segments)
+                return false;
+            compile_route(&v->routes[v->nroutes], c, cc, r);
+            for (size_t h = 0; h < (cc->nhosts ? cc->nhosts : 1); h++)
+                rules[n++] = (struct fm_match_rule){
+                    .host = cc->nhosts ? cc->hosts[h] : FM_STR(""),
+                    .segments = segments,
+                    .nsegments = (unsigned)r->nsegments,
+                    .methods = r->methods,
+                    .nmethods = (unsigned)r->nmethods,
+                    .route = v->nroutes,
+                };
+            v->nroutes++;
+        }
+    }
+    FM_ASSERT(n == nrules && v->nroutes == nroutes);
+    struct fm_hash_key key;
+    fm_rand_bytes(&key, sizeof key);
+    v->match = fm_match_build(mem, rules, n, key);
+    return true;
+}
+
+/* -------- regions and endpoints -------- */
+
+static int compare_addresses(const void *x, const void *y)
+{
+    const struct fm_view_address *a = x, *b = y;
+    if (a->region != b->region)
+        return a->region < b->region ? -1 : 1;
+    if (a->pool != b->pool)
+        return a->pool < b->pool ? -1 : 1;
+    uint8_t p[16], q[16];
+    fm_addr_bytes(&a->addr, p);
+    fm_addr_bytes(&b->addr, q);
+    int c = memcmp(p, q, sizeof p);
+    return c ? c : (int)fm_addr_port(&a->addr) - (int)fm_addr_port(&b->addr);
+}
+
+static bool compile_region(struct fm_view *v, unsigned r)
+{
+    const struct fm_conf_region *cr = &v->conf->regions[r];
+    struct fm_view_region *to = &v->regions[r];
+    *to = (struct fm_view_region){.name = cr->name,
+                                  .priority = (uint16_t)cr->priority,
+                                  .weight = (uint16_t)cr->weight,
+                                  .gates = v->mode == FM_PROXY_EDGE && cr->has_gates};
+    to->npools = to->gates ? 1 : (unsigned)cr->npools;
+    to->pools = fm_arena_array(&v->arena, to->npools, sizeof *to->pools);
+    if (!to->pools)
+        return false;
+    for (unsigned p = 0; p < to->npools; p++)
+        to->pools[p].name = to->gates ? FM_STR("gates") : cr->pools[p].name;
+    for (unsigned c = 0; c < v->ncontexts; c++) {
+        int pool = to->gates ? 0 : fm_conf_find_pool(cr, v->conf->contexts[c].app);
+        FM_ASSERT(pool >= 0);
+        v->contexts[c].pool[r] = (uint16_t)pool;
+    }
+    return true;
+}
+
+static bool compile_endpoints(struct fm_view *v, const struct fm_view_address *addrs, size_t n)
+{
+    struct fm_view_address *sorted = fm_arena_array(&v->arena, n, sizeof *sorted);
+    v->endpoints = fm_arena_array(&v->arena, n, sizeof *v->endpoints);
+    if (!sorted || !v->endpoints)
+        return false;
+    if (n)
+        memcpy(sorted, addrs, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, compare_addresses);
+    for (size_t i = 0; i < n; i++) {
+        if (i && compare_addresses(&sorted[i - 1], &sorted[i]) == 0)
+            continue;
+        FM_ASSERT(sorted[i].region < v->nregions);
+        struct fm_view_region *r = &v->regions[sorted[i].region];
+        FM_ASSERT(sorted[i].pool < r->npools);
+        struct fm_view_pool *p = &r->pools[sorted[i].pool];
+        struct fm_view_endpoint *e = &v->endpoints[v->nendpoints];
+        if (p->n++ == 0)
+            p->first = v->nendpoints;
+        e->addr = sorted[i].addr;
+        e->region = sorted[i].region;
+        e->pool = sorted[i].pool;
+        fm_addr_format(&e->addr, e->text);
+        v->nendpoints++;
+    }
+    return true;
+}
+
+static bool compile(struct fm_view *v, const struct fm_view_address *addrs, size_t naddrs)
+{
+    v->nregions = (unsigned)v->conf->nregions;
+    v->ncontexts = (unsigned)v->conf->ncontexts;
+    FM_ASSERT(v->nregions <= FM_REGIONS_MAX);
+    v->regions = fm_arena_array(&v->arena, v->nregions, sizeof *v->regions);
+    v->contexts = fm_arena_array(&v->arena, v->ncontexts, sizeof *v->contexts);
+    if (!v->regions || !v->contexts)
+        return false;
+    for (unsigned c = 0; c < v->ncontexts; c++) {
+        v->contexts[c].conf = &v->conf->contexts[c];
+        v->contexts[c].name = v->conf->contexts[c].name;
+        v->contexts[c].slow_ns = v->conf->contexts[c].latency_p99_ms * FM_NS_PER_MS;
+    }
+    for (unsigned r = 0; r < v->nregions; r++)
+        if (!compile_region(v, r))
+            return false;
+    return compile_routes(v) && compile_endpoints(v, addrs, naddrs);
+}
+
+static void destroy(struct fm_view *v)
+{
+    fm_board_unref(v->board);
+    fm_arena_deinit(&v->arena);
+    free(v);
+}
+
+struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
+                            const struct fm_view_address *addrs, size_t naddrs)
+{
+    struct fm_view *v = calloc(1, sizeof *v);
+    if (!v)
+        return NULL;
+    v->refs = 1;
+    v->generation = generation;
+    v->mode = mode;
+    v->board = board;
+    fm_board_ref(board);
+    v->conf = board->conf;
+    fm_arena_init(&v->arena, NULL, 0, ARENA_MAX);
+    if (!compile(v, addrs, naddrs)) {
+        destroy(v);
+        return NULL;
+    }
+    return v;
+}
+
+void fm_view_ref(struct fm_view *v)
+{
+    atomic_fetch_add(&v->refs, 1);
+}
+
+void fm_view_unref(struct fm_view *v)
+{
+    if (v && atomic_fetch_sub(&v->refs, 1) == 1)
+        destroy(v);
+}

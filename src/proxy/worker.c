@@ -1,0 +1,466 @@
+/* A worker: set-up, messages from control, draining, the freeze rule. The life of requests is in
+ * request.c and below. Invariant: everything here but the message functions runs on the worker's
+ * own thread (or before it started, or after it was joined). */
+#include "proxy/worker.h"
+
+#include "base/assert.h"
+#include "core/deadline.h"
+#include "proxy/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { FLUSH_MS = 200, POOL_SPARE = 256 };
+
+/* -------- views -------- */
+
+static void view_ref_free(struct fm_view_ref *vr)
+{
+    fm_list_remove(&vr->node);
+    for (unsigned i = 0; i < vr->view->nendpoints; i++)
+        if (vr->up[i])
+            fm_upstream_unlisted(vr->up[i]);
+    fm_view_unref(vr->view);
+    free(vr->up);
+    free(vr->target);
+    free(vr);
+}
+
+void fm_view_ref_use(struct fm_view_ref *vr)
+{
+    vr->users++;
+}
+
+void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
+{
+    FM_ASSERT(vr->users > 0);
+    if (--vr->users == 0 && vr != w->view)
+        view_ref_free(vr);
+}
+
+static void init_target(struct fm_target *t)
+{
+    fm_list_init(&t->owed);
+    fm_list_init(&t->sweep);
+}
+
+/* What was learnt about regions and contexts that go on under the same names. */
+static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
+{
+    for (unsigned c = 0; c < to->view->ncontexts; c++) {
+        int fc = fm_conf_find_context(from->view->conf, to->view->contexts[c].name);
+        for (unsigned r = 0; fc >= 0 && r < to->view->nregions; r++) {
+            int fr = fm_conf_find_region(from->view->conf, to->view->regions[r].name);
+            if (fr < 0)
+                continue;
+            const struct fm_target *o = fm_target(from, (unsigned)fr, (unsigned)fc);
+            struct fm_target *t = fm_target(to, r, c);
+            t->unhedged = o->unhedged;
+            t->heard = o->heard;
+            t->last_heard = o->last_heard;
+            t->last_ok = o->last_ok;
+        }
+    }
+}
+
+static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
+{
+    struct fm_view_ref *vr = calloc(1, sizeof *vr);
+    size_t targets = (size_t)v->nregions * v->ncontexts;
+    if (vr) {
+        vr->up = calloc(v->nendpoints + 1, sizeof *vr->up);
+        vr->target = calloc(targets + 1, sizeof *vr->target);
+    }
+    if (!vr || !vr->up || !vr->target) {
+        if (vr) {
+            free(vr->up);
+            free(vr->target);
+        }
+        free(vr);
+        return NULL;
+    }
+    vr->view = v;
+    fm_view_ref(v);
+    for (size_t i = 0; i < targets; i++)
+        init_target(&vr->target[i]);
+    for (unsigned i = 0; i < v->nendpoints; i++) {
+        vr->up[i] = fm_upstream_get(&w->upstreams, &v->endpoints[i].addr);
+        if (vr->up[i])
+            fm_upstream_listed(vr->up[i]);
+    }
+    fm_list_push_back(&w->views, &vr->node);
+    return vr;
+}
+
+static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
+{
+    struct fm_view_ref *old = w->view;
+    if (old) {
+        inherit(vr, old);
+        for (unsigned i = 0; i < old->view->nendpoints; i++)
+            if (old->up[i])
+                old->up[i]->current = false;
+    }
+    w->view = vr;
+    for (unsigned i = 0; i < vr->view->nendpoints; i++)
+        if (vr->up[i])
+            vr->up[i]->current = true;
+    fm_upstreams_sweep(&w->upstreams);
+    if (old && old->users == 0)
+        view_ref_free(old);
+}
+
+/* -------- leaving regions -------- */
+
+static void sweep_target(struct fm_worker *w, struct fm_target *target)
+{
+    (void)w;
+    struct fm_list todo;
+    fm_list_init(&todo);
+    fm_list_splice(&todo, &target->owed);
+    while (!fm_list_empty(&todo)) {
+        struct fm_try *t = fm_list_first(&todo, struct fm_try, node);
+        fm_list_remove(&t->node);
+        fm_list_push_back(&target->owed, &t->node);
+        if (t->rq)
+            fm_request_feed(t->rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_REGION_LEFT,
+                                                              .region = (uint8_t)t->region});
+    }
+}
+
+static void sweep(struct fm_timer *timer)
+{
+    struct fm_worker *w = fm_container_of(timer, struct fm_worker, sweeper);
+    while (!fm_list_empty(&w->sweeps)) {
+        struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
+        fm_list_remove(&t->sweep);
+        sweep_target(w, t);
+    }
+}
+
+/* -------- messages -------- */
+
+struct view_msg {
+    struct fm_msg msg;
+    struct fm_view *view;
+    unsigned region, context;
+};
+
+static void got_view(struct fm_msg *m, void *user)
+{
+    struct fm_worker *w = user;
+    struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
+    struct fm_view_ref *vr = view_ref_new(w, vm->view);
+    if (vr)
+        use_view(w, vr); /* out of memory: the old view goes on */
+    fm_view_unref(vm->view);
+    free(vm);
+}
+
+static void got_region_left(struct fm_msg *m, void *user)
+{
+    struct fm_worker *w = user;
+    struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
+    if (w->view && w->view->view == vm->view)
+        sweep_target(w, fm_target(w->view, vm->region, vm->context));
+    fm_view_unref(vm->view);
+    free(vm);
+}
+
+static void post_view(struct fm_worker *w, struct fm_view *v, unsigned region, unsigned context,
+                      void (*deliver)(struct fm_msg *, void *))
+{
+    struct view_msg *vm = calloc(1, sizeof *vm);
+    if (!vm)
+        return; /* it goes on with what it has */
+    fm_view_ref(v);
+    *vm =
+        (struct view_msg){.msg.deliver = deliver, .view = v, .region = region, .context = context};
+    fm_mailbox_post(&w->inbox, &vm->msg);
+}
+
+void fm_worker_set_view(struct fm_worker *w, struct fm_view *v)
+{
+    post_view(w, v, 0, 0, got_view);
+}
+
+void fm_worker_region_left(struct fm_worker *w, struct fm_view *v, unsigned region,
+                           unsigned context)
+{
+    post_view(w, v, region, context, got_region_left);
+}
+
+struct config_msg {
+    struct fm_msg msg;
+    struct fm_worker_config config;
+};
+
+static void got_config(struct fm_msg *m, void *user)
+{
+    struct fm_worker *w = user;
+    struct config_msg *cm = fm_container_of(m, struct config_msg, msg);
+    struct fm_http_limits limits = cm->config.http.limits;
+    if (limits.head_bytes > w->pool.block_size)
+        limits.head_bytes = (uint32_t)w->pool.block_size; /* larger blocks need a restart */
+    cm->config.http.limits = limits;
+    w->config = cm->config;
+    w->server.config = cm->config.http;
+    free(cm);
+}
+
+void fm_worker_set_config(struct fm_worker *w, const struct fm_worker_config *c)
+{
+    struct config_msg *cm = calloc(1, sizeof *cm);
+    if (!cm)
+        return;
+    cm->msg.deliver = got_config;
+    cm->config = *c;
+    fm_mailbox_post(&w->inbox, &cm->msg);
+}
+
+/* -------- draining -------- */
+
+struct drain_msg {
+    struct fm_msg msg;
+    int64_t finish_ms;
+};
+
+static void maybe_stop(struct fm_worker *w)
+{
+    if (!w->draining || w->server.nconns > 0)
+        return;
+    if (!w->stopping) {
+        w->stopping = true;
+        fm_upstreams_stop(&w->upstreams);
+    }
+    fm_loop_stop(&w->loop);
+}
+
+static void conn_closed(struct fm_http_server *s)
+{
+    struct fm_worker *w = s->user;
+    atomic_fetch_sub(w->config.connections, 1);
+    maybe_stop(w);
+}
+
+static void finish_is_over(struct fm_timer *timer)
+{
+    struct fm_worker *w = fm_container_of(timer, struct fm_worker, stopper);
+    fm_http_server_close_all(&w->server);
+}
+
+static void got_drain(struct fm_msg *m, void *user)
+{
+    struct fm_worker *w = user;
+    struct drain_msg *dm = fm_container_of(m, struct drain_msg, msg);
+    w->draining = true;
+    for (unsigned i = 0; i < w->nlisteners; i++)
+        fm_listener_close(&w->listener[i]);
+    fm_http_server_drain(&w->server);
+    fm_loop_timer_in_ms(&w->loop, &w->stopper, dm->finish_ms);
+    free(dm);
+    maybe_stop(w);
+}
+
+void fm_worker_drain(struct fm_worker *w, int64_t finish_ms)
+{
+    struct drain_msg *dm = calloc(1, sizeof *dm);
+    if (!dm)
+        return;
+    dm->msg.deliver = got_drain;
+    dm->finish_ms = finish_ms;
+    fm_mailbox_post(&w->inbox, &dm->msg);
+}
+
+/* -------- connections -------- */
+
+static void refuse_connection(int fd)
+{
+    static const char text[] =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+        "Connection: close\r\nContent-Type: application/problem+json\r\n"
+        "Content-Length: 120\r\n\r\n"
+        "{\"type\":\"urn:fulmar:overloaded\",\"title\":\"Service Unavailable\","
+        "\"status\":503,\"detail\":\"too many connections; try again\"}\n";
+    ssize_t n = write(fd, text, sizeof text - 1);
+    (void)n;
+    close(fd);
+}
+
+static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
+{
+    struct fm_worker *w = fm_container_of(ln->loop, struct fm_worker, loop);
+    uint32_t before = atomic_fetch_add(w->config.connections, 1);
+    if (before >= w->config.connections_max) {
+        atomic_fetch_sub(w->config.connections, 1);
+        fm_counter_inc(&w->metrics.connections_refused);
+        refuse_connection(fd);
+        return;
+    }
+    fm_counter_inc(&w->metrics.connections_accepted);
+    size_t conns = w->server.nconns;
+    fm_http_server_accept(&w->server, fd, from);
+    if (w->server.nconns == conns)
+        atomic_fetch_sub(w->config.connections, 1);
+}
+
+/* Rule 14 of SAFETY.md: what waited in the sockets while a gate was frozen is not parsed. Edges may
+ * go on: they hold no authority, and their gates and applications count the deadline. */
+static void woke(struct fm_loop *l, int64_t late_ns, void *user)
+{
+    (void)l;
+    struct fm_worker *w = user;
+    if (!fm_was_frozen(late_ns))
+        return;
+    fm_counter_inc(&w->metrics.frozen);
+    if (w->config.mode == FM_PROXY_GATE)
+        fm_http_server_close_all(&w->server);
+}
+
+static void flush(struct fm_timer *timer)
+{
+    struct fm_worker *w = fm_container_of(timer, struct fm_worker, flusher);
+    fm_access_flush(w);
+    fm_loop_timer_in_ms(&w->loop, timer, FLUSH_MS);
+}
+
+/* -------- life -------- */
+
+static enum fm_err allocate(struct fm_worker *w, struct fm_error *e)
+{
+    w->scratch = malloc(w->pool.block_size);
+    if (w->config.access_log)
+        w->access_buf = malloc(FM_ACCESS_BUFFER);
+    if (!w->scratch || (w->config.access_log && !w->access_buf))
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory for a worker");
+    return FM_ERR_OK;
+}
+
+enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
+                           struct fm_error *e)
+{
+    memset(w, 0, sizeof *w);
+    w->config = *c;
+    fm_list_init(&w->views);
+    fm_list_init(&w->requests);
+    fm_list_init(&w->spare_requests);
+    fm_list_init(&w->spare_tries);
+    fm_list_init(&w->sweeps);
+    fm_timer_init(&w->sweeper, sweep);
+    fm_timer_init(&w->flusher, flush);
+    fm_timer_init(&w->stopper, finish_is_over);
+    fm_rand_bytes(&w->rand, sizeof w->rand);
+    fm_rand_bytes(&w->ref_prefix, sizeof w->ref_prefix);
+    size_t block = c->http.limits.head_bytes > 16 * 1024 ? c->http.limits.head_bytes : 16 * 1024;
+    size_t blocks = (size_t)c->connections_max * (FM_REPLAY_BLOCKS + 2) + POOL_SPARE;
+    fm_pool_init(&w->pool, block, blocks);
+    enum fm_err err = allocate(w, e);
+    if (!err)
+        err = fm_loop_init(&w->loop, &w->pool, e);
+    if (err)
+        return err;
+    w->loop.woke = woke;
+    w->loop.woke_user = w;
+    err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
+    if (!err)
+        err = fm_http_server_init(&w->server, &w->loop, &c->http, &fm_request_handler, w, e);
+    if (err)
+        return err;
+    w->server.closed_one = conn_closed;
+    w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
+                                                 .fields = FM_HTTP_FIELDS_MAX,
+                                                 .body_bytes = UINT64_MAX,
+                                                 .ext_bytes = 16 * 1024,
+                                                 .trailer_bytes = 16 * 1024};
+    fm_upstreams_init(&w->upstreams, &w->loop, &fm_try_handler, &w->upstream_limits,
+                      w->server.fields);
+    struct fm_view_ref *vr = view_ref_new(w, v);
+    if (!vr)
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
+    use_view(w, vr);
+    if (c->access_log || c->mode == FM_PROXY_GATE) /* a gate's loop has to notice a freeze */
+        fm_loop_timer_in_ms(&w->loop, &w->flusher, FLUSH_MS);
+    return FM_ERR_OK;
+}
+
+enum fm_err fm_worker_listen(struct fm_worker *w, const struct fm_addr *at, struct fm_error *e)
+{
+    if (w->nlisteners == FM_WORKER_LISTENERS_MAX)
+        return fm_error_set(e, FM_ERR_LIMIT, "more than %d listeners", FM_WORKER_LISTENERS_MAX);
+    unsigned flags = FM_LISTEN_SHARE | (w->config.http.stamps ? FM_LISTEN_STAMPS : 0u);
+    enum fm_err err =
+        fm_listener_open(&w->listener[w->nlisteners], &w->loop, at, flags, accepted, e);
+    if (!err)
+        w->nlisteners++;
+    return err;
+}
+
+static void *run(void *arg)
+{
+    struct fm_worker *w = arg;
+    fm_loop_run(&w->loop);
+    /* requests are over; let closing connections be buried */
+    struct fm_mono until = fm_mono_add_ms(fm_mono_now(), 1000);
+    while ((w->upstreams.nconns || w->server.nconns) &&
+           fm_mono_before(fm_loop_now(&w->loop), until))
+        fm_loop_turn(&w->loop, 10 * FM_NS_PER_MS);
+    if (w->access_buf)
+        fm_access_flush(w);
+    if (w->config.control) {
+        w->ended_msg.deliver = w->config.ended;
+        fm_mailbox_post(w->config.control, &w->ended_msg);
+    }
+    return NULL;
+}
+
+enum fm_err fm_worker_start(struct fm_worker *w, struct fm_error *e)
+{
+    int rc = pthread_create(&w->thread, NULL, run, w);
+    if (rc)
+        return fm_error_errno(e, FM_ERR_LIMIT, rc, "cannot start a worker");
+    char name[16];
+    (void)snprintf(name, sizeof name, "worker-%u", w->config.index);
+    (void)pthread_setname_np(w->thread, name);
+    return FM_ERR_OK;
+}
+
+void fm_worker_join(struct fm_worker *w)
+{
+    pthread_join(w->thread, NULL);
+}
+
+static void free_all(struct fm_list *l, size_t offset)
+{
+    while (!fm_list_empty(l)) {
+        struct fm_list *n = l->next;
+        fm_list_remove(n);
+        free((char *)n - offset);
+    }
+}
+
+void fm_worker_deinit(struct fm_worker *w)
+{
+    for (unsigned i = 0; i < w->nlisteners; i++)
+        fm_listener_close(&w->listener[i]);
+    if (!w->stopping) {
+        fm_http_server_close_all(&w->server);
+        fm_upstreams_stop(&w->upstreams);
+        fm_loop_turn(&w->loop, 0);
+    }
+    fm_mailbox_close(&w->inbox);
+    if (w->view) {
+        struct fm_view_ref *vr = w->view;
+        w->view = NULL;
+        FM_ASSERT(vr->users == 0);
+        view_ref_free(vr);
+    }
+    fm_loop_deinit(&w->loop);
+    fm_http_server_deinit(&w->server);
+    fm_upstreams_deinit(&w->upstreams);
+    free_all(&w->spare_requests, offsetof(struct fm_request, node));
+    free_all(&w->spare_tries, offsetof(struct fm_try, node));
+    fm_pool_deinit(&w->pool);
+    free(w->scratch);
+    free(w->access_buf);
+}
