@@ -25,11 +25,15 @@ enum {
     FM_CONF_CONTEXTS_MAX = 128,
     FM_CONF_ROUTES_MAX = 1024, /* of all contexts */
     FM_CONF_HOSTS_MAX = 1024,
-    FM_CONF_POOL_APPS_MAX = 256,
+    FM_CONF_POOLS_MAX = 64,      /* of one region */
+    FM_CONF_POOL_APPS_MAX = 256, /* of one pool */
+    FM_CONF_CHECKS_MAX = 64,     /* of one region */
+    FM_CONF_LISTEN_MAX = 64,
+    FM_CONF_LIST_MAX = 64,     /* hosts, needs, methods, ... of one list */
     FM_CONF_SEGMENTS_MAX = 32, /* of one route's path */
 };
 
-/* Where a value was written, for messages. */
+/* Where a value was written, for messages; line 0 = a default, written nowhere. */
 struct fm_conf_pos {
     const char *file;
     uint32_t line, col; /* from 1 */
@@ -53,7 +57,9 @@ struct fm_conf_host {
     struct fm_conf_addr gate; /* what others dial: address with port 7100 unless told otherwise */
     struct fm_conf_addr peer; /* the same with 7101 */
     struct fm_conf_addr gate_bind, peer_bind; /* what this host binds */
-    struct fm_conf_addr admin;                /* agent 127.0.0.1:7102, edge 127.0.0.1:7104 */
+    /* `admin` is the agent's where the host has one (127.0.0.1:7102), else the edge's. The edge of
+     * the host binds edge_admin: `admin` where it has that role alone, else `edge.admin`. */
+    struct fm_conf_addr admin, edge_admin;
     struct fm_conf_pos pos;
 };
 
@@ -90,7 +96,7 @@ struct fm_conf_edge {
     uint64_t min_body_bps; /* 0 = none */
     struct {
         bool present;
-        struct fm_str path; /* "stdout" is standard output */
+        struct fm_str path; /* "stdout" is standard output; else a template, see fm_conf_expand */
         uint32_t sample_ppm;
     } access_log;
 };
@@ -253,6 +259,7 @@ struct fm_conf_finding {
     struct fm_conf_pos pos; /* file may be "" for what has no place */
     const char *what;       /* what is wrong and what was expected */
     const char *advice;     /* what to do; may be NULL */
+    const char *source;     /* the line of the file; may be NULL */
 };
 
 enum { FM_CONF_FINDINGS_MAX = 100 };
@@ -261,14 +268,21 @@ enum { FM_CONF_FINDINGS_MAX = 100 };
 struct fm_conf_report {
     struct fm_arena arena;
     struct fm_conf_finding finding[FM_CONF_FINDINGS_MAX];
-    size_t n, errors, warnings; /* n <= errors + warnings when there were more than fit */
+    size_t n, errors, warnings; /* n < errors + warnings where there were more than fit */
+    size_t last;                /* the finding that advice goes to; FM_CONF_FINDINGS_MAX = none */
 };
 
 void fm_conf_report_init(struct fm_conf_report *r);
 void fm_conf_report_deinit(struct fm_conf_report *r);
 
-/* NULL where there is at least one error; the report says all of them (and warnings in any case).
- * The caller frees the result with fm_conf_free. */
+/* For people: each finding as `FILE:LINE:COL: error: WHAT`, the line of the file with a caret, and
+ * the advice; then how many there are. */
+struct fm_buf;
+void fm_conf_report_print(const struct fm_conf_report *r, struct fm_buf *out);
+
+/* NULL where there is at least one error (of this call: a report may be used for several); the
+ * report says all of them (and warnings in any case). The caller frees the result with
+ * fm_conf_free. */
 struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report) FM_WARN_UNUSED;
 /* The same from memory, for tests and fuzzing; includes are refused. */
 struct fm_conf *fm_conf_parse(struct fm_str text, const char *name,
@@ -292,9 +306,13 @@ int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
 enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struct fm_str region,
                               char *out, size_t cap, struct fm_error *e) FM_WARN_UNUSED;
 
+/* `text` with {host} and {region} put in, terminated: for edge.access_log.path, which is a template
+ * like `state`. FM_ERR_LIMIT where it does not fit. */
+enum fm_err fm_conf_expand(struct fm_str text, struct fm_str host, struct fm_str region, char *out,
+                           size_t cap) FM_WARN_UNUSED;
+
 /* Made from the table that drives the parser. Both write JSON (a JSON Schema of draft 2020-12) or
  * Markdown to `out`; they return FM_ERR_LIMIT where it does not fit. */
-struct fm_buf;
 enum fm_err fm_conf_schema_json(struct fm_buf *out) FM_WARN_UNUSED;
 enum fm_err fm_conf_reference_md(struct fm_buf *out) FM_WARN_UNUSED;
 

@@ -1,0 +1,83 @@
+/* Looking things up in a loaded configuration, by name; small sets, so from front to back. */
+#include "conf/conf.h"
+
+#include "base/buf.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+int fm_conf_find_host(const struct fm_conf *c, struct fm_str name)
+{
+    for (size_t i = 0; i < c->nhosts; i++)
+        if (fm_str_eq(c->hosts[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+int fm_conf_find_region(const struct fm_conf *c, struct fm_str name)
+{
+    for (size_t i = 0; i < c->nregions; i++)
+        if (fm_str_eq(c->regions[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+int fm_conf_find_context(const struct fm_conf *c, struct fm_str name)
+{
+    for (size_t i = 0; i < c->ncontexts; i++)
+        if (fm_str_eq(c->contexts[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name)
+{
+    for (size_t i = 0; i < r->npools; i++)
+        if (fm_str_eq(r->pools[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name)
+{
+    for (size_t i = 0; i < r->nchecks; i++)
+        if (fm_str_eq(r->checks[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+/* $XDG_STATE_HOME, or its default; false where the environment says neither. */
+static bool add_home(struct fm_buf *b)
+{
+    const char *state = secure_getenv("XDG_STATE_HOME"), *home = secure_getenv("HOME");
+    if (state && state[0] == '/') { /* a relative one is to be ignored, says the specification */
+        fm_buf_str_add(b, fm_str_z(state));
+        return true;
+    }
+    if (!home || home[0] != '/')
+        return false;
+    fm_buf_str_add(b, fm_str_z(home));
+    fm_buf_lit(b, "/.local/state");
+    return true;
+}
+
+enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struct fm_str region,
+                              char *out, size_t cap, struct fm_error *e)
+{
+    struct fm_buf b = fm_buf(out, cap);
+    if (c->state.n) {
+        b.full = fm_conf_expand(c->state, host, region, out, cap) != FM_ERR_OK;
+    } else {
+        if (geteuid() == 0)
+            fm_buf_lit(&b, "/var/lib");
+        else if (!add_home(&b))
+            return fm_error_set(e, FM_ERR_NOT_FOUND,
+                                "no folder for the state: say `state`, or set HOME");
+        fm_buf_lit(&b, "/fulmar/");
+        fm_buf_str_add(&b, host);
+        fm_buf_ch(&b, '\0');
+    }
+    if (b.full)
+        return fm_error_set(e, FM_ERR_LIMIT, "the path of the state is longer than %zu bytes", cap);
+    return FM_ERR_OK;
+}

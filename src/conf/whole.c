@@ -1,0 +1,180 @@
+/* What a caller of fm_conf_load relies on, asserted: each loaded configuration is whole. Nothing
+ * here can fail unless a rule is missing elsewhere in this folder, which is why it crashes instead
+ * of reporting. Runs once per load. */
+#include "conf/load.h"
+
+#include "base/assert.h"
+
+static void text(struct fm_str s)
+{
+    FM_ASSERT(s.p && s.n > 0 && s.p[s.n] == '\0');
+}
+
+static void address(const struct fm_conf_addr *a)
+{
+    text(a->text);
+    text(a->host);
+    FM_ASSERT(a->port > 0);
+    FM_ASSERT(a->pos.file);
+}
+
+static void bound(const struct fm_conf_addr *a)
+{
+    address(a);
+    FM_ASSERT(a->is_ip);
+}
+
+static void host(const struct fm_conf *c, const struct fm_conf_host *h)
+{
+    text(h->name);
+    FM_ASSERT(h->region < c->nregions);
+    FM_ASSERT(h->roles && !(h->roles & ~(unsigned)(FM_ROLE_EDGE | FM_ROLE_GATE | FM_ROLE_HEALTH)));
+    bound(&h->admin);
+    bound(&h->edge_admin);
+    if (h->roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)) {
+        address(&h->gate);
+        address(&h->peer);
+        bound(&h->gate_bind);
+        bound(&h->peer_bind);
+    }
+}
+
+static void edge(const struct fm_conf_edge *e)
+{
+    bound(&e->admin);
+    FM_ASSERT(!e->present || e->nlisten > 0);
+    for (size_t i = 0; i < e->nlisten; i++)
+        bound(&e->listen[i].address);
+    for (size_t i = 0; i < e->ntrust_forwarded; i++)
+        FM_ASSERT(e->trust_forwarded[i].bits <= 128);
+    text(e->ready.path);
+    if (e->ready.present)
+        bound(&e->ready.address);
+    if (e->access_log.present)
+        text(e->access_log.path);
+    FM_ASSERT(e->access_log.sample_ppm <= 1000000);
+    FM_ASSERT(e->limits.connections && e->limits.headers && e->limits.header_bytes);
+    FM_ASSERT(e->limits.replay_body_bytes <= e->limits.body_bytes);
+    FM_ASSERT(e->timeouts.header_ms > 0 && e->timeouts.idle_ms > 0);
+    FM_ASSERT(e->timeouts.tunnel_idle_ms > 0);
+    FM_ASSERT(e->drain_announce_ms >= 0 && e->drain_finish_ms >= 0);
+}
+
+static void probe(const struct fm_conf_probe *p)
+{
+    FM_ASSERT((p->app == FM_PROBE_HTTP) == (p->app_path.n > 0));
+    FM_ASSERT(p->fast_interval_ms > 0 && p->fast_interval_ms <= p->interval_ms);
+    FM_ASSERT(p->successes > 0 && p->successes <= p->samples);
+    FM_ASSERT(p->timeout_ms > 0 && p->rise > 0);
+}
+
+static void check(const struct fm_conf_check *k)
+{
+    text(k->name);
+    FM_ASSERT(k->interval_ms > 0 && k->timeout_ms > 0 && k->fall > 0 && k->rise > 0);
+    FM_ASSERT(k->max_age_ms >= k->interval_ms + k->timeout_ms);
+    FM_ASSERT(k->latency_ms <= k->timeout_ms);
+    FM_ASSERT((k->type == FM_CHECK_COMMAND) == (k->ncommand > 0));
+    if (k->type == FM_CHECK_COMMAND)
+        FM_ASSERT(!k->command[k->ncommand].p);
+    else if (k->type == FM_CHECK_DNS)
+        text(k->server_name);
+    else
+        address(&k->target);
+    if (k->type == FM_CHECK_TLS)
+        text(k->server_name);
+    if (k->type == FM_CHECK_HTTP) {
+        text(k->path);
+        text(k->host_header);
+    } else {
+        FM_ASSERT(!k->path.n && !k->body.n && !k->status);
+    }
+}
+
+static void region(const struct fm_conf_region *r)
+{
+    text(r->name);
+    FM_ASSERT(r->priority > 0 && r->weight > 0 && r->npools > 0);
+    FM_ASSERT(!r->has_gates || r->has_health);
+    for (size_t i = 0; i < r->npools; i++) {
+        const struct fm_conf_pool *p = &r->pools[i];
+        text(p->name);
+        FM_ASSERT(p->napps > 0 && p->refresh_ms > 0);
+        FM_ASSERT(!p->dns || (p->napps == 1 && !p->apps[0].is_ip));
+        for (size_t k = 0; k < p->napps; k++)
+            address(&p->apps[k]);
+    }
+    FM_ASSERT(r->nchecks <= FM_CONF_CHECKS_MAX);
+    for (size_t i = 0; i < r->nchecks; i++)
+        check(&r->checks[i]);
+}
+
+static void policy(const struct fm_conf_timeouts *t, const struct fm_conf_retry *retry,
+                   const struct fm_conf_routing *routing)
+{
+    FM_ASSERT(t->connect_ms > 0 && t->connect_ms <= t->first_byte_ms);
+    FM_ASSERT(t->first_byte_ms <= t->total_ms);
+    FM_ASSERT(retry->budget_ppm <= 1000000);
+    FM_ASSERT(retry->hedge != FM_HEDGE_FIXED || retry->hedge_ms > 0);
+    FM_ASSERT(routing->band_ms >= 0);
+}
+
+static void route(const struct fm_conf_route *r)
+{
+    text(r->path);
+    FM_ASSERT(r->nsegments <= FM_CONF_SEGMENTS_MAX && r->pos.line > 0);
+    for (size_t i = 0; i < r->nsegments; i++) {
+        FM_ASSERT(r->segments[i].kind != FM_SEG_REST || i + 1 == r->nsegments);
+        if (r->segments[i].kind != FM_SEG_REST)
+            text(r->segments[i].text);
+    }
+    for (size_t i = 0; i < r->nmethods; i++)
+        text(r->methods[i]);
+    policy(&r->timeouts, &r->retry, &r->routing);
+}
+
+static void context(const struct fm_conf *c, const struct fm_conf_context *x)
+{
+    text(x->name);
+    text(x->app);
+    FM_ASSERT(x->nroutes > 0 && x->in_flight_max > 0);
+    for (size_t i = 0; i < c->nregions; i++)
+        FM_ASSERT(fm_conf_find_pool(&c->regions[i], x->app) >= 0);
+    for (size_t i = 0; i < x->nhosts; i++)
+        text(x->hosts[i]);
+    for (size_t i = 0; i < x->ncommands; i++)
+        text(x->commands[i]);
+    for (size_t i = 0; i < x->nneeds; i++)
+        for (size_t k = 0; k < c->nregions; k++)
+            FM_ASSERT(!c->regions[k].has_health ||
+                      fm_conf_find_check(&c->regions[k], x->needs[i]) >= 0);
+    FM_ASSERT(x->idempotency.key == FM_KEY_IGNORED || x->idempotency.by == FM_BY_APP);
+    if (x->sticky.kind == FM_STICKY_CLIENT)
+        FM_ASSERT(x->sticky.client_bits >= 8 && x->sticky.client_bits <= 32);
+    else if (x->sticky.kind != FM_STICKY_NONE)
+        text(x->sticky.name);
+    policy(&x->timeouts, &x->retry, &x->routing);
+    for (size_t i = 0; i < x->nroutes; i++)
+        route(&x->routes[i]);
+}
+
+void fm_load_assert_whole(const struct fm_conf *c)
+{
+    size_t routes = 0;
+    text(c->service);
+    FM_ASSERT(c->file.p);
+    FM_ASSERT(c->nregions > 0 && c->nregions <= FM_CONF_REGIONS_MAX);
+    FM_ASSERT(c->ncontexts > 0 && c->ncontexts <= FM_CONF_CONTEXTS_MAX);
+    FM_ASSERT(c->nhosts <= FM_CONF_HOSTS_MAX);
+    edge(&c->edge);
+    probe(&c->probe);
+    for (size_t i = 0; i < c->nhosts; i++)
+        host(c, &c->hosts[i]);
+    for (size_t i = 0; i < c->nregions; i++)
+        region(&c->regions[i]);
+    for (size_t i = 0; i < c->ncontexts; i++) {
+        context(c, &c->contexts[i]);
+        routes += c->contexts[i].nroutes;
+    }
+    FM_ASSERT(routes == c->nroutes && routes <= FM_CONF_ROUTES_MAX);
+}

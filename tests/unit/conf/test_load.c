@@ -1,0 +1,488 @@
+/* What a file becomes: defaults, every accepted key, inheritance, includes. */
+#include "test.h"
+
+#include "conf/conf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DATA FM_SOURCE_ROOT "/tests/unit/conf/data/"
+
+static struct fm_conf_report report;
+
+static struct fm_conf *load(const char *path)
+{
+    fm_conf_report_init(&report);
+    struct fm_conf *c = fm_conf_load(path, &report);
+    for (size_t i = 0; i < report.n; i++)
+        print_error("%s:%u:%u: %s\n", report.finding[i].pos.file, report.finding[i].pos.line,
+                    report.finding[i].pos.col, report.finding[i].what);
+    assert_non_null(c);
+    assert_int_equal(report.n, 0);
+    fm_conf_report_deinit(&report);
+    return c;
+}
+
+static struct fm_conf *parse(const char *text)
+{
+    fm_conf_report_init(&report);
+    struct fm_conf *c = fm_conf_parse(fm_str_z(text), "test.yaml", &report);
+    for (size_t i = 0; i < report.n; i++)
+        print_error("%u:%u: %s\n", report.finding[i].pos.line, report.finding[i].pos.col,
+                    report.finding[i].what);
+    assert_non_null(c);
+    fm_conf_report_deinit(&report);
+    return c;
+}
+
+static void the_smallest_file_has_all_defaults(void **state)
+{
+    (void)state;
+    struct fm_conf *c = load(DATA "smallest.yaml");
+    assert_str(c->service, "shop");
+    assert_int_equal(c->state.n, 0);
+    assert_int_equal(c->nhosts, 0);
+    assert_true(c->edge.present);
+    assert_int_equal(c->edge.workers, 0);
+    assert_int_equal(c->edge.nlisten, 1);
+    assert_str(c->edge.listen[0].address.text, "0.0.0.0:80");
+    assert_int_equal(c->edge.listen[0].address.pos.line, 3);
+    assert_int_equal(c->edge.listen[0].address.pos.col, 27);
+    assert_int_equal(c->edge.ntrust_forwarded, 0);
+    assert_false(c->edge.ready.present);
+    assert_false(c->edge.access_log.present);
+    assert_str(c->edge.admin.text, "127.0.0.1:7104");
+    assert_int_equal(c->edge.drain_announce_ms, 5000);
+    assert_int_equal(c->edge.drain_finish_ms, 30000);
+    assert_int_equal(c->edge.limits.connections, 20000);
+    assert_int_equal(c->edge.limits.header_bytes, 32768);
+    assert_int_equal(c->edge.limits.headers, 100);
+    assert_int_equal(c->edge.limits.body_bytes, 1 << 30);
+    assert_int_equal(c->edge.limits.replay_body_bytes, 65536);
+    assert_int_equal(c->edge.timeouts.header_ms, 5000);
+    assert_int_equal(c->edge.timeouts.idle_ms, 60000);
+    assert_int_equal(c->edge.timeouts.tunnel_idle_ms, 3600000);
+    assert_int_equal(c->edge.min_body_bps, 1024);
+    assert_int_equal(c->probe.app, FM_PROBE_TCP);
+    assert_int_equal(c->probe.interval_ms, 500);
+    assert_int_equal(c->probe.fast_interval_ms, 50);
+    assert_int_equal(c->probe.timeout_ms, 300);
+    assert_int_equal(c->probe.samples, 4);
+    assert_int_equal(c->probe.successes, 3);
+    assert_int_equal(c->probe.rise, 3);
+    assert_int_equal(c->nregions, 2);
+    assert_str(c->regions[1].name, "north");
+    assert_int_equal(c->regions[1].priority, 1);
+    assert_int_equal(c->regions[1].weight, 100);
+    assert_int_equal(c->regions[1].npools, 1);
+    assert_str(c->regions[1].pools[0].name, "default");
+    assert_int_equal(c->regions[1].pools[0].napps, 1);
+    assert_false(c->regions[1].pools[0].dns);
+    assert_int_equal(c->regions[1].pools[0].refresh_ms, 5000);
+    assert_str(c->regions[1].pools[0].apps[0].host, "10.0.2.10");
+    assert_int_equal(c->regions[1].pools[0].apps[0].port, 8080);
+    assert_int_equal(c->regions[1].nchecks, 0);
+    assert_int_equal(c->ncontexts, 1);
+    assert_int_equal(c->nroutes, 1);
+    const struct fm_conf_context *x = &c->contexts[0];
+    assert_str(x->name, "shop");
+    assert_str(x->app, "default");
+    assert_int_equal(x->nhosts, 0);
+    assert_int_equal(x->nroutes, 1);
+    assert_str(x->routes[0].path, "/**");
+    assert_int_equal(x->routes[0].nsegments, 1);
+    assert_int_equal(x->routes[0].segments[0].kind, FM_SEG_REST);
+    assert_int_equal(x->routes[0].nmethods, 0);
+    assert_int_equal(x->routes[0].as, FM_AS_METHOD);
+    assert_true(x->routes[0].safe);
+    assert_int_equal(x->ncommands, 4);
+    assert_str(x->commands[0], "POST");
+    assert_str(x->commands[3], "DELETE");
+    assert_int_equal(x->idempotency.key, FM_KEY_IGNORED);
+    assert_int_equal(x->idempotency.by, FM_BY_NONE);
+    assert_int_equal(x->nneeds, 0);
+    assert_int_equal(x->sticky.kind, FM_STICKY_NONE);
+    assert_int_equal(x->routing.by, FM_ROUTING_PRIORITY);
+    assert_int_equal(x->routing.band_ms, 20);
+    assert_int_equal(x->timeouts.connect_ms, 250);
+    assert_int_equal(x->timeouts.first_byte_ms, 10000);
+    assert_int_equal(x->timeouts.total_ms, 60000);
+    assert_int_equal(x->retry.other_regions, 2);
+    assert_int_equal(x->retry.budget_ppm, 200000);
+    assert_int_equal(x->retry.budget_floor, 10);
+    assert_int_equal(x->retry.hedge, FM_HEDGE_P95);
+    assert_int_equal(x->in_flight_max, 2000);
+    assert_int_equal(x->latency_p99_ms, 0);
+    assert_memory_equal(&x->routes[0].timeouts, &x->timeouts, sizeof x->timeouts);
+    assert_int_equal(fm_conf_find_region(c, FM_STR("north")), 1);
+    assert_int_equal(fm_conf_find_region(c, FM_STR("south")), -1);
+    assert_int_equal(fm_conf_find_context(c, FM_STR("shop")), 0);
+    assert_int_equal(fm_conf_find_pool(&c->regions[0], FM_STR("default")), 0);
+    fm_conf_free(c);
+}
+
+static void check_hosts(const struct fm_conf *c)
+{
+    assert_int_equal(c->nhosts, 6);
+    const struct fm_conf_host *e = &c->hosts[fm_conf_find_host(c, FM_STR("west-edge-2"))];
+    assert_int_equal(e->roles, FM_ROLE_EDGE);
+    assert_str(e->admin.text, "127.0.0.1:7204");
+    assert_str(e->edge_admin.text, "127.0.0.1:7204");
+    const struct fm_conf_host *g = &c->hosts[fm_conf_find_host(c, FM_STR("west-gate-08"))];
+    assert_int_equal(fm_conf_find_host(c, FM_STR("west-gate-8")), -1);
+    assert_true(fm_conf_find_host(c, FM_STR("west-gate-10")) > 0);
+    assert_int_equal(g->roles, FM_ROLE_GATE | FM_ROLE_HEALTH);
+    assert_int_equal(g->region, 0);
+    assert_str(g->zone, "a");
+    assert_str(g->gate.text, "west-gate-08.west.internal:7100");
+    assert_str(g->gate.host, "west-gate-08.west.internal");
+    assert_int_equal(g->gate.port, 7100);
+    assert_str(g->gate_bind.text, "0.0.0.0:7100");
+    assert_true(g->gate_bind.is_ip);
+    assert_str(g->peer.text, "west-gate-08.west.internal:7101");
+    assert_str(g->peer_bind.text, "0.0.0.0:7101");
+    assert_str(g->admin.text, "127.0.0.1:7102");
+    const struct fm_conf_host *n = &c->hosts[fm_conf_find_host(c, FM_STR("north-1"))];
+    assert_int_equal(n->region, 1);
+    assert_str(n->gate.text, "[fd00::1]:7200");
+    assert_str(n->gate.host, "fd00::1");
+    assert_str(n->gate_bind.text, "[fd00::1]:7200");
+    assert_str(n->peer.text, "[fd00::1]:7201");
+    assert_str(n->peer_bind.text, "0.0.0.0:7201");
+    assert_str(n->admin.text, "[::1]:7202");
+    assert_str(n->edge_admin.text, "127.0.0.1:7304");
+    assert_true(c->regions[0].has_gates && c->regions[0].has_health);
+}
+
+static void check_edge(const struct fm_conf_edge *e)
+{
+    static const uint8_t one[16] = {[10] = 0xff, 0xff, 10, 1, 2, 3};
+    assert_int_equal(e->workers, 2);
+    assert_int_equal(e->nlisten, 2);
+    assert_str(e->listen[1].address.host, "::1");
+    assert_int_equal(e->ntrust_forwarded, 3);
+    assert_int_equal(e->trust_forwarded[0].bits, 120);
+    assert_memory_equal(e->trust_forwarded[1].addr, one, 16);
+    assert_int_equal(e->trust_forwarded[2].bits, 8);
+    assert_true(e->ready.present);
+    assert_str(e->ready.address.text, "0.0.0.0:7103");
+    assert_str(e->ready.path, "/up");
+    assert_int_equal(e->drain_announce_ms, 6000);
+    assert_int_equal(e->drain_finish_ms, 31000);
+    assert_int_equal(e->limits.connections, 30000);
+    assert_int_equal(e->limits.header_bytes, 16384);
+    assert_int_equal(e->limits.headers, 90);
+    assert_int_equal(e->limits.body_bytes, INT64_C(2) << 30);
+    assert_int_equal(e->limits.replay_body_bytes, 131072);
+    assert_int_equal(e->timeouts.header_ms, 4000);
+    assert_int_equal(e->timeouts.idle_ms, 50000);
+    assert_int_equal(e->timeouts.tunnel_idle_ms, 7200000);
+    assert_int_equal(e->min_body_bps, 2048);
+    assert_true(e->access_log.present);
+    assert_str(e->access_log.path, "/var/log/fulmar/{host}.log");
+    assert_int_equal(e->access_log.sample_ppm, 5000);
+    assert_str(e->admin.text, "127.0.0.1:7304");
+}
+
+static const struct fm_conf_check *find_check(const struct fm_conf *c, unsigned region,
+                                              const char *name)
+{
+    int i = fm_conf_find_check(&c->regions[region], fm_str_z(name));
+    assert_true(i >= 0);
+    return &c->regions[region].checks[i];
+}
+
+static void check_checks(const struct fm_conf *c)
+{
+    assert_int_equal(c->regions[0].nchecks, 6);
+    assert_int_equal(c->regions[1].nchecks, 5);
+    const struct fm_conf_check *k = find_check(c, 0, "ledger-db");
+    assert_int_equal(k->type, FM_CHECK_TCP);
+    assert_str(k->target.text, "127.0.0.1:6432");
+    assert_int_equal(k->interval_ms, 600);
+    assert_int_equal(k->timeout_ms, 350);
+    assert_int_equal(k->max_age_ms, 4000);
+    assert_int_equal(k->fall, 3);
+    assert_int_equal(k->rise, 4);
+    assert_int_equal(find_check(c, 1, "ledger-db")->fall, 9);
+    k = find_check(c, 0, "card-network");
+    assert_int_equal(k->type, FM_CHECK_HTTP);
+    assert_str(k->target.host, "west.cards.internal");
+    assert_int_equal(k->target.port, 80);
+    assert_str(k->path, "/ping?deep=1");
+    assert_str(k->host_header, "west.cards.internal");
+    assert_int_equal(k->status, 204);
+    assert_str(k->body, "pong");
+    assert_int_equal(k->latency_ms, 250);
+    assert_int_equal(k->max_age_ms, 3000);
+    assert_str(find_check(c, 1, "card-network")->path, "/");
+    assert_int_equal(find_check(c, 1, "card-network")->target.port, 8090);
+    k = find_check(c, 0, "certificate");
+    assert_int_equal(k->type, FM_CHECK_TLS);
+    assert_str(k->server_name, "bank.example");
+    assert_int_equal(k->warn_ms, INT64_C(30) * 86400000);
+    assert_str(find_check(c, 1, "certificate")->server_name, "north.bank.example");
+    assert_int_equal(find_check(c, 0, "cache")->type, FM_CHECK_REDIS);
+    assert_str(find_check(c, 0, "cache")->target.host, "::1");
+    assert_int_equal(find_check(c, 0, "cache")->interval_ms, 500);
+    assert_int_equal(find_check(c, 0, "names")->type, FM_CHECK_DNS);
+    assert_str(find_check(c, 0, "names")->server_name, "db.west.internal");
+    k = find_check(c, 1, "disk");
+    assert_int_equal(k->type, FM_CHECK_COMMAND);
+    assert_int_equal(k->ncommand, 3);
+    assert_str(k->command[2], "10%");
+    assert_null(k->command[3].p);
+    assert_int_equal(k->timeout_ms, 2000);
+    assert_int_equal(k->max_age_ms, 180000);
+    assert_int_equal(k->interval_ms, 30000);
+}
+
+static void check_ledger(const struct fm_conf_context *x)
+{
+    assert_str(x->app, "core");
+    assert_int_equal(x->nhosts, 2);
+    assert_str(x->hosts[1], "*.ledger.bank.example");
+    assert_int_equal(x->ncommands, 2);
+    assert_int_equal(x->idempotency.key, FM_KEY_REQUIRED);
+    assert_int_equal(x->idempotency.by, FM_BY_APP);
+    assert_int_equal(x->nneeds, 2);
+    assert_str(x->needs[1], "disk");
+    assert_int_equal(x->sticky.kind, FM_STICKY_HEADER);
+    assert_str(x->sticky.name, "X-User");
+    assert_int_equal(x->latency_p99_ms, 300);
+    assert_int_equal(x->in_flight_max, 500);
+    /* the context replaces single keys of the top level */
+    assert_int_equal(x->routing.by, FM_ROUTING_PRIORITY);
+    assert_int_equal(x->routing.band_ms, 30);
+    assert_int_equal(x->timeouts.connect_ms, 100);
+    assert_int_equal(x->timeouts.first_byte_ms, 9000);
+    assert_int_equal(x->retry.budget_ppm, 50000);
+    assert_int_equal(x->retry.budget_floor, 5);
+    assert_int_equal(x->retry.hedge, FM_HEDGE_FIXED);
+    assert_int_equal(x->retry.hedge_ms, 20);
+    /* the route replaces single keys of the context */
+    const struct fm_conf_route *r = &x->routes[1];
+    assert_int_equal(x->nroutes, 3);
+    assert_str(r->path, "/ledger/search%20all");
+    assert_str(r->segments[1].text, "search all");
+    assert_int_equal(r->nmethods, 2);
+    assert_str(r->methods[1], "QUERY");
+    assert_int_equal(r->as, FM_AS_QUERY);
+    assert_false(r->safe);
+    assert_int_equal(r->timeouts.connect_ms, 100);
+    assert_int_equal(r->timeouts.first_byte_ms, 30000);
+    assert_int_equal(r->timeouts.total_ms, 59000);
+    assert_int_equal(r->retry.hedge, FM_HEDGE_NEVER);
+    assert_int_equal(r->retry.budget_ppm, 50000);
+    assert_int_equal(r->routing.by, FM_ROUTING_LATENCY);
+    assert_int_equal(r->routing.band_ms, 30);
+    assert_int_equal(r->pos.line, 8);
+    assert_int_equal(x->routes[2].as, FM_AS_COMMAND);
+    assert_int_equal(x->routes[2].retry.hedge_ms, 20);
+    assert_int_equal(x->routes[0].nsegments, 3);
+    assert_int_equal(x->routes[0].segments[1].kind, FM_SEG_NAMED);
+    assert_str(x->routes[0].segments[1].text, "account");
+}
+
+static void every_key_arrives(void **state)
+{
+    (void)state;
+    struct fm_conf *c = load(DATA "everything/fulmar.yaml");
+    assert_str(c->service, "bank");
+    assert_str(c->state, DATA "everything/state/{host}");
+    check_hosts(c);
+    check_edge(&c->edge);
+    assert_int_equal(c->probe.app, FM_PROBE_HTTP);
+    assert_str(c->probe.app_path, "/health");
+    assert_int_equal(c->probe.interval_ms, 400);
+    assert_int_equal(c->probe.fast_interval_ms, 40);
+    assert_int_equal(c->probe.timeout_ms, 250);
+    assert_int_equal(c->probe.samples, 5);
+    assert_int_equal(c->probe.successes, 4);
+    assert_int_equal(c->probe.rise, 2);
+    assert_int_equal(c->regions[1].priority, 2);
+    assert_int_equal(c->regions[0].weight, 60);
+    assert_int_equal(c->regions[0].npools, 2);
+    assert_str(c->regions[0].pools[0].apps[1].text, "core-2.west.internal:9001");
+    const struct fm_conf_pool *p = &c->regions[0].pools[1];
+    assert_true(p->dns);
+    assert_int_equal(p->napps, 1);
+    assert_str(p->apps[0].host, "profile.west.svc");
+    assert_int_equal(p->refresh_ms, 7000);
+    check_checks(c);
+    assert_int_equal(c->ncontexts, 4);
+    assert_int_equal(c->nroutes, 7);
+    check_ledger(&c->contexts[fm_conf_find_context(c, FM_STR("ledger"))]);
+    const struct fm_conf_context *x = &c->contexts[fm_conf_find_context(c, FM_STR("profile"))];
+    assert_int_equal(x->sticky.kind, FM_STICKY_PATH);
+    assert_str(x->sticky.name, "id");
+    assert_int_equal(x->idempotency.key, FM_KEY_OPTIONAL);
+    assert_int_equal(x->retry.hedge, FM_HEDGE_P99);
+    assert_int_equal(x->routing.by, FM_ROUTING_WEIGHT);
+    x = &c->contexts[fm_conf_find_context(c, FM_STR("catalog"))];
+    assert_int_equal(x->sticky.kind, FM_STICKY_CLIENT);
+    assert_int_equal(x->sticky.client_bits, 24);
+    assert_int_equal(x->ncommands, 0);
+    assert_int_equal(x->routes[0].nsegments, 0);
+    assert_str(x->routes[0].path, "/");
+    x = &c->contexts[fm_conf_find_context(c, FM_STR("basket"))];
+    assert_int_equal(x->sticky.kind, FM_STICKY_COOKIE);
+    fm_conf_free(c);
+}
+
+static void strings_are_terminated(void **state)
+{
+    (void)state;
+    struct fm_conf *c = load(DATA "everything/fulmar.yaml");
+    const struct fm_conf_context *x = &c->contexts[0];
+    assert_string_equal(c->service.p, "bank");
+    assert_string_equal(x->routes[0].segments[1].text.p, "account");
+    assert_string_equal(x->routes[1].segments[1].text.p, "search all");
+    assert_string_equal(x->hosts[1].p, "*.ledger.bank.example");
+    assert_string_equal(c->regions[0].pools[1].apps[0].host.p, "profile.west.svc");
+    assert_string_equal(c->hosts[0].name.p, "west-edge-1");
+    fm_conf_free(c);
+}
+
+#define REGIONS                                                                                    \
+    "regions: {a: {apps: {core: [\"10.0.0.1:80\"]}}, b: {apps: {core: [\"10.0.0.2:80\"]}}}\n"
+#define HEAD "fulmar: 1\nservice: s\nedge: {listen: [{address: \"0.0.0.0:80\"}]}\n"
+
+static void the_only_pool_is_the_default(void **state)
+{
+    (void)state;
+    struct fm_conf *c =
+        parse(HEAD REGIONS "contexts: {x: {topology: multi-write, routes: [/x]}}\n");
+    assert_str(c->contexts[0].app, "core");
+    fm_conf_free(c);
+}
+
+static void small_forms_mean_what_they_say(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse("\xef\xbb\xbf" HEAD REGIONS
+                              "probe: {app: none}\nretry: {hedge-after: never, budget: 0%}\n"
+                              "contexts:\r\n  x: {topology: multi-write, routes: [/x]}\r\n");
+    assert_int_equal(c->probe.app, FM_PROBE_NONE);
+    assert_int_equal(c->contexts[0].retry.hedge, FM_HEDGE_NEVER);
+    assert_int_equal(c->contexts[0].retry.budget_ppm, 0);
+    fm_conf_free(c);
+    c = parse("fulmar: 1\nservice: s\n" REGIONS
+              "edge: {listen: [{address: \"[::]:80\"}], min-body-rate: none, "
+              "access-log: {path: stdout}}\n"
+              "contexts: {x: {topology: multi-write, routes: [/x]}}\n");
+    assert_int_equal(c->edge.min_body_bps, 0);
+    assert_str(c->edge.access_log.path, "stdout");
+    assert_int_equal(c->edge.access_log.sample_ppm, 1000000);
+    fm_conf_free(c);
+}
+
+static void wildcards_of_hosts_differ_in_length(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse(
+        HEAD REGIONS "contexts:\n"
+                     "  x: {topology: multi-write, routes: [/x], hosts: [\"*.b.c\"]}\n"
+                     "  y: {topology: multi-write, routes: [/x], hosts: [\"*.a.b.c\"]}\n"
+                     "  z: {topology: multi-write, routes: [/x], hosts: [a.b.c]}\n"
+                     "  u: {topology: multi-write, routes: [/x, {path: /x, methods: [GET]}]}\n");
+    assert_int_equal(c->ncontexts, 4);
+    fm_conf_free(c);
+}
+
+static void memory_has_no_includes(void **state)
+{
+    (void)state;
+    fm_conf_report_init(&report);
+    assert_null(fm_conf_parse(FM_STR("fulmar: 1\ninclude: [/etc/passwd]\n"), "x", &report));
+    bool said = false;
+    for (size_t i = 0; i < report.n; i++)
+        said |= strcmp(report.finding[i].what, "`include` is not possible here") == 0;
+    assert_true(said);
+    fm_conf_report_deinit(&report);
+    fm_conf_report_init(&report);
+    assert_null(fm_conf_parse(fm_str(NULL, 0), "x", &report));
+    assert_string_equal(report.finding[0].what, "the file is empty");
+    fm_conf_report_deinit(&report);
+}
+
+static void files_that_cannot_be_read_are_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *what;
+    } cases[] = {
+        {"/nowhere/fulmar.yaml",
+         "cannot read the configuration: cannot open it: No such file or directory"},
+        {"/tmp", "cannot read the configuration: it is a folder"},
+        {"/dev/null", "cannot read the configuration: it is not a regular file"},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        fm_conf_report_init(&report);
+        assert_null(fm_conf_load(cases[i].path, &report));
+        assert_int_equal(report.n, 1);
+        assert_string_equal(report.finding[0].what, cases[i].what);
+        assert_string_equal(report.finding[0].pos.file, cases[i].path);
+        assert_int_equal(report.finding[0].pos.line, 0);
+        fm_conf_report_deinit(&report);
+    }
+}
+
+static void huge_texts_are_refused(void **state)
+{
+    (void)state;
+    size_t n = (4 << 20) + 1;
+    char *text = malloc(n);
+    assert_non_null(text);
+    memset(text, '\n', n);
+    fm_conf_report_init(&report);
+    assert_null(fm_conf_parse(fm_str(text, n), "x", &report));
+    assert_string_equal(report.finding[0].what, "the text is larger than 4 MiB");
+    fm_conf_report_deinit(&report);
+    /* as many errors as one likes: the first hundred are kept, all are counted */
+    static const char line[] = "x1: 1\n";
+    size_t used = 0;
+    for (unsigned i = 0; i < 500; i++)
+        used += (size_t)snprintf(text + used, n - used, "%c%u: 1\n", line[0], i);
+    fm_conf_report_init(&report);
+    assert_null(fm_conf_parse(fm_str(text, used), "x", &report));
+    assert_int_equal(report.n, FM_CONF_FINDINGS_MAX);
+    assert_true(report.errors >= 500);
+    fm_conf_report_deinit(&report);
+    free(text);
+}
+
+static void the_state_folder_follows_the_file_or_the_system(void **state)
+{
+    (void)state;
+    char out[256];
+    struct fm_error e;
+    struct fm_conf *c = load(DATA "everything/fulmar.yaml");
+    assert_int_equal(fm_conf_state_dir(c, FM_STR("west-1"), FM_STR("west"), out, sizeof out, &e),
+                     FM_ERR_OK);
+    assert_string_equal(out, DATA "everything/state/west-1");
+    assert_int_equal(fm_conf_state_dir(c, FM_STR("west-1"), FM_STR("west"), out, 10, &e),
+                     FM_ERR_LIMIT);
+    fm_conf_free(c);
+    c = load(DATA "smallest.yaml");
+    setenv("XDG_STATE_HOME", "/x/state", 1);
+    assert_int_equal(fm_conf_state_dir(c, FM_STR("h"), FM_STR("r"), out, sizeof out, &e),
+                     FM_ERR_OK);
+    assert_string_equal(out, geteuid() == 0 ? "/var/lib/fulmar/h" : "/x/state/fulmar/h");
+    assert_int_equal(
+        fm_conf_expand(FM_STR("{host}.{region}/{host}"), FM_STR("h"), FM_STR("r"), out, sizeof out),
+        FM_ERR_OK);
+    assert_string_equal(out, "h.r/h");
+    assert_int_equal(fm_conf_expand(FM_STR("{host}"), FM_STR("host"), FM_STR(""), out, 4),
+                     FM_ERR_LIMIT);
+    fm_conf_free(c);
+}
+
+FM_TEST_MAIN(fm_test(the_smallest_file_has_all_defaults), fm_test(every_key_arrives),
+             fm_test(strings_are_terminated), fm_test(the_only_pool_is_the_default),
+             fm_test(small_forms_mean_what_they_say), fm_test(wildcards_of_hosts_differ_in_length),
+             fm_test(memory_has_no_includes), fm_test(files_that_cannot_be_read_are_said),
+             fm_test(huge_texts_are_refused),
+             fm_test(the_state_folder_follows_the_file_or_the_system))
