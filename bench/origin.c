@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,26 @@ static int64_t receive_time(struct msghdr *m)
     return 0;
 }
 
+/* The time stamp is that of the last segment merged into what is read, and a FIN merges too: a
+ * request whose sender hung up looks as young as the hang-up. The age of the last data, coarse as
+ * it is (jiffies), tells. */
+static void take_age(struct conn *c, struct msghdr *m)
+{
+    enum { COARSE_MS = 8 };
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    int64_t now = bench_wall_ns();
+    c->wall_ns = receive_time(m);
+    c->age_ns = c->wall_ns > 0 ? now - c->wall_ns : -1;
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
+        return;
+    int64_t data_age_ns = info.tcpi_last_data_recv * BENCH_NS_PER_MS;
+    if (data_age_ns > c->age_ns + COARSE_MS * BENCH_NS_PER_MS) {
+        c->age_ns = data_age_ns;
+        c->wall_ns = now - data_age_ns;
+    }
+}
+
 /* Reads what waits and takes its age at once. */
 static ssize_t receive(struct origin *o, struct conn *c)
 {
@@ -158,10 +179,8 @@ static ssize_t receive(struct origin *o, struct conn *c)
                        .msg_control = control.bytes,
                        .msg_controllen = sizeof control.bytes};
     ssize_t n = recvmsg(c->fd, &m, 0);
-    if (n > 0) {
-        c->wall_ns = receive_time(&m);
-        c->age_ns = c->wall_ns > 0 ? bench_wall_ns() - c->wall_ns : -1;
-    }
+    if (n > 0)
+        take_age(c, &m);
     return n;
 }
 

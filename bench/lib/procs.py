@@ -135,6 +135,8 @@ class Lab:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C leaves nothing behind
         self.stop_all()
         if self.keep:
             say(f"kept: {self.folder}")
