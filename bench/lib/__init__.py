@@ -1,0 +1,1 @@
+"""What the benchmarks share: processes, ports, CPU accounting, peers, reports. Stdlib only."""
