@@ -68,8 +68,8 @@ static bool set_host(struct fm_arena *arena, struct fm_str s, struct fm_str text
     return (out->host.p && out->text.p) || fm_fault_memory(f);
 }
 
-bool fm_addr_host(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
-                  struct fm_fault *f)
+bool fm_conf_addr_host(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
+                       struct fm_fault *f)
 {
     if (s.n > 1 && s.p[0] == '[' && s.p[s.n - 1] == ']') {
         fm_fault(f, "an address without a port is written without brackets");
@@ -124,8 +124,8 @@ static bool set_port(struct fm_str s, struct fm_str port, struct fm_conf_addr *o
     return true;
 }
 
-bool fm_addr_target(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
-                    struct fm_fault *f)
+bool fm_conf_addr_target(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
+                         struct fm_fault *f)
 {
     struct fm_str host, port;
     const char *scheme = s.n >= 3 ? memmem(s.p, s.n, "://", 3) : NULL;
@@ -138,8 +138,8 @@ bool fm_addr_target(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr
     return set_host(arena, host, s, out, f);
 }
 
-bool fm_addr_bind(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
-                  struct fm_fault *f)
+bool fm_conf_addr_bind(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
+                       struct fm_fault *f)
 {
     uint64_t port;
     struct fm_str number = s.n && s.p[0] == ':' ? fm_str(s.p + 1, s.n - 1) : s;
@@ -147,7 +147,7 @@ bool fm_addr_bind(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *
         fm_fault(f, "`%s` has no address", FM_Q(s));
         return fm_fault_advice(f, "write \"0.0.0.0:%s\" for all interfaces", FM_Q(number));
     }
-    if (!fm_addr_target(arena, s, out, f))
+    if (!fm_conf_addr_target(arena, s, out, f))
         return false;
     if (out->is_ip)
         return true;
@@ -156,8 +156,8 @@ bool fm_addr_bind(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *
                            out->port);
 }
 
-bool fm_addr_with_port(struct fm_arena *arena, const struct fm_conf_addr *host, uint16_t port,
-                       struct fm_conf_addr *out)
+bool fm_conf_addr_with_port(struct fm_arena *arena, const struct fm_conf_addr *host, uint16_t port,
+                            struct fm_conf_addr *out)
 {
     FM_ASSERT(host->host.p && host->host.p[host->host.n] == '\0' && port);
     bool v6 = memchr(host->host.p, ':', host->host.n) != NULL;
@@ -181,7 +181,7 @@ static bool to_bytes(struct fm_str s, uint8_t out[16], unsigned *width)
     return to_ip(s, AF_INET6, out);
 }
 
-bool fm_addr_cidr(struct fm_str s, struct fm_conf_cidr *out, struct fm_fault *f)
+bool fm_conf_addr_cidr(struct fm_str s, struct fm_conf_cidr *out, struct fm_fault *f)
 {
     struct fm_str bits, ip = fm_str_cut(s, '/', &bits);
     unsigned width;
@@ -208,7 +208,7 @@ bool fm_addr_cidr(struct fm_str s, struct fm_conf_cidr *out, struct fm_fault *f)
                            (unsigned)n, FM_Q(ip));
 }
 
-bool fm_addr_host_pattern(struct fm_str s, struct fm_fault *f)
+bool fm_conf_addr_host_pattern(struct fm_str s, struct fm_fault *f)
 {
     struct fm_str name = s;
     if (fm_str_starts(s, FM_STR("*.")))
@@ -227,8 +227,8 @@ bool fm_addr_host_pattern(struct fm_str s, struct fm_fault *f)
     return check_name(name, f);
 }
 
-bool fm_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *target,
-                      struct fm_str *path, struct fm_str *host_header, struct fm_fault *f)
+bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *target,
+                           struct fm_str *path, struct fm_str *host_header, struct fm_fault *f)
 {
     if (fm_str_starts(s, FM_STR("https://"))) {
         fm_fault(f, "HTTPS is not in this version");
@@ -262,7 +262,7 @@ bool fm_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_ad
     return path->p || fm_fault_memory(f);
 }
 
-bool fm_addr_is_loopback(const struct fm_conf_addr *a)
+bool fm_conf_addr_is_loopback(const struct fm_conf_addr *a)
 {
     struct in_addr v4;
     struct in6_addr v6;
@@ -273,7 +273,7 @@ bool fm_addr_is_loopback(const struct fm_conf_addr *a)
     return fm_str_eq_nocase(a->host, FM_STR("localhost"));
 }
 
-bool fm_addr_is_any(const struct fm_conf_addr *a)
+bool fm_conf_addr_is_any(const struct fm_conf_addr *a)
 {
     struct in_addr v4;
     struct in6_addr v6;
@@ -282,7 +282,7 @@ bool fm_addr_is_any(const struct fm_conf_addr *a)
     return to_ip(a->host, AF_INET6, &v6) && IN6_IS_ADDR_UNSPECIFIED(&v6);
 }
 
-bool fm_addr_overlap(const struct fm_conf_addr *a, const struct fm_conf_addr *b)
+bool fm_conf_addr_overlap(const struct fm_conf_addr *a, const struct fm_conf_addr *b)
 {
     uint8_t x[16], y[16];
     unsigned wx, wy;
@@ -290,5 +290,6 @@ bool fm_addr_overlap(const struct fm_conf_addr *a, const struct fm_conf_addr *b)
         return false;
     if (!to_bytes(a->host, x, &wx) || !to_bytes(b->host, y, &wy))
         return fm_str_eq_nocase(a->host, b->host);
-    return wx == wy && (memcmp(x, y, sizeof x) == 0 || fm_addr_is_any(a) || fm_addr_is_any(b));
+    return wx == wy &&
+           (memcmp(x, y, sizeof x) == 0 || fm_conf_addr_is_any(a) || fm_conf_addr_is_any(b));
 }

@@ -31,7 +31,7 @@ void fm_decode_http_url(struct fm_load *l, const struct fm_schema_row *row, cons
     if (!fm_decode_text(l, row, n, &s))
         return;
     if (fm_decode_expand(l, s, &s, &f) &&
-        fm_addr_http_url(l->arena, s, &target, &c->path, &c->host_header, &f))
+        fm_conf_addr_http_url(l->arena, s, &target, &c->path, &c->host_header, &f))
         c->target = target;
     else
         fm_decode_fault(l, row, n, &f);

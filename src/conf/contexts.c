@@ -158,7 +158,7 @@ void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at)
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < i; k++) {
             const struct fm_conf_addr *a = all[i], *b = all[k];
-            if (!fm_addr_overlap(a, b))
+            if (!fm_conf_addr_overlap(a, b))
                 continue;
             bool place_known = a->pos.line != 0; /* a default has no place: blame the other */
             fm_report_error(l->report, place_known ? a->pos : b->pos,

@@ -197,15 +197,15 @@ static void set_door(struct fm_load *l, const struct fm_conf_addr *address,
     struct fm_fault f = {.memory = false};
     port = said->port ? said->port : port;
     bool v6 = address->host.p && memchr(address->host.p, ':', address->host.n);
-    if (!address->host.p || !fm_addr_with_port(l->arena, address, port, dial))
+    if (!address->host.p || !fm_conf_addr_with_port(l->arena, address, port, dial))
         return;
     if (said->port) {
         *bind = *said;
         return;
     }
     struct fm_conf_addr any = {.pos = address->pos};
-    if (fm_addr_host(l->arena, v6 ? FM_STR("::") : FM_STR("0.0.0.0"), &any, &f) &&
-        !fm_addr_with_port(l->arena, &any, port, bind))
+    if (fm_conf_addr_host(l->arena, v6 ? FM_STR("::") : FM_STR("0.0.0.0"), &any, &f) &&
+        !fm_conf_addr_with_port(l->arena, &any, port, bind))
         l->oom = true;
 }
 
@@ -214,7 +214,7 @@ static void set_admin(struct fm_load *l, const struct fm_host_def *def, struct f
     struct fm_fault f = {.memory = false};
     bool agent = def->roles & (FM_ROLE_GATE | FM_ROLE_HEALTH);
     struct fm_conf_addr usual = {.pos = h->pos};
-    if (!fm_addr_bind(l->arena, FM_STR("127.0.0.1:7102"), &usual, &f))
+    if (!fm_conf_addr_bind(l->arena, FM_STR("127.0.0.1:7102"), &usual, &f))
         l->oom = true;
     h->edge_admin = !agent && def->admin.port ? def->admin : l->conf->edge.admin;
     h->admin = def->admin.port ? def->admin : agent ? usual : h->edge_admin;
@@ -235,7 +235,7 @@ static void fill(struct fm_load *l, const struct fm_node *n, const struct fm_hos
         l->region = def->region;
         address.pos = def->address_node->pos;
         if (!fm_decode_expand(l, def->address, &text, &f) ||
-            !fm_addr_host(l->arena, text, &address, &f)) {
+            !fm_conf_addr_host(l->arena, text, &address, &f)) {
             struct fm_schema_row row = *fm_schema_find(&fm_schema_host, FM_STR("address"));
             fm_decode_fault(l, &row, def->address_node, &f);
             address.host.p = NULL;

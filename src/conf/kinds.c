@@ -244,7 +244,7 @@ static bool lower(struct fm_load *l, struct fm_str *s, struct fm_fault *f)
 static bool dns_name(struct fm_load *l, struct fm_str *s, struct fm_fault *f)
 {
     struct fm_conf_addr a = {0};
-    if (!fm_decode_expand(l, *s, s, f) || !fm_addr_host(l->arena, *s, &a, f))
+    if (!fm_decode_expand(l, *s, s, f) || !fm_conf_addr_host(l->arena, *s, &a, f))
         return false;
     return !a.is_ip || fm_fault(f, "`%s` is an IP address", FM_Q(*s));
 }
@@ -271,7 +271,7 @@ static void text_value(struct fm_load *l, const struct fm_schema_row *row, const
         good = url_path(s, &f);
         break;
     case FM_KIND_HOST_PATTERN:
-        good = fm_addr_host_pattern(s, &f) && lower(l, &s, &f);
+        good = fm_conf_addr_host_pattern(s, &f) && lower(l, &s, &f);
         break;
     case FM_KIND_DNS_NAME:
         good = dns_name(l, &s, &f);
@@ -302,10 +302,10 @@ static void addr_value(struct fm_load *l, const struct fm_schema_row *row, const
     if (!fm_decode_text(l, row, n, &s))
         return;
     bool good = row->kind == FM_KIND_BIND
-                    ? fm_addr_bind(l->arena, s, &a, &f)
+                    ? fm_conf_addr_bind(l->arena, s, &a, &f)
                     : fm_decode_expand(l, s, &s, &f) &&
-                          (row->kind == FM_KIND_HOST ? fm_addr_host(l->arena, s, &a, &f)
-                                                     : fm_addr_target(l->arena, s, &a, &f));
+                          (row->kind == FM_KIND_HOST ? fm_conf_addr_host(l->arena, s, &a, &f)
+                                                     : fm_conf_addr_target(l->arena, s, &a, &f));
     FM_ASSERT(!good || (a.host.p && a.host.p[a.host.n] == '\0' && a.text.p));
     if (good)
         memcpy((char *)at + row->offset, &a, sizeof a);
@@ -321,7 +321,7 @@ static void cidr_value(struct fm_load *l, const struct fm_schema_row *row, const
     struct fm_conf_cidr net;
     if (!fm_decode_text(l, row, n, &s))
         return;
-    bool good = fm_addr_cidr(s, &net, &f);
+    bool good = fm_conf_addr_cidr(s, &net, &f);
     FM_ASSERT(!good || net.bits <= 128);
     if (good)
         memcpy((char *)at + row->offset, &net, sizeof net);

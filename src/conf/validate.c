@@ -48,7 +48,7 @@ static void host_addresses(struct fm_load *l)
     struct fm_conf *c = l->conf;
     for (size_t i = 0; i < c->nhosts; i++) {
         const struct fm_conf_host *b = &c->hosts[i];
-        if ((b->roles & FM_ROLE_GATE) && fm_addr_overlap(&b->gate_bind, &b->peer_bind)) {
+        if ((b->roles & FM_ROLE_GATE) && fm_conf_addr_overlap(&b->gate_bind, &b->peer_bind)) {
             fm_report_error(l->report, b->pos, "`gate` and `peer` of host `%s` are both `%s`",
                             FM_Q(b->name), FM_Q(b->gate_bind.text));
             fm_report_advice(l->report, "give each its own port");
@@ -78,12 +78,12 @@ static void host_admins(struct fm_load *l)
     struct fm_conf *c = l->conf;
     for (size_t i = 0; i < c->nhosts; i++) {
         const struct fm_conf_host *b = &c->hosts[i];
-        if (!is_agent(b) || !fm_addr_is_loopback(&b->peer))
+        if (!is_agent(b) || !fm_conf_addr_is_loopback(&b->peer))
             continue;
         for (size_t k = 0; k < i; k++) {
             const struct fm_conf_host *a = &c->hosts[k];
             if (!is_agent(a) || !fm_str_eq(a->admin.text, b->admin.text) ||
-                !fm_addr_is_loopback(&a->peer))
+                !fm_conf_addr_is_loopback(&a->peer))
                 continue;
             fm_report_error(l->report, b->pos,
                             "the agents of `%s` and `%s` run on one machine and have the same "
@@ -102,7 +102,7 @@ static void peer_tls(struct fm_load *l)
         return;
     for (size_t i = 0; i < l->conf->nhosts; i++) {
         const struct fm_conf_host *h = &l->conf->hosts[i];
-        if (!is_agent(h) || fm_addr_is_loopback(&h->peer))
+        if (!is_agent(h) || fm_conf_addr_is_loopback(&h->peer))
             continue;
         fm_report_error(l->report, h->pos,
                         "the agent of `%s` is reached beyond loopback, and `peer-tls` is not said",

@@ -178,7 +178,7 @@ static void reads_addresses(void **state)
         struct fm_conf_addr a = {.port = 0};
         struct fm_fault f = {.memory = false};
         fm_arena_init(&arena, NULL, 0, 1 << 16);
-        bool good = fm_addr_target(&arena, fm_str_z(cases[i].text), &a, &f);
+        bool good = fm_conf_addr_target(&arena, fm_str_z(cases[i].text), &a, &f);
         if (good != (cases[i].port != 0))
             fail_msg("%s gave %d: %s", cases[i].text, good, f.why);
         if (good) {
@@ -200,18 +200,18 @@ static void reads_networks(void **state)
     struct fm_conf_cidr net;
     struct fm_fault f;
     static const uint8_t v4[16] = {[10] = 0xff, 0xff, 10, 0, 9, 0};
-    assert_true(fm_addr_cidr(FM_STR("10.0.9.0/24"), &net, &f));
+    assert_true(fm_conf_addr_cidr(FM_STR("10.0.9.0/24"), &net, &f));
     assert_memory_equal(net.addr, v4, 16);
     assert_int_equal(net.bits, 120);
-    assert_true(fm_addr_cidr(FM_STR("10.0.9.7"), &net, &f) && net.bits == 128);
-    assert_true(fm_addr_cidr(FM_STR("0.0.0.0/0"), &net, &f) && net.bits == 96);
-    assert_true(fm_addr_cidr(FM_STR("fd00::/8"), &net, &f) && net.bits == 8);
-    assert_true(fm_addr_cidr(FM_STR("::/0"), &net, &f) && net.bits == 0);
+    assert_true(fm_conf_addr_cidr(FM_STR("10.0.9.7"), &net, &f) && net.bits == 128);
+    assert_true(fm_conf_addr_cidr(FM_STR("0.0.0.0/0"), &net, &f) && net.bits == 96);
+    assert_true(fm_conf_addr_cidr(FM_STR("fd00::/8"), &net, &f) && net.bits == 8);
+    assert_true(fm_conf_addr_cidr(FM_STR("::/0"), &net, &f) && net.bits == 0);
     static const char *const bad[] = {"",           "10.0.9.0/33", "10.0.9.0/",  "10.0.9.0/-1",
                                       "10.0.9.0/a", "10.0.9/24",   "fd00::/129", "name/8"};
     for (size_t i = 0; i < FM_COUNT(bad); i++)
-        assert_false(fm_addr_cidr(fm_str_z(bad[i]), &net, &f));
-    assert_false(fm_addr_cidr(FM_STR("10.0.9.1/24"), &net, &f));
+        assert_false(fm_conf_addr_cidr(fm_str_z(bad[i]), &net, &f));
+    assert_false(fm_conf_addr_cidr(FM_STR("10.0.9.1/24"), &net, &f));
     assert_string_equal(f.advice, "write `10.0.9.0/24` for the network or `10.0.9.1` for the one "
                                   "address");
 }
@@ -232,18 +232,20 @@ static void knows_loopback_and_overlap(void **state)
     struct fm_conf_addr a = {.port = 0}, b = {.port = 0};
     fm_arena_init(&arena, NULL, 0, 1 << 16);
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
-        assert_true(fm_addr_bind(&arena, fm_str_z(cases[i].a), &a, &f));
-        assert_true(fm_addr_bind(&arena, fm_str_z(cases[i].b), &b, &f));
-        assert_int_equal(fm_addr_overlap(&a, &b), cases[i].overlap);
-        assert_int_equal(fm_addr_overlap(&b, &a), cases[i].overlap);
+        assert_true(fm_conf_addr_bind(&arena, fm_str_z(cases[i].a), &a, &f));
+        assert_true(fm_conf_addr_bind(&arena, fm_str_z(cases[i].b), &b, &f));
+        assert_int_equal(fm_conf_addr_overlap(&a, &b), cases[i].overlap);
+        assert_int_equal(fm_conf_addr_overlap(&b, &a), cases[i].overlap);
     }
     static const char *const loopback[] = {"127.0.0.1", "127.9.9.9", "::1", "localhost"};
     static const char *const other[] = {"10.0.0.1", "0.0.0.0", "::", "fd00::1", "localhost.x"};
     for (size_t i = 0; i < FM_COUNT(loopback); i++)
-        assert_true(fm_addr_host(&arena, fm_str_z(loopback[i]), &a, &f) && fm_addr_is_loopback(&a));
+        assert_true(fm_conf_addr_host(&arena, fm_str_z(loopback[i]), &a, &f) &&
+                    fm_conf_addr_is_loopback(&a));
     for (size_t i = 0; i < FM_COUNT(other); i++)
-        assert_true(fm_addr_host(&arena, fm_str_z(other[i]), &a, &f) && !fm_addr_is_loopback(&a));
-    assert_false(fm_addr_bind(&arena, FM_STR("localhost:80"), &a, &f));
+        assert_true(fm_conf_addr_host(&arena, fm_str_z(other[i]), &a, &f) &&
+                    !fm_conf_addr_is_loopback(&a));
+    assert_false(fm_conf_addr_bind(&arena, FM_STR("localhost:80"), &a, &f));
     fm_arena_deinit(&arena);
 }
 
@@ -255,12 +257,13 @@ static void reads_urls(void **state)
     struct fm_conf_addr a = {.port = 0};
     struct fm_str path, host;
     fm_arena_init(&arena, NULL, 0, 1 << 16);
-    assert_true(fm_addr_http_url(&arena, FM_STR("http://a.b:81/ping?x=1"), &a, &path, &host, &f));
+    assert_true(
+        fm_conf_addr_http_url(&arena, FM_STR("http://a.b:81/ping?x=1"), &a, &path, &host, &f));
     assert_str(a.host, "a.b");
     assert_int_equal(a.port, 81);
     assert_str(path, "/ping?x=1");
     assert_str(host, "a.b:81");
-    assert_true(fm_addr_http_url(&arena, FM_STR("http://[::1]"), &a, &path, &host, &f));
+    assert_true(fm_conf_addr_http_url(&arena, FM_STR("http://[::1]"), &a, &path, &host, &f));
     assert_str(a.host, "::1");
     assert_int_equal(a.port, 80);
     assert_str(path, "/");
@@ -277,7 +280,7 @@ static void reads_urls(void **state)
                                       "http://a.b:0/",
                                       "http://a.b:/"};
     for (size_t i = 0; i < FM_COUNT(bad); i++)
-        if (fm_addr_http_url(&arena, fm_str_z(bad[i]), &a, &path, &host, &f))
+        if (fm_conf_addr_http_url(&arena, fm_str_z(bad[i]), &a, &path, &host, &f))
             fail_msg("accepted %s", bad[i]);
     fm_arena_deinit(&arena);
 }
