@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16 };
+enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16, GAP_WEIGHT = 32 };
 
 /* -------- life -------- */
 
@@ -135,6 +135,10 @@ static void heard(struct fm_try *t)
 {
     struct fm_mono now = fm_loop_now(&t->w->loop);
     int64_t ns = fm_mono_sub_ns(now, t->sent_at);
+    t->target->gap_ns +=
+        t->target->last_heard.ns
+            ? (fm_mono_sub_ns(now, t->target->last_heard) - t->target->gap_ns) / GAP_WEIGHT
+            : FM_NS_PER_S;
     t->target->last_heard = now;
     if (!t->owed)
         return;
@@ -161,7 +165,7 @@ void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned 
     if (!oldest)
         return;
     struct fm_mono now = fm_loop_now(&w->loop);
-    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at};
+    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at, target->gap_ns};
     if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
         return;
     struct fm_board *board = vr->view->board;
@@ -253,11 +257,11 @@ static enum fm_problem transmit(struct fm_try *t)
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
     int64_t delay = fm_hedge_delay_ns(&t->target->unhedged, &rq->route->hedge);
-    int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
+    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
     if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
         rq->hedge_at = fm_mono_add_ns(now, delay);
-    if (w->config.mode == FM_PROXY_EDGE && limit != INT64_MAX && !t->is_hedge)
-        rq->silence_at = fm_mono_add_ns(now, limit);
+    if (w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
+        rq->silence_at = fm_mono_add_ns(now, look);
     fm_request_arm(rq);
     return FM_PROBLEM_NONE;
 }

@@ -60,6 +60,7 @@ static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
             t->heard = o->heard;
             t->last_heard = o->last_heard;
             t->last_ok = o->last_ok;
+            t->gap_ns = o->gap_ns;
         }
     }
 }
