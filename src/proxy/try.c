@@ -407,7 +407,7 @@ static void on_sent(struct fm_http_client *h)
 
 static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
 {
-    if (p == FM_PROBLEM_OVERLOADED || p == FM_PROBLEM_STOPPING)
+    if (p == FM_PROBLEM_OVERLOADED)
         return FM_OUTCOME_REFUSED;
     if (p == FM_PROBLEM_DEADLINE)
         return FM_OUTCOME_CANCELLED;
@@ -431,8 +431,11 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     struct fm_try *t = fm_upconn_of(h)->data;
     FM_ASSERT(t);
     heard(t);
-    if (head->status < 200 && head->status != 101)
+    if (head->status < 200 && head->status != 101) {
+        if (t->rq)
+            fm_relay_interim(t, head);
         return;
+    }
     bool gates = t->vr->view->regions[t->region].gates;
     t->status = (uint16_t)head->status;
     t->problem = gates ? (uint8_t)fm_problem_find(fm_http_value(head, FM_HDR_FULMAR_PROBLEM))
