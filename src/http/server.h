@@ -115,6 +115,14 @@ static inline bool fm_http_conn_has_body(const struct fm_http_conn *c)
     return !fm_http_body_is_done(&c->s.body);
 }
 
+/* The client has ended its stream. To a gate or an application behind one that means: whoever asked
+ * has given up. (The kernel joins the end of a stream with data that waits, and stamps both with
+ * the later time, so that the age of such a request cannot be trusted either.) */
+static inline bool fm_http_conn_hung_up(const struct fm_http_conn *c)
+{
+    return c->s.sock.flags & FM_SOCK_EOF;
+}
+
 /* Ask for the next piece: one call of `body` follows, never from inside this. Answers
  * Expect: 100-continue first. */
 void fm_http_conn_body(struct fm_http_conn *c);
