@@ -104,7 +104,7 @@ static void roll_window(struct fm_health *h, struct fm_mono now)
 static void take_probe(struct fm_health *h, bool ok)
 {
     h->probe_bits = h->probe_bits << 1 | ok;
-    if (h->probes < 32)
+    if (h->probes < FM_HEALTH_SAMPLES_MAX)
         h->probes++;
     h->probes_ok_in_row =
         ok ? (uint8_t)(h->probes_ok_in_row + (h->probes_ok_in_row < UINT8_MAX)) : 0;
@@ -140,7 +140,8 @@ static bool probes_fail(const struct fm_health *h, const struct fm_health_policy
         return false;
     /* those that were not made yet count as successes: a start is no outage */
     unsigned known = h->probes < p->samples ? h->probes : p->samples;
-    unsigned ok = (unsigned)__builtin_popcount(h->probe_bits & ((1u << known) - 1));
+    uint64_t bits = known ? h->probe_bits << (FM_HEALTH_SAMPLES_MAX - known) : 0;
+    unsigned ok = (unsigned)__builtin_popcountll(bits);
     return ok + (p->samples - known) < p->successes;
 }
 
@@ -344,7 +345,7 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
                                         uint64_t random)
 {
     FM_ASSERT(h->state < FM_HEALTH_STATE_COUNT && e->kind < FM_HEALTH_EVENT_COUNT);
-    FM_ASSERT(p->samples <= 32 && p->successes <= p->samples);
+    FM_ASSERT(p->samples <= FM_HEALTH_SAMPLES_MAX && p->successes <= p->samples);
     roll_window(h, now);
     if (e->kind == FM_HEALTH_PROBE)
         take_probe(h, e->ok);

@@ -53,7 +53,7 @@ const char *fm_health_reason_name(enum fm_health_reason r);
 const char *fm_health_reason_text(enum fm_health_reason r);
 
 struct fm_health_policy {
-    /* probes; samples 0 = there are none */
+    /* probes; samples 0 = there are none; at most FM_HEALTH_SAMPLES_MAX */
     uint8_t samples, successes, rise;
     int32_t interval_ms, fast_interval_ms;
     /* traffic */
@@ -91,13 +91,14 @@ struct fm_health_event {
 };
 
 enum { FM_HEALTH_BUCKETS = 10, FM_HEALTH_BUCKET_MS = 100, FM_HEALTH_FLIPS = 8 };
+enum { FM_HEALTH_SAMPLES_MAX = 64 };
 
 struct fm_health {
     uint8_t state; /* enum fm_health_state */
     uint8_t why;   /* enum fm_health_reason of the last transition */
     struct fm_mono since;
     /* probes, newest in bit 0 */
-    uint32_t probe_bits;
+    uint64_t probe_bits;
     uint8_t probes, probes_ok_in_row;
     /* traffic of the last second */
     struct fm_health_counts bucket[FM_HEALTH_BUCKETS];
