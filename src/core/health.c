@@ -231,6 +231,7 @@ const struct fm_health_row fm_health_rows[] = {
 
     ROW(RAMP, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
     ROW(RAMP, TRAFFIC, relapsed, DOWN, RELAPSE, "fewer failures are enough than when it was up"),
+    ROW(RAMP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "it had carried much before it failed"),
     ROW(RAMP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
     ROW(RAMP, SILENCE, always, DOWN, SILENT, "frozen, or cut off"),
     ROW(RAMP, NOBODY, always, DOWN, UNREACHABLE, "gone again"),
