@@ -110,14 +110,20 @@ static void take_probe(struct fm_health *h, bool ok)
         ok ? (uint8_t)(h->probes_ok_in_row + (h->probes_ok_in_row < UINT8_MAX)) : 0;
 }
 
+/* Answers that speak for it. */
+static uint32_t good(const struct fm_health_counts *c)
+{
+    return c->ok > c->slow ? c->ok - c->slow : 0;
+}
+
 static void take_traffic(struct fm_health *h, const struct fm_health_counts *c)
 {
     counts_add(&h->bucket[h->bucket_at], c);
     uint32_t failed = failures(c);
     /* within one batch the order is not known: a success among failures breaks the row */
     h->failed_in_row = c->ok ? 0 : add_sat(h->failed_in_row, failed);
-    if (h->state == FM_HEALTH_TRIAL && c->ok)
-        h->canaries_ok = (uint8_t)(c->ok < 200u - h->canaries_ok ? h->canaries_ok + c->ok : 200u);
+    if (h->state == FM_HEALTH_TRIAL)
+        h->canaries_ok = (uint8_t)fm_min_u64((uint64_t)h->canaries_ok + good(c), UINT8_MAX);
     if (h->state == FM_HEALTH_TRIAL || h->state == FM_HEALTH_RAMP)
         counts_add(&h->since_ramp, c);
 }
@@ -366,7 +372,7 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
         break;
     }
     if (h->state == FM_HEALTH_TRIAL)
-        give_canary(h, p, &v, e->kind == FM_HEALTH_TRAFFIC && e->counts.ok, now);
+        give_canary(h, p, &v, e->kind == FM_HEALTH_TRAFFIC && good(&e->counts) > 0, now);
     v.share = (uint16_t)fm_health_share(h, p, now);
     v.wake = next_wake(h, p, now);
     return v;
