@@ -23,7 +23,9 @@ const struct fm_health_policy fm_health_policy_default = {
     .ramp_ms = 5000,
 };
 
-enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200, CANARY_RETRY_MS = 1000 };
+enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200 };
+/* A token that was not heard of again is replaced after 1, 4, 16, 16, ... seconds. */
+enum { CANARY_RETRY_MS = 1000, CANARY_RETRY_SHIFT = 2, CANARY_LOST_MAX = 2 };
 
 const char *fm_health_state_name(enum fm_health_state s)
 {
@@ -284,8 +286,9 @@ static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t
         h->failed_in_row = 0;
         break;
     case FM_HEALTH_TRIAL:
-        h->canaries_ok = 0;
-        h->canary_due = now;
+        h->canaries_ok = h->canaries_lost = 0;
+        h->canary_any = false;
+        h->canary_given = now;
         h->since_ramp = (struct fm_health_counts){0};
         break;
     case FM_HEALTH_RAMP:
@@ -319,6 +322,12 @@ unsigned fm_health_share(const struct fm_health *h, const struct fm_health_polic
     return 0;
 }
 
+static struct fm_mono canary_lost_at(const struct fm_health *h)
+{
+    return fm_mono_add_ms(h->canary_given,
+                          CANARY_RETRY_MS << (CANARY_RETRY_SHIFT * h->canaries_lost));
+}
+
 static struct fm_mono next_wake(const struct fm_health *h, const struct fm_health_policy *p,
                                 struct fm_mono now)
 {
@@ -326,7 +335,9 @@ static struct fm_mono next_wake(const struct fm_health *h, const struct fm_healt
     case FM_HEALTH_DOWN:
         return fm_mono_before(now, h->hold_until) ? h->hold_until : FM_MONO_NEVER;
     case FM_HEALTH_TRIAL:
-        return fm_mono_add_ms(h->canary_due, CANARY_RETRY_MS);
+        return h->canary_any
+                   ? canary_lost_at(h)
+                   : fm_mono_min(canary_lost_at(h), fm_mono_add_ms(h->since, p->canary_any_ms));
     case FM_HEALTH_RAMP:
         return fm_mono_min(fm_mono_add_ms(h->since, p->ramp_ms), fm_mono_add_ms(now, 100));
     case FM_HEALTH_UP:
@@ -336,15 +347,22 @@ static struct fm_mono next_wake(const struct fm_health *h, const struct fm_healt
     return FM_MONO_NEVER;
 }
 
-/* In TRIAL a new token is due on entry, after each success, and when one was not heard of again. */
+/* In TRIAL a new token is due on entry, after each good answer, when one was not heard of again,
+ * and once when any request may be the canary. */
 static void give_canary(struct fm_health *h, const struct fm_health_policy *p,
-                        struct fm_health_verdict *v, bool success, struct fm_mono now)
+                        struct fm_health_verdict *v, bool answered, struct fm_mono now)
 {
-    bool lost = fm_mono_sub_ms(now, h->canary_due) >= CANARY_RETRY_MS;
-    v->canary = v->changed || success || lost;
+    bool lost = !fm_mono_before(now, canary_lost_at(h));
     v->canary_any = fm_mono_sub_ms(now, h->since) >= p->canary_any_ms;
-    if (v->canary)
-        h->canary_due = now;
+    v->canary = v->changed || answered || lost || (v->canary_any && !h->canary_any);
+    if (answered)
+        h->canaries_lost = 0;
+    else if (lost && h->canaries_lost < CANARY_LOST_MAX)
+        h->canaries_lost++;
+    if (v->canary) {
+        h->canary_given = now;
+        h->canary_any = v->canary_any;
+    }
 }
 
 struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_health_policy *p,

@@ -106,8 +106,9 @@ struct fm_health {
     uint8_t bucket_at;
     uint32_t failed_in_row;
     /* coming back */
-    struct fm_mono hold_until, canary_due, flip[FM_HEALTH_FLIPS];
-    uint8_t flips, canaries_ok;
+    struct fm_mono hold_until, canary_given, flip[FM_HEALTH_FLIPS];
+    uint8_t flips, canaries_ok, canaries_lost;
+    bool canary_any; /* the last token was for any request */
     struct fm_health_counts since_ramp;
 };
 
