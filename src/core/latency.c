@@ -89,7 +89,10 @@ int64_t fm_silence_limit_ns(const struct fm_latency *l, const struct fm_hedge_po
     if (p->mode == FM_HEDGE_OFF)
         return INT64_MAX;
     int64_t delay = fm_hedge_delay_ns(l, p);
-    int64_t tail = l->total >= ENOUGH_FOR_TAIL ? l->p999_ns + l->p999_ns / 2 : 2 * delay;
+    int64_t unknown = FM_SILENCE_UNKNOWN_MS * FM_NS_PER_MS;
+    int64_t tail = l->total >= ENOUGH_FOR_TAIL ? l->p999_ns + l->p999_ns / 2
+                   : 2 * delay > unknown       ? 2 * delay
+                                               : unknown;
     int64_t least = FM_SILENCE_LEAST_MS * FM_NS_PER_MS;
     int64_t limit = tail > delay ? tail : delay;
     limit = limit > least ? limit : least;

@@ -31,7 +31,8 @@ struct fm_hedge_policy {
     int64_t first_byte_ns; /* the time-out that bounds every delay */
 };
 
-enum { FM_HEDGE_LEAST_MS = 5, FM_HEDGE_UNKNOWN_MS = 100, FM_SILENCE_LEAST_MS = 10 };
+enum { FM_HEDGE_LEAST_MS = 5, FM_HEDGE_UNKNOWN_MS = 100 };
+enum { FM_SILENCE_LEAST_MS = 10, FM_SILENCE_UNKNOWN_MS = 40 };
 
 /* How long to wait for a first byte before a second region is asked. */
 int64_t fm_hedge_delay_ns(const struct fm_latency *l, const struct fm_hedge_policy *p);

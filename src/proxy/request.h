@@ -77,6 +77,9 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev);
 void fm_request_free(struct fm_request *rq);
 void fm_request_arm(struct fm_request *rq);
 uint32_t fm_request_left_regions(const struct fm_request *rq);
+/* Some endpoint of the region's pool for this context is not known dead. */
+bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigned context,
+                          struct fm_mono now);
 
 /* try.c */
 enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned region, bool hedge,

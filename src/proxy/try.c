@@ -120,8 +120,11 @@ static void report(struct fm_try *t, enum fm_outcome o)
     if (w->config.mode == FM_PROXY_EDGE &&
         fm_leave_report(&t->target->leave, o, fm_board_epoch(word), now)) {
         fm_counter_inc(&w->metrics.regions_left);
+        fm_counter_inc(&counts->left);
         fm_target_leave(w, t->vr, t->region, t->context);
     }
+    if (o == FM_OUTCOME_CONNECT && !fm_pool_is_reachable(t->vr, t->region, t->context, now))
+        fm_counter_inc(&counts->nobody);
     /* while a region comes back its successes are news, too */
     if (is_bad(o) || (o == FM_OUTCOME_OK && fm_board_share(word) < 1000))
         fm_board_ring(board);
@@ -136,6 +139,13 @@ static void heard(struct fm_try *t)
     if (!t->owed)
         return;
     not_owed(t);
+    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
+    if (fm_board_share(word) == 0 && t->w->config.mode == FM_PROXY_EDGE) {
+        /* it may be suspect only, and was just heard */
+        struct fm_board *board = t->vr->view->board;
+        fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->heard);
+        fm_board_ring(board);
+    }
     fm_latency_add(&t->target->heard, ns);
     if (!t->is_hedge && !t->hedged_by_other)
         fm_latency_add(&t->target->unhedged, ns);
