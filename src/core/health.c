@@ -27,6 +27,8 @@ const struct fm_health_policy fm_health_policy_default = {
 enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200 };
 /* A token that was not heard of again is replaced after 1, 4, 16, 16, ... seconds. */
 enum { CANARY_RETRY_MS = 1000, CANARY_RETRY_SHIFT = 2, CANARY_LOST_MAX = 2 };
+/* So many pauses, each within a second of the one before, and the next is an outage. */
+enum { PAUSES_MAX = 10, PAUSES_APART_MS = 1000 };
 
 const char *fm_health_state_name(enum fm_health_state s)
 {
@@ -220,6 +222,13 @@ static bool silent_for_long(const struct fm_health *h, const struct fm_health_po
     return fm_mono_sub_ms(now, h->since) >= p->suspect_ms;
 }
 
+static bool pauses_often(const struct fm_health *h, const struct fm_health_policy *p,
+                         struct fm_mono now)
+{
+    (void)p;
+    return h->pauses >= PAUSES_MAX && fm_mono_sub_ms(now, h->paused_at) < PAUSES_APART_MS;
+}
+
 static bool was_ramping(const struct fm_health *h, const struct fm_health_policy *p,
                         struct fm_mono now)
 {
@@ -241,6 +250,7 @@ const struct fm_health_row fm_health_rows[] = {
     ROW(UP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "within a second"),
     ROW(UP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
     ROW(UP, LEFT, always, DOWN, FAILURES, "seen by one worker, in the order of its answers"),
+    ROW(UP, SILENCE, pauses_often, DOWN, PAUSES, "one pause after the other"),
     ROW(UP, SILENCE, always, SUSPECT, SILENT, "frozen, cut off, or a pause"),
     ROW(UP, NOBODY, always, DOWN, UNREACHABLE, "connections are refused"),
 
@@ -267,6 +277,7 @@ const struct fm_health_row fm_health_rows[] = {
     ROW(RAMP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "it had carried much before it failed"),
     ROW(RAMP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
     ROW(RAMP, LEFT, always, DOWN, RELAPSE, "seen by one worker, in the order of its answers"),
+    ROW(RAMP, SILENCE, pauses_often, DOWN, PAUSES, "one pause after the other"),
     ROW(RAMP, SILENCE, always, SUSPECT, SILENT, "frozen, cut off, or a pause"),
     ROW(RAMP, NOBODY, always, DOWN, UNREACHABLE, "gone again"),
     ROW(RAMP, TICK, ramp_over, UP, RAMP_OVER, "the whole share for the whole ramp"),
@@ -300,15 +311,26 @@ static int64_t next_hold_ms(struct fm_health *h, const struct fm_health_policy *
     return hold + jitter(hold, random);
 }
 
+static void take_pause(struct fm_health *h, struct fm_mono now)
+{
+    if (h->pauses == 0 || fm_mono_sub_ms(now, h->paused_at) >= PAUSES_APART_MS)
+        h->pauses = 1;
+    else if (h->pauses < PAUSES_MAX)
+        h->pauses++;
+    h->paused_at = now;
+}
+
 static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t to, uint8_t why,
                   struct fm_mono now, uint64_t random)
 {
+    bool was_suspect = h->state == FM_HEALTH_SUSPECT;
     h->was_ramping = h->state == FM_HEALTH_RAMP;
     h->state = to;
     h->why = why;
     h->since = now;
     switch ((enum fm_health_state)to) {
     case FM_HEALTH_SUSPECT:
+        take_pause(h, now);
         break;
     case FM_HEALTH_DOWN:
         h->hold_until = fm_mono_add_ms(now, next_hold_ms(h, p, now, random));
@@ -322,6 +344,8 @@ static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t
         break;
     case FM_HEALTH_RAMP:
     case FM_HEALTH_UP:
+        if (was_suspect)
+            break; /* a pause wipes nothing out */
         h->since_ramp = (struct fm_health_counts){0};
         h->failed_in_row = 0;
         /* what it did before it went down must not bring it down again */

@@ -35,6 +35,7 @@ enum fm_health_state {
     X(FAILURE_RATIO, "failure-ratio", "too many of the recent requests failed")                    \
     X(SLOW, "slow", "too many of the recent answers were slower than the objective")               \
     X(SILENT, "silent", "it owes answers and says nothing")                                        \
+    X(PAUSES, "pauses", "it fell silent for a moment again and again")                             \
     X(UNREACHABLE, "unreachable", "nothing of it accepts connections")                             \
     X(HEARD, "heard", "it answered again before it was given up")                                  \
     X(HOLD_OVER, "hold-over", "the hold is over and probes succeed: canaries may go")              \
@@ -110,10 +111,12 @@ struct fm_health {
     struct fm_mono bucket_start;
     uint8_t bucket_at;
     uint32_t failed_in_row;
+    uint8_t pauses; /* one soon after the other */
+    struct fm_mono paused_at;
     /* coming back */
     struct fm_mono hold_until, canary_given, flip[FM_HEALTH_FLIPS];
     uint8_t flips, canaries_ok, canaries_lost;
-    bool canary_any; /* the last token was for any request */
+    bool canary_any;  /* the last token was for any request */
     bool was_ramping; /* when it became suspect */
     struct fm_health_counts since_ramp;
 };

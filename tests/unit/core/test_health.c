@@ -47,9 +47,19 @@ static void tick(struct patient *x)
     step(x, (struct fm_health_event){.kind = FM_HEALTH_TICK});
 }
 
+static void nobody(struct patient *x)
+{
+    step(x, (struct fm_health_event){.kind = FM_HEALTH_NOBODY});
+}
+
 static void silence(struct patient *x)
 {
     step(x, (struct fm_health_event){.kind = FM_HEALTH_SILENCE});
+}
+
+static void heard(struct patient *x)
+{
+    step(x, (struct fm_health_event){.kind = FM_HEALTH_HEARD});
 }
 
 #define assert_state(x, expected)                                                                  \
@@ -65,11 +75,11 @@ static void good_probes(struct patient *x)
         probe(x, true);
 }
 
-/* Into TRIAL by way of silence; probes, if there are any, succeed. */
+/* Into TRIAL by way of refused connections; probes, if there are any, succeed. */
 static struct patient in_trial(void)
 {
     struct patient x = fresh();
-    silence(&x);
+    nobody(&x);
     assert_state(&x, DOWN);
     good_probes(&x);
     pass(&x, x.p.hold_ms + x.p.hold_ms / 10);
@@ -237,6 +247,110 @@ static void a_step_of_a_clock_that_stood_still_or_leapt_is_harmless(void **state
     assert_int_equal(fm_health_window(&x.h).ok, 2);
 }
 
+/* -------- silence -------- */
+
+static void a_pause_is_left_and_forgiven(void **state)
+{
+    (void)state;
+    struct patient x = fresh();
+    silence(&x);
+    assert_state(&x, SUSPECT);
+    assert_int_equal(x.v.share, 0);
+    assert_int_equal(x.v.wake.ns, fm_mono_add_ms(x.now, x.p.suspect_ms).ns);
+    pass(&x, x.p.suspect_ms - 1);
+    tick(&x);
+    assert_state(&x, SUSPECT);
+    heard(&x);
+    assert_state(&x, UP);
+    assert_int_equal(x.v.share, 1000);
+    assert_int_equal(x.h.flips, 0); /* no outage */
+}
+
+static void silence_that_lasts_is_an_outage(void **state)
+{
+    (void)state;
+    struct patient x = fresh();
+    silence(&x);
+    pass(&x, x.p.suspect_ms);
+    tick(&x);
+    assert_state(&x, DOWN);
+    assert_why(&x, SILENT);
+    heard(&x); /* too late: now canaries have to show it */
+    assert_state(&x, DOWN);
+}
+
+static void a_suspect_that_fails_is_down(void **state)
+{
+    (void)state;
+    struct patient x = fresh();
+    silence(&x);
+    traffic(&x, (struct fm_health_counts){.reset = 5});
+    assert_state(&x, DOWN);
+    x = fresh();
+    silence(&x);
+    for (unsigned i = 0; i < x.p.samples; i++)
+        probe(&x, false);
+    assert_state(&x, DOWN);
+    assert_why(&x, PROBES_FAIL);
+}
+
+static void after_a_pause_a_ramp_begins_anew(void **state)
+{
+    (void)state;
+    struct patient x = in_ramp();
+    pass(&x, x.p.ramp_ms / 2);
+    tick(&x);
+    assert_in_range(x.v.share, 400, 600);
+    silence(&x);
+    assert_state(&x, SUSPECT);
+    heard(&x);
+    assert_state(&x, RAMP);
+    assert_int_equal(x.v.share, 50);
+    silence(&x);
+    pass(&x, x.p.suspect_ms);
+    tick(&x);
+    assert_state(&x, DOWN);
+}
+
+static void a_pause_wipes_no_evidence_out(void **state)
+{
+    (void)state;
+    struct patient x = fresh();
+    for (unsigned i = 0; i < x.p.failures_in_row - 1; i++) {
+        assert_state(&x, UP);
+        traffic(&x, one_error);
+        silence(&x);
+        heard(&x);
+    }
+    traffic(&x, one_error);
+    assert_state(&x, DOWN);
+    assert_why(&x, FAILURES);
+}
+
+/* An application whose processor time is cut off ten times a second. */
+static void pause_after_pause_is_an_outage(void **state)
+{
+    (void)state;
+    struct patient x = fresh();
+    unsigned pauses = 0;
+    for (; pauses < 100 && x.h.state != FM_HEALTH_DOWN; pauses++) {
+        pass(&x, 80);
+        heard(&x);
+        pass(&x, 20);
+        silence(&x);
+    }
+    assert_why(&x, PAUSES);
+    assert_in_range(pauses, 5, 20);
+    x = fresh();
+    for (unsigned i = 0; i < 1000; i++) { /* a collector of garbage, now and then */
+        silence(&x);
+        pass(&x, 80);
+        heard(&x);
+        assert_state(&x, UP);
+        pass(&x, 2000);
+    }
+}
+
 /* -------- the way back -------- */
 
 static void passing_probes_alone_never_bring_it_back(void **state)
@@ -300,7 +414,7 @@ static void a_hold_is_kept_and_probes_must_have_passed(void **state)
 {
     (void)state;
     struct patient x = fresh();
-    silence(&x);
+    nobody(&x);
     good_probes(&x);
     pass(&x, x.p.hold_ms - 1);
     tick(&x);
@@ -310,7 +424,7 @@ static void a_hold_is_kept_and_probes_must_have_passed(void **state)
     assert_state(&x, TRIAL);
 
     x = fresh();
-    silence(&x);
+    nobody(&x);
     pass(&x, 3600 * 1000);
     tick(&x);
     assert_state(&x, DOWN); /* the hold is over; nothing was heard from its probes */
@@ -343,7 +457,7 @@ static void each_relapse_doubles_the_hold_within_bounds(void **state)
     static const int64_t hold_s[] = {1, 2, 4, 8, 16, 32, 60, 60, 60, 60};
     struct patient x = fresh();
     x.p.samples = x.p.successes = x.p.rise = 0;
-    silence(&x);
+    nobody(&x);
     for (size_t i = 0; i < FM_COUNT(hold_s); i++) {
         assert_state(&x, DOWN);
         assert_int_equal(fm_mono_sub_ms(x.h.hold_until, x.now), hold_s[i] * 1000);
@@ -367,7 +481,7 @@ static void flaps_are_forgotten_after_their_window(void **state)
     struct patient x = fresh();
     x.p.samples = x.p.successes = x.p.rise = 0;
     for (int i = 0; i < 20; i++) {
-        silence(&x);
+        nobody(&x);
         assert_int_equal(fm_mono_sub_ms(x.h.hold_until, x.now), x.p.hold_ms);
         x.now = x.h.hold_until;
         tick(&x);
@@ -480,13 +594,15 @@ static bool is_a_way(unsigned from, unsigned to)
 {
     switch (from) {
     case FM_HEALTH_UP:
-        return to == FM_HEALTH_DOWN;
+        return to == FM_HEALTH_DOWN || to == FM_HEALTH_SUSPECT;
+    case FM_HEALTH_SUSPECT: /* back to where it was, or down */
+        return to == FM_HEALTH_UP || to == FM_HEALTH_RAMP || to == FM_HEALTH_DOWN;
     case FM_HEALTH_DOWN:
         return to == FM_HEALTH_TRIAL;
     case FM_HEALTH_TRIAL:
         return to == FM_HEALTH_RAMP || to == FM_HEALTH_DOWN;
     case FM_HEALTH_RAMP:
-        return to == FM_HEALTH_UP || to == FM_HEALTH_DOWN;
+        return to == FM_HEALTH_UP || to == FM_HEALTH_DOWN || to == FM_HEALTH_SUSPECT;
     default:
         return false;
     }
@@ -525,14 +641,19 @@ static void no_row_hides_behind_another(void **state)
 static void what_says_that_it_is_gone_takes_it_down_from_everywhere(void **state)
 {
     (void)state;
-    static const enum fm_health_event_kind gone[] = {FM_HEALTH_SILENCE, FM_HEALTH_NOBODY};
-    struct patient from[] = {fresh(), in_trial(), in_ramp()};
+    struct patient suspect = fresh();
+    silence(&suspect);
+    struct patient from[] = {fresh(), suspect, in_trial(), in_ramp()};
+    static const enum fm_health_event_kind gone[] = {FM_HEALTH_NOBODY, FM_HEALTH_LEFT};
     for (size_t i = 0; i < FM_COUNT(from); i++)
         for (size_t k = 0; k < FM_COUNT(gone); k++) {
             struct patient x = from[i];
             step(&x, (struct fm_health_event){.kind = gone[k]});
             assert_state(&x, DOWN);
         }
+    struct patient trial = in_trial();
+    silence(&trial);
+    assert_state(&trial, DOWN); /* a canary has no pauses */
 }
 
 static void every_name_is_its_own(void **state)
@@ -554,6 +675,9 @@ FM_TEST_MAIN(fm_test(a_start_is_no_outage), fm_test(n_of_m_probes_decide),
              fm_test(every_allowed_number_of_samples_works), fm_test(probes_are_fast_only_in_doubt),
              fm_test(traffic_alone_takes_a_region_down), fm_test(the_ratio_forgets_after_a_second),
              fm_test(a_step_of_a_clock_that_stood_still_or_leapt_is_harmless),
+             fm_test(a_pause_is_left_and_forgiven), fm_test(silence_that_lasts_is_an_outage),
+             fm_test(a_suspect_that_fails_is_down), fm_test(after_a_pause_a_ramp_begins_anew),
+             fm_test(a_pause_wipes_no_evidence_out), fm_test(pause_after_pause_is_an_outage),
              fm_test(passing_probes_alone_never_bring_it_back),
              fm_test(canaries_and_time_bring_it_back), fm_test(one_failed_canary_is_enough),
              fm_test(a_hold_is_kept_and_probes_must_have_passed),

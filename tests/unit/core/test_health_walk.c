@@ -11,7 +11,7 @@
 static bool met[FM_HEALTH_STATE_COUNT][FM_HEALTH_EVENT_COUNT];
 static unsigned fired[FM_HEALTH_STATE_COUNT][FM_HEALTH_EVENT_COUNT][FM_HEALTH_WHY_COUNT];
 
-enum mood { WELL, SHAKY, BROKEN, GREY, SLOW, DEAD, MOODS };
+enum mood { WELL, SHAKY, BROKEN, GREY, SLOW, DEAD, STUTTERS, MOODS };
 
 struct walker {
     struct fm_health h;
@@ -21,6 +21,7 @@ struct walker {
     enum mood mood;
     /* the test's own memory */
     uint64_t good_in_trial, failed_in_trial;
+    bool suspect_from_ramp;
     unsigned good_probes_in_row;
     struct fm_mono down_at[64];
     unsigned downs;
@@ -43,6 +44,7 @@ static struct fm_health_policy any_policy(struct walker *w)
     p.failures_in_row = 1 + below(w, 8);
     p.failures_min = 1 + below(w, 20);
     p.failure_permille = 1 + below(w, 1000);
+    p.suspect_ms = (int32_t)below(w, 300);
     p.hold_ms = 1 + (int32_t)below(w, 2000);
     p.hold_max_ms = p.hold_ms + (int32_t)below(w, 60000);
     p.flap_window_ms = 1 + (int32_t)below(w, 600000);
@@ -69,6 +71,7 @@ static struct fm_health_counts any_counts(struct walker *w)
     uint32_t n = below(w, 20) ? 1 + below(w, 30) : below(w, 2) ? UINT32_MAX : 0;
     switch (w->mood) {
     case WELL:
+    case STUTTERS:
         c.ok = n;
         break;
     case SHAKY:
@@ -97,11 +100,13 @@ static struct fm_health_counts any_counts(struct walker *w)
 
 static struct fm_health_event any_event(struct walker *w)
 {
-    bool probes_pass = w->mood == WELL || w->mood == GREY || w->mood == SLOW || w->mood == SHAKY;
+    bool probes_pass = w->mood != BROKEN && w->mood != DEAD;
     struct fm_health_event e = {.kind = (enum fm_health_event_kind)below(w, FM_HEALTH_EVENT_COUNT)};
     bool rare =
         e.kind != FM_HEALTH_PROBE && e.kind != FM_HEALTH_TRAFFIC && e.kind != FM_HEALTH_TICK;
-    if (rare && below(w, 40))
+    if (w->mood == STUTTERS && below(w, 10))
+        e.kind = w->h.state == FM_HEALTH_SUSPECT ? FM_HEALTH_HEARD : FM_HEALTH_SILENCE;
+    else if (rare && below(w, 40))
         e.kind = FM_HEALTH_TICK;
     if (e.kind == FM_HEALTH_PROBE)
         e.ok = below(w, 30) ? probes_pass : !probes_pass;
@@ -147,6 +152,10 @@ static void check_transition(struct walker *w, const struct fm_health_verdict *v
     fired[v->from][e->kind][v->why]++;
     assert_true(v->from != v->to && v->why == w->h.why && w->h.since.ns == w->now.ns);
     switch ((enum fm_health_state)v->to) {
+    case FM_HEALTH_SUSPECT:
+        assert_true(v->from == FM_HEALTH_UP || v->from == FM_HEALTH_RAMP);
+        w->suspect_from_ramp = v->from == FM_HEALTH_RAMP;
+        break;
     case FM_HEALTH_DOWN:
         assert_int_not_equal(v->from, FM_HEALTH_DOWN);
         check_hold(w);
@@ -159,10 +168,18 @@ static void check_transition(struct walker *w, const struct fm_health_verdict *v
         assert_true(v->canary);
         break;
     case FM_HEALTH_RAMP:
+        if (v->from == FM_HEALTH_SUSPECT) {
+            assert_true(w->suspect_from_ramp);
+            break;
+        }
         assert_int_equal(v->from, FM_HEALTH_TRIAL);
         assert_true(w->good_in_trial >= w->p.canaries && w->failed_in_trial == 0);
         break;
     case FM_HEALTH_UP:
+        if (v->from == FM_HEALTH_SUSPECT) {
+            assert_false(w->suspect_from_ramp);
+            break;
+        }
         assert_int_equal(v->from, FM_HEALTH_RAMP);
         assert_true(fm_mono_sub_ms(w->now, since) >= w->p.ramp_ms);
         break;
@@ -181,6 +198,7 @@ static void check_verdict(const struct walker *w, const struct fm_health_verdict
     case FM_HEALTH_RAMP:
         assert_in_range(v->share, 50, 1000);
         break;
+    case FM_HEALTH_SUSPECT:
     case FM_HEALTH_DOWN:
     case FM_HEALTH_TRIAL:
         assert_int_equal(v->share, 0);
@@ -192,8 +210,8 @@ static void check_verdict(const struct walker *w, const struct fm_health_verdict
     assert_true(trial || !v->canary);
     bool early = fm_mono_sub_ms(w->now, w->h.since) < w->p.canary_any_ms;
     assert_false(trial && early && v->canary_any);
-    bool due = fm_mono_before(v->wake, w->now); /* only the end of a ramp waits for its tick */
-    assert_true(!due || w->h.state == FM_HEALTH_RAMP);
+    bool due = fm_mono_before(v->wake, w->now); /* what waits for nothing but its tick */
+    assert_true(!due || w->h.state == FM_HEALTH_RAMP || w->h.state == FM_HEALTH_SUSPECT);
     assert_true(!trial || !fm_mono_is_never(v->wake));
     assert_true(w->h.flips <= FM_HEALTH_FLIPS);
     int64_t in = fm_health_probe_in_ms(&w->h, &w->p, w->r.state);
@@ -357,7 +375,7 @@ static void a_grey_region_gets_ten_requests_in_thirty_seconds(void **state)
                 one_ms(&w, rate_at(&w, g->per_s));
             assert_int_equal(w.h.state, FM_HEALTH_UP);
             w.illness = g->illness;
-            tell(&w, (struct fm_health_event){.kind = FM_HEALTH_SILENCE}); /* found out */
+            tell(&w, (struct fm_health_event){.kind = FM_HEALTH_LEFT}); /* found out */
             w.sent = 0;
             for (int ms = 0; ms < 30000; ms++) {
                 one_ms(&w, rate_at(&w, g->per_s));
