@@ -47,20 +47,14 @@ bool fm_breaker_try(struct fm_breaker *b, const struct fm_breaker_policy *p, str
     if (b->state == FM_BREAKER_CLOSED)
         return true;
     if (b->state == FM_BREAKER_OPEN || !fm_mono_before(now, b->until)) {
+        if (b->state == FM_BREAKER_OPEN)
+            b->tried_at = now;
         b->state = FM_BREAKER_HALF_OPEN;
         b->trials_out = 0;
         b->until = fm_mono_add_ms(now, hold_ms(b, p));
     }
     FM_ASSERT(b->trials_out < UINT8_MAX);
     b->trials_out++;
-    return true;
-}
-
-bool fm_breaker_trip(struct fm_breaker *b, const struct fm_breaker_policy *p, struct fm_mono now)
-{
-    if (b->state == FM_BREAKER_OPEN)
-        return false;
-    open_it(b, p, now);
     return true;
 }
 
@@ -74,7 +68,7 @@ static void succeeded(struct fm_breaker *b, const struct fm_breaker_policy *p, s
 {
     b->failed = b->connects_failed = 0;
     if (b->state != FM_BREAKER_HALF_OPEN)
-        return; /* an answer to a request of before it opened proves nothing */
+        return;
     if (++b->trials_ok < p->trials)
         return;
     b->state = FM_BREAKER_CLOSED;
@@ -83,9 +77,11 @@ static void succeeded(struct fm_breaker *b, const struct fm_breaker_policy *p, s
 }
 
 bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, enum fm_outcome o,
-                       struct fm_mono now)
+                       struct fm_mono began, struct fm_mono now)
 {
     FM_ASSERT(o < FM_OUTCOME_COUNT);
+    if (fm_mono_before(began, b->tried_at))
+        return false;
     if (b->state == FM_BREAKER_HALF_OPEN && b->trials_out)
         b->trials_out--;
     if (o == FM_OUTCOME_OK || o == FM_OUTCOME_REFUSED) {
@@ -104,12 +100,6 @@ bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, 
         return true;
     }
     return false;
-}
-
-void fm_breaker_probe_ok(struct fm_breaker *b, struct fm_mono now)
-{
-    if (b->state == FM_BREAKER_OPEN && fm_mono_before(now, b->until))
-        b->until = now;
 }
 
 unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_policy *p,

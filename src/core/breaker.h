@@ -35,6 +35,7 @@ struct fm_breaker {
     uint8_t state; /* enum fm_breaker_state */
     uint8_t failed, connects_failed, trials_out, trials_ok, relapses;
     struct fm_mono until;     /* open: when trials may begin */
+    struct fm_mono tried_at;  /* when it last became half-open */
     struct fm_mono closed_at; /* for the slow start and for forgetting relapses */
 };
 
@@ -43,13 +44,10 @@ bool fm_breaker_try(struct fm_breaker *b, const struct fm_breaker_policy *p, str
 /* Would fm_breaker_try say yes? Takes nothing. */
 bool fm_breaker_would(const struct fm_breaker *b, const struct fm_breaker_policy *p,
                       struct fm_mono now);
-/* True when this outcome opened it. */
+/* True when this outcome opened it. What began before the breaker last became half-open proves
+ * nothing: its outcome is about the time before. */
 bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, enum fm_outcome o,
-                       struct fm_mono now);
-/* Open it at once, for evidence from elsewhere. True if it was not open before. */
-bool fm_breaker_trip(struct fm_breaker *b, const struct fm_breaker_policy *p, struct fm_mono now);
-/* A passing probe: trials may begin now. */
-void fm_breaker_probe_ok(struct fm_breaker *b, struct fm_mono now);
+                       struct fm_mono began, struct fm_mono now);
 /* 1000 once the slow start is over. */
 unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_policy *p,
                           struct fm_mono now);

@@ -34,6 +34,7 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     fm_view_ref_use(t->vr);
     t->region = (uint16_t)region;
     t->context = rq->context;
+    t->began = fm_loop_now(&w->loop);
     t->index = (uint8_t)index;
     t->target = fm_target(rq->vr, region, rq->context);
     rq->attempt[index] = t;
@@ -106,9 +107,9 @@ static void report(struct fm_try *t, enum fm_outcome o)
         bool gone = o == FM_OUTCOME_CONNECT;
         if (o != FM_OUTCOME_CANCELLED)
             fm_breaker_report(&t->up->link, &fm_upstream_link_policy,
-                              gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, now);
+                              gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, t->began, now);
         fm_breaker_report(&t->up->answers, &fm_upstream_answers_policy,
-                          gone ? FM_OUTCOME_CANCELLED : o, now);
+                          gone ? FM_OUTCOME_CANCELLED : o, t->began, now);
     }
     uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
     if (o == FM_OUTCOME_OK) {
