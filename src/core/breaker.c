@@ -130,6 +130,8 @@ bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now)
 
 bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now)
 {
+    if (l->epoch != epoch)
+        *l = (struct fm_leave){.epoch = epoch}; /* health has spoken: that is counted */
     if (!is_failure(o)) {
         if (o != FM_OUTCOME_CANCELLED)
             l->failed_in_row = 0;
