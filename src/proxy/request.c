@@ -201,6 +201,7 @@ static void look_at_region(const struct fm_request *rq, unsigned r, bool canarie
     if (canaries && fm_board_share(word) == 0)
         canary = atomic_load_explicit(&slot->canary, memory_order_relaxed);
     *out = (struct fm_route_region){
+        .id = v->regions[r].id,
         .priority = v->regions[r].priority,
         .weight = v->regions[r].weight,
         .serve = 1000,

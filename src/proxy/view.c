@@ -146,11 +146,15 @@ static int compare_addresses(const void *x, const void *y)
     return c ? c : (int)fm_addr_port(&a->addr) - (int)fm_addr_port(&b->addr);
 }
 
+static const struct fm_hash_key region_key = {UINT64_C(0x66756c6d61722d72),
+                                              UINT64_C(0x6567696f6e2d3031)};
+
 static bool compile_region(struct fm_view *v, unsigned r)
 {
     const struct fm_conf_region *cr = &v->conf->regions[r];
     struct fm_view_region *to = &v->regions[r];
     *to = (struct fm_view_region){.name = cr->name,
+                                  .id = fm_hash_str(region_key, cr->name),
                                   .priority = (uint16_t)cr->priority,
                                   .weight = (uint16_t)cr->weight,
                                   .gates = v->mode == FM_PROXY_EDGE && cr->has_gates};
