@@ -195,9 +195,12 @@ static void slow_enough(struct fm_timer *t)
 }
 
 /* (*) A request that has waited longer than its deadline is not executed: whoever sent it has been
- * told by now that it failed. The time it waited in the kernel counts. */
+ * told by now that it failed. The time it waited in the kernel counts. Nor is one whose sender has
+ * hung up. */
 static bool too_late(const struct fm_http_conn *c, const struct fm_http_head *h)
 {
+    if (fm_http_conn_hung_up(c))
+        return true;
     int64_t age = c->head_age_ns == INT64_MAX ? -1 : c->head_age_ns;
     struct fm_deadline d = fm_deadline_left(fm_http_value(h, FM_HDR_FULMAR_DEADLINE), age);
     return d.given && d.left_ns <= 0;

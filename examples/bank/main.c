@@ -35,13 +35,13 @@ static void die(const struct fm_error *e)
 static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
     struct bank_process *p = fm_container_of(ln, struct bank_process, listener);
-    fm_http_server_accept(&p->server, fd, from);
+    (void)fm_http_server_accept(&p->server, fd, from, false);
 }
 
 static void admin_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
     struct bank_process *p = fm_container_of(ln, struct bank_process, admin_listener);
-    fm_http_server_accept(&p->admin_server, fd, from);
+    (void)fm_http_server_accept(&p->admin_server, fd, from, false);
 }
 
 static void got_signal(struct fm_signals *s, int signo)

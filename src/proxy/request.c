@@ -510,6 +510,11 @@ static enum fm_problem find_route(struct fm_request *rq, const struct fm_http_he
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 {
     struct fm_worker *w = c->server->user;
+    if (w->config.mode == FM_PROXY_GATE && fm_http_conn_hung_up(c)) {
+        fm_counter_inc(&w->metrics.deadline_dropped); /* nobody waits for it any more (rule 14) */
+        fm_http_conn_abort(c);
+        return;
+    }
     struct fm_request *rq = new_request(w, c);
     if (!rq) {
         fm_http_conn_problem(c, 503, FM_STR("overloaded"), FM_STR("Retry-After: 1\r\n"),

@@ -95,6 +95,8 @@ void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned 
 void fm_try_upload(struct fm_try *t, struct fm_str piece);
 
 /* relay.c */
+/* Pass on a 1xx answer other than 100, where nobody else may still answer. */
+void fm_relay_interim(struct fm_try *t, const struct fm_http_head *h);
 bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h);
 void fm_relay_start(struct fm_request *rq, struct fm_try *t);
 void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last);

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16 };
+enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16, GAP_WEIGHT = 32 };
 
 /* -------- life -------- */
 
@@ -136,6 +136,10 @@ static void heard(struct fm_try *t)
 {
     struct fm_mono now = fm_loop_now(&t->w->loop);
     int64_t ns = fm_mono_sub_ns(now, t->sent_at);
+    t->target->gap_ns +=
+        t->target->last_heard.ns
+            ? (fm_mono_sub_ns(now, t->target->last_heard) - t->target->gap_ns) / GAP_WEIGHT
+            : FM_NS_PER_S;
     t->target->last_heard = now;
     if (!t->owed)
         return;
@@ -162,7 +166,7 @@ void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned 
     if (!oldest)
         return;
     struct fm_mono now = fm_loop_now(&w->loop);
-    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at};
+    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at, target->gap_ns};
     if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
         return;
     struct fm_board *board = vr->view->board;
@@ -254,11 +258,11 @@ static enum fm_problem transmit(struct fm_try *t)
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
     int64_t delay = fm_hedge_delay_ns(&t->target->unhedged, &rq->route->hedge);
-    int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
+    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
     if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
         rq->hedge_at = fm_mono_add_ns(now, delay);
-    if (w->config.mode == FM_PROXY_EDGE && limit != INT64_MAX && !t->is_hedge)
-        rq->silence_at = fm_mono_add_ns(now, limit);
+    if (w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
+        rq->silence_at = fm_mono_add_ns(now, look);
     fm_request_arm(rq);
     return FM_PROBLEM_NONE;
 }
@@ -404,7 +408,7 @@ static void on_sent(struct fm_http_client *h)
 
 static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
 {
-    if (p == FM_PROBLEM_OVERLOADED || p == FM_PROBLEM_STOPPING)
+    if (p == FM_PROBLEM_OVERLOADED)
         return FM_OUTCOME_REFUSED;
     if (p == FM_PROBLEM_DEADLINE)
         return FM_OUTCOME_CANCELLED;
@@ -428,8 +432,11 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     struct fm_try *t = fm_upconn_of(h)->data;
     FM_ASSERT(t);
     heard(t);
-    if (head->status < 200 && head->status != 101)
+    if (head->status < 200 && head->status != 101) {
+        if (t->rq)
+            fm_relay_interim(t, head);
         return;
+    }
     bool gates = t->vr->view->regions[t->region].gates;
     t->status = (uint16_t)head->status;
     t->problem = gates ? (uint8_t)fm_problem_find(fm_http_value(head, FM_HDR_FULMAR_PROBLEM))

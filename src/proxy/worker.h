@@ -25,6 +25,7 @@ struct fm_target {
     struct fm_list owed;        /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
     struct fm_mono last_heard, last_ok;
+    int64_t gap_ns;       /* running mean of the time between two first bytes */
     struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
 };
 
