@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16, GAP_WEIGHT = 32 };
+enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16 };
 
 /* -------- life -------- */
 
@@ -136,10 +136,7 @@ static void heard(struct fm_try *t)
 {
     struct fm_mono now = fm_loop_now(&t->w->loop);
     int64_t ns = fm_mono_sub_ns(now, t->sent_at);
-    t->target->gap_ns +=
-        t->target->last_heard.ns
-            ? (fm_mono_sub_ns(now, t->target->last_heard) - t->target->gap_ns) / GAP_WEIGHT
-            : FM_NS_PER_S;
+    t->target->pace_ns = fm_pace_ns(t->target->pace_ns, t->target->last_heard, now);
     t->target->last_heard = now;
     if (!t->owed)
         return;
@@ -166,7 +163,11 @@ void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned 
     if (!oldest)
         return;
     struct fm_mono now = fm_loop_now(&w->loop);
-    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at, target->gap_ns};
+    struct fm_silence s = {.owed = target->nowed,
+                           .last_heard = target->last_heard,
+                           .oldest = oldest->sent_at,
+                           .awake = w->awake,
+                           .pace_ns = target->pace_ns};
     if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
         return;
     struct fm_board *board = vr->view->board;

@@ -60,7 +60,7 @@ static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
             t->heard = o->heard;
             t->last_heard = o->last_heard;
             t->last_ok = o->last_ok;
-            t->gap_ns = o->gap_ns;
+            t->pace_ns = o->pace_ns;
         }
     }
 }
@@ -293,8 +293,9 @@ static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
  * go on: they hold no authority, and their gates and applications count the deadline. */
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
-    (void)l;
     struct fm_worker *w = user;
+    if (fm_was_away(late_ns))
+        w->awake = l->now;
     if (!fm_was_frozen(late_ns))
         return;
     fm_counter_inc(&w->metrics.frozen);
