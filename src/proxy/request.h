@@ -23,6 +23,7 @@ struct fm_try {
     struct fm_target *target;
     struct fm_timer orphan_timer;
     struct fm_mono began, sent_at;
+    int64_t first_byte_ns; /* after it was sent */
     uint16_t region, context;
     uint8_t index;        /* of the attempt in the exchange */
     bool hedged_by_other; /* a hedge was started beside it: its latency is no unhedged one */

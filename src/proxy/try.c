@@ -114,6 +114,8 @@ static void report(struct fm_try *t, enum fm_outcome o)
     uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
     if (o == FM_OUTCOME_OK) {
         t->target->last_ok = now;
+        if (!t->is_hedge && !t->hedged_by_other)
+            fm_latency_add(&t->target->unhedged, t->first_byte_ns);
         int64_t slow_ns = t->vr->view->contexts[t->context].slow_ns;
         if (slow_ns && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
             fm_counter_inc(&counts->slow);
@@ -124,18 +126,26 @@ static void report(struct fm_try *t, enum fm_outcome o)
         fm_counter_inc(&counts->left);
         fm_target_leave(w, t->vr, t->region, t->context);
     }
-    if (o == FM_OUTCOME_CONNECT && !fm_pool_is_reachable(t->vr, t->region, t->context, now))
-        fm_counter_inc(&counts->nobody);
     /* while a region comes back its successes are news, too */
     if (is_bad(o) || (o == FM_OUTCOME_OK && fm_board_share(word) < 1000))
         fm_board_ring(board);
+}
+
+/* Nobody listens there: it said so, other than a connection that only took too long. */
+static void report_refused(struct fm_try *t)
+{
+    report(t, FM_OUTCOME_CONNECT);
+    if (fm_pool_is_reachable(t->vr, t->region, t->context, fm_loop_now(&t->w->loop)))
+        return;
+    struct fm_board *board = t->vr->view->board;
+    fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->nobody);
+    fm_board_ring(board);
 }
 
 /* A first byte has come: the region is alive, whatever it says. */
 static void heard(struct fm_try *t)
 {
     struct fm_mono now = fm_loop_now(&t->w->loop);
-    int64_t ns = fm_mono_sub_ns(now, t->sent_at);
     t->target->pace_ns = fm_pace_ns(t->target->pace_ns, t->target->last_heard, now);
     t->target->last_heard = now;
     if (!t->owed)
@@ -148,9 +158,8 @@ static void heard(struct fm_try *t)
         fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->heard);
         fm_board_ring(board);
     }
-    fm_latency_add(&t->target->heard, ns);
-    if (!t->is_hedge && !t->hedged_by_other)
-        fm_latency_add(&t->target->unhedged, ns);
+    t->first_byte_ns = fm_mono_sub_ns(now, t->sent_at);
+    fm_latency_add(&t->target->heard, t->first_byte_ns);
 }
 
 void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
@@ -303,7 +312,7 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     struct fm_mono now = fm_loop_now(&w->loop);
     t->up = choose(rq, region, fm_rand_u64(&w->rand));
     if (!t->up) {
-        report(t, FM_OUTCOME_CONNECT);
+        report_refused(t);
         free_try(t);
         return FM_PROBLEM_NONE;
     }
@@ -316,7 +325,10 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     enum fm_err err;
     t->conn = fm_upconn_acquire(&w->upstreams, t->up, fresh_ns, connect_by, &err);
     if (!t->conn) {
-        report(t, err == FM_ERR_UNREACHABLE ? FM_OUTCOME_CONNECT : FM_OUTCOME_CANCELLED);
+        if (err == FM_ERR_UNREACHABLE)
+            report_refused(t);
+        else
+            report(t, FM_OUTCOME_CANCELLED);
         free_try(t);
         return err == FM_ERR_UNREACHABLE ? FM_PROBLEM_NONE : FM_PROBLEM_OVERLOADED;
     }
@@ -509,17 +521,22 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
         return;
     }
     struct fm_request *rq = t->rq;
-    bool sent = t->sent_at.ns != 0 && (t->sent_all || h->s.sock.sent > 0);
+    bool connected = t->sent_at.ns != 0;
+    bool sent = connected && (t->sent_all || h->s.sock.sent > 0);
     uint8_t index = t->index;
     c->data = NULL;
     t->conn = NULL;
     enum fm_problem problem = err == -ETIMEDOUT ? FM_PROBLEM_TIMEOUT
                               : err == -EPROTO  ? FM_PROBLEM_BAD_ANSWER
                                                 : FM_PROBLEM_CONNECTION_LOST;
-    report(t, !sent                              ? FM_OUTCOME_CONNECT
-              : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
-              : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
-                                                 : FM_OUTCOME_RESET);
+    if (!connected && problem != FM_PROBLEM_TIMEOUT)
+        report_refused(t);
+    else
+        report(t, !connected                         ? FM_OUTCOME_CONNECT
+                  : !sent                            ? FM_OUTCOME_RESET
+                  : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
+                  : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
+                                                     : FM_OUTCOME_RESET);
     if (!rq) {
         fm_try_finish(t);
     } else if (rq->relay == t) {
