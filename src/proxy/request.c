@@ -70,7 +70,7 @@ static void check_silence(struct fm_request *rq, struct fm_mono now)
         struct fm_try *t = rq->attempt[i];
         if (!t || !t->owed)
             continue;
-        fm_try_check_silence(rq->w, rq->vr, t->region, t->context, rq->route);
+        fm_try_check_silence(t);
         int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
         if (limit != INT64_MAX)
             rq->silence_at = fm_mono_add_ns(now, limit / 2);

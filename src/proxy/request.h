@@ -18,6 +18,7 @@ struct fm_try {
     struct fm_request *rq; /* NULL for an orphan */
     struct fm_worker *w;
     struct fm_view_ref *vr;
+    const struct fm_view_route *route;
     struct fm_upconn *conn; /* NULL before and after */
     struct fm_upstream *up;
     struct fm_target *target;
@@ -91,8 +92,8 @@ void fm_try_cancel(struct fm_try *t);
 void fm_try_finish(struct fm_try *t);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
                      unsigned context);
-void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
-                          unsigned context, const struct fm_view_route *route);
+/* Is its region silent, or, of a canary, is it not answered? Then control is told. */
+void fm_try_check_silence(const struct fm_try *t);
 void fm_try_upload(struct fm_try *t, struct fm_str piece);
 
 /* relay.c */

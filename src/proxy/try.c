@@ -31,6 +31,7 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     t->rq = rq;
     t->w = w;
     t->vr = rq->vr;
+    t->route = rq->route;
     fm_view_ref_use(t->vr);
     t->region = (uint16_t)region;
     t->context = rq->context;
@@ -162,33 +163,47 @@ static void heard(struct fm_try *t)
     fm_latency_add(&t->target->heard, t->first_byte_ns);
 }
 
-void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
-                          unsigned context, const struct fm_view_route *route)
+static bool region_is_silent(const struct fm_try *t)
 {
-    if (w->config.mode != FM_PROXY_EDGE)
-        return;
-    struct fm_target *target = fm_target(vr, region, context);
-    struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
-    if (!oldest)
-        return;
-    struct fm_mono now = fm_loop_now(&w->loop);
+    const struct fm_target *target = t->target;
+    const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
     struct fm_silence s = {.owed = target->nowed,
                            .last_heard = target->last_heard,
-                           .oldest = oldest->sent_at,
-                           .awake = w->awake,
+                           .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
+                           .awake = t->w->awake,
                            .pace_ns = target->pace_ns};
-    if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
+    int64_t limit_ns = fm_silence_limit_ns(&target->heard, &t->route->hedge);
+    return fm_is_silent(&s, limit_ns, fm_loop_now(&t->w->loop));
+}
+
+/* What silence says of a region that is up, one unanswered canary says of one that comes back. */
+static bool canary_is_silent(const struct fm_try *t)
+{
+    int64_t limit_ns = fm_silence_limit_ns(&t->target->heard, &t->route->hedge);
+    return t->canary && t->owed &&
+           fm_canary_is_silent(t->sent_at, limit_ns, fm_loop_now(&t->w->loop));
+}
+
+void fm_try_check_silence(const struct fm_try *t)
+{
+    struct fm_worker *w = t->w;
+    if (w->config.mode != FM_PROXY_EDGE)
         return;
-    struct fm_board *board = vr->view->board;
-    uint64_t word =
-        atomic_load_explicit(&fm_board_slot(board, region, context)->word, memory_order_relaxed);
-    if (fm_board_share(word) == 0 || !fm_leave_now(&target->leave, fm_board_epoch(word), now))
-        return;
-    fm_counter_inc(&w->metrics.silences);
-    fm_counter_inc(&w->metrics.regions_left);
-    fm_counter_inc(&fm_board_counts(board, w->config.index, region, context)->silent);
+    struct fm_board *board = t->vr->view->board;
+    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
+    if (fm_board_share(word) == 0) {
+        if (!canary_is_silent(t))
+            return;
+    } else {
+        if (!region_is_silent(t) ||
+            !fm_leave_now(&t->target->leave, fm_board_epoch(word), fm_loop_now(&w->loop)))
+            return;
+        fm_counter_inc(&w->metrics.silences);
+        fm_counter_inc(&w->metrics.regions_left);
+        fm_target_leave(w, t->vr, t->region, t->context);
+    }
+    fm_counter_inc(&fm_board_counts(board, w->config.index, t->region, t->context)->silent);
     fm_board_ring(board);
-    fm_target_leave(w, vr, region, context);
 }
 
 /* -------- choosing -------- */
@@ -318,8 +333,10 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     }
     t->up->in_flight++;
     rq->tried[index] = t->up;
-    int64_t fresh_ns =
-        rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS : INT64_MAX;
+    /* a connection of before an outage would say nothing about the region now */
+    int64_t fresh_ns = canary                            ? 0
+                       : rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS
+                                                         : INT64_MAX;
     struct fm_mono connect_by =
         fm_mono_min(fm_mono_add_ns(now, rq->route->connect_ns), rq->total_deadline);
     enum fm_err err;
@@ -371,6 +388,7 @@ void fm_try_finish(struct fm_try *t)
 static void orphan_expired(struct fm_timer *timer)
 {
     struct fm_try *t = fm_container_of(timer, struct fm_try, orphan_timer);
+    fm_try_check_silence(t);
     fm_try_finish(t);
 }
 
@@ -387,7 +405,7 @@ void fm_try_cancel(struct fm_try *t)
         int64_t wait = limit < INT64_MAX / 4 && 4 * limit > least ? 4 * limit : least;
         fm_loop_timer(&t->w->loop, &t->orphan_timer,
                       fm_mono_add_ns(fm_loop_now(&t->w->loop), wait));
-        fm_try_check_silence(t->w, t->vr, t->region, t->context, rq->route);
+        fm_try_check_silence(t);
         return;
     }
     fm_try_finish(t);
