@@ -1,9 +1,10 @@
 /* core/latency.h: running quantiles of latencies, and the delays that follow from them.
  *
  * A small log-linear histogram (four steps per power of two of microseconds) that halves itself
- * from time to time, so that it follows the last few thousand answers. Feed it with unhedged
- * successes only (SAFETY.md rule 22): a hedge that wins would teach it that slow regions are fast.
- * Pure, no floating point; one owner. */
+ * from time to time, so that it follows the last few thousand answers. Hedge delays need it fed
+ * with what first attempts took by themselves (SAFETY.md rule 22): a hedge that wins would teach
+ * that slow regions are fast, and so would leaving out the attempts that a hedge overtook. Pure, no
+ * floating point; one owner. */
 #ifndef FM_CORE_LATENCY_H
 #define FM_CORE_LATENCY_H
 

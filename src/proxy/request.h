@@ -24,12 +24,10 @@ struct fm_try {
     struct fm_target *target;
     struct fm_timer orphan_timer;
     struct fm_mono began, sent_at;
-    int64_t first_byte_ns; /* after it was sent */
     uint16_t region, context;
-    uint8_t index;        /* of the attempt in the exchange */
-    bool hedged_by_other; /* a hedge was started beside it: its latency is no unhedged one */
+    uint8_t index; /* of the attempt in the exchange */
     bool is_hedge, budgeted;
-    bool owed, reported, sent_all, holding, canary;
+    bool owed, reported, succeeded, sent_all, holding, canary;
     bool answer_close; /* the client's connection cannot be kept behind this answer */
     uint16_t status;
     uint8_t problem;

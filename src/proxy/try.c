@@ -115,8 +115,7 @@ static void report(struct fm_try *t, enum fm_outcome o)
     uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
     if (o == FM_OUTCOME_OK) {
         t->target->last_ok = now;
-        if (!t->is_hedge && !t->hedged_by_other)
-            fm_latency_add(&t->target->unhedged, t->first_byte_ns);
+        t->succeeded = true;
         int64_t slow_ns = t->vr->view->contexts[t->context].slow_ns;
         if (slow_ns && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
             fm_counter_inc(&counts->slow);
@@ -159,8 +158,15 @@ static void heard(struct fm_try *t)
         fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->heard);
         fm_board_ring(board);
     }
-    t->first_byte_ns = fm_mono_sub_ns(now, t->sent_at);
-    fm_latency_add(&t->target->heard, t->first_byte_ns);
+    fm_latency_add(&t->target->heard, fm_mono_sub_ns(now, t->sent_at));
+}
+
+/* Its answer could be relayed from now on: that is what hedges wait for. Of a first try it counts
+ * also when a hedge overtook it, else only the fast ones would be known, and ever more hedged. */
+static void learn(struct fm_try *t)
+{
+    if (t->succeeded && !t->is_hedge)
+        fm_latency_add(&t->target->answers, fm_mono_sub_ns(fm_loop_now(&t->w->loop), t->sent_at));
 }
 
 static bool region_is_silent(const struct fm_try *t)
@@ -282,7 +288,7 @@ static enum fm_problem transmit(struct fm_try *t)
     fm_counter_inc(&counts->sent);
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
-    int64_t delay = fm_hedge_delay_ns(&t->target->unhedged, &rq->route->hedge);
+    int64_t delay = fm_hedge_delay_ns(&t->target->answers, &rq->route->hedge);
     int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
     if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
         rq->hedge_at = fm_mono_add_ns(now, delay);
@@ -314,10 +320,6 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     t->canary = canary;
     t->budgeted = budgeted;
     w->retrying += budgeted;
-    if (hedge)
-        for (unsigned i = 0; i < FM_ATTEMPTS_MAX; i++)
-            if (rq->attempt[i])
-                rq->attempt[i]->hedged_by_other = true;
     fm_counter_inc(&w->metrics.tries);
     if (hedge)
         fm_counter_inc(&w->metrics.hedges);
@@ -408,6 +410,8 @@ void fm_try_cancel(struct fm_try *t)
         fm_try_check_silence(t);
         return;
     }
+    if (t->holding && rq->x.relaying)
+        learn(t); /* at least so long */
     fm_try_finish(t);
 }
 
@@ -452,8 +456,14 @@ static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
  */
 static void orphan_answered(struct fm_try *t)
 {
-    if (fm_http_client_has_body(&t->conn->http))
-        fm_http_client_body(&t->conn->http, ORPHAN_LEAST_MS);
+    struct fm_http_client *h = &t->conn->http;
+    bool body = fm_http_client_has_body(h) && !fm_http_client_take(h, &t->piece);
+    t->holding = body && fm_http_client_hold(h, ORPHAN_LEAST_MS);
+    if (t->holding)
+        return;
+    learn(t);
+    if (body)
+        fm_http_client_body(h, ORPHAN_LEAST_MS);
     else
         fm_try_finish(t);
 }
@@ -497,6 +507,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         t->holding = true;
         return;
     }
+    learn(t);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
                                                    .attempt = index,
                                                    .status = t->status,
@@ -508,6 +519,8 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
     struct fm_try *t = fm_upconn_of(h)->data;
     FM_ASSERT(t);
     struct fm_request *rq = t->rq;
+    if (t->holding && last)
+        learn(t);
     if (!rq) {
         if (last)
             fm_try_finish(t);

@@ -56,7 +56,7 @@ static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
                 continue;
             const struct fm_target *o = fm_target(from, (unsigned)fr, (unsigned)fc);
             struct fm_target *t = fm_target(to, r, c);
-            t->unhedged = o->unhedged;
+            t->answers = o->answers;
             t->heard = o->heard;
             t->last_heard = o->last_heard;
             t->last_ok = o->last_ok;

@@ -20,9 +20,9 @@ struct fm_try;
 /* What this worker knows about one region for one context. */
 struct fm_target {
     struct fm_leave leave;
-    struct fm_latency unhedged; /* of first tries that were answered before a hedge was due */
-    struct fm_latency heard;    /* of all first bytes, also of tries that lost */
-    struct fm_list owed;        /* tries sent and not answered by a byte, oldest first */
+    struct fm_latency answers; /* of first tries, until their answer could be relayed */
+    struct fm_latency heard;   /* of all first bytes, also of tries that lost */
+    struct fm_list owed;       /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
     struct fm_mono last_heard, last_ok;
     int64_t pace_ns;      /* core/latency.h */
