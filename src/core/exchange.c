@@ -114,11 +114,20 @@ static bool hope(const struct fm_exchange *x, const struct fm_exchange_event *e,
     return false;
 }
 
+/* May another attempt than `but` have executed the command, or execute it yet? */
+static bool is_unknown(const struct fm_exchange *x, int but)
+{
+    bool maybe = x->maybe_executed;
+    for (unsigned i = 0; i < x->nattempts; i++)
+        maybe |= (int)i != but && x->attempt[i].state == FM_ATTEMPT_SENT;
+    return maybe && x->repeat != FM_REPEAT_SAFE;
+}
+
 /* What the client is told when nothing more can be tried. A command that may have been executed is
  * never called failed. */
 static enum fm_problem final_problem(const struct fm_exchange *x)
 {
-    if (x->maybe_executed && x->repeat != FM_REPEAT_SAFE)
+    if (is_unknown(x, -1))
         return FM_PROBLEM_OUTCOME_UNKNOWN;
     return x->last_problem != FM_PROBLEM_NONE ? x->last_problem : FM_PROBLEM_UNREACHABLE;
 }
@@ -148,8 +157,19 @@ static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
         give_up(x, final_problem(x), out);
 }
 
+/* The answer of attempt i is the last word. It may not call failed what another attempt may have
+ * executed. */
+static void last_word(struct fm_exchange *x, unsigned i, bool failed,
+                      struct fm_exchange_actions *out)
+{
+    if (failed && is_unknown(x, (int)i))
+        give_up(x, FM_PROBLEM_OUTCOME_UNKNOWN, out);
+    else
+        relay(x, i, out);
+}
+
 /* An answer that another attempt might better: a refusal of what was not executed, or a 502, 503 or
- * 504 for what may be repeated. Relayed where there is no other attempt. */
+ * 504 for what may be repeated. */
 static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
                      struct fm_exchange_actions *out)
 {
@@ -157,10 +177,11 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
     bool executed_no =
         e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
+    bool again = failed && x->leave_region && repeatable(x, executed_no);
     bool free = region_is_left(e, x->attempt[i].region);
-    bool better = hope(x, e, (int)i) || (can_try(x) && (free || e->budget));
-    if (!failed || !better || !x->leave_region || !repeatable(x, executed_no)) {
-        relay(x, i, out);
+    bool better = again && (hope(x, e, (int)i) || (can_try(x) && (free || e->budget)));
+    if (!better) {
+        last_word(x, i, failed, out);
         return;
     }
     act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_CANCEL, .attempt = (uint8_t)i});
@@ -235,8 +256,6 @@ void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
     case FM_EXCHANGE_TIMEOUT:
         if (x->relaying)
             return;
-        for (unsigned i = 0; i < x->nattempts; i++)
-            x->maybe_executed |= x->attempt[i].state == FM_ATTEMPT_SENT;
         x->last_problem = FM_PROBLEM_TIMEOUT;
         give_up(x, final_problem(x), out);
         return;
