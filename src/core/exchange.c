@@ -151,9 +151,10 @@ static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
     if (hope(x, e, -1))
         return;
     bool free = region_is_left(e, x->attempt[i].region);
-    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget))
+    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget)) {
+        (void)promote_good(x, e);
         try_next(x, false, !free, out);
-    else if (fm_exchange_alive(x) == 0)
+    } else if (fm_exchange_alive(x) == 0)
         give_up(x, final_problem(x), out);
 }
 
@@ -169,7 +170,8 @@ static void last_word(struct fm_exchange *x, unsigned i, bool failed,
 }
 
 /* An answer that another attempt might better: a refusal of what was not executed, or a 502, 503 or
- * 504 for what may be repeated. */
+ * 504 for what may be repeated. It is not thrown away for a region that was left, unless its own
+ * was left as well. */
 static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
                      struct fm_exchange_actions *out)
 {
@@ -179,7 +181,8 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
     bool again = failed && x->leave_region && repeatable(x, executed_no);
     bool free = region_is_left(e, x->attempt[i].region);
-    bool better = again && (hope(x, e, (int)i) || (can_try(x) && (free || e->budget)));
+    bool better = again && (hope(x, e, (int)i) ||
+                            (can_try(x) && (free || (e->budget && promote_good(x, e)))));
     if (!better) {
         last_word(x, i, failed, out);
         return;
