@@ -4,26 +4,32 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-/* -log2((h + 1) / 2^64) with 24 bits behind the point, by repeated squaring of the mantissa. Never
- * 0: the least is one unit. */
+/* Numbers with 30 bits behind the point. */
+enum { POINT = 30 };
+#define ONE (UINT64_C(1) << POINT)
+
+static uint64_t times(uint64_t x, uint64_t y)
+{
+    return x * y >> POINT;
+}
+
+/* log2(1 + x) for 0 <= x < 1: a polynomial that is exact at both ends, with its slope, and off by
+ * at most 0.00005 between them. */
+static uint64_t log2_of_1_plus(uint64_t x)
+{
+    static const uint64_t a = 475340181, b = 290779699, c = 163793579, d = 49153239;
+    return x + times(times(x, ONE - x), a - times(x, b - times(x, c - times(x, d))));
+}
+
+/* -log2(h / 2^64). Never 0: the least is one unit. */
 static uint64_t minus_log2(uint64_t h)
 {
-    if (h == UINT64_MAX)
-        return 1;
-    h++;
+    h |= 1;
     unsigned lead = (unsigned)__builtin_clzll(h);
-    uint64_t mantissa = h << lead; /* 1.x with 63 bits behind the point */
-    uint64_t fraction = 0;
-    for (unsigned bit = 0; bit < 24; bit++) {
-        fm_u128 square = (fm_u128)mantissa * mantissa >> 63;
-        bool carry = square >> 64 != 0; /* it is 2 or more */
-        mantissa = (uint64_t)(carry ? square >> 1 : square);
-        fraction = fraction << 1 | carry;
-    }
-    uint64_t log2 = ((uint64_t)(63 - lead) << 24) | fraction;
-    uint64_t full = UINT64_C(64) << 24;
-    FM_ASSERT(log2 < full);
-    return full - log2;
+    uint64_t fraction = h << lead << 1 >> (64 - POINT); /* behind the leading one */
+    uint64_t log2 = ((uint64_t)(63 - lead) << POINT) + log2_of_1_plus(fraction);
+    FM_ASSERT(log2 <= 64 * ONE);
+    return fm_max_u64(64 * ONE - log2, 1);
 }
 
 uint64_t fm_rendezvous_cost(uint64_t key, uint64_t id, uint32_t weight)
