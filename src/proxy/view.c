@@ -99,8 +99,7 @@ static bool compile_routes(struct fm_view *v)
     }
     struct fm_match_rule *rules = fm_arena_array(&v->arena, nrules, sizeof *rules);
     v->routes = fm_arena_array(&v->arena, nroutes, sizeof *v->routes);
-    void *mem = fm_arena_alloc(&v->arena, fm_match_size((unsigned)nrules));
-    if (!rules || !v->routes || !mem)
+    if (!rules || !v->routes)
         return false;
     unsigned n = 0;
     for (unsigned c = 0; c < conf->ncontexts; c++) {
@@ -124,6 +123,9 @@ static bool compile_routes(struct fm_view *v)
         }
     }
     FM_ASSERT(n == nrules && v->nroutes == nroutes);
+    void *mem = fm_arena_alloc(&v->arena, fm_match_size(rules, n));
+    if (!mem)
+        return false;
     struct fm_hash_key key;
     fm_rand_bytes(&key, sizeof key);
     v->match = fm_match_build(mem, rules, n, key);
