@@ -22,7 +22,7 @@ bool fm_check_result(struct fm_check *c, const struct fm_check_policy *p, bool o
     c->known = true;
     c->last = now;
     c->latency_ns = latency_ns;
-    c->warn = ok && warn;
+    c->warn = ok ? warn : c->warn; /* a failure says nothing of what was warned of */
     c->failed_in_row = ok ? 0 : (uint8_t)(c->failed_in_row + (c->failed_in_row < UINT8_MAX));
     c->ok_in_row = ok ? (uint8_t)(c->ok_in_row + (c->ok_in_row < UINT8_MAX)) : 0;
     if (!was_known)
