@@ -15,6 +15,7 @@ enum { FM_LOG_PATH_MAX = 160 };
  * silence, is still evidence. */
 struct fm_try {
     struct fm_list node;   /* spare, or in target->owed */
+    struct fm_list all;    /* in worker->tries */
     struct fm_request *rq; /* NULL for an orphan */
     struct fm_worker *w;
     struct fm_view_ref *vr;
@@ -86,6 +87,8 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
                              bool budgeted, bool canary, bool *started);
 /* The request does not want it any more. It may live on as an orphan. */
 void fm_try_cancel(struct fm_try *t);
+/* End the orphans: nobody will look at their evidence any more. */
+void fm_try_end_orphans(struct fm_worker *w);
 /* Its answer has been read (or not): give the connection back, count, free. */
 void fm_try_finish(struct fm_try *t);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,

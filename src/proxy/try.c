@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16 };
+enum { FRESH_FOR_UNSAFE_MS = 1000, POOL_SCAN_MAX = 16 };
+enum { ORPHAN_LEAST_MS = 100, ORPHAN_MOST_MS = 1000 };
 
 /* -------- life -------- */
 
@@ -27,6 +28,8 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
         return NULL;
     memset(t, 0, sizeof *t);
     fm_list_init(&t->node);
+    fm_list_init(&t->all);
+    fm_list_push_back(&w->tries, &t->all);
     fm_timer_init(&t->orphan_timer, orphan_expired);
     t->rq = rq;
     t->w = w;
@@ -62,6 +65,7 @@ static void free_try(struct fm_try *t)
 {
     struct fm_worker *w = t->w;
     not_owed(t);
+    fm_list_remove(&t->all);
     fm_loop_cancel(&w->loop, &t->orphan_timer);
     if (t->head)
         fm_pool_put(&w->pool, t->head);
@@ -394,6 +398,15 @@ static void orphan_expired(struct fm_timer *timer)
     fm_try_finish(t);
 }
 
+void fm_try_end_orphans(struct fm_worker *w)
+{
+    fm_list_each_safe (at, next, &w->tries) {
+        struct fm_try *t = fm_container_of(at, struct fm_try, all);
+        if (!t->rq)
+            fm_try_finish(t);
+    }
+}
+
 void fm_try_cancel(struct fm_try *t)
 {
     struct fm_request *rq = t->rq;
@@ -403,8 +416,9 @@ void fm_try_cancel(struct fm_try *t)
         rq->attempt[t->index] = NULL;
         t->rq = NULL;
         int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
-        int64_t least = ORPHAN_LEAST_MS * FM_NS_PER_MS;
-        int64_t wait = limit < INT64_MAX / 4 && 4 * limit > least ? 4 * limit : least;
+        int64_t wait = fm_clamp_i64(limit, ORPHAN_LEAST_MS * FM_NS_PER_MS / 4,
+                                    ORPHAN_MOST_MS * FM_NS_PER_MS / 4) *
+                       4;
         fm_loop_timer(&t->w->loop, &t->orphan_timer,
                       fm_mono_add_ns(fm_loop_now(&t->w->loop), wait));
         fm_try_check_silence(t);

@@ -330,6 +330,7 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_list_init(&w->views);
     fm_list_init(&w->requests);
     fm_list_init(&w->spare_requests);
+    fm_list_init(&w->tries);
     fm_list_init(&w->spare_tries);
     fm_list_init(&w->sweeps);
     fm_timer_init(&w->sweeper, sweep);
@@ -386,6 +387,7 @@ static void *run(void *arg)
     struct fm_worker *w = arg;
     fm_loop_run(&w->loop);
     /* requests are over; let closing connections be buried */
+    fm_try_end_orphans(w);
     struct fm_mono until = fm_mono_add_ms(fm_mono_now(), 1000);
     while ((w->upstreams.nconns || w->server.nconns) &&
            fm_mono_before(fm_loop_now(&w->loop), until))
@@ -430,6 +432,7 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_listener_close(&w->listener[i]);
     if (!w->stopping) {
         fm_http_server_close_all(&w->server);
+        fm_try_end_orphans(w);
         fm_upstreams_stop(&w->upstreams);
         fm_loop_turn(&w->loop, 0);
     }
