@@ -421,7 +421,7 @@ static void free_all(struct fm_list *l, size_t offset)
 {
     while (!fm_list_empty(l)) {
         struct fm_list *n = l->next;
-        fm_list_remove(n);
+        fm_list_remove(n); /* NOLINT(clang-analyzer-unix*): what was freed is not in the ring */
         free((char *)n - offset);
     }
 }
