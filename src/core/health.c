@@ -27,8 +27,9 @@ const struct fm_health_policy fm_health_policy_default = {
 enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200 };
 /* A token that was not heard of again is replaced after 1, 4, 16, 16, ... seconds. */
 enum { CANARY_RETRY_MS = 1000, CANARY_RETRY_SHIFT = 2, CANARY_LOST_MAX = 2 };
-/* So many pauses, each within a second of the one before, and the next is an outage. */
-enum { PAUSES_MAX = 10, PAUSES_APART_MS = 1000 };
+/* A region may pause for a fifth of the time (a quarter of the time in between); a second more, and
+ * the next pause is an outage. */
+enum { PAUSED_MAX_MS = 1000, PAUSED_PART = 4 };
 
 const char *fm_health_state_name(enum fm_health_state s)
 {
@@ -222,11 +223,17 @@ static bool silent_for_long(const struct fm_health *h, const struct fm_health_po
     return fm_mono_sub_ms(now, h->since) >= p->suspect_ms;
 }
 
+static int64_t paused_lately_ms(const struct fm_health *h, struct fm_mono now)
+{
+    int64_t left = h->paused_ms - fm_mono_sub_ms(now, h->paused_at) / PAUSED_PART;
+    return left > 0 ? left : 0;
+}
+
 static bool pauses_often(const struct fm_health *h, const struct fm_health_policy *p,
                          struct fm_mono now)
 {
     (void)p;
-    return h->pauses >= PAUSES_MAX && fm_mono_sub_ms(now, h->paused_at) < PAUSES_APART_MS;
+    return paused_lately_ms(h, now) >= PAUSED_MAX_MS;
 }
 
 static bool was_ramping(const struct fm_health *h, const struct fm_health_policy *p,
@@ -311,12 +318,10 @@ static int64_t next_hold_ms(struct fm_health *h, const struct fm_health_policy *
     return hold + jitter(hold, random);
 }
 
+/* A pause that began at h->since is over. */
 static void take_pause(struct fm_health *h, struct fm_mono now)
 {
-    if (h->pauses == 0 || fm_mono_sub_ms(now, h->paused_at) >= PAUSES_APART_MS)
-        h->pauses = 1;
-    else if (h->pauses < PAUSES_MAX)
-        h->pauses++;
+    h->paused_ms = paused_lately_ms(h, h->since) + fm_mono_sub_ms(now, h->since);
     h->paused_at = now;
 }
 
@@ -324,13 +329,14 @@ static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t
                   struct fm_mono now, uint64_t random)
 {
     bool was_suspect = h->state == FM_HEALTH_SUSPECT;
+    if (was_suspect)
+        take_pause(h, now);
     h->was_ramping = h->state == FM_HEALTH_RAMP;
     h->state = to;
     h->why = why;
     h->since = now;
     switch ((enum fm_health_state)to) {
     case FM_HEALTH_SUSPECT:
-        take_pause(h, now);
         break;
     case FM_HEALTH_DOWN:
         h->hold_until = fm_mono_add_ms(now, next_hold_ms(h, p, now, random));

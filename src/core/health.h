@@ -111,7 +111,7 @@ struct fm_health {
     struct fm_mono bucket_start;
     uint8_t bucket_at;
     uint32_t failed_in_row;
-    uint8_t pauses; /* one soon after the other */
+    int64_t paused_ms; /* of late: the pauses, less a quarter of the time in between */
     struct fm_mono paused_at;
     /* coming back */
     struct fm_mono hold_until, canary_given, flip[FM_HEALTH_FLIPS];
