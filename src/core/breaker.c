@@ -124,19 +124,30 @@ bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now)
 {
     if (fm_leave_is_left(l, epoch, now))
         return false;
-    *l = (struct fm_leave){.left = true, .epoch = epoch, .until = fm_mono_add_ms(now, FM_LEAVE_MS)};
+    if (l->epoch != epoch)
+        *l = (struct fm_leave){.epoch = epoch};
+    l->left = true;
+    l->until = fm_mono_add_ms(now, FM_LEAVE_MS);
+    l->failed_in_row = 0;
     return true;
 }
 
-bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now)
+bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono began,
+                     struct fm_mono now)
 {
     if (l->epoch != epoch)
         *l = (struct fm_leave){.epoch = epoch}; /* health has spoken: that is counted */
     if (!is_failure(o)) {
-        if (o != FM_OUTCOME_CANCELLED)
+        if (o != FM_OUTCOME_CANCELLED) {
             l->failed_in_row = 0;
+            l->sure = false;
+            l->row_began = FM_MONO_ZERO;
+        }
         return false;
     }
+    if (l->row_began.ns == 0)
+        l->row_began = now;
+    l->sure |= !fm_mono_before(began, l->row_began);
     if (l->failed_in_row < UINT8_MAX)
         l->failed_in_row++;
     return l->failed_in_row >= FM_LEAVE_FAILURES && fm_leave_now(l, epoch, now);

@@ -56,17 +56,23 @@ unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_po
  *
  * What one worker concludes by itself about a (region, context) before control has spoken: after a
  * few failures in a row, or silence, it sends nothing more there and what is under way leaves at no
- * cost. It ends when health has spoken (`epoch` moved on), or by itself after a second. */
+ * cost. It ends when health has spoken (`epoch` moved on), or by itself after a second.
+ *
+ * Requests that were under way when one of several instances died all fail at once. That is reason
+ * to leave, but not to tell everybody that the region is down: `sure` it is only when a request has
+ * failed that began after the first failure was known. */
 struct fm_leave {
     uint8_t failed_in_row;
-    bool left;
+    bool left, sure;
     uint32_t epoch;
+    struct fm_mono row_began; /* zero: the last answer was a success */
     struct fm_mono until;
 };
 enum { FM_LEAVE_FAILURES = 5, FM_LEAVE_MS = 1000 };
 
 /* True when this outcome made it leave. */
-bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now);
+bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono began,
+                     struct fm_mono now);
 /* True if it had not left before. */
 bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now);
 bool fm_leave_is_left(const struct fm_leave *l, uint32_t epoch, struct fm_mono now);

@@ -24,7 +24,7 @@ const struct fm_health_policy fm_health_policy_default = {
     .ramp_ms = 5000,
 };
 
-enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200 };
+enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200, ROW_MS = 100 };
 /* A token that was not heard of again is replaced after 1, 4, 16, 16, ... seconds. */
 enum { CANARY_RETRY_MS = 1000, CANARY_RETRY_SHIFT = 2, CANARY_LOST_MAX = 2 };
 /* A region may pause for a fifth of the time (a quarter of the time in between); a second more, and
@@ -122,11 +122,13 @@ static uint32_t good(const struct fm_health_counts *c)
     return c->ok > c->slow ? c->ok - c->slow : 0;
 }
 
-static void take_traffic(struct fm_health *h, const struct fm_health_counts *c)
+static void take_traffic(struct fm_health *h, const struct fm_health_counts *c, struct fm_mono now)
 {
     counts_add(&h->bucket[h->bucket_at], c);
     uint32_t failed = failures(c);
     /* within one batch the order is not known: a success among failures breaks the row */
+    if (h->failed_in_row == 0)
+        h->row_began = now;
     h->failed_in_row = c->ok ? 0 : add_sat(h->failed_in_row, failed);
     if (h->state == FM_HEALTH_TRIAL)
         h->canaries_ok = (uint8_t)fm_min_u64((uint64_t)h->canaries_ok + good(c), UINT8_MAX);
@@ -162,6 +164,13 @@ static bool failed_in_row(const struct fm_health *h, const struct fm_health_poli
 {
     (void)now;
     return h->failed_in_row >= p->failures_in_row;
+}
+
+/* What was under way at one of several instances when it died fails in one moment. */
+static bool failed_for_long(const struct fm_health *h, const struct fm_health_policy *p,
+                            struct fm_mono now)
+{
+    return failed_in_row(h, p, now) && fm_mono_sub_ms(now, h->row_began) >= ROW_MS;
 }
 
 static bool ratio_bad(const struct fm_health *h, const struct fm_health_policy *p,
@@ -205,9 +214,8 @@ static bool canaries_ok(const struct fm_health *h, const struct fm_health_policy
 static bool relapsed(const struct fm_health *h, const struct fm_health_policy *p,
                      struct fm_mono now)
 {
-    (void)now;
     uint64_t failed = failures(&h->since_ramp), all = failed + h->since_ramp.ok;
-    return h->failed_in_row >= p->failures_in_row ||
+    return failed_for_long(h, p, now) ||
            (failed >= RELAPSE_MIN && failed * 1000 >= all * RELAPSE_PERMILLE);
 }
 
@@ -253,7 +261,7 @@ static bool was_ramping(const struct fm_health *h, const struct fm_health_policy
 
 const struct fm_health_row fm_health_rows[] = {
     ROW(UP, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
-    ROW(UP, TRAFFIC, failed_in_row, DOWN, FAILURES, "no answer between them was a success"),
+    ROW(UP, TRAFFIC, failed_for_long, DOWN, FAILURES, "no answer between them was a success"),
     ROW(UP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "within a second"),
     ROW(UP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
     ROW(UP, LEFT, always, DOWN, FAILURES, "seen by one worker, in the order of its answers"),
@@ -345,7 +353,7 @@ static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t
     case FM_HEALTH_TRIAL:
         h->canaries_ok = h->canaries_lost = 0;
         h->canary_any = false;
-        h->canary_given = now;
+        h->canary_given = h->tried_at = now;
         h->since_ramp = (struct fm_health_counts){0};
         break;
     case FM_HEALTH_RAMP:
@@ -437,7 +445,7 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
     if (e->kind == FM_HEALTH_PROBE)
         take_probe(h, e->ok);
     else if (e->kind == FM_HEALTH_TRAFFIC)
-        take_traffic(h, &e->counts);
+        take_traffic(h, &e->counts, now);
 
     struct fm_health_verdict v = {
         .from = h->state, .to = h->state, .why = h->why, .window = fm_health_window(h)};

@@ -60,7 +60,7 @@ struct fm_health_policy {
     uint8_t samples, successes, rise;
     int32_t interval_ms, fast_interval_ms;
     /* traffic */
-    uint32_t failures_in_row;  /* then down at once */
+    uint32_t failures_in_row;  /* over a moment */
     uint32_t failures_min;     /* the ratio counts from so many failures */
     uint32_t failure_permille; /* of the answers of the window */
     uint32_t slow_permille;
@@ -78,7 +78,7 @@ extern const struct fm_health_policy fm_health_policy_default;
 enum fm_health_event_kind {
     FM_HEALTH_PROBE,   /* ok */
     FM_HEALTH_TRAFFIC, /* counts since the last such event */
-    FM_HEALTH_LEFT,    /* a worker saw several failures in a row and sends nothing there any more */
+    FM_HEALTH_LEFT,    /* a worker saw several failures in a row, and is sure (core/breaker.h) */
     FM_HEALTH_SILENCE, /* the region owes answers and is silent (core/latency.h) */
     FM_HEALTH_HEARD,   /* a byte came from it while it was not up */
     FM_HEALTH_NOBODY,  /* nothing of it accepts connections */
@@ -111,10 +111,12 @@ struct fm_health {
     struct fm_mono bucket_start;
     uint8_t bucket_at;
     uint32_t failed_in_row;
-    int64_t paused_ms; /* of late: the pauses, less a quarter of the time in between */
+    struct fm_mono row_began; /* of them */
+    int64_t paused_ms;        /* of late: the pauses, less a quarter of the time in between */
     struct fm_mono paused_at;
     /* coming back */
     struct fm_mono hold_until, canary_given, flip[FM_HEALTH_FLIPS];
+    struct fm_mono tried_at; /* when it last entered TRIAL; see fm_health_is_news */
     uint8_t flips, canaries_ok, canaries_lost;
     bool canary_any;  /* the last token was for any request */
     bool was_ramping; /* when it became suspect */
@@ -136,6 +138,14 @@ void fm_health_init(struct fm_health *h, struct fm_mono now);
 struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_health_policy *p,
                                         const struct fm_health_event *e, struct fm_mono now,
                                         uint64_t random);
+
+/* What began before the region's last trial did is about the time before it, and is not fed. (The
+ * clock of a worker may be a turn of its loop behind; a hold is much longer.) */
+enum { FM_HEALTH_TURN_MS = 100 };
+static inline bool fm_health_is_news(struct fm_mono began, struct fm_mono tried_at)
+{
+    return !fm_mono_before(fm_mono_add_ms(began, FM_HEALTH_TURN_MS), tried_at);
+}
 
 /* Permille of the traffic at this moment. */
 unsigned fm_health_share(const struct fm_health *h, const struct fm_health_policy *p,

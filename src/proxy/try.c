@@ -107,6 +107,10 @@ static void report(struct fm_try *t, enum fm_outcome o)
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_board *board = t->vr->view->board;
     struct fm_board_counts *counts = fm_board_counts(board, w->config.index, t->region, t->context);
+    struct fm_mono tried_at = {atomic_load_explicit(&slot_of(t)->tried_ns, memory_order_relaxed)};
+    bool is_news = fm_health_is_news(t->began, tried_at);
+    if (!is_news)
+        fm_counter_inc(&counts->old[o]);
     fm_counter_inc(&counts->outcome[o]);
     if (t->up) {
         bool gone = o == FM_OUTCOME_CONNECT;
@@ -121,13 +125,14 @@ static void report(struct fm_try *t, enum fm_outcome o)
         t->target->last_ok = now;
         t->succeeded = true;
         int64_t slow_ns = t->vr->view->contexts[t->context].slow_ns;
-        if (slow_ns && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
+        if (slow_ns && is_news && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
             fm_counter_inc(&counts->slow);
     }
-    if (w->config.mode == FM_PROXY_EDGE &&
-        fm_leave_report(&t->target->leave, o, fm_board_epoch(word), now)) {
+    if (w->config.mode == FM_PROXY_EDGE && is_news &&
+        fm_leave_report(&t->target->leave, o, fm_board_epoch(word), t->began, now)) {
         fm_counter_inc(&w->metrics.regions_left);
-        fm_counter_inc(&counts->left);
+        if (t->target->leave.sure)
+            fm_counter_inc(&counts->left);
         fm_target_leave(w, t->vr, t->region, t->context);
     }
     /* while a region comes back its successes are news, too */
