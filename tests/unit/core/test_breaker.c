@@ -81,10 +81,16 @@ static void trials_close_it_and_one_failure_opens_it_again(void **state)
     assert_false(fm_breaker_would(&b, &policy, at(101))); /* one is out, one was good */
     assert_false(report(&b, FM_OUTCOME_OK, 102));
     assert_int_equal(b.state, FM_BREAKER_CLOSED);
+    for (unsigned i = 1; i < policy.connects; i++) /* it begins anew */
+        assert_false(report(&b, FM_OUTCOME_CONNECT, 103));
     for (size_t i = 0; i < FM_COUNT(bad); i++) {
         struct fm_breaker c = again;
+        report(&c, FM_OUTCOME_OK, 101);
         assert_true(report(&c, bad[i], 101));
         assert_int_equal(c.state, FM_BREAKER_OPEN);
+        assert_true(fm_breaker_try(&c, &policy, at(1000))); /* all its trials again */
+        assert_false(report(&c, FM_OUTCOME_OK, 1001));
+        assert_int_equal(c.state, FM_BREAKER_HALF_OPEN);
     }
     report(&again, FM_OUTCOME_CANCELLED, 101); /* a trial that said nothing: another one */
     assert_true(fm_breaker_try(&again, &policy, at(101)));
@@ -98,8 +104,9 @@ static void a_trial_without_an_outcome_is_given_up(void **state)
     assert_true(fm_breaker_try(&b, &policy, at(100)));
     assert_false(fm_breaker_try(&b, &policy, at(299)));
     assert_true(fm_breaker_try(&b, &policy, at(300)));
+    assert_true(fm_breaker_try(&b, &policy, at(300)));
+    assert_false(fm_breaker_try(&b, &policy, at(301))); /* two again, not any number */
     report(&b, FM_OUTCOME_OK, 310);
-    assert_true(fm_breaker_try(&b, &policy, at(310)));
     report(&b, FM_OUTCOME_OK, 320);
     assert_int_equal(b.state, FM_BREAKER_CLOSED);
 }
@@ -176,6 +183,7 @@ static void a_slow_start_only_grows(void **state)
     (void)state;
     struct fm_breaker b = {0};
     assert_int_equal(fm_breaker_share(&b, &policy, at(0)), 1000); /* it never failed */
+    assert_int_equal(fm_breaker_share(&b, &policy, at(-999)), 1000);
     b = opened(0);
     fm_breaker_try(&b, &policy, at(100));
     report(&b, FM_OUTCOME_OK, 100);
@@ -187,7 +195,9 @@ static void a_slow_start_only_grows(void **state)
         share = s;
     }
     assert_int_equal(share, 1000);
-    assert_in_range(fm_breaker_share(&b, &policy, at(350)), 540, 560);
+    assert_int_equal(fm_breaker_share(&b, &policy, at(50)), 100); /* a clock a little behind */
+    assert_int_equal(fm_breaker_share(&b, &policy, at(100)), 100);
+    assert_int_equal(fm_breaker_share(&b, &policy, at(350)), 550);
     struct fm_breaker_policy at_once = policy;
     at_once.slow_start_ms = 0;
     assert_int_equal(fm_breaker_share(&b, &at_once, at(100)), 1000);
@@ -265,14 +275,20 @@ static void no_walk_leaves_the_rules(void **state)
 
 /* -------- leaving -------- */
 
+/* An outcome of what began `age` before. */
+static bool leaves(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, int64_t ms, int64_t age)
+{
+    return fm_leave_report(l, o, epoch, at(ms - age), at(ms));
+}
+
 static void a_worker_leaves_after_failures_in_a_row_and_for_a_second(void **state)
 {
     (void)state;
     struct fm_leave l = {0};
     for (unsigned i = 1; i < FM_LEAVE_FAILURES; i++)
-        assert_false(fm_leave_report(&l, bad[i % FM_COUNT(bad)], 7, at(0)));
+        assert_false(leaves(&l, bad[i % FM_COUNT(bad)], 7, 0, 5));
     assert_false(fm_leave_is_left(&l, 7, at(0)));
-    assert_true(fm_leave_report(&l, FM_OUTCOME_ERROR, 7, at(0)));
+    assert_true(leaves(&l, FM_OUTCOME_ERROR, 7, 0, 5));
     assert_true(fm_leave_is_left(&l, 7, at(FM_LEAVE_MS - 1)));
     assert_false(fm_leave_is_left(&l, 7, at(FM_LEAVE_MS)));
     assert_false(fm_leave_now(&l, 7, at(10))); /* it has */
@@ -285,11 +301,13 @@ static void health_has_the_last_word_about_leaving(void **state)
     struct fm_leave l = {0};
     assert_true(fm_leave_now(&l, 1, at(0)));
     assert_false(fm_leave_is_left(&l, 2, at(0)));
-    for (unsigned i = 0; i < 100; i++) /* those that were under way */
-        fm_leave_report(&l, FM_OUTCOME_RESET, 1, at(1));
+    for (unsigned i = 0; i < 300; i++) /* those that were under way */
+        leaves(&l, FM_OUTCOME_RESET, 1, 1, 5);
     for (unsigned i = 1; i < FM_LEAVE_FAILURES; i++)
-        assert_false(fm_leave_report(&l, FM_OUTCOME_ERROR, 2, at(2)));
-    assert_true(fm_leave_report(&l, FM_OUTCOME_ERROR, 2, at(2)));
+        assert_false(leaves(&l, FM_OUTCOME_ERROR, 2, 2, 0));
+    assert_true(leaves(&l, FM_OUTCOME_ERROR, 2, 2, 0));
+    assert_true(fm_leave_now(&l, 3, at(3)));
+    assert_true(fm_leave_is_left(&l, 3, at(3)) && !l.sure);
 }
 
 static void a_success_breaks_the_row_and_a_cancelled_request_does_not(void **state)
@@ -297,16 +315,57 @@ static void a_success_breaks_the_row_and_a_cancelled_request_does_not(void **sta
     (void)state;
     struct fm_leave l = {0};
     for (unsigned i = 0; i < 10 * FM_LEAVE_FAILURES; i++) {
-        assert_false(fm_leave_report(&l, FM_OUTCOME_TIMEOUT, 0, at(0)));
+        assert_false(leaves(&l, FM_OUTCOME_TIMEOUT, 0, 0, 0));
         if (i % (FM_LEAVE_FAILURES - 1) == 2)
-            fm_leave_report(&l, i % 2 ? FM_OUTCOME_OK : FM_OUTCOME_REFUSED, 0, at(0));
+            leaves(&l, i % 2 ? FM_OUTCOME_OK : FM_OUTCOME_REFUSED, 0, 0, 0);
     }
     l = (struct fm_leave){0};
     for (unsigned i = 1; i < FM_LEAVE_FAILURES; i++) {
-        fm_leave_report(&l, FM_OUTCOME_TIMEOUT, 0, at(0));
-        assert_false(fm_leave_report(&l, FM_OUTCOME_CANCELLED, 0, at(0)));
+        leaves(&l, FM_OUTCOME_TIMEOUT, 0, 0, 0);
+        assert_false(leaves(&l, FM_OUTCOME_CANCELLED, 0, 0, 0));
     }
-    assert_true(fm_leave_report(&l, FM_OUTCOME_TIMEOUT, 0, at(0)));
+    assert_true(leaves(&l, FM_OUTCOME_TIMEOUT, 0, 0, 0));
+}
+
+/* One of ten instances dies with two hundred requests in it: reason to leave, and for what is under
+ * way to go elsewhere, but no outage of the region. */
+static void what_fails_all_at_once_makes_nobody_sure(void **state)
+{
+    (void)state;
+    struct fm_leave l = {0};
+    unsigned left = 0;
+    for (int i = 0; i < 200; i++)
+        left += leaves(&l, FM_OUTCOME_RESET, 0, 10 + i / 50, 100);
+    assert_int_equal(left, 1);
+    assert_false(l.sure);
+    /* the other nine answer */
+    leaves(&l, FM_OUTCOME_OK, 0, 20, 100);
+    for (unsigned i = 1; i < FM_LEAVE_FAILURES; i++)
+        leaves(&l, FM_OUTCOME_RESET, 0, 2000, 100);
+    assert_false(l.sure);
+
+    /* all ten died: after a second one more tries, and then it is sure */
+    l = (struct fm_leave){0};
+    for (int i = 0; i < 200; i++)
+        leaves(&l, FM_OUTCOME_RESET, 0, 10, 100);
+    assert_false(l.sure);
+    assert_true(leaves(&l, FM_OUTCOME_ERROR, 0, 1020, 1));
+    assert_true(l.sure);
+}
+
+/* 2,000 requests a second that are all answered with 503 after a millisecond. */
+static void a_region_that_keeps_failing_makes_sure_at_once(void **state)
+{
+    (void)state;
+    struct fm_leave l = {0};
+    int64_t us = 0;
+    bool left = false;
+    for (; !left; us += 500) {
+        struct fm_mono now = {at(0).ns + us * FM_NS_PER_US};
+        struct fm_mono began = fm_mono_add_ns(now, -FM_NS_PER_MS);
+        left = fm_leave_report(&l, FM_OUTCOME_ERROR, 0, began, now);
+    }
+    assert_true(l.sure && us <= 3000);
 }
 
 /* -------- balancing -------- */
@@ -361,6 +420,24 @@ static void of_two_the_less_loaded_is_chosen(void **state)
         else
             assert_true(seen[cases[i].expected] && !seen[1 - cases[i].expected]);
     }
+}
+
+/* Each pair of them is drawn equally often. */
+static void the_two_are_drawn_evenly(void **state)
+{
+    (void)state;
+    enum { DRAWS = 30000 };
+    struct fm_rand r = {8};
+    for (unsigned n = 2; n <= 8; n++)
+        for (unsigned idle = 0; idle < n; idle++) {
+            struct fm_instance in[8];
+            for (unsigned i = 0; i < n; i++)
+                in[i] = (struct fm_instance){.usable = true, .in_flight = i != idle, .share = 1000};
+            unsigned found = 0;
+            for (unsigned k = 0; k < DRAWS; k++)
+                found += fm_balance(in, n, fm_rand_u64(&r)) == (int)idle;
+            assert_in_range(found, DRAWS * 2 / n * 95 / 100, DRAWS * 2 / n * 105 / 100);
+        }
 }
 
 /* Arrivals at instances that are equally fast: nobody gets far more than his part, and one that
@@ -431,6 +508,8 @@ FM_TEST_MAIN(fm_test(failures_in_a_row_open_it), fm_test(what_is_no_sign_of_deat
              fm_test(a_worker_leaves_after_failures_in_a_row_and_for_a_second),
              fm_test(health_has_the_last_word_about_leaving),
              fm_test(a_success_breaks_the_row_and_a_cancelled_request_does_not),
+             fm_test(what_fails_all_at_once_makes_nobody_sure),
+             fm_test(a_region_that_keeps_failing_makes_sure_at_once),
              fm_test(only_what_is_usable_is_chosen_and_what_was_tried_comes_last),
-             fm_test(of_two_the_less_loaded_is_chosen), fm_test(load_is_spread_by_share),
-             fm_test(the_budget_is_a_share_with_a_floor))
+             fm_test(of_two_the_less_loaded_is_chosen), fm_test(the_two_are_drawn_evenly),
+             fm_test(load_is_spread_by_share), fm_test(the_budget_is_a_share_with_a_floor))

@@ -63,6 +63,7 @@ static void results_turn_it_after_so_many_in_a_row(void **state)
                      fm_check_state_name(fm_check_now(&c, &p, at(now))));
         if (turned)
             assert_int_equal(c.changed.ns, at(now).ns);
+        assert_int_equal(c.latency_ns, 1000);
     }
 }
 

@@ -192,12 +192,12 @@ static void traffic_alone_takes_a_region_down(void **state)
 {
     (void)state;
     static const struct {
-        struct fm_health_counts batch[3];
-        enum fm_health_reason why; /* COUNT: stays up */
+        struct fm_health_counts batch[3]; /* 60 ms apart */
+        enum fm_health_reason why;        /* COUNT: stays up */
     } cases[] = {
-        {{{.error = 5}}, FM_HEALTH_WHY_FAILURES},
-        {{{.error = 2}, {.connect = 1, .reset = 1, .timeout = 1}}, FM_HEALTH_WHY_FAILURES},
-        {{{.error = 4}}, FM_HEALTH_WHY_COUNT},
+        {{{.error = 2}, {.error = 1}, {.error = 2}}, FM_HEALTH_WHY_FAILURES},
+        {{{.error = 2}, {.connect = 1}, {.reset = 1, .timeout = 1}}, FM_HEALTH_WHY_FAILURES},
+        {{{.error = 1}, {.error = 1}, {.error = 2}}, FM_HEALTH_WHY_COUNT},
         {{{.error = 4}, {.ok = 1}, {.error = 4}}, FM_HEALTH_WHY_COUNT},
         {{{.ok = 1, .error = 9}}, FM_HEALTH_WHY_COUNT}, /* too few to speak of a ratio */
         {{{.ok = 1, .error = 10}}, FM_HEALTH_WHY_FAILURE_RATIO},
@@ -211,13 +211,51 @@ static void traffic_alone_takes_a_region_down(void **state)
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
         struct patient x = fresh();
-        for (size_t k = 0; k < FM_COUNT(cases[i].batch); k++)
+        for (size_t k = 0; k < FM_COUNT(cases[i].batch) && x.h.state == FM_HEALTH_UP; k++) {
             traffic(&x, cases[i].batch[k]);
+            pass(&x, 60);
+        }
         bool down = cases[i].why != FM_HEALTH_WHY_COUNT;
         assert_int_equal(x.h.state == FM_HEALTH_DOWN, down);
         if (down)
             assert_int_equal(x.h.why, cases[i].why);
     }
+}
+
+/* One of several instances dies, and all that was under way there fails in one moment. */
+static void failures_of_one_moment_are_no_outage(void **state)
+{
+    (void)state;
+    struct patient x = fresh();
+    traffic(&x, (struct fm_health_counts){.ok = 200});
+    pass(&x, 50);
+    traffic(&x, (struct fm_health_counts){.reset = 150});
+    assert_state(&x, UP);
+    pass(&x, 20);
+    traffic(&x, (struct fm_health_counts){.ok = 10});
+    pass(&x, 200);
+    traffic(&x, one_error);
+    assert_state(&x, UP);
+    struct patient ramp = in_ramp();
+    traffic(&ramp, (struct fm_health_counts){.ok = 2000});
+    pass(&ramp, 1100);
+    traffic(&ramp, (struct fm_health_counts){.reset = 9});
+    assert_state(&ramp, RAMP);
+}
+
+static void what_began_before_a_trial_is_no_news(void **state)
+{
+    (void)state;
+    struct patient x = in_trial();
+    struct fm_mono tried = x.h.tried_at;
+    assert_int_equal(tried.ns, x.now.ns);
+    assert_true(fm_health_is_news(tried, tried));
+    assert_true(fm_health_is_news(fm_mono_add_ms(tried, -50), tried)); /* of the same turn */
+    assert_false(fm_health_is_news(fm_mono_add_ms(tried, -500), tried));
+    assert_true(fm_health_is_news(FM_MONO_ZERO, FM_MONO_ZERO)); /* it never had one */
+    for (unsigned i = 0; i < x.p.canaries; i++)
+        traffic(&x, one_ok);
+    assert_int_equal(x.h.tried_at.ns, tried.ns);
 }
 
 static void the_ratio_forgets_after_a_second(void **state)
@@ -319,6 +357,7 @@ static void a_pause_wipes_no_evidence_out(void **state)
     for (unsigned i = 0; i < x.p.failures_in_row - 1; i++) {
         assert_state(&x, UP);
         traffic(&x, one_error);
+        pass(&x, 30);
         silence(&x);
         heard(&x);
     }
@@ -363,7 +402,7 @@ static void passing_probes_alone_never_bring_it_back(void **state)
 {
     (void)state;
     struct patient x = fresh();
-    traffic(&x, (struct fm_health_counts){.error = 5});
+    traffic(&x, (struct fm_health_counts){.error = 15});
     for (int i = 0; i < 24 * 3600 * 2; i++) { /* a day */
         pass(&x, 500);
         probe(&x, true);
@@ -446,7 +485,7 @@ static void without_probes_time_and_canaries_bring_it_back(void **state)
     (void)state;
     struct patient x = fresh();
     x.p.samples = x.p.successes = x.p.rise = 0;
-    traffic(&x, (struct fm_health_counts){.connect = 5});
+    traffic(&x, (struct fm_health_counts){.connect = 10});
     assert_state(&x, DOWN);
     assert_int_equal(x.v.wake.ns, fm_mono_add_ms(x.now, x.p.hold_ms).ns);
     pass(&x, x.p.hold_ms);
@@ -562,7 +601,7 @@ static void what_was_before_does_not_count_against_the_one_that_came_back(void *
     struct patient x = fresh();
     x.p.samples = x.p.successes = x.p.rise = 0;
     traffic(&x, (struct fm_health_counts){.ok = 3, .error = 4});
-    traffic(&x, (struct fm_health_counts){.error = 5});
+    traffic(&x, (struct fm_health_counts){.error = 15});
     assert_state(&x, DOWN);
     pass(&x, 900);
     traffic(&x, (struct fm_health_counts){.error = 30}); /* it failed open */
@@ -677,25 +716,25 @@ static void every_name_is_its_own(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(a_start_is_no_outage), fm_test(n_of_m_probes_decide),
-             fm_test(every_allowed_number_of_samples_works), fm_test(probes_are_fast_only_in_doubt),
-             fm_test(traffic_alone_takes_a_region_down), fm_test(the_ratio_forgets_after_a_second),
-             fm_test(a_step_of_a_clock_that_stood_still_or_leapt_is_harmless),
-             fm_test(a_pause_is_left_and_forgiven), fm_test(silence_that_lasts_is_an_outage),
-             fm_test(a_suspect_that_fails_is_down), fm_test(after_a_pause_a_ramp_begins_anew),
-             fm_test(a_pause_wipes_no_evidence_out), fm_test(pause_after_pause_is_an_outage),
-             fm_test(passing_probes_alone_never_bring_it_back),
-             fm_test(canaries_and_time_bring_it_back), fm_test(one_failed_canary_is_enough),
-             fm_test(a_hold_is_kept_and_probes_must_have_passed),
-             fm_test(without_probes_time_and_canaries_bring_it_back),
-             fm_test(each_relapse_doubles_the_hold_within_bounds),
-             fm_test(flaps_are_forgotten_after_their_window),
-             fm_test(a_canary_token_that_was_lost_is_replaced_more_and_more_rarely),
-             fm_test(without_repeatable_requests_any_may_be_the_canary),
-             fm_test(slow_canaries_do_not_bring_back_what_went_down_for_being_slow),
-             fm_test(what_was_before_does_not_count_against_the_one_that_came_back),
-             fm_test(coming_back_it_is_judged_at_least_as_strictly_as_when_it_was_up),
-             fm_test(the_table_leads_back_by_trial_and_ramp_only),
-             fm_test(no_row_hides_behind_another),
-             fm_test(what_says_that_it_is_gone_takes_it_down_from_everywhere),
-             fm_test(every_name_is_its_own))
+FM_TEST_MAIN(
+    fm_test(a_start_is_no_outage), fm_test(n_of_m_probes_decide),
+    fm_test(every_allowed_number_of_samples_works), fm_test(probes_are_fast_only_in_doubt),
+    fm_test(traffic_alone_takes_a_region_down), fm_test(failures_of_one_moment_are_no_outage),
+    fm_test(what_began_before_a_trial_is_no_news), fm_test(the_ratio_forgets_after_a_second),
+    fm_test(a_step_of_a_clock_that_stood_still_or_leapt_is_harmless),
+    fm_test(a_pause_is_left_and_forgiven), fm_test(silence_that_lasts_is_an_outage),
+    fm_test(a_suspect_that_fails_is_down), fm_test(after_a_pause_a_ramp_begins_anew),
+    fm_test(a_pause_wipes_no_evidence_out), fm_test(pause_after_pause_is_an_outage),
+    fm_test(passing_probes_alone_never_bring_it_back), fm_test(canaries_and_time_bring_it_back),
+    fm_test(one_failed_canary_is_enough), fm_test(a_hold_is_kept_and_probes_must_have_passed),
+    fm_test(without_probes_time_and_canaries_bring_it_back),
+    fm_test(each_relapse_doubles_the_hold_within_bounds),
+    fm_test(flaps_are_forgotten_after_their_window),
+    fm_test(a_canary_token_that_was_lost_is_replaced_more_and_more_rarely),
+    fm_test(without_repeatable_requests_any_may_be_the_canary),
+    fm_test(slow_canaries_do_not_bring_back_what_went_down_for_being_slow),
+    fm_test(what_was_before_does_not_count_against_the_one_that_came_back),
+    fm_test(coming_back_it_is_judged_at_least_as_strictly_as_when_it_was_up),
+    fm_test(the_table_leads_back_by_trial_and_ramp_only), fm_test(no_row_hides_behind_another),
+    fm_test(what_says_that_it_is_gone_takes_it_down_from_everywhere),
+    fm_test(every_name_is_its_own))

@@ -31,6 +31,7 @@ static void from_a_name_that_is_not_known_nothing_is_concluded(void **state)
         assert_int_equal(fm_problem_find(fm_str_z(unknown[i])), FM_PROBLEM_NONE);
     assert_int_equal(fm_problem_find(fm_str(NULL, 0)), FM_PROBLEM_NONE);
     assert_int_equal(fm_problem_info(FM_PROBLEM_NONE)->executed, FM_EXECUTED_UNKNOWN);
+    assert_int_equal(fm_problem_info(FM_PROBLEM_NONE)->status, 0);
 }
 
 /* On this table rests that a command is never repeated which may have been executed. */
