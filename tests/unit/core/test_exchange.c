@@ -172,6 +172,9 @@ static void the_first_retry_leaves_the_region(void **state)
         {"S", "AB", 1, "begin>tA sent0> ans0=404>r0"},
         {"S", "AB", 1, "begin>tA sent0> lost0!bad-answer>tB sent1> lost1>f!timeout"},
         {"S", "AB", 1, "begin>tA sent0> ans0=502>c0,tB not1>f!unreachable"},
+        {"Sh", "AB", 1, "begin>tA sent0> hedge>tB not1> ans0=502>r0"},
+        {"Sh", "AB", 2, "begin>tA sent0> hedge>tB sent1> ans1=503>c1 ans0=503$>r0"},
+        {"Sh", "AB", 1, "begin>tA sent0> hedge>tB sent1> ans1=503>c1 lost0>f!timeout"},
         {"S", "AB", 1, "begin>tA timeout>c0,f!timeout"},
         {"S", "AB", 1, "begin>tA sent0> timeout>c0,f!timeout"},
         {"S", "AB", 1, "begin>tA sent0> gone>c0,d ans0=200>"},
@@ -265,6 +268,9 @@ static void what_is_under_way_leaves_a_region_that_is_left(void **state)
         /* without an answer the last resort is worth a try */
         {"S", "AB", 1, "left=B> begin>tA sent0> lost0>tB sent1> ans1=200>r1"},
         {"S", "AB", 2, "left=B> begin>tA sent0> lost0>tA"},
+        /* what was passed over keeps its turn */
+        {"S", "ABCD", 3,
+         "left=B> left=C> begin>tA sent0> lost0>tD sent1> lost1>tB sent2> lost2>tC"},
     };
     play_all(scripts);
 }
@@ -447,6 +453,10 @@ static void check_try(struct life *l, const struct fm_exchange_event *e,
     if (!l->b.leave_region)
         assert_true(e->kind == FM_EXCHANGE_BEGIN || e->kind == FM_EXCHANGE_NOT_SENT ||
                     e->kind == FM_EXCHANGE_HEDGE_DUE);
+    bool hedge = e->kind == FM_EXCHANGE_HEDGE_DUE;
+    assert_int_equal(l->x.attempt[l->n].hedge, hedge);
+    assert_int_equal(l->x.attempt[l->n].budgeted,
+                     hedge || (ended && !is_left(l, l->region[e->attempt])));
     l->book[l->n] = CONNECTING;
     l->region[l->n++] = a->region;
 }

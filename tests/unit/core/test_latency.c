@@ -74,6 +74,39 @@ static void it_follows_the_last_few_thousand_answers(void **state)
     assert_true(l.p999_ns < 3 * MS);
 }
 
+/* What it keeps between updates is what its buckets say, a few answers late. */
+static void what_it_keeps_is_what_it_holds(void **state)
+{
+    (void)state;
+    struct fm_latency l = {0};
+    for (int i = 0; i < 4000; i++) {
+        fm_latency_add(&l, (i % 100) * MS + MS / 2);
+        if (i < 500)
+            continue;
+        assert_in_range(l.p50_ns, 49 * MS, 64 * MS);
+        assert_in_range(l.p95_ns, 94 * MS, 120 * MS);
+        assert_true(l.p99_ns >= l.p95_ns && l.p999_ns >= l.p99_ns && l.p999_ns < 130 * MS);
+    }
+    assert_int_equal(l.p50_ns, fm_latency_quantile_ns(&l, 5000));
+    assert_int_equal(l.p95_ns, fm_latency_quantile_ns(&l, 9500));
+    assert_int_equal(l.p99_ns, fm_latency_quantile_ns(&l, 9900));
+    assert_int_equal(l.p999_ns, fm_latency_quantile_ns(&l, 9990));
+    fm_latency_add(&l, 0);
+    assert_int_equal(fm_latency_quantile_ns(&l, 0), FM_NS_PER_US);
+}
+
+static void ranks_are_exact_where_buckets_are(void **state)
+{
+    (void)state;
+    for (unsigned slow = 0; slow <= 100; slow++) {
+        struct fm_latency l = {0};
+        learn(&l, FM_NS_PER_US, 100 - slow);
+        learn(&l, 900 * MS, slow);
+        for (unsigned p = 1; p <= 100; p++)
+            assert_int_equal(fm_latency_quantile_ns(&l, p * 100) > MS, p > 100 - slow);
+    }
+}
+
 /* Half a dozen slow answers while it warmed up are no tail for the rest of its days. */
 static void what_was_slow_once_is_forgotten(void **state)
 {
@@ -101,6 +134,24 @@ static void what_is_slow_now_and_then_is_the_tail(void **state)
     }
 }
 
+/* A long and thin tail, of which no two answers fall together. */
+static void a_thin_tail_outlives_a_halving(void **state)
+{
+    (void)state;
+    struct fm_latency l = {0};
+    struct fm_rand r = {11};
+    unsigned known = 0, times = 0;
+    for (int i = 0; i < 400000; i++) {
+        bool slow = fm_rand_below(&r, 400) == 0;
+        fm_latency_add(&l, slow ? (int64_t)(50 + fm_rand_below(&r, 5000)) * MS : MS);
+        if (i > 10000) {
+            times++;
+            known += l.p999_ns > 40 * MS;
+        }
+    }
+    assert_true(known > times / 100 * 95);
+}
+
 /* -------- delays -------- */
 
 static void hedges_wait_as_the_policy_says_and_within_bounds(void **state)
@@ -116,6 +167,7 @@ static void hedges_wait_as_the_policy_says_and_within_bounds(void **state)
         {FM_HEDGE_AT_P95, 0, 10000, 0, 1, 1, 100, 100}, /* nothing is known */
         {FM_HEDGE_AT_P95, 0, 10000, 60, 1, 1, 100, 100},
         {FM_HEDGE_AT_P95, 0, 10000, 1000, 1, 1, 5, 5}, /* the least */
+        {FM_HEDGE_AT_P95, 0, 10000, 64, 1, 1, 5, 5},   /* just enough is known */
         {FM_HEDGE_AT_P95, 0, 10000, 1000, 10, 80, 80, 100},
         {FM_HEDGE_AT_P99, 0, 10000, 1000, 10, 80, 80, 100},
         {FM_HEDGE_AT_P95, 0, 100, 1000, 10, 80, 50, 50}, /* half of the time-out */
@@ -134,6 +186,17 @@ static void hedges_wait_as_the_policy_says_and_within_bounds(void **state)
     }
 }
 
+static void p95_and_p99_are_two_things(void **state)
+{
+    (void)state;
+    struct fm_latency l = {0};
+    struct fm_hedge_policy at_p99 = {FM_HEDGE_AT_P99, 0, 10000 * MS};
+    for (int i = 0; i < 1000; i++)
+        fm_latency_add(&l, (i % 100 < 97 ? 10 : 300) * MS);
+    assert_in_range(fm_hedge_delay_ns(&l, &at_p95), 10 * MS, 13 * MS);
+    assert_in_range(fm_hedge_delay_ns(&l, &at_p99), 300 * MS, 375 * MS);
+}
+
 static void silence_is_longer_than_any_usual_answer(void **state)
 {
     (void)state;
@@ -149,7 +212,14 @@ static void silence_is_longer_than_any_usual_answer(void **state)
     assert_int_equal(fm_silence_limit_ns(&l, &at_p95), FM_SILENCE_LEAST_MS * MS);
     for (int i = 0; i < 2000; i++)
         fm_latency_add(&l, (i % 100 ? 1 : 70) * MS);
-    assert_true(fm_silence_limit_ns(&l, &at_p95) >= 105 * MS);
+    int64_t tail = fm_silence_limit_ns(&l, &at_p95);
+    assert_in_range(tail, 105 * MS, 140 * MS); /* half as long again */
+    struct fm_latency few = {0};
+    learn(&few, 30 * MS, 200);
+    assert_in_range(fm_silence_limit_ns(&few, &at_p95), 60 * MS, 75 * MS); /* twice the p95 */
+    assert_in_range(fm_silence_check_ns(&few, &at_p95), 30 * MS, 38 * MS);
+    struct fm_hedge_policy patient = {FM_HEDGE_AFTER, 400 * MS, 10000 * MS};
+    assert_int_equal(fm_silence_limit_ns(&l, &patient), 400 * MS); /* not before a hedge */
     struct fm_hedge_policy hasty = {.mode = FM_HEDGE_AT_P95, .first_byte_ns = 50 * MS};
     assert_int_equal(fm_silence_limit_ns(&l, &hasty), 50 * MS);
     assert_in_range(fm_silence_check_ns(&l, &at_p95), FM_SILENCE_LEAST_MS * MS, 105 * MS);
@@ -374,15 +444,15 @@ static void a_pace_is_between_its_gaps(void **state)
     assert_true(fm_pace_ns(MS, now, last) <= MS); /* a clock of another thread */
 }
 
-FM_TEST_MAIN(fm_test(quantiles_are_known_to_a_quarter), fm_test(quantiles_grow_with_their_rank),
-             fm_test(no_value_is_too_odd), fm_test(it_follows_the_last_few_thousand_answers),
-             fm_test(what_was_slow_once_is_forgotten),
-             fm_test(what_is_slow_now_and_then_is_the_tail),
-             fm_test(hedges_wait_as_the_policy_says_and_within_bounds),
-             fm_test(silence_is_longer_than_any_usual_answer), fm_test(a_frozen_region_is_noticed),
-             fm_test(ordinary_traffic_is_not_silence),
-             fm_test(a_burst_of_slow_requests_in_a_quiet_hour_is_not_silence),
-             fm_test(a_pause_of_the_listener_is_not_silence),
-             fm_test(silence_needs_several_answers_owed),
-             fm_test(a_canary_may_take_a_while_but_not_for_ever),
-             fm_test(a_pace_is_between_its_gaps))
+FM_TEST_MAIN(
+    fm_test(quantiles_are_known_to_a_quarter), fm_test(quantiles_grow_with_their_rank),
+    fm_test(no_value_is_too_odd), fm_test(what_it_keeps_is_what_it_holds),
+    fm_test(ranks_are_exact_where_buckets_are), fm_test(it_follows_the_last_few_thousand_answers),
+    fm_test(what_was_slow_once_is_forgotten), fm_test(what_is_slow_now_and_then_is_the_tail),
+    fm_test(a_thin_tail_outlives_a_halving), fm_test(p95_and_p99_are_two_things),
+    fm_test(hedges_wait_as_the_policy_says_and_within_bounds),
+    fm_test(silence_is_longer_than_any_usual_answer), fm_test(a_frozen_region_is_noticed),
+    fm_test(ordinary_traffic_is_not_silence),
+    fm_test(a_burst_of_slow_requests_in_a_quiet_hour_is_not_silence),
+    fm_test(a_pause_of_the_listener_is_not_silence), fm_test(silence_needs_several_answers_owed),
+    fm_test(a_canary_may_take_a_while_but_not_for_ever), fm_test(a_pace_is_between_its_gaps))
