@@ -14,6 +14,7 @@ static int64_t hold_ms(const struct fm_breaker *b, const struct fm_breaker_polic
 
 static void open_it(struct fm_breaker *b, const struct fm_breaker_policy *p, struct fm_mono now)
 {
+    FM_ASSERT(p->hold_ms > 0 && p->hold_ms <= p->hold_max_ms);
     bool stable = b->state == FM_BREAKER_CLOSED &&
                   fm_mono_sub_ms(now, b->closed_at) > FORGET_HOLDS * hold_ms(b, p);
     if (stable)
@@ -80,6 +81,7 @@ bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, 
                        struct fm_mono began, struct fm_mono now)
 {
     FM_ASSERT(o < FM_OUTCOME_COUNT);
+    FM_ASSERT(p->failures > 0 && p->connects > 0 && p->trials > 0);
     if (fm_mono_before(began, b->tried_at))
         return false;
     if (b->state == FM_BREAKER_HALF_OPEN && b->trials_out)
@@ -107,6 +109,7 @@ unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_po
 {
     if (p->slow_start_ms == 0 || b->closed_at.ns == 0)
         return 1000;
+    FM_ASSERT(p->slow_start_ms > 0);
     int64_t age = fm_mono_sub_ms(now, b->closed_at);
     if (age >= p->slow_start_ms)
         return 1000;
@@ -145,6 +148,7 @@ bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, stru
         }
         return false;
     }
+    FM_ASSERT(o < FM_OUTCOME_COUNT);
     if (l->row_began.ns == 0)
         l->row_began = now;
     l->sure |= !fm_mono_before(began, l->row_began);
@@ -183,6 +187,7 @@ int fm_balance(const struct fm_instance *in, unsigned n, uint64_t random)
             k++;
         }
         FM_ASSERT(found[0] >= 0 && found[1] >= 0);
+        FM_ASSERT((found[0] == found[1]) == (fit == 1));
         return less_loaded(&in[found[1]], &in[found[0]]) ? found[1] : found[0];
     }
     return -1;

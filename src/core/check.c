@@ -18,6 +18,7 @@ void fm_check_init(struct fm_check *c, struct fm_mono now)
 bool fm_check_result(struct fm_check *c, const struct fm_check_policy *p, bool ok, bool warn,
                      int64_t latency_ns, struct fm_mono now)
 {
+    FM_ASSERT(p->fall > 0 && p->rise > 0);
     bool was_known = c->known, was_good = c->good;
     c->known = true;
     c->last = now;
@@ -31,6 +32,7 @@ bool fm_check_result(struct fm_check *c, const struct fm_check_policy *p, bool o
         c->good = false;
     else if (!c->good && c->ok_in_row >= p->rise)
         c->good = true;
+    FM_ASSERT((c->ok_in_row > 0) == ok && (c->failed_in_row > 0) == !ok);
     bool flipped = was_known ? c->good != was_good : true;
     if (flipped)
         c->changed = now;
@@ -40,6 +42,7 @@ bool fm_check_result(struct fm_check *c, const struct fm_check_policy *p, bool o
 enum fm_check_state fm_check_now(const struct fm_check *c, const struct fm_check_policy *p,
                                  struct fm_mono now)
 {
+    FM_ASSERT(p->max_age_ms >= 0);
     if (fm_mono_sub_ms(now, c->last) > p->max_age_ms)
         return c->known ? FM_CHECK_STALE : FM_CHECK_UNKNOWN;
     if (!c->known)

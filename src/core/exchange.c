@@ -12,6 +12,7 @@ void fm_exchange_init(struct fm_exchange *x, const struct fm_exchange_begin *b,
                               .hedging = b->hedging && b->repeat == FM_REPEAT_SAFE,
                               .leave_region = b->leave_region,
                               .replayable = b->replayable};
+    FM_ASSERT(b->repeat <= FM_REPEAT_NEVER && plan->n <= FM_REGIONS_MAX);
     unsigned most = 1u + b->other_regions;
     x->attempts_max = (uint8_t)(most < FM_ATTEMPTS_MAX ? most : FM_ATTEMPTS_MAX);
     for (unsigned i = 0; i < plan->n && x->nplan < x->attempts_max; i++)
@@ -52,6 +53,7 @@ static void cancel_others(struct fm_exchange *x, int keep, struct fm_exchange_ac
 
 static void give_up(struct fm_exchange *x, enum fm_problem problem, struct fm_exchange_actions *out)
 {
+    FM_ASSERT(problem != FM_PROBLEM_NONE && !x->relaying);
     cancel_others(x, -1, out);
     x->over = true;
     act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_FAIL, .problem = problem});
@@ -145,6 +147,7 @@ static bool repeatable(const struct fm_exchange *x, bool executed_no)
 static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
                           const struct fm_exchange_event *e, struct fm_exchange_actions *out)
 {
+    FM_ASSERT(!x->relaying && i < x->nattempts);
     x->attempt[i].state = FM_ATTEMPT_OVER;
     if (!executed_no)
         x->maybe_executed = true;
@@ -176,6 +179,7 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
                      struct fm_exchange_actions *out)
 {
     unsigned i = e->attempt;
+    FM_ASSERT(!x->relaying && e->problem < FM_PROBLEM_COUNT);
     bool executed_no =
         e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
@@ -212,13 +216,9 @@ static void region_left(struct fm_exchange *x, const struct fm_exchange_event *e
     try_next(x, false, false, out);
 }
 
-void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
-                      struct fm_exchange_actions *out)
+static void step(struct fm_exchange *x, const struct fm_exchange_event *e,
+                 struct fm_exchange_actions *out)
 {
-    FM_ASSERT(e->kind < FM_EXCHANGE_EVENT_COUNT);
-    out->n = 0;
-    if (x->over)
-        return;
     switch (e->kind) {
     case FM_EXCHANGE_BEGIN:
         FM_ASSERT(x->nattempts == 0);
@@ -274,4 +274,29 @@ void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
         break;
     }
     FM_UNREACHABLE();
+}
+
+/* What must hold after every step. */
+static void check(const struct fm_exchange *x, const struct fm_exchange_actions *out)
+{
+    unsigned alive = fm_exchange_alive(x);
+    FM_ASSERT(x->next <= x->nplan && x->nplan <= x->attempts_max);
+    FM_ASSERT(x->nattempts <= x->attempts_max && x->attempts_max <= FM_ATTEMPTS_MAX);
+    FM_ASSERT(x->nattempts <= x->next); /* each try was planned */
+    FM_ASSERT(!x->over || alive == 0);
+    FM_ASSERT(!x->relaying || x->over || alive == 1);
+    FM_ASSERT(x->repeat != FM_REPEAT_NEVER || alive <= 1);
+    FM_ASSERT(x->over || x->nattempts == 0 || alive > 0); /* never in limbo */
+    FM_ASSERT(out->n <= FM_EXCHANGE_ACTIONS_MAX);
+}
+
+void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
+                      struct fm_exchange_actions *out)
+{
+    FM_ASSERT(e->kind < FM_EXCHANGE_EVENT_COUNT);
+    out->n = 0;
+    if (x->over)
+        return;
+    step(x, e, out);
+    check(x, out);
 }

@@ -97,6 +97,7 @@ struct fm_health_counts fm_health_window(const struct fm_health *h)
 
 static void roll_window(struct fm_health *h, struct fm_mono now)
 {
+    FM_ASSERT(h->bucket_at < FM_HEALTH_BUCKETS);
     int64_t steps = fm_mono_sub_ms(now, h->bucket_start) / FM_HEALTH_BUCKET_MS;
     if (steps <= 0)
         return;
@@ -323,6 +324,7 @@ static int64_t next_hold_ms(struct fm_health *h, const struct fm_health_policy *
     FM_ASSERT(h->flips >= 1 && h->flips <= FM_HEALTH_FLIPS);
     int64_t hold = (int64_t)p->hold_ms << (h->flips - 1);
     hold = hold < p->hold_max_ms ? hold : p->hold_max_ms;
+    FM_ASSERT(hold >= 0 && hold <= p->hold_max_ms);
     return hold + jitter(hold, random);
 }
 
@@ -337,6 +339,10 @@ static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t
                   struct fm_mono now, uint64_t random)
 {
     bool was_suspect = h->state == FM_HEALTH_SUSPECT;
+    FM_ASSERT(to != h->state);
+    FM_ASSERT(to != FM_HEALTH_UP || was_suspect || h->state == FM_HEALTH_RAMP);
+    FM_ASSERT(to != FM_HEALTH_RAMP || was_suspect || h->state == FM_HEALTH_TRIAL);
+    FM_ASSERT((to == FM_HEALTH_TRIAL) == (h->state == FM_HEALTH_DOWN));
     if (was_suspect)
         take_pause(h, now);
     h->was_ramping = h->state == FM_HEALTH_RAMP;
@@ -392,6 +398,7 @@ unsigned fm_health_share(const struct fm_health *h, const struct fm_health_polic
 
 static struct fm_mono canary_lost_at(const struct fm_health *h)
 {
+    FM_ASSERT(h->canaries_lost <= CANARY_LOST_MAX);
     return fm_mono_add_ms(h->canary_given,
                           CANARY_RETRY_MS << (CANARY_RETRY_SHIFT * h->canaries_lost));
 }
@@ -441,6 +448,8 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
 {
     FM_ASSERT(h->state < FM_HEALTH_STATE_COUNT && e->kind < FM_HEALTH_EVENT_COUNT);
     FM_ASSERT(p->samples <= FM_HEALTH_SAMPLES_MAX && p->successes <= p->samples);
+    FM_ASSERT(p->hold_ms >= 0 && p->hold_ms <= p->hold_max_ms && p->ramp_ms >= 0);
+    FM_ASSERT(p->failures_in_row > 0 && p->failures_min > 0 && p->canaries > 0);
     roll_window(h, now);
     if (e->kind == FM_HEALTH_PROBE)
         take_probe(h, e->ok);
@@ -463,6 +472,10 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
         give_canary(h, p, &v, e->kind == FM_HEALTH_TRAFFIC && good(&e->counts) > 0, now);
     v.share = (uint16_t)fm_health_share(h, p, now);
     v.wake = next_wake(h, p, now);
+    FM_ASSERT(v.to == h->state && v.changed == (v.from != v.to));
+    FM_ASSERT(v.share <= 1000 &&
+              (v.share == 0 || h->state == FM_HEALTH_UP || h->state == FM_HEALTH_RAMP));
+    FM_ASSERT(!v.canary || h->state == FM_HEALTH_TRIAL);
     return v;
 }
 
@@ -496,6 +509,7 @@ static bool in_doubt(const struct fm_health *h, const struct fm_health_policy *p
 int64_t fm_health_probe_in_ms(const struct fm_health *h, const struct fm_health_policy *p,
                               uint64_t random)
 {
+    FM_ASSERT(p->fast_interval_ms > 0 && p->fast_interval_ms <= p->interval_ms);
     int64_t ms = in_doubt(h, p) ? p->fast_interval_ms : p->interval_ms;
     return ms + jitter(ms, random);
 }

@@ -20,6 +20,7 @@ static unsigned index_of(uint64_t us)
 
 static int64_t upper_ns(unsigned i)
 {
+    FM_ASSERT(i < FM_LATENCY_BUCKETS);
     uint64_t us = i;
     if (i >= 1u << SUB_BITS) {
         unsigned shift = (i >> SUB_BITS) - 1;
@@ -36,6 +37,7 @@ static void halve(struct fm_latency *l)
         l->total += l->bucket[i];
     }
     l->round_up = !l->round_up;
+    FM_ASSERT(l->total > 0 && l->total < FM_LATENCY_MEMORY);
 }
 
 int64_t fm_latency_quantile_ns(const struct fm_latency *l, unsigned permille10)
@@ -61,6 +63,7 @@ void fm_latency_add(struct fm_latency *l, int64_t ns)
         l->p95_ns = fm_latency_quantile_ns(l, 9500);
         l->p99_ns = fm_latency_quantile_ns(l, 9900);
         l->p999_ns = fm_latency_quantile_ns(l, 9990);
+        FM_ASSERT(l->p50_ns <= l->p95_ns && l->p95_ns <= l->p99_ns && l->p99_ns <= l->p999_ns);
     }
     if (l->total >= FM_LATENCY_MEMORY)
         halve(l);
@@ -68,6 +71,7 @@ void fm_latency_add(struct fm_latency *l, int64_t ns)
 
 int64_t fm_hedge_delay_ns(const struct fm_latency *l, const struct fm_hedge_policy *p)
 {
+    FM_ASSERT(p->first_byte_ns > 0);
     int64_t learnt = p->mode == FM_HEDGE_AT_P95 ? l->p95_ns : l->p99_ns;
     switch (p->mode) {
     case FM_HEDGE_OFF:
@@ -116,6 +120,7 @@ int64_t fm_pace_ns(int64_t pace_ns, struct fm_mono last_heard, struct fm_mono no
         return FM_PACE_MAX_NS;
     int64_t memory_ns = PACE_MEMORY_MS * FM_NS_PER_MS;
     int64_t gap_ns = fm_clamp_i64(fm_mono_sub_ns(now, last_heard), 0, FM_PACE_MAX_NS);
+    FM_ASSERT(pace_ns >= 0 && pace_ns <= FM_PACE_MAX_NS);
     int64_t weight = gap_ns * WEIGHT_ONE / (memory_ns + gap_ns);
     return pace_ns + (gap_ns - pace_ns) * weight / WEIGHT_ONE;
 }

@@ -92,6 +92,7 @@ static uint32_t grow_literal(struct fm_match *m, uint32_t from, struct fm_str te
 
 static void link_rule(struct fm_match *m, uint32_t *list, uint32_t rule)
 {
+    FM_ASSERT(rule > 0);
     bool lists = m->rule[rule].nmethods > 0;
     while (*list && (!lists || m->rule[*list].nmethods > 0))
         list = &m->rule[*list].next;
@@ -138,8 +139,10 @@ struct fm_match *fm_match_build(void *mem, const struct fm_match_rule *rules, un
     memset(m->edge, 0, slots * sizeof *m->edge);
     (void)new_node(m);
     m->any = new_node(m);
+    FM_ASSERT(m->any == 1);
     for (unsigned i = 0; i < n; i++)
         add_rule(m, &rules[i], i + 1);
+    FM_ASSERT(m->nnodes <= m->nodes_max && m->nnodes <= m->mask);
     return m;
 }
 
@@ -186,6 +189,7 @@ static void split(struct fm_str path, struct fm_match_result *out)
 static bool search(const struct fm_match *m, uint32_t at, unsigned depth, struct fm_str method,
                    struct fm_match_result *out)
 {
+    FM_ASSERT(at > 0 && at < m->nnodes && depth <= out->nsegments);
     const struct node *node = &m->node[at];
     if (depth < out->nsegments) {
         struct fm_str segment = out->segment[depth];

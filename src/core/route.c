@@ -17,6 +17,7 @@ static uint64_t times(uint64_t x, uint64_t y)
  * at most 0.00005 between them. */
 static uint64_t log2_of_1_plus(uint64_t x)
 {
+    FM_ASSERT(x < ONE);
     static const uint64_t a = 475340181, b = 290779699, c = 163793579, d = 49153239;
     return x + times(times(x, ONE - x), a - times(x, b - times(x, c - times(x, d))));
 }
@@ -68,6 +69,7 @@ static bool dice(uint64_t chance, uint64_t salt, unsigned permille)
 
 static enum standing stand(const struct fm_route_region *r, const struct fm_route_request *q)
 {
+    FM_ASSERT(r->serve <= 1000 && r->share <= 1000);
     uint64_t chance = q->sticky ? q->affinity : q->random;
     if (r->serve == 0)
         return EXCLUDED;
@@ -162,6 +164,7 @@ static uint64_t doubt(const struct fm_route_region *r, const struct candidate *c
     struct fm_mono newest = last_good(r, c, kept, one->reachable);
     int64_t age_ns = fm_mono_sub_ns(newest, one->last_ok);
     uint64_t age = age_ns <= LAST_GOOD_MS * FM_NS_PER_MS ? 0 : (uint64_t)age_ns;
+    FM_ASSERT(age >> 63 == 0);
     return age | (uint64_t)!one->reachable << 63;
 }
 
@@ -206,6 +209,7 @@ void fm_route(const struct fm_route_region *r, unsigned n, const struct fm_route
             c[k].doubt = doubt(r, c, kept, k);
     }
     sort(c, kept);
+    FM_ASSERT(kept <= n && (kept < 2 || c[0].standing <= c[kept - 1].standing));
     *plan = (struct fm_route_plan){.n = (uint8_t)kept};
     for (unsigned k = 0; k < kept; k++) {
         plan->region[k] = c[k].region;
@@ -213,5 +217,6 @@ void fm_route(const struct fm_route_region *r, unsigned n, const struct fm_route
             plan->healthy++;
     }
     plan->canary = kept && c[0].standing == CANARY;
+    FM_ASSERT(plan->healthy <= plan->n);
     plan->fail_open = kept && plan->healthy == plan->canary;
 }
