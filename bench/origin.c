@@ -461,10 +461,10 @@ static int64_t next_wake(const struct origin *o)
 static void on_event(struct origin *o, struct watched *w, uint32_t events)
 {
     if (!w->is_door) {
-        on_conn(o, (struct conn *)w, events);
+        on_conn(o, (struct conn *)(void *)w, events);
         return;
     }
-    struct door *d = (struct door *)w;
+    struct door *d = (struct door *)(void *)w;
     int fd;
     while ((fd = bench_accept(d->fd)) >= 0)
         admit(o, d, fd);

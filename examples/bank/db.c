@@ -43,8 +43,8 @@ static const char *const statements[ST_COUNT] = {
     [ST_FIND] = "SELECT answer FROM keys WHERE key = ?1",
     [ST_KEY] = "INSERT INTO keys VALUES (?1, ?2)",
     [ST_EFFECT] = "INSERT INTO effects VALUES (?1, ?2, ?3, ?4)",
-    [ST_DEBIT] = "INSERT INTO accounts VALUES (?1, 1000000 - ?2) ON CONFLICT (id) "
-                 "DO UPDATE SET balance = balance - ?2 RETURNING balance",
+    [ST_DEBIT] = ("INSERT INTO accounts VALUES (?1, 1000000 - ?2) ON CONFLICT (id) "
+                  "DO UPDATE SET balance = balance - ?2 RETURNING balance"),
     [ST_FREEZE] = "INSERT INTO cards VALUES (?1, 1) ON CONFLICT (id) DO UPDATE SET frozen = 1",
     [ST_PROFILE] = "INSERT INTO profiles VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET text = ?2",
     [ST_BALANCE] = "SELECT balance FROM accounts WHERE id = ?1",

@@ -244,6 +244,7 @@ json_t *fm_checks_json(const struct fm_checks *c)
     for (const struct run *r = c->runs; r; r = r->next) {
         struct fm_check_policy p = policy_of(r->io.conf);
         bool known = r->state.known;
+        int64_t latency_us = r->state.latency_ns / FM_NS_PER_US;
         char since[FM_RFC3339_LEN];
         fm_wall_format(since, r->changed_wall_ns);
         json_t *o = json_object();
@@ -255,8 +256,7 @@ json_t *fm_checks_json(const struct fm_checks *c)
                             known ? json_integer((json_int_t)fm_mono_sub_ms(now, r->state.last))
                                   : json_null());
         json_object_set_new(o, "latency_ms",
-                            known ? json_real((double)(r->state.latency_ns / FM_NS_PER_US) / 1000.0)
-                                  : json_null());
+                            known ? json_real((double)latency_us / 1000.0) : json_null());
         json_object_set_new(o, "last_error", r->text[0] ? json_string(r->text) : json_null());
         json_object_set_new(all, r->io.conf->name.p, o);
     }

@@ -44,11 +44,14 @@ void fm_log_set_writer(void (*write)(void *user, struct fm_str line), void *user
 void fm_log_emit(enum fm_log_level level, const char *event, const struct fm_log_field *f,
                  size_t n);
 
-#define fm_log(level, event, ...)                                                                  \
+/* The field at the end is there for a line without fields, which ISO C could not write. */
+#define fm_log(level, ...) fm_log_fields(level, __VA_ARGS__, ((struct fm_log_field){0}))
+
+#define fm_log_fields(level, event, ...)                                                           \
     do {                                                                                           \
         if (fm_log_enabled(level)) {                                                               \
-            const struct fm_log_field fm_log_fields_[] = {{0}, ##__VA_ARGS__};                     \
-            fm_log_emit((level), (event), fm_log_fields_ + 1, FM_COUNT(fm_log_fields_) - 1);       \
+            const struct fm_log_field fm_log_fields_[] = {__VA_ARGS__};                            \
+            fm_log_emit((level), (event), fm_log_fields_, FM_COUNT(fm_log_fields_) - 1);           \
         }                                                                                          \
     } while (0)
 

@@ -127,7 +127,7 @@ static bool set_port(struct fm_str s, struct fm_str port, struct fm_conf_addr *o
 bool fm_conf_addr_target(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *out,
                          struct fm_fault *f)
 {
-    struct fm_str host, port;
+    struct fm_str host = {NULL, 0}, port = {NULL, 0};
     const char *scheme = s.n >= 3 ? memmem(s.p, s.n, "://", 3) : NULL;
     if (scheme) {
         fm_fault(f, "`%s` is a URL", FM_Q(s));
@@ -238,7 +238,7 @@ bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_co
         fm_fault(f, "`%s` is none", FM_Q(s));
         return fm_fault_advice(f, "write `http://HOST:PORT/PATH`");
     }
-    struct fm_str rest = fm_str(s.p + 7, s.n - 7), host, port;
+    struct fm_str rest = fm_str(s.p + 7, s.n - 7), host = {NULL, 0}, port = {NULL, 0};
     size_t n = 0;
     while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?' && rest.p[n] != '#')
         n++;

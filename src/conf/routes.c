@@ -105,7 +105,7 @@ static bool names_differ(const struct fm_conf_route *r, struct fm_fault *f)
 static bool parse(struct fm_load *l, struct fm_str path, struct fm_conf_route *r,
                   struct fm_fault *f)
 {
-    struct fm_conf_segment segments[FM_CONF_SEGMENTS_MAX];
+    struct fm_conf_segment segments[FM_CONF_SEGMENTS_MAX] = {0};
     if (path.n == 0 || path.p[0] != '/') {
         fm_fault(f, "`%s` does not begin with `/`", FM_Q(path));
         return fm_fault_advice(f, "write `/%s`", FM_Q(path));

@@ -52,6 +52,7 @@ static void search(const struct fm_schema_section *s, struct fm_str wrong, struc
 
 static void search_row(const struct fm_schema_row *row, struct fm_str wrong, struct place *best)
 {
+    FM_ASSERT(row);
     if (row->section)
         search(row->section, wrong, best);
     for (size_t i = 0; i < row->nitem; i++)

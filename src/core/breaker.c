@@ -14,6 +14,7 @@ static int64_t hold_ms(const struct fm_breaker *b, const struct fm_breaker_polic
 
 static void open_it(struct fm_breaker *b, const struct fm_breaker_policy *p, struct fm_mono now)
 {
+    FM_ASSERT(p->hold_ms > 0 && p->hold_ms <= p->hold_max_ms);
     bool stable = b->state == FM_BREAKER_CLOSED &&
                   fm_mono_sub_ms(now, b->closed_at) > FORGET_HOLDS * hold_ms(b, p);
     if (stable)
@@ -47,20 +48,14 @@ bool fm_breaker_try(struct fm_breaker *b, const struct fm_breaker_policy *p, str
     if (b->state == FM_BREAKER_CLOSED)
         return true;
     if (b->state == FM_BREAKER_OPEN || !fm_mono_before(now, b->until)) {
+        if (b->state == FM_BREAKER_OPEN)
+            b->tried_at = now;
         b->state = FM_BREAKER_HALF_OPEN;
         b->trials_out = 0;
         b->until = fm_mono_add_ms(now, hold_ms(b, p));
     }
     FM_ASSERT(b->trials_out < UINT8_MAX);
     b->trials_out++;
-    return true;
-}
-
-bool fm_breaker_trip(struct fm_breaker *b, const struct fm_breaker_policy *p, struct fm_mono now)
-{
-    if (b->state == FM_BREAKER_OPEN)
-        return false;
-    open_it(b, p, now);
     return true;
 }
 
@@ -74,7 +69,7 @@ static void succeeded(struct fm_breaker *b, const struct fm_breaker_policy *p, s
 {
     b->failed = b->connects_failed = 0;
     if (b->state != FM_BREAKER_HALF_OPEN)
-        return; /* an answer to a request of before it opened proves nothing */
+        return;
     if (++b->trials_ok < p->trials)
         return;
     b->state = FM_BREAKER_CLOSED;
@@ -83,9 +78,12 @@ static void succeeded(struct fm_breaker *b, const struct fm_breaker_policy *p, s
 }
 
 bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, enum fm_outcome o,
-                       struct fm_mono now)
+                       struct fm_mono began, struct fm_mono now)
 {
     FM_ASSERT(o < FM_OUTCOME_COUNT);
+    FM_ASSERT(p->failures > 0 && p->connects > 0 && p->trials > 0);
+    if (fm_mono_before(began, b->tried_at))
+        return false;
     if (b->state == FM_BREAKER_HALF_OPEN && b->trials_out)
         b->trials_out--;
     if (o == FM_OUTCOME_OK || o == FM_OUTCOME_REFUSED) {
@@ -106,17 +104,12 @@ bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, 
     return false;
 }
 
-void fm_breaker_probe_ok(struct fm_breaker *b, struct fm_mono now)
-{
-    if (b->state == FM_BREAKER_OPEN && fm_mono_before(now, b->until))
-        b->until = now;
-}
-
 unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_policy *p,
                           struct fm_mono now)
 {
     if (p->slow_start_ms == 0 || b->closed_at.ns == 0)
         return 1000;
+    FM_ASSERT(p->slow_start_ms > 0);
     int64_t age = fm_mono_sub_ms(now, b->closed_at);
     if (age >= p->slow_start_ms)
         return 1000;
@@ -134,17 +127,31 @@ bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now)
 {
     if (fm_leave_is_left(l, epoch, now))
         return false;
-    *l = (struct fm_leave){.left = true, .epoch = epoch, .until = fm_mono_add_ms(now, FM_LEAVE_MS)};
+    if (l->epoch != epoch)
+        *l = (struct fm_leave){.epoch = epoch};
+    l->left = true;
+    l->until = fm_mono_add_ms(now, FM_LEAVE_MS);
+    l->failed_in_row = 0;
     return true;
 }
 
-bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now)
+bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono began,
+                     struct fm_mono now)
 {
+    if (l->epoch != epoch)
+        *l = (struct fm_leave){.epoch = epoch}; /* health has spoken: that is counted */
     if (!is_failure(o)) {
-        if (o != FM_OUTCOME_CANCELLED)
+        if (o != FM_OUTCOME_CANCELLED) {
             l->failed_in_row = 0;
+            l->sure = false;
+            l->row_began = FM_MONO_ZERO;
+        }
         return false;
     }
+    FM_ASSERT(o < FM_OUTCOME_COUNT);
+    if (l->row_began.ns == 0)
+        l->row_began = now;
+    l->sure |= !fm_mono_before(began, l->row_began);
     if (l->failed_in_row < UINT8_MAX)
         l->failed_in_row++;
     return l->failed_in_row >= FM_LEAVE_FAILURES && fm_leave_now(l, epoch, now);
@@ -180,6 +187,7 @@ int fm_balance(const struct fm_instance *in, unsigned n, uint64_t random)
             k++;
         }
         FM_ASSERT(found[0] >= 0 && found[1] >= 0);
+        FM_ASSERT((found[0] == found[1]) == (fit == 1));
         return less_loaded(&in[found[1]], &in[found[0]]) ? found[1] : found[0];
     }
     return -1;

@@ -35,6 +35,7 @@ struct fm_breaker {
     uint8_t state; /* enum fm_breaker_state */
     uint8_t failed, connects_failed, trials_out, trials_ok, relapses;
     struct fm_mono until;     /* open: when trials may begin */
+    struct fm_mono tried_at;  /* when it last became half-open */
     struct fm_mono closed_at; /* for the slow start and for forgetting relapses */
 };
 
@@ -43,13 +44,10 @@ bool fm_breaker_try(struct fm_breaker *b, const struct fm_breaker_policy *p, str
 /* Would fm_breaker_try say yes? Takes nothing. */
 bool fm_breaker_would(const struct fm_breaker *b, const struct fm_breaker_policy *p,
                       struct fm_mono now);
-/* True when this outcome opened it. */
+/* True when this outcome opened it. What began before the breaker last became half-open proves
+ * nothing: its outcome is about the time before. */
 bool fm_breaker_report(struct fm_breaker *b, const struct fm_breaker_policy *p, enum fm_outcome o,
-                       struct fm_mono now);
-/* Open it at once, for evidence from elsewhere. True if it was not open before. */
-bool fm_breaker_trip(struct fm_breaker *b, const struct fm_breaker_policy *p, struct fm_mono now);
-/* A passing probe: trials may begin now. */
-void fm_breaker_probe_ok(struct fm_breaker *b, struct fm_mono now);
+                       struct fm_mono began, struct fm_mono now);
 /* 1000 once the slow start is over. */
 unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_policy *p,
                           struct fm_mono now);
@@ -58,17 +56,23 @@ unsigned fm_breaker_share(const struct fm_breaker *b, const struct fm_breaker_po
  *
  * What one worker concludes by itself about a (region, context) before control has spoken: after a
  * few failures in a row, or silence, it sends nothing more there and what is under way leaves at no
- * cost. It ends when health has spoken (`epoch` moved on), or by itself after a second. */
+ * cost. It ends when health has spoken (`epoch` moved on), or by itself after a second.
+ *
+ * Requests that were under way when one of several instances died all fail at once. That is reason
+ * to leave, but not to tell everybody that the region is down: `sure` it is only when a request has
+ * failed that began after the first failure was known. */
 struct fm_leave {
     uint8_t failed_in_row;
-    bool left;
+    bool left, sure;
     uint32_t epoch;
+    struct fm_mono row_began; /* zero: the last answer was a success */
     struct fm_mono until;
 };
 enum { FM_LEAVE_FAILURES = 5, FM_LEAVE_MS = 1000 };
 
 /* True when this outcome made it leave. */
-bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono now);
+bool fm_leave_report(struct fm_leave *l, enum fm_outcome o, uint32_t epoch, struct fm_mono began,
+                     struct fm_mono now);
 /* True if it had not left before. */
 bool fm_leave_now(struct fm_leave *l, uint32_t epoch, struct fm_mono now);
 bool fm_leave_is_left(const struct fm_leave *l, uint32_t epoch, struct fm_mono now);

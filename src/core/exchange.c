@@ -12,6 +12,7 @@ void fm_exchange_init(struct fm_exchange *x, const struct fm_exchange_begin *b,
                               .hedging = b->hedging && b->repeat == FM_REPEAT_SAFE,
                               .leave_region = b->leave_region,
                               .replayable = b->replayable};
+    FM_ASSERT(b->repeat <= FM_REPEAT_NEVER && plan->n <= FM_REGIONS_MAX);
     unsigned most = 1u + b->other_regions;
     x->attempts_max = (uint8_t)(most < FM_ATTEMPTS_MAX ? most : FM_ATTEMPTS_MAX);
     for (unsigned i = 0; i < plan->n && x->nplan < x->attempts_max; i++)
@@ -52,6 +53,7 @@ static void cancel_others(struct fm_exchange *x, int keep, struct fm_exchange_ac
 
 static void give_up(struct fm_exchange *x, enum fm_problem problem, struct fm_exchange_actions *out)
 {
+    FM_ASSERT(problem != FM_PROBLEM_NONE && !x->relaying);
     cancel_others(x, -1, out);
     x->over = true;
     act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_FAIL, .problem = problem});
@@ -114,11 +116,20 @@ static bool hope(const struct fm_exchange *x, const struct fm_exchange_event *e,
     return false;
 }
 
+/* May another attempt than `but` have executed the command, or execute it yet? */
+static bool is_unknown(const struct fm_exchange *x, int but)
+{
+    bool maybe = x->maybe_executed;
+    for (unsigned i = 0; i < x->nattempts; i++)
+        maybe |= (int)i != but && x->attempt[i].state == FM_ATTEMPT_SENT;
+    return maybe && x->repeat != FM_REPEAT_SAFE;
+}
+
 /* What the client is told when nothing more can be tried. A command that may have been executed is
  * never called failed. */
 static enum fm_problem final_problem(const struct fm_exchange *x)
 {
-    if (x->maybe_executed && x->repeat != FM_REPEAT_SAFE)
+    if (is_unknown(x, -1))
         return FM_PROBLEM_OUTCOME_UNKNOWN;
     return x->last_problem != FM_PROBLEM_NONE ? x->last_problem : FM_PROBLEM_UNREACHABLE;
 }
@@ -136,31 +147,48 @@ static bool repeatable(const struct fm_exchange *x, bool executed_no)
 static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
                           const struct fm_exchange_event *e, struct fm_exchange_actions *out)
 {
+    FM_ASSERT(!x->relaying && i < x->nattempts);
     x->attempt[i].state = FM_ATTEMPT_OVER;
     if (!executed_no)
         x->maybe_executed = true;
     if (hope(x, e, -1))
         return;
     bool free = region_is_left(e, x->attempt[i].region);
-    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget))
+    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget)) {
+        (void)promote_good(x, e);
         try_next(x, false, !free, out);
-    else if (fm_exchange_alive(x) == 0)
+    } else if (fm_exchange_alive(x) == 0)
         give_up(x, final_problem(x), out);
 }
 
+/* The answer of attempt i is the last word. It may not call failed what another attempt may have
+ * executed. */
+static void last_word(struct fm_exchange *x, unsigned i, bool failed,
+                      struct fm_exchange_actions *out)
+{
+    if (failed && is_unknown(x, (int)i))
+        give_up(x, FM_PROBLEM_OUTCOME_UNKNOWN, out);
+    else
+        relay(x, i, out);
+}
+
 /* An answer that another attempt might better: a refusal of what was not executed, or a 502, 503 or
- * 504 for what may be repeated. Relayed where there is no other attempt. */
+ * 504 for what may be repeated. It is not thrown away for a region that was left, unless its own
+ * was left as well. */
 static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
                      struct fm_exchange_actions *out)
 {
     unsigned i = e->attempt;
+    FM_ASSERT(!x->relaying && e->problem < FM_PROBLEM_COUNT);
     bool executed_no =
         e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
+    bool again = failed && x->leave_region && repeatable(x, executed_no);
     bool free = region_is_left(e, x->attempt[i].region);
-    bool better = hope(x, e, (int)i) || (can_try(x) && (free || e->budget));
-    if (!failed || !better || !x->leave_region || !repeatable(x, executed_no)) {
-        relay(x, i, out);
+    bool better = again && (hope(x, e, (int)i) ||
+                            (can_try(x) && (free || (e->budget && promote_good(x, e)))));
+    if (!better) {
+        last_word(x, i, failed, out);
         return;
     }
     act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_CANCEL, .attempt = (uint8_t)i});
@@ -188,13 +216,9 @@ static void region_left(struct fm_exchange *x, const struct fm_exchange_event *e
     try_next(x, false, false, out);
 }
 
-void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
-                      struct fm_exchange_actions *out)
+static void step(struct fm_exchange *x, const struct fm_exchange_event *e,
+                 struct fm_exchange_actions *out)
 {
-    FM_ASSERT(e->kind < FM_EXCHANGE_EVENT_COUNT);
-    out->n = 0;
-    if (x->over)
-        return;
     switch (e->kind) {
     case FM_EXCHANGE_BEGIN:
         FM_ASSERT(x->nattempts == 0);
@@ -235,8 +259,6 @@ void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
     case FM_EXCHANGE_TIMEOUT:
         if (x->relaying)
             return;
-        for (unsigned i = 0; i < x->nattempts; i++)
-            x->maybe_executed |= x->attempt[i].state == FM_ATTEMPT_SENT;
         x->last_problem = FM_PROBLEM_TIMEOUT;
         give_up(x, final_problem(x), out);
         return;
@@ -252,4 +274,29 @@ void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
         break;
     }
     FM_UNREACHABLE();
+}
+
+/* What must hold after every step. */
+static void check(const struct fm_exchange *x, const struct fm_exchange_actions *out)
+{
+    unsigned alive = fm_exchange_alive(x);
+    FM_ASSERT(x->next <= x->nplan && x->nplan <= x->attempts_max);
+    FM_ASSERT(x->nattempts <= x->attempts_max && x->attempts_max <= FM_ATTEMPTS_MAX);
+    FM_ASSERT(x->nattempts <= x->next); /* each try was planned */
+    FM_ASSERT(!x->over || alive == 0);
+    FM_ASSERT(!x->relaying || x->over || alive == 1);
+    FM_ASSERT(x->repeat != FM_REPEAT_NEVER || alive <= 1);
+    FM_ASSERT(x->over || x->nattempts == 0 || alive > 0); /* never in limbo */
+    FM_ASSERT(out->n <= FM_EXCHANGE_ACTIONS_MAX);
+}
+
+void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
+                      struct fm_exchange_actions *out)
+{
+    FM_ASSERT(e->kind < FM_EXCHANGE_EVENT_COUNT);
+    out->n = 0;
+    if (x->over)
+        return;
+    step(x, e, out);
+    check(x, out);
 }

@@ -24,7 +24,12 @@ const struct fm_health_policy fm_health_policy_default = {
     .ramp_ms = 5000,
 };
 
-enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200, CANARY_RETRY_MS = 1000 };
+enum { SLOW_MIN = 20, RELAPSE_MIN = 3, RELAPSE_PERMILLE = 200, ROW_MS = 100 };
+/* A token that was not heard of again is replaced after 1, 4, 16, 16, ... seconds. */
+enum { CANARY_RETRY_MS = 1000, CANARY_RETRY_SHIFT = 2, CANARY_LOST_MAX = 2 };
+/* A region may pause for a fifth of the time (a quarter of the time in between); a second more, and
+ * the next pause is an outage. */
+enum { PAUSED_MAX_MS = 1000, PAUSED_PART = 4 };
 
 const char *fm_health_state_name(enum fm_health_state s)
 {
@@ -92,6 +97,7 @@ struct fm_health_counts fm_health_window(const struct fm_health *h)
 
 static void roll_window(struct fm_health *h, struct fm_mono now)
 {
+    FM_ASSERT(h->bucket_at < FM_HEALTH_BUCKETS);
     int64_t steps = fm_mono_sub_ms(now, h->bucket_start) / FM_HEALTH_BUCKET_MS;
     if (steps <= 0)
         return;
@@ -105,20 +111,28 @@ static void roll_window(struct fm_health *h, struct fm_mono now)
 static void take_probe(struct fm_health *h, bool ok)
 {
     h->probe_bits = h->probe_bits << 1 | ok;
-    if (h->probes < 32)
+    if (h->probes < FM_HEALTH_SAMPLES_MAX)
         h->probes++;
     h->probes_ok_in_row =
         ok ? (uint8_t)(h->probes_ok_in_row + (h->probes_ok_in_row < UINT8_MAX)) : 0;
 }
 
-static void take_traffic(struct fm_health *h, const struct fm_health_counts *c)
+/* Answers that speak for it. */
+static uint32_t good(const struct fm_health_counts *c)
+{
+    return c->ok > c->slow ? c->ok - c->slow : 0;
+}
+
+static void take_traffic(struct fm_health *h, const struct fm_health_counts *c, struct fm_mono now)
 {
     counts_add(&h->bucket[h->bucket_at], c);
     uint32_t failed = failures(c);
     /* within one batch the order is not known: a success among failures breaks the row */
+    if (h->failed_in_row == 0)
+        h->row_began = now;
     h->failed_in_row = c->ok ? 0 : add_sat(h->failed_in_row, failed);
-    if (h->state == FM_HEALTH_TRIAL && c->ok)
-        h->canaries_ok = (uint8_t)(c->ok < 200u - h->canaries_ok ? h->canaries_ok + c->ok : 200u);
+    if (h->state == FM_HEALTH_TRIAL)
+        h->canaries_ok = (uint8_t)fm_min_u64((uint64_t)h->canaries_ok + good(c), UINT8_MAX);
     if (h->state == FM_HEALTH_TRIAL || h->state == FM_HEALTH_RAMP)
         counts_add(&h->since_ramp, c);
 }
@@ -141,7 +155,8 @@ static bool probes_fail(const struct fm_health *h, const struct fm_health_policy
         return false;
     /* those that were not made yet count as successes: a start is no outage */
     unsigned known = h->probes < p->samples ? h->probes : p->samples;
-    unsigned ok = (unsigned)__builtin_popcount(h->probe_bits & ((1u << known) - 1));
+    uint64_t bits = known ? h->probe_bits << (FM_HEALTH_SAMPLES_MAX - known) : 0;
+    unsigned ok = (unsigned)__builtin_popcountll(bits);
     return ok + (p->samples - known) < p->successes;
 }
 
@@ -150,6 +165,13 @@ static bool failed_in_row(const struct fm_health *h, const struct fm_health_poli
 {
     (void)now;
     return h->failed_in_row >= p->failures_in_row;
+}
+
+/* What was under way at one of several instances when it died fails in one moment. */
+static bool failed_for_long(const struct fm_health *h, const struct fm_health_policy *p,
+                            struct fm_mono now)
+{
+    return failed_in_row(h, p, now) && fm_mono_sub_ms(now, h->row_began) >= ROW_MS;
 }
 
 static bool ratio_bad(const struct fm_health *h, const struct fm_health_policy *p,
@@ -193,9 +215,8 @@ static bool canaries_ok(const struct fm_health *h, const struct fm_health_policy
 static bool relapsed(const struct fm_health *h, const struct fm_health_policy *p,
                      struct fm_mono now)
 {
-    (void)now;
     uint64_t failed = failures(&h->since_ramp), all = failed + h->since_ramp.ok;
-    return h->failed_in_row >= p->failures_in_row ||
+    return failed_for_long(h, p, now) ||
            (failed >= RELAPSE_MIN && failed * 1000 >= all * RELAPSE_PERMILLE);
 }
 
@@ -209,6 +230,19 @@ static bool silent_for_long(const struct fm_health *h, const struct fm_health_po
                             struct fm_mono now)
 {
     return fm_mono_sub_ms(now, h->since) >= p->suspect_ms;
+}
+
+static int64_t paused_lately_ms(const struct fm_health *h, struct fm_mono now)
+{
+    int64_t left = h->paused_ms - fm_mono_sub_ms(now, h->paused_at) / PAUSED_PART;
+    return left > 0 ? left : 0;
+}
+
+static bool pauses_often(const struct fm_health *h, const struct fm_health_policy *p,
+                         struct fm_mono now)
+{
+    (void)p;
+    return paused_lately_ms(h, now) >= PAUSED_MAX_MS;
 }
 
 static bool was_ramping(const struct fm_health *h, const struct fm_health_policy *p,
@@ -228,10 +262,11 @@ static bool was_ramping(const struct fm_health *h, const struct fm_health_policy
 
 const struct fm_health_row fm_health_rows[] = {
     ROW(UP, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
-    ROW(UP, TRAFFIC, failed_in_row, DOWN, FAILURES, "no answer between them was a success"),
+    ROW(UP, TRAFFIC, failed_for_long, DOWN, FAILURES, "no answer between them was a success"),
     ROW(UP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "within a second"),
     ROW(UP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
     ROW(UP, LEFT, always, DOWN, FAILURES, "seen by one worker, in the order of its answers"),
+    ROW(UP, SILENCE, pauses_often, DOWN, PAUSES, "one pause after the other"),
     ROW(UP, SILENCE, always, SUSPECT, SILENT, "frozen, cut off, or a pause"),
     ROW(UP, NOBODY, always, DOWN, UNREACHABLE, "connections are refused"),
 
@@ -255,8 +290,10 @@ const struct fm_health_row fm_health_rows[] = {
 
     ROW(RAMP, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
     ROW(RAMP, TRAFFIC, relapsed, DOWN, RELAPSE, "fewer failures are enough than when it was up"),
+    ROW(RAMP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "it had carried much before it failed"),
     ROW(RAMP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
     ROW(RAMP, LEFT, always, DOWN, RELAPSE, "seen by one worker, in the order of its answers"),
+    ROW(RAMP, SILENCE, pauses_often, DOWN, PAUSES, "one pause after the other"),
     ROW(RAMP, SILENCE, always, SUSPECT, SILENT, "frozen, cut off, or a pause"),
     ROW(RAMP, NOBODY, always, DOWN, UNREACHABLE, "gone again"),
     ROW(RAMP, TICK, ramp_over, UP, RAMP_OVER, "the whole share for the whole ramp"),
@@ -287,12 +324,27 @@ static int64_t next_hold_ms(struct fm_health *h, const struct fm_health_policy *
     FM_ASSERT(h->flips >= 1 && h->flips <= FM_HEALTH_FLIPS);
     int64_t hold = (int64_t)p->hold_ms << (h->flips - 1);
     hold = hold < p->hold_max_ms ? hold : p->hold_max_ms;
+    FM_ASSERT(hold >= 0 && hold <= p->hold_max_ms);
     return hold + jitter(hold, random);
+}
+
+/* A pause that began at h->since is over. */
+static void take_pause(struct fm_health *h, struct fm_mono now)
+{
+    h->paused_ms = paused_lately_ms(h, h->since) + fm_mono_sub_ms(now, h->since);
+    h->paused_at = now;
 }
 
 static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t to, uint8_t why,
                   struct fm_mono now, uint64_t random)
 {
+    bool was_suspect = h->state == FM_HEALTH_SUSPECT;
+    FM_ASSERT(to != h->state);
+    FM_ASSERT(to != FM_HEALTH_UP || was_suspect || h->state == FM_HEALTH_RAMP);
+    FM_ASSERT(to != FM_HEALTH_RAMP || was_suspect || h->state == FM_HEALTH_TRIAL);
+    FM_ASSERT((to == FM_HEALTH_TRIAL) == (h->state == FM_HEALTH_DOWN));
+    if (was_suspect)
+        take_pause(h, now);
     h->was_ramping = h->state == FM_HEALTH_RAMP;
     h->state = to;
     h->why = why;
@@ -305,12 +357,15 @@ static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t
         h->failed_in_row = 0;
         break;
     case FM_HEALTH_TRIAL:
-        h->canaries_ok = 0;
-        h->canary_due = now;
+        h->canaries_ok = h->canaries_lost = 0;
+        h->canary_any = false;
+        h->canary_given = h->tried_at = now;
         h->since_ramp = (struct fm_health_counts){0};
         break;
     case FM_HEALTH_RAMP:
     case FM_HEALTH_UP:
+        if (was_suspect)
+            break; /* a pause wipes nothing out */
         h->since_ramp = (struct fm_health_counts){0};
         h->failed_in_row = 0;
         /* what it did before it went down must not bring it down again */
@@ -341,6 +396,13 @@ unsigned fm_health_share(const struct fm_health *h, const struct fm_health_polic
     return 0;
 }
 
+static struct fm_mono canary_lost_at(const struct fm_health *h)
+{
+    FM_ASSERT(h->canaries_lost <= CANARY_LOST_MAX);
+    return fm_mono_add_ms(h->canary_given,
+                          CANARY_RETRY_MS << (CANARY_RETRY_SHIFT * h->canaries_lost));
+}
+
 static struct fm_mono next_wake(const struct fm_health *h, const struct fm_health_policy *p,
                                 struct fm_mono now)
 {
@@ -350,7 +412,9 @@ static struct fm_mono next_wake(const struct fm_health *h, const struct fm_healt
     case FM_HEALTH_DOWN:
         return fm_mono_before(now, h->hold_until) ? h->hold_until : FM_MONO_NEVER;
     case FM_HEALTH_TRIAL:
-        return fm_mono_add_ms(h->canary_due, CANARY_RETRY_MS);
+        return h->canary_any
+                   ? canary_lost_at(h)
+                   : fm_mono_min(canary_lost_at(h), fm_mono_add_ms(h->since, p->canary_any_ms));
     case FM_HEALTH_RAMP:
         return fm_mono_min(fm_mono_add_ms(h->since, p->ramp_ms), fm_mono_add_ms(now, 100));
     case FM_HEALTH_UP:
@@ -360,15 +424,22 @@ static struct fm_mono next_wake(const struct fm_health *h, const struct fm_healt
     return FM_MONO_NEVER;
 }
 
-/* In TRIAL a new token is due on entry, after each success, and when one was not heard of again. */
+/* In TRIAL a new token is due on entry, after each good answer, when one was not heard of again,
+ * and once when any request may be the canary. */
 static void give_canary(struct fm_health *h, const struct fm_health_policy *p,
-                        struct fm_health_verdict *v, bool success, struct fm_mono now)
+                        struct fm_health_verdict *v, bool answered, struct fm_mono now)
 {
-    bool lost = fm_mono_sub_ms(now, h->canary_due) >= CANARY_RETRY_MS;
-    v->canary = v->changed || success || lost;
+    bool lost = !fm_mono_before(now, canary_lost_at(h));
     v->canary_any = fm_mono_sub_ms(now, h->since) >= p->canary_any_ms;
-    if (v->canary)
-        h->canary_due = now;
+    v->canary = v->changed || answered || lost || (v->canary_any && !h->canary_any);
+    if (answered)
+        h->canaries_lost = 0;
+    else if (lost && h->canaries_lost < CANARY_LOST_MAX)
+        h->canaries_lost++;
+    if (v->canary) {
+        h->canary_given = now;
+        h->canary_any = v->canary_any;
+    }
 }
 
 struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_health_policy *p,
@@ -376,12 +447,14 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
                                         uint64_t random)
 {
     FM_ASSERT(h->state < FM_HEALTH_STATE_COUNT && e->kind < FM_HEALTH_EVENT_COUNT);
-    FM_ASSERT(p->samples <= 32 && p->successes <= p->samples);
+    FM_ASSERT(p->samples <= FM_HEALTH_SAMPLES_MAX && p->successes <= p->samples);
+    FM_ASSERT(p->hold_ms >= 0 && p->hold_ms <= p->hold_max_ms && p->ramp_ms >= 0);
+    FM_ASSERT(p->failures_in_row > 0 && p->failures_min > 0 && p->canaries > 0);
     roll_window(h, now);
     if (e->kind == FM_HEALTH_PROBE)
         take_probe(h, e->ok);
     else if (e->kind == FM_HEALTH_TRAFFIC)
-        take_traffic(h, &e->counts);
+        take_traffic(h, &e->counts, now);
 
     struct fm_health_verdict v = {
         .from = h->state, .to = h->state, .why = h->why, .window = fm_health_window(h)};
@@ -396,9 +469,13 @@ struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_hea
         break;
     }
     if (h->state == FM_HEALTH_TRIAL)
-        give_canary(h, p, &v, e->kind == FM_HEALTH_TRAFFIC && e->counts.ok, now);
+        give_canary(h, p, &v, e->kind == FM_HEALTH_TRAFFIC && good(&e->counts) > 0, now);
     v.share = (uint16_t)fm_health_share(h, p, now);
     v.wake = next_wake(h, p, now);
+    FM_ASSERT(v.to == h->state && v.changed == (v.from != v.to));
+    FM_ASSERT(v.share <= 1000 &&
+              (v.share == 0 || h->state == FM_HEALTH_UP || h->state == FM_HEALTH_RAMP));
+    FM_ASSERT(!v.canary || h->state == FM_HEALTH_TRIAL);
     return v;
 }
 
@@ -432,6 +509,7 @@ static bool in_doubt(const struct fm_health *h, const struct fm_health_policy *p
 int64_t fm_health_probe_in_ms(const struct fm_health *h, const struct fm_health_policy *p,
                               uint64_t random)
 {
+    FM_ASSERT(p->fast_interval_ms > 0 && p->fast_interval_ms <= p->interval_ms);
     int64_t ms = in_doubt(h, p) ? p->fast_interval_ms : p->interval_ms;
     return ms + jitter(ms, random);
 }

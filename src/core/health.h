@@ -35,6 +35,7 @@ enum fm_health_state {
     X(FAILURE_RATIO, "failure-ratio", "too many of the recent requests failed")                    \
     X(SLOW, "slow", "too many of the recent answers were slower than the objective")               \
     X(SILENT, "silent", "it owes answers and says nothing")                                        \
+    X(PAUSES, "pauses", "it fell silent for a moment again and again")                             \
     X(UNREACHABLE, "unreachable", "nothing of it accepts connections")                             \
     X(HEARD, "heard", "it answered again before it was given up")                                  \
     X(HOLD_OVER, "hold-over", "the hold is over and probes succeed: canaries may go")              \
@@ -55,11 +56,11 @@ const char *fm_health_reason_name(enum fm_health_reason r);
 const char *fm_health_reason_text(enum fm_health_reason r);
 
 struct fm_health_policy {
-    /* probes; samples 0 = there are none */
+    /* probes; samples 0 = there are none; at most FM_HEALTH_SAMPLES_MAX */
     uint8_t samples, successes, rise;
     int32_t interval_ms, fast_interval_ms;
     /* traffic */
-    uint32_t failures_in_row;  /* then down at once */
+    uint32_t failures_in_row;  /* over a moment */
     uint32_t failures_min;     /* the ratio counts from so many failures */
     uint32_t failure_permille; /* of the answers of the window */
     uint32_t slow_permille;
@@ -77,7 +78,7 @@ extern const struct fm_health_policy fm_health_policy_default;
 enum fm_health_event_kind {
     FM_HEALTH_PROBE,   /* ok */
     FM_HEALTH_TRAFFIC, /* counts since the last such event */
-    FM_HEALTH_LEFT,    /* a worker saw several failures in a row and sends nothing there any more */
+    FM_HEALTH_LEFT,    /* a worker saw several failures in a row, and is sure (core/breaker.h) */
     FM_HEALTH_SILENCE, /* the region owes answers and is silent (core/latency.h) */
     FM_HEALTH_HEARD,   /* a byte came from it while it was not up */
     FM_HEALTH_NOBODY,  /* nothing of it accepts connections */
@@ -96,22 +97,28 @@ struct fm_health_event {
 };
 
 enum { FM_HEALTH_BUCKETS = 10, FM_HEALTH_BUCKET_MS = 100, FM_HEALTH_FLIPS = 8 };
+enum { FM_HEALTH_SAMPLES_MAX = 64 };
 
 struct fm_health {
     uint8_t state; /* enum fm_health_state */
     uint8_t why;   /* enum fm_health_reason of the last transition */
     struct fm_mono since;
     /* probes, newest in bit 0 */
-    uint32_t probe_bits;
+    uint64_t probe_bits;
     uint8_t probes, probes_ok_in_row;
     /* traffic of the last second */
     struct fm_health_counts bucket[FM_HEALTH_BUCKETS];
     struct fm_mono bucket_start;
     uint8_t bucket_at;
     uint32_t failed_in_row;
+    struct fm_mono row_began; /* of them */
+    int64_t paused_ms;        /* of late: the pauses, less a quarter of the time in between */
+    struct fm_mono paused_at;
     /* coming back */
-    struct fm_mono hold_until, canary_due, flip[FM_HEALTH_FLIPS];
-    uint8_t flips, canaries_ok;
+    struct fm_mono hold_until, canary_given, flip[FM_HEALTH_FLIPS];
+    struct fm_mono tried_at; /* when it last entered TRIAL; see fm_health_is_news */
+    uint8_t flips, canaries_ok, canaries_lost;
+    bool canary_any;  /* the last token was for any request */
     bool was_ramping; /* when it became suspect */
     struct fm_health_counts since_ramp;
 };
@@ -131,6 +138,14 @@ void fm_health_init(struct fm_health *h, struct fm_mono now);
 struct fm_health_verdict fm_health_step(struct fm_health *h, const struct fm_health_policy *p,
                                         const struct fm_health_event *e, struct fm_mono now,
                                         uint64_t random);
+
+/* What began before the region's last trial did is about the time before it, and is not fed. (The
+ * clock of a worker may be a turn of its loop behind; a hold is much longer.) */
+enum { FM_HEALTH_TURN_MS = 100 };
+static inline bool fm_health_is_news(struct fm_mono began, struct fm_mono tried_at)
+{
+    return !fm_mono_before(fm_mono_add_ms(began, FM_HEALTH_TURN_MS), tried_at);
+}
 
 /* Permille of the traffic at this moment. */
 unsigned fm_health_share(const struct fm_health *h, const struct fm_health_policy *p,

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 
 enum { SUB_BITS = 2, UPDATE_EVERY = 32, ENOUGH = 64, ENOUGH_FOR_TAIL = 500 };
+enum { PACE_MEMORY_MS = 100, WEIGHT_ONE = 1 << 20 };
 _Static_assert(FM_LATENCY_MEMORY <= UINT16_MAX, "a bucket can hold all of it");
 
 static unsigned index_of(uint64_t us)
@@ -19,6 +20,7 @@ static unsigned index_of(uint64_t us)
 
 static int64_t upper_ns(unsigned i)
 {
+    FM_ASSERT(i < FM_LATENCY_BUCKETS);
     uint64_t us = i;
     if (i >= 1u << SUB_BITS) {
         unsigned shift = (i >> SUB_BITS) - 1;
@@ -31,10 +33,11 @@ static void halve(struct fm_latency *l)
 {
     l->total = 0;
     for (unsigned i = 0; i < FM_LATENCY_BUCKETS; i++) {
-        l->bucket[i] =
-            (uint16_t)((l->bucket[i] + 1) / 2); /* a rare slow one is not forgotten first */
+        l->bucket[i] = (uint16_t)((l->bucket[i] + l->round_up) / 2);
         l->total += l->bucket[i];
     }
+    l->round_up = !l->round_up;
+    FM_ASSERT(l->total > 0 && l->total < FM_LATENCY_MEMORY);
 }
 
 int64_t fm_latency_quantile_ns(const struct fm_latency *l, unsigned permille10)
@@ -60,6 +63,7 @@ void fm_latency_add(struct fm_latency *l, int64_t ns)
         l->p95_ns = fm_latency_quantile_ns(l, 9500);
         l->p99_ns = fm_latency_quantile_ns(l, 9900);
         l->p999_ns = fm_latency_quantile_ns(l, 9990);
+        FM_ASSERT(l->p50_ns <= l->p95_ns && l->p95_ns <= l->p99_ns && l->p99_ns <= l->p999_ns);
     }
     if (l->total >= FM_LATENCY_MEMORY)
         halve(l);
@@ -67,6 +71,7 @@ void fm_latency_add(struct fm_latency *l, int64_t ns)
 
 int64_t fm_hedge_delay_ns(const struct fm_latency *l, const struct fm_hedge_policy *p)
 {
+    FM_ASSERT(p->first_byte_ns > 0);
     int64_t learnt = p->mode == FM_HEDGE_AT_P95 ? l->p95_ns : l->p99_ns;
     switch (p->mode) {
     case FM_HEDGE_OFF:
@@ -109,14 +114,33 @@ int64_t fm_silence_check_ns(const struct fm_latency *l, const struct fm_hedge_po
     return usual < limit ? usual : limit;
 }
 
+int64_t fm_pace_ns(int64_t pace_ns, struct fm_mono last_heard, struct fm_mono now)
+{
+    if (last_heard.ns == 0)
+        return FM_PACE_MAX_NS;
+    int64_t memory_ns = PACE_MEMORY_MS * FM_NS_PER_MS;
+    int64_t gap_ns = fm_clamp_i64(fm_mono_sub_ns(now, last_heard), 0, FM_PACE_MAX_NS);
+    FM_ASSERT(pace_ns >= 0 && pace_ns <= FM_PACE_MAX_NS);
+    int64_t weight = gap_ns * WEIGHT_ONE / (memory_ns + gap_ns);
+    return pace_ns + (gap_ns - pace_ns) * weight / WEIGHT_ONE;
+}
+
 bool fm_is_silent(const struct fm_silence *s, int64_t limit_ns, struct fm_mono now)
 {
+    FM_ASSERT(s->pace_ns >= 0 && s->pace_ns <= FM_PACE_MAX_NS);
     if (s->owed < FM_SILENCE_OWED || limit_ns == INT64_MAX)
         return false;
-    struct fm_mono since = fm_mono_before(s->last_heard, s->oldest) ? s->oldest : s->last_heard;
+    struct fm_mono since = s->awake;
+    since = fm_mono_before(since, s->last_heard) ? s->last_heard : since;
+    since = fm_mono_before(since, s->oldest) ? s->oldest : since;
     int64_t silent_ns = fm_mono_sub_ns(now, since);
-    if (silent_ns >= limit_ns)
+    if (silent_ns >= limit_ns && silent_ns / FM_SILENCE_PACES >= s->pace_ns)
         return true;
     return s->owed >= FM_SILENCE_OWED_MANY && silent_ns >= FM_SILENCE_LEAST_MS * FM_NS_PER_MS &&
-           silent_ns / FM_SILENCE_MISSED >= s->gap_ns;
+           silent_ns / FM_SILENCE_PACES_MANY >= s->pace_ns;
+}
+
+bool fm_canary_is_silent(struct fm_mono sent, int64_t limit_ns, struct fm_mono now)
+{
+    return limit_ns != INT64_MAX && fm_mono_sub_ns(now, sent) / FM_SILENCE_CANARY >= limit_ns;
 }

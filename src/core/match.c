@@ -1,177 +1,154 @@
-/* The route table. Rules are kept in the order of their specificity, so the first that fits is the
- * most specific. Those whose first segment is a literal are found through a hash of it, the others
- * through one common list, which comes after: a literal beats what is not one. */
+/* The route table: a tree. Its roots are hosts, its edges are segments; literal edges of all nodes
+ * share one hash table, which also leads from a host to its root. Invariant: node 0 is nobody, so 0
+ * says "none" wherever a node or a rule is named. */
 #include "core/match.h"
 
 #include "base/assert.h"
 
-enum { NONE = UINT16_MAX };
-
-struct fm_match {
-    struct fm_match_rule *rule; /* sorted */
-    uint16_t *next;             /* of the same host and bucket, in order */
-    uint16_t *bucket;           /* first rule of each bucket */
-    unsigned n, buckets;        /* a power of two */
-    struct fm_hash_key key;
-    uint16_t *group_start; /* first rule of each host group; ngroups + 1 entries */
-    uint16_t *group_tail;  /* first rule of each that does not begin with a literal */
-    unsigned ngroups;
+struct node {
+    uint32_t named;   /* the node behind {name} */
+    uint32_t ends;    /* rules that end here, linked, those that list methods first */
+    uint32_t rest;    /* the same for those that go on with ** */
+    uint32_t literal; /* how many edges are literals */
 };
 
-static unsigned round_up(unsigned n)
+struct edge {
+    uint32_t from, to; /* to 0: a free slot */
+    struct fm_str text;
+};
+
+struct rule {
+    const struct fm_str *methods;
+    unsigned nmethods, route;
+    uint32_t next;
+};
+
+struct fm_match {
+    struct node *node; /* 0 is nobody; hosts are edges from it */
+    struct edge *edge; /* open addressing */
+    struct rule *rule; /* from 1 */
+    uint32_t nnodes, nodes_max;
+    uint32_t mask; /* slots - 1, slots being a power of two */
+    uint32_t any;  /* the root of any host */
+    struct fm_hash_key key;
+};
+
+/* -------- memory -------- */
+
+static size_t nodes_max(const struct fm_match_rule *rules, unsigned n)
 {
-    unsigned p = 8;
-    while (p < 2 * n)
-        p *= 2;
-    return p;
+    size_t most = 2; /* nobody and any host */
+    for (unsigned i = 0; i < n; i++)
+        most += 1u + rules[i].nsegments;
+    return most;
 }
 
-size_t fm_match_size(unsigned n)
+static size_t slots_for(size_t nodes)
 {
-    return sizeof(struct fm_match) + n * sizeof(struct fm_match_rule) +
-           (n + round_up(n) + 2 * (n + 1)) * sizeof(uint16_t);
+    size_t slots = 8;
+    while (slots < 2 * nodes)
+        slots *= 2;
+    return slots;
 }
 
-/* -------- order of specificity -------- */
-
-static unsigned host_class(struct fm_str host)
+size_t fm_match_size(const struct fm_match_rule *rules, unsigned n)
 {
-    return host.n == 0 ? 2 : host.p[0] == '*' ? 1 : 0;
+    size_t nodes = nodes_max(rules, n);
+    return sizeof(struct fm_match) + slots_for(nodes) * sizeof(struct edge) +
+           (n + 1u) * sizeof(struct rule) + nodes * sizeof(struct node);
 }
 
-static int compare_hosts(struct fm_str a, struct fm_str b)
-{
-    unsigned x = host_class(a), y = host_class(b);
-    if (x != y)
-        return x < y ? -1 : 1;
-    if (x == 1 && a.n != b.n)
-        return a.n > b.n ? -1 : 1; /* the longer wildcard is the narrower */
-    return fm_str_cmp(a, b);
-}
+/* -------- literal edges -------- */
 
-static int compare_paths(const struct fm_match_rule *a, const struct fm_match_rule *b)
+/* The slot where this edge is, or where it would go. */
+static struct edge *edge_of(const struct fm_match *m, uint32_t from, struct fm_str text)
 {
-    for (unsigned i = 0; i < a->nsegments && i < b->nsegments; i++) {
-        if (a->segments[i].kind != b->segments[i].kind)
-            return a->segments[i].kind < b->segments[i].kind ? -1 : 1;
-        if (a->segments[i].kind == FM_SEGMENT_LITERAL) {
-            int c = fm_str_cmp(a->segments[i].text, b->segments[i].text);
-            if (c)
-                return c;
-        }
+    uint64_t hash = fm_mix64(fm_hash_str(m->key, text) + from);
+    for (uint32_t at = (uint32_t)hash & m->mask;; at = (at + 1) & m->mask) {
+        struct edge *e = &m->edge[at];
+        if (e->to == 0 || (e->from == from && fm_str_eq(e->text, text)))
+            return e;
     }
-    /* one is the beginning of the other: /a/b goes before /a, and /a before /a with a rest */
-    const struct fm_match_rule *longer = a->nsegments > b->nsegments ? a : b;
-    if (a->nsegments == b->nsegments)
-        return 0;
-    unsigned shorter_n = a->nsegments < b->nsegments ? a->nsegments : b->nsegments;
-    bool longer_wins = longer->segments[shorter_n].kind != FM_SEGMENT_REST;
-    return (longer == a) == longer_wins ? -1 : 1;
 }
 
-static int compare(const struct fm_match_rule *a, const struct fm_match_rule *b)
+static uint32_t new_node(struct fm_match *m)
 {
-    int c = compare_hosts(a->host, b->host);
-    if (c == 0)
-        c = compare_paths(a, b);
-    if (c == 0)
-        c = (b->nmethods > 0) - (a->nmethods > 0);
-    return c;
+    FM_ASSERT(m->nnodes < m->nodes_max);
+    m->node[m->nnodes] = (struct node){0};
+    return m->nnodes++;
+}
+
+static uint32_t grow_literal(struct fm_match *m, uint32_t from, struct fm_str text)
+{
+    struct edge *e = edge_of(m, from, text);
+    if (e->to == 0) {
+        *e = (struct edge){from, new_node(m), text};
+        m->node[from].literal++;
+    }
+    return e->to;
 }
 
 /* -------- building -------- */
 
-static void sort(struct fm_match_rule *r, unsigned n)
+static void link_rule(struct fm_match *m, uint32_t *list, uint32_t rule)
 {
-    for (unsigned i = 1; i < n; i++) {
-        struct fm_match_rule one = r[i];
-        unsigned at = i;
-        for (; at > 0 && compare(&one, &r[at - 1]) < 0; at--)
-            r[at] = r[at - 1];
-        r[at] = one;
+    FM_ASSERT(rule > 0);
+    bool lists = m->rule[rule].nmethods > 0;
+    while (*list && (!lists || m->rule[*list].nmethods > 0))
+        list = &m->rule[*list].next;
+    m->rule[rule].next = *list;
+    *list = rule;
+}
+
+static void add_rule(struct fm_match *m, const struct fm_match_rule *r, uint32_t index)
+{
+    FM_ASSERT(r->host.n <= FM_MATCH_HOST_MAX && r->nsegments <= FM_MATCH_SEGMENTS_MAX);
+    m->rule[index] =
+        (struct rule){.methods = r->methods, .nmethods = r->nmethods, .route = r->route};
+    uint32_t at = r->host.n ? grow_literal(m, 0, r->host) : m->any;
+    for (unsigned i = 0; i < r->nsegments; i++) {
+        const struct fm_segment *s = &r->segments[i];
+        switch (s->kind) {
+        case FM_SEGMENT_LITERAL:
+            at = grow_literal(m, at, s->text);
+            break;
+        case FM_SEGMENT_NAMED:
+            if (m->node[at].named == 0)
+                m->node[at].named = new_node(m);
+            at = m->node[at].named;
+            break;
+        case FM_SEGMENT_REST:
+            FM_ASSERT(i + 1 == r->nsegments);
+            link_rule(m, &m->node[at].rest, index);
+            return;
+        }
     }
-}
-
-static bool has_literal(const struct fm_match_rule *r)
-{
-    return r->nsegments > 0 && r->segments[0].kind == FM_SEGMENT_LITERAL;
-}
-
-static unsigned bucket_of(const struct fm_match *m, struct fm_str first, unsigned group)
-{
-    return (unsigned)(fm_mix64(fm_hash_str(m->key, first) + group) & (m->buckets - 1));
-}
-
-static void link_rule(struct fm_match *m, unsigned i, unsigned group)
-{
-    m->next[i] = NONE;
-    if (!has_literal(&m->rule[i]))
-        return; /* found by walking the tail of its group */
-    uint16_t *at = &m->bucket[bucket_of(m, m->rule[i].segments[0].text, group)];
-    while (*at != NONE)
-        at = &m->next[*at];
-    *at = (uint16_t)i;
+    link_rule(m, &m->node[at].ends, index);
 }
 
 struct fm_match *fm_match_build(void *mem, const struct fm_match_rule *rules, unsigned n,
                                 struct fm_hash_key key)
 {
-    FM_ASSERT(n < NONE);
+    size_t nodes = nodes_max(rules, n), slots = slots_for(nodes);
+    FM_ASSERT(slots <= UINT32_MAX);
     struct fm_match *m = mem;
-    *m = (struct fm_match){.n = n, .buckets = round_up(n), .key = key};
-    m->rule = (struct fm_match_rule *)(void *)(m + 1);
-    m->next = (uint16_t *)(void *)(m->rule + n);
-    m->bucket = m->next + n;
-    m->group_start = m->bucket + m->buckets;
-    m->group_tail = m->group_start + n + 1;
-    if (n)
-        memcpy(m->rule, rules, n * sizeof *rules);
-    sort(m->rule, n);
-    for (unsigned i = 0; i < m->buckets; i++)
-        m->bucket[i] = NONE;
-    for (unsigned i = 0; i < n; i++) {
-        if (i == 0 || compare_hosts(m->rule[i - 1].host, m->rule[i].host) != 0) {
-            m->group_start[m->ngroups] = m->group_tail[m->ngroups] = (uint16_t)i;
-            m->ngroups++;
-        }
-        if (has_literal(&m->rule[i]))
-            m->group_tail[m->ngroups - 1] = (uint16_t)(i + 1);
-        link_rule(m, i, m->ngroups - 1);
-    }
-    m->group_start[m->ngroups] = (uint16_t)n;
+    *m = (struct fm_match){.nodes_max = (uint32_t)nodes, .mask = (uint32_t)slots - 1, .key = key};
+    m->edge = (struct edge *)(void *)(m + 1);
+    m->rule = (struct rule *)(void *)(m->edge + slots);
+    m->node = (struct node *)(void *)(m->rule + n + 1);
+    memset(m->edge, 0, slots * sizeof *m->edge);
+    (void)new_node(m);
+    m->any = new_node(m);
+    FM_ASSERT(m->any == 1);
+    for (unsigned i = 0; i < n; i++)
+        add_rule(m, &rules[i], i + 1);
+    FM_ASSERT(m->nnodes <= m->nodes_max && m->nnodes <= m->mask);
     return m;
 }
 
 /* -------- looking up -------- */
 
-static bool host_fits(struct fm_str pattern, struct fm_str host)
-{
-    if (pattern.n == 0)
-        return true;
-    if (pattern.p[0] != '*')
-        return fm_str_eq_nocase(pattern, host);
-    struct fm_str suffix = fm_str(pattern.p + 1, pattern.n - 1); /* with its dot */
-    return host.n > suffix.n &&
-           fm_str_eq_nocase(suffix, fm_str(host.p + host.n - suffix.n, suffix.n));
-}
-
-static bool path_fits(const struct fm_match_rule *r, const struct fm_match_result *path)
-{
-    for (unsigned i = 0; i < r->nsegments; i++) {
-        if (r->segments[i].kind == FM_SEGMENT_REST)
-            return true;
-        if (i >= path->nsegments)
-            return false;
-        if (r->segments[i].kind == FM_SEGMENT_LITERAL &&
-            !fm_str_eq(r->segments[i].text, path->segment[i]))
-            return false;
-        if (r->segments[i].kind == FM_SEGMENT_NAMED && path->segment[i].n == 0)
-            return false;
-    }
-    return r->nsegments == path->nsegments && !path->deeper;
-}
-
-static bool method_fits(const struct fm_match_rule *r, struct fm_str method)
+static bool method_fits(const struct rule *r, struct fm_str method)
 {
     for (unsigned i = 0; i < r->nmethods; i++)
         if (fm_str_eq(r->methods[i], method))
@@ -179,12 +156,26 @@ static bool method_fits(const struct fm_match_rule *r, struct fm_str method)
     return r->nmethods == 0;
 }
 
+static bool try_rules(const struct fm_match *m, uint32_t list, struct fm_str method,
+                      struct fm_match_result *out)
+{
+    for (; list; list = m->rule[list].next) {
+        if (method_fits(&m->rule[list], method)) {
+            out->route = m->rule[list].route;
+            out->found = true;
+            return true;
+        }
+        out->method_mismatch = true;
+    }
+    return false;
+}
+
 /* "/a/b" has the segments a and b, "/" has none. A trailing slash counts as an empty last segment,
- * which only ** takes. */
+ * which only ** takes. "*" is no path: it has no segments, and only ** takes what it has. */
 static void split(struct fm_str path, struct fm_match_result *out)
 {
     out->nsegments = 0;
-    out->deeper = false;
+    out->deeper = fm_str_eq(path, FM_STR("*"));
     if (path.n <= 1)
         return;
     struct fm_str rest = fm_str(path.p + 1, path.n - 1);
@@ -193,36 +184,47 @@ static void split(struct fm_str path, struct fm_match_result *out)
     out->deeper = rest.p != NULL;
 }
 
-static bool try_rule(const struct fm_match *m, unsigned i, const struct fm_match_query *q,
-                     struct fm_match_result *out)
+/* From a node on, with `depth` segments behind: literal, then {name}, then the end, then **. As
+ * deep as a path at most, and no node is seen twice. */
+static bool search(const struct fm_match *m, uint32_t at, unsigned depth, struct fm_str method,
+                   struct fm_match_result *out)
 {
-    const struct fm_match_rule *r = &m->rule[i];
-    if (!path_fits(r, out))
-        return false;
-    if (!method_fits(r, q->method)) {
-        out->method_mismatch = true;
-        return false;
+    FM_ASSERT(at > 0 && at < m->nnodes && depth <= out->nsegments);
+    const struct node *node = &m->node[at];
+    if (depth < out->nsegments) {
+        struct fm_str segment = out->segment[depth];
+        uint32_t to = node->literal ? edge_of(m, at, segment)->to : 0;
+        if (to && search(m, to, depth + 1, method, out))
+            return true;
+        if (node->named && segment.n && search(m, node->named, depth + 1, method, out))
+            return true;
+    } else if (!out->deeper && try_rules(m, node->ends, method, out)) {
+        return true;
     }
-    out->route = r->route;
-    out->found = true;
-    return true;
+    return try_rules(m, node->rest, method, out);
 }
 
-static bool search_group(const struct fm_match *m, unsigned g, const struct fm_match_query *q,
+/* The rules of this very host, then of *.name with the longer name first. */
+static bool search_hosts(const struct fm_match *m, const struct fm_match_query *q,
                          struct fm_match_result *out)
 {
-    unsigned start = m->group_start[g], end = m->group_start[g + 1];
-    if (!host_fits(m->rule[start].host, q->host))
-        return false;
-    if (out->nsegments) {
-        unsigned b = bucket_of(m, out->segment[0], g);
-        for (uint16_t i = m->bucket[b]; i != NONE; i = m->next[i])
-            if (i >= start && i < end && try_rule(m, i, q, out))
-                return true;
-    }
-    for (unsigned i = m->group_tail[g]; i < end; i++)
-        if (try_rule(m, i, q, out))
+    char lower[FM_MATCH_HOST_MAX];
+    size_t n = q->host.n;
+    if (n > sizeof lower)
+        return false; /* no rule names it */
+    for (size_t i = 0; i < n; i++)
+        lower[i] = fm_lower(q->host.p[i]);
+    uint32_t root = edge_of(m, 0, fm_str(lower, n))->to;
+    if (root && search(m, root, 0, q->method, out))
+        return true;
+    for (size_t i = 1; i < n; i++) {
+        if (lower[i] != '.')
+            continue;
+        lower[i - 1] = '*';
+        root = edge_of(m, 0, fm_str(lower + i - 1, n - i + 1))->to;
+        if (root && search(m, root, 0, q->method, out))
             return true;
+    }
     return false;
 }
 
@@ -232,7 +234,7 @@ void fm_match_find(const struct fm_match *m, const struct fm_match_query *q,
     out->found = out->method_mismatch = false;
     out->route = 0;
     split(q->path, out);
-    for (unsigned g = 0; g < m->ngroups; g++)
-        if (search_group(m, g, q, out))
-            return;
+    if (m->node[0].literal && search_hosts(m, q, out))
+        return;
+    (void)search(m, m->any, 0, q->method, out);
 }

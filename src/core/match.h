@@ -4,14 +4,15 @@
  * name first, then any), then the path segment by segment (a literal, then {name}, then **), then
  * the method (listed, then any). Whoever builds the table has refused rules that tie.
  *
- * The table is built once over memory of the caller's and never changes; look-ups are pure and may
- * run in any thread. Strings of the rules are referenced and must outlive the table. */
+ * The table is a tree of segments over memory of the caller's; it is built once and never changes.
+ * A look-up is pure, may run in any thread, and costs as much as the path is deep, however many
+ * rules there are. Strings of the rules are referenced and must outlive the table. */
 #ifndef FM_CORE_MATCH_H
 #define FM_CORE_MATCH_H
 
 #include "base/hash.h"
 
-enum { FM_MATCH_SEGMENTS_MAX = 32 };
+enum { FM_MATCH_SEGMENTS_MAX = 32, FM_MATCH_HOST_MAX = 253 };
 
 enum fm_segment_kind { FM_SEGMENT_LITERAL, FM_SEGMENT_NAMED, FM_SEGMENT_REST };
 
@@ -21,8 +22,8 @@ struct fm_segment {
 };
 
 struct fm_match_rule {
-    struct fm_str host; /* lower case; empty = any; "*.x" = any name below x */
-    const struct fm_segment *segments;
+    struct fm_str host;                /* lower case; empty = any; "*.x" = any name below x */
+    const struct fm_segment *segments; /* ** is the last, if it is there */
     unsigned nsegments;
     const struct fm_str *methods; /* none = any */
     unsigned nmethods;
@@ -31,9 +32,9 @@ struct fm_match_rule {
 
 struct fm_match;
 
-/* Bytes that a table of n rules needs. */
-size_t fm_match_size(unsigned n);
-/* `mem` is aligned for pointers. `key` protects the hash table of first segments. */
+/* Bytes that a table of these rules needs. */
+size_t fm_match_size(const struct fm_match_rule *rules, unsigned n);
+/* `mem` is aligned for pointers. `key` protects the hash table of literals. */
 struct fm_match *fm_match_build(void *mem, const struct fm_match_rule *rules, unsigned n,
                                 struct fm_hash_key key);
 

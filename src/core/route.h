@@ -4,8 +4,9 @@
  * request to an ordered plan. Pure: chance comes in as a number. O(regions squared), no allocation.
  *
  * Intent and health are apart: what operators asked for (serve, a share of it, off) is obeyed also
- * when everything is unhealthy; health only orders. With every region unhealthy the plan fails open
- * to the region that answered last (static stability: the last good choice, never "no region"). */
+ * when everything is unhealthy; health only orders. A region that was left a share gets more only
+ * where nobody else is well. With every region unhealthy the plan fails open to those that can be
+ * reached, the last good ones first, in their usual order (static stability: never "no region"). */
 #ifndef FM_CORE_ROUTE_H
 #define FM_CORE_ROUTE_H
 
@@ -18,6 +19,7 @@ enum fm_route_by { FM_ROUTE_PRIORITY, FM_ROUTE_LATENCY, FM_ROUTE_WEIGHT };
 
 /* One region as seen for one context by one worker. */
 struct fm_route_region {
+    uint64_t id;            /* what keys stick to: a hash of its name, not its place in a list */
     uint16_t priority;      /* lower first */
     uint16_t weight;        /* 0 = nothing unless no other is left */
     uint16_t serve;         /* intent: permille of its traffic it may get; 0 = drained */
@@ -41,9 +43,9 @@ struct fm_route_request {
 struct fm_route_plan {
     uint8_t region[FM_REGIONS_MAX]; /* in the order to try */
     uint8_t n;                      /* of them */
-    uint8_t healthy;                /* the first so many are well; the rest is a last resort */
+    uint8_t healthy;                /* the first so many are up; the rest is a last resort */
     bool canary;                    /* the first is a trial of a region that comes back */
-    bool fail_open;                 /* none is well */
+    bool fail_open;                 /* but for that trial none is up */
 };
 
 /* `n` regions. The plan is empty only where intent leaves nothing. */

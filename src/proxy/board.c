@@ -32,8 +32,10 @@ void fm_board_sum(const struct fm_board *b, unsigned region, unsigned context,
     *out = (struct fm_board_sum){0};
     for (unsigned w = 0; w < b->nworkers; w++) {
         const struct fm_board_counts *c = fm_board_counts(b, w, region, context);
-        for (unsigned o = 0; o < FM_OUTCOME_COUNT; o++)
+        for (unsigned o = 0; o < FM_OUTCOME_COUNT; o++) {
             out->outcome[o] += fm_counter_get(&c->outcome[o]);
+            out->old[o] += fm_counter_get(&c->old[o]);
+        }
         out->slow += fm_counter_get(&c->slow);
         out->silent += fm_counter_get(&c->silent);
         out->heard += fm_counter_get(&c->heard);
@@ -51,8 +53,10 @@ static void inherit_slot(struct fm_board *to, unsigned r, unsigned c, const stru
     struct fm_board_sum sum;
     fm_board_sum(from, from_r, from_c, &sum);
     struct fm_board_counts *counts = fm_board_counts(to, 0, r, c);
-    for (unsigned o = 0; o < FM_OUTCOME_COUNT; o++)
+    for (unsigned o = 0; o < FM_OUTCOME_COUNT; o++) {
         fm_counter_add(&counts->outcome[o], sum.outcome[o]);
+        fm_counter_add(&counts->old[o], sum.old[o]);
+    }
     fm_counter_add(&counts->slow, sum.slow);
     fm_counter_add(&counts->silent, sum.silent);
     fm_counter_add(&counts->heard, sum.heard);
@@ -63,6 +67,7 @@ static void inherit_slot(struct fm_board *to, unsigned r, unsigned c, const stru
     const struct fm_board_slot *old = fm_board_slot(from, from_r, from_c);
     struct fm_board_slot *slot = fm_board_slot(to, r, c);
     atomic_store(&slot->word, atomic_load(&old->word));
+    atomic_store(&slot->tried_ns, atomic_load(&old->tried_ns));
 }
 
 static void inherit_context(struct fm_board *to, unsigned c, const struct fm_board *from,

@@ -21,6 +21,7 @@ struct fm_board_slot {
     alignas(FM_CACHELINE) _Atomic uint64_t word; /* see fm_board_share and fm_board_epoch */
     _Atomic uint32_t canary;                     /* enum fm_board_canary */
     _Atomic uint32_t in_flight;                  /* the bulkhead */
+    _Atomic int64_t tried_ns; /* when its last trial began: what is older is no news */
 };
 
 /* The share (permille) in the low half, in the high half a number that grows with each transition.
@@ -40,6 +41,7 @@ enum fm_board_canary { FM_CANARY_NONE, FM_CANARY_REPEATABLE, FM_CANARY_ANY };
 /* Written by one worker. */
 struct fm_board_counts {
     alignas(FM_CACHELINE) struct fm_counter outcome[FM_OUTCOME_COUNT];
+    struct fm_counter old[FM_OUTCOME_COUNT]; /* of these what was no news */
     struct fm_counter slow, silent, heard, nobody, left, sent;
     struct fm_counter last_sent_ns; /* CLOCK_BOOTTIME, of the last request sent there */
 };
@@ -88,7 +90,8 @@ void fm_board_ring(struct fm_board *b);
 
 /* Sum over the workers. */
 struct fm_board_sum {
-    uint64_t outcome[FM_OUTCOME_COUNT], slow, silent, heard, nobody, left, sent, last_sent_ns;
+    uint64_t outcome[FM_OUTCOME_COUNT], old[FM_OUTCOME_COUNT], slow, silent, heard, nobody, left,
+        sent, last_sent_ns;
 };
 void fm_board_sum(const struct fm_board *b, unsigned region, unsigned context,
                   struct fm_board_sum *out);

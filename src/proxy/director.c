@@ -164,6 +164,8 @@ static void publish(struct fm_director *d, unsigned region, unsigned context,
     struct fm_board_slot *slot = fm_board_slot(d->board, region, context);
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     uint64_t epoch = fm_board_epoch(word) + (uint64_t)v->changed;
+    atomic_store_explicit(&slot->tried_ns, fm_director_health(d, region, context)->tried_at.ns,
+                          memory_order_relaxed);
     atomic_store_explicit(&slot->word, (epoch & UINT32_MAX) << 32 | v->share, memory_order_release);
     if (v->canary)
         atomic_store(&slot->canary, v->canary_any ? FM_CANARY_ANY : FM_CANARY_REPEATABLE);
@@ -194,6 +196,13 @@ static uint32_t delta(uint64_t now, uint64_t *seen)
     return (uint32_t)fm_min_u64(n, UINT32_MAX);
 }
 
+static uint32_t news(const struct fm_board_sum *now, struct fm_board_sum *seen, enum fm_outcome o)
+{
+    uint32_t all = delta(now->outcome[o], &seen->outcome[o]),
+             old = delta(now->old[o], &seen->old[o]);
+    return all > old ? all - old : 0;
+}
+
 /* A worker found that nothing of a pool accepts connections: that is so for all who use it. */
 static void nobody(struct fm_director *d, unsigned region, unsigned context)
 {
@@ -211,13 +220,11 @@ static void collect(struct fm_director *d)
             struct fm_board_sum now, *seen = &d->seen[r * d->board->ncontexts + c];
             fm_board_sum(d->board, r, c, &now);
             struct fm_health_event e = {.kind = FM_HEALTH_TRAFFIC};
-            e.counts.ok = delta(now.outcome[FM_OUTCOME_OK], &seen->outcome[FM_OUTCOME_OK]);
-            e.counts.error = delta(now.outcome[FM_OUTCOME_ERROR], &seen->outcome[FM_OUTCOME_ERROR]);
-            e.counts.connect =
-                delta(now.outcome[FM_OUTCOME_CONNECT], &seen->outcome[FM_OUTCOME_CONNECT]);
-            e.counts.reset = delta(now.outcome[FM_OUTCOME_RESET], &seen->outcome[FM_OUTCOME_RESET]);
-            e.counts.timeout =
-                delta(now.outcome[FM_OUTCOME_TIMEOUT], &seen->outcome[FM_OUTCOME_TIMEOUT]);
+            e.counts.ok = news(&now, seen, FM_OUTCOME_OK);
+            e.counts.error = news(&now, seen, FM_OUTCOME_ERROR);
+            e.counts.connect = news(&now, seen, FM_OUTCOME_CONNECT);
+            e.counts.reset = news(&now, seen, FM_OUTCOME_RESET);
+            e.counts.timeout = news(&now, seen, FM_OUTCOME_TIMEOUT);
             e.counts.slow = delta(now.slow, &seen->slow);
             uint32_t silent = delta(now.silent, &seen->silent);
             uint32_t heard = delta(now.heard, &seen->heard);

@@ -70,7 +70,7 @@ static void check_silence(struct fm_request *rq, struct fm_mono now)
         struct fm_try *t = rq->attempt[i];
         if (!t || !t->owed)
             continue;
-        fm_try_check_silence(rq->w, rq->vr, t->region, t->context, rq->route);
+        fm_try_check_silence(t);
         int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
         if (limit != INT64_MAX)
             rq->silence_at = fm_mono_add_ns(now, limit / 2);
@@ -201,6 +201,7 @@ static void look_at_region(const struct fm_request *rq, unsigned r, bool canarie
     if (canaries && fm_board_share(word) == 0)
         canary = atomic_load_explicit(&slot->canary, memory_order_relaxed);
     *out = (struct fm_route_region){
+        .id = v->regions[r].id,
         .priority = v->regions[r].priority,
         .weight = v->regions[r].weight,
         .serve = 1000,

@@ -19,16 +19,16 @@ struct fm_try {
     struct fm_request *rq; /* NULL for an orphan */
     struct fm_worker *w;
     struct fm_view_ref *vr;
+    const struct fm_view_route *route;
     struct fm_upconn *conn; /* NULL before and after */
     struct fm_upstream *up;
     struct fm_target *target;
     struct fm_timer orphan_timer;
-    struct fm_mono sent_at;
+    struct fm_mono began, sent_at;
     uint16_t region, context;
-    uint8_t index;        /* of the attempt in the exchange */
-    bool hedged_by_other; /* a hedge was started beside it: its latency is no unhedged one */
+    uint8_t index; /* of the attempt in the exchange */
     bool is_hedge, budgeted;
-    bool owed, reported, sent_all, holding, canary;
+    bool owed, reported, succeeded, sent_all, holding, canary;
     bool answer_close; /* the client's connection cannot be kept behind this answer */
     uint16_t status;
     uint8_t problem;
@@ -93,8 +93,8 @@ void fm_try_end_orphans(struct fm_worker *w);
 void fm_try_finish(struct fm_try *t);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
                      unsigned context);
-void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
-                          unsigned context, const struct fm_view_route *route);
+/* Is its region silent, or, of a canary, is it not answered? Then control is told. */
+void fm_try_check_silence(const struct fm_try *t);
 void fm_try_upload(struct fm_try *t, struct fm_str piece);
 
 /* relay.c */

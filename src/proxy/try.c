@@ -9,13 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum {
-    FRESH_FOR_UNSAFE_MS = 1000,
-    ORPHAN_LEAST_MS = 100,
-    ORPHAN_MOST_MS = 1000,
-    POOL_SCAN_MAX = 16,
-    GAP_WEIGHT = 32
-};
+enum { FRESH_FOR_UNSAFE_MS = 1000, POOL_SCAN_MAX = 16 };
+enum { ORPHAN_LEAST_MS = 100, ORPHAN_MOST_MS = 1000 };
 
 /* -------- life -------- */
 
@@ -39,9 +34,11 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     t->rq = rq;
     t->w = w;
     t->vr = rq->vr;
+    t->route = rq->route;
     fm_view_ref_use(t->vr);
     t->region = (uint16_t)region;
     t->context = rq->context;
+    t->began = fm_loop_now(&w->loop);
     t->index = (uint8_t)index;
     t->target = fm_target(rq->vr, region, rq->context);
     rq->attempt[index] = t;
@@ -110,44 +107,55 @@ static void report(struct fm_try *t, enum fm_outcome o)
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_board *board = t->vr->view->board;
     struct fm_board_counts *counts = fm_board_counts(board, w->config.index, t->region, t->context);
+    struct fm_mono tried_at = {atomic_load_explicit(&slot_of(t)->tried_ns, memory_order_relaxed)};
+    bool is_news = fm_health_is_news(t->began, tried_at);
+    if (!is_news)
+        fm_counter_inc(&counts->old[o]);
     fm_counter_inc(&counts->outcome[o]);
     if (t->up) {
         bool gone = o == FM_OUTCOME_CONNECT;
         if (o != FM_OUTCOME_CANCELLED)
             fm_breaker_report(&t->up->link, &fm_upstream_link_policy,
-                              gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, now);
+                              gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, t->began, now);
         fm_breaker_report(&t->up->answers, &fm_upstream_answers_policy,
-                          gone ? FM_OUTCOME_CANCELLED : o, now);
+                          gone ? FM_OUTCOME_CANCELLED : o, t->began, now);
     }
     uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
     if (o == FM_OUTCOME_OK) {
         t->target->last_ok = now;
+        t->succeeded = true;
         int64_t slow_ns = t->vr->view->contexts[t->context].slow_ns;
-        if (slow_ns && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
+        if (slow_ns && is_news && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
             fm_counter_inc(&counts->slow);
     }
-    if (w->config.mode == FM_PROXY_EDGE &&
-        fm_leave_report(&t->target->leave, o, fm_board_epoch(word), now)) {
+    if (w->config.mode == FM_PROXY_EDGE && is_news &&
+        fm_leave_report(&t->target->leave, o, fm_board_epoch(word), t->began, now)) {
         fm_counter_inc(&w->metrics.regions_left);
-        fm_counter_inc(&counts->left);
+        if (t->target->leave.sure)
+            fm_counter_inc(&counts->left);
         fm_target_leave(w, t->vr, t->region, t->context);
     }
-    if (o == FM_OUTCOME_CONNECT && !fm_pool_is_reachable(t->vr, t->region, t->context, now))
-        fm_counter_inc(&counts->nobody);
     /* while a region comes back its successes are news, too */
     if (is_bad(o) || (o == FM_OUTCOME_OK && fm_board_share(word) < 1000))
         fm_board_ring(board);
+}
+
+/* Nobody listens there: it said so, other than a connection that only took too long. */
+static void report_refused(struct fm_try *t)
+{
+    report(t, FM_OUTCOME_CONNECT);
+    if (fm_pool_is_reachable(t->vr, t->region, t->context, fm_loop_now(&t->w->loop)))
+        return;
+    struct fm_board *board = t->vr->view->board;
+    fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->nobody);
+    fm_board_ring(board);
 }
 
 /* A first byte has come: the region is alive, whatever it says. */
 static void heard(struct fm_try *t)
 {
     struct fm_mono now = fm_loop_now(&t->w->loop);
-    int64_t ns = fm_mono_sub_ns(now, t->sent_at);
-    t->target->gap_ns +=
-        t->target->last_heard.ns
-            ? (fm_mono_sub_ns(now, t->target->last_heard) - t->target->gap_ns) / GAP_WEIGHT
-            : FM_NS_PER_S;
+    t->target->pace_ns = fm_pace_ns(t->target->pace_ns, t->target->last_heard, now);
     t->target->last_heard = now;
     if (!t->owed)
         return;
@@ -159,34 +167,58 @@ static void heard(struct fm_try *t)
         fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->heard);
         fm_board_ring(board);
     }
-    fm_latency_add(&t->target->heard, ns);
-    if (!t->is_hedge && !t->hedged_by_other)
-        fm_latency_add(&t->target->unhedged, ns);
+    fm_latency_add(&t->target->heard, fm_mono_sub_ns(now, t->sent_at));
 }
 
-void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
-                          unsigned context, const struct fm_view_route *route)
+/* Its answer could be relayed from now on: that is what hedges wait for. Of a first try it counts
+ * also when a hedge overtook it, else only the fast ones would be known, and ever more hedged. */
+static void learn(struct fm_try *t)
 {
+    if (t->succeeded && !t->is_hedge)
+        fm_latency_add(&t->target->answers, fm_mono_sub_ns(fm_loop_now(&t->w->loop), t->sent_at));
+}
+
+static bool region_is_silent(const struct fm_try *t)
+{
+    const struct fm_target *target = t->target;
+    const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
+    struct fm_silence s = {.owed = target->nowed,
+                           .last_heard = target->last_heard,
+                           .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
+                           .awake = t->w->awake,
+                           .pace_ns = target->pace_ns};
+    int64_t limit_ns = fm_silence_limit_ns(&target->heard, &t->route->hedge);
+    return fm_is_silent(&s, limit_ns, fm_loop_now(&t->w->loop));
+}
+
+/* What silence says of a region that is up, one unanswered canary says of one that comes back. */
+static bool canary_is_silent(const struct fm_try *t)
+{
+    int64_t limit_ns = fm_silence_limit_ns(&t->target->heard, &t->route->hedge);
+    return t->canary && t->owed &&
+           fm_canary_is_silent(t->sent_at, limit_ns, fm_loop_now(&t->w->loop));
+}
+
+void fm_try_check_silence(const struct fm_try *t)
+{
+    struct fm_worker *w = t->w;
     if (w->config.mode != FM_PROXY_EDGE)
         return;
-    struct fm_target *target = fm_target(vr, region, context);
-    struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
-    if (!oldest)
-        return;
-    struct fm_mono now = fm_loop_now(&w->loop);
-    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at, target->gap_ns};
-    if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
-        return;
-    struct fm_board *board = vr->view->board;
-    uint64_t word =
-        atomic_load_explicit(&fm_board_slot(board, region, context)->word, memory_order_relaxed);
-    if (fm_board_share(word) == 0 || !fm_leave_now(&target->leave, fm_board_epoch(word), now))
-        return;
-    fm_counter_inc(&w->metrics.silences);
-    fm_counter_inc(&w->metrics.regions_left);
-    fm_counter_inc(&fm_board_counts(board, w->config.index, region, context)->silent);
+    struct fm_board *board = t->vr->view->board;
+    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
+    if (fm_board_share(word) == 0) {
+        if (!canary_is_silent(t))
+            return;
+    } else {
+        if (!region_is_silent(t) ||
+            !fm_leave_now(&t->target->leave, fm_board_epoch(word), fm_loop_now(&w->loop)))
+            return;
+        fm_counter_inc(&w->metrics.silences);
+        fm_counter_inc(&w->metrics.regions_left);
+        fm_target_leave(w, t->vr, t->region, t->context);
+    }
+    fm_counter_inc(&fm_board_counts(board, w->config.index, t->region, t->context)->silent);
     fm_board_ring(board);
-    fm_target_leave(w, vr, region, context);
 }
 
 /* -------- choosing -------- */
@@ -265,7 +297,7 @@ static enum fm_problem transmit(struct fm_try *t)
     fm_counter_inc(&counts->sent);
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
-    int64_t delay = fm_hedge_delay_ns(&t->target->unhedged, &rq->route->hedge);
+    int64_t delay = fm_hedge_delay_ns(&t->target->answers, &rq->route->hedge);
     int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
     if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
         rq->hedge_at = fm_mono_add_ns(now, delay);
@@ -297,10 +329,6 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     t->canary = canary;
     t->budgeted = budgeted;
     w->retrying += budgeted;
-    if (hedge)
-        for (unsigned i = 0; i < FM_ATTEMPTS_MAX; i++)
-            if (rq->attempt[i])
-                rq->attempt[i]->hedged_by_other = true;
     fm_counter_inc(&w->metrics.tries);
     if (hedge)
         fm_counter_inc(&w->metrics.hedges);
@@ -310,20 +338,25 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     struct fm_mono now = fm_loop_now(&w->loop);
     t->up = choose(rq, region, fm_rand_u64(&w->rand));
     if (!t->up) {
-        report(t, FM_OUTCOME_CONNECT);
+        report_refused(t);
         free_try(t);
         return FM_PROBLEM_NONE;
     }
     t->up->in_flight++;
     rq->tried[index] = t->up;
-    int64_t fresh_ns =
-        rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS : INT64_MAX;
+    /* a connection of before an outage would say nothing about the region now */
+    int64_t fresh_ns = canary                            ? 0
+                       : rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS
+                                                         : INT64_MAX;
     struct fm_mono connect_by =
         fm_mono_min(fm_mono_add_ns(now, rq->route->connect_ns), rq->total_deadline);
     enum fm_err err;
     t->conn = fm_upconn_acquire(&w->upstreams, t->up, fresh_ns, connect_by, &err);
     if (!t->conn) {
-        report(t, err == FM_ERR_UNREACHABLE ? FM_OUTCOME_CONNECT : FM_OUTCOME_CANCELLED);
+        if (err == FM_ERR_UNREACHABLE)
+            report_refused(t);
+        else
+            report(t, FM_OUTCOME_CANCELLED);
         free_try(t);
         return err == FM_ERR_UNREACHABLE ? FM_PROBLEM_NONE : FM_PROBLEM_OVERLOADED;
     }
@@ -366,6 +399,7 @@ void fm_try_finish(struct fm_try *t)
 static void orphan_expired(struct fm_timer *timer)
 {
     struct fm_try *t = fm_container_of(timer, struct fm_try, orphan_timer);
+    fm_try_check_silence(t);
     fm_try_finish(t);
 }
 
@@ -392,9 +426,11 @@ void fm_try_cancel(struct fm_try *t)
                        4;
         fm_loop_timer(&t->w->loop, &t->orphan_timer,
                       fm_mono_add_ns(fm_loop_now(&t->w->loop), wait));
-        fm_try_check_silence(t->w, t->vr, t->region, t->context, rq->route);
+        fm_try_check_silence(t);
         return;
     }
+    if (t->holding && rq->x.relaying)
+        learn(t); /* at least so long */
     fm_try_finish(t);
 }
 
@@ -439,8 +475,14 @@ static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
  */
 static void orphan_answered(struct fm_try *t)
 {
-    if (fm_http_client_has_body(&t->conn->http))
-        fm_http_client_body(&t->conn->http, ORPHAN_LEAST_MS);
+    struct fm_http_client *h = &t->conn->http;
+    bool body = fm_http_client_has_body(h) && !fm_http_client_take(h, &t->piece);
+    t->holding = body && fm_http_client_hold(h, ORPHAN_LEAST_MS);
+    if (t->holding)
+        return;
+    learn(t);
+    if (body)
+        fm_http_client_body(h, ORPHAN_LEAST_MS);
     else
         fm_try_finish(t);
 }
@@ -484,6 +526,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         t->holding = true;
         return;
     }
+    learn(t);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
                                                    .attempt = index,
                                                    .status = t->status,
@@ -495,6 +538,8 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
     struct fm_try *t = fm_upconn_of(h)->data;
     FM_ASSERT(t);
     struct fm_request *rq = t->rq;
+    if (t->holding && last)
+        learn(t);
     if (!rq) {
         if (last)
             fm_try_finish(t);
@@ -526,17 +571,22 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
         return;
     }
     struct fm_request *rq = t->rq;
-    bool sent = t->sent_at.ns != 0 && (t->sent_all || h->s.sock.sent > 0);
+    bool connected = t->sent_at.ns != 0;
+    bool sent = connected && (t->sent_all || h->s.sock.sent > 0);
     uint8_t index = t->index;
     c->data = NULL;
     t->conn = NULL;
     enum fm_problem problem = err == -ETIMEDOUT ? FM_PROBLEM_TIMEOUT
                               : err == -EPROTO  ? FM_PROBLEM_BAD_ANSWER
                                                 : FM_PROBLEM_CONNECTION_LOST;
-    report(t, !sent                              ? FM_OUTCOME_CONNECT
-              : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
-              : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
-                                                 : FM_OUTCOME_RESET);
+    if (!connected && problem != FM_PROBLEM_TIMEOUT)
+        report_refused(t);
+    else
+        report(t, !connected                         ? FM_OUTCOME_CONNECT
+                  : !sent                            ? FM_OUTCOME_RESET
+                  : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
+                  : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
+                                                     : FM_OUTCOME_RESET);
     if (!rq) {
         fm_try_finish(t);
     } else if (rq->relay == t) {

@@ -99,8 +99,7 @@ static bool compile_routes(struct fm_view *v)
     }
     struct fm_match_rule *rules = fm_arena_array(&v->arena, nrules, sizeof *rules);
     v->routes = fm_arena_array(&v->arena, nroutes, sizeof *v->routes);
-    void *mem = fm_arena_alloc(&v->arena, fm_match_size((unsigned)nrules));
-    if (!rules || !v->routes || !mem)
+    if (!rules || !v->routes)
         return false;
     unsigned n = 0;
     for (unsigned c = 0; c < conf->ncontexts; c++) {
@@ -124,6 +123,9 @@ static bool compile_routes(struct fm_view *v)
         }
     }
     FM_ASSERT(n == nrules && v->nroutes == nroutes);
+    void *mem = fm_arena_alloc(&v->arena, fm_match_size(rules, n));
+    if (!mem)
+        return false;
     struct fm_hash_key key;
     fm_rand_bytes(&key, sizeof key);
     v->match = fm_match_build(mem, rules, n, key);
@@ -146,11 +148,15 @@ static int compare_addresses(const void *x, const void *y)
     return c ? c : (int)fm_addr_port(&a->addr) - (int)fm_addr_port(&b->addr);
 }
 
+static const struct fm_hash_key region_key = {UINT64_C(0x66756c6d61722d72),
+                                              UINT64_C(0x6567696f6e2d3031)};
+
 static bool compile_region(struct fm_view *v, unsigned r)
 {
     const struct fm_conf_region *cr = &v->conf->regions[r];
     struct fm_view_region *to = &v->regions[r];
     *to = (struct fm_view_region){.name = cr->name,
+                                  .id = fm_hash_str(region_key, cr->name),
                                   .priority = (uint16_t)cr->priority,
                                   .weight = (uint16_t)cr->weight,
                                   .gates = v->mode == FM_PROXY_EDGE && cr->has_gates};

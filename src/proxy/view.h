@@ -30,6 +30,7 @@ struct fm_view_pool {
 
 struct fm_view_region {
     struct fm_str name;
+    uint64_t id; /* of its name, the same in every edge */
     uint16_t priority, weight;
     bool gates; /* its endpoints are gates: they may be trusted with Fulmar-Problem */
     struct fm_view_pool *pools;

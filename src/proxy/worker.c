@@ -56,11 +56,11 @@ static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
                 continue;
             const struct fm_target *o = fm_target(from, (unsigned)fr, (unsigned)fc);
             struct fm_target *t = fm_target(to, r, c);
-            t->unhedged = o->unhedged;
+            t->answers = o->answers;
             t->heard = o->heard;
             t->last_heard = o->last_heard;
             t->last_ok = o->last_ok;
-            t->gap_ns = o->gap_ns;
+            t->pace_ns = o->pace_ns;
         }
     }
 }
@@ -293,8 +293,9 @@ static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
  * go on: they hold no authority, and their gates and applications count the deadline. */
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
-    (void)l;
     struct fm_worker *w = user;
+    if (fm_was_away(late_ns))
+        w->awake = l->now;
     if (!fm_was_frozen(late_ns))
         return;
     fm_counter_inc(&w->metrics.frozen);
@@ -420,7 +421,7 @@ static void free_all(struct fm_list *l, size_t offset)
 {
     while (!fm_list_empty(l)) {
         struct fm_list *n = l->next;
-        fm_list_remove(n);
+        fm_list_remove(n); /* NOLINT(clang-analyzer-unix*): what was freed is not in the ring */
         free((char *)n - offset);
     }
 }

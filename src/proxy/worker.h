@@ -20,12 +20,12 @@ struct fm_try;
 /* What this worker knows about one region for one context. */
 struct fm_target {
     struct fm_leave leave;
-    struct fm_latency unhedged; /* of first tries that were answered before a hedge was due */
-    struct fm_latency heard;    /* of all first bytes, also of tries that lost */
-    struct fm_list owed;        /* tries sent and not answered by a byte, oldest first */
+    struct fm_latency answers; /* of first tries, until their answer could be relayed */
+    struct fm_latency heard;   /* of all first bytes, also of tries that lost */
+    struct fm_list owed;       /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
     struct fm_mono last_heard, last_ok;
-    int64_t gap_ns;       /* running mean of the time between two first bytes */
+    int64_t pace_ns;      /* core/latency.h */
     struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
 };
 
@@ -74,6 +74,7 @@ struct fm_worker {
     uint64_t ref_counter;
     uint32_t in_flight, retrying;
     bool draining, stopping;
+    struct fm_mono awake; /* this loop heard nobody for a while before */
     struct fm_msg ended_msg;
     struct fm_proxy_metrics metrics;
     char *scratch; /* as large as a head may be */
