@@ -107,7 +107,8 @@ struct fm_http_head {
     enum fm_http_framing framing;
     uint64_t length; /* for FM_BODY_LENGTH */
     bool keep_alive;
-    bool upgrade; /* Connection: upgrade and an Upgrade field */
+    bool upgrade; /* to websocket, without a body. Other protocols are not offered to servers:
+                     behind h2c a client could say what nobody here has looked at */
     bool expect_continue;
     bool te_trailers;
     bool names_fields; /* Connection names fields besides the usual options */

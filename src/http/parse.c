@@ -209,7 +209,8 @@ static enum fm_http_parse connection(struct cursor *c, struct fm_http_head *h)
         }
     }
     h->keep_alive = !close && (h->minor == 1 || keep);
-    h->upgrade = upgrade && fm_http_has(h, FM_HDR_UPGRADE) && h->minor == 1;
+    h->upgrade = upgrade && h->minor == 1 && count(h, FM_HDR_UPGRADE) == 1 &&
+                 fm_str_eq_nocase(fm_http_value(h, FM_HDR_UPGRADE), FM_STR("websocket"));
     if (te && fm_http_has(h, FM_HDR_TE)) {
         struct fm_str rest = fm_http_value(h, FM_HDR_TE), item;
         while (fm_str_list_next(&rest, &item))
@@ -371,6 +372,8 @@ static enum fm_http_parse request_meaning(struct cursor *c, const struct fm_http
         return bad(c, 413, "a body larger than the limit");
     if (h->framing == FM_BODY_LENGTH && h->length == 0)
         h->framing = FM_BODY_NONE;
+    if (h->framing != FM_BODY_NONE)
+        h->upgrade = false; /* who switches early would take the body for the new protocol */
     if (fm_http_has(h, FM_HDR_EXPECT)) {
         if (!fm_str_eq_nocase(fm_http_value(h, FM_HDR_EXPECT), FM_STR("100-continue")) ||
             count(h, FM_HDR_EXPECT) > 1)
