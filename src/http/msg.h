@@ -42,6 +42,7 @@ enum fm_http_field_id {
     FM_HTTP_FIELDS(X)
 #undef X
         FM_HDR_FULMAR_OTHER, /* any other of the Fulmar- family */
+    FM_HDR_DISGUISED, /* one of these with "_" for "-": CGI and WSGI take it for the real one */
     FM_HDR_COUNT
 };
 

@@ -165,6 +165,7 @@ static bool is_protected(struct fm_str option)
     case FM_HDR_FULMAR_PROBLEM:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_REGION:
+    case FM_HDR_DISGUISED:
         return true;
     case FM_HDR_OTHER:
     case FM_HDR_CONNECTION:
@@ -363,6 +364,8 @@ static enum fm_http_parse request_meaning(struct cursor *c, const struct fm_http
         return bad(c, 400, "a malformed host in the request target");
     if (!h->absolute)
         h->host = fm_http_value(h, FM_HDR_HOST);
+    if (fm_http_has(h, FM_HDR_DISGUISED))
+        return bad(c, 400, "a header name with an underscore in the place of a hyphen");
     enum fm_http_parse r = connection(c, h);
     if (r == FM_PARSE_DONE)
         r = framing(c, h);

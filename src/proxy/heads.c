@@ -49,6 +49,7 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_DEADLINE:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_DISGUISED:
         return true;
     case FM_HDR_TRACEPARENT:
         return o->traceparent.n > 0;
@@ -199,6 +200,7 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_COOKIE:
     case FM_HDR_CONTENT_TYPE:
     case FM_HDR_RETRY_AFTER:
+    case FM_HDR_DISGUISED:
     case FM_HDR_COUNT:
         break;
     }
