@@ -240,6 +240,10 @@ static enum fm_http_parse transfer_encoding(struct cursor *c, struct fm_http_hea
         return bad(c, 400, "a Transfer-Encoding that does not end in one `chunked`");
     if (codings > 1 || count(h, FM_HDR_TRANSFER_ENCODING) > 1)
         return bad(c, 501, "a transfer coding other than `chunked`");
+    /* nothing around it that the next server might read in another way, as in "chunked," */
+    if (fm_http_value(h, FM_HDR_TRANSFER_ENCODING).n != strlen("chunked") ||
+        count(h, FM_HDR_TRANSFER_ENCODING) > 1)
+        return bad(c, 400, "a malformed Transfer-Encoding");
     h->framing = FM_BODY_CHUNKED;
     return FM_PARSE_DONE;
 }
