@@ -335,24 +335,44 @@ static enum fm_http_parse request_line(struct cursor *c, struct fm_http_head *h)
     return split_target(c, h);
 }
 
+/* An IPv6 address of a URI as far as its characters go, RFC 3986 section 3.2.2. */
+static bool is_ip_literal(struct fm_str inside)
+{
+    for (size_t i = 0; i < inside.n; i++)
+        if (!fm_http_is(inside.p[i], FM_CH_HEX) && inside.p[i] != ':' && inside.p[i] != '.')
+            return false;
+    return inside.n && memchr(inside.p, ':', inside.n);
+}
+
+static bool is_reg_name(struct fm_str name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] == '[' || name.p[i] == ']')
+            return false;
+        if (name.p[i] == '%' && (name.n - i < 3 || !fm_http_is(name.p[i + 1], FM_CH_HEX) ||
+                                 !fm_http_is(name.p[i + 2], FM_CH_HEX)))
+            return false;
+    }
+    return name.n > 0;
+}
+
 static bool host_is_valid(struct fm_str host)
 {
     if (host.n == 0 || span(host.p, host.p + host.n, FM_CH_HOST) != host.p + host.n)
         return false;
-    struct fm_str name = fm_http_host_name(host);
-    if (name.n == 0 || memchr(name.p, '[', name.n) || memchr(name.p, ']', name.n))
+    bool literal = host.p[0] == '[';
+    const char *name_end = memchr(host.p, literal ? ']' : ':', host.n);
+    if (literal && !name_end)
         return false;
-    size_t used = (size_t)(name.p + name.n - host.p);
-    if (name.p > host.p)
-        used++; /* the closing bracket of an IPv6 literal */
-    struct fm_str rest = fm_str(host.p + used, host.n - used);
-    if (rest.n && rest.p[0] == '.')
-        rest = fm_str(rest.p + 1, rest.n - 1);
-    if (rest.n == 0)
-        return true;
-    uint64_t port;
-    return rest.p[0] == ':' &&
-           (rest.n == 1 || (fm_str_u64(fm_str(rest.p + 1, rest.n - 1), &port) && port <= 65535));
+    size_t n = name_end ? (size_t)(name_end - host.p) : host.n;
+    if (literal ? !is_ip_literal(fm_str(host.p + 1, n - 1)) : !is_reg_name(fm_str(host.p, n)))
+        return false;
+    n += literal;
+    struct fm_str port = fm_str(host.p + n, host.n - n);
+    uint64_t number;
+    return port.n == 0 || (port.p[0] == ':' &&
+                           (port.n == 1 || (fm_str_u64(fm_str(port.p + 1, port.n - 1), &number) &&
+                                            number <= 65535)));
 }
 
 static enum fm_http_parse request_meaning(struct cursor *c, const struct fm_http_limits *limits,
