@@ -6,6 +6,8 @@
 #include "base/assert.h"
 #include "http/chars.h"
 
+enum { EMPTY_LINES_MAX = 4, METHOD_MAX = 32 };
+
 struct cursor {
     const char *p, *end;
     struct fm_http_refusal *why;
@@ -238,7 +240,7 @@ static enum fm_http_parse transfer_encoding(struct cursor *c, struct fm_http_hea
         return bad(c, 400, "Transfer-Encoding in an HTTP/1.0 message");
     if (codings == 0 || !last_chunked || chunked != 1)
         return bad(c, 400, "a Transfer-Encoding that does not end in one `chunked`");
-    if (codings > 1 || count(h, FM_HDR_TRANSFER_ENCODING) > 1)
+    if (codings > 1)
         return bad(c, 501, "a transfer coding other than `chunked`");
     /* nothing around it that the next server might read in another way, as in "chunked," */
     if (fm_http_value(h, FM_HDR_TRANSFER_ENCODING).n != strlen("chunked") ||
@@ -302,12 +304,25 @@ static enum fm_http_parse split_target(struct cursor *c, struct fm_http_head *h)
     return FM_PARSE_DONE;
 }
 
+/* A few are allowed before a request: old clients send one behind a body (RFC 9112 section 2.2). */
+static enum fm_http_parse empty_lines(struct cursor *c)
+{
+    for (int n = 0; c->p < c->end && *c->p == '\r'; n++) {
+        if (n == EMPTY_LINES_MAX)
+            return bad(c, 400, "empty lines instead of a request");
+        enum fm_http_parse r = crlf(c, "");
+        if (r != FM_PARSE_DONE)
+            return r;
+    }
+    return FM_PARSE_DONE;
+}
+
 static enum fm_http_parse request_line(struct cursor *c, struct fm_http_head *h)
 {
     const char *start = c->p;
     c->p = span(start, c->end, FM_CH_TOKEN);
     size_t n = (size_t)(c->p - start);
-    if (n > 32)
+    if (n > METHOD_MAX)
         return bad(c, 501, "a method longer than 32 characters");
     if (c->p == c->end)
         return FM_PARSE_MORE;
@@ -468,34 +483,25 @@ static void clear(struct fm_http_head *h, struct fm_http_field *fields)
     memset(h->known, 0xff, sizeof h->known); /* -1 */
 }
 
-/* May a head have become whole since the last look? Only a line feed can do that. */
-static bool worth_parsing(struct fm_http_scan *scan, const char *p, size_t n)
+/* Is there more to say than at the last look? The first bytes may be of another protocol; from then
+ * on a verdict is due when a line ends or the limit is reached. So each line costs one parse at
+ * most, whatever the pieces, and the verdict does not depend on them. */
+static bool worth_parsing(const struct fm_http_scan *scan, const char *p, size_t n, size_t limit)
 {
-    if (scan->at == 0)
-        return n > 0;
-    for (size_t i = scan->at; i < n;) {
-        const char *lf = memchr(p + i, '\n', n - i);
-        if (!lf)
-            break;
-        i = (size_t)(lf - p) + 1;
-        if (i >= 4 && memcmp(lf - 3, "\r\n\r\n", 4) == 0)
-            return true;
-        if (i < 2 || lf[-1] != '\r')
-            return true; /* a bare line feed: the verdict is due */
-    }
-    return false;
+    if (n == scan->at)
+        return false;
+    return scan->at == 0 || n == limit || memchr(p + scan->at, '\n', n - scan->at) != NULL;
 }
 
-static enum fm_http_parse incomplete(struct fm_http_scan *scan, const char *p, size_t n,
-                                     const struct fm_http_limits *limits, struct cursor *c)
+static enum fm_http_parse incomplete(struct fm_http_scan *scan, size_t n,
+                                     const struct fm_http_limits *limits, bool in_first_line,
+                                     struct cursor *c)
 {
     scan->at = n;
-    if (!scan->after_first)
-        scan->after_first = n > 2 && memchr(p + 2, '\n', n - 2) != NULL;
     if (n < limits->head_bytes)
         return FM_PARSE_MORE;
-    return scan->after_first ? bad(c, 431, "a header section larger than the limit")
-                             : bad(c, 414, "a request line longer than the limit");
+    return in_first_line ? bad(c, 414, "a request line longer than the limit")
+                         : bad(c, 431, "a header section larger than the limit");
 }
 
 enum fm_http_parse fm_http_parse_request(struct fm_http_scan *scan, const char *p, size_t n,
@@ -506,19 +512,19 @@ enum fm_http_parse fm_http_parse_request(struct fm_http_scan *scan, const char *
     FM_ASSERT(limits->fields <= FM_HTTP_FIELDS_MAX);
     n = fm_min_size(n, limits->head_bytes);
     struct cursor c = {p, p + n, why};
-    if (!worth_parsing(scan, p, n))
-        return incomplete(scan, p, n, limits, &c);
+    if (!worth_parsing(scan, p, n, limits->head_bytes)) {
+        scan->at = n;
+        return FM_PARSE_MORE;
+    }
     clear(h, fields);
-    for (int empty = 0; c.end - c.p >= 2 && c.p[0] == '\r' && c.p[1] == '\n'; c.p += 2)
-        if (++empty > 4)
-            return bad(&c, 400, "empty lines instead of a request");
-    if (c.end - c.p == 1 && *c.p == '\r')
-        return incomplete(scan, p, n, limits, &c);
-    enum fm_http_parse r = request_line(&c, h);
+    enum fm_http_parse r = empty_lines(&c);
+    if (r == FM_PARSE_DONE)
+        r = request_line(&c, h);
+    bool in_first_line = r == FM_PARSE_MORE;
     if (r == FM_PARSE_DONE)
         r = all_fields(&c, limits->fields, h);
     if (r == FM_PARSE_MORE)
-        return incomplete(scan, p, n, limits, &c);
+        return incomplete(scan, n, limits, in_first_line, &c);
     if (r == FM_PARSE_DONE)
         r = request_meaning(&c, limits, h);
     h->size = (size_t)(c.p - p);
@@ -534,15 +540,16 @@ enum fm_http_parse fm_http_parse_response(struct fm_http_scan *scan, const char 
     FM_ASSERT(limits->fields <= FM_HTTP_FIELDS_MAX);
     n = fm_min_size(n, limits->head_bytes);
     struct cursor c = {p, p + n, why};
-    enum fm_http_parse r = FM_PARSE_MORE;
-    if (worth_parsing(scan, p, n)) {
-        clear(h, fields);
-        r = status_line(&c, h);
-        if (r == FM_PARSE_DONE)
-            r = all_fields(&c, limits->fields, h);
+    if (!worth_parsing(scan, p, n, limits->head_bytes)) {
+        scan->at = n;
+        return FM_PARSE_MORE;
     }
+    clear(h, fields);
+    enum fm_http_parse r = status_line(&c, h);
+    if (r == FM_PARSE_DONE)
+        r = all_fields(&c, limits->fields, h);
     if (r == FM_PARSE_MORE)
-        r = incomplete(scan, p, n, limits, &c);
+        r = incomplete(scan, n, limits, false, &c);
     else if (r == FM_PARSE_DONE)
         r = response_meaning(&c, method, limits, h);
     h->size = (size_t)(c.p - p);
