@@ -115,8 +115,8 @@ static void fire_slot(struct fm_wheel *w)
     }
 }
 
-/* The tick before which nothing has to be done: the first occupied slot of any level begins there. A
- * wrap of a level whose next slot is empty has nothing to cascade. */
+/* The tick before which nothing has to be done: the first occupied slot of any level begins there.
+ * A wrap of a level whose next slot is empty has nothing to cascade. */
 static uint64_t next_tick(const struct fm_wheel *w)
 {
     uint64_t best = UINT64_MAX;

@@ -149,8 +149,7 @@ void peer_say(struct net *n, struct peer *p, const char *text)
 
 void peer_poll(struct peer *p)
 {
-    while (!p->ended && !p->err) {
-        assert_true(p->n < sizeof p->in);
+    while (!p->ended && !p->err && p->n < sizeof p->in) {
         ssize_t n = recv(p->fd, p->in + p->n, sizeof p->in - p->n, 0);
         if (n < 0 && errno == EAGAIN)
             return;

@@ -66,7 +66,7 @@ void peer_reset(struct peer *p);
 /* Hand over all of it, turning the loop where the kernel takes no more. */
 void peer_send(struct net *n, struct peer *p, const char *bytes, size_t len);
 void peer_say(struct net *n, struct peer *p, const char *text);
-/* Read what is there. */
+/* Read what is there, as far as it fits. */
 void peer_poll(struct peer *p);
 /* Poll; has exactly this text come, or this at the end of it? */
 bool peer_heard(struct peer *p, const char *text);
