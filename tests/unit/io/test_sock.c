@@ -819,47 +819,27 @@ static void deadlines_do_not_overtake_a_crowd(void **state)
     free(fd);
 }
 
-#define sock_test(fn)                                                                              \
-    {                                                                                              \
-#fn, fn, setup, teardown, NULL                                                             \
-    }
+#define with_net(fn) fm_test_with(fn, setup, teardown)
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        sock_test(receives_into_a_block_of_the_pool),
-        sock_test(goes_on_in_the_block_of_the_owner),
-        sock_test(receives_no_more_than_fits),
-        sock_test(leaves_in_the_kernel_what_nobody_asked_for),
-        sock_test(gives_the_last_bytes_before_the_end),
-        sock_test(sees_an_end_that_comes_alone),
-        sock_test(tells_of_a_reset),
-        sock_test(says_when_the_pool_is_empty),
-        sock_test(a_cancelled_receive_does_not_complete),
-        sock_test(measures_how_long_bytes_waited_in_the_kernel),
-        sock_test(sends_all_through_a_small_buffer),
-        sock_test(completes_a_send_of_nothing),
-        sock_test(tells_how_much_was_sent_before_an_error),
-        sock_test(sends_a_few_bytes_at_once),
-        sock_test(half_closes),
-        sock_test(a_receive_ends_at_its_deadline),
-        sock_test(a_deadline_can_be_moved_both_ways),
-        sock_test(each_direction_has_its_own_deadline),
-        sock_test(a_deadline_does_not_overtake_what_has_arrived),
-        sock_test(a_deadline_does_not_overtake_what_a_timer_asks_for),
-        sock_test(a_close_drops_all_operations),
-        sock_test(a_close_drops_a_completion_that_is_due),
-        sock_test(an_event_of_a_closed_socket_is_forgotten),
-        sock_test(an_event_does_not_reach_the_next_socket_of_that_number),
-        sock_test(is_told_once_when_the_peer_is_gone),
-        sock_test(an_end_of_stream_is_no_loss_unless_it_is_watched_for),
-        sock_test(an_end_from_both_sides_is_no_loss),
-        sock_test(a_nudge_comes_in_the_same_turn_but_not_from_inside),
-        sock_test(connects),
-        sock_test(connects_to_a_path),
-        sock_test(is_refused),
-        sock_test(gives_up_a_connection_at_its_deadline),
-        sock_test(deadlines_do_not_overtake_a_crowd),
-    };
-    return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
-}
+FM_TEST_MAIN(
+    with_net(receives_into_a_block_of_the_pool), with_net(goes_on_in_the_block_of_the_owner),
+    with_net(receives_no_more_than_fits), with_net(leaves_in_the_kernel_what_nobody_asked_for),
+    with_net(gives_the_last_bytes_before_the_end), with_net(sees_an_end_that_comes_alone),
+    with_net(tells_of_a_reset), with_net(says_when_the_pool_is_empty),
+    with_net(a_cancelled_receive_does_not_complete),
+    with_net(measures_how_long_bytes_waited_in_the_kernel),
+    with_net(sends_all_through_a_small_buffer), with_net(completes_a_send_of_nothing),
+    with_net(tells_how_much_was_sent_before_an_error), with_net(sends_a_few_bytes_at_once),
+    with_net(half_closes), with_net(a_receive_ends_at_its_deadline),
+    with_net(a_deadline_can_be_moved_both_ways), with_net(each_direction_has_its_own_deadline),
+    with_net(a_deadline_does_not_overtake_what_has_arrived),
+    with_net(a_deadline_does_not_overtake_what_a_timer_asks_for),
+    with_net(a_close_drops_all_operations), with_net(a_close_drops_a_completion_that_is_due),
+    with_net(an_event_of_a_closed_socket_is_forgotten),
+    with_net(an_event_does_not_reach_the_next_socket_of_that_number),
+    with_net(is_told_once_when_the_peer_is_gone),
+    with_net(an_end_of_stream_is_no_loss_unless_it_is_watched_for),
+    with_net(an_end_from_both_sides_is_no_loss),
+    with_net(a_nudge_comes_in_the_same_turn_but_not_from_inside), with_net(connects),
+    with_net(connects_to_a_path), with_net(is_refused),
+    with_net(gives_up_a_connection_at_its_deadline), with_net(deadlines_do_not_overtake_a_crowd))
