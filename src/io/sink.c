@@ -117,7 +117,11 @@ struct fm_sink *fm_sink_open(const char *path, int fd, size_t bytes_max, struct 
     s->bytes_max = bytes_max;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->some, NULL);
-    pthread_cond_init(&s->idle, NULL);
+    pthread_condattr_t monotonic; /* for the wait of fm_sink_close */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     int rc = pthread_create(&s->thread, NULL, sink_loop, s);
     if (rc) {
         fm_error_errno(e, FM_ERR_LIMIT, rc, "cannot start a log thread");
@@ -135,7 +139,7 @@ void fm_sink_close(struct fm_sink *s, int64_t wait_ms)
     if (!s)
         return;
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + wait_ms * FM_NS_PER_MS;
     until.tv_sec += (time_t)(ns / FM_NS_PER_S);
     until.tv_nsec = (long)(ns % FM_NS_PER_S);
