@@ -2,6 +2,7 @@
  * are the business of test_corpus.c. */
 #include "test.h"
 
+#include "base/buf.h"
 #include "base/rand.h"
 #include "http/parse.h"
 
@@ -183,24 +184,19 @@ static void refuses_forged_trailers_of_any_length(void **state)
 
 /* -------- at random -------- */
 
-static size_t random_body(struct fm_rand *r, char *text, char *content, size_t *content_n)
+static void add_random_chunk(struct fm_rand *r, struct fm_buf *text, struct fm_buf *content)
 {
-    size_t n = 0;
-    *content_n = 0;
-    for (uint32_t chunks = fm_rand_below(r, 6); chunks > 0; chunks--) {
-        uint32_t size = 1 + fm_rand_below(r, 40);
-        n += (size_t)sprintf(text + n, fm_rand_below(r, 2) ? "%x" : "%04X", size);
-        if (fm_rand_below(r, 4) == 0)
-            n += (size_t)sprintf(text + n, ";e=%u", fm_rand_below(r, 100));
-        n += (size_t)sprintf(text + n, "\r\n");
-        for (uint32_t i = 0; i < size; i++)
-            text[n++] = content[(*content_n)++] = "\r\n0123abc;:"[fm_rand_below(r, 11)];
-        n += (size_t)sprintf(text + n, "\r\n");
+    uint32_t size = 1 + fm_rand_below(r, 40);
+    fm_buf_printf(text, fm_rand_below(r, 2) ? "%x" : "%04X", size);
+    if (fm_rand_below(r, 4) == 0)
+        fm_buf_printf(text, ";e=%u", fm_rand_below(r, 100));
+    fm_buf_lit(text, "\r\n");
+    for (uint32_t i = 0; i < size; i++) {
+        char c = "\r\n0123abc;:"[fm_rand_below(r, 11)];
+        fm_buf_ch(text, c);
+        fm_buf_ch(content, c);
     }
-    n += (size_t)sprintf(text + n, "0\r\n");
-    for (uint32_t i = fm_rand_below(r, 3); i > 0; i--)
-        n += (size_t)sprintf(text + n, "X-%u: %u\r\n", i, fm_rand_below(r, 100));
-    return n + (size_t)sprintf(text + n, "\r\n");
+    fm_buf_lit(text, "\r\n");
 }
 
 static void decodes_random_bodies(void **state)
@@ -209,14 +205,20 @@ static void decodes_random_bodies(void **state)
     for (uint64_t seed = 1; seed <= 2000; seed++) {
         struct fm_rand r = {seed};
         char text[1024], content[512], out[512];
-        size_t content_n, used, n = random_body(&r, text, content, &content_n);
-        size_t rest = fm_rand_below(&r, 9);
-        memset(text + n, 'G', rest);
+        struct fm_buf t = fm_buf(text, sizeof text), c = fm_buf(content, sizeof content);
+        for (uint32_t chunks = fm_rand_below(&r, 6); chunks > 0; chunks--)
+            add_random_chunk(&r, &t, &c);
+        fm_buf_lit(&t, "0\r\n");
+        for (uint32_t i = fm_rand_below(&r, 3); i > 0; i--)
+            fm_buf_printf(&t, "X-%u: %u\r\n", i, fm_rand_below(&r, 100));
+        fm_buf_lit(&t, "\r\n");
+        size_t end = t.n, used;
+        for (uint32_t rest = fm_rand_below(&r, 9); rest > 0; rest--)
+            fm_buf_ch(&t, 'G');
         size_t got =
-            content_of(FM_BODY_CHUNKED, 0, text, n + rest, 1 + fm_rand_below(&r, 50), out, &used);
-        if (got != content_n || memcmp(out, content, got) != 0 || used != n)
-            fail_msg("seed %llu: %zu bytes instead of %zu", (unsigned long long)seed, got,
-                     content_n);
+            content_of(FM_BODY_CHUNKED, 0, text, t.n, 1 + fm_rand_below(&r, 50), out, &used);
+        if (got != c.n || memcmp(out, content, got) != 0 || used != end)
+            fail_msg("seed %llu: %zu bytes instead of %zu", (unsigned long long)seed, got, c.n);
     }
 }
 

@@ -98,7 +98,8 @@ static void on_body(struct fm_http_conn *c, struct fm_str piece, bool last)
     app.piece = piece;
     app.last = last;
     assert_true(app.body_n + piece.n <= sizeof app.body);
-    memcpy(app.body + app.body_n, piece.p, piece.n);
+    if (piece.n)
+        memcpy(app.body + app.body_n, piece.p, piece.n);
     app.body_n += piece.n;
     if (!last && c->data != &app) /* /hold asks by hand */
         ask();
