@@ -29,6 +29,12 @@ static inline __attribute__((always_inline)) void copy_fields(
     }
 }
 
+/* With the version that the message came in (RFC 9110 section 7.6.3). */
+static void add_via(struct fm_buf *out, const struct fm_http_head *h)
+{
+    fm_buf_str_add(out, h->minor ? FM_STR("Via: 1.1 fulmar\r\n") : FM_STR("Via: 1.0 fulmar\r\n"));
+}
+
 /* -------- requests -------- */
 
 static bool request_drops(const struct fm_http_field *f, const void *user)
@@ -131,7 +137,7 @@ void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const st
     fm_buf_str_add(out, h->host);
     fm_buf_lit(out, "\r\n");
     copy_fields(out, h, request_drops, f);
-    fm_buf_lit(out, "Via: 1.1 fulmar\r\n");
+    add_via(out, h);
     add_forwarded(out, h, f);
     if (h->upgrade) {
         fm_buf_lit(out, "Connection: upgrade\r\nUpgrade: ");
@@ -163,9 +169,15 @@ void fm_heads_set_deadline(char *digits, uint64_t ms)
 
 /* -------- answers -------- */
 
+struct answer_context {
+    const struct fm_answer *a;
+    bool no_framing; /* 1xx and 204 have none, whatever came (RFC 9110 section 8.6) */
+};
+
 static bool answer_drops(const struct fm_http_field *f, const void *user)
 {
-    const struct fm_answer *a = user;
+    const struct answer_context *x = user;
+    const struct fm_answer *a = x->a;
     switch ((enum fm_http_field_id)f->id) {
     case FM_HDR_CONNECTION:
     case FM_HDR_KEEP_ALIVE:
@@ -178,7 +190,9 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
         return !a->upgrade;
     case FM_HDR_TRANSFER_ENCODING:
     case FM_HDR_TRAILER:
-        return a->decoded;
+        return a->decoded || x->no_framing;
+    case FM_HDR_CONTENT_LENGTH:
+        return x->no_framing;
     case FM_HDR_FULMAR_REGION:
     case FM_HDR_FULMAR_AUTHORITY:
     case FM_HDR_FULMAR_DEADLINE:
@@ -187,7 +201,6 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
         return !a->from_gate;
     case FM_HDR_OTHER:
     case FM_HDR_HOST:
-    case FM_HDR_CONTENT_LENGTH:
     case FM_HDR_EXPECT:
     case FM_HDR_VIA:
     case FM_HDR_FORWARDED:
@@ -212,8 +225,9 @@ void fm_heads_answer(struct fm_buf *out, const struct fm_http_head *h, const str
     fm_buf_lit(out, "HTTP/1.1 ");
     fm_buf_str_add(out, h->status_text);
     fm_buf_lit(out, "\r\n");
-    copy_fields(out, h, answer_drops, a);
-    fm_buf_lit(out, "Via: 1.1 fulmar\r\n");
+    struct answer_context x = {a, h->status < 200 || h->status == 204};
+    copy_fields(out, h, answer_drops, &x);
+    add_via(out, h);
     fm_buf_str_add(out, a->connection);
     if (a->ref.n) {
         fm_buf_lit(out, "Fulmar-Ref: ");
