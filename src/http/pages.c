@@ -10,6 +10,7 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 {
     struct fm_pages *p = fm_container_of(c->server, struct fm_pages, server);
     if (c->server->nconns > CONNS_MAX) {
+        c->close_after = true;
         fm_http_conn_problem(c, 503, FM_STR("overloaded"), FM_STR("Retry-After: 1\r\n"),
                              FM_STR("too many connections to this listener"));
         return;
