@@ -29,6 +29,19 @@ static inline __attribute__((always_inline)) void copy_fields(
     }
 }
 
+/* Where the body ends is said in our own words: another blank, case or leading zero than usual is
+ * read in another way by somebody. */
+static void add_framing(struct fm_buf *out, const struct fm_http_head *h)
+{
+    if (fm_http_has(h, FM_HDR_TRANSFER_ENCODING))
+        fm_buf_lit(out, "Transfer-Encoding: chunked\r\n");
+    if (fm_http_has(h, FM_HDR_CONTENT_LENGTH)) {
+        fm_buf_lit(out, "Content-Length: ");
+        fm_buf_u64(out, h->length);
+        fm_buf_lit(out, "\r\n");
+    }
+}
+
 /* With the version that the message came in (RFC 9110 section 7.6.3). */
 static void add_via(struct fm_buf *out, const struct fm_http_head *h)
 {
@@ -56,6 +69,8 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_FULMAR_DEADLINE:
     case FM_HDR_FULMAR_PROBLEM:
     case FM_HDR_DISGUISED:
+    case FM_HDR_CONTENT_LENGTH:
+    case FM_HDR_TRANSFER_ENCODING:
         return true;
     case FM_HDR_TRACEPARENT:
         return o->traceparent.n > 0;
@@ -65,8 +80,6 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_FULMAR_OTHER:
         return !o->from_edge;
     case FM_HDR_OTHER:
-    case FM_HDR_CONTENT_LENGTH:
-    case FM_HDR_TRANSFER_ENCODING:
     case FM_HDR_TRAILER:
     case FM_HDR_VIA:
     case FM_HDR_IDEMPOTENCY_KEY:
@@ -137,6 +150,7 @@ void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const st
     fm_buf_str_add(out, h->host);
     fm_buf_lit(out, "\r\n");
     copy_fields(out, h, request_drops, f);
+    add_framing(out, h);
     add_via(out, h);
     add_forwarded(out, h, f);
     if (h->upgrade) {
@@ -169,15 +183,9 @@ void fm_heads_set_deadline(char *digits, uint64_t ms)
 
 /* -------- answers -------- */
 
-struct answer_context {
-    const struct fm_answer *a;
-    bool no_framing; /* 1xx and 204 have none, whatever came (RFC 9110 section 8.6) */
-};
-
 static bool answer_drops(const struct fm_http_field *f, const void *user)
 {
-    const struct answer_context *x = user;
-    const struct fm_answer *a = x->a;
+    const struct fm_answer *a = user;
     switch ((enum fm_http_field_id)f->id) {
     case FM_HDR_CONNECTION:
     case FM_HDR_KEEP_ALIVE:
@@ -185,14 +193,13 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_TE:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_CONTENT_LENGTH:
+    case FM_HDR_TRANSFER_ENCODING:
         return true;
     case FM_HDR_UPGRADE:
         return !a->upgrade;
-    case FM_HDR_TRANSFER_ENCODING:
     case FM_HDR_TRAILER:
-        return a->decoded || x->no_framing;
-    case FM_HDR_CONTENT_LENGTH:
-        return x->no_framing;
+        return a->decoded;
     case FM_HDR_FULMAR_REGION:
     case FM_HDR_FULMAR_AUTHORITY:
     case FM_HDR_FULMAR_DEADLINE:
@@ -225,8 +232,11 @@ void fm_heads_answer(struct fm_buf *out, const struct fm_http_head *h, const str
     fm_buf_lit(out, "HTTP/1.1 ");
     fm_buf_str_add(out, h->status_text);
     fm_buf_lit(out, "\r\n");
-    struct answer_context x = {a, h->status < 200 || h->status == 204};
-    copy_fields(out, h, answer_drops, &x);
+    copy_fields(out, h, answer_drops, a);
+    /* 1xx and 204 have none, whatever came (RFC 9110 section 8.6) */
+    if (h->status >= 200 && h->status != 204 &&
+        !(a->decoded && fm_http_has(h, FM_HDR_TRANSFER_ENCODING)))
+        add_framing(out, h);
     add_via(out, h);
     fm_buf_str_add(out, a->connection);
     if (a->ref.n) {
