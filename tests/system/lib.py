@@ -101,6 +101,7 @@ class Process:
     def __init__(self, name, argv, log, env=None, cwd=None):
         self.name = name
         self.log = pathlib.Path(log)
+        self.end_was_seen = False  # the test ended it, or looked at how it ended
         with open(self.log, "ab") as out:
             self._popen = subprocess.Popen(
                 [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd,
@@ -120,6 +121,7 @@ class Process:
 
     def wait(self, seconds=PATIENCE_S):
         """The exit code, negative for a signal."""
+        self.end_was_seen = True
         try:
             return self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -132,6 +134,7 @@ class Process:
 
     def kill(self):
         """End it now, with all that it started in its session's group."""
+        self.end_was_seen = True
         if self.is_alive():
             try:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -149,6 +152,7 @@ class Stage:
     def __init__(self, name):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"fulmar-{name}-"))
         self.processes = []
+        self._under_test = []
         self._cleanups = []
 
     def path(self, name):
@@ -177,19 +181,36 @@ class Stage:
         return process
 
     def fulmar(self, name, *arguments, port=None, **options):
-        """Start the program under test with these arguments."""
+        """Start the program under test with these arguments. It has to be alive when the test ends
+        and to end well when it is asked to, unless the test itself ends it or waits for its end."""
         check(os.access(FULMAR, os.X_OK), f"there is no program {FULMAR}; set FULMAR")
         argv = [FULMAR, *arguments]
         if port is None:
-            return self.start(name, argv, **options)
-        return self.start_until(name, argv, port, **options)
+            process = self.start(name, argv, **options)
+        else:
+            process = self.start_until(name, argv, port, **options)
+        self._under_test.append(process)
+        return process
 
-    def close(self, report):
-        for call in reversed(self._cleanups):
+    def settle(self):
+        """At the end of a test that went well: does what is under test end well, too?"""
+        self._clean_up()
+        for process in self._under_test:
+            if process.end_was_seen:
+                continue
+            check(process.is_alive(), f"{process.name} has ended by itself; its output is below")
+            check_equal(process.stop(), 0, f"exit code of {process.name}")
+            check("runtime error:" not in process.output(), f"{process.name}: undefined behaviour")
+
+    def _clean_up(self):
+        while self._cleanups:
             try:
-                call()
+                self._cleanups.pop()()
             except Exception:  # the others still have to run
                 traceback.print_exc()
+
+    def close(self, report):
+        self._clean_up()
         for process in reversed(self.processes):
             process.kill()
         if report:
@@ -345,6 +366,8 @@ def get(port, path="/", **options):
 
 
 def _interrupted(signo, _):
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)  # once is enough: now it cleans up
     raise KeyboardInterrupt(signal.Signals(signo).name)
 
 
@@ -360,14 +383,16 @@ def _run(name, test):
     signal.alarm(TEST_MAX_S)
     try:
         test(stage)
+        stage.settle()
         verdict, good = f"ok {name}", True
     except Skip as skip:
         verdict, good = f"skip {name}: {skip}", True
     except Exception as failure:  # a bug of the test is a failure, too
+        why = str(failure)
         if not isinstance(failure, Failure):
             traceback.print_exc()
-        why = str(failure) or type(failure).__name__
-        verdict = f"FAIL {name}: {why.splitlines()[0]}"
+            why = f"{type(failure).__name__}: {why}"
+        verdict = f"FAIL {name}: {(why.splitlines() or ['?'])[0]}"
         if "\n" in why:
             print(why, file=sys.stderr)
     finally:
