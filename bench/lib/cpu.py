@@ -8,7 +8,8 @@ and is coarser: it is used as a share only.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -90,3 +91,22 @@ def core_busy(before: tuple[int, int], after: tuple[int, int]) -> float:
     """Share of a core that was in use between two readings."""
     total = after[1] - before[1]
     return (after[0] - before[0]) / total if total else 0.0
+
+
+LOOK_S, IDLE_ENOUGH = 0.25, 0.10
+
+
+@dataclass
+class Patience:
+    """Waits for an undisturbed machine, in all no longer than `seconds`."""
+    seconds: float
+    cores: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
+
+    def wait(self) -> None:
+        while self.seconds > 0:
+            before = [core_ticks(c) for c in self.cores]
+            time.sleep(LOOK_S)
+            busy = sum(core_busy(b, core_ticks(c)) for b, c in zip(before, self.cores))
+            if busy < IDLE_ENOUGH:
+                return
+            self.seconds -= LOOK_S

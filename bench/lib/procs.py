@@ -96,7 +96,8 @@ def _child_setup(cores: set[int] | None) -> Callable[[], None]:
     libc = ctypes.CDLL(None, use_errno=True)
 
     def setup() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # Not SIGKILL: a master that is killed leaves its workers behind.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if cores is not None:
             os.sched_setaffinity(0, cores)
 
@@ -127,7 +128,7 @@ class Lab:
 
     def __enter__(self) -> Lab:
         _raise_nofile()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupted)
         self.folder = Path(tempfile.mkdtemp(prefix="fulmar-bench-"))
         self.folder.chmod(0o755)  # the workers of a peer may run as another user

@@ -6,7 +6,7 @@
 
 static void yaml_scalar(const json_t *v)
 {
-    char *text = json_dumps(v, JSON_ENCODE_ANY);
+    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
     fputs(text ? text : "null", stdout);
     free(text);
 }
@@ -67,7 +67,7 @@ void fm_print_document(const json_t *doc, enum fm_output o)
         yaml_object(doc, 0, false);
         return;
     }
-    char *text = json_dumps(doc, JSON_INDENT(1));
+    char *text = json_dumps(doc, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     puts(text ? text : "null");
     free(text);
 }

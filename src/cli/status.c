@@ -1,7 +1,7 @@
 /* fulmar status: what an edge or an agent sees, from its /status document. */
 #include "cli/cli.h"
-#include "cli/fetch.h"
 #include "conf/conf.h"
+#include "http/fetch.h"
 
 #include <limits.h>
 #include <stdio.h>

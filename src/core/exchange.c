@@ -89,6 +89,22 @@ static bool region_is_left(const struct fm_exchange_event *e, unsigned region)
     return e->left_regions >> region & 1;
 }
 
+/* Bring the next region of the plan that was not left to the front of what is still to be tried.
+ * False where there is none: then speculating is pointless. */
+static bool promote_good(struct fm_exchange *x, const struct fm_exchange_event *e)
+{
+    for (unsigned i = x->next; i < x->nplan; i++) {
+        if (region_is_left(e, x->plan[i]))
+            continue;
+        uint8_t good = x->plan[i];
+        for (; i > x->next; i--)
+            x->plan[i] = x->plan[i - 1];
+        x->plan[x->next] = good;
+        return true;
+    }
+    return false;
+}
+
 /* Somebody besides attempt `but` may still answer: alive, and not in a region that was left. */
 static bool hope(const struct fm_exchange *x, const struct fm_exchange_event *e, int but)
 {
@@ -162,7 +178,7 @@ static void region_left(struct fm_exchange *x, const struct fm_exchange_event *e
     for (unsigned i = 0; i < x->nattempts; i++)
         if (is_alive(x, i) && x->attempt[i].region == e->region)
             in_it = (int)i;
-    if (in_it < 0 || !x->leave_region || hope(x, e, -1) || !can_try(x))
+    if (in_it < 0 || !x->leave_region || hope(x, e, -1) || !can_try(x) || !promote_good(x, e))
         return;
     if (x->repeat == FM_REPEAT_NEVER) {
         if (x->attempt[in_it].state != FM_ATTEMPT_OPEN)
@@ -208,7 +224,8 @@ void fm_exchange_step(struct fm_exchange *x, const struct fm_exchange_event *e,
         after_failure(x, e->attempt, false, e, out);
         return;
     case FM_EXCHANGE_HEDGE_DUE:
-        if (x->hedging && e->budget && can_try(x) && fm_exchange_alive(x) == 1)
+        if (x->hedging && e->budget && can_try(x) && fm_exchange_alive(x) == 1 &&
+            promote_good(x, e))
             try_next(x, true, true, out);
         return;
     case FM_EXCHANGE_REGION_LEFT:

@@ -15,6 +15,7 @@ const struct fm_health_policy fm_health_policy_default = {
     .failures_min = 10,
     .failure_permille = 500,
     .slow_permille = 500,
+    .suspect_ms = 150,
     .hold_ms = 1000,
     .hold_max_ms = 60 * 1000,
     .flap_window_ms = 10 * 60 * 1000,
@@ -204,6 +205,20 @@ static bool ramp_over(const struct fm_health *h, const struct fm_health_policy *
     return fm_mono_sub_ms(now, h->since) >= p->ramp_ms;
 }
 
+static bool silent_for_long(const struct fm_health *h, const struct fm_health_policy *p,
+                            struct fm_mono now)
+{
+    return fm_mono_sub_ms(now, h->since) >= p->suspect_ms;
+}
+
+static bool was_ramping(const struct fm_health *h, const struct fm_health_policy *p,
+                        struct fm_mono now)
+{
+    (void)p;
+    (void)now;
+    return h->was_ramping;
+}
+
 /* -------- the table -------- */
 
 #define ROW(from, event, guard, to, why, comment)                                                  \
@@ -216,8 +231,17 @@ const struct fm_health_row fm_health_rows[] = {
     ROW(UP, TRAFFIC, failed_in_row, DOWN, FAILURES, "no answer between them was a success"),
     ROW(UP, TRAFFIC, ratio_bad, DOWN, FAILURE_RATIO, "within a second"),
     ROW(UP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
-    ROW(UP, SILENCE, always, DOWN, SILENT, "frozen, or cut off"),
+    ROW(UP, LEFT, always, DOWN, FAILURES, "seen by one worker, in the order of its answers"),
+    ROW(UP, SILENCE, always, SUSPECT, SILENT, "frozen, cut off, or a pause"),
     ROW(UP, NOBODY, always, DOWN, UNREACHABLE, "connections are refused"),
+
+    ROW(SUSPECT, HEARD, was_ramping, RAMP, HEARD, "it was a pause; the ramp begins anew"),
+    ROW(SUSPECT, HEARD, always, UP, HEARD, "it was a pause"),
+    ROW(SUSPECT, TICK, silent_for_long, DOWN, SILENT, "it was none"),
+    ROW(SUSPECT, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
+    ROW(SUSPECT, TRAFFIC, failed_in_row, DOWN, FAILURES, "what was under way failed"),
+    ROW(SUSPECT, LEFT, always, DOWN, FAILURES, "what was under way failed"),
+    ROW(SUSPECT, NOBODY, always, DOWN, UNREACHABLE, "connections are refused"),
 
     ROW(DOWN, PROBE, may_try, TRIAL, HOLD_OVER, "the last of the probes that it needed"),
     ROW(DOWN, TICK, may_try, TRIAL, HOLD_OVER, "probes succeeded before the hold was over"),
@@ -225,13 +249,15 @@ const struct fm_health_row fm_health_rows[] = {
     ROW(TRIAL, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
     ROW(TRIAL, TRAFFIC, canary_failed, DOWN, CANARY_FAILED, "one is enough"),
     ROW(TRIAL, TRAFFIC, canaries_ok, RAMP, CANARIES_OK, "enough of them"),
+    ROW(TRIAL, LEFT, always, DOWN, CANARY_FAILED, "what was sent before counts too"),
     ROW(TRIAL, SILENCE, always, DOWN, SILENT, "the canary is not answered"),
     ROW(TRIAL, NOBODY, always, DOWN, UNREACHABLE, "gone again"),
 
     ROW(RAMP, PROBE, probes_fail, DOWN, PROBES_FAIL, "fewer than M of the last N"),
     ROW(RAMP, TRAFFIC, relapsed, DOWN, RELAPSE, "fewer failures are enough than when it was up"),
     ROW(RAMP, TRAFFIC, too_slow, DOWN, SLOW, "within a second"),
-    ROW(RAMP, SILENCE, always, DOWN, SILENT, "frozen, or cut off"),
+    ROW(RAMP, LEFT, always, DOWN, RELAPSE, "seen by one worker, in the order of its answers"),
+    ROW(RAMP, SILENCE, always, SUSPECT, SILENT, "frozen, cut off, or a pause"),
     ROW(RAMP, NOBODY, always, DOWN, UNREACHABLE, "gone again"),
     ROW(RAMP, TICK, ramp_over, UP, RAMP_OVER, "the whole share for the whole ramp"),
 };
@@ -267,10 +293,13 @@ static int64_t next_hold_ms(struct fm_health *h, const struct fm_health_policy *
 static void enter(struct fm_health *h, const struct fm_health_policy *p, uint8_t to, uint8_t why,
                   struct fm_mono now, uint64_t random)
 {
+    h->was_ramping = h->state == FM_HEALTH_RAMP;
     h->state = to;
     h->why = why;
     h->since = now;
     switch ((enum fm_health_state)to) {
+    case FM_HEALTH_SUSPECT:
+        break;
     case FM_HEALTH_DOWN:
         h->hold_until = fm_mono_add_ms(now, next_hold_ms(h, p, now, random));
         h->failed_in_row = 0;
@@ -303,6 +332,7 @@ unsigned fm_health_share(const struct fm_health *h, const struct fm_health_polic
         int64_t age = fm_clamp_i64(fm_mono_sub_ms(now, h->since), 0, p->ramp_ms);
         return 50 + (unsigned)(age * 950 / (p->ramp_ms > 0 ? p->ramp_ms : 1));
     }
+    case FM_HEALTH_SUSPECT:
     case FM_HEALTH_DOWN:
     case FM_HEALTH_TRIAL:
     case FM_HEALTH_STATE_COUNT:
@@ -315,6 +345,8 @@ static struct fm_mono next_wake(const struct fm_health *h, const struct fm_healt
                                 struct fm_mono now)
 {
     switch ((enum fm_health_state)h->state) {
+    case FM_HEALTH_SUSPECT:
+        return fm_mono_add_ms(h->since, p->suspect_ms);
     case FM_HEALTH_DOWN:
         return fm_mono_before(now, h->hold_until) ? h->hold_until : FM_MONO_NEVER;
     case FM_HEALTH_TRIAL:
@@ -388,6 +420,7 @@ static bool in_doubt(const struct fm_health *h, const struct fm_health_policy *p
         return !last_ok || failures(&w) > 0;
     case FM_HEALTH_DOWN:
         return last_ok && h->probes_ok_in_row < p->rise; /* a dead one is not hammered */
+    case FM_HEALTH_SUSPECT:
     case FM_HEALTH_TRIAL:
         return true;
     case FM_HEALTH_STATE_COUNT:

@@ -16,9 +16,10 @@
 
 #define FM_HEALTH_STATES(X)                                                                        \
     X(UP, "up")                                                                                    \
-    X(DOWN, "down")   /* gets nothing while another is well */                                     \
-    X(TRIAL, "trial") /* gets one canary request at a time */                                      \
-    X(RAMP, "ramp")   /* gets a growing share */
+    X(SUSPECT, "suspect") /* fell silent a moment ago: gets nothing until it is heard */           \
+    X(DOWN, "down")       /* gets nothing while another is well */                                 \
+    X(TRIAL, "trial")     /* gets one canary request at a time */                                  \
+    X(RAMP, "ramp")       /* gets a growing share */
 
 enum fm_health_state {
 #define X(id, name) FM_HEALTH_##id,
@@ -35,6 +36,7 @@ enum fm_health_state {
     X(SLOW, "slow", "too many of the recent answers were slower than the objective")               \
     X(SILENT, "silent", "it owes answers and says nothing")                                        \
     X(UNREACHABLE, "unreachable", "nothing of it accepts connections")                             \
+    X(HEARD, "heard", "it answered again before it was given up")                                  \
     X(HOLD_OVER, "hold-over", "the hold is over and probes succeed: canaries may go")              \
     X(CANARIES_OK, "canaries-ok", "the canary requests succeeded")                                 \
     X(CANARY_FAILED, "canary-failed", "a canary request failed")                                   \
@@ -61,6 +63,7 @@ struct fm_health_policy {
     uint32_t failures_min;     /* the ratio counts from so many failures */
     uint32_t failure_permille; /* of the answers of the window */
     uint32_t slow_permille;
+    int32_t suspect_ms; /* silence of this length is no pause any more */
     /* coming back */
     int32_t hold_ms, hold_max_ms, flap_window_ms;
     uint8_t canaries;
@@ -74,7 +77,9 @@ extern const struct fm_health_policy fm_health_policy_default;
 enum fm_health_event_kind {
     FM_HEALTH_PROBE,   /* ok */
     FM_HEALTH_TRAFFIC, /* counts since the last such event */
+    FM_HEALTH_LEFT,    /* a worker saw several failures in a row and sends nothing there any more */
     FM_HEALTH_SILENCE, /* the region owes answers and is silent (core/latency.h) */
+    FM_HEALTH_HEARD,   /* a byte came from it while it was not up */
     FM_HEALTH_NOBODY,  /* nothing of it accepts connections */
     FM_HEALTH_TICK,
     FM_HEALTH_EVENT_COUNT
@@ -107,6 +112,7 @@ struct fm_health {
     /* coming back */
     struct fm_mono hold_until, canary_due, flip[FM_HEALTH_FLIPS];
     uint8_t flips, canaries_ok;
+    bool was_ramping; /* when it became suspect */
     struct fm_health_counts since_ramp;
 };
 

@@ -89,11 +89,24 @@ int64_t fm_silence_limit_ns(const struct fm_latency *l, const struct fm_hedge_po
     if (p->mode == FM_HEDGE_OFF)
         return INT64_MAX;
     int64_t delay = fm_hedge_delay_ns(l, p);
-    int64_t tail = l->total >= ENOUGH_FOR_TAIL ? l->p999_ns + l->p999_ns / 2 : 2 * delay;
+    int64_t unknown = FM_SILENCE_UNKNOWN_MS * FM_NS_PER_MS;
+    int64_t tail = l->total >= ENOUGH_FOR_TAIL ? l->p999_ns + l->p999_ns / 2
+                   : 2 * delay > unknown       ? 2 * delay
+                                               : unknown;
     int64_t least = FM_SILENCE_LEAST_MS * FM_NS_PER_MS;
     int64_t limit = tail > delay ? tail : delay;
     limit = limit > least ? limit : least;
     return limit < p->first_byte_ns ? limit : p->first_byte_ns;
+}
+
+int64_t fm_silence_check_ns(const struct fm_latency *l, const struct fm_hedge_policy *p)
+{
+    int64_t limit = fm_silence_limit_ns(l, p);
+    if (limit == INT64_MAX)
+        return INT64_MAX;
+    int64_t least = FM_SILENCE_LEAST_MS * FM_NS_PER_MS;
+    int64_t usual = l->total >= ENOUGH && l->p95_ns > least ? l->p95_ns : least;
+    return usual < limit ? usual : limit;
 }
 
 bool fm_is_silent(const struct fm_silence *s, int64_t limit_ns, struct fm_mono now)
@@ -101,5 +114,9 @@ bool fm_is_silent(const struct fm_silence *s, int64_t limit_ns, struct fm_mono n
     if (s->owed < FM_SILENCE_OWED || limit_ns == INT64_MAX)
         return false;
     struct fm_mono since = fm_mono_before(s->last_heard, s->oldest) ? s->oldest : s->last_heard;
-    return fm_mono_sub_ns(now, since) >= limit_ns;
+    int64_t silent_ns = fm_mono_sub_ns(now, since);
+    if (silent_ns >= limit_ns)
+        return true;
+    return s->owed >= FM_SILENCE_OWED_MANY && silent_ns >= FM_SILENCE_LEAST_MS * FM_NS_PER_MS &&
+           silent_ns / FM_SILENCE_MISSED >= s->gap_ns;
 }

@@ -31,7 +31,8 @@ struct fm_hedge_policy {
     int64_t first_byte_ns; /* the time-out that bounds every delay */
 };
 
-enum { FM_HEDGE_LEAST_MS = 5, FM_HEDGE_UNKNOWN_MS = 100, FM_SILENCE_LEAST_MS = 10 };
+enum { FM_HEDGE_LEAST_MS = 5, FM_HEDGE_UNKNOWN_MS = 100 };
+enum { FM_SILENCE_LEAST_MS = 10, FM_SILENCE_UNKNOWN_MS = 40 };
 
 /* How long to wait for a first byte before a second region is asked. */
 int64_t fm_hedge_delay_ns(const struct fm_latency *l, const struct fm_hedge_policy *p);
@@ -41,13 +42,18 @@ int64_t fm_hedge_delay_ns(const struct fm_latency *l, const struct fm_hedge_poli
  * speculated. */
 int64_t fm_silence_limit_ns(const struct fm_latency *l, const struct fm_hedge_policy *p);
 
-/* A region owes answers and has been silent. */
+/* A region owes answers and has been silent: for longer than the limit, or, where it owes many, for
+ * so long that many answers are missing which would have come at its usual pace (with independent
+ * arrivals the chance of missing sixteen is e^-16). */
 struct fm_silence {
     unsigned owed;             /* requests sent and not answered by a single byte */
     struct fm_mono last_heard; /* the last byte of it for this context */
     struct fm_mono oldest;     /* when the oldest of them was sent */
+    int64_t gap_ns;            /* running mean of the time between two first bytes of it */
 };
-enum { FM_SILENCE_OWED = 4 };
+enum { FM_SILENCE_OWED = 4, FM_SILENCE_OWED_MANY = 8, FM_SILENCE_MISSED = 16 };
+/* How long after sending a request to look for silence the first time. */
+int64_t fm_silence_check_ns(const struct fm_latency *l, const struct fm_hedge_policy *p);
 bool fm_is_silent(const struct fm_silence *s, int64_t limit_ns, struct fm_mono now);
 
 #endif

@@ -18,7 +18,6 @@ enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
     X(HEAD_TOO_LARGE, "head-too-large", 431, NO, "no room for the request's header")               \
     X(KEY_MISSING, "key-missing", 400, NO, "this command needs an Idempotency-Key header")         \
     X(OVERLOADED, "overloaded", 503, NO, "too many requests are in flight; try again shortly")     \
-    X(STOPPING, "stopping", 503, NO, "this server is shutting down; try again")                    \
     X(UNREACHABLE, "unreachable", 503, NO, "no region that could answer can be reached")           \
     X(NO_INSTANCE, "no-instance", 503, NO, "no instance of the application can be reached")        \
     X(DEADLINE, "deadline", 504, NO, "the deadline of this request had passed; not executed")      \

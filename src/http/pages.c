@@ -4,17 +4,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { CONNS_MAX = 64, HEADER_MS = 5000, IDLE_MS = 15000 };
+enum { HEADER_MS = 5000, IDLE_MS = 15000 };
 
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 {
     struct fm_pages *p = fm_container_of(c->server, struct fm_pages, server);
-    if (c->server->nconns > CONNS_MAX) {
-        c->close_after = true;
-        fm_http_conn_problem(c, 503, FM_STR("overloaded"), FM_STR("Retry-After: 1\r\n"),
-                             FM_STR("too many connections to this listener"));
-        return;
-    }
     const struct fm_page *page = p->pages;
     while (page->path && !fm_str_eqz(h->path, page->path))
         page++;

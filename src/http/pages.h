@@ -7,6 +7,8 @@
 
 #include "http/server.h"
 
+enum { FM_PAGES_CONNS_MAX = 64 };
+
 struct fm_page_request {
     struct fm_str path, query; /* the query with its "?" */
     void *user;
@@ -38,7 +40,7 @@ void fm_pages_deinit(struct fm_pages *p);
 /* For a listener's `accepted`. */
 static inline void fm_pages_accept(struct fm_pages *p, int fd, const struct fm_addr *from)
 {
-    fm_http_server_accept(&p->server, fd, from);
+    (void)fm_http_server_accept(&p->server, fd, from, p->server.nconns >= FM_PAGES_CONNS_MAX);
 }
 
 #endif

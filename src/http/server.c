@@ -144,6 +144,12 @@ static void handle_head(struct fm_http_conn *c, const struct fm_http_head *h)
         c->head_age_ns += fm_mono_sub_ns(c->head_at, c->received_at);
     fm_http_body_init(&c->s.body, h->framing, h->length, &c->server->config.limits);
     fm_http_stream_use(&c->s, h->size);
+    if (c->over_limit) {
+        c->close_after = true;
+        fm_http_conn_problem(c, 503, FM_STR("overloaded"), FM_STR("Retry-After: 1\r\n"),
+                             FM_STR("too many connections are open; try again"));
+        return;
+    }
     c->server->handler->request(c, h);
     /* it may have thrown the connection away, but the memory stays until the end of the turn */
     if (c->state == FM_CONN_BUSY)
@@ -323,6 +329,13 @@ void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned
     fm_sock_send(&c->s.sock, iov, n, send_deadline(c, bytes));
 }
 
+void fm_http_conn_interim(struct fm_http_conn *c, struct fm_str head)
+{
+    FM_ASSERT(c->state == FM_CONN_BUSY && !c->answering);
+    if (!fm_sock_is_sending(&c->s.sock) && !fm_sock_send_now(&c->s.sock, head))
+        c->close_after = true; /* the stream is broken: what follows will fail by itself */
+}
+
 void fm_http_conn_done(struct fm_http_conn *c, bool close)
 {
     FM_ASSERT(c->state == FM_CONN_BUSY && !fm_sock_is_sending(&c->s.sock));
@@ -411,7 +424,8 @@ enum fm_err fm_http_server_init(struct fm_http_server *s, struct fm_loop *l,
     return FM_ERR_OK;
 }
 
-void fm_http_server_accept(struct fm_http_server *s, int fd, const struct fm_addr *from)
+struct fm_http_conn *fm_http_server_accept(struct fm_http_server *s, int fd,
+                                           const struct fm_addr *from, bool over_limit)
 {
     struct fm_http_conn *c = fm_list_first(&s->spare, struct fm_http_conn, node);
     if (c)
@@ -420,7 +434,7 @@ void fm_http_server_accept(struct fm_http_server *s, int fd, const struct fm_add
         c = malloc(sizeof *c);
     if (!c) {
         close(fd);
-        return;
+        return NULL;
     }
     memset(c, 0, sizeof *c);
     fm_list_init(&c->node);
@@ -432,11 +446,13 @@ void fm_http_server_accept(struct fm_http_server *s, int fd, const struct fm_add
     memcpy(c->peer_ip, ip, c->peer_ip_n);
     if (fm_sock_open(&c->s.sock, s->loop, fd, s->config.stamps, &conn_ops, NULL)) {
         fm_list_push_front(&s->spare, &c->node);
-        return;
+        return NULL;
     }
+    c->over_limit = over_limit;
     fm_list_push_back(&s->conns, &c->node);
     s->nconns++;
     next_request(c);
+    return c;
 }
 
 void fm_http_server_drain(struct fm_http_server *s)

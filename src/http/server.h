@@ -76,7 +76,7 @@ struct fm_http_conn {
     bool wants_body;      /* fm_http_conn_body without its piece yet */
     bool answering;       /* bytes of an answer are on their way */
     bool released;        /* the handler has let go; what is sent is ours */
-    bool close_after, tunnel;
+    bool close_after, tunnel, over_limit;
     uint8_t minor, method;
     struct fm_block *out; /* a short answer of our own */
     char *out_heap;       /* a long one */
@@ -104,8 +104,10 @@ void fm_http_server_deinit(struct fm_http_server *s);
 /* No keep-alive from now on; idle connections are closed. */
 void fm_http_server_drain(struct fm_http_server *s);
 
-/* Serve an accepted descriptor; owns it. */
-void fm_http_server_accept(struct fm_http_server *s, int fd, const struct fm_addr *from);
+/* Serve an accepted descriptor; owns it. NULL where that failed. With `over_limit` its first
+ * request is answered 503 and nothing else. */
+struct fm_http_conn *fm_http_server_accept(struct fm_http_server *s, int fd,
+                                           const struct fm_addr *from, bool over_limit);
 
 /* -------- for handlers -------- */
 
@@ -115,11 +117,22 @@ static inline bool fm_http_conn_has_body(const struct fm_http_conn *c)
     return !fm_http_body_is_done(&c->s.body);
 }
 
+/* The client has ended its stream. To a gate or an application behind one that means: whoever asked
+ * has given up. (The kernel joins the end of a stream with data that waits, and stamps both with
+ * the later time, so that the age of such a request cannot be trusted either.) */
+static inline bool fm_http_conn_hung_up(const struct fm_http_conn *c)
+{
+    return c->s.sock.flags & FM_SOCK_EOF;
+}
+
 /* Ask for the next piece: one call of `body` follows, never from inside this. Answers
  * Expect: 100-continue first. */
 void fm_http_conn_body(struct fm_http_conn *c);
 
 void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned n);
+
+/* A whole 1xx head, before the answer. Left out where it cannot go out at once. */
+void fm_http_conn_interim(struct fm_http_conn *c, struct fm_str head);
 
 /* The answer is complete. The connection serves its next request or closes, when the client or
  * `close` wants it or the request's body was not read. */

@@ -36,7 +36,9 @@ void fm_board_sum(const struct fm_board *b, unsigned region, unsigned context,
             out->outcome[o] += fm_counter_get(&c->outcome[o]);
         out->slow += fm_counter_get(&c->slow);
         out->silent += fm_counter_get(&c->silent);
+        out->heard += fm_counter_get(&c->heard);
         out->nobody += fm_counter_get(&c->nobody);
+        out->left += fm_counter_get(&c->left);
         out->sent += fm_counter_get(&c->sent);
         out->last_sent_ns = fm_max_u64(out->last_sent_ns, fm_counter_get(&c->last_sent_ns));
     }
@@ -53,7 +55,9 @@ static void inherit_slot(struct fm_board *to, unsigned r, unsigned c, const stru
         fm_counter_add(&counts->outcome[o], sum.outcome[o]);
     fm_counter_add(&counts->slow, sum.slow);
     fm_counter_add(&counts->silent, sum.silent);
+    fm_counter_add(&counts->heard, sum.heard);
     fm_counter_add(&counts->nobody, sum.nobody);
+    fm_counter_add(&counts->left, sum.left);
     fm_counter_add(&counts->sent, sum.sent);
     fm_counter_add(&counts->last_sent_ns, sum.last_sent_ns);
     const struct fm_board_slot *old = fm_board_slot(from, from_r, from_c);

@@ -40,7 +40,7 @@ enum fm_board_canary { FM_CANARY_NONE, FM_CANARY_REPEATABLE, FM_CANARY_ANY };
 /* Written by one worker. */
 struct fm_board_counts {
     alignas(FM_CACHELINE) struct fm_counter outcome[FM_OUTCOME_COUNT];
-    struct fm_counter slow, silent, nobody, sent;
+    struct fm_counter slow, silent, heard, nobody, left, sent;
     struct fm_counter last_sent_ns; /* CLOCK_BOOTTIME, of the last request sent there */
 };
 
@@ -88,7 +88,7 @@ void fm_board_ring(struct fm_board *b);
 
 /* Sum over the workers. */
 struct fm_board_sum {
-    uint64_t outcome[FM_OUTCOME_COUNT], slow, silent, nobody, sent, last_sent_ns;
+    uint64_t outcome[FM_OUTCOME_COUNT], slow, silent, heard, nobody, left, sent, last_sent_ns;
 };
 void fm_board_sum(const struct fm_board *b, unsigned region, unsigned context,
                   struct fm_board_sum *out);

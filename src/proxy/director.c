@@ -145,7 +145,8 @@ static void watch_fail_open(struct fm_director *d, unsigned context)
 {
     bool all = true;
     for (unsigned r = 0; r < d->board->nregions; r++)
-        all &= fm_director_health(d, r, context)->state == FM_HEALTH_DOWN;
+        all &= fm_director_health(d, r, context)->state == FM_HEALTH_DOWN ||
+               fm_director_health(d, r, context)->state == FM_HEALTH_SUSPECT;
     if (all == d->all_down[context])
         return;
     d->all_down[context] = all;
@@ -180,7 +181,7 @@ static void step(struct fm_director *d, unsigned region, unsigned context,
     if (!v.changed)
         return;
     record(d, region, context, &v);
-    if (v.to == FM_HEALTH_DOWN && d->view)
+    if ((v.to == FM_HEALTH_DOWN || v.to == FM_HEALTH_SUSPECT) && d->view)
         for (unsigned w = 0; w < d->nrunning; w++)
             fm_worker_region_left(&d->workers[w], d->view, region, context);
     watch_fail_open(d, context);
@@ -191,6 +192,15 @@ static uint32_t delta(uint64_t now, uint64_t *seen)
     uint64_t n = now - *seen;
     *seen = now;
     return (uint32_t)fm_min_u64(n, UINT32_MAX);
+}
+
+/* A worker found that nothing of a pool accepts connections: that is so for all who use it. */
+static void nobody(struct fm_director *d, unsigned region, unsigned context)
+{
+    const struct fm_view_context *v = d->view->contexts;
+    for (unsigned c = 0; c < d->board->ncontexts; c++)
+        if (v[c].pool[region] == v[context].pool[region])
+            step(d, region, c, &(struct fm_health_event){.kind = FM_HEALTH_NOBODY});
 }
 
 /* Feed what the workers counted since the last look. */
@@ -210,10 +220,19 @@ static void collect(struct fm_director *d)
                 delta(now.outcome[FM_OUTCOME_TIMEOUT], &seen->outcome[FM_OUTCOME_TIMEOUT]);
             e.counts.slow = delta(now.slow, &seen->slow);
             uint32_t silent = delta(now.silent, &seen->silent);
+            uint32_t heard = delta(now.heard, &seen->heard);
+            uint32_t gone = delta(now.nobody, &seen->nobody);
+            uint32_t left = delta(now.left, &seen->left);
             bool any = e.counts.ok || e.counts.error || e.counts.connect || e.counts.reset ||
                        e.counts.timeout;
             if (any)
                 step(d, r, c, &e);
+            if (gone)
+                nobody(d, r, c);
+            if (left)
+                step(d, r, c, &(struct fm_health_event){.kind = FM_HEALTH_LEFT});
+            if (heard)
+                step(d, r, c, &(struct fm_health_event){.kind = FM_HEALTH_HEARD});
             if (silent)
                 step(d, r, c, &(struct fm_health_event){.kind = FM_HEALTH_SILENCE});
             if (fm_director_health(d, r, c)->state != FM_HEALTH_UP)

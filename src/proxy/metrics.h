@@ -23,7 +23,7 @@
     X(canaries, "canaries_total", "Requests sent as canaries to a region that comes back")         \
     X(bulkhead_full, "bulkhead_full_total", "Attempts not made because of limits.in-flight")       \
     X(deadline_dropped, "deadline_dropped_total",                                                  \
-      "Requests dropped because their deadline passed")                                            \
+      "Requests dropped because their deadline passed or their sender hung up")                    \
     X(frozen, "frozen_total", "Times the loop was away so long that old requests were not parsed") \
     X(answers_cut, "answers_cut_total", "Answers that broke off after their head was relayed")     \
     X(tunnels, "tunnels_total", "Connections upgraded to another protocol")                        \

@@ -5,9 +5,24 @@
 
 #include "base/assert.h"
 
-enum { COPY_MAX = 4096 };
+enum { COPY_MAX = 4096, INTERIM_MAX = 8192 };
 
 /* -------- heads -------- */
+
+/* RFC 9110 section 15.2: a proxy forwards 1xx answers, but a 100 that it asked for itself. One that
+ * might come from an attempt that loses is not for the client. */
+void fm_relay_interim(struct fm_try *t, const struct fm_http_head *h)
+{
+    struct fm_request *rq = t->rq;
+    char text[INTERIM_MAX];
+    if (h->status == 100 || rq->minor == 0 || fm_exchange_alive(&rq->x) != 1)
+        return;
+    struct fm_buf b = fm_buf(text, sizeof text);
+    struct fm_answer a = {.from_gate = t->vr->view->regions[t->region].gates};
+    fm_heads_answer(&b, h, &a);
+    if (!b.full)
+        fm_http_conn_interim(rq->conn, fm_buf_str(&b));
+}
 
 bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h)
 {

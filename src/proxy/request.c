@@ -176,17 +176,15 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
 
 /* -------- routing -------- */
 
-static bool region_is_reachable(const struct fm_request *rq, unsigned region, struct fm_mono now)
+bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigned context,
+                          struct fm_mono now)
 {
-    const struct fm_view *v = rq->vr->view;
-    const struct fm_view_pool *p = fm_view_pool(v, region, rq->context);
-    for (unsigned i = 0; i < p->n; i++) {
-        const struct fm_upstream *up = rq->vr->up[p->first + i];
-        if (up &&
-            !atomic_load_explicit(&v->endpoints[p->first + i].probe_down, memory_order_relaxed) &&
-            fm_breaker_would(&up->link, &fm_upstream_link_policy, now))
+    const struct fm_view *v = vr->view;
+    const struct fm_view_pool *p = fm_view_pool(v, region, context);
+    for (unsigned i = p->first; i < p->first + p->n; i++)
+        if (vr->up[i] && !atomic_load_explicit(&v->endpoints[i].probe_down, memory_order_relaxed) &&
+            fm_breaker_would(&vr->up[i]->link, &fm_upstream_link_policy, now))
             return true;
-    }
     return false;
 }
 
@@ -207,7 +205,7 @@ static void look_at_region(const struct fm_request *rq, unsigned r, bool canarie
         .weight = v->regions[r].weight,
         .serve = 1000,
         .share = left ? 0 : (uint16_t)fm_board_share(word),
-        .reachable = region_is_reachable(rq, r, now),
+        .reachable = fm_pool_is_reachable(rq->vr, r, rq->context, now),
         .trial = canary != FM_CANARY_NONE,
         .trial_any = canary == FM_CANARY_ANY,
         .latency_us = (uint32_t)fm_clamp_i64(t->heard.p50_ns / FM_NS_PER_US, 0, UINT32_MAX),
@@ -511,6 +509,11 @@ static enum fm_problem find_route(struct fm_request *rq, const struct fm_http_he
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 {
     struct fm_worker *w = c->server->user;
+    if (w->config.mode == FM_PROXY_GATE && fm_http_conn_hung_up(c)) {
+        fm_counter_inc(&w->metrics.deadline_dropped); /* nobody waits for it any more (rule 14) */
+        fm_http_conn_abort(c);
+        return;
+    }
     struct fm_request *rq = new_request(w, c);
     if (!rq) {
         fm_http_conn_problem(c, 503, FM_STR("overloaded"), FM_STR("Retry-After: 1\r\n"),

@@ -15,6 +15,7 @@ enum { FM_LOG_PATH_MAX = 160 };
  * silence, is still evidence. */
 struct fm_try {
     struct fm_list node;   /* spare, or in target->owed */
+    struct fm_list all;    /* in worker->tries */
     struct fm_request *rq; /* NULL for an orphan */
     struct fm_worker *w;
     struct fm_view_ref *vr;
@@ -77,12 +78,17 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev);
 void fm_request_free(struct fm_request *rq);
 void fm_request_arm(struct fm_request *rq);
 uint32_t fm_request_left_regions(const struct fm_request *rq);
+/* Some endpoint of the region's pool for this context is not known dead. */
+bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigned context,
+                          struct fm_mono now);
 
 /* try.c */
 enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned region, bool hedge,
                              bool budgeted, bool canary, bool *started);
 /* The request does not want it any more. It may live on as an orphan. */
 void fm_try_cancel(struct fm_try *t);
+/* End the orphans: nobody will look at their evidence any more. */
+void fm_try_end_orphans(struct fm_worker *w);
 /* Its answer has been read (or not): give the connection back, count, free. */
 void fm_try_finish(struct fm_try *t);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
@@ -92,6 +98,8 @@ void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned 
 void fm_try_upload(struct fm_try *t, struct fm_str piece);
 
 /* relay.c */
+/* Pass on a 1xx answer other than 100, where nobody else may still answer. */
+void fm_relay_interim(struct fm_try *t, const struct fm_http_head *h);
 bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h);
 void fm_relay_start(struct fm_request *rq, struct fm_try *t);
 void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last);

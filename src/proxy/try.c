@@ -9,7 +9,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FRESH_FOR_UNSAFE_MS = 1000, ORPHAN_LEAST_MS = 100, POOL_SCAN_MAX = 16 };
+enum {
+    FRESH_FOR_UNSAFE_MS = 1000,
+    ORPHAN_LEAST_MS = 100,
+    ORPHAN_MOST_MS = 1000,
+    POOL_SCAN_MAX = 16,
+    GAP_WEIGHT = 32
+};
 
 /* -------- life -------- */
 
@@ -27,6 +33,8 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
         return NULL;
     memset(t, 0, sizeof *t);
     fm_list_init(&t->node);
+    fm_list_init(&t->all);
+    fm_list_push_back(&w->tries, &t->all);
     fm_timer_init(&t->orphan_timer, orphan_expired);
     t->rq = rq;
     t->w = w;
@@ -60,6 +68,7 @@ static void free_try(struct fm_try *t)
 {
     struct fm_worker *w = t->w;
     not_owed(t);
+    fm_list_remove(&t->all);
     fm_loop_cancel(&w->loop, &t->orphan_timer);
     if (t->head)
         fm_pool_put(&w->pool, t->head);
@@ -120,8 +129,11 @@ static void report(struct fm_try *t, enum fm_outcome o)
     if (w->config.mode == FM_PROXY_EDGE &&
         fm_leave_report(&t->target->leave, o, fm_board_epoch(word), now)) {
         fm_counter_inc(&w->metrics.regions_left);
+        fm_counter_inc(&counts->left);
         fm_target_leave(w, t->vr, t->region, t->context);
     }
+    if (o == FM_OUTCOME_CONNECT && !fm_pool_is_reachable(t->vr, t->region, t->context, now))
+        fm_counter_inc(&counts->nobody);
     /* while a region comes back its successes are news, too */
     if (is_bad(o) || (o == FM_OUTCOME_OK && fm_board_share(word) < 1000))
         fm_board_ring(board);
@@ -132,10 +144,21 @@ static void heard(struct fm_try *t)
 {
     struct fm_mono now = fm_loop_now(&t->w->loop);
     int64_t ns = fm_mono_sub_ns(now, t->sent_at);
+    t->target->gap_ns +=
+        t->target->last_heard.ns
+            ? (fm_mono_sub_ns(now, t->target->last_heard) - t->target->gap_ns) / GAP_WEIGHT
+            : FM_NS_PER_S;
     t->target->last_heard = now;
     if (!t->owed)
         return;
     not_owed(t);
+    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
+    if (fm_board_share(word) == 0 && t->w->config.mode == FM_PROXY_EDGE) {
+        /* it may be suspect only, and was just heard */
+        struct fm_board *board = t->vr->view->board;
+        fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->heard);
+        fm_board_ring(board);
+    }
     fm_latency_add(&t->target->heard, ns);
     if (!t->is_hedge && !t->hedged_by_other)
         fm_latency_add(&t->target->unhedged, ns);
@@ -151,7 +174,7 @@ void fm_try_check_silence(struct fm_worker *w, struct fm_view_ref *vr, unsigned 
     if (!oldest)
         return;
     struct fm_mono now = fm_loop_now(&w->loop);
-    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at};
+    struct fm_silence s = {target->nowed, target->last_heard, oldest->sent_at, target->gap_ns};
     if (!fm_is_silent(&s, fm_silence_limit_ns(&target->heard, &route->hedge), now))
         return;
     struct fm_board *board = vr->view->board;
@@ -243,11 +266,11 @@ static enum fm_problem transmit(struct fm_try *t)
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
     int64_t delay = fm_hedge_delay_ns(&t->target->unhedged, &rq->route->hedge);
-    int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
+    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
     if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
         rq->hedge_at = fm_mono_add_ns(now, delay);
-    if (w->config.mode == FM_PROXY_EDGE && limit != INT64_MAX && !t->is_hedge)
-        rq->silence_at = fm_mono_add_ns(now, limit);
+    if (w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
+        rq->silence_at = fm_mono_add_ns(now, look);
     fm_request_arm(rq);
     return FM_PROBLEM_NONE;
 }
@@ -346,6 +369,15 @@ static void orphan_expired(struct fm_timer *timer)
     fm_try_finish(t);
 }
 
+void fm_try_end_orphans(struct fm_worker *w)
+{
+    fm_list_each_safe (at, next, &w->tries) {
+        struct fm_try *t = fm_container_of(at, struct fm_try, all);
+        if (!t->rq)
+            fm_try_finish(t);
+    }
+}
+
 void fm_try_cancel(struct fm_try *t)
 {
     struct fm_request *rq = t->rq;
@@ -355,8 +387,9 @@ void fm_try_cancel(struct fm_try *t)
         rq->attempt[t->index] = NULL;
         t->rq = NULL;
         int64_t limit = fm_silence_limit_ns(&t->target->heard, &rq->route->hedge);
-        int64_t least = ORPHAN_LEAST_MS * FM_NS_PER_MS;
-        int64_t wait = limit < INT64_MAX / 4 && 4 * limit > least ? 4 * limit : least;
+        int64_t wait = fm_clamp_i64(limit, ORPHAN_LEAST_MS * FM_NS_PER_MS / 4,
+                                    ORPHAN_MOST_MS * FM_NS_PER_MS / 4) *
+                       4;
         fm_loop_timer(&t->w->loop, &t->orphan_timer,
                       fm_mono_add_ns(fm_loop_now(&t->w->loop), wait));
         fm_try_check_silence(t->w, t->vr, t->region, t->context, rq->route);
@@ -393,7 +426,7 @@ static void on_sent(struct fm_http_client *h)
 
 static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
 {
-    if (p == FM_PROBLEM_OVERLOADED || p == FM_PROBLEM_STOPPING)
+    if (p == FM_PROBLEM_OVERLOADED)
         return FM_OUTCOME_REFUSED;
     if (p == FM_PROBLEM_DEADLINE)
         return FM_OUTCOME_CANCELLED;
@@ -417,8 +450,11 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     struct fm_try *t = fm_upconn_of(h)->data;
     FM_ASSERT(t);
     heard(t);
-    if (head->status < 200 && head->status != 101)
+    if (head->status < 200 && head->status != 101) {
+        if (t->rq)
+            fm_relay_interim(t, head);
         return;
+    }
     bool gates = t->vr->view->regions[t->region].gates;
     t->status = (uint16_t)head->status;
     t->problem = gates ? (uint8_t)fm_problem_find(fm_http_value(head, FM_HDR_FULMAR_PROBLEM))

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { FLUSH_MS = 200, POOL_SPARE = 256 };
+enum { FLUSH_MS = 200, POOL_SPARE = 512, REFUSED_POLITELY_MAX = 256 };
 
 /* -------- views -------- */
 
@@ -60,6 +60,7 @@ static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
             t->heard = o->heard;
             t->last_heard = o->last_heard;
             t->last_ok = o->last_ok;
+            t->gap_ns = o->gap_ns;
         }
     }
 }
@@ -275,34 +276,17 @@ void fm_worker_drain(struct fm_worker *w, int64_t finish_ms)
 
 /* -------- connections -------- */
 
-static void refuse_connection(int fd)
-{
-    static const char text[] =
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
-        "Connection: close\r\nContent-Type: application/problem+json\r\n"
-        "Content-Length: 120\r\n\r\n"
-        "{\"type\":\"urn:fulmar:overloaded\",\"title\":\"Service Unavailable\","
-        "\"status\":503,\"detail\":\"too many connections; try again\"}\n";
-    ssize_t n = write(fd, text, sizeof text - 1);
-    (void)n;
-    close(fd);
-}
-
 static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
     struct fm_worker *w = fm_container_of(ln->loop, struct fm_worker, loop);
     uint32_t before = atomic_fetch_add(w->config.connections, 1);
-    if (before >= w->config.connections_max) {
-        atomic_fetch_sub(w->config.connections, 1);
-        fm_counter_inc(&w->metrics.connections_refused);
-        refuse_connection(fd);
+    bool over = before >= w->config.connections_max;
+    fm_counter_inc(over ? &w->metrics.connections_refused : &w->metrics.connections_accepted);
+    if (before >= w->config.connections_max + REFUSED_POLITELY_MAX)
+        close(fd);
+    else if (fm_http_server_accept(&w->server, fd, from, over))
         return;
-    }
-    fm_counter_inc(&w->metrics.connections_accepted);
-    size_t conns = w->server.nconns;
-    fm_http_server_accept(&w->server, fd, from);
-    if (w->server.nconns == conns)
-        atomic_fetch_sub(w->config.connections, 1);
+    atomic_fetch_sub(w->config.connections, 1);
 }
 
 /* Rule 14 of SAFETY.md: what waited in the sockets while a gate was frozen is not parsed. Edges may
@@ -345,6 +329,7 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_list_init(&w->views);
     fm_list_init(&w->requests);
     fm_list_init(&w->spare_requests);
+    fm_list_init(&w->tries);
     fm_list_init(&w->spare_tries);
     fm_list_init(&w->sweeps);
     fm_timer_init(&w->sweeper, sweep);
@@ -401,6 +386,7 @@ static void *run(void *arg)
     struct fm_worker *w = arg;
     fm_loop_run(&w->loop);
     /* requests are over; let closing connections be buried */
+    fm_try_end_orphans(w);
     struct fm_mono until = fm_mono_add_ms(fm_mono_now(), 1000);
     while ((w->upstreams.nconns || w->server.nconns) &&
            fm_mono_before(fm_loop_now(&w->loop), until))
@@ -445,6 +431,7 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_listener_close(&w->listener[i]);
     if (!w->stopping) {
         fm_http_server_close_all(&w->server);
+        fm_try_end_orphans(w);
         fm_upstreams_stop(&w->upstreams);
         fm_loop_turn(&w->loop, 0);
     }

@@ -25,6 +25,7 @@ struct fm_target {
     struct fm_list owed;        /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
     struct fm_mono last_heard, last_ok;
+    int64_t gap_ns;       /* running mean of the time between two first bytes */
     struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
 };
 
@@ -66,7 +67,7 @@ struct fm_worker {
     struct fm_http_limits upstream_limits;
     struct fm_view_ref *view; /* the current one */
     struct fm_list views;     /* all of which something is still used */
-    struct fm_list requests, spare_requests, spare_tries, sweeps;
+    struct fm_list requests, spare_requests, tries, spare_tries, sweeps;
     struct fm_timer sweeper, flusher, stopper;
     struct fm_rand rand;
     uint32_t ref_prefix;

@@ -17,6 +17,7 @@ enum { BLOCK = 16 * 1024, BIG = 1 << 20, HEADER_MS = 1000, IDLE_MS = 20 * 1000 }
 
 static struct net net;
 static struct fm_http_server server;
+static bool over_limit; /* what is accepted now */
 static struct fm_listener listener;
 static struct peer p;
 
@@ -150,7 +151,7 @@ static void closed_one(struct fm_http_server *s)
 static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
     (void)ln;
-    fm_http_server_accept(&server, fd, from);
+    assert_non_null(fm_http_server_accept(&server, fd, from, over_limit));
 }
 
 static void open_server(bool stamps)
@@ -165,6 +166,7 @@ static void open_server(bool stamps)
     config.limits.head_bytes = 4096;
     config.limits.fields = 20;
     memset(&app, 0, sizeof app);
+    over_limit = false;
     net_open(&net, BLOCK, 8);
     assert_int_equal(fm_http_server_init(&server, &net.loop, &config, &handler, &app, NULL),
                      FM_ERR_OK);
@@ -988,6 +990,47 @@ static void closing_all_tells_the_handlers(void **state)
 
 /* -------- other bounds -------- */
 
+static void a_connection_too_many_gets_one_answer(void **state)
+{
+    (void)state;
+    peer_close(&p);
+    NET_UNTIL(&net, server.nconns == 0);
+    over_limit = true;
+    peer_connect(&p, &listener.address);
+    peer_say(&net, &p,
+             "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc"
+             "GET /ok HTTP/1.1\r\n" HOST "\r\n");
+    expect(503, NULL);
+    assert_str(fm_http_value(&reply.head, FM_HDR_RETRY_AFTER), "1");
+    assert_true(says_close());
+    expect_end();
+    assert_int_equal(app.requests, 0);
+}
+
+static void passes_an_interim_answer_on(void **state)
+{
+    (void)state;
+    hold("GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    fm_http_conn_interim(app.conn, FM_STR("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"));
+    answer(app.conn, 200, "ok");
+    NET_UNTIL(&net, has_reply(FM_METHOD_GET));
+    assert_int_equal(reply.head.status, 103);
+    peer_drop(&p, reply.size);
+    expect(200, "ok");
+    assert_false(says_close());
+}
+
+static void knows_that_a_client_has_hung_up(void **state)
+{
+    (void)state;
+    hold("GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    assert_false(fm_http_conn_hung_up(app.conn));
+    assert_int_equal(shutdown(p.fd, SHUT_WR), 0);
+    NET_UNTIL(&net, fm_http_conn_hung_up(app.conn));
+    answer(app.conn, 200, "ok");
+    expect(200, "ok");
+}
+
 static void survives_an_empty_pool(void **state)
 {
     (void)state;
@@ -1076,6 +1119,8 @@ FM_TEST_MAIN(
     with_server(a_silent_tunnel_ends_unless_the_other_side_talks),
     with_server(draining_closes_the_idle_and_lets_the_busy_finish),
     with_server(draining_lets_a_begun_request_finish), with_server(closing_all_tells_the_handlers),
-    with_server(survives_an_empty_pool), with_server(an_answer_that_does_not_fit_is_no_answer),
+    with_server(a_connection_too_many_gets_one_answer), with_server(passes_an_interim_answer_on),
+    with_server(knows_that_a_client_has_hung_up), with_server(survives_an_empty_pool),
+    with_server(an_answer_that_does_not_fit_is_no_answer),
     with_stamps(a_request_that_waited_behind_another_is_that_old),
     with_stamps(a_request_that_waited_in_the_kernel_is_that_old))

@@ -1,6 +1,7 @@
-/* cli/fetch.h: one GET, waited for; for commands that ask a daemon. */
-#ifndef FM_CLI_FETCH_H
-#define FM_CLI_FETCH_H
+/* http/fetch.h: one GET, waited for, on a loop of its own; for commands and scripts that ask a
+ * daemon. Blocks: never from a loop that serves. */
+#ifndef FM_HTTP_FETCH_H
+#define FM_HTTP_FETCH_H
 
 #include "base/err.h"
 #include "io/addr.h"

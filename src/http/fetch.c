@@ -1,5 +1,5 @@
 /* A blocking GET over our own client and a loop of its own. */
-#include "cli/fetch.h"
+#include "http/fetch.h"
 
 #include "base/buf.h"
 #include "http/client.h"

@@ -1,0 +1,319 @@
+/* bank app: a stateless instance.
+ *
+ *   GET  /profile/{id}            PUT  /profile/{id}
+ *   POST /cards/{id}/freeze       asks the card network first
+ *   POST /ledger/{account}/debit  needs an Idempotency-Key; ?amount=N
+ *   GET  /ledger/{account}        GET  /catalog        GET /health
+ *
+ * What a good citizen of Fulmar does is marked with (*). The admin port misbehaves on request:
+ * GET /mode/ok, /mode/hang, /mode/error, /mode/slow, /mode/dependency-down. */
+#include "bank.h"
+
+#include "base/assert.h"
+#include "core/deadline.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum mode { MODE_OK, MODE_HANG, MODE_ERROR, MODE_SLOW, MODE_DEPENDENCY_DOWN };
+
+enum { CALL_MS = 2000, SLOW_MS = 300, HEARTBEAT_MS = 50, PATH_PARTS = 3 };
+
+struct app {
+    struct bank_process process;
+    struct bank_calls *store, *network;
+    const char *name;
+    enum mode mode;
+    struct fm_timer heartbeat;
+};
+
+/* One request under way. It outlives its connection while a call is. */
+struct work {
+    struct app *app;
+    struct fm_http_conn *conn; /* NULL: the client is gone */
+    struct bank_call *call;
+    struct fm_timer delay;
+    enum fm_http_method store_method;
+    char text[1024]; /* the request to the store */
+    size_t text_n;
+};
+
+static void free_work(struct work *w)
+{
+    if (w->conn)
+        w->conn->data = NULL;
+    fm_loop_cancel(&w->app->process.loop, &w->delay);
+    free(w);
+}
+
+static void answer(struct work *w, unsigned status, struct fm_str body)
+{
+    struct fm_http_conn *c = w->conn;
+    char headers[64];
+    struct fm_buf h = fm_buf(headers, sizeof headers);
+    fm_buf_printf(&h, "X-Instance: %s\r\n", w->app->name);
+    free_work(w);
+    if (c)
+        fm_http_conn_answer(c, status, FM_STR("application/json"), fm_buf_str(&h), body);
+}
+
+static void sorry(struct work *w, unsigned status, const char *why)
+{
+    char text[256];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    fm_buf_lit(&b, "{\"error\":");
+    fm_buf_json(&b, fm_str_z(why));
+    fm_buf_lit(&b, "}\n");
+    answer(w, status, fm_buf_str(&b));
+}
+
+/* -------- calls -------- */
+
+static void stored(void *user, unsigned status, struct fm_str body)
+{
+    struct work *w = user;
+    w->call = NULL;
+    if (status == 200)
+        answer(w, 200, body);
+    else
+        sorry(w, 503, "the store does not answer");
+}
+
+static void ask_store(struct work *w)
+{
+    w->call =
+        bank_call(w->app->store, w->store_method, fm_str(w->text, w->text_n), CALL_MS, stored, w);
+    if (!w->call)
+        sorry(w, 503, "too many requests are under way");
+}
+
+static void authorized(void *user, unsigned status, struct fm_str body)
+{
+    (void)body;
+    struct work *w = user;
+    w->call = NULL;
+    if (status == 200 && w->conn)
+        ask_store(w);
+    else
+        sorry(w, 503, "the card network does not answer");
+}
+
+static void ask_network(struct work *w)
+{
+    static const char text[] =
+        "POST /authorize HTTP/1.1\r\nHost: network\r\nContent-Length: 0\r\n\r\n";
+    w->call = bank_call(w->app->network, FM_METHOD_POST, fm_str(text, sizeof text - 1), CALL_MS,
+                        authorized, w);
+    if (!w->call)
+        sorry(w, 503, "the card network cannot be asked");
+}
+
+/* -------- requests -------- */
+
+static bool plain(struct fm_str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '_' || c == '.'))
+            return false;
+    }
+    return s.n > 0 && s.n < 128;
+}
+
+/* (*) The key goes to where the effect is, and is stored in its transaction. */
+static void to_store(struct work *w, enum fm_http_method method, const char *verb, const char *kind,
+                     struct fm_str id, uint64_t amount, struct fm_str key)
+{
+    struct fm_buf b = fm_buf(w->text, sizeof w->text);
+    fm_buf_printf(&b, "%s /%s?kind=%s&id=%.*s&amount=%llu&text=hello HTTP/1.1\r\nHost: store\r\n",
+                  verb, method == FM_METHOD_POST ? "apply" : "read", kind, FM_STR_ARG(id),
+                  (unsigned long long)amount);
+    if (key.n)
+        fm_buf_printf(&b, "Idempotency-Key: %.*s\r\n", FM_STR_ARG(key));
+    fm_buf_lit(&b, "Content-Length: 0\r\n\r\n");
+    w->text_n = b.n;
+    w->store_method = method;
+}
+
+static uint64_t amount_of(struct fm_str query)
+{
+    uint64_t n = 1;
+    struct fm_str prefix = FM_STR("?amount=");
+    if (fm_str_starts(query, prefix) &&
+        !fm_str_u64(fm_str(query.p + prefix.n, query.n - prefix.n), &n))
+        n = 1;
+    return n;
+}
+
+static void dispatch(struct work *w, const struct fm_http_head *h)
+{
+    struct fm_str part[PATH_PARTS] = {{NULL, 0}}, rest = fm_str(h->path.p + 1, h->path.n - 1);
+    for (unsigned i = 0; i < PATH_PARTS && rest.p; i++)
+        part[i] = fm_str_cut(rest, '/', &rest);
+    struct fm_str key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
+    bool get = h->method == FM_METHOD_GET, post = h->method == FM_METHOD_POST;
+    if (fm_str_eqz(part[0], "catalog") && get) {
+        answer(w, 200, FM_STR("{\"catalog\":[\"current account\",\"card\",\"savings\"]}\n"));
+    } else if (fm_str_eqz(part[0], "health")) {
+        answer(w, 200, FM_STR("{\"healthy\":true}\n"));
+    } else if (!plain(part[1]) || key.n >= 128) {
+        sorry(w, 404, "no such thing here");
+    } else if (fm_str_eqz(part[0], "profile")) {
+        bool put = h->method == FM_METHOD_PUT;
+        to_store(w, put ? FM_METHOD_POST : FM_METHOD_GET, put ? "POST" : "GET", "profile", part[1],
+                 0, put ? key : fm_str(NULL, 0));
+        ask_store(w);
+    } else if (fm_str_eqz(part[0], "cards") && post && fm_str_eqz(part[2], "freeze")) {
+        to_store(w, FM_METHOD_POST, "POST", "freeze", part[1], 0, key);
+        if (w->app->mode == MODE_DEPENDENCY_DOWN)
+            sorry(w, 503, "the card network does not answer");
+        else
+            ask_network(w);
+    } else if (fm_str_eqz(part[0], "ledger") && post && fm_str_eqz(part[2], "debit")) {
+        if (!key.n) {
+            sorry(w, 400, "a debit needs an Idempotency-Key");
+            return;
+        }
+        to_store(w, FM_METHOD_POST, "POST", "debit", part[1], amount_of(h->query), key);
+        ask_store(w);
+    } else if (fm_str_eqz(part[0], "ledger") && get) {
+        to_store(w, FM_METHOD_GET, "GET", "ledger", part[1], 0, fm_str(NULL, 0));
+        ask_store(w);
+    } else {
+        sorry(w, 404, "no such thing here");
+    }
+}
+
+static void slow_enough(struct fm_timer *t)
+{
+    struct work *w = fm_container_of(t, struct work, delay);
+    if (w->text_n)
+        ask_store(w);
+    else
+        answer(w, 200, FM_STR("{\"slow\":true}\n"));
+}
+
+/* (*) A request that has waited longer than its deadline is not executed: whoever sent it has been
+ * told by now that it failed. The time it waited in the kernel counts. Nor is one whose sender has
+ * hung up. */
+static bool too_late(const struct fm_http_conn *c, const struct fm_http_head *h)
+{
+    if (fm_http_conn_hung_up(c))
+        return true;
+    int64_t age = c->head_age_ns == INT64_MAX ? -1 : c->head_age_ns;
+    struct fm_deadline d = fm_deadline_left(fm_http_value(h, FM_HDR_FULMAR_DEADLINE), age);
+    return d.given && d.left_ns <= 0;
+}
+
+static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
+{
+    struct app *a = c->server->user;
+    struct work *w = calloc(1, sizeof *w);
+    FM_ASSERT(w);
+    w->app = a;
+    w->conn = c;
+    fm_timer_init(&w->delay, slow_enough);
+    c->data = w;
+    bool health = fm_str_eqz(h->path, "/health");
+    if (too_late(c, h)) {
+        sorry(w, 504, "the deadline of this request has passed; it was not executed");
+    } else if (a->mode == MODE_HANG && !health) {
+        return; /* until the client gives up */
+    } else if (a->mode == MODE_ERROR && !health) {
+        sorry(w, 500, "told to fail");
+    } else if (a->mode == MODE_SLOW && !health) {
+        fm_loop_timer_in_ms(&a->process.loop, &w->delay, SLOW_MS);
+        if (h->method == FM_METHOD_GET && fm_str_starts(h->path, FM_STR("/ledger/")))
+            to_store(w, FM_METHOD_GET, "GET", "ledger", FM_STR("slow"), 0, fm_str(NULL, 0));
+    } else {
+        dispatch(w, h);
+    }
+}
+
+static void on_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
+{
+    (void)why;
+    struct work *w = c->data;
+    if (!w)
+        return;
+    w->conn = NULL;
+    if (!w->call) /* else its answer frees it */
+        free_work(w);
+}
+
+static void on_body(struct fm_http_conn *c, struct fm_str piece, bool last)
+{
+    (void)c;
+    (void)piece;
+    (void)last;
+}
+
+static void on_sent(struct fm_http_conn *c)
+{
+    (void)c;
+}
+
+static const struct fm_http_handler app_handler = {
+    .request = on_request, .body = on_body, .sent = on_sent, .failed = on_failed};
+
+/* -------- the admin port -------- */
+
+static void on_admin(struct fm_http_conn *c, const struct fm_http_head *h)
+{
+    static const char *const modes[] = {"/mode/ok", "/mode/hang", "/mode/error", "/mode/slow",
+                                        "/mode/dependency-down"};
+    struct app *a = c->server->user;
+    for (unsigned i = 0; i < FM_COUNT(modes); i++)
+        if (fm_str_eqz(h->path, modes[i])) {
+            a->mode = (enum mode)i;
+            fm_http_conn_answer(c, 200, FM_STR("text/plain"), FM_STR(""), FM_STR("done\n"));
+            return;
+        }
+    fm_http_conn_answer(c, 404, FM_STR("text/plain"), FM_STR(""),
+                        FM_STR("/mode/ok, hang, error, slow or dependency-down\n"));
+}
+
+static void on_admin_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
+{
+    (void)c;
+    (void)why;
+}
+
+static const struct fm_http_handler admin_handler = {
+    .request = on_admin, .body = on_body, .sent = on_sent, .failed = on_admin_failed};
+
+/* -------- frozen -------- */
+
+/* (*) After the process was stopped for a while, what waits in its sockets is old. It closes its
+ * connections before it reads any of it; those who are still interested come again. */
+static void woke(struct fm_loop *l, int64_t late_ns, void *user)
+{
+    (void)l;
+    struct app *a = user;
+    if (fm_was_frozen(late_ns))
+        fm_http_server_close_all(&a->process.server);
+}
+
+/* Without it an idle loop could not tell sleep from death. */
+static void beat(struct fm_timer *t)
+{
+    struct app *a = fm_container_of(t, struct app, heartbeat);
+    fm_loop_timer_in_ms(&a->process.loop, t, HEARTBEAT_MS);
+}
+
+int bank_app(uint16_t port, uint16_t admin_port, uint16_t store_port, uint16_t network_port,
+             const char *name)
+{
+    static struct app a;
+    a.name = name;
+    bank_start(&a.process, port, &app_handler, admin_port, &admin_handler, &a);
+    a.store = bank_calls_new(&a.process.loop, store_port);
+    a.network = bank_calls_new(&a.process.loop, network_port);
+    a.process.loop.woke = woke;
+    a.process.loop.woke_user = &a;
+    fm_timer_init(&a.heartbeat, beat);
+    fm_loop_timer_in_ms(&a.process.loop, &a.heartbeat, HEARTBEAT_MS);
+    bank_run(&a.process);
+    return 0;
+}

@@ -1,0 +1,76 @@
+/* examples/bank: the sample application of the docs.
+ *
+ * Three small programs in one, each an HTTP server on one loop:
+ *   bank store    the data: SQLite, a unique idempotency key in the transaction of the effect. It
+ *                 stands for a replicated database and is outside of what the demo kills.
+ *   bank app      stateless instances: profile, cards, ledger, catalog. Shows what a good citizen
+ * does with Fulmar-Deadline, with an Idempotency-Key, and after it was frozen. bank network  the
+ * card network of a region, which the cards depend on.
+ */
+#ifndef BANK_H
+#define BANK_H
+
+#include "base/buf.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "io/process.h"
+
+struct bank_process {
+    struct fm_loop loop;
+    struct fm_pool pool;
+    struct fm_signals signals;
+    struct fm_http_server server, admin_server;
+    struct fm_listener listener, admin_listener;
+    bool has_admin;
+};
+
+/* Loop, signals, a server on `port` of 127.0.0.1 (and one for the admin port, where it is not 0).
+ * Says what is wrong and exits on failure. */
+void bank_start(struct bank_process *p, uint16_t port, const struct fm_http_handler *handler,
+                uint16_t admin_port, const struct fm_http_handler *admin, void *user);
+/* Until SIGTERM or SIGINT. */
+void bank_run(struct bank_process *p);
+
+int bank_store(uint16_t port, const char *db_path);
+int bank_app(uint16_t port, uint16_t admin_port, uint16_t store_port, uint16_t network_port,
+             const char *name);
+int bank_network(uint16_t port);
+
+/* -------- call.c: requests to another process of the bank -------- */
+
+struct bank_calls;
+struct bank_call;
+
+struct bank_calls *bank_calls_new(struct fm_loop *l, uint16_t port);
+
+/* Send `text` (a whole request) and call `done` once, with status 0 where there is no answer in
+ * time. The body is valid during the call. NULL when too many are under way. */
+struct bank_call *bank_call(struct bank_calls *c, enum fm_http_method method, struct fm_str text,
+                            int64_t timeout_ms,
+                            void (*done)(void *user, unsigned status, struct fm_str body),
+                            void *user);
+/* The caller is gone: `done` is not called. */
+void bank_call_forget(struct bank_call *call);
+
+/* -------- db.c -------- */
+
+struct bank_db;
+enum { BANK_TEXT_MAX = 256 };
+
+struct bank_effect {
+    char key[BANK_TEXT_MAX]; /* empty: not keyed */
+    char kind[16], id[BANK_TEXT_MAX];
+    int64_t amount;
+    char text[BANK_TEXT_MAX];
+};
+
+struct bank_db *bank_db_open(const char *path);
+void bank_db_close(struct bank_db *db);
+/* Apply once per key, in one transaction with the key; writes the answer (JSON) to out. A key that
+ * was there already gives the answer of then. False where the database failed. */
+bool bank_db_apply(struct bank_db *db, const struct bank_effect *e, struct fm_buf *out);
+bool bank_db_read(struct bank_db *db, const char *kind, const char *id, struct fm_buf *out);
+/* "key count\n" for every keyed effect; from malloc. */
+char *bank_db_keys(struct bank_db *db, size_t *n);
+
+#endif

@@ -1,0 +1,27 @@
+/* demo/measure.h: what clients noticed, out of the records of the load generator. Pure. */
+#ifndef FM_DEMO_MEASURE_H
+#define FM_DEMO_MEASURE_H
+
+#include "demo/load.h"
+
+struct fm_measure {
+    size_t requests, failed, slow;
+    size_t by_kind[FM_LOAD_OUTCOME_COUNT];
+    int64_t longest_gap_ns; /* without a success */
+    int64_t last_failed_ns; /* when the last failed request was due; 0 = none failed */
+    int64_t worst_ns;       /* slowest success */
+    size_t commands_acknowledged, commands_missing, applied_twice;
+};
+
+enum { FM_MEASURE_SLOW_MS = 100 };
+
+/* Of the requests [first, last). `scratch` has room for last - first times. */
+void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t last, int64_t *scratch,
+                        struct fm_measure *m);
+
+/* How often each command took effect, from the store's list of keys ("KEY COUNT\n"): checks those
+ * of [first, last) that were acknowledged. `effects` has room for `last` bytes. */
+void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, const char *keys,
+                        size_t keys_n, unsigned char *effects, struct fm_measure *m);
+
+#endif
