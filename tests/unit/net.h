@@ -1,8 +1,8 @@
 /* tests/unit/net.h: a loop and raw peers, for tests of what lives on sockets.
  *
  * Everything runs in one thread: who waits turns the loop. A wait ends the test after some real
- * seconds, so that a broken promise is a failure and not a hang. The clock of loops can be moved on
- * (programs with net_dep are linked with --wrap=fm_mono_now), so that a time-out costs no time. */
+ * seconds, so that a broken promise is a failure and not a hang. The clock of loops can be moved
+ * on, so that a time-out costs no time. */
 #ifndef FM_TESTS_UNIT_NET_H
 #define FM_TESTS_UNIT_NET_H
 
