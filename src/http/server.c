@@ -460,7 +460,8 @@ void fm_http_server_drain(struct fm_http_server *s)
     s->draining = true;
     fm_list_each_safe (at, next, &s->conns) {
         struct fm_http_conn *c = fm_container_of(at, struct fm_http_conn, node);
-        if (c->state == FM_CONN_IDLE)
+        /* a request that has arrived is answered, and told that it was the last */
+        if (c->state == FM_CONN_IDLE && !fm_sock_has_input(&c->s.sock))
             close_now(c);
     }
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const uint32_t sock_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -150,6 +151,12 @@ struct fm_block *fm_sock_recv_cancel(struct fm_sock *s)
     s->flags &= (uint16_t)~FM_SOCK_RECEIVING;
     s->into = NULL;
     return b;
+}
+
+bool fm_sock_has_input(const struct fm_sock *s)
+{
+    int n = 0;
+    return (s->flags & FM_SOCK_READABLE) || (ioctl(s->watch.fd, FIONREAD, &n) == 0 && n > 0);
 }
 
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline)

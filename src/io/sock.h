@@ -133,6 +133,9 @@ static inline bool fm_sock_is_readable(const struct fm_sock *s)
     return s->flags & FM_SOCK_READABLE;
 }
 
+/* The same, asked of the kernel now. */
+bool fm_sock_has_input(const struct fm_sock *s);
+
 /* -------- listeners -------- */
 
 struct fm_listener {

@@ -355,6 +355,8 @@ static void refuses_bad_answers_with_502(void **state)
         "HTTP/1.1 20 OK\r\n\r\n",
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/1.1 +20 OK\r\n\r\n",
+        "HTTP/1.1 2:0 OK\r\n\r\n",
+        "HTTP/1.1 2/0 OK\r\n\r\n",
         "HTTP/1.1 099 OK\r\n\r\n",
         "HTTP/1.1 600 OK\r\n\r\n",
         "HTTP/1.1 200OK\r\n\r\n",

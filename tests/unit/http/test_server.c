@@ -962,6 +962,17 @@ static void draining_closes_the_idle_and_lets_the_busy_finish(void **state)
     expect_end();
 }
 
+static void draining_answers_what_has_arrived(void **state)
+{
+    (void)state;
+    fm_loop_turn(&net.loop, 0);
+    peer_say(&net, &p, "GET /ok HTTP/1.1\r\n" HOST "\r\n");
+    fm_http_server_drain(&server); /* before the loop has seen it */
+    expect(200, "ok");
+    assert_true(says_close());
+    expect_end();
+}
+
 static void draining_lets_a_begun_request_finish(void **state)
 {
     (void)state;
@@ -1118,6 +1129,7 @@ FM_TEST_MAIN(
     with_server(a_tunnel_gives_the_last_words_of_the_client),
     with_server(a_silent_tunnel_ends_unless_the_other_side_talks),
     with_server(draining_closes_the_idle_and_lets_the_busy_finish),
+    with_server(draining_answers_what_has_arrived),
     with_server(draining_lets_a_begun_request_finish), with_server(closing_all_tells_the_handlers),
     with_server(a_connection_too_many_gets_one_answer), with_server(passes_an_interim_answer_on),
     with_server(knows_that_a_client_has_hung_up), with_server(survives_an_empty_pool),

@@ -212,13 +212,16 @@ static void leaves_in_the_kernel_what_nobody_asked_for(void **state)
 {
     (void)state;
     open_pair(&t, &p);
+    assert_false(fm_sock_has_input(&t.sock));
     peer_say(&net, &p, "hello");
+    assert_true(fm_sock_has_input(&t.sock));
     net_turn_ms(&net, 5);
     int waiting;
     assert_int_equal(ioctl(t.sock.watch.fd, FIONREAD, &waiting), 0);
     assert_int_equal(waiting, 5);
     assert_int_equal(t.received, 0);
     assert_true(fm_sock_is_readable(&t.sock));
+    assert_true(fm_sock_has_input(&t.sock));
     recv_into(&t, NULL, in_ms(FOREVER));
     NET_UNTIL(&net, t.received == 1);
     finish(&t, &p);
