@@ -111,6 +111,8 @@ static bool try_recv(struct fm_sock *s)
     if (n > 0) {
         if ((size_t)n < room && !(s->flags & FM_SOCK_EOF))
             s->flags &= (uint16_t)~FM_SOCK_READABLE;
+        else
+            s->flags |= FM_SOCK_READABLE; /* also where a deadline looked before any event came */
         b->n += (uint32_t)n;
         finish_recv(s, b, n);
         return true;

@@ -94,6 +94,23 @@ static void skips_to_the_same_end(void **state)
     }
 }
 
+static void skips_a_length_to_its_end(void **state)
+{
+    (void)state;
+    struct fm_http_body b;
+    struct fm_http_refusal why;
+    size_t used;
+    for (size_t cut = 0; cut <= 7; cut++) { /* five bytes of the body, two of what follows */
+        fm_http_body_init(&b, FM_BODY_LENGTH, 5, &limits);
+        enum fm_http_body_step r = fm_http_body_skip(&b, fm_str("helloGE", cut), &used, &why);
+        assert_int_equal(r, cut < 5 ? FM_BODY_STEP_MORE : FM_BODY_STEP_DONE);
+        assert_int_equal(used, fm_min_size(cut, 5));
+        assert_int_equal(fm_http_body_is_done(&b), cut >= 5);
+    }
+    fm_http_body_init(&b, FM_BODY_LENGTH, 0, &limits);
+    assert_true(fm_http_body_is_done(&b));
+}
+
 static void a_body_until_the_end_has_no_end_here(void **state)
 {
     (void)state;
@@ -223,7 +240,7 @@ static void decodes_random_bodies(void **state)
 }
 
 FM_TEST_MAIN(fm_test(decodes_whatever_the_pieces), fm_test(skips_to_the_same_end),
-             fm_test(a_body_until_the_end_has_no_end_here),
+             fm_test(skips_a_length_to_its_end), fm_test(a_body_until_the_end_has_no_end_here),
              fm_test(counts_all_chunks_towards_the_limit),
              fm_test(counts_all_extensions_towards_the_limit),
              fm_test(counts_all_trailers_towards_the_limit),
