@@ -915,6 +915,7 @@ static void a_tunnel_gives_the_last_words_of_the_client(void **state)
     peer_say(&net, &p, "one");
     NET_UNTIL(&net, app.body_n == 3);
     fm_http_conn_shutdown(app.conn);
+    NET_UNTIL(&net, peer_is_over(&p));
     peer_say(&net, &p, "last words");
     peer_close(&p);
     net_turn_ms(&net, 3);
