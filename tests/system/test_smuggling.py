@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Request smuggling: does the server behind the edge see the same requests as the edge?
 
-The corpus of tests/http/corpus goes through `fulmar edge` to nginx, which logs each request with the
-body that it saw. What is accepted must arrive as the requests that a plain reading of the bytes
+The corpus of tests/http/corpus goes through `fulmar edge` to nginx, which logs each request with
+the body that it saw. What is accepted must arrive as the requests that a plain reading of the bytes
 gives, no more, no fewer, with the same bodies; what is refused must not arrive at all."""
 
 import json
@@ -181,15 +181,17 @@ class Pair:
         with lib.Client(self.port) as client:
             client.send(data)
             answer = client.response()
-        check(answer and answer.body.decode() == f"GET {target}\n", f"{target} was answered {answer}")
+        check(answer and answer.body.decode() == f"GET {target}\n",
+              f"{target} was answered {answer and answer.body[:100]!r}")
         return self.seen_before(target)
 
 
 def start_edge(stage, origin, ms=WAIT_MS):
     port, admin = lib.free_port(), lib.free_port()
-    conf = stage.write(f"edge-{port}.yaml",
-                       EDGE.format(dir=stage.path(f"edge-{port}"), port=port, admin=admin, origin=origin, ms=ms))
-    stage.fulmar(f"edge-{port}", "edge", "--config", conf, "--region", "west", port=port)
+    name = f"edge-{port}"
+    text = EDGE.format(dir=stage.path(name), port=port, admin=admin, origin=origin, ms=ms)
+    conf = stage.write(f"{name}.yaml", text)
+    stage.fulmar(name, "edge", "--config", conf, "--region", "west", port=port)
     return port
 
 
@@ -329,6 +331,11 @@ def test_incomplete_requests_never_arrive(stage):
     check_equal(sorted(s["target"] for s in pair.ask_sentinel()), sorted(passed), "seen by nginx")
 
 
+MIX = [("GET", "", ""), ("HEAD", "", ""), ("POST", "Content-Length: 5\r\n", "hello"),
+       ("PUT", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nA: b\r\n\r\n"),
+       ("DELETE", "Content-Length: 0\r\n", "")]
+
+
 def test_clients_get_their_own_answers(stage):
     """Many connections at once share those to nginx: each gets the answers to its own requests."""
     pair = Pair(stage)
@@ -342,12 +349,9 @@ def test_clients_get_their_own_answers(stage):
                     burst, expected = b"", []
                     for j in range(rand.randrange(1, 4)):
                         target = f"/client/{number}/{i}/{j}"
-                        method, framing, body = rand.choice([
-                            ("GET", "", ""), ("HEAD", "", ""), ("POST", "Content-Length: 5", "hello"),
-                            ("PUT", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\nA: b\r\n\r\n"),
-                            ("DELETE", "Content-Length: 0", "")])
-                        lines = [f"{method} {target} HTTP/1.1", "Host: a"] + [framing] * bool(framing)
-                        burst += ("\r\n".join([*lines, "", ""]) + body).encode()
+                        method, framing, body = rand.choice(MIX)
+                        burst += (f"{method} {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n"
+                                  f"{body}").encode()
                         expected.append((method, target))
                     client.send(burst)
                     for method, target in expected:
@@ -447,7 +451,8 @@ def test_bytes_behind_an_answer_reach_nobody(stage):
         port = start_edge(stage, server.port)
         for _ in range(5):
             got = lib.get(port, "/")
-            check(got.status in (200, 204) and got.body in (b"good", b""), f"{got.status} {got.body!r}")
+            check(got.status in (200, 204) and got.body in (b"good", b""),
+                  f"{got.status} {got.body!r}")
         check(len(server.connections) >= 5, f"{len(server.connections)} connections for 5 requests")
 
 
