@@ -179,6 +179,7 @@ static void client_sent(struct fm_sock *sock, int err)
         c->handler->sent(c);
         return;
     }
+    c->cut = true;
     /* An answer may be there although the server does not read on (RFC 9112 section 9.5): the
      * receive that waits for it, or for the rest of it, will tell. */
     if (!c->tunnel && (c->wants_head || (err != -ETIMEDOUT && fm_http_client_has_body(c))))
@@ -248,9 +249,10 @@ void fm_http_client_send(struct fm_http_client *c, const struct iovec *iov, unsi
 
 bool fm_http_client_is_reusable(const struct fm_http_client *c)
 {
-    return c->keep_alive && !c->wants_head && !c->wants_body && !fm_http_client_has_body(c) &&
-           !fm_http_stream_has(&c->s) && !fm_sock_is_readable(&c->s.sock) &&
-           !fm_sock_is_sending(&c->s.sock) && !(c->s.sock.flags & FM_SOCK_EOF);
+    return c->keep_alive && !c->cut && !c->wants_head && !c->wants_body &&
+           !fm_http_client_has_body(c) && !fm_http_stream_has(&c->s) &&
+           !fm_sock_is_readable(&c->s.sock) && !fm_sock_is_sending(&c->s.sock) &&
+           !(c->s.sock.flags & FM_SOCK_EOF);
 }
 
 void fm_http_client_park(struct fm_http_client *c)

@@ -34,6 +34,7 @@ struct fm_http_client {
     bool connecting, wants_head, wants_body, whole, raw_bodies, tunnel, parked;
     bool keep_alive;         /* the answer allows another request */
     bool any_byte;           /* of the answer has come */
+    bool cut;                /* a send failed: what follows would be taken for the rest of it */
     uint8_t interim;         /* 1xx answers so far */
     struct fm_mono deadline; /* of what is waited for */
     int64_t body_ms;         /* longest silence within a body */

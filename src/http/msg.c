@@ -13,13 +13,26 @@ static struct fm_str field_name(unsigned id)
 
 static enum fm_http_field_id either(struct fm_str name, enum fm_http_field_id a)
 {
-    return fm_str_eq_nocase(name, field_name(a)) ? a : FM_HDR_OTHER;
+    struct fm_str known = field_name(a);
+    bool disguised = false;
+    if (name.n != known.n)
+        return FM_HDR_OTHER;
+    for (size_t i = 0; i < name.n; i++) {
+        if (fm_lower(name.p[i]) == known.p[i])
+            continue;
+        if (name.p[i] != '_' || known.p[i] != '-')
+            return FM_HDR_OTHER;
+        disguised = true;
+    }
+    return disguised ? FM_HDR_DISGUISED : a;
 }
 
 static enum fm_http_field_id fulmar_family(struct fm_str name)
 {
-    if (name.n < 7 || !fm_str_eq_nocase(fm_str(name.p, 7), FM_STR("fulmar-")))
+    if (!fm_str_eq_nocase(fm_str(name.p, 6), FM_STR("fulmar")))
         return FM_HDR_OTHER;
+    if (name.p[6] == '_')
+        return FM_HDR_DISGUISED;
     for (unsigned id = FM_HDR_FULMAR_REF; id < FM_HDR_FULMAR_OTHER; id++)
         if (either(name, id))
             return id;
@@ -32,7 +45,7 @@ enum fm_http_field_id fm_http_field_id(struct fm_str name)
     if (name.n < 2)
         return FM_HDR_OTHER;
     char first = fm_lower(name.p[0]);
-    if (first == 'f' && name.n > 7 && name.p[6] == '-')
+    if (first == 'f' && name.n > 7 && (name.p[6] == '-' || name.p[6] == '_'))
         return fulmar_family(name);
     switch (name.n) {
     case 2:

@@ -42,6 +42,7 @@ enum fm_http_field_id {
     FM_HTTP_FIELDS(X)
 #undef X
         FM_HDR_FULMAR_OTHER, /* any other of the Fulmar- family */
+    FM_HDR_DISGUISED, /* one of these with "_" for "-": CGI and WSGI take it for the real one */
     FM_HDR_COUNT
 };
 
@@ -107,7 +108,8 @@ struct fm_http_head {
     enum fm_http_framing framing;
     uint64_t length; /* for FM_BODY_LENGTH */
     bool keep_alive;
-    bool upgrade; /* Connection: upgrade and an Upgrade field */
+    bool upgrade; /* to websocket, without a body. Other protocols are not offered to servers:
+                     behind h2c a client could say what nobody here has looked at */
     bool expect_continue;
     bool te_trailers;
     bool names_fields; /* Connection names fields besides the usual options */

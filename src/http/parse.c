@@ -6,6 +6,8 @@
 #include "base/assert.h"
 #include "http/chars.h"
 
+enum { EMPTY_LINES_MAX = 4, METHOD_MAX = 32 };
+
 struct cursor {
     const char *p, *end;
     struct fm_http_refusal *why;
@@ -165,6 +167,7 @@ static bool is_protected(struct fm_str option)
     case FM_HDR_FULMAR_PROBLEM:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_REGION:
+    case FM_HDR_DISGUISED:
         return true;
     case FM_HDR_OTHER:
     case FM_HDR_CONNECTION:
@@ -209,7 +212,8 @@ static enum fm_http_parse connection(struct cursor *c, struct fm_http_head *h)
         }
     }
     h->keep_alive = !close && (h->minor == 1 || keep);
-    h->upgrade = upgrade && fm_http_has(h, FM_HDR_UPGRADE) && h->minor == 1;
+    h->upgrade = upgrade && h->minor == 1 && count(h, FM_HDR_UPGRADE) == 1 &&
+                 fm_str_eq_nocase(fm_http_value(h, FM_HDR_UPGRADE), FM_STR("websocket"));
     if (te && fm_http_has(h, FM_HDR_TE)) {
         struct fm_str rest = fm_http_value(h, FM_HDR_TE), item;
         while (fm_str_list_next(&rest, &item))
@@ -236,8 +240,12 @@ static enum fm_http_parse transfer_encoding(struct cursor *c, struct fm_http_hea
         return bad(c, 400, "Transfer-Encoding in an HTTP/1.0 message");
     if (codings == 0 || !last_chunked || chunked != 1)
         return bad(c, 400, "a Transfer-Encoding that does not end in one `chunked`");
-    if (codings > 1 || count(h, FM_HDR_TRANSFER_ENCODING) > 1)
+    if (codings > 1)
         return bad(c, 501, "a transfer coding other than `chunked`");
+    /* nothing around it that the next server might read in another way, as in "chunked," */
+    if (fm_http_value(h, FM_HDR_TRANSFER_ENCODING).n != strlen("chunked") ||
+        count(h, FM_HDR_TRANSFER_ENCODING) > 1)
+        return bad(c, 400, "a malformed Transfer-Encoding");
     h->framing = FM_BODY_CHUNKED;
     return FM_PARSE_DONE;
 }
@@ -296,12 +304,25 @@ static enum fm_http_parse split_target(struct cursor *c, struct fm_http_head *h)
     return FM_PARSE_DONE;
 }
 
+/* A few are allowed before a request: old clients send one behind a body (RFC 9112 section 2.2). */
+static enum fm_http_parse empty_lines(struct cursor *c)
+{
+    for (int n = 0; c->p < c->end && *c->p == '\r'; n++) {
+        if (n == EMPTY_LINES_MAX)
+            return bad(c, 400, "empty lines instead of a request");
+        enum fm_http_parse r = crlf(c, "");
+        if (r != FM_PARSE_DONE)
+            return r;
+    }
+    return FM_PARSE_DONE;
+}
+
 static enum fm_http_parse request_line(struct cursor *c, struct fm_http_head *h)
 {
     const char *start = c->p;
     c->p = span(start, c->end, FM_CH_TOKEN);
     size_t n = (size_t)(c->p - start);
-    if (n > 32)
+    if (n > METHOD_MAX)
         return bad(c, 501, "a method longer than 32 characters");
     if (c->p == c->end)
         return FM_PARSE_MORE;
@@ -329,24 +350,44 @@ static enum fm_http_parse request_line(struct cursor *c, struct fm_http_head *h)
     return split_target(c, h);
 }
 
+/* An IPv6 address of a URI as far as its characters go, RFC 3986 section 3.2.2. */
+static bool is_ip_literal(struct fm_str inside)
+{
+    for (size_t i = 0; i < inside.n; i++)
+        if (!fm_http_is(inside.p[i], FM_CH_HEX) && inside.p[i] != ':' && inside.p[i] != '.')
+            return false;
+    return inside.n && memchr(inside.p, ':', inside.n);
+}
+
+static bool is_reg_name(struct fm_str name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] == '[' || name.p[i] == ']')
+            return false;
+        if (name.p[i] == '%' && (name.n - i < 3 || !fm_http_is(name.p[i + 1], FM_CH_HEX) ||
+                                 !fm_http_is(name.p[i + 2], FM_CH_HEX)))
+            return false;
+    }
+    return name.n > 0;
+}
+
 static bool host_is_valid(struct fm_str host)
 {
     if (host.n == 0 || span(host.p, host.p + host.n, FM_CH_HOST) != host.p + host.n)
         return false;
-    struct fm_str name = fm_http_host_name(host);
-    if (name.n == 0 || memchr(name.p, '[', name.n) || memchr(name.p, ']', name.n))
+    bool literal = host.p[0] == '[';
+    const char *name_end = memchr(host.p, literal ? ']' : ':', host.n);
+    if (literal && !name_end)
         return false;
-    size_t used = (size_t)(name.p + name.n - host.p);
-    if (name.p > host.p)
-        used++; /* the closing bracket of an IPv6 literal */
-    struct fm_str rest = fm_str(host.p + used, host.n - used);
-    if (rest.n && rest.p[0] == '.')
-        rest = fm_str(rest.p + 1, rest.n - 1);
-    if (rest.n == 0)
-        return true;
-    uint64_t port;
-    return rest.p[0] == ':' &&
-           (rest.n == 1 || (fm_str_u64(fm_str(rest.p + 1, rest.n - 1), &port) && port <= 65535));
+    size_t n = name_end ? (size_t)(name_end - host.p) : host.n;
+    if (literal ? !is_ip_literal(fm_str(host.p + 1, n - 1)) : !is_reg_name(fm_str(host.p, n)))
+        return false;
+    n += literal;
+    struct fm_str port = fm_str(host.p + n, host.n - n);
+    uint64_t number;
+    return port.n == 0 || (port.p[0] == ':' &&
+                           (port.n == 1 || (fm_str_u64(fm_str(port.p + 1, port.n - 1), &number) &&
+                                            number <= 65535)));
 }
 
 static enum fm_http_parse request_meaning(struct cursor *c, const struct fm_http_limits *limits,
@@ -362,6 +403,8 @@ static enum fm_http_parse request_meaning(struct cursor *c, const struct fm_http
         return bad(c, 400, "a malformed host in the request target");
     if (!h->absolute)
         h->host = fm_http_value(h, FM_HDR_HOST);
+    if (fm_http_has(h, FM_HDR_DISGUISED))
+        return bad(c, 400, "a header name with an underscore in the place of a hyphen");
     enum fm_http_parse r = connection(c, h);
     if (r == FM_PARSE_DONE)
         r = framing(c, h);
@@ -371,6 +414,8 @@ static enum fm_http_parse request_meaning(struct cursor *c, const struct fm_http
         return bad(c, 413, "a body larger than the limit");
     if (h->framing == FM_BODY_LENGTH && h->length == 0)
         h->framing = FM_BODY_NONE;
+    if (h->framing != FM_BODY_NONE)
+        h->upgrade = false; /* who switches early would take the body for the new protocol */
     if (fm_http_has(h, FM_HDR_EXPECT)) {
         if (!fm_str_eq_nocase(fm_http_value(h, FM_HDR_EXPECT), FM_STR("100-continue")) ||
             count(h, FM_HDR_EXPECT) > 1)
@@ -438,34 +483,25 @@ static void clear(struct fm_http_head *h, struct fm_http_field *fields)
     memset(h->known, 0xff, sizeof h->known); /* -1 */
 }
 
-/* May a head have become whole since the last look? Only a line feed can do that. */
-static bool worth_parsing(struct fm_http_scan *scan, const char *p, size_t n)
+/* Is there more to say than at the last look? The first bytes may be of another protocol; from then
+ * on a verdict is due when a line ends or the limit is reached. So each line costs one parse at
+ * most, whatever the pieces, and the verdict does not depend on them. */
+static bool worth_parsing(const struct fm_http_scan *scan, const char *p, size_t n, size_t limit)
 {
-    if (scan->at == 0)
-        return n > 0;
-    for (size_t i = scan->at; i < n;) {
-        const char *lf = memchr(p + i, '\n', n - i);
-        if (!lf)
-            break;
-        i = (size_t)(lf - p) + 1;
-        if (i >= 4 && memcmp(lf - 3, "\r\n\r\n", 4) == 0)
-            return true;
-        if (i < 2 || lf[-1] != '\r')
-            return true; /* a bare line feed: the verdict is due */
-    }
-    return false;
+    if (n == scan->at)
+        return false;
+    return scan->at == 0 || n == limit || memchr(p + scan->at, '\n', n - scan->at) != NULL;
 }
 
-static enum fm_http_parse incomplete(struct fm_http_scan *scan, const char *p, size_t n,
-                                     const struct fm_http_limits *limits, struct cursor *c)
+static enum fm_http_parse incomplete(struct fm_http_scan *scan, size_t n,
+                                     const struct fm_http_limits *limits, bool in_first_line,
+                                     struct cursor *c)
 {
     scan->at = n;
-    if (!scan->after_first)
-        scan->after_first = n > 2 && memchr(p + 2, '\n', n - 2) != NULL;
     if (n < limits->head_bytes)
         return FM_PARSE_MORE;
-    return scan->after_first ? bad(c, 431, "a header section larger than the limit")
-                             : bad(c, 414, "a request line longer than the limit");
+    return in_first_line ? bad(c, 414, "a request line longer than the limit")
+                         : bad(c, 431, "a header section larger than the limit");
 }
 
 enum fm_http_parse fm_http_parse_request(struct fm_http_scan *scan, const char *p, size_t n,
@@ -476,19 +512,19 @@ enum fm_http_parse fm_http_parse_request(struct fm_http_scan *scan, const char *
     FM_ASSERT(limits->fields <= FM_HTTP_FIELDS_MAX);
     n = fm_min_size(n, limits->head_bytes);
     struct cursor c = {p, p + n, why};
-    if (!worth_parsing(scan, p, n))
-        return incomplete(scan, p, n, limits, &c);
+    if (!worth_parsing(scan, p, n, limits->head_bytes)) {
+        scan->at = n;
+        return FM_PARSE_MORE;
+    }
     clear(h, fields);
-    for (int empty = 0; c.end - c.p >= 2 && c.p[0] == '\r' && c.p[1] == '\n'; c.p += 2)
-        if (++empty > 4)
-            return bad(&c, 400, "empty lines instead of a request");
-    if (c.end - c.p == 1 && *c.p == '\r')
-        return incomplete(scan, p, n, limits, &c);
-    enum fm_http_parse r = request_line(&c, h);
+    enum fm_http_parse r = empty_lines(&c);
+    if (r == FM_PARSE_DONE)
+        r = request_line(&c, h);
+    bool in_first_line = r == FM_PARSE_MORE;
     if (r == FM_PARSE_DONE)
         r = all_fields(&c, limits->fields, h);
     if (r == FM_PARSE_MORE)
-        return incomplete(scan, p, n, limits, &c);
+        return incomplete(scan, n, limits, in_first_line, &c);
     if (r == FM_PARSE_DONE)
         r = request_meaning(&c, limits, h);
     h->size = (size_t)(c.p - p);
@@ -504,15 +540,16 @@ enum fm_http_parse fm_http_parse_response(struct fm_http_scan *scan, const char 
     FM_ASSERT(limits->fields <= FM_HTTP_FIELDS_MAX);
     n = fm_min_size(n, limits->head_bytes);
     struct cursor c = {p, p + n, why};
-    enum fm_http_parse r = FM_PARSE_MORE;
-    if (worth_parsing(scan, p, n)) {
-        clear(h, fields);
-        r = status_line(&c, h);
-        if (r == FM_PARSE_DONE)
-            r = all_fields(&c, limits->fields, h);
+    if (!worth_parsing(scan, p, n, limits->head_bytes)) {
+        scan->at = n;
+        return FM_PARSE_MORE;
     }
+    clear(h, fields);
+    enum fm_http_parse r = status_line(&c, h);
+    if (r == FM_PARSE_DONE)
+        r = all_fields(&c, limits->fields, h);
     if (r == FM_PARSE_MORE)
-        r = incomplete(scan, p, n, limits, &c);
+        r = incomplete(scan, n, limits, false, &c);
     else if (r == FM_PARSE_DONE)
         r = response_meaning(&c, method, limits, h);
     h->size = (size_t)(c.p - p);

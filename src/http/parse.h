@@ -30,11 +30,11 @@ struct fm_http_refusal {
     const char *why;
 };
 
-/* Where a head ends is looked for once per byte, however the bytes arrive; then it is parsed once.
- */
+/* How far a head that is not whole yet has been looked at. A head is looked at again when another
+ * of its lines has ended, so that what is wrong is refused at the end of its line at the latest and
+ * the verdict is the same however the bytes arrive. */
 struct fm_http_scan {
-    size_t at;        /* how far the search for the end has come */
-    bool after_first; /* the first line is whole */
+    size_t at;
 };
 
 /* Bytes [0, n) have arrived; `fields` has room for limits->fields. On FM_PARSE_DONE the head is

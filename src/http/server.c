@@ -21,7 +21,8 @@ static struct fm_mono in_ms(const struct fm_http_conn *c, int64_t ms)
 
 /* -------- deadlines of bodies -------- */
 
-/* By when the next byte has to be there so that the average stays above the minimum. */
+/* By when the next byte has to be there so that the average stays above the minimum. Only the time
+ * in which we wait for the client counts, not what the handler takes between its pieces. */
 static struct fm_mono body_deadline(const struct fm_http_conn *c)
 {
     if (c->tunnel)
@@ -30,9 +31,16 @@ static struct fm_mono body_deadline(const struct fm_http_conn *c)
     uint64_t bps = c->server->config.min_body_bps;
     if (bps == 0)
         return idle;
-    uint64_t earned_ms = fm_min_u64(c->body_bytes / bps, INT32_MAX) * 1000;
-    struct fm_mono rate = fm_mono_add_ms(c->body_started, BODY_GRACE_MS + (int64_t)earned_ms);
+    int64_t earned_ms = (int64_t)fm_min_u64(c->body_bytes / bps, INT32_MAX) * 1000;
+    struct fm_mono rate = fm_mono_add_ns(in_ms(c, BODY_GRACE_MS + earned_ms), -c->body_waited_ns);
     return fm_mono_min(idle, rate);
+}
+
+static void receive_body(struct fm_http_conn *c)
+{
+    c->body_asked = fm_loop_now(c->server->loop);
+    if (!fm_http_stream_more(&c->s, body_deadline(c)))
+        FM_UNREACHABLE(); /* all that was in hand has been used */
 }
 
 static struct fm_mono send_deadline(const struct fm_http_conn *c, size_t bytes)
@@ -129,9 +137,11 @@ static void handle_head(struct fm_http_conn *c, const struct fm_http_head *h)
     c->expect_continue = h->expect_continue;
     c->requests++;
     c->head_at = fm_loop_now(c->server->loop);
-    c->body_started = c->head_at;
     c->body_bytes = 0;
+    c->body_waited_ns = 0;
     c->head_age_ns = c->s.sock.recv_age_ns;
+    if (c->head_age_ns != INT64_MAX) /* it may have waited here, behind another request */
+        c->head_age_ns += fm_mono_sub_ns(c->head_at, c->received_at);
     fm_http_body_init(&c->s.body, h->framing, h->length, &c->server->config.limits);
     fm_http_stream_use(&c->s, h->size);
     if (c->over_limit) {
@@ -141,7 +151,20 @@ static void handle_head(struct fm_http_conn *c, const struct fm_http_head *h)
         return;
     }
     c->server->handler->request(c, h);
-    /* the handler may already be done with it: nothing of c is touched here */
+    /* it may have thrown the connection away, but the memory stays until the end of the turn */
+    if (c->state == FM_CONN_BUSY)
+        fm_http_stream_tidy(&c->s); /* who waits for an answer holds no block */
+}
+
+/* So far nothing but empty lines, as some clients send them behind a body: still between requests,
+ * where silence is answered by closing and not by 408, which could be taken for the answer to a
+ * request that is on its way. */
+static bool is_empty_lines(struct fm_str s)
+{
+    size_t i = 0;
+    while (i < s.n && (s.p[i] == '\r' || s.p[i] == '\n'))
+        i++;
+    return i == s.n;
 }
 
 static void parse_head(struct fm_http_conn *c)
@@ -157,7 +180,7 @@ static void parse_head(struct fm_http_conn *c)
         return;
     }
     if (r == FM_PARSE_MORE) {
-        if (c->state == FM_CONN_IDLE) {
+        if (c->state == FM_CONN_IDLE && !is_empty_lines(rest)) {
             c->state = FM_CONN_HEAD;
             c->head_deadline = in_ms(c, s->config.header_ms);
         }
@@ -173,13 +196,14 @@ static void next_request(struct fm_http_conn *c)
     c->state = FM_CONN_IDLE;
     c->s.scan = (struct fm_http_scan){0};
     c->wants_body = c->answering = c->released = c->close_after = c->tunnel = false;
+    c->method = FM_METHOD_OTHER; /* a refusal of what comes is no answer to HEAD */
     c->data = NULL;
+    c->head_deadline = in_ms(c, c->server->config.idle_ms);
     if (fm_http_stream_has(&c->s)) {
         parse_head(c);
         return;
     }
     fm_http_stream_drop(&c->s);
-    c->head_deadline = in_ms(c, c->server->config.idle_ms);
     fm_sock_recv(&c->s.sock, NULL, c->head_deadline);
 }
 
@@ -209,8 +233,7 @@ static void give_piece(struct fm_http_conn *c)
         fail_and_refuse(c, &why);
         return;
     case FM_BODY_STEP_MORE:
-        if (!fm_http_stream_more(&c->s, body_deadline(c)))
-            FM_UNREACHABLE(); /* all that was in hand has been used */
+        receive_body(c);
         return;
     case FM_BODY_STEP_DATA:
     case FM_BODY_STEP_DONE:
@@ -223,6 +246,7 @@ static void give_piece(struct fm_http_conn *c)
 static void body_received(struct fm_http_conn *c, ssize_t n)
 {
     FM_ASSERT(c->wants_body);
+    c->body_waited_ns += fm_mono_sub_ns(fm_loop_now(c->server->loop), c->body_asked);
     if (n > 0) {
         c->body_bytes += (uint64_t)n;
         give_piece(c);
@@ -230,9 +254,11 @@ static void body_received(struct fm_http_conn *c, ssize_t n)
         c->wants_body = false;
         c->s.body.framing = FM_BODY_NONE;
         c->server->handler->body(c, fm_str(NULL, 0), true);
-    } else if (n == -ETIMEDOUT && !c->tunnel) {
+    } else if (!c->tunnel && (n == -ETIMEDOUT || n == -ENOBUFS)) {
         c->wants_body = false;
-        struct fm_http_refusal why = {408, "the body came too slowly"};
+        struct fm_http_refusal why = {503, "out of buffers"};
+        if (n == -ETIMEDOUT)
+            why = (struct fm_http_refusal){408, "the body came too slowly"};
         fail_and_refuse(c, &why);
     } else {
         lose(c, n == 0 ? "the client ended in the middle of its request" : "the client is gone");
@@ -242,11 +268,13 @@ static void body_received(struct fm_http_conn *c, ssize_t n)
 static void conn_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
 {
     struct fm_http_conn *c = fm_container_of(sock, struct fm_http_conn, s.sock);
+    struct fm_mono now = fm_loop_now(c->server->loop);
     fm_http_stream_got(&c->s, b);
+    c->received_at = now;
     switch ((enum fm_http_conn_state)c->state) {
     case FM_CONN_LINGER:
         fm_http_stream_drop(&c->s);
-        if (n > 0)
+        if (n > 0 && fm_mono_before(now, c->head_deadline))
             fm_sock_recv(&c->s.sock, NULL, c->head_deadline);
         else
             close_now(c);
@@ -279,8 +307,7 @@ void fm_http_conn_body(struct fm_http_conn *c)
         if (!fm_sock_send_now(&c->s.sock, FM_STR("HTTP/1.1 100 Continue\r\n\r\n")))
             c->close_after = true; /* the receive below will tell how it ends */
     }
-    if (!fm_http_stream_more(&c->s, body_deadline(c)))
-        FM_UNREACHABLE();
+    receive_body(c);
 }
 
 static void conn_nudged(struct fm_sock *sock)
@@ -433,7 +460,8 @@ void fm_http_server_drain(struct fm_http_server *s)
     s->draining = true;
     fm_list_each_safe (at, next, &s->conns) {
         struct fm_http_conn *c = fm_container_of(at, struct fm_http_conn, node);
-        if (c->state == FM_CONN_IDLE)
+        /* a request that has arrived is answered, and told that it was the last */
+        if (c->state == FM_CONN_IDLE && !fm_sock_has_input(&c->s.sock))
             close_now(c);
     }
 }

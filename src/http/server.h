@@ -81,7 +81,9 @@ struct fm_http_conn {
     struct fm_block *out; /* a short answer of our own */
     char *out_heap;       /* a long one */
     struct fm_mono head_deadline;
-    struct fm_mono body_started;
+    struct fm_mono received_at; /* the last bytes, from the kernel */
+    struct fm_mono body_asked;
+    int64_t body_waited_ns; /* for the client, in this body */
     uint64_t body_bytes;
     int64_t tunnel_idle_ms;
     uint32_t requests;

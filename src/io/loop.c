@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { BATCH = 256, DEFERRED_ROUNDS = 16 };
+enum { BATCH = 256, BATCHES_MAX = 16, DEFERRED_ROUNDS = 16, STALL_MS = 5 };
 
 enum fm_err fm_loop_init(struct fm_loop *l, struct fm_pool *pool, struct fm_error *e)
 {
@@ -90,12 +90,26 @@ static int64_t plan(const struct fm_loop *l, int64_t most_ns)
     return fm_clamp_i64(ns, 0, most_ns);
 }
 
-static void tell_lateness(struct fm_loop *l)
+static int64_t lateness(const struct fm_loop *l)
 {
-    if (!l->woke)
-        return;
     int64_t late = fm_mono_sub_ns(l->now, l->slept) - l->planned_ns;
-    l->woke(l, late > 0 ? late : 0, l->woke_user);
+    return late > 0 ? late : 0;
+}
+
+static void handle(struct fm_loop *l, struct epoll_event *ev, size_t n)
+{
+    l->batch = ev;
+    l->batch_n = n;
+    for (l->batch_at = 0; l->batch_at < l->batch_n; l->batch_at++) {
+        struct fm_watch *w = ev[l->batch_at].data.ptr;
+        if (w)
+            w->ready(w, ev[l->batch_at].events);
+    }
+    l->batch = NULL;
+    l->batch_n = l->batch_at = 0;
+
+    for (int i = 0; i < DEFERRED_ROUNDS && !fm_list_empty(&l->deferred); i++)
+        fm_sock_deliver(l);
 }
 
 void fm_loop_turn(struct fm_loop *l, int64_t wait_ns)
@@ -107,21 +121,18 @@ void fm_loop_turn(struct fm_loop *l, int64_t wait_ns)
     l->planned_ns = planned;
     l->now = fm_mono_now();
     l->turns++;
-    tell_lateness(l);
+    int64_t late = lateness(l);
     l->slept = l->now; /* from here on lateness counts: work of this turn and the next wait */
+    if (l->woke)
+        l->woke(l, late, l->woke_user);
 
-    l->batch = ev;
-    l->batch_n = n > 0 ? (size_t)n : 0;
-    for (l->batch_at = 0; l->batch_at < l->batch_n; l->batch_at++) {
-        struct fm_watch *w = ev[l->batch_at].data.ptr;
-        if (w)
-            w->ready(w, ev[l->batch_at].events);
+    handle(l, ev, n > 0 ? (size_t)n : 0);
+    /* After a stall more is ready than a batch holds, and many a timer is due */
+    for (int i = 1; n == BATCH && late > STALL_MS * FM_NS_PER_MS && i < BATCHES_MAX; i++) {
+        n = wait_for(l, ev, 0);
+        FM_ASSERT(n >= 0 || errno == EINTR);
+        handle(l, ev, n > 0 ? (size_t)n : 0);
     }
-    l->batch = NULL;
-    l->batch_n = l->batch_at = 0;
-
-    for (int i = 0; i < DEFERRED_ROUNDS && !fm_list_empty(&l->deferred); i++)
-        fm_sock_deliver(l);
     fm_wheel_advance(&l->wheel, l->now);
     if (!fm_list_empty(&l->deferred))
         fm_sock_deliver(l);

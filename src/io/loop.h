@@ -6,7 +6,8 @@
  * backend here is edge-triggered epoll (epoll(7)).
  *
  * A turn of the loop: wait, read the clock once, complete input and output, then fire timers. So a
- * timer never overtakes an answer that has already arrived.
+ * timer does not overtake an answer that has already arrived; the deadline of a socket never does,
+ * also where more has arrived than a turn can hand out.
  *
  * One thread owns a loop; only fm_mailbox_post (io/mailbox.h) may be called from another. */
 #ifndef FM_IO_LOOP_H

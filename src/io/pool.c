@@ -13,6 +13,12 @@ struct fm_slab {
     size_t size;
 };
 
+#if !defined(__SANITIZE_ADDRESS__) && defined(__has_feature)
+#if __has_feature(address_sanitizer) /* the way of clang to say it */
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define POISON(b)   ASAN_POISON_MEMORY_REGION((b)->data, (b)->size)

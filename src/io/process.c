@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { READS_A_TURN = 16 };
+
 /* -------- signals -------- */
 
 static void our_signals(sigset_t *set)
@@ -78,26 +80,34 @@ static void close_output(struct fm_child *c)
     c->out.fd = -1;
 }
 
+/* Returns whether there may be more. What is beyond the cap is read and dropped, so that the child
+ * does not wait for us. */
+static bool read_output(struct fm_child *c)
+{
+    char scratch[4096];
+    bool keep = c->output_n < c->output_cap;
+    char *to = keep ? c->output + c->output_n : scratch;
+    size_t room = keep ? c->output_cap - c->output_n : sizeof scratch;
+    ssize_t n = read(c->out.fd, to, room);
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n < 0 && errno == EAGAIN)
+        return false;
+    if (n <= 0) {
+        close_output(c);
+        return false;
+    }
+    if (keep)
+        c->output_n += (size_t)n;
+    return true;
+}
+
+/* A child that never stops talking must not hold the loop. */
 static void output_ready(struct fm_watch *w, uint32_t events)
 {
     (void)events;
     struct fm_child *c = fm_container_of(w, struct fm_child, out);
-    for (;;) {
-        char scratch[1024];
-        bool keep = c->output_n < c->output_cap;
-        char *to = keep ? c->output + c->output_n : scratch;
-        size_t room = keep ? c->output_cap - c->output_n : sizeof scratch;
-        ssize_t n = read(w->fd, to, room);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0) {
-            close_output(c);
-            return;
-        }
-        if (keep)
-            c->output_n += (size_t)n;
+    for (int i = 0; i < READS_A_TURN && read_output(c); i++) {
     }
 }
 
@@ -126,8 +136,8 @@ static void child_ready(struct fm_watch *w, uint32_t events)
     (void)events;
     struct fm_child *c = fm_container_of(w, struct fm_child, watch);
     int status = reap(c);
-    if (c->out.fd >= 0)
-        output_ready(&c->out, EPOLLIN);
+    while (c->out.fd >= 0 && c->output_n < c->output_cap && read_output(c)) {
+    }
     close_output(c);
     forget(c);
     c->exited(c, status);

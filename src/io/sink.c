@@ -26,7 +26,7 @@ struct fm_sink {
     size_t bytes, bytes_max;
     char *path;
     int fd;
-    bool stop, reopen, writing, abandoned;
+    bool stop, reopen, writing, abandoned, orphan;
     _Atomic uint64_t dropped;
 };
 
@@ -64,6 +64,22 @@ static void do_reopen(struct fm_sink *s)
     s->fd = fd;
 }
 
+static void destroy(struct fm_sink *s)
+{
+    while (s->first) {
+        struct piece *p = s->first;
+        s->first = p->next;
+        free(p);
+    }
+    if (s->path)
+        close(s->fd);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->some);
+    pthread_cond_destroy(&s->idle);
+    free(s->path);
+    free(s);
+}
+
 static void *sink_loop(void *arg)
 {
     struct fm_sink *s = arg;
@@ -92,7 +108,10 @@ static void *sink_loop(void *arg)
         s->bytes -= list->n;
         free(list);
     }
+    bool orphan = s->orphan;
     pthread_mutex_unlock(&s->lock);
+    if (orphan)
+        destroy(s);
     return NULL;
 }
 
@@ -117,7 +136,11 @@ struct fm_sink *fm_sink_open(const char *path, int fd, size_t bytes_max, struct 
     s->bytes_max = bytes_max;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->some, NULL);
-    pthread_cond_init(&s->idle, NULL);
+    pthread_condattr_t monotonic; /* for the wait of fm_sink_close */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     int rc = pthread_create(&s->thread, NULL, sink_loop, s);
     if (rc) {
         fm_error_errno(e, FM_ERR_LIMIT, rc, "cannot start a log thread");
@@ -135,7 +158,7 @@ void fm_sink_close(struct fm_sink *s, int64_t wait_ms)
     if (!s)
         return;
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + wait_ms * FM_NS_PER_MS;
     until.tv_sec += (time_t)(ns / FM_NS_PER_S);
     until.tv_nsec = (long)(ns % FM_NS_PER_S);
@@ -146,25 +169,16 @@ void fm_sink_close(struct fm_sink *s, int64_t wait_ms)
     while ((s->first || s->writing) && rc == 0)
         rc = pthread_cond_timedwait(&s->idle, &s->lock, &until);
     s->abandoned = true;
-    bool stuck = s->writing;
+    s->orphan = s->writing; /* inside a write that does not end: the thread cleans up, if ever */
+    pthread_t thread = s->thread;
+    bool orphan = s->orphan;
     pthread_mutex_unlock(&s->lock);
-    if (stuck) { /* inside a write that does not end: leave it, the process is going */
-        pthread_detach(s->thread);
+    if (orphan) {
+        pthread_detach(thread);
         return;
     }
-    pthread_join(s->thread, NULL);
-    while (s->first) {
-        struct piece *p = s->first;
-        s->first = p->next;
-        free(p);
-    }
-    if (s->path)
-        close(s->fd);
-    pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->some);
-    pthread_cond_destroy(&s->idle);
-    free(s->path);
-    free(s);
+    pthread_join(thread, NULL);
+    destroy(s);
 }
 
 bool fm_sink_write(struct fm_sink *s, struct fm_str lines)

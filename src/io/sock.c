@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const uint32_t sock_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -60,23 +62,6 @@ static void finish_send(struct fm_sock *s, int err)
     s->ops->sent(s, err);
 }
 
-static void deadline_passed(struct fm_timer *t)
-{
-    struct fm_sock *s = fm_container_of(t, struct fm_sock, timer);
-    struct fm_mono now = s->loop->now;
-    if ((s->flags & FM_SOCK_CONNECTING) && s->send_deadline.ns <= now.ns) {
-        finish_connect(s, -ETIMEDOUT);
-        return;
-    }
-    if ((s->flags & FM_SOCK_SENDING) && s->send_deadline.ns <= now.ns)
-        finish_send(s, -ETIMEDOUT);
-    if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
-        s->recv_deadline.ns <= now.ns)
-        finish_recv(s, s->into, -ETIMEDOUT);
-    if (s->flags & FM_SOCK_OPEN)
-        arm(s);
-}
-
 /* -------- receiving -------- */
 
 static ssize_t recv_stamped(struct fm_sock *s, void *to, size_t room)
@@ -105,14 +90,15 @@ static ssize_t recv_stamped(struct fm_sock *s, void *to, size_t room)
     return n;
 }
 
-static void try_recv(struct fm_sock *s)
+/* False where there is nothing to receive. */
+static bool try_recv(struct fm_sock *s)
 {
     struct fm_block *b = s->into;
     if (!b) {
         b = fm_pool_get(s->loop->pool);
         if (!b) {
             finish_recv(s, NULL, -ENOBUFS);
-            return;
+            return true;
         }
     }
     size_t room = b->size - b->n;
@@ -125,19 +111,27 @@ static void try_recv(struct fm_sock *s)
     if (n > 0) {
         if ((size_t)n < room && !(s->flags & FM_SOCK_EOF))
             s->flags &= (uint16_t)~FM_SOCK_READABLE;
+        else
+            s->flags |= FM_SOCK_READABLE; /* also where a deadline looked before any event came */
         b->n += (uint32_t)n;
         finish_recv(s, b, n);
-        return;
+        return true;
     }
     int err = n < 0 ? errno : 0;
     if (!s->into)
         fm_pool_put(s->loop->pool, b);
     if (err == EAGAIN || err == EWOULDBLOCK) {
         s->flags &= (uint16_t)~FM_SOCK_READABLE;
-        arm(s);
-        return;
+        return false;
     }
     finish_recv(s, s->into, -err);
+    return true;
+}
+
+static void recv_or_wait(struct fm_sock *s)
+{
+    if (!try_recv(s))
+        arm(s);
 }
 
 void fm_sock_recv(struct fm_sock *s, struct fm_block *into, struct fm_mono deadline)
@@ -159,6 +153,12 @@ struct fm_block *fm_sock_recv_cancel(struct fm_sock *s)
     s->flags &= (uint16_t)~FM_SOCK_RECEIVING;
     s->into = NULL;
     return b;
+}
+
+bool fm_sock_has_input(const struct fm_sock *s)
+{
+    int n = 0;
+    return (s->flags & FM_SOCK_READABLE) || (ioctl(s->watch.fd, FIONREAD, &n) == 0 && n > 0);
 }
 
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline)
@@ -244,6 +244,35 @@ void fm_sock_shutdown(struct fm_sock *s)
 {
     int rc = shutdown(s->watch.fd, SHUT_WR);
     (void)rc; /* the peer may be gone already: then there is nothing to tell it */
+    s->flags |= FM_SOCK_SHUT;
+}
+
+/* -------- deadlines that pass -------- */
+
+static bool has_connected(const struct fm_sock *s)
+{
+    struct pollfd p = {.fd = s->watch.fd, .events = POLLOUT};
+    return poll(&p, 1, 0) == 1;
+}
+
+/* The event that completes an operation may wait behind those of other sockets, above all when the
+ * loop comes back from a stall: look once more before giving up. */
+static void deadline_passed(struct fm_timer *t)
+{
+    struct fm_sock *s = fm_container_of(t, struct fm_sock, timer);
+    struct fm_mono now = s->loop->now;
+    if ((s->flags & FM_SOCK_CONNECTING) && s->send_deadline.ns <= now.ns) {
+        if (!has_connected(s))
+            finish_connect(s, -ETIMEDOUT);
+        return;
+    }
+    if ((s->flags & FM_SOCK_SENDING) && s->send_deadline.ns <= now.ns)
+        finish_send(s, try_send(s) ? s->send_result : -ETIMEDOUT);
+    if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
+        s->recv_deadline.ns <= now.ns && !try_recv(s))
+        finish_recv(s, s->into, -ETIMEDOUT);
+    if (s->flags & FM_SOCK_OPEN)
+        arm(s);
 }
 
 /* -------- events -------- */
@@ -277,13 +306,14 @@ static void sock_ready(struct fm_watch *w, uint32_t events)
         s->flags |= FM_SOCK_READABLE;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->flags |= FM_SOCK_EOF;
-    if (events & (EPOLLHUP | EPOLLERR))
+    /* EPOLLHUP alone says that both directions have ended: no loss where we ended ours */
+    if ((events & EPOLLERR) || ((events & EPOLLHUP) && !(s->flags & FM_SOCK_SHUT)))
         s->flags |= FM_SOCK_RESET;
     if ((s->flags & FM_SOCK_SENDING) && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && try_send(s))
         finish_send(s, s->send_result);
     if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
         (s->flags & FM_SOCK_READABLE))
-        try_recv(s);
+        recv_or_wait(s);
     else if (s->flags & FM_SOCK_OPEN)
         maybe_lost(s);
 }
@@ -304,7 +334,7 @@ void fm_sock_deliver(struct fm_loop *l)
         }
         if ((s->flags & FM_SOCK_OPEN) && (s->flags & FM_SOCK_RECEIVING) &&
             (s->flags & FM_SOCK_READABLE))
-            try_recv(s);
+            recv_or_wait(s);
     }
 }
 

@@ -67,8 +67,9 @@ enum fm_sock_flag {
     FM_SOCK_STAMPS = 128, /* kernel receive times are wanted */
     FM_SOCK_LOST_TOLD = 256,
     FM_SOCK_WATCH_FIN = 512,
-    FM_SOCK_RESET = 1024, /* EPOLLERR or EPOLLHUP was seen */
+    FM_SOCK_RESET = 1024, /* the connection is gone, not only the end of a direction */
     FM_SOCK_NUDGED = 2048,
+    FM_SOCK_SHUT = 4096, /* we have said all: fm_sock_shutdown */
 };
 
 /* Take over a connected descriptor (nonblocking, close-on-exec); closed on failure. `stamps`: the
@@ -131,6 +132,9 @@ static inline bool fm_sock_is_readable(const struct fm_sock *s)
 {
     return s->flags & FM_SOCK_READABLE;
 }
+
+/* The same, asked of the kernel now. */
+bool fm_sock_has_input(const struct fm_sock *s);
 
 /* -------- listeners -------- */
 

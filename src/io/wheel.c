@@ -115,19 +115,30 @@ static void fire_slot(struct fm_wheel *w)
     }
 }
 
+/* The tick before which nothing has to be done: the first occupied slot of any level begins there.
+ * A wrap of a level whose next slot is empty has nothing to cascade. */
+static uint64_t next_tick(const struct fm_wheel *w)
+{
+    uint64_t best = UINT64_MAX;
+    for (unsigned level = 0; level < FM_WHEEL_LEVELS; level++) {
+        uint64_t block = w->now >> (SLOT_BITS * level);
+        unsigned d = distance(w->bits[level], (unsigned)block & SLOT_MASK);
+        if (d)
+            best = fm_min_u64(best, (block + d) << (SLOT_BITS * level));
+    }
+    return best;
+}
+
 void fm_wheel_advance(struct fm_wheel *w, struct fm_mono now)
 {
     uint64_t target = (uint64_t)now.ns >> FM_WHEEL_TICK_BITS;
     while (w->now < target) {
-        unsigned here = (unsigned)w->now & SLOT_MASK;
-        unsigned d = distance(w->bits[0], here);
-        unsigned wrap = FM_WHEEL_SLOTS - here;
-        uint64_t step = d && d < wrap ? d : wrap;
-        if (w->count == 0 || step > target - w->now) {
-            w->now = target; /* nothing on the way, not even a wrap that would cascade */
+        uint64_t next = next_tick(w);
+        if (next > target) {
+            w->now = target;
             break;
         }
-        w->now += step;
+        w->now = next;
         if ((w->now & SLOT_MASK) == 0)
             cascade(w);
         fire_slot(w);
@@ -138,16 +149,7 @@ struct fm_mono fm_wheel_next(const struct fm_wheel *w)
 {
     if (w->count == 0)
         return FM_MONO_NEVER;
-    uint64_t best = UINT64_MAX;
-    for (unsigned level = 0; level < FM_WHEEL_LEVELS; level++) {
-        uint64_t block = w->now >> (SLOT_BITS * level);
-        unsigned d = distance(w->bits[level], (unsigned)block & SLOT_MASK);
-        if (d) {
-            uint64_t tick = (block + d) << (SLOT_BITS * level);
-            if (tick < best)
-                best = tick;
-        }
-    }
-    FM_ASSERT(best != UINT64_MAX);
-    return (struct fm_mono){(int64_t)(best << FM_WHEEL_TICK_BITS)};
+    uint64_t next = next_tick(w);
+    FM_ASSERT(next != UINT64_MAX);
+    return (struct fm_mono){(int64_t)(next << FM_WHEEL_TICK_BITS)};
 }

@@ -3,7 +3,7 @@
  *
  * Setting and cancelling cost a few list operations. A timer never fires early and at most a tick
  * (plus the lateness of its loop) late; one that is further away than the wheel reaches (13 days)
- * fires at that end. The owner of a timer owns its memory and must cancel it before it goes.
+ * goes round again. The owner of a timer owns its memory and must cancel it before it goes.
  * One thread. Pure but for the callbacks: time comes in as an argument. */
 #ifndef FM_IO_WHEEL_H
 #define FM_IO_WHEEL_H

@@ -29,6 +29,25 @@ static inline __attribute__((always_inline)) void copy_fields(
     }
 }
 
+/* Where the body ends is said in our own words: another blank, case or leading zero than usual is
+ * read in another way by somebody. */
+static void add_framing(struct fm_buf *out, const struct fm_http_head *h)
+{
+    if (fm_http_has(h, FM_HDR_TRANSFER_ENCODING))
+        fm_buf_lit(out, "Transfer-Encoding: chunked\r\n");
+    if (fm_http_has(h, FM_HDR_CONTENT_LENGTH)) {
+        fm_buf_lit(out, "Content-Length: ");
+        fm_buf_u64(out, h->length);
+        fm_buf_lit(out, "\r\n");
+    }
+}
+
+/* With the version that the message came in (RFC 9110 section 7.6.3). */
+static void add_via(struct fm_buf *out, const struct fm_http_head *h)
+{
+    fm_buf_str_add(out, h->minor ? FM_STR("Via: 1.1 fulmar\r\n") : FM_STR("Via: 1.0 fulmar\r\n"));
+}
+
 /* -------- requests -------- */
 
 static bool request_drops(const struct fm_http_field *f, const void *user)
@@ -49,6 +68,9 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_DEADLINE:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_DISGUISED:
+    case FM_HDR_CONTENT_LENGTH:
+    case FM_HDR_TRANSFER_ENCODING:
         return true;
     case FM_HDR_TRACEPARENT:
         return o->traceparent.n > 0;
@@ -58,8 +80,6 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_FULMAR_OTHER:
         return !o->from_edge;
     case FM_HDR_OTHER:
-    case FM_HDR_CONTENT_LENGTH:
-    case FM_HDR_TRANSFER_ENCODING:
     case FM_HDR_TRAILER:
     case FM_HDR_VIA:
     case FM_HDR_IDEMPOTENCY_KEY:
@@ -130,7 +150,8 @@ void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const st
     fm_buf_str_add(out, h->host);
     fm_buf_lit(out, "\r\n");
     copy_fields(out, h, request_drops, f);
-    fm_buf_lit(out, "Via: 1.1 fulmar\r\n");
+    add_framing(out, h);
+    add_via(out, h);
     add_forwarded(out, h, f);
     if (h->upgrade) {
         fm_buf_lit(out, "Connection: upgrade\r\nUpgrade: ");
@@ -172,10 +193,11 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_TE:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_CONTENT_LENGTH:
+    case FM_HDR_TRANSFER_ENCODING:
         return true;
     case FM_HDR_UPGRADE:
         return !a->upgrade;
-    case FM_HDR_TRANSFER_ENCODING:
     case FM_HDR_TRAILER:
         return a->decoded;
     case FM_HDR_FULMAR_REGION:
@@ -186,7 +208,6 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
         return !a->from_gate;
     case FM_HDR_OTHER:
     case FM_HDR_HOST:
-    case FM_HDR_CONTENT_LENGTH:
     case FM_HDR_EXPECT:
     case FM_HDR_VIA:
     case FM_HDR_FORWARDED:
@@ -199,6 +220,7 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_COOKIE:
     case FM_HDR_CONTENT_TYPE:
     case FM_HDR_RETRY_AFTER:
+    case FM_HDR_DISGUISED:
     case FM_HDR_COUNT:
         break;
     }
@@ -211,7 +233,11 @@ void fm_heads_answer(struct fm_buf *out, const struct fm_http_head *h, const str
     fm_buf_str_add(out, h->status_text);
     fm_buf_lit(out, "\r\n");
     copy_fields(out, h, answer_drops, a);
-    fm_buf_lit(out, "Via: 1.1 fulmar\r\n");
+    /* 1xx and 204 have none, whatever came (RFC 9110 section 8.6) */
+    if (h->status >= 200 && h->status != 204 &&
+        !(a->decoded && fm_http_has(h, FM_HDR_TRANSFER_ENCODING)))
+        add_framing(out, h);
+    add_via(out, h);
     fm_buf_str_add(out, a->connection);
     if (a->ref.n) {
         fm_buf_lit(out, "Fulmar-Ref: ");

@@ -1,8 +1,9 @@
 /* proxy/heads.h: the heads that a proxy sends on (RFC 9110 section 7.6, RFC 7239, W3C Trace
  * Context).
  *
- * Fields are copied in runs of the bytes as they came; what is hop-by-hop, what Connection names,
- * what we set ourselves and the Fulmar- family of whoever must not set it are left out. Pure. */
+ * Fields are copied in runs of the bytes as they came; what is hop-by-hop, what frames the body,
+ * what Connection names, what we set ourselves and the Fulmar- family of whoever must not set it
+ * are left out. Pure. */
 #ifndef FM_PROXY_HEADS_H
 #define FM_PROXY_HEADS_H
 

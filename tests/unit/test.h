@@ -26,6 +26,12 @@ int fm_test_fds_after(void **state);
 #fn, fn, fm_test_fds_before, fm_test_fds_after, NULL                                       \
     }
 
+/* With fixtures of its own, which call the two above. */
+#define fm_test_with(fn, setup, teardown)                                                          \
+    {                                                                                              \
+#fn, fn, setup, teardown, NULL                                                             \
+    }
+
 #define FM_TEST_MAIN(...)                                                                          \
     int main(void)                                                                                 \
     {                                                                                              \
