@@ -74,6 +74,13 @@ void net_turn_ms(struct net *n, int64_t ms)
         fm_loop_turn(&n->loop, FM_NS_PER_MS);
 }
 
+void net_sleep_ms(int64_t ms)
+{
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * FM_NS_PER_MS};
+    while (nanosleep(&left, &left) != 0)
+        assert_int_equal(errno, EINTR);
+}
+
 /* -------- peers -------- */
 
 int raw_listen(struct fm_addr *at)

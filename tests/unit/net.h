@@ -25,6 +25,9 @@ void net_skip_ms(int64_t ms);
 /* Turn for some real milliseconds, to show that something does not happen. */
 void net_turn_ms(struct net *n, int64_t ms);
 
+/* Sleep without turning the loop. */
+void net_sleep_ms(int64_t ms);
+
 /* A real deadline of a few seconds, and whether it has passed. */
 int64_t net_patience(void);
 bool net_is_over(int64_t patience);

@@ -55,7 +55,7 @@ static void knows_no_field_by_half(void **state)
         char name[32];
         size_t n = strlen(known[i].name);
         for (size_t j = 0; j < n; j++) {
-            strcpy(name, known[i].name);
+            memcpy(name, known[i].name, n + 1);
             name[j] = name[j] == '-' ? 'x' : '~';
             is_no_known_field(name, n);
             name[j] = '_';

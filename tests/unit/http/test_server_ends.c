@@ -432,7 +432,7 @@ static void a_request_that_waited_in_the_kernel_is_that_old(void **state)
     do { /* the kernel begins with its stamps a moment after the listener */
         assert_false(net_is_over(patience));
         peer_say(&net, &p, "GET /ok HTTP/1.1\r\n" HOST "\r\n");
-        usleep(20 * 1000);
+        net_sleep_ms(20);
         expect(200, "ok");
     } while (app.head_age_ns == 0);
     assert_in_range(app.head_age_ns, 20 * FM_NS_PER_MS, FM_NS_PER_S);

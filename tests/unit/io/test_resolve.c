@@ -4,6 +4,7 @@
 
 #include "io/resolve.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct net net;
@@ -39,7 +40,7 @@ static int teardown(void **state)
 static void ask(struct fm_lookup *q, const char *name)
 {
     *q = (struct fm_lookup){.to = &box, .port = 8080, .done = on_done};
-    strcpy(q->name, name);
+    (void)snprintf(q->name, sizeof q->name, "%s", name);
     fm_resolver_ask(resolver, q);
     assert_true(q->busy);
 }

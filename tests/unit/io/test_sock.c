@@ -170,7 +170,7 @@ static int64_t age_after(int64_t wait_ms)
 {
     unsigned before = t.received;
     peer_say(&net, &p, "hello");
-    usleep((useconds_t)wait_ms * 1000);
+    net_sleep_ms(wait_ms);
     recv_into(&t, NULL, in_ms(FOREVER));
     NET_UNTIL(&net, t.received > before);
     drop_block(&t);
