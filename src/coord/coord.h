@@ -201,7 +201,7 @@ enum fm_coord_why fm_coord_trouble(const struct fm_coord *c, struct fm_error *e)
 /* -------- looking at the endpoints -------- */
 
 struct fm_coord_seen {
-    const char *endpoint; /* its text */
+    const char *endpoint; /* its text; of the client */
     bool reachable;
     bool leads;
     bool has_leader;

@@ -271,7 +271,7 @@ static void what_is_out_of_bounds_is_never_sent(const struct drive_target *t)
     struct fm_coord_write twice[] = {{.key = FM_STR("a")}, {.key = FM_STR("a"), .erase = true}};
     drive_commit(&d, &(struct fm_coord_txn){.write = twice, .nwrite = 2}, DRIVE_DEADLINE_MS);
     CHECK_EQ(result.why, FM_COORD_WHY_INVALID);
-    drive_commit(&d, &(struct fm_coord_txn){.write = twice, .nwrite = 1}, 0);
+    drive_commit(&d, &(struct fm_coord_txn){.write = twice, .nwrite = 1}, -1000);
     CHECK_EQ(result.outcome, FM_COORD_NOT_DONE);
     CHECK_EQ(result.why, FM_COORD_WHY_TIMEOUT);
     drive_close(&d);
