@@ -1,10 +1,12 @@
 /* The conformance suite and a writer, as a program for tests/system/test_coord.py.
  *
  *   coord_suite TARGET... run [CASE...]       one line a case: `ok CASE` or `FAIL CASE: why`
- *   coord_suite TARGET... write NAME          write until standard input ends, see below
- *   coord_suite TARGET... dump PREFIX         `REVISION KEY VALUE` a line
- *   coord_suite TARGET... known               `INCARNATION REVISION`
- *   coord_suite TARGET... get KEY INCARNATION REVISION     a read by somebody who knows that much
+ *   coord_suite TARGET... write NAME          write until SIGTERM, see below
+ *   coord_suite TARGET... watch PREFIX        what changes, until SIGTERM: `fresh REVISION N`, then
+ *                                             `has REVISION KEY` N times; `put` or `erase REVISION
+ * KEY` coord_suite TARGET... dump PREFIX         `REVISION KEY VALUE` a line coord_suite TARGET...
+ * known               `INCARNATION REVISION` coord_suite TARGET... get KEY INCARNATION REVISION a
+ * read by somebody who knows that much
  *
  * TARGET: --service S, --endpoint HOST:PORT or a path (several), --login NAME, --password-file F.
  *
@@ -12,10 +14,9 @@
  * became of each before it tries the next: `done N REVISION`, `not N WHY`, `unknown N WHY`. */
 #include "suite.h"
 
-#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static int run(const struct drive_target *t, char **names)
 {
@@ -34,11 +35,12 @@ static int run(const struct drive_target *t, char **names)
     return failed;
 }
 
-static bool input_ended(void)
+static volatile sig_atomic_t asked_to_end;
+
+static void end(int signo)
 {
-    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
-    char c;
-    return poll(&p, 1, 0) > 0 && read(STDIN_FILENO, &c, 1) <= 0;
+    (void)signo;
+    asked_to_end = 1;
 }
 
 static void say(const char *what, unsigned n)
@@ -57,7 +59,7 @@ static int write_on(const struct drive_target *t, const char *name, int64_t dead
     uint64_t at = 0;
     bool known = false;
     drive_open(&d, t, NULL);
-    for (unsigned n = 1; !input_ended(); n++) {
+    for (unsigned n = 1; !asked_to_end; n++) {
         if (!known) {
             drive_get(&d, "register", false, false);
             known = result.outcome == FM_COORD_DONE;
@@ -78,7 +80,44 @@ static int write_on(const struct drive_target *t, const char *name, int64_t dead
             : result.outcome == FM_COORD_NOT_DONE ? "not"
                                                   : "unknown",
             n);
+        drive_turn_ms(&d, n % 3); /* so that the others have their turn */
     }
+    drive_close(&d);
+    return 0;
+}
+
+static void told(uint64_t revision, const char *how, struct fm_str key)
+{
+    printf("%s %llu %.*s\n", how, (unsigned long long)revision, FM_STR_ARG(key));
+}
+
+static void changed(struct fm_coord_watch *w, const struct fm_coord_event *event, size_t n)
+{
+    (void)w;
+    for (size_t i = 0; i < n; i++)
+        told(event[i].kv.revision, event[i].erased ? "erase" : "put", event[i].kv.key);
+    fflush(stdout);
+}
+
+static void fresh(struct fm_coord_watch *w, const struct fm_coord_kv *kv, size_t n,
+                  uint64_t revision)
+{
+    (void)w;
+    printf("fresh %llu %zu\n", (unsigned long long)revision, n);
+    for (size_t i = 0; i < n; i++)
+        told(kv[i].revision, "has", kv[i].key);
+    fflush(stdout);
+}
+
+static int watch(const struct drive_target *t, const char *prefix)
+{
+    struct drive d;
+    struct fm_error e;
+    struct fm_coord_watch w = {.changed = changed, .fresh = fresh};
+    drive_open(&d, t, &(struct fm_coord_config){.silence_ms = 700, .attempt_ms = 700});
+    CHECK(!fm_coord_watch_open(d.coord, &w, fm_str_z(prefix), 0, &e));
+    while (!asked_to_end)
+        fm_loop_turn(&d.loop, 100 * FM_NS_PER_MS);
     drive_close(&d);
     return 0;
 }
@@ -138,7 +177,9 @@ static void add_endpoint(struct drive_target *t, char *text)
     char *colon = strrchr(text, ':');
     uint64_t port = 0;
     struct fm_coord_endpoint *e = &t->endpoint[t->n++];
-    e->text = strdup(text);
+    static char texts[DRIVE_ENDPOINTS_MAX][128];
+    snprintf(texts[t->n - 1], sizeof texts[0], "%s", text);
+    e->text = texts[t->n - 1];
     e->host = text;
     if (text[0] != '/' && colon && fm_str_u64(fm_str_z(colon + 1), &port)) {
         *colon = 0;
@@ -161,6 +202,8 @@ static void command(void *p)
         x->code = run(&x->target, x->arg + 1);
     else if (strcmp(what, "write") == 0 && x->n > 1)
         x->code = write_on(&x->target, x->arg[1], 1500);
+    else if (strcmp(what, "watch") == 0 && x->n > 1)
+        x->code = watch(&x->target, x->arg[1]);
     else if (strcmp(what, "dump") == 0 && x->n > 1)
         x->code = dump(&x->target, x->arg[1]);
     else if (strcmp(what, "known") == 0)
@@ -186,6 +229,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--endpoint") == 0 && t->n < DRIVE_ENDPOINTS_MAX)
             add_endpoint(t, argv[i + 1]);
     }
+    signal(SIGTERM, end);
     x.arg = argv + i;
     x.n = argc - i;
     if (drive_try(command, &x))
