@@ -542,6 +542,7 @@ const struct suite_case suite[] = {
     CASE(watch_begins_fresh),
     CASE(watch_goes_on_from_a_revision),
     CASE(watch_survives_being_silent),
+    CASE(watches_that_come_and_go_leave_nothing),
     CASE(watch_of_what_is_forgotten_begins_fresh),
     CASE(watch_keeps_transactions_whole),
     {NULL, NULL},

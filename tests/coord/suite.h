@@ -22,6 +22,7 @@ bool suite_run(const struct suite_case *c, const struct drive_target *t);
 void watch_begins_fresh(const struct drive_target *t);
 void watch_goes_on_from_a_revision(const struct drive_target *t);
 void watch_survives_being_silent(const struct drive_target *t);
+void watches_that_come_and_go_leave_nothing(const struct drive_target *t);
 void watch_of_what_is_forgotten_begins_fresh(const struct drive_target *t);
 void watch_keeps_transactions_whole(const struct drive_target *t);
 

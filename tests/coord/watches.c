@@ -79,7 +79,8 @@ void watch_begins_fresh(const struct drive_target *t)
 {
     static struct seen s, other;
     struct drive d, writer;
-    drive_open(&d, t, NULL);
+    /* never silent for too long: what is told is told by the stream that is open */
+    drive_open(&d, t, &(struct fm_coord_config){.silence_ms = 3600 * 1000});
     drive_open(&writer, t, NULL);
     (void)drive_put(&writer, suite_key("w/a"), "1");
     open_watch(&d, &s, "w/", 0);
@@ -141,6 +142,32 @@ void watch_survives_being_silent(const struct drive_target *t)
     expect(&d, &s, expected);
     CHECK_EQ(s.fresh, 1);
     fm_coord_watch_close(&s.watch);
+    drive_close(&writer);
+    drive_close(&d);
+}
+
+/* Far more streams than a store takes at once, one after the other. */
+void watches_that_come_and_go_leave_nothing(const struct drive_target *t)
+{
+    static struct seen s[FM_COORD_WATCHES_MAX + 1];
+    struct drive d, writer, late;
+    struct fm_error e;
+    drive_open(&d, t, &(struct fm_coord_config){.silence_ms = 10});
+    drive_open(&writer, t, NULL);
+    uint64_t r = drive_put(&writer, suite_key("w/a"), "1");
+    for (size_t i = 0; i < FM_COORD_WATCHES_MAX; i++)
+        open_watch(&d, &s[i], "w/", r);
+    s[FM_COORD_WATCHES_MAX].watch = s[0].watch;
+    CHECK_EQ(fm_coord_watch_open(d.coord, &s[FM_COORD_WATCHES_MAX].watch, FM_STR(""), r, &e),
+             FM_ERR_LIMIT);
+    drive_turn_ms(&d, 500);
+    drive_open(&late, t, NULL); /* there is room for another one */
+    drive_get(&late, suite_key("w/a"), false, false);
+    CHECK_EQ(result.outcome, FM_COORD_DONE);
+    drive_close(&late);
+    (void)drive_put(&writer, suite_key("w/a"), "2");
+    for (size_t i = 0; i < FM_COORD_WATCHES_MAX; i++)
+        expect(&d, &s[i], "+w/a=2 ");
     drive_close(&writer);
     drive_close(&d);
 }

@@ -5,6 +5,7 @@
 #include "coord/base64.h"
 #include "coord/coord.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -544,6 +545,114 @@ static void a_place_of_another_cluster_is_left(void **state)
     expect(p, "/v3/kv/range", NULL);
     answer_read(p, 9);
     is(&one, FM_COORD_DONE, FM_COORD_WHY_NONE);
+    assert_int_equal(accept4(listener[1], NULL, NULL, SOCK_CLOEXEC),
+                     -1); /* nothing more was asked */
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void a_stamp_of_another_service_is_refused(void **state)
+{
+    (void)state;
+    char body[1024];
+    commit(&one, 30000);
+    struct peer *hello = accept_at(0);
+    expect(hello, "/v3/kv/range", NULL);
+    snprintf(body, sizeof body, "{%s,\"kvs\":[%s]}", header(CLUSTER, 9),
+             kv("stamp", "{\"fulmar\":1,\"service\":\"theirs\",\"incarnation\":\"00aa\"}", 2));
+    answer(hello, 200, body);
+    is(&one, FM_COORD_NOT_DONE, FM_COORD_WHY_SERVICE);
+    assert_non_null(strstr(one.error, "`theirs`"));
+    nothing_more_comes(hello);
+}
+
+/* -------- watches -------- */
+
+static char told[256];
+
+static void changed(struct fm_coord_watch *w, const struct fm_coord_event *event, size_t n)
+{
+    (void)w;
+    size_t used = strlen(told);
+    for (size_t i = 0; i < n; i++)
+        used +=
+            (size_t)snprintf(told + used, sizeof told - used, "%.*s@%llu ",
+                             FM_STR_ARG(event[i].kv.key), (unsigned long long)event[i].kv.revision);
+}
+
+static void fresh(struct fm_coord_watch *w, const struct fm_coord_kv *kv, size_t n,
+                  uint64_t revision)
+{
+    (void)w;
+    (void)kv;
+    size_t used = strlen(told);
+    snprintf(told + used, sizeof told - used, "fresh %zu@%llu ", n, (unsigned long long)revision);
+}
+
+static void begin_stream(struct peer *p, const char *from)
+{
+    expect(p, "/v3/watch", from);
+    peer_say(&net, p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+}
+
+static void say_event(struct peer *p, unsigned first, unsigned last)
+{
+    char body[2048], chunk[2200];
+    size_t n =
+        (size_t)snprintf(body, sizeof body, "{\"result\":{%s,\"events\":[", header(CLUSTER, last));
+    for (unsigned r = first; r <= last; r++)
+        n += (size_t)snprintf(body + n, sizeof body - n, "%s{\"kv\":%s}", r > first ? "," : "",
+                              kv("a", "v", r));
+    n += (size_t)snprintf(body + n, sizeof body - n, "]}}\n");
+    snprintf(chunk, sizeof chunk, "%zx\r\n%s\r\n", n, body);
+    peer_say(&net, p, chunk);
+}
+
+static void a_watch_goes_on_elsewhere_and_tells_nothing_twice(void **state)
+{
+    (void)state;
+    struct fm_coord_watch w = {.changed = changed, .fresh = fresh};
+    struct fm_error e;
+    told[0] = 0;
+    assert_int_equal(fm_coord_watch_open(coord, &w, FM_STR(""), 9, &e), FM_ERR_OK);
+    (void)greet(0);
+    struct peer *p = accept_at(0);
+    begin_stream(p, "\"start_revision\":\"10\"");
+    say_event(p, 10, 11);
+    NET_UNTIL(&net, strcmp(told, "a@10 a@11 ") == 0);
+    peer_reset(p);
+    struct peer *hello = accept_at(1);
+    expect(hello, "/v3/kv/range", NULL);
+    answer_stamp(hello, CLUSTER, 11); /* what a watch has told is known, too */
+    p = accept_at(1);
+    begin_stream(p, "\"start_revision\":\"12\"");
+    say_event(p, 10, 13); /* more than was asked for */
+    NET_UNTIL(&net, strcmp(told, "a@10 a@11 a@12 a@13 ") == 0);
+    say_event(p, 12, 13);
+    say_event(p, 14, 14);
+    NET_UNTIL(&net, strcmp(told, "a@10 a@11 a@12 a@13 a@14 ") == 0);
+    fm_coord_watch_close(&w);
+    NET_UNTIL(&net, peer_is_over(p));
+}
+
+static void a_broken_stream_is_left(void **state)
+{
+    (void)state;
+    struct fm_coord_watch w = {.changed = changed, .fresh = fresh};
+    struct fm_error e;
+    told[0] = 0;
+    assert_int_equal(fm_coord_watch_open(coord, &w, FM_STR(""), 9, &e), FM_ERR_OK);
+    (void)greet(0);
+    struct peer *p = accept_at(0);
+    begin_stream(p, NULL);
+    peer_say(&net, p, "9\r\nnonsense\n\r\n");
+    NET_UNTIL(&net, peer_is_over(p));
+    (void)greet(1);
+    net_skip_ms(200);
+    p = accept_at(1);
+    begin_stream(p, "\"start_revision\":\"10\"");
+    say_event(p, 10, 10);
+    NET_UNTIL(&net, strcmp(told, "a@10 ") == 0);
+    fm_coord_watch_close(&w);
 }
 
 /* -------- users -------- */
@@ -640,6 +749,7 @@ FM_TEST_MAIN(
     with(a_transaction_in_a_store_that_went_back_is_unknown),
     with(answers_that_overtake_each_other_are_no_trouble), with(another_stamp_is_another_store),
     with(a_store_that_lost_its_stamp_is_not_stamped_again),
-    with(a_place_of_another_cluster_is_left), with(logs_in_and_again_when_the_token_is_old),
-    with(a_wrong_password_fails_at_once), with(a_password_that_others_can_read_is_not_used),
-    with(a_store_without_users_needs_no_token))
+    with(a_place_of_another_cluster_is_left), with(a_stamp_of_another_service_is_refused),
+    with(a_watch_goes_on_elsewhere_and_tells_nothing_twice), with(a_broken_stream_is_left),
+    with(logs_in_and_again_when_the_token_is_old), with(a_wrong_password_fails_at_once),
+    with(a_password_that_others_can_read_is_not_used), with(a_store_without_users_needs_no_token))

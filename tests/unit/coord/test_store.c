@@ -10,7 +10,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* In the place of libc's, for SQLite too: how often something was made durable. */
+static unsigned syncs;
+
+int fdatasync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fsync, fd);
+}
 
 static const struct fm_str prefix = FM_STR_INIT("/fulmar/s/");
 static char dir[32], file[48];
@@ -156,6 +172,30 @@ static void a_batch_works_in_order_and_sees_itself(void **state)
     assert_int_equal(j[3].answer.kv[0].revision, 3);
     for (size_t i = 0; i < 4; i++)
         drop(&j[i]);
+}
+
+static void a_batch_that_writes_is_durable_with_one_sync(void **state)
+{
+    (void)state;
+    struct job j[8], *all[8];
+    char key[8];
+    (void)swapped("first", 0, "1"); /* the WAL is begun */
+    for (unsigned round = 0; round < 5; round++) {
+        unsigned before = syncs;
+        for (unsigned i = 0; i < 8; i++) {
+            all[i] = &j[i];
+            snprintf(key, sizeof key, "%u-%u", round, i);
+            swap(&j[i], key, 0, "v");
+        }
+        work(all, 8);
+        assert_int_equal(syncs - before, 1);
+        for (unsigned i = 0; i < 8; i++)
+            drop(&j[i]);
+        get(&j[0], "", true);
+        work(all, 1);
+        assert_int_equal(syncs - before, 1); /* reading costs none */
+        drop(&j[0]);
+    }
 }
 
 static void a_file_keeps_all_of_it(void **state)
@@ -352,8 +392,9 @@ static void what_is_no_database_is_refused(void **state)
 
 #define with_file(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(with_file(a_batch_works_in_order_and_sees_itself), with_file(a_file_keeps_all_of_it),
-             with_file(history_is_told_from_any_revision),
+FM_TEST_MAIN(with_file(a_batch_works_in_order_and_sees_itself),
+             with_file(a_batch_that_writes_is_durable_with_one_sync),
+             with_file(a_file_keeps_all_of_it), with_file(history_is_told_from_any_revision),
              with_file(what_is_forgotten_is_said_to_be), with_file(history_is_bounded),
              with_file(a_long_history_comes_in_parts),
              with_file(after_a_failed_write_nothing_is_done), with_file(a_later_format_is_refused),
