@@ -1,5 +1,5 @@
 /* coord/coord.h: coordination: the one place of agreement, as an asynchronous key-value store with
- * revisions (SAFETY.md A and B in the design notes; docs/decisions/0009 for the choices).
+ * revisions (SAFETY.md A and B in the design notes; docs/decisions/0012 and 0013 for the choices).
  *
  * One interface for two stores: etcd (3.4 and later, through its JSON gateway) and the owner of a
  * SQLite file (coord/owner.h), which speaks the part of that gateway that is used here. Every key

@@ -129,8 +129,6 @@ static void watch_begin(struct call *x)
     char text[256];
     x->watch = true;
     fm_list_push_back(&o->watches, &x->node);
-    /* its end is to be noticed while nothing is read from it */
-    x->conn->s.sock.flags |= FM_SOCK_WATCH_FIN;
     int n = snprintf(text, sizeof text,
                      "{\"result\":{\"header\":{\"cluster_id\":\"%llu\",\"revision\":\"%llu\"},"
                      "\"created\":true}}\n",
@@ -138,7 +136,7 @@ static void watch_begin(struct call *x)
     int digits = snprintf(x->chunk, sizeof x->chunk, "%x\r\n", (unsigned)n);
     size_t total = sizeof watch_head - 1 + (size_t)digits + (size_t)n + 2;
     x->line = malloc(total);
-    if (!x->line || fm_http_conn_hung_up(x->conn)) {
+    if (!x->line) {
         struct fm_http_conn *conn = x->conn;
         let_go(x);
         fm_http_conn_abort(conn);
