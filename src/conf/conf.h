@@ -236,11 +236,18 @@ struct fm_conf_context {
     struct fm_conf_pos pos;
 };
 
+/* Mutual TLS between the hosts of the service: PEM files, as templates (fm_conf_expand). */
+struct fm_conf_peer_tls {
+    bool present; /* false: plain connections */
+    struct fm_str ca, cert, key;
+};
+
 struct fm_conf {
     struct fm_arena arena;
     struct fm_str file; /* as given to fm_conf_load */
     struct fm_str service;
     struct fm_str state; /* template with {host}; empty = the default, see fm_conf_state_dir */
+    struct fm_conf_peer_tls peer_tls;
     struct fm_conf_host *hosts;
     size_t nhosts;
     struct fm_conf_edge edge;
@@ -306,8 +313,8 @@ int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
 enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struct fm_str region,
                               char *out, size_t cap, struct fm_error *e) FM_WARN_UNUSED;
 
-/* `text` with {host} and {region} put in, terminated: for edge.access_log.path, which is a template
- * like `state`. FM_ERR_LIMIT where it does not fit. */
+/* `text` with {host} and {region} put in, terminated: for edge.access_log.path and the files of
+ * peer_tls, which are templates like `state`. FM_ERR_LIMIT where it does not fit. */
 enum fm_err fm_conf_expand(struct fm_str text, struct fm_str host, struct fm_str region, char *out,
                            size_t cap) FM_WARN_UNUSED;
 

@@ -29,21 +29,6 @@ void fm_decode_nothing(struct fm_load *l, const struct fm_schema_row *row, const
     (void)l, (void)row, (void)n, (void)at;
 }
 
-void fm_decode_peer_tls(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
-                        void *at)
-{
-    if (n->kind == FM_NODE_BAD)
-        return;
-    if (n->kind == FM_NODE_SCALAR && fm_str_eqz(n->text, row->words[0].name)) {
-        ((struct fm_root *)at)->peer_tls = FM_PEER_PLAINTEXT;
-        return;
-    }
-    fm_report_error(l->report, n->pos,
-                    "mutual TLS between hosts is not in this version of Fulmar (%s)", FM_VERSION);
-    fm_report_advice(l->report, "write `peer-tls: plaintext` if the network between the hosts is "
-                                "trusted");
-}
-
 void fm_decode_log_path(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
                         void *at)
 {
