@@ -46,12 +46,16 @@ static int open_place(struct place *p, const struct fm_args *a)
     return FM_EXIT_CONFIG;
 }
 
+static bool is_file(struct fm_str path, struct fm_str name)
+{
+    return fm_str_ends(path, name) && (path.n == name.n || path.p[path.n - name.n - 1] == '/');
+}
+
 static bool wanted_files(const struct place *p)
 {
     const struct fm_conf_peer_tls *t = &p->conf->peer_tls;
-    return t->present && fm_str_ends(t->ca, FM_STR("/peers-ca.pem")) &&
-           fm_str_ends(t->cert, FM_STR("/{host}.pem")) &&
-           fm_str_ends(t->key, FM_STR("/{host}.key"));
+    return t->present && is_file(t->ca, FM_STR("peers-ca.pem")) &&
+           is_file(t->cert, FM_STR("{host}.pem")) && is_file(t->key, FM_STR("{host}.key"));
 }
 
 static void next_steps(const struct place *p)

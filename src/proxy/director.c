@@ -401,6 +401,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
 {
     memset(d, 0, sizeof *d);
     d->config = *c;
+    d->config.peers = (struct fm_peers){NULL, NULL}; /* the board has its own */
     d->loop = l;
     d->mailbox = m;
     d->resolver = resolver;
@@ -417,6 +418,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
         fm_board_unref(board);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the state of regions");
     }
+    board->peers = fm_peers_ref(&c->peers);
     use_slots(d, board, &s);
     if (fm_names_set(&d->names, conf, c->mode, c->self) || remake_view(d))
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
@@ -484,6 +486,7 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
         fm_board_unref(board);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the state of regions");
     }
+    board->peers = fm_peers_ref(&c->peers);
     inherit_health(d, &s, board);
     struct fm_director_config was = d->config;
     use_slots(d, board, &s);

@@ -26,6 +26,7 @@ struct fm_director_config {
     unsigned nworkers;
     struct fm_sink *access_log;
     uint32_t access_sample_ppm;
+    struct fm_peers peers; /* the caller's; shared where it is passed in */
 };
 
 struct fm_director {

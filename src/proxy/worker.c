@@ -86,12 +86,22 @@ static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
     for (size_t i = 0; i < targets; i++)
         init_target(&vr->target[i]);
     for (unsigned i = 0; i < v->nendpoints; i++) {
-        vr->up[i] = fm_upstream_get(&w->upstreams, &v->endpoints[i].addr);
-        if (vr->up[i])
-            fm_upstream_listed(vr->up[i]);
+        const struct fm_view_endpoint *e = &v->endpoints[i];
+        vr->up[i] = fm_upstream_get(&w->upstreams, &e->addr);
+        if (!vr->up[i])
+            continue;
+        fm_upstream_listed(vr->up[i]);
+        fm_upstream_speak(vr->up[i], e->peer ? v->board->peers.client : NULL, e->peer);
     }
     fm_list_push_back(&w->views, &vr->node);
     return vr;
+}
+
+/* A gate's clients are edges, which it knows by their certificates. */
+static void speak_to_clients(struct fm_worker *w)
+{
+    const struct fm_view *v = w->view->view;
+    w->server.config.tls = v->mode == FM_PROXY_GATE ? v->board->peers.server : NULL;
 }
 
 static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
@@ -104,6 +114,7 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
                 old->up[i]->current = false;
     }
     w->view = vr;
+    speak_to_clients(w);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
             vr->up[i]->current = true;
@@ -207,6 +218,7 @@ static void got_config(struct fm_msg *m, void *user)
     cm->config.http.limits = limits;
     w->config = cm->config;
     w->server.config = cm->config.http;
+    speak_to_clients(w);
     free(cm);
 }
 
@@ -354,6 +366,7 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     if (err)
         return err;
     w->server.closed_one = conn_closed;
+    w->server.refused_peer = fm_peers_refused;
     w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
                                                  .fields = FM_HTTP_FIELDS_MAX,
                                                  .body_bytes = UINT64_MAX,
