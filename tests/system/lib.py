@@ -17,6 +17,7 @@ import ctypes
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -61,11 +62,22 @@ def wait_until(what, condition, seconds=PATIENCE_S, every=0.005):
         time.sleep(every)
 
 
+_given_ports = set()
+
+
 def free_port():
-    """A TCP port of the loopback that nobody uses now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A TCP port of the loopback that nobody uses now, below those that the kernel gives to outgoing
+    connections, one of which could take it before its owner starts."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def listens(port):
