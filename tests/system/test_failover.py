@@ -99,15 +99,16 @@ def outage(stage, fault, agents):
     heal(pair)
     for load in (get, keyed):
         load.wait_all_served()
-    bad = world.failures(bare.wait())
+    bad = bare.wait()
     check(set(bad) <= allowed, f"commands without a key failed with {bad}")
     came_back(pair)
 
     west, north = pair.west.lines(), pair.north.lines()
-    check(any(line.id in get.wait() for line in north), "north had nothing to do: this was no outage")
+    seen = get.requests()
+    check(any(line.id in seen for line in north), "north had nothing to do: this was no outage")
     moments = evidence.Moments(0, 0, frozen=False, dead=True)
     for load in (get, keyed, bare):
-        did = evidence.figures(load.wait(), west, north, moments, agents)
+        did = evidence.figures(load.requests(), west, north, moments, agents)
         check_equal(did.unaccounted, 0, f"{load.name}: successes that nobody executed")
         check_equal(did.applied_twice, 0, f"{load.name}: effects that happened twice")
         if load is bare:

@@ -78,7 +78,7 @@ class Edge:
     def start(self):
         who = ["--host", "edge-1"] if "hosts" in self.conf else ["--region", next(iter(self.conf["regions"]))]
         self.process = self.stage.fulmar(self.name, "edge", "-c", self.path, *who, port=self.port)
-        return self.process
+        wait_until("it has forgotten the first look at its port", lambda: self.metric("connections") == 0)
 
     def get(self, path="/", **options):
         return lib.get(self.port, path, **options)
@@ -291,22 +291,25 @@ class Origin:
 
 
 class App:
-    """bench-origin. `letter` is in its answers (X-Origin); what it executes is in its records."""
+    """bench-origin. What it executes is in its records, unless it is to be fast and not to be asked."""
 
-    def __init__(self, stage, name, store=None, citizen=False, delay_us=500):
-        self.stage, self.name, self.letter = stage, name, name[0]
+    def __init__(self, stage, name, store=None, fast=False):
+        self.stage, self.name, self._fast = stage, name, fast
         self.port, self.admin = lib.free_port(), lib.free_port()
-        self._options = [f"--store={store}"] * bool(store) + ["--good-citizen"] * citizen
-        self._options += [f"--delay-us={delay_us}"]
+        self._options = [f"--name={name[0]}", f"--admin={self.admin}"]
+        self._options += [] if fast else ["--delay-us=500"]
+        self._options += [f"--store={store}"] if store else []
         self.records = []
         self.start()
 
     def start(self):
         """Also after it was killed: then with another record."""
-        self.records.append(self.stage.path(f"{self.name}-{len(self.records)}.record"))
+        record = []
+        if not self._fast:
+            self.records.append(self.stage.path(f"{self.name}-{len(self.records)}.record"))
+            record = [f"--record={self.records[-1]}"]
         self.process = self.stage.start_until(
-            self.name, [tool("bench-origin"), f"--name={self.letter}", f"--admin={self.admin}",
-                        f"--record={self.records[-1]}", *self._options, self.port], self.port)
+            self.name, [tool("bench-origin"), *self._options, *record, self.port], self.port)
 
     def kill(self):
         self.process.kill()
@@ -319,11 +322,6 @@ class App:
 
     def mode(self, name):
         check_equal(lib.get(self.admin, f"/mode/{name}").status, 200, f"mode {name} of {self.name}")
-
-    def executed(self):
-        """The ids of requests with an effect or an answer, as often as they were executed."""
-        return [line.id for record in self.records for line in evidence.read_record(record)
-                if line.outcome in evidence.EXECUTED and not line.health]
 
     def lines(self):
         return [line for record in self.records for line in evidence.read_record(record)]
@@ -433,17 +431,18 @@ class Bank:
 
 
 class Load:
-    """bench-load, running: `rate` requests a second for `seconds`, whatever becomes of them."""
+    """bench-load, running: `rate` requests a second for `seconds`, whatever becomes of them, or as
+    many as its connections can (rate 0; such a load keeps no log of its requests)."""
 
     def __init__(self, stage, port, seconds, name="get", rate=RATE, method="GET", keys=False,
-                 path="/load/1", host="test"):
+                 path="/load/1"):
         self.name = name
         self._log = stage.path(f"{name}.requests")
         self._process = stage.start(f"load-{name}", [
-            tool("bench-load"), f"--rate={rate}", "--connections=16", "--connections-max=2000",
-            "--warm-up-ms=0", f"--duration-ms={int(seconds * 1000)}", "--timeout-ms=20000",
-            f"--method={method}", f"--path={path}", f"--host={host}", f"--log={self._log}",
-            f"--run={int.from_bytes(name.encode()[:4].ljust(4), 'big')}", "--id",
+            tool("bench-load"), "--warm-up-ms=0", f"--duration-ms={int(seconds * 1000)}",
+            "--timeout-ms=20000", f"--method={method}", f"--path={path}",
+            *([f"--rate={rate}", "--connections=16", "--connections-max=2000", f"--log={self._log}",
+               "--id", f"--run={int.from_bytes(name.encode()[:4].ljust(4), 'big')}"] if rate else []),
             *(["--body=32"] if method == "POST" else []), *(["--key"] if keys else []), port])
         self._expected = rate * seconds
         wait_until(f"load {name} begins", lambda: '"begin"' in self._process.output()
@@ -452,29 +451,21 @@ class Load:
     def is_running(self):
         return self._process.is_alive()
 
-    def wait(self):
-        """The requests by id, once all are over."""
-        check_equal(self._process.wait(120), 0, f"exit code of load {self.name}")
-        requests = evidence.read_requests(self._log)
-        check(len(requests) > 0.9 * self._expected, f"load {self.name}: {len(requests)} requests only")
-        return requests
+    def wait(self, seconds=120):
+        """How often requests failed, by kind, once all are over."""
+        check_equal(self._process.wait(seconds), 0, f"exit code of load {self.name}")
+        said = json.loads(self._process.output().splitlines()[-1])
+        check(said["requests"] > 0.9 * self._expected, f"load {self.name}: {said['requests']} requests")
+        kinds = {k: n for k, n in said["failures"].items() if n and k != "status"}
+        return {**kinds, **said["status"]}
 
-    def wait_all_served(self):
+    def wait_all_served(self, seconds=120):
         """The same, and not one of them failed."""
-        requests = self.wait()
-        bad = failures(requests)
-        check(not bad, f"{sum(bad.values())} of {len(requests)} requests of load {self.name} failed: {bad}")
-        return requests
+        check_equal(self.wait(seconds), {}, f"failed requests of load {self.name}")
 
-
-def failures(requests):
-    """How many failed, by kind."""
-    count = {}
-    for r in requests.values():
-        if not r.ok:
-            kind = str(r.status) if r.outcome == "status" else r.outcome
-            count[kind] = count.get(kind, 0) + 1
-    return count
+    def requests(self):
+        """As its clients saw them, by id."""
+        return evidence.read_requests(self._log)
 
 
 def sleep(seconds):
