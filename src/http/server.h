@@ -125,10 +125,11 @@ static inline bool fm_http_conn_has_body(const struct fm_http_conn *c)
 
 /* The client has ended its stream. To a gate or an application behind one that means: whoever asked
  * has given up. (The kernel joins the end of a stream with data that waits, and stamps both with
- * the later time, so that the age of such a request cannot be trusted either.) */
+ * the later time, so that the age of such a request cannot be trusted either. The end may have come
+ * between the event and the receive: hence a look at the kernel, for each request that asks.) */
 static inline bool fm_http_conn_hung_up(const struct fm_http_conn *c)
 {
-    return c->s.sock.flags & FM_SOCK_EOF;
+    return fm_sock_has_ended(&c->s.sock);
 }
 
 /* Ask for the next piece: one call of `body` follows, never from inside this. Answers

@@ -168,6 +168,12 @@ bool fm_sock_has_input(const struct fm_sock *s)
     return fm_sock_is_readable(s) || (ioctl(s->watch.fd, FIONREAD, &n) == 0 && n > 0);
 }
 
+bool fm_sock_has_ended(const struct fm_sock *s)
+{
+    struct pollfd p = {.fd = s->watch.fd, .events = POLLRDHUP};
+    return (s->flags & FM_SOCK_EOF) || (poll(&p, 1, 0) == 1 && p.revents != 0);
+}
+
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline)
 {
     s->recv_deadline = deadline;
