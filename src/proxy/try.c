@@ -93,8 +93,10 @@ static bool is_bad(enum fm_outcome o)
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region, unsigned context)
 {
     struct fm_target *target = fm_target(vr, region, context);
-    if (fm_list_empty(&target->sweep))
+    if (fm_list_empty(&target->sweep)) {
+        fm_view_ref_use(vr);
         fm_list_push_back(&w->sweeps, &target->sweep);
+    }
     fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
 }
 

@@ -39,8 +39,9 @@ void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
         view_ref_free(vr);
 }
 
-static void init_target(struct fm_target *t)
+static void init_target(struct fm_target *t, struct fm_view_ref *of)
 {
+    t->of = of;
     fm_list_init(&t->owed);
     fm_list_init(&t->sweep);
 }
@@ -84,7 +85,7 @@ static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
     vr->view = v;
     fm_view_ref(v);
     for (size_t i = 0; i < targets; i++)
-        init_target(&vr->target[i]);
+        init_target(&vr->target[i], vr);
     for (unsigned i = 0; i < v->nendpoints; i++) {
         const struct fm_view_endpoint *e = &v->endpoints[i];
         vr->up[i] = fm_upstream_get(&w->upstreams, &e->addr);
@@ -125,9 +126,11 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 
 /* -------- leaving regions -------- */
 
-static void sweep_target(struct fm_worker *w, struct fm_target *target)
+/* Requests that leave may end, and with the last of them the view that they used: somebody else has
+ * to use it meanwhile. */
+static void sweep_target(struct fm_target *target)
 {
-    (void)w;
+    FM_ASSERT(target->of->users > 0);
     struct fm_list todo;
     fm_list_init(&todo);
     fm_list_splice(&todo, &target->owed);
@@ -141,13 +144,20 @@ static void sweep_target(struct fm_worker *w, struct fm_target *target)
     }
 }
 
+static struct fm_target *next_sweep(struct fm_worker *w)
+{
+    struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
+    if (t)
+        fm_list_remove(&t->sweep);
+    return t;
+}
+
 static void sweep(struct fm_timer *timer)
 {
     struct fm_worker *w = fm_container_of(timer, struct fm_worker, sweeper);
-    while (!fm_list_empty(&w->sweeps)) {
-        struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
-        fm_list_remove(&t->sweep);
-        sweep_target(w, t);
+    for (struct fm_target *t; (t = next_sweep(w));) {
+        sweep_target(t);
+        fm_view_ref_drop(w, t->of);
     }
 }
 
@@ -174,8 +184,12 @@ static void got_region_left(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
-    if (w->view && w->view->view == vm->view)
-        sweep_target(w, fm_target(w->view, vm->region, vm->context));
+    struct fm_view_ref *vr = w->view;
+    if (vr && vr->view == vm->view) {
+        fm_view_ref_use(vr);
+        sweep_target(fm_target(vr, vm->region, vm->context));
+        fm_view_ref_drop(w, vr);
+    }
     fm_view_unref(vm->view);
     free(vm);
 }
@@ -450,6 +464,8 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_loop_turn(&w->loop, 0);
     }
     fm_mailbox_close(&w->inbox);
+    for (struct fm_target *t; (t = next_sweep(w));)
+        fm_view_ref_drop(w, t->of);
     if (w->view) {
         struct fm_view_ref *vr = w->view;
         w->view = NULL;

@@ -25,8 +25,9 @@ struct fm_target {
     struct fm_list owed;       /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
     struct fm_mono last_heard, last_ok;
-    int64_t pace_ns;      /* core/latency.h */
-    struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
+    int64_t pace_ns;        /* core/latency.h */
+    struct fm_list sweep;   /* in worker->sweeps: it was left, what is under way must leave too */
+    struct fm_view_ref *of; /* whose it is; while it is in worker->sweeps, it uses that */
 };
 
 /* A view as one worker uses it. */
