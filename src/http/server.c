@@ -381,7 +381,7 @@ static void conn_connected(struct fm_sock *sock, int err)
         next_request(c);
         return;
     }
-    if (s->refused_peer)
+    if (s->refused_peer && (err == -EPROTO || err == -ETIMEDOUT))
         s->refused_peer(s, &c->peer,
                         err == -ETIMEDOUT ? "no handshake in time" : fm_sock_tls_failure(sock));
     close_now(c);

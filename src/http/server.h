@@ -56,7 +56,7 @@ struct fm_http_server {
     bool draining;
     struct fm_http_field *fields;                 /* of the head being parsed */
     void (*closed_one)(struct fm_http_server *s); /* optional: a connection less */
-    /* Optional: TLS refused a peer, or it gave up in the middle of the handshake. */
+    /* Optional: TLS refused a peer, or its handshake took too long. */
     void (*refused_peer)(struct fm_http_server *s, const struct fm_addr *peer, const char *why);
 };
 

@@ -330,6 +330,15 @@ static enum fm_err remake_view(struct fm_director *d)
     return FM_ERR_OK;
 }
 
+uint64_t fm_director_in_use(const struct fm_director *d)
+{
+    uint64_t oldest = d->generation;
+    for (unsigned w = 0; w < d->nrunning; w++)
+        oldest = fm_min_u64(oldest,
+                            atomic_load_explicit(&d->workers[w].generation, memory_order_relaxed));
+    return oldest;
+}
+
 static void names_changed(void *user)
 {
     struct fm_director *d = user;

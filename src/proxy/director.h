@@ -76,6 +76,9 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
                                const struct fm_director_config *c,
                                struct fm_error *e) FM_WARN_UNUSED;
 
+/* The generation of the oldest view that some worker routes new requests by. */
+uint64_t fm_director_in_use(const struct fm_director *d);
+
 /* A probe of `region` for `context` has ended. `detail` is kept as evidence. */
 void fm_director_probe(struct fm_director *d, unsigned region, unsigned context, bool ok,
                        struct fm_str detail);

@@ -57,6 +57,7 @@ struct fm_worker_config {
 
 struct fm_worker {
     struct fm_worker_config config;
+    _Atomic uint64_t generation; /* of the view in use; read by control */
     pthread_t thread;
     struct fm_loop loop;
     struct fm_pool pool;

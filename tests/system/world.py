@@ -78,6 +78,7 @@ class Edge:
     def start(self):
         who = ["--host", "edge-1"] if "hosts" in self.conf else ["--region", next(iter(self.conf["regions"]))]
         self.process = self.stage.fulmar(self.name, "edge", "-c", self.path, *who, port=self.port)
+        wait_until("its admin port listens", lambda: lib.listens(self.admin))
         wait_until("it has forgotten the first look at its port", lambda: self.metric("connections") == 0)
 
     def get(self, path="/", **options):
