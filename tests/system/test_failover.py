@@ -193,6 +193,22 @@ def test_one_instance_dies(stage):
                and len(other.lines()) > before, seconds=60)
 
 
+def test_instance_dies_at_full_load(stage):
+    """The same with as many requests in flight as the edge can bear: more than its retry budget die
+    with the instance, and yet none fails."""
+    apps = [world.App(stage, name, fast=True) for name in ("west", "other", "north")]
+    edge = world.Edge(stage, {"west": [a.port for a in apps[:2]], "north": [apps[2].port]},
+                      probe=PROBE, timeouts=TIMEOUTS)
+    load = world.Load(stage, edge.port, 3, rate=0)
+    while load.is_running():
+        for app in apps[:2]:
+            world.sleep(0.2)
+            app.kill()
+            world.sleep(0.1)
+            app.start()
+    load.wait_all_served()
+
+
 # -------- outcomes that nobody knows --------
 
 
