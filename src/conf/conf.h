@@ -284,9 +284,9 @@ void fm_conf_report_print(const struct fm_conf_report *r, struct fm_buf *out);
  * report says all of them (and warnings in any case). The caller frees the result with
  * fm_conf_free. */
 struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report) FM_WARN_UNUSED;
-/* Only `state`, of a file that may have errors elsewhere, for who looks for a daemon that goes on with
- * an earlier version of it. All else is empty, and so is `state` where it cannot be read. NULL where
- * there is no memory. */
+/* Only `state`, of a file that may have errors elsewhere, for who looks for a daemon that goes on
+ * with an earlier version of it. All else is empty, and so is `state` where it cannot be read. NULL
+ * where there is no memory. */
 struct fm_conf *fm_conf_load_state(const char *path) FM_WARN_UNUSED;
 /* fm_conf_load from memory, for tests and fuzzing; includes are refused. */
 struct fm_conf *fm_conf_parse(struct fm_str text, const char *name,
