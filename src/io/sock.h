@@ -158,7 +158,8 @@ static inline bool fm_sock_is_readable(const struct fm_sock *s)
 /* The same, asked of the kernel now. */
 bool fm_sock_has_input(const struct fm_sock *s);
 
-/* Has the peer ended its stream? Asks the kernel, too, which may know of it since the last event. */
+/* Has the peer ended its stream? Asks the kernel, too, which may know of it since the last event.
+ */
 bool fm_sock_has_ended(const struct fm_sock *s);
 
 /* -------- listeners -------- */
