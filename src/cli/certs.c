@@ -165,7 +165,8 @@ static int rotate_one(const struct place *p, const char *host)
 static int is_host_file(const struct dirent *d)
 {
     size_t n = strlen(d->d_name);
-    return n > 4 && strcmp(d->d_name + n - 4, ".key") == 0 && strcmp(d->d_name, "peers-ca.key");
+    return n > 4 && strcmp(d->d_name + n - 4, ".key") == 0 &&
+           strcmp(d->d_name, "peers-ca.key") != 0;
 }
 
 /* All that the folder holds. */
