@@ -1,4 +1,5 @@
-/* The writer thread: see the header. Invariant: bytes queued never exceed bytes_max. */
+/* The writer thread: see the header. Invariants: bytes queued never exceed bytes_max; the lock is
+ * never held in a call that may block; fd and path belong to the thread once it runs. */
 #include "io/sink.h"
 
 #include "base/time.h"
@@ -85,9 +86,12 @@ static void *sink_loop(void *arg)
     struct fm_sink *s = arg;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        if (s->reopen) {
+        if (s->reopen && !s->abandoned) {
             s->reopen = false;
+            s->writing = true; /* opening may take as long as writing: a pipe, a dead server */
+            pthread_mutex_unlock(&s->lock);
             do_reopen(s);
+            pthread_mutex_lock(&s->lock);
         }
         struct piece *list = s->first;
         if (!list || s->abandoned) {
