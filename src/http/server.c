@@ -294,6 +294,14 @@ static void conn_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
     }
 }
 
+/* An interim answer. One that cannot go out at once is left out, which its sender may do (RFC 9110
+ * sections 10.1.1 and 15.2); one that went out in part lets everything behind it fail. */
+static void say_now(struct fm_http_conn *c, struct fm_str head)
+{
+    bool said = fm_sock_send_now(&c->s.sock, head);
+    (void)said;
+}
+
 void fm_http_conn_body(struct fm_http_conn *c)
 {
     FM_ASSERT(c->state == FM_CONN_BUSY && !c->wants_body && fm_http_conn_has_body(c));
@@ -304,8 +312,7 @@ void fm_http_conn_body(struct fm_http_conn *c)
     }
     if (c->expect_continue && !c->answering) {
         c->expect_continue = false;
-        if (!fm_sock_send_now(&c->s.sock, FM_STR("HTTP/1.1 100 Continue\r\n\r\n")))
-            c->close_after = true; /* the receive below will tell how it ends */
+        say_now(c, FM_STR("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     receive_body(c);
 }
@@ -332,8 +339,8 @@ void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned
 void fm_http_conn_interim(struct fm_http_conn *c, struct fm_str head)
 {
     FM_ASSERT(c->state == FM_CONN_BUSY && !c->answering);
-    if (!fm_sock_is_sending(&c->s.sock) && !fm_sock_send_now(&c->s.sock, head))
-        c->close_after = true; /* the stream is broken: what follows will fail by itself */
+    if (!fm_sock_is_sending(&c->s.sock))
+        say_now(c, head);
 }
 
 void fm_http_conn_done(struct fm_http_conn *c, bool close)

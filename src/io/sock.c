@@ -230,6 +230,8 @@ bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes)
     do
         n = send(s->watch.fd, bytes.p, bytes.n, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
+    if (n > 0 && (size_t)n < bytes.n)
+        fm_sock_shutdown(s); /* what followed would be taken for the rest */
     return n == (ssize_t)bytes.n;
 }
 

@@ -94,7 +94,8 @@ struct fm_block *fm_sock_recv_cancel(struct fm_sock *s);
 void fm_sock_send(struct fm_sock *s, const struct iovec *iov, unsigned n, struct fm_mono deadline);
 
 /* Hand a few bytes to the kernel at once, outside of the completions; only while no send is
- * outstanding. False where it did not take all of them: then the stream is broken, close it. */
+ * outstanding. False where it did not take all of them. Where it took some, the stream is broken and
+ * has been shut down: sends that follow fail with -EPIPE. */
 bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes) FM_WARN_UNUSED;
 
 /* Call `nudged` from the loop, in this turn: for an owner that has something to go on with but must
