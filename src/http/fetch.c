@@ -1,13 +1,14 @@
 /* A blocking GET over our own client and a loop of its own. */
 #include "http/fetch.h"
 
+#include "base/assert.h"
 #include "base/buf.h"
 #include "http/client.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BODY_MAX = 16 * 1024 * 1024 };
+enum { BODY_MAX = 16 * 1024 * 1024, TARGET_MAX = 1024 };
 
 struct fetch {
     struct fm_http_client http;
@@ -20,12 +21,11 @@ struct fetch {
     struct fm_fetched *out;
     struct fm_error *error;
     enum fm_err err;
-    bool over, closed;
+    bool closed;
 };
 
 static void end(struct fetch *f, enum fm_err err, const char *why)
 {
-    f->over = true;
     if (err && !f->err)
         f->err = fm_error_set(f->error, err, "%s", why);
     if (fm_http_client_is_open(&f->http))
@@ -35,11 +35,12 @@ static void end(struct fetch *f, enum fm_err err, const char *why)
 static void on_connected(struct fm_http_client *h)
 {
     struct fetch *f = fm_container_of(h, struct fetch, http);
-    char text[1024];
+    char text[TARGET_MAX + 100];
     struct fm_buf b = fm_buf(text, sizeof text);
     fm_buf_lit(&b, "GET ");
     fm_buf_str_add(&b, fm_str_z(f->target));
     fm_buf_lit(&b, " HTTP/1.1\r\nHost: fulmar\r\nConnection: close\r\n\r\n");
+    FM_ASSERT(!b.full);
     struct iovec iov = {text, b.n};
     fm_http_client_send(h, &iov, 1, f->deadline);
     fm_http_client_head(h, FM_METHOD_GET, f->deadline);
@@ -113,6 +114,9 @@ enum fm_err fm_fetch(const struct fm_addr *to, const char *target, int64_t timeo
                      struct fm_fetched *out, struct fm_error *e)
 {
     *out = (struct fm_fetched){0};
+    if (target[0] != '/' || strlen(target) > TARGET_MAX)
+        return fm_error_set(e, FM_ERR_INVALID, "a target begins with `/` and has up to %d bytes",
+                            TARGET_MAX);
     struct fetch *f = calloc(1, sizeof *f);
     struct fm_http_field *fields = calloc(FM_HTTP_FIELDS_MAX, sizeof *fields);
     if (!f || !fields) {

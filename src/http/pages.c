@@ -1,6 +1,8 @@
 /* Read-only pages: see the header. */
 #include "http/pages.h"
 
+#include "base/assert.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -62,6 +64,16 @@ enum fm_err fm_pages_init(struct fm_pages *p, struct fm_loop *l, const struct fm
     p->pages = pages;
     p->user = user;
     return fm_http_server_init(&p->server, l, &c, &pages_handler, p, e);
+}
+
+void fm_pages_accept(struct fm_pages *p, int fd, const struct fm_addr *from)
+{
+    size_t n = p->server.nconns;
+    FM_ASSERT(n <= 2 * FM_PAGES_CONNS_MAX);
+    if (n == 2 * FM_PAGES_CONNS_MAX)
+        close(fd);
+    else
+        (void)fm_http_server_accept(&p->server, fd, from, n >= FM_PAGES_CONNS_MAX);
 }
 
 void fm_pages_close_all(struct fm_pages *p)
