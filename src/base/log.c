@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static _Atomic int least_level = FM_LOG_INFO;
@@ -67,8 +68,8 @@ static void add_field(struct fm_buf *b, const struct fm_log_field *f)
         fm_buf_str_add(b, f->i ? FM_STR("true") : FM_STR("false"));
         break;
     case FM_LOG_MS:
-        fm_buf_printf(b, "%lld.%03lld", (long long)(f->i / FM_NS_PER_MS),
-                      (long long)(f->i / FM_NS_PER_US % 1000));
+        fm_buf_printf(b, "%s%lld.%03lld", f->i < 0 ? "-" : "", llabs(f->i / FM_NS_PER_MS),
+                      llabs(f->i / FM_NS_PER_US % 1000));
         break;
     }
 }

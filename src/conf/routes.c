@@ -35,6 +35,12 @@ static int hex(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* Paths are without these when they are compared, however they were written. */
+static bool is_dots(struct fm_str s)
+{
+    return fm_str_eqz(s, ".") || fm_str_eqz(s, "..");
+}
+
 /* A literal, percent-decoded (RFC 3986 section 2.1). */
 static bool literal(struct fm_load *l, struct fm_str s, struct fm_conf_segment *out,
                     struct fm_fault *f)
@@ -61,6 +67,8 @@ static bool literal(struct fm_load *l, struct fm_str s, struct fm_conf_segment *
         to[n++] = c;
     }
     FM_ASSERT(n > 0 && n <= s.n);
+    if (is_dots(fm_str(to, n)))
+        return fm_fault(f, "`%s` is resolved before routes are looked at", FM_Q(s));
     *out = (struct fm_conf_segment){FM_SEG_LITERAL, fm_str(to, n)};
     return true;
 }
@@ -76,7 +84,7 @@ static bool segment(struct fm_load *l, struct fm_str s, bool last, struct fm_con
         *out = (struct fm_conf_segment){FM_SEG_REST, {NULL, 0}};
         return last || fm_fault(f, "`**` stands only at the end");
     }
-    if (fm_str_eqz(s, ".") || fm_str_eqz(s, ".."))
+    if (is_dots(s))
         return fm_fault(f, "`%s` is resolved by the client and never arrives", FM_Q(s));
     if (memchr(s.p, '*', s.n)) {
         fm_fault(f, "there is a `*` in `%s`", FM_Q(s));
