@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BODY_MAX = 16 * 1024 * 1024, TARGET_MAX = 1024 };
+enum { BODY_MAX = 16 * 1024 * 1024, TARGET_MAX = 1024, TIMEOUT_MAX_MS = 24 * 3600 * 1000 };
 
 struct fetch {
     struct fm_http_client http;
@@ -133,7 +133,7 @@ enum fm_err fm_fetch(const struct fm_addr *to, const char *target, int64_t timeo
     fm_pool_init(&f->pool, 64 * 1024, 16);
     enum fm_err err = fm_loop_init(&f->loop, &f->pool, e);
     if (!err) {
-        f->deadline = fm_mono_add_ms(fm_mono_now(), timeout_ms);
+        f->deadline = fm_mono_add_ms(fm_mono_now(), fm_clamp_i64(timeout_ms, 0, TIMEOUT_MAX_MS));
         err = fm_http_client_open(&f->http, &f->loop, to, f->deadline, &handler, &f->limits,
                                   f->fields, e);
         while (!err && !f->closed)
