@@ -28,6 +28,7 @@ static void end(struct fetch *f, enum fm_err err, const char *why)
 {
     if (err && !f->err)
         f->err = fm_error_set(f->error, err, "%s", why);
+    FM_ASSERT(!f->closed);
     if (fm_http_client_is_open(&f->http))
         fm_http_client_close(&f->http);
 }
@@ -64,6 +65,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     struct fetch *f = fm_container_of(h, struct fetch, http);
     if (head->status < 200)
         return;
+    FM_ASSERT(f->out->status == 0 && !f->out->body);
     f->out->status = head->status;
     next(f);
 }
@@ -138,6 +140,7 @@ enum fm_err fm_fetch(const struct fm_addr *to, const char *target, int64_t timeo
                                   f->fields, e);
         while (!err && !f->closed)
             fm_loop_turn(&f->loop, FM_NS_PER_S);
+        FM_ASSERT(err || f->closed);
         err = err ? err : f->err;
         fm_loop_deinit(&f->loop);
     }
