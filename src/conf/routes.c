@@ -120,6 +120,7 @@ static bool parse(struct fm_load *l, struct fm_str path, struct fm_conf_route *r
     }
     if (path.n > 1024)
         return fm_fault(f, "it is longer than 1024 bytes");
+    FM_ASSERT(!r->segments);
     r->nsegments = 0;
     struct fm_str rest = fm_str(path.p + 1, path.n - 1);
     while (path.n > 1 && rest.p) {
@@ -176,10 +177,12 @@ void fm_decode_routes(struct fm_load *l, const struct fm_schema_row *row, const 
         return;
     }
     l->conf->nroutes += n->n;
+    FM_ASSERT(!c->routes && l->conf->nroutes <= FM_CONF_ROUTES_MAX);
     c->routes = fm_load_alloc(l, n->n, sizeof *c->routes);
     if (!c->routes)
         return;
     fm_node_each(item, n) decode_route(l, row->item, item, c, &c->routes[c->nroutes++]);
+    FM_ASSERT(c->nroutes == n->n);
 }
 
 /* Do both match the same paths? The names of segments do not matter. */
@@ -188,6 +191,7 @@ static bool same_shape(const struct fm_conf_route *a, const struct fm_conf_route
     if (!a->path.p || !b->path.p || a->nsegments != b->nsegments)
         return false;
     for (size_t i = 0; i < a->nsegments; i++) {
+        FM_ASSERT(a->segments && b->segments);
         const struct fm_conf_segment *x = &a->segments[i], *y = &b->segments[i];
         if (x->kind != y->kind || (x->kind == FM_SEG_LITERAL && !fm_str_eq(x->text, y->text)))
             return false;
