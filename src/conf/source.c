@@ -80,7 +80,7 @@ static size_t decode(const unsigned char *p, size_t n, uint32_t *out)
     }
     if (cp < least[want] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
         return 0;
-    FM_ASSERT(want <= n && want <= 4);
+    FM_ASSERT(want <= n);
     *out = cp;
     return want;
 }
