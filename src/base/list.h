@@ -44,7 +44,7 @@ static inline void fm_list_push_back(struct fm_list *l, struct fm_list *n)
 
 static inline void fm_list_remove(struct fm_list *n)
 {
-    FM_ASSERT(n->prev->next == n && n->next->prev == n);
+    FM_ASSERT(n->prev->next == n && n->next->prev == n); /* NOLINT(clang-analyzer-unix*) */
     n->prev->next = n->next; /* NOLINT(clang-analyzer-unix*): nor what was taken out of one */
     n->next->prev = n->prev;
     fm_list_init(n);

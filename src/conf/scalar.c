@@ -272,7 +272,6 @@ static struct fm_scalar_text with_unit(uint64_t v, const struct unit *units, siz
     struct fm_scalar_text out;
     size_t i = n - 1;
     FM_ASSERT(n > 0 && units[0].factor == 1);
-    FM_ASSERT(n <= FM_COUNT(durations) || n <= FM_COUNT(sizes));
     while (i > 0 && (v == 0 || v % units[i].factor))
         i--;
     snprintf(out.s, sizeof out.s, "%llu%s", (unsigned long long)(v / units[i].factor),
