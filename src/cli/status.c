@@ -148,10 +148,15 @@ static void print_checks(const struct fm_args *a, const json_t *doc)
     json_object_foreach(checks, name, c)
     {
         const char *state = text_of(c, "state");
-        bool good = strcmp(state, "good") == 0;
-        printf("%-20s %-8s %s%-8s%s %7.1f ms  %s\n", name, text_of(c, "type"),
-               paint(a, good ? "up" : "down"), state, a->color ? "\033[0m" : "",
-               json_number_value(json_object_get(c, "latency_ms")), text_of(c, "last_error"));
+        const char *like = strcmp(state, "good") == 0   ? "up"
+                           : strcmp(state, "warn") != 0 ? "down"
+                                                        : "";
+        char latency[32] = "-";
+        if (json_is_number(json_object_get(c, "latency_ms")))
+            snprintf(latency, sizeof latency, "%.1f ms",
+                     json_number_value(json_object_get(c, "latency_ms")));
+        printf("%-20s %-8s %s%-8s%s %10s  %s\n", name, text_of(c, "type"), paint(a, like), state,
+               a->color ? "\033[0m" : "", latency, text_of(c, "last_error"));
     }
 }
 
@@ -172,17 +177,23 @@ static void print_events(const json_t *doc)
 
 static void print_table(const struct fm_args *a, const json_t *doc, const char *only)
 {
-    printf("service %s, %s %s, generation %lld, version %s, %lld connections\n",
-           text_of(doc, "service"), text_of(doc, "role"), text_of(doc, "host"),
-           number_of(doc, "generation"), text_of(doc, "version"), number_of(doc, "connections"));
+    bool proxy = json_object_get(doc, "regions") != NULL;
+    printf("service %s, %s %s, version %s", text_of(doc, "service"), text_of(doc, "role"),
+           text_of(doc, "host"), text_of(doc, "version"));
+    if (proxy)
+        printf(", generation %lld, %lld connections", number_of(doc, "generation"),
+               number_of(doc, "connections"));
+    puts("");
     const json_t *config = json_object_get(doc, "config");
     const char *reload = text_of(config, "reload_error");
     if (reload[0])
         printf("%sTHE LAST RELOAD WAS REFUSED; the configuration of %s goes on:%s\n%s",
                a->color ? "\033[31m" : "", text_of(config, "loaded_at"), a->color ? "\033[0m" : "",
                reload);
-    puts("");
-    print_regions(a, doc, only);
+    if (proxy) {
+        puts("");
+        print_regions(a, doc, only);
+    }
     print_checks(a, doc);
     print_events(doc);
 }

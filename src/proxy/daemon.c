@@ -74,13 +74,20 @@ static void reload(struct fm_daemon *d)
     free(d->reload_error);
     d->reload_error = c ? NULL : report_text(&r);
     fm_conf_report_deinit(&r);
-    if (!c) {
+    struct fm_error e = {0};
+    bool refused = !c;
+    if (c && d->reload(d, c, &e)) {
+        d->reload_error = strdup(e.msg);
+        refused = true;
+    }
+    if (refused) {
         fm_log(FM_LOG_ERROR, "reload_refused", FM_KZ("file", d->options.config_path),
+               FM_KZ("why", e.msg[0] ? e.msg : "it has errors"),
                FM_KZ("meaning", "the configuration that was loaded before goes on"));
         return;
     }
     d->loaded_wall_ns = fm_wall_now_ns();
-    d->reload(d, c);
+    fm_log(FM_LOG_INFO, "reloaded");
 }
 
 static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, struct fm_error *e)
