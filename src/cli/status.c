@@ -14,10 +14,12 @@ enum { TEXT_MAX = 512 };
 
 static int no_config(const struct fm_args *a, struct fm_conf_report *r)
 {
-    fprintf(stderr, "fulmar status: cannot read %s: %s\n", a->config,
-            r->n ? r->finding[0].what : "unknown error");
+    char what[TEXT_MAX], remedy[TEXT_MAX];
+    snprintf(what, sizeof what, "cannot read %s: %s", a->config,
+             r->n ? r->finding[0].what : "unknown error");
+    snprintf(remedy, sizeof remedy, "`fulmar config check %s` says all that is wrong", a->config);
     fm_conf_report_deinit(r);
-    return FM_EXIT_CONFIG;
+    return fm_print_error(a, "status", FM_EXIT_CONFIG, what, remedy);
 }
 
 static bool local_socket(const struct fm_conf *c, const char *host, const char *role,
@@ -69,12 +71,13 @@ static int address_by_config(const struct fm_args *a, struct fm_addr *to)
             char dir[PATH_MAX];
             if (fm_conf_state_dir(c, fm_str_z(host), FM_STR(""), dir, sizeof dir, NULL))
                 snprintf(dir, sizeof dir, "its state folder");
-            fprintf(
-                stderr,
-                "fulmar status: no edge or agent of host `%s` runs here (no socket in %s).\n"
-                "  Start one (fulmar edge -c %s), or name another host with --host or --server.\n",
-                host, dir, a->config);
-            code = FM_EXIT_UNREACHABLE;
+            char what[TEXT_MAX + PATH_MAX], remedy[TEXT_MAX];
+            snprintf(what, sizeof what, "no edge or agent of host `%s` runs here (no socket in %s)",
+                     host, dir);
+            snprintf(remedy, sizeof remedy,
+                     "start one (fulmar edge -c %s), or name another host with --host or --server",
+                     a->config);
+            code = fm_print_error(a, "status", FM_EXIT_UNREACHABLE, what, remedy);
         }
     }
     fm_conf_free(c);
@@ -238,17 +241,17 @@ static int show(const struct fm_args *a, const struct fm_addr *to)
     struct fm_fetched got;
     struct fm_error e = {0};
     if (fm_fetch(to, "/status", a->timeout_ms, &got, &e)) {
-        char text[FM_ADDR_TEXT_MAX];
+        char text[FM_ADDR_TEXT_MAX], what[TEXT_MAX];
         fm_addr_format(to, text);
-        fprintf(stderr, "fulmar status: %s does not answer: %s\n", text, e.msg);
-        return FM_EXIT_UNREACHABLE;
+        snprintf(what, sizeof what, "%s does not answer: %s", text, e.msg);
+        return fm_print_error(a, "status", FM_EXIT_UNREACHABLE, what, NULL);
     }
     json_t *doc = got.status == 200 ? json_loadb(got.body, got.n, 0, NULL) : NULL;
     free(got.body);
     if (!doc) {
-        fprintf(stderr, "fulmar status: the answer (status %u) is no status document\n",
-                got.status);
-        return FM_EXIT_FAILED;
+        char what[TEXT_MAX];
+        snprintf(what, sizeof what, "the answer (status %u) is no status document", got.status);
+        return fm_print_error(a, "status", FM_EXIT_FAILED, what, NULL);
     }
     const char *only = a->nargs ? a->arg[0] : NULL;
     int code = FM_EXIT_OK;
@@ -279,7 +282,8 @@ int fm_cmd_status(const struct fm_args *a)
         int code = show(a, &to);
         if (!a->watch || code == FM_EXIT_USAGE)
             return code;
-        fflush(stdout);
+        if (fflush(stdout) != 0)
+            return FM_EXIT_FAILED; /* nobody reads it */
         sleep(1);
     }
 }
