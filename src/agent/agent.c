@@ -313,6 +313,7 @@ static void bring_down(struct agent *x)
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_probes_free(x->probes);
+    x->probes = NULL; /* a last answer of the resolver may still change the view */
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {
@@ -321,10 +322,15 @@ static void bring_down(struct agent *x)
         fm_pages_deinit(&x->peer_pages);
     }
     fm_daemon_end_resolver(&x->daemon);
-    fm_checks_free(x->checks);
+    /* names must not wake up in the last turn of the checks, which need the configuration */
+    struct fm_board *board = x->has_gate ? x->director.board : NULL;
+    if (board)
+        fm_board_ref(board);
     if (x->has_gate)
         fm_director_deinit(&x->director);
-    else
+    fm_checks_free(x->checks);
+    fm_board_unref(board);
+    if (!x->has_gate)
         fm_conf_free(x->conf);
 }
 

@@ -234,6 +234,7 @@ static void bring_down(struct edge *x)
 {
     fm_director_join(&x->director);
     fm_probes_free(x->probes);
+    x->probes = NULL; /* a last answer of the resolver may still change the view */
     if (x->has_ready) {
         fm_listener_close(&x->ready);
         fm_pages_close_all(&x->ready_pages);

@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static void deliver_all(struct fm_mailbox *m)
+void fm_mailbox_deliver(struct fm_mailbox *m)
 {
     struct fm_msg *stack = atomic_exchange_explicit(&m->head, NULL, memory_order_acquire);
     struct fm_msg *in_order = NULL;
@@ -30,7 +30,7 @@ static void mailbox_ready(struct fm_watch *w, uint32_t events)
     uint64_t count;
     ssize_t n = read(w->fd, &count, sizeof count);
     FM_ASSERT(n == sizeof count || errno == EAGAIN || errno == EINTR);
-    deliver_all(fm_container_of(w, struct fm_mailbox, watch));
+    fm_mailbox_deliver(fm_container_of(w, struct fm_mailbox, watch));
 }
 
 enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user, struct fm_error *e)
@@ -50,7 +50,7 @@ enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user,
 
 void fm_mailbox_close(struct fm_mailbox *m)
 {
-    deliver_all(m);
+    fm_mailbox_deliver(m);
     fm_loop_unwatch(m->loop, &m->watch);
     close(m->watch.fd);
 }

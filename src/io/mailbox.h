@@ -29,6 +29,10 @@ enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user,
 /* No more posts may come; what waits is delivered first. */
 void fm_mailbox_close(struct fm_mailbox *m);
 
+/* What was posted is delivered now, without a turn of the loop: before what it belongs to is freed.
+ */
+void fm_mailbox_deliver(struct fm_mailbox *m);
+
 /* Any thread. */
 void fm_mailbox_post(struct fm_mailbox *m, struct fm_msg *msg);
 

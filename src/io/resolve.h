@@ -28,7 +28,8 @@ struct fm_lookup {
 };
 
 struct fm_resolver *fm_resolver_new(struct fm_error *e) FM_WARN_UNUSED;
-/* Waits for the question that is being answered; `done` is not called any more. */
+/* Waits for the question that is being answered. Answers that were posted by then are still in
+ * their mailboxes: fm_mailbox_deliver before a lookup is freed. The others are not answered. */
 void fm_resolver_free(struct fm_resolver *r);
 
 void fm_resolver_ask(struct fm_resolver *r, struct fm_lookup *q);

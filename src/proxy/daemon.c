@@ -280,8 +280,11 @@ void fm_daemon_stop(struct fm_daemon *d)
 
 void fm_daemon_end_resolver(struct fm_daemon *d)
 {
+    if (!d->resolver)
+        return;
     fm_resolver_free(d->resolver);
     d->resolver = NULL;
+    fm_mailbox_deliver(&d->mailbox); /* to names and checks that are about to be freed */
 }
 
 void fm_daemon_deinit(struct fm_daemon *d)

@@ -126,7 +126,8 @@ static const char routes[] =
     "    retry: {other-regions: 1, budget: 25%, budget-floor: 3, hedge-after: p99}\n"
     "    routes:\n"
     "      - {path: \"/a/{x}/{id}\"}\n"
-    "      - {path: \"/find/{id}\", methods: [POST], as: query, timeouts: {first-byte: 30s, total: 40s}}\n"
+    "      - {path: \"/find/{id}\", methods: [POST], as: query, timeouts: {first-byte: 30s, total: "
+    "40s}}\n"
     "      - {path: \"/now/{id}\", retry: {hedge-after: 20ms}}\n"
     "      - {path: \"/once/{id}\", safe: false, retry: {hedge-after: never}}\n"
     "  rest: {topology: multi-write, routes: [\"/**\"], needs: [], routing: {by: weight}}\n";
