@@ -55,7 +55,8 @@ static void yaml_value(const json_t *v, int depth, bool in_list)
         return;
     }
     for (size_t i = 0; i < json_array_size(v); i++) {
-        indent(depth);
+        if (i > 0 || !in_list) /* the first one of a list in a list stands behind its dash */
+            indent(depth);
         fputs("- ", stdout);
         yaml_value(json_array_get(v, i), depth + 1, true);
     }
