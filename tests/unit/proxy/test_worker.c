@@ -16,6 +16,7 @@
 static struct net net; /* of control */
 static struct fm_mailbox control;
 static struct fm_worker worker;
+static struct fm_worker_config config; /* worker.config is the other thread's */
 static struct fm_board *board;
 static struct fm_addr door, app_at;
 static int app;
@@ -64,23 +65,23 @@ static int setup(void **state)
     (void)snprintf(log_path, sizeof log_path, "/tmp/fulmar-test-access-%d", (int)getpid());
     sink = fm_sink_open(log_path, -1, 1 << 20, NULL);
     assert_non_null(sink);
-    struct fm_worker_config c = {.mode = FM_PROXY_EDGE,
-                                 .workers = 1,
-                                 .http = {.limits = FM_HTTP_LIMITS_DEFAULT,
-                                          .header_ms = 5000,
-                                          .idle_ms = 60000,
-                                          .raw_bodies = true},
-                                 .connections_max = 4,
-                                 .replay_body_bytes = 64 * 1024,
-                                 .tunnel_idle_ms = 60000,
-                                 .body_idle_ms = 60000,
-                                 .access_log = sink,
-                                 .access_sample_ppm = 1000000,
-                                 .connections = &connections,
-                                 .control = &control,
-                                 .ended = on_ended};
+    config = (struct fm_worker_config){.mode = FM_PROXY_EDGE,
+                                       .workers = 1,
+                                       .http = {.limits = FM_HTTP_LIMITS_DEFAULT,
+                                                .header_ms = 5000,
+                                                .idle_ms = 60000,
+                                                .raw_bodies = true},
+                                       .connections_max = 4,
+                                       .replay_body_bytes = 64 * 1024,
+                                       .tunnel_idle_ms = 60000,
+                                       .body_idle_ms = 60000,
+                                       .access_log = sink,
+                                       .access_sample_ppm = 1000000,
+                                       .connections = &connections,
+                                       .control = &control,
+                                       .ended = on_ended};
     struct fm_view *v = make_view();
-    assert_int_equal(fm_worker_init(&worker, &c, v, NULL), FM_ERR_OK);
+    assert_int_equal(fm_worker_init(&worker, &config, v, NULL), FM_ERR_OK);
     fm_view_unref(v);
     struct fm_addr any;
     assert_int_equal(fm_addr_parse(&any, FM_STR("127.0.0.1:0")), FM_ERR_OK);
@@ -263,8 +264,7 @@ static void views_and_configurations_change_under_requests(void **state)
         fm_worker_set_view(&worker, v);
         fm_view_unref(v);
         serve("GET ");
-        struct fm_worker_config c = worker.config; /* written by the worker only when it is told */
-        fm_worker_set_config(&worker, &c);
+        fm_worker_set_config(&worker, &config);
         NET_UNTIL(&net, client_has("\r\n\r\nok"));
     }
     drain(5000); /* the client's connection is idle, so it ends by itself */
