@@ -38,8 +38,7 @@ service: shop
 state: "{dir}/{{host}}"
 hosts:
   edge-1: {{region: west, roles: [edge], address: 127.0.0.1, admin: "127.0.0.1:{admin}"}}
-  west-1: {{region: west, roles: [health], address: 127.0.0.1, peer: "127.0.0.1:{peer}",
-            admin: "127.0.0.1:{agent}"}}
+{west}
 edge: {{workers: 1, listen: [{{address: "127.0.0.1:{port}"}}]}}
 probe: {{app: none}}
 regions:
@@ -51,6 +50,9 @@ contexts:
   ledger: {{topology: multi-write, routes: ["/ledger/**"], needs: [fine]}}
   cards: {{topology: multi-write, routes: ["/cards/**"], needs: [broken]}}
 """
+WEST = """\
+  west-1: {{region: west, roles: [health], address: 127.0.0.1, peer: "127.0.0.1:{peer}",
+            admin: "127.0.0.1:{agent}"}}"""
 
 
 class Done:
@@ -303,22 +305,32 @@ def test_daemons_refuse(stage):
 
 
 def shop(stage):
+    """The configuration of an edge and an agent."""
     ports = {name: lib.free_port() for name in ("admin", "peer", "agent", "port", "nobody")}
-    return stage.write("shop.yaml", CONFIG.format(dir=stage.dir, **ports)), ports
+    west = WEST.format(**ports)
+    return stage.write("agent.yaml", CONFIG.format(dir=stage.dir, west=west, **ports)), ports
 
 
-def start_shop(stage):
-    conf, ports = shop(stage)
+def start_edge(stage):
+    """An edge that does not know of the agent: what it sees does not change by itself."""
+    _, ports = shop(stage)
+    conf = stage.write("shop.yaml", CONFIG.format(dir=stage.dir, west="", **ports))
     edge = stage.fulmar("edge", "edge", "-c", conf, "--host", "edge-1", port=ports["port"])
-    agent = stage.fulmar("agent", "agent", "-c", conf, "--host", "west-1", port=ports["agent"])
+    return conf, ports, edge
+
+
+def start_agent(stage, ports):
+    conf = stage.path("agent.yaml")
+    stage.fulmar("agent", "agent", "-c", conf, "--host", "west-1", port=ports["agent"])
     wait_until("a result of each check",
                lambda: b"unknown" not in lib.get(ports["peer"], "/health/deep").body)
-    return conf, ports, edge, agent
+    return conf
 
 
 def test_status_documents(stage):
     """JSON and YAML: a schema, one line each with --watch, the same whomever one asks how."""
-    conf, ports, edge, _ = start_shop(stage)
+    conf, ports, edge = start_edge(stage)
+    both = start_agent(stage, ports)
     done = run("status", "-c", conf, "--host", "edge-1", "-o", "json")
     check_equal((done.code, done.err), (0, ""), "status")
     doc = done.json()
@@ -332,7 +344,7 @@ def test_status_documents(stage):
         return [document[k] for k in ("schema", "service", "role", "host", "started_at", "config")]
     for way in (["-c", conf, "--server", "edge-1"], ["--server", f"127.0.0.1:{ports['admin']}"]):
         check_equal(fixed(run("status", *way, "-o", "json").json()), fixed(doc), f"by {way}")
-    check_equal(run("status", "-c", conf, "--server", "west-1", "-o", "json").json()["role"],
+    check_equal(run("status", "-c", both, "--server", "west-1", "-o", "json").json()["role"],
                 "agent", "another host")
     if yaml:
         done = run("status", "-c", conf, "--host", "edge-1", "-o", "yaml")
@@ -352,8 +364,9 @@ def test_status_documents(stage):
 
 def test_status_table(stage):
     """A row for each region and context, checks of agents, the filter, --check."""
-    conf, ports, _, _ = start_shop(stage)
-    edge, agent = ["-c", conf, "--host", "edge-1"], ["-c", conf, "--host", "west-1"]
+    conf, ports, _ = start_edge(stage)
+    edge = ["-c", conf, "--host", "edge-1"]
+    agent = ["-c", start_agent(stage, ports), "--host", "west-1"]
     done = run("status", *edge)
     check_equal((done.code, done.err), (0, ""), "status")
     check(re.match(r"service shop, edge edge-1, version \S+, generation \d+, \d+ connections\n\n"
@@ -405,7 +418,7 @@ def test_status_without_answer(stage):
 
 def test_frozen_daemon(stage):
     """A daemon that is stopped does not hang the command."""
-    conf, _, edge, _ = start_shop(stage)
+    conf, _, edge = start_edge(stage)
     edge.signal(signal.SIGSTOP)
     refused(69, "does not answer", "status", "-c", conf, "--host", "edge-1", "--timeout", "300ms")
     edge.signal(signal.SIGCONT)
@@ -414,7 +427,7 @@ def test_frozen_daemon(stage):
 
 def test_status_shows_a_refused_reload(stage):
     """After SIGHUP with a bad file `status` shows what is wrong with it, and where."""
-    conf, _, edge, _ = start_shop(stage)
+    conf, _, edge = start_edge(stage)
     conf_text = conf.read_text()
     conf.write_text(conf_text.replace("topology", "topolgy"))
     edge.signal(signal.SIGHUP)
@@ -457,7 +470,7 @@ def on_terminal(*arguments, **env):
 
 def test_color(stage):
     """On a terminal unless NO_COLOR or TERM=dumb, never in a pipe, or as told."""
-    conf, _, _, _ = start_shop(stage)
+    conf, _, _ = start_edge(stage)
     status = ["status", "-c", conf, "--host", "edge-1"]
     green = "\033[32mup"
     for expected, arguments, env in [
