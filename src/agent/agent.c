@@ -176,6 +176,7 @@ static enum fm_err reload_gate(struct agent *x, struct fm_conf *conf, struct fm_
 {
     struct fm_director_config c = x->director.config;
     c.self = conf->hosts[x->host].region;
+    c.peers = x->daemon.peers;
     enum fm_err err = fm_director_reload(&x->director, conf, &c, e);
     if (!err)
         fm_probes_reset(x->probes);
@@ -201,6 +202,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
         x->host = was;
     } else {
         x->region = conf->hosts[host].region;
+        x->peer_pages.server.config.tls = d->peers.server;
         struct fm_error missing = {0};
         if (x->checks && fm_checks_reset(x->checks, conf, x->region, &missing))
             fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&missing));
@@ -254,8 +256,10 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
 
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
-    struct fm_director_config c = {
-        .mode = FM_PROXY_GATE, .self = x->region, .nworkers = count_workers()};
+    struct fm_director_config c = {.mode = FM_PROXY_GATE,
+                                   .self = x->region,
+                                   .nworkers = count_workers(),
+                                   .peers = x->daemon.peers};
     x->has_gate = true;
     x->conf = NULL;
     enum fm_err err = fm_director_init(&x->director, &x->daemon.loop, &x->daemon.mailbox,
@@ -295,6 +299,8 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (!err)
         err = fm_pages_init(&x->peer_pages, &x->daemon.loop, peer_pages, x, e);
     if (!err) {
+        x->peer_pages.server.config.tls = x->daemon.peers.server;
+        x->peer_pages.server.refused_peer = fm_peers_refused;
         err = fm_listener_open(&x->peer, &x->daemon.loop, &at, 0, peer_accepted, e);
         x->has_peer = err == FM_ERR_OK;
         if (err)
@@ -313,7 +319,6 @@ static void bring_down(struct agent *x)
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_probes_free(x->probes);
-    x->probes = NULL; /* a last answer of the resolver may still change the view */
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {

@@ -12,14 +12,15 @@ enum { TEXT_MAX = 512 };
 
 /* -------- whom to ask -------- */
 
-static int no_config(const struct fm_args *a, struct fm_conf_report *r)
+static void first_error(const struct fm_conf_report *r, char out[TEXT_MAX])
 {
-    char what[TEXT_MAX], remedy[TEXT_MAX];
-    snprintf(what, sizeof what, "cannot read %s: %s", a->config,
-             r->n ? r->finding[0].what : "unknown error");
-    snprintf(remedy, sizeof remedy, "`fulmar config check %s` says all that is wrong", a->config);
-    fm_conf_report_deinit(r);
-    return fm_print_error(a, "status", FM_EXIT_CONFIG, what, remedy);
+    const struct fm_conf_finding *f = r->finding;
+    while (f < r->finding + r->n && f->severity != FM_CONF_ERROR)
+        f++;
+    if (f == r->finding + r->n)
+        snprintf(out, TEXT_MAX, "the configuration cannot be read");
+    else
+        snprintf(out, TEXT_MAX, "%s:%u:%u: %s", f->pos.file, f->pos.line, f->pos.col, f->what);
 }
 
 static bool local_socket(const struct fm_conf *c, const char *host, const char *role,
@@ -48,14 +49,38 @@ static void this_host(const struct fm_conf *c, const struct fm_args *a, char *ou
         *dot = 0;
 }
 
+/* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then its status
+ * is wanted most of all. */
+static int address_in_spite_of(const struct fm_args *a, const struct fm_conf_report *r,
+                               struct fm_addr *to)
+{
+    char host[256], what[TEXT_MAX];
+    struct fm_conf *c = a->server ? NULL : fm_conf_load_state(a->config);
+    bool found = false;
+    first_error(r, what);
+    if (c) {
+        this_host(c, a, host, sizeof host);
+        found = local_socket(c, host, "edge", to) || local_socket(c, host, "agent", to);
+        fm_conf_free(c);
+    }
+    if (!found)
+        return fm_print_error(a, "status", FM_EXIT_CONFIG, what,
+                              "ask a daemon by its admin address: --server 127.0.0.1:7104");
+    fprintf(stderr, "fulmar status: %s\n", what);
+    return FM_EXIT_OK;
+}
+
 /* By the configuration: a local socket, or the admin address of a listed host. */
 static int address_by_config(const struct fm_args *a, struct fm_addr *to)
 {
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(a->config, &r);
-    if (!c)
-        return no_config(a, &r);
+    if (!c) {
+        int broken = address_in_spite_of(a, &r, to);
+        fm_conf_report_deinit(&r);
+        return broken;
+    }
     int code = FM_EXIT_OK;
     if (a->server) {
         int h = fm_conf_find_host(c, fm_str_z(a->server));

@@ -1,5 +1,6 @@
 /* fm_conf_load and fm_conf_parse: the stages in their order, see load.h. Keeps the invariant that a
- * caller gets a configuration only if the report has no error. */
+ * caller gets a configuration only if the report has no error; fm_conf_load_state gives no more
+ * than one key. */
 #include "conf/load.h"
 
 #include "base/assert.h"
@@ -27,21 +28,6 @@ void fm_decode_nothing(struct fm_load *l, const struct fm_schema_row *row, const
                        void *at)
 {
     (void)l, (void)row, (void)n, (void)at;
-}
-
-void fm_decode_peer_tls(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
-                        void *at)
-{
-    if (n->kind == FM_NODE_BAD)
-        return;
-    if (n->kind == FM_NODE_SCALAR && fm_str_eqz(n->text, row->words[0].name)) {
-        ((struct fm_root *)at)->peer_tls = FM_PEER_PLAINTEXT;
-        return;
-    }
-    fm_report_error(l->report, n->pos,
-                    "mutual TLS between hosts is not in this version of Fulmar (%s)", FM_VERSION);
-    fm_report_advice(l->report, "write `peer-tls: plaintext` if the network between the hosts is "
-                                "trusted");
 }
 
 void fm_decode_log_path(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
@@ -120,6 +106,23 @@ struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report)
     if (l.root->node && !l.broken)
         decode(&l);
     return finish(&l, first, before);
+}
+
+struct fm_conf *fm_conf_load_state(const char *path)
+{
+    struct fm_conf_report unheard;
+    struct fm_conf_pos from = {NULL, 0, 0};
+    struct fm_load l;
+    fm_conf_report_init(&unheard);
+    bool started = start(&l, &unheard, fm_str_z(path));
+    if (started) {
+        const struct fm_node *root = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
+        const struct fm_node *n = fm_node_getz(root, "state");
+        if (n)
+            fm_decode_value(&l, fm_schema_find(&fm_schema_root, n->key), n, l.root);
+    }
+    fm_conf_report_deinit(&unheard);
+    return started ? l.conf : NULL;
 }
 
 struct fm_conf *fm_conf_parse(struct fm_str text, const char *name, struct fm_conf_report *report)

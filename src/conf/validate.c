@@ -107,9 +107,11 @@ static void peer_tls(struct fm_load *l)
         fm_report_error(l->report, h->pos,
                         "the agent of `%s` is reached beyond loopback, and `peer-tls` is not said",
                         FM_Q(h->name));
-        fm_report_advice(l->report, "add `peer-tls: plaintext` at the top level if the network "
-                                    "between the hosts is trusted; mutual TLS comes in a later "
-                                    "version");
+        fm_report_advice(l->report,
+                         "make certificates (`fulmar help certs`) and add "
+                         "`peer-tls: {ca: peers-ca.pem, cert: \"{host}.pem\", "
+                         "key: \"{host}.key\"}`, or `peer-tls: plaintext` if the network between "
+                         "the hosts is trusted");
         return;
     }
 }

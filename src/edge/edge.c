@@ -114,6 +114,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
     struct edge *x = fm_container_of(d, struct edge, daemon);
     struct fm_director_config c = x->director.config;
     c.access_sample_ppm = conf->edge.access_log.sample_ppm;
+    c.peers = d->peers;
     enum fm_err err = fm_director_reload(&x->director, conf, &c, e);
     if (err)
         return err;
@@ -204,7 +205,8 @@ static enum fm_err start(struct edge *x, struct fm_conf *conf, struct fm_error *
     struct fm_director_config c = {.mode = FM_PROXY_EDGE,
                                    .nworkers = count_workers(conf),
                                    .access_log = x->access,
-                                   .access_sample_ppm = conf->edge.access_log.sample_ppm};
+                                   .access_sample_ppm = conf->edge.access_log.sample_ppm,
+                                   .peers = x->daemon.peers};
     if (err) {
         fm_conf_free(conf);
         return err;
@@ -234,7 +236,6 @@ static void bring_down(struct edge *x)
 {
     fm_director_join(&x->director);
     fm_probes_free(x->probes);
-    x->probes = NULL; /* a last answer of the resolver may still change the view */
     if (x->has_ready) {
         fm_listener_close(&x->ready);
         fm_pages_close_all(&x->ready_pages);

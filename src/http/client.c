@@ -4,6 +4,7 @@
 #include "base/assert.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 enum { INTERIM_MAX = 16 };
 
@@ -191,6 +192,11 @@ static void client_connected(struct fm_sock *sock, int err)
 {
     struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
     c->connecting = false;
+    if (err == -EPROTO) {
+        snprintf(c->tls_failure, sizeof c->tls_failure, "TLS: %s", fm_sock_tls_failure(sock));
+        fail(c, err, c->tls_failure);
+        return;
+    }
     if (err) {
         fail(c, err, "cannot connect");
         return;
@@ -228,15 +234,16 @@ enum fm_err fm_http_client_open(struct fm_http_client *c, struct fm_loop *l,
                                 const struct fm_http_limits *limits, struct fm_http_field *fields,
                                 struct fm_error *e)
 {
-    bool raw = c->raw_bodies;
-    memset(c, 0, sizeof *c);
-    c->raw_bodies = raw;
+    struct fm_http_client set = {.raw_bodies = c->raw_bodies, .tls = c->tls, .peer = c->peer};
+    *c = set;
     c->loop = l;
     c->handler = handler;
     c->limits = limits;
     c->fields = fields;
     c->connecting = true;
-    return fm_sock_connect(&c->s.sock, l, to, deadline, &client_ops, e);
+    if (!c->tls)
+        return fm_sock_connect(&c->s.sock, l, to, deadline, &client_ops, e);
+    return fm_sock_connect_tls(&c->s.sock, l, to, deadline, c->tls, c->peer, &client_ops, e);
 }
 
 void fm_http_client_send(struct fm_http_client *c, const struct iovec *iov, unsigned n,

@@ -289,6 +289,7 @@ static void conn_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
     case FM_CONN_BUSY:
         body_received(c, n);
         return;
+    case FM_CONN_HANDSHAKE:
     case FM_CONN_CLOSED:
         FM_UNREACHABLE();
     }
@@ -373,9 +374,17 @@ static void conn_lost(struct fm_sock *sock)
 
 static void conn_connected(struct fm_sock *sock, int err)
 {
-    (void)sock;
-    (void)err;
-    FM_UNREACHABLE();
+    struct fm_http_conn *c = fm_container_of(sock, struct fm_http_conn, s.sock);
+    struct fm_http_server *s = c->server;
+    FM_ASSERT(c->state == FM_CONN_HANDSHAKE);
+    if (!err) {
+        next_request(c);
+        return;
+    }
+    if (s->refused_peer && (err == -EPROTO || err == -ETIMEDOUT))
+        s->refused_peer(s, &c->peer,
+                        err == -ETIMEDOUT ? "no handshake in time" : fm_sock_tls_failure(sock));
+    close_now(c);
 }
 
 static const struct fm_sock_ops conn_ops = {
@@ -451,8 +460,15 @@ struct fm_http_conn *fm_http_server_accept(struct fm_http_server *s, int fd,
     c->over_limit = over_limit;
     fm_list_push_back(&s->conns, &c->node);
     s->nconns++;
-    next_request(c);
-    return c;
+    if (!s->config.tls) {
+        next_request(c);
+        return c;
+    }
+    c->state = FM_CONN_HANDSHAKE;
+    if (fm_sock_handshake(&c->s.sock, s->config.tls, in_ms(c, s->config.header_ms)))
+        return c;
+    close_now(c);
+    return NULL;
 }
 
 void fm_http_server_drain(struct fm_http_server *s)
@@ -461,7 +477,8 @@ void fm_http_server_drain(struct fm_http_server *s)
     fm_list_each_safe (at, next, &s->conns) {
         struct fm_http_conn *c = fm_container_of(at, struct fm_http_conn, node);
         /* a request that has arrived is answered, and told that it was the last */
-        if (c->state == FM_CONN_IDLE && !fm_sock_has_input(&c->s.sock))
+        bool idle = c->state == FM_CONN_IDLE && !fm_sock_has_input(&c->s.sock);
+        if (idle || c->state == FM_CONN_HANDSHAKE)
             close_now(c);
     }
 }

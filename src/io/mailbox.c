@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-void fm_mailbox_deliver(struct fm_mailbox *m)
+static void deliver_all(struct fm_mailbox *m)
 {
     struct fm_msg *stack = atomic_exchange_explicit(&m->head, NULL, memory_order_acquire);
     struct fm_msg *in_order = NULL;
@@ -19,6 +19,7 @@ void fm_mailbox_deliver(struct fm_mailbox *m)
     }
     while (in_order) {
         struct fm_msg *next = in_order->next;
+        FM_ASSERT(in_order->deliver);
         in_order->deliver(in_order, m->user);
         in_order = next;
     }
@@ -30,12 +31,12 @@ static void mailbox_ready(struct fm_watch *w, uint32_t events)
     uint64_t count;
     ssize_t n = read(w->fd, &count, sizeof count);
     FM_ASSERT(n == sizeof count || errno == EAGAIN || errno == EINTR);
-    fm_mailbox_deliver(fm_container_of(w, struct fm_mailbox, watch));
+    deliver_all(fm_container_of(w, struct fm_mailbox, watch));
 }
 
 enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user, struct fm_error *e)
 {
-    m->watch.ready = mailbox_ready;
+    m->watch = (struct fm_watch){.fd = -1, .ready = mailbox_ready};
     m->loop = l;
     m->user = user;
     atomic_store(&m->head, NULL);
@@ -50,13 +51,18 @@ enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user,
 
 void fm_mailbox_close(struct fm_mailbox *m)
 {
-    fm_mailbox_deliver(m);
+    if (m->watch.fd < 0)
+        return;
+    deliver_all(m);
     fm_loop_unwatch(m->loop, &m->watch);
+    FM_ASSERT(!atomic_load(&m->head));
     close(m->watch.fd);
+    m->watch.fd = -1;
 }
 
 void fm_mailbox_post(struct fm_mailbox *m, struct fm_msg *msg)
 {
+    FM_ASSERT(msg->deliver && m->watch.fd >= 0);
     struct fm_msg *head = atomic_load_explicit(&m->head, memory_order_relaxed);
     do
         msg->next = head;

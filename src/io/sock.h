@@ -8,12 +8,17 @@
  * idle connection holds no buffer; or it goes on in a block that the owner already has. The block
  * belongs to the owner from then on.
  *
- * Sending completes when all is handed to the kernel, or at the first error. */
+ * Sending completes when all is handed to the kernel, or at the first error.
+ *
+ * The same socket carries TLS (io/tls.h): one that connects is `connected` when the handshake is
+ * done, one that was accepted asks for it with fm_sock_handshake; then the bytes above are those
+ * inside of TLS. */
 #ifndef FM_IO_SOCK_H
 #define FM_IO_SOCK_H
 
 #include "io/addr.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 #include <sys/uio.h>
 
@@ -28,6 +33,8 @@ struct fm_sock_ops {
     void (*received)(struct fm_sock *s, struct fm_block *b, ssize_t n);
     /* 0 or -errno. s->sent says how many bytes the kernel took, also after an error. */
     void (*sent)(struct fm_sock *s, int err);
+    /* Of fm_sock_connect and fm_sock_handshake: 0 or -errno; -EPROTO where TLS refuses the peer
+     * (fm_sock_tls_failure says why). */
     void (*connected)(struct fm_sock *s, int err);
     /* Optional: what fm_sock_nudge asked for. */
     void (*nudged)(struct fm_sock *s);
@@ -52,6 +59,7 @@ struct fm_sock {
     struct fm_timer timer;
     struct fm_mono timer_at;
     struct fm_list pending; /* in loop->deferred or loop->dead */
+    struct ssl_st *tls;     /* NULL for a plain connection */
     int64_t recv_age_ns;    /* with stamps: how long the newest byte of the last receive had waited
                                in the kernel; INT64_MAX where the wall clock went back */
 };
@@ -69,7 +77,10 @@ enum fm_sock_flag {
     FM_SOCK_WATCH_FIN = 512,
     FM_SOCK_RESET = 1024, /* the connection is gone, not only the end of a direction */
     FM_SOCK_NUDGED = 2048,
-    FM_SOCK_SHUT = 4096, /* we have said all: fm_sock_shutdown */
+    FM_SOCK_SHUT = 4096,            /* we have said all: fm_sock_shutdown */
+    FM_SOCK_SHAKING = 8192,         /* the TLS handshake is outstanding */
+    FM_SOCK_TLS_PENDING = 16384,    /* bytes wait in the TLS state rather than in the kernel */
+    FM_SOCK_TLS_WANTS_ROOM = 32768, /* TLS has to write before it can read */
 };
 
 /* Take over a connected descriptor (nonblocking, close-on-exec); closed on failure. `stamps`: the
@@ -82,6 +93,17 @@ enum fm_err fm_sock_open(struct fm_sock *s, struct fm_loop *l, int fd, bool stam
 enum fm_err fm_sock_connect(struct fm_sock *s, struct fm_loop *l, const struct fm_addr *to,
                             struct fm_mono deadline, const struct fm_sock_ops *ops,
                             struct fm_error *e) FM_WARN_UNUSED;
+
+/* The same, with TLS: `peer` is the name or address that its certificate must be for. Completes
+ * when the handshake is done. */
+enum fm_err fm_sock_connect_tls(struct fm_sock *s, struct fm_loop *l, const struct fm_addr *to,
+                                struct fm_mono deadline, struct fm_tls *tls, const char *peer,
+                                const struct fm_sock_ops *ops, struct fm_error *e) FM_WARN_UNUSED;
+
+/* TLS on a socket that was accepted, before anything is received; `connected` follows. False
+ * without memory. */
+bool fm_sock_handshake(struct fm_sock *s, struct fm_tls *tls,
+                       struct fm_mono deadline) FM_WARN_UNUSED;
 
 /* Receive at least one byte into `into` behind its n (it must have room), or into a block of the
  * pool where it is NULL. */
@@ -130,11 +152,15 @@ static inline bool fm_sock_is_sending(const struct fm_sock *s)
 /* Bytes (or an end) wait in the kernel for the next receive, as far as the loop knows. */
 static inline bool fm_sock_is_readable(const struct fm_sock *s)
 {
-    return s->flags & FM_SOCK_READABLE;
+    return s->flags & (FM_SOCK_READABLE | FM_SOCK_TLS_PENDING);
 }
 
 /* The same, asked of the kernel now. */
 bool fm_sock_has_input(const struct fm_sock *s);
+
+/* Has the peer ended its stream? Asks the kernel, too, which may know of it since the last event.
+ */
+bool fm_sock_has_ended(const struct fm_sock *s);
 
 /* -------- listeners -------- */
 

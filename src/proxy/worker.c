@@ -39,8 +39,9 @@ void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
         view_ref_free(vr);
 }
 
-static void init_target(struct fm_target *t)
+static void init_target(struct fm_target *t, struct fm_view_ref *of)
 {
+    t->of = of;
     fm_list_init(&t->owed);
     fm_list_init(&t->sweep);
 }
@@ -84,14 +85,24 @@ static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
     vr->view = v;
     fm_view_ref(v);
     for (size_t i = 0; i < targets; i++)
-        init_target(&vr->target[i]);
+        init_target(&vr->target[i], vr);
     for (unsigned i = 0; i < v->nendpoints; i++) {
-        vr->up[i] = fm_upstream_get(&w->upstreams, &v->endpoints[i].addr);
-        if (vr->up[i])
-            fm_upstream_listed(vr->up[i]);
+        const struct fm_view_endpoint *e = &v->endpoints[i];
+        vr->up[i] = fm_upstream_get(&w->upstreams, &e->addr);
+        if (!vr->up[i])
+            continue;
+        fm_upstream_listed(vr->up[i]);
+        fm_upstream_speak(vr->up[i], e->peer ? v->board->peers.client : NULL, e->peer);
     }
     fm_list_push_back(&w->views, &vr->node);
     return vr;
+}
+
+/* A gate's clients are edges, which it knows by their certificates. */
+static void speak_to_clients(struct fm_worker *w)
+{
+    const struct fm_view *v = w->view->view;
+    w->server.config.tls = v->mode == FM_PROXY_GATE ? v->board->peers.server : NULL;
 }
 
 static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
@@ -104,6 +115,8 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
                 old->up[i]->current = false;
     }
     w->view = vr;
+    atomic_store_explicit(&w->generation, vr->view->generation, memory_order_relaxed);
+    speak_to_clients(w);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
             vr->up[i]->current = true;
@@ -114,9 +127,11 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 
 /* -------- leaving regions -------- */
 
-static void sweep_target(struct fm_worker *w, struct fm_target *target)
+/* Requests that leave may end, and with the last of them the view that they used: somebody else has
+ * to use it meanwhile. */
+static void sweep_target(struct fm_target *target)
 {
-    (void)w;
+    FM_ASSERT(target->of->users > 0);
     struct fm_list todo;
     fm_list_init(&todo);
     fm_list_splice(&todo, &target->owed);
@@ -130,13 +145,20 @@ static void sweep_target(struct fm_worker *w, struct fm_target *target)
     }
 }
 
+static struct fm_target *next_sweep(struct fm_worker *w)
+{
+    struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
+    if (t)
+        fm_list_remove(&t->sweep);
+    return t;
+}
+
 static void sweep(struct fm_timer *timer)
 {
     struct fm_worker *w = fm_container_of(timer, struct fm_worker, sweeper);
-    while (!fm_list_empty(&w->sweeps)) {
-        struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
-        fm_list_remove(&t->sweep);
-        sweep_target(w, t);
+    for (struct fm_target *t; (t = next_sweep(w));) {
+        sweep_target(t);
+        fm_view_ref_drop(w, t->of);
     }
 }
 
@@ -163,8 +185,12 @@ static void got_region_left(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
-    if (w->view && w->view->view == vm->view)
-        sweep_target(w, fm_target(w->view, vm->region, vm->context));
+    struct fm_view_ref *vr = w->view;
+    if (vr && vr->view == vm->view) {
+        fm_view_ref_use(vr);
+        sweep_target(fm_target(vr, vm->region, vm->context));
+        fm_view_ref_drop(w, vr);
+    }
     fm_view_unref(vm->view);
     free(vm);
 }
@@ -207,6 +233,7 @@ static void got_config(struct fm_msg *m, void *user)
     cm->config.http.limits = limits;
     w->config = cm->config;
     w->server.config = cm->config.http;
+    speak_to_clients(w);
     free(cm);
 }
 
@@ -354,6 +381,7 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     if (err)
         return err;
     w->server.closed_one = conn_closed;
+    w->server.refused_peer = fm_peers_refused;
     w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
                                                  .fields = FM_HTTP_FIELDS_MAX,
                                                  .body_bytes = UINT64_MAX,
@@ -437,6 +465,8 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_loop_turn(&w->loop, 0);
     }
     fm_mailbox_close(&w->inbox);
+    for (struct fm_target *t; (t = next_sweep(w));)
+        fm_view_ref_drop(w, t->of); /* NOLINT(clang-analyzer-unix*): what was freed was removed */
     if (w->view) {
         struct fm_view_ref *vr = w->view;
         w->view = NULL;

@@ -20,7 +20,7 @@ static int setup(void **state)
     net_open(&net, 16 * 1024, 64);
     fm_loop_turn(&net.loop, 0);
     assert_int_equal(fm_mailbox_open(&box, &net.loop, NULL, NULL), FM_ERR_OK);
-    resolver = fm_resolver_new(NULL);
+    resolver = fm_resolver_new(&box, NULL);
     assert_non_null(resolver);
     listener = raw_listen(&at);
     return rc;
@@ -37,7 +37,6 @@ static void stop_listening(void)
 static int teardown(void **state)
 {
     fm_resolver_free(resolver);
-    fm_mailbox_deliver(&box);
     fm_checks_free(checks);
     fm_conf_free(conf);
     stop_listening();
@@ -76,7 +75,7 @@ static struct fm_conf *with_checks(const char *format)
 static void open_checks(const char *format)
 {
     conf = with_checks(format);
-    checks = fm_checks_new(&net.loop, &box, resolver, conf, 0, NULL);
+    checks = fm_checks_new(&net.loop, resolver, conf, 0, NULL);
     assert_non_null(checks);
 }
 

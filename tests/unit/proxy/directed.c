@@ -16,7 +16,7 @@ int directed_setup(void **state)
     net_open(&net, 16 * 1024, 64);
     fm_loop_turn(&net.loop, 0);
     assert_int_equal(fm_mailbox_open(&box, &net.loop, NULL, NULL), FM_ERR_OK);
-    resolver = fm_resolver_new(NULL);
+    resolver = fm_resolver_new(&box, NULL);
     assert_non_null(resolver);
     opened = false;
     return rc;
@@ -25,7 +25,6 @@ int directed_setup(void **state)
 int directed_teardown(void **state)
 {
     fm_resolver_free(resolver);
-    fm_mailbox_deliver(&box);
     if (opened)
         fm_director_deinit(&director);
     fm_mailbox_close(&box);

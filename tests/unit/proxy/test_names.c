@@ -23,9 +23,9 @@ static int setup(void **state)
     int rc = fm_test_fds_before(state);
     net_open(&net, 1024, 4);
     assert_int_equal(fm_mailbox_open(&box, &net.loop, NULL, NULL), FM_ERR_OK);
-    resolver = fm_resolver_new(NULL);
+    resolver = fm_resolver_new(&box, NULL);
     assert_non_null(resolver);
-    fm_names_init(&names, resolver, &box, &net.loop, changed, &changes);
+    fm_names_init(&names, resolver, &net.loop, changed, &changes);
     changes = 0;
     return rc;
 }
@@ -33,7 +33,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     fm_resolver_free(resolver);
-    fm_mailbox_deliver(&box);
     fm_names_deinit(&names);
     fm_mailbox_close(&box);
     net_close(&net);
