@@ -288,8 +288,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (roles & FM_ROLE_GATE)
         err = start_gate(x, conf, e);
     if (!err && (roles & FM_ROLE_HEALTH)) {
-        x->checks = fm_checks_new(&x->daemon.loop, &x->daemon.mailbox, x->daemon.resolver, conf,
-                                  x->region, e);
+        x->checks = fm_checks_new(&x->daemon.loop, x->daemon.resolver, conf, x->region, e);
         if (!x->checks)
             return FM_ERR_MEMORY;
     }

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/assert.h"
+#include "io/process.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -303,6 +304,8 @@ static int print_version(void)
 
 static int dispatch(int argc, char **argv)
 {
+    if (!fm_std_descriptors())
+        return FM_EXIT_FAILED;
     if (argc < 2) {
         print_overview(stdout);
         return FM_EXIT_OK;

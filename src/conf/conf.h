@@ -276,7 +276,8 @@ struct fm_conf_report {
     struct fm_arena arena;
     struct fm_conf_finding finding[FM_CONF_FINDINGS_MAX];
     size_t n, errors, warnings; /* n < errors + warnings where there were more than fit */
-    size_t last;                /* the finding that advice goes to; FM_CONF_FINDINGS_MAX = none */
+    size_t first; /* of the call at hand: what was said in an earlier one is said again */
+    size_t last;  /* the finding that advice goes to; FM_CONF_FINDINGS_MAX = none */
 };
 
 void fm_conf_report_init(struct fm_conf_report *r);

@@ -12,6 +12,7 @@ enum { ARENA_BYTES_MAX = 256 << 20 };
 
 void *fm_load_alloc(struct fm_load *l, size_t count, size_t size)
 {
+    FM_ASSERT(size > 0);
     void *p = fm_arena_array(l->arena, count, size);
     l->oom |= !p;
     return p;
@@ -61,12 +62,13 @@ static void decode(struct fm_load *l)
 /* The last stage: the configuration, or nothing and the reasons. */
 static struct fm_conf *finish(struct fm_load *l, size_t first, size_t before)
 {
+    FM_ASSERT(first <= l->report->n && before <= l->report->errors);
     struct fm_conf_pos nowhere = {"", 0, 0};
     if (l->oom)
         fm_report_error(l->report, nowhere, "out of memory");
     fm_report_finish(l->report, first, l->root->sources);
     if (l->report->errors == before) {
-        FM_ASSERT(l->root->node);
+        FM_ASSERT(l->root->node && !l->broken && !l->oom);
         fm_load_assert_whole(l->conf);
         return l->conf;
     }
@@ -99,7 +101,7 @@ struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report)
 {
     struct fm_load l;
     struct fm_conf_pos from = {NULL, 0, 0};
-    size_t first = report->n, before = report->errors;
+    size_t first = fm_report_begin(report), before = report->errors;
     if (!start(&l, report, fm_str_z(path)))
         return NULL;
     l.root->node = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
@@ -128,7 +130,7 @@ struct fm_conf *fm_conf_load_state(const char *path)
 struct fm_conf *fm_conf_parse(struct fm_str text, const char *name, struct fm_conf_report *report)
 {
     struct fm_load l;
-    size_t first = report->n, before = report->errors;
+    size_t first = fm_report_begin(report), before = report->errors;
     if (!start(&l, report, fm_str_z(name)))
         return NULL;
     l.from_memory = true;

@@ -138,7 +138,8 @@ void fm_http_conn_body(struct fm_http_conn *c);
 
 void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned n);
 
-/* A whole 1xx head, before the answer. Left out where it cannot go out at once. */
+/* A whole 1xx head, before the answer. Left out where it cannot go out at once; where only a part
+ * of it goes out the answer will fail, so that nothing is taken for the rest. */
 void fm_http_conn_interim(struct fm_http_conn *c, struct fm_str head);
 
 /* The answer is complete. The connection serves its next request or closes, when the client or

@@ -17,6 +17,7 @@ static const uint32_t sock_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 static void defer(struct fm_sock *s)
 {
+    FM_ASSERT(s->flags & FM_SOCK_OPEN);
     if (fm_list_empty(&s->pending))
         fm_list_push_back(&s->loop->deferred, &s->pending);
 }
@@ -39,18 +40,22 @@ static void arm(struct fm_sock *s)
     struct fm_mono t = earliest(s);
     if (fm_mono_is_never(t) || (fm_timer_is_set(&s->timer) && s->timer_at.ns <= t.ns))
         return;
+    FM_ASSERT(s->flags & FM_SOCK_OPEN);
     s->timer_at = t;
     fm_loop_timer(s->loop, &s->timer, t);
 }
 
 static void finish_connect(struct fm_sock *s, int err)
 {
+    FM_ASSERT((s->flags & (FM_SOCK_CONNECTING | FM_SOCK_SHAKING)) && err <= 0);
     s->flags &= (uint16_t) ~(FM_SOCK_CONNECTING | FM_SOCK_SHAKING);
     s->ops->connected(s, err);
 }
 
 static void finish_recv(struct fm_sock *s, struct fm_block *b, ssize_t n)
 {
+    FM_ASSERT((s->flags & FM_SOCK_RECEIVING) && (n <= 0 || b));
+    FM_ASSERT(!s->into || s->into == b);
     s->flags &= (uint16_t)~FM_SOCK_RECEIVING;
     s->into = NULL;
     s->ops->received(s, b, n);
@@ -58,6 +63,7 @@ static void finish_recv(struct fm_sock *s, struct fm_block *b, ssize_t n)
 
 static void finish_send(struct fm_sock *s, int err)
 {
+    FM_ASSERT((s->flags & (FM_SOCK_SENDING | FM_SOCK_SENT)) && err <= 0);
     s->flags &= (uint16_t) ~(FM_SOCK_SENDING | FM_SOCK_SENT);
     s->ops->sent(s, err);
 }
@@ -122,6 +128,7 @@ static bool try_recv(struct fm_sock *s)
     FM_ASSERT(room > 0);
     ssize_t n =
         s->tls ? fm_tls_recv(s, b->data + b->n, room) : fm_sock_raw_recv(s, b->data + b->n, room);
+    FM_ASSERT(n <= (ssize_t)room);
     if (n > 0) {
         b->n += (uint32_t)n;
         finish_recv(s, b, n);
@@ -144,7 +151,8 @@ static void recv_or_wait(struct fm_sock *s)
 void fm_sock_recv(struct fm_sock *s, struct fm_block *into, struct fm_mono deadline)
 {
     FM_ASSERT((s->flags & FM_SOCK_OPEN) && !(s->flags & FM_SOCK_RECEIVING));
-    FM_ASSERT(!into || into->n < into->size);
+    FM_ASSERT((!into || into->n < into->size) && !fm_mono_is_never(deadline));
+    FM_ASSERT(!(s->flags & FM_SOCK_CONNECTING));
     s->into = into;
     s->recv_deadline = deadline;
     s->flags |= FM_SOCK_RECEIVING;
@@ -156,6 +164,7 @@ void fm_sock_recv(struct fm_sock *s, struct fm_block *into, struct fm_mono deadl
 
 struct fm_block *fm_sock_recv_cancel(struct fm_sock *s)
 {
+    FM_ASSERT(!s->into || (s->flags & FM_SOCK_RECEIVING));
     struct fm_block *b = s->into;
     s->flags &= (uint16_t)~FM_SOCK_RECEIVING;
     s->into = NULL;
@@ -176,6 +185,7 @@ bool fm_sock_has_ended(const struct fm_sock *s)
 
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline)
 {
+    FM_ASSERT((s->flags & FM_SOCK_RECEIVING) && !fm_mono_is_never(deadline));
     s->recv_deadline = deadline;
     arm(s);
 }
@@ -201,6 +211,7 @@ ssize_t fm_sock_raw_send(struct fm_sock *s, const struct iovec *iov, unsigned n)
 static bool try_send(struct fm_sock *s)
 {
     for (;;) {
+        FM_ASSERT(s->iov_at < s->iov_n && s->iov_n <= FM_SOCK_IOV_MAX);
         struct iovec *v = &s->iov[s->iov_at];
         unsigned count = (unsigned)(s->iov_n - s->iov_at);
         ssize_t n = s->tls ? fm_tls_send(s, v, count) : fm_sock_raw_send(s, v, count);
@@ -214,6 +225,7 @@ static bool try_send(struct fm_sock *s)
         size_t left = (size_t)n;
         while (s->iov_at < s->iov_n && left >= s->iov[s->iov_at].iov_len)
             left -= s->iov[s->iov_at++].iov_len;
+        FM_ASSERT(s->iov_at < s->iov_n ? left < s->iov[s->iov_at].iov_len : left == 0);
         if (s->iov_at == s->iov_n) {
             s->send_result = 0;
             return true;
@@ -226,7 +238,8 @@ static bool try_send(struct fm_sock *s)
 void fm_sock_send(struct fm_sock *s, const struct iovec *iov, unsigned n, struct fm_mono deadline)
 {
     FM_ASSERT((s->flags & FM_SOCK_OPEN) && !(s->flags & (FM_SOCK_SENDING | FM_SOCK_SENT)));
-    FM_ASSERT(n > 0 && n <= FM_SOCK_IOV_MAX);
+    FM_ASSERT(n > 0 && n <= FM_SOCK_IOV_MAX && !fm_mono_is_never(deadline));
+    FM_ASSERT(!(s->flags & FM_SOCK_CONNECTING));
     s->iov_at = s->iov_n = 0;
     for (unsigned i = 0; i < n; i++)
         if (iov[i].iov_len)
@@ -248,6 +261,8 @@ bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes)
     FM_ASSERT((s->flags & FM_SOCK_OPEN) && !(s->flags & (FM_SOCK_SENDING | FM_SOCK_SENT)));
     struct iovec v = {(void *)(uintptr_t)bytes.p, bytes.n};
     ssize_t n = s->tls ? fm_tls_send(s, &v, 1) : fm_sock_raw_send(s, &v, 1);
+    if (n != (ssize_t)bytes.n && (n > 0 || s->tls))
+        fm_sock_shutdown(s); /* what followed would be taken for the rest */
     return n == (ssize_t)bytes.n;
 }
 
@@ -260,6 +275,7 @@ void fm_sock_nudge(struct fm_sock *s)
 
 void fm_sock_shutdown(struct fm_sock *s)
 {
+    FM_ASSERT(s->flags & FM_SOCK_OPEN);
     if (s->tls)
         fm_tls_end(s->tls);
     int rc = shutdown(s->watch.fd, SHUT_WR);
@@ -304,6 +320,7 @@ static void deadline_passed(struct fm_timer *t)
 {
     struct fm_sock *s = fm_container_of(t, struct fm_sock, timer);
     struct fm_mono now = s->loop->now;
+    FM_ASSERT(s->flags & FM_SOCK_OPEN);
     if ((s->flags & FM_SOCK_CONNECTING) && s->send_deadline.ns <= now.ns) {
         if (!has_connected(s))
             finish_connect(s, -ETIMEDOUT);
@@ -341,6 +358,7 @@ static void maybe_lost(struct fm_sock *s)
 static void sock_ready(struct fm_watch *w, uint32_t events)
 {
     struct fm_sock *s = fm_container_of(w, struct fm_sock, watch);
+    FM_ASSERT((s->flags & FM_SOCK_OPEN) && w->fd >= 0);
     if (s->flags & FM_SOCK_CONNECTING) {
         if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
             return;
@@ -382,6 +400,7 @@ void fm_sock_deliver(struct fm_loop *l)
     while (!fm_list_empty(&now)) {
         struct fm_sock *s = fm_container_of(now.next, struct fm_sock, pending);
         fm_list_remove(&s->pending);
+        FM_ASSERT((s->flags & FM_SOCK_OPEN) && s->loop == l);
         if (s->flags & FM_SOCK_SENT)
             finish_send(s, s->send_result);
         if (s->flags & FM_SOCK_NUDGED) {
@@ -398,6 +417,7 @@ void fm_sock_deliver(struct fm_loop *l)
 static enum fm_err start(struct fm_sock *s, struct fm_loop *l, int fd,
                          const struct fm_sock_ops *ops, struct fm_error *e)
 {
+    FM_ASSERT(fd >= 0 && ops->received && ops->sent && ops->closed);
     s->watch.ready = sock_ready;
     s->loop = l;
     s->ops = ops;
@@ -439,6 +459,7 @@ enum fm_err fm_sock_connect(struct fm_sock *s, struct fm_loop *l, const struct f
                             struct fm_mono deadline, const struct fm_sock_ops *ops,
                             struct fm_error *e)
 {
+    FM_ASSERT(ops->connected && !fm_mono_is_never(deadline));
     s->flags = 0;
     s->tls = NULL;
     int fd = new_stream(to->sa.sa_family);
@@ -517,6 +538,7 @@ void fm_sock_bury(struct fm_loop *l)
     while (!fm_list_empty(&l->dead)) {
         struct fm_sock *s = fm_container_of(l->dead.next, struct fm_sock, pending);
         fm_list_remove(&s->pending);
+        FM_ASSERT(!(s->flags & FM_SOCK_OPEN) && !fm_timer_is_set(&s->timer));
         s->ops->closed(s);
     }
 }

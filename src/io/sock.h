@@ -1,8 +1,9 @@
 /* io/sock.h: stream sockets with completions and deadlines.
  *
  * The owner embeds struct fm_sock and keeps it until `closed` is called. At most one receive and
- * one send (or connect) are outstanding per socket. Every operation has a deadline; when it passes,
- * the operation completes with -ETIMEDOUT and the socket stays open (the owner closes it).
+ * one send (or connect) are outstanding per socket. Every operation has a deadline, never
+ * FM_MONO_NEVER; when it passes, the operation completes with -ETIMEDOUT and the socket stays open
+ * (the owner closes it).
  *
  * Receiving takes its block from the loop's pool when there is something to receive, so that an
  * idle connection holds no buffer; or it goes on in a block that the owner already has. The block
@@ -116,7 +117,8 @@ struct fm_block *fm_sock_recv_cancel(struct fm_sock *s);
 void fm_sock_send(struct fm_sock *s, const struct iovec *iov, unsigned n, struct fm_mono deadline);
 
 /* Hand a few bytes to the kernel at once, outside of the completions; only while no send is
- * outstanding. False where it did not take all of them: then the stream is broken, close it. */
+ * outstanding. False where it did not take all of them. Where it took some, the stream is broken
+ * and has been shut down: sends that follow fail with -EPIPE. */
 bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes) FM_WARN_UNUSED;
 
 /* Call `nudged` from the loop, in this turn: for an owner that has something to go on with but must
@@ -131,7 +133,7 @@ void fm_sock_shutdown(struct fm_sock *s);
  * again. */
 void fm_sock_close(struct fm_sock *s);
 
-/* Move the deadline of the outstanding receive. */
+/* Move the deadline of the outstanding receive, either way. */
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline);
 
 static inline bool fm_sock_is_open(const struct fm_sock *s)
@@ -186,7 +188,9 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
                              unsigned flags,
                              void (*accepted)(struct fm_listener *, int, const struct fm_addr *),
                              struct fm_error *e) FM_WARN_UNUSED;
+/* Harmless where it is not open; allowed from inside `accepted`. A unix path is removed. */
 void fm_listener_close(struct fm_listener *ln);
+/* While it is open. Connections wait in the kernel's queue meanwhile. */
 void fm_listener_pause(struct fm_listener *ln, bool pause);
 
 #endif

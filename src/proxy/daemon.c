@@ -248,7 +248,7 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
         err = fm_signals_open(&d->signals, &d->loop, got_signal, e);
     if (err)
         return err;
-    d->resolver = fm_resolver_new(e);
+    d->resolver = fm_resolver_new(&d->mailbox, e);
     return d->resolver ? FM_ERR_OK : FM_ERR_LIMIT;
 }
 

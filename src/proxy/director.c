@@ -422,7 +422,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
     fm_rand_bytes(&d->rand, sizeof d->rand);
     fm_timer_init(&d->poll, polled);
     fm_timer_init(&d->patience, out_of_patience);
-    fm_names_init(&d->names, resolver, m, l, names_changed, d);
+    fm_names_init(&d->names, resolver, l, names_changed, d);
     struct fm_board *board = fm_board_new(conf, c->nworkers, m, alarmed, d, NULL);
     struct slots s;
     if (!board || !make_slots(&s, board)) {

@@ -22,11 +22,10 @@ struct fm_name {
     struct fm_addr *addr;
 };
 
-void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_mailbox *mailbox,
-                   struct fm_loop *loop, void (*changed)(void *user), void *user)
+void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_loop *loop,
+                   void (*changed)(void *user), void *user)
 {
-    *n = (struct fm_names){
-        .resolver = resolver, .mailbox = mailbox, .loop = loop, .changed = changed, .user = user};
+    *n = (struct fm_names){.resolver = resolver, .loop = loop, .changed = changed, .user = user};
 }
 
 static void free_name(struct fm_name *m)
@@ -119,7 +118,6 @@ static void add(struct builder *b, const struct fm_conf_addr *a, const char *pee
     fm_timer_init(&m->timer, refresh);
     memcpy(m->lookup.name, a->host.p, a->host.n);
     m->lookup.port = a->port;
-    m->lookup.to = b->names->mailbox;
     m->lookup.done = answered;
     *b->last = m;
     b->last = &m->next;

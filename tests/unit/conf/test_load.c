@@ -408,6 +408,19 @@ static void memory_has_no_includes(void **state)
     fm_conf_report_deinit(&report);
 }
 
+/* What was wrong before and is still wrong is an error of this call, too. */
+static void one_report_serves_many_loads(void **state)
+{
+    (void)state;
+    fm_conf_report_init(&report);
+    for (size_t i = 1; i <= 3; i++) {
+        assert_null(fm_conf_parse(FM_STR("fulmar: 1\nservice: Shop\n"), "x", &report));
+        assert_int_equal(report.errors, 3 * i);
+        assert_int_equal(report.n, 4 * i); /* and a warning */
+    }
+    fm_conf_report_deinit(&report);
+}
+
 static void files_that_cannot_be_read_are_said(void **state)
 {
     (void)state;
@@ -512,6 +525,7 @@ static void the_state_folder_follows_the_file_or_the_system(void **state)
 FM_TEST_MAIN(fm_test(the_smallest_file_has_all_defaults), fm_test(every_key_arrives),
              fm_test(strings_are_terminated), fm_test(the_only_pool_is_the_default),
              fm_test(small_forms_mean_what_they_say), fm_test(wildcards_of_hosts_differ_in_length),
-             fm_test(memory_has_no_includes), fm_test(files_that_cannot_be_read_are_said),
+             fm_test(memory_has_no_includes), fm_test(one_report_serves_many_loads),
+             fm_test(files_that_cannot_be_read_are_said),
              fm_test(the_state_is_found_in_spite_of_errors), fm_test(huge_texts_are_refused),
              fm_test(the_state_folder_follows_the_file_or_the_system))
