@@ -5,6 +5,8 @@ import socket
 import struct
 import threading
 
+import lib
+
 
 class Request:
     """One request as it came."""
@@ -32,14 +34,14 @@ class Server:
     send, or None to say nothing; it may block, each connection has a thread of its own. With
     `wrap`, connections go through it first (TLS)."""
 
-    def __init__(self, stage, answer=lambda request: reply(), port=0, wrap=None):
+    def __init__(self, stage, answer=lambda request: reply(), port=None, wrap=None):
         self.answer = answer
         self.seen = []
         self._wrap = wrap
         self._open = set()
         self._lock = threading.Lock()
         self._listener = None
-        self.listen(port)
+        self.listen(lib.free_port() if port is None else port)
         stage.on_end(self.kill)
 
     def listen(self, port=None):

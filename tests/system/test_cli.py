@@ -25,8 +25,8 @@ try:
 except ImportError:
     yaml = None
 
-COMMANDS = ["demo", "edge", "agent", "config check", "config schema", "config reference", "status",
-            "help"]
+COMMANDS = ["demo", "edge", "agent", "config check", "config schema", "config reference",
+            "certs init", "certs add", "certs rotate", "status", "help"]
 BROKEN = ROOT / "tests" / "unit" / "conf" / "broken"
 GOOD = [ROOT / "examples" / "bank" / "fulmar.yaml",
         ROOT / "tests" / "unit" / "conf" / "data" / "smallest.yaml",
@@ -401,7 +401,7 @@ def test_status_without_answer(stage):
     refused(69, "no edge or agent of host `edge-1` runs here", "status", "-c", conf, "--host",
             "edge-1")
     refused(69, "does not answer", "status", "--server", f"127.0.0.1:{ports['admin']}")
-    refused(78, "cannot read", "status", "-c", stage.path("no.yaml"))
+    refused(78, "no.yaml", "status", "-c", stage.path("no.yaml"))
     refused(64, "neither a host", "status", "-c", conf, "--server", "nobody")
     done = run("status", "--server", f"127.0.0.1:{ports['admin']}", "-o", "json")
     doc = done.json()

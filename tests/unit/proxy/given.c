@@ -40,5 +40,6 @@ struct fm_addr given_addr(const char *text)
 
 struct fm_view_address given_address(unsigned region, unsigned pool, const char *addr)
 {
-    return (struct fm_view_address){(uint16_t)region, (uint16_t)pool, given_addr(addr)};
+    return (struct fm_view_address){
+        .region = (uint16_t)region, .pool = (uint16_t)pool, .addr = given_addr(addr)};
 }
