@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import lib
@@ -105,61 +106,76 @@ def counts_are_right(code, doc, name):
     return one
 
 
-def commands_work(kept):
-    """After the scenario it stays up, and what it tells one to type does what it says."""
+LATE_MS = 50  # a load generator that was later than this was not let run, nor was anything else
+
+
+def measured(stage, name, scenario, *arguments, n=10, meanwhile=None):
+    """What a demonstration of this scenario found. Where a count is wrong on a machine that did not
+    let even the load generator run, it is done again."""
+    for again in range(3):
+        process = demo(stage, f"{name}{again}", "--scenario", scenario, "-o", "json", *arguments)
+        children = started(process, n)
+        children += meanwhile(process) if meanwhile else []
+        code = process.wait(RUN_S)
+        doc = json.loads(process.out.read_text())
+        left_nothing(process, children)
+        try:
+            one = counts_are_right(code, doc, scenario)
+            print(f"  {scenario}: {json.dumps(one)}")
+            return process
+        except lib.Failure as failure:
+            late = doc["scenarios"][0]["load_generator_late_ms"]
+            if again == 2 or late is None or late < LATE_MS:
+                raise
+            print(f"again, for it was {late} ms late: {failure}", file=sys.stderr)
+    raise AssertionError
+
+
+def test_partial_failure(stage):
+    """One dependency breaks: nothing is lost, and stdout is one document."""
+    process = measured(stage, "partial", "partial")
+    check_equal(process.output(), "", "stderr")
+
+
+def test_kill_and_play(stage):
+    """Of three regions one is killed: nothing is lost. Then it stays up, and what it tells one to type
+    does what it says."""
+    measured(stage, "kept", "kill", "--regions", "3", "--keep", n=14, meanwhile=play)
+
+
+def play(kept):
     def told():
-        check(kept.is_alive(), f"it has ended: {kept.output()} {kept.out.read_text()}")
-        return "Ctrl-C ends it" in kept.out.read_text()
+        check(kept.is_alive(), f"it has ended: {kept.output()}")
+        return "Ctrl-C ends it" in kept.output()
     wait_until("it is ours", told, RUN_S)
-    text = kept.out.read_text()
-    check(re.search(r"kill +(ok|MISSED)?", text), text)
-    section = text[text.index("It is yours now"):]
-    regions = dict(re.findall(r"region (\w+): .*\n +(kill -KILL [\d ]+)\n", section))
+    text = kept.output()
+    regions = dict(re.findall(r"region (\w+): .*\n +(kill -KILL [\d ]+)\n", text))
     check_equal(list(regions), ["west", "north", "east"], "regions")
-    status = re.search(r"what the edge sees: +(\S.+) --watch$", section, re.M)[1] + " -o json"
+    status = re.search(r"what the edge sees: +(\S.+) --watch$", text, re.M)[1] + " -o json"
 
     def health(region):
-        done = subprocess.run(["sh", "-c", status], capture_output=True, text=True, check=True)
+        done = subprocess.run(["sh", "-c", status], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return set()
         found = [r for r in json.loads(done.stdout)["regions"] if r["region"] == region]
         return {c["health"] for c in found[0]["contexts"]}
 
     def type_it(pattern):
-        command = re.search(pattern, section, re.M)[1]
+        command = re.search(pattern, text, re.M)[1]
         return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True,
                               timeout=30).stdout
-    wait_until("north is well", lambda: health("north") == {"up"}, 60)
+    wait_until("north is well", lambda: health("north") == {"up"}, 60, every=0.1)
     type_it(r"region north: .*\n +(kill -KILL [\d ]+)$")
-    wait_until("north is down", lambda: health("north") == {"down"}, 60)
+    wait_until("north is down", lambda: health("north") == {"down"}, 60, every=0.1)
     check("balance" in type_it(r"a command of your own: +(curl .+)$"), "the debit has no answer")
     type_it(r"start again what was killed: +(kill -USR1 \d+)$")
-    wait_until("north takes part again", lambda: health("north") & {"trial", "ramp", "up"}, 60)
-    log = re.search(r"the log of all processes: +tail -f (\S+)$", section, re.M)[1]
+    wait_until("north takes part again", lambda: health("north") & {"trial", "ramp", "up"}, 60,
+               every=0.1)
+    log = re.search(r"the log of all processes: +tail -f (\S+)$", text, re.M)[1]
     check("agent_started" in pathlib.Path(log).read_text(), "the log says nothing")
-
-
-def test_scenarios(stage):
-    """Kill and partial failure lose nothing, also with three regions, where it stays up and can be
-    played with. They run side by side."""
-    runs = {name: demo(stage, name, "--scenario", name, "-o", "json")
-            for name in ("kill", "partial")}
-    kept = demo(stage, "kept", "--scenario", "kill", "--regions", "3", "--keep")
-    children = {p.name: started(p, n) for p, n in
-                [(runs["kill"], 10), (runs["partial"], 10), (kept, 14)]}
-    for name, process in runs.items():
-        code = process.wait(RUN_S)
-        check_equal(process.output(), "", f"stderr of {name}")
-        one = counts_are_right(code, json.loads(process.out.read_text()), name)
-        print(f"  {name}: {json.dumps(one)}")
-        left_nothing(process, children[name])
-    commands_work(kept)
-    all_of_it = children["kept"] + children_of(kept.pid)
+    again = children_of(kept.pid)
     kept.signal(signal.SIGINT)
-    check(kept.wait(20) in (0, 2), "exit code of the one that stayed up")
-    left_nothing(kept, all_of_it)
-    report = kept.out.read_text()
-    check(re.search(r"\d+ requests, 0 failed\n", report), f"the report:\n{report}")
-    check(", 0 missing, 0 applied twice" in report, f"the report:\n{report}")
-    check("replicated\ndatabase" in report, "it does not say what the store stands for")
+    return again
 
 
 # -------- how it ends --------
