@@ -24,7 +24,6 @@ struct run {
 
 struct fm_checks {
     struct fm_loop *loop;
-    struct fm_mailbox *mailbox;
     struct fm_resolver *resolver;
     struct fm_http_limits limits;
     struct fm_http_field *fields;
@@ -72,10 +71,11 @@ static void bury_stale(struct fm_checks *c)
     }
 }
 
+/* Rather early than late: `max-age` counts on a result within the interval. */
 static void next_run(struct run *r, int64_t ms)
 {
     int64_t jitter = ms / 10 > 0 ? (int64_t)(fm_rand_u64(&r->all->rand) % (uint64_t)(ms / 10)) : 0;
-    fm_loop_timer_in_ms(r->all->loop, &r->timer, ms + jitter);
+    fm_loop_timer_in_ms(r->all->loop, &r->timer, ms - jitter);
 }
 
 static void done(struct fm_check_io *io, const struct fm_check_result *res)
@@ -119,7 +119,6 @@ static struct run *new_run(struct fm_checks *c, const struct fm_conf_check *conf
     r->io.limits = &c->limits;
     r->io.fields = c->fields;
     r->io.done = done;
-    r->io.lookup.to = c->mailbox;
     fm_check_io_init(&r->io);
     fm_timer_init(&r->timer, start);
     fm_check_init(&r->state, fm_loop_now(c->loop));
@@ -168,7 +167,7 @@ enum fm_err fm_checks_reset(struct fm_checks *c, const struct fm_conf *conf, uns
     return err;
 }
 
-struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_mailbox *m, struct fm_resolver *rs,
+struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_resolver *rs,
                                 const struct fm_conf *conf, unsigned region, struct fm_error *e)
 {
     struct fm_checks *c = calloc(1, sizeof *c);
@@ -180,7 +179,6 @@ struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_mailbox *m, struct 
         return NULL;
     }
     c->loop = l;
-    c->mailbox = m;
     c->resolver = rs;
     c->limits = (struct fm_http_limits)FM_HTTP_LIMITS_DEFAULT;
     fm_rand_bytes(&c->rand, sizeof c->rand);

@@ -66,7 +66,6 @@ static enum fm_err start(struct look *k, const struct fm_args *a, struct fm_erro
     int64_t ms = a->timeout_ms ? a->timeout_ms : USUAL_MS;
     k->setup.config.observe = true;
     k->setup.config.resolver = k->resolver;
-    k->setup.config.mailbox = &k->mailbox;
     k->setup.config.closed = closed;
     k->setup.config.user = k;
     k->coord = fm_coord_open(&k->loop, &k->setup.config, e);
@@ -87,15 +86,17 @@ static enum fm_err ask(struct look *k, const struct fm_args *a, struct fm_error 
         return err;
     err = fm_mailbox_open(&k->mailbox, &k->loop, k, e);
     if (!err) {
-        k->resolver = fm_resolver_new(e);
+        k->resolver = fm_resolver_new(&k->mailbox, e);
         err = k->resolver ? start(k, a, e) : FM_ERR_LIMIT;
         while (!err && !(k->read && k->surveyed))
             fm_loop_turn(&k->loop, FM_NS_PER_S);
         if (k->coord)
             fm_coord_close(k->coord);
+        fm_resolver_free(k->resolver);
+        if (k->coord)
+            fm_coord_resolver_gone(k->coord);
         while (k->coord && !k->closed)
             fm_loop_turn(&k->loop, FM_NS_PER_S);
-        fm_resolver_free(k->resolver);
         fm_mailbox_close(&k->mailbox);
     }
     fm_loop_turn(&k->loop, 0);
@@ -210,7 +211,7 @@ static int look(const struct fm_args *a, const struct fm_conf *conf)
         err = ask(k, a, &e);
     int code = FM_EXIT_FAILED;
     if (err) {
-        fprintf(stderr, "fulmar coordination status: %s\n", e.msg);
+        code = fm_print_error(a, "coordination status", FM_EXIT_FAILED, e.msg, NULL);
     } else {
         code = exit_code(k);
         if (a->output == FM_OUTPUT_TABLE) {
@@ -233,11 +234,13 @@ int fm_cmd_coordination_status(const struct fm_args *a)
     struct fm_conf *conf = fm_conf_load(a->config, &r);
     int code = FM_EXIT_CONFIG;
     if (!conf)
-        fprintf(stderr, "fulmar coordination status: cannot read %s: %s\n", a->config,
-                r.n ? r.finding[0].what : "unknown error");
+        code = fm_print_error(a, "coordination status", FM_EXIT_CONFIG,
+                              r.n ? r.finding[0].what : "the configuration cannot be read",
+                              "`fulmar config check` says all that is wrong with it");
     else if (!conf->coordination.present)
-        fprintf(stderr, "fulmar coordination status: %s has no section `coordination`\n",
-                a->config);
+        code = fm_print_error(a, "coordination status", FM_EXIT_CONFIG,
+                              "the configuration has no section `coordination`",
+                              "add `coordination: {etcd: {endpoints: ...}}`");
     else
         code = look(a, conf);
     fm_conf_free(conf);

@@ -401,11 +401,10 @@ static enum fm_err set_place(struct fm_coord *c, const struct fm_coord_endpoint 
     p->known = fm_addr_ip(&p->addr, host, from->port) == FM_ERR_OK;
     if (p->known)
         return FM_ERR_OK;
-    if (!c->config.resolver || !c->config.mailbox || n > FM_LOOKUP_NAME_MAX)
+    if (!c->config.resolver || n > FM_LOOKUP_NAME_MAX)
         return fm_error_set(e, FM_ERR_INVALID, "the host of %s cannot be looked up", p->text);
     snprintf(p->lookup.name, sizeof p->lookup.name, "%s", from->host);
     p->lookup.port = from->port;
-    p->lookup.to = c->config.mailbox;
     p->lookup.done = looked_up;
     return FM_ERR_OK;
 }
@@ -484,6 +483,14 @@ void fm_coord_close(struct fm_coord *c)
         fm_coord_link_close(&c->hello.link);
     fm_coord_streams_end(c);
     fm_coord_survey_end(c);
+    fm_coord_kick(c, 0);
+}
+
+void fm_coord_resolver_gone(struct fm_coord *c)
+{
+    FM_ASSERT(c->closing);
+    for (size_t i = 0; i < c->nplace; i++)
+        c->place[i].lookup.busy = false;
     fm_coord_kick(c, 0);
 }
 

@@ -180,8 +180,7 @@ struct fm_coord_config {
     int64_t silence_ms;        /* a watch without a word for so long is opened anew; 0 = 5000 */
     struct fm_coord_known known;
     bool observe; /* never stamps a store; an absent stamp is no trouble, and nothing is written */
-    struct fm_resolver *resolver; /* for names; may be NULL where all are addresses */
-    struct fm_mailbox *mailbox;   /* where its answers go: of the same loop */
+    struct fm_resolver *resolver; /* of the same loop; may be NULL where all are addresses */
     void (*closed)(struct fm_coord *c, void *user); /* the last call */
     void *user;
 };
@@ -192,6 +191,10 @@ struct fm_coord *fm_coord_open(struct fm_loop *l, const struct fm_coord_config *
 /* Operations complete as CLOSED (transactions on their way as UNKNOWN), watches fall silent; then
  * `closed` is called from the loop, and all of it is gone. Nothing may be submitted any more. */
 void fm_coord_close(struct fm_coord *c);
+
+/* After fm_coord_close, where the resolver was freed: its answers, which may take long, are not
+ * waited for. */
+void fm_coord_resolver_gone(struct fm_coord *c);
 
 /* What is known now; for the disk. */
 struct fm_coord_known fm_coord_known(const struct fm_coord *c);

@@ -61,6 +61,26 @@ static void log_findings(const struct fm_conf_report *r)
     }
 }
 
+/* Use this configuration, which is freed where that fails, and the certificates anew, also where
+ * only they have changed. */
+static enum fm_err take_over(struct fm_daemon *d, struct fm_conf *c, struct fm_error *e)
+{
+    struct fm_peers fresh;
+    enum fm_err err = fm_peers_load(&fresh, c, fm_str_z(d->host), fm_str_z(d->region), e);
+    if (err) {
+        fm_log(FM_LOG_ERROR, "peer_tls_refused", FM_KE(e));
+        fm_conf_free(c);
+        return err;
+    }
+    struct fm_peers old = d->peers;
+    d->peers = fresh;
+    err = d->reload(d, c, e);
+    if (err)
+        d->peers = old;
+    fm_peers_drop(err ? &fresh : &old);
+    return err;
+}
+
 static void reload(struct fm_daemon *d)
 {
     struct fm_conf_report r;
@@ -74,13 +94,19 @@ static void reload(struct fm_daemon *d)
     free(d->reload_error);
     d->reload_error = c ? NULL : report_text(&r);
     fm_conf_report_deinit(&r);
+    struct fm_error e = {0};
+    if (c && take_over(d, c, &e)) {
+        d->reload_error = strdup(e.msg);
+        c = NULL;
+    }
     if (!c) {
         fm_log(FM_LOG_ERROR, "reload_refused", FM_KZ("file", d->options.config_path),
+               FM_KZ("why", e.msg[0] ? e.msg : "it has errors"),
                FM_KZ("meaning", "the configuration that was loaded before goes on"));
         return;
     }
     d->loaded_wall_ns = fm_wall_now_ns();
-    d->reload(d, c);
+    fm_log(FM_LOG_INFO, "reloaded");
 }
 
 static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, struct fm_error *e)
@@ -201,6 +227,8 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
     enum fm_err err = fm_conf_state_dir(conf, fm_str_z(d->host), fm_str_z(d->region), d->state_dir,
                                         sizeof d->state_dir, e);
     if (!err)
+        err = fm_peers_load(&d->peers, conf, fm_str_z(d->host), fm_str_z(d->region), e);
+    if (!err)
         err = make_folders(d->state_dir, e);
     if (!err)
         err = take_lock(d, e);
@@ -220,7 +248,7 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
         err = fm_signals_open(&d->signals, &d->loop, got_signal, e);
     if (err)
         return err;
-    d->resolver = fm_resolver_new(e);
+    d->resolver = fm_resolver_new(&d->mailbox, e);
     return d->resolver ? FM_ERR_OK : FM_ERR_LIMIT;
 }
 
@@ -298,6 +326,7 @@ void fm_daemon_deinit(struct fm_daemon *d)
         fm_pool_deinit(&d->pool);
     }
     free(d->reload_error);
+    fm_peers_drop(&d->peers);
     if (d->log) {
         fm_log_set_writer(NULL, NULL);
         fm_sink_close(d->log, LOG_END_MS);
