@@ -99,6 +99,7 @@ static bool number(struct reader *r, const json_t *v, uint64_t *out)
 /* [key, range_end), which ends inside of our prefix, or where the prefix ends. */
 static bool span(struct reader *r, const json_t *o)
 {
+    FM_ASSERT(r->prefix.n > 0);
     struct fm_ask *a = r->ask;
     if (!key(r, json_object_get(o, "key"), &a->key) ||
         !bytes(r, json_object_get(o, "range_end"), r->prefix.n + FM_COORD_KEY_MAX, &a->end))
@@ -150,6 +151,7 @@ static bool is_text(const json_t *v, const char *text)
 
 static bool read_compare(struct reader *r, const json_t *o, size_t i)
 {
+    FM_ASSERT(i < FM_ASK_OPS_MAX && i == r->ask->ncompare);
     static const char *const names[] = {"key", "target", "result", "mod_revision", NULL};
     struct fm_coord_compare *c = &r->ask->compare[i];
     if (!only(r, o, names))
@@ -164,6 +166,7 @@ static bool read_compare(struct reader *r, const json_t *o, size_t i)
 
 static bool read_write(struct reader *r, const json_t *o, size_t i)
 {
+    FM_ASSERT(i < FM_ASK_OPS_MAX && i == r->ask->nwrite);
     static const char *const outer[] = {"request_put", "request_delete_range", NULL};
     static const char *const put_names[] = {"key", "value", NULL}, *const erase_names[] = {"key",
                                                                                            NULL};
@@ -186,6 +189,7 @@ static bool read_write(struct reader *r, const json_t *o, size_t i)
 
 static bool read_read(struct reader *r, const json_t *o, size_t i)
 {
+    FM_ASSERT(i < FM_ASK_OPS_MAX && i == r->ask->nread);
     static const char *const outer[] = {"request_range", NULL}, *const names[] = {"key", NULL};
     const json_t *range = json_object_get(o, "request_range");
     r->ask->nread = i + 1;

@@ -7,6 +7,7 @@ static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 void fm_base64_add(struct fm_buf *b, struct fm_str bytes)
 {
+    FM_ASSERT(b->n <= b->cap && (bytes.p || !bytes.n));
     if (b->full || fm_base64_len(bytes.n) > b->cap - b->n) {
         b->full = true;
         return;
@@ -40,6 +41,7 @@ static int value(char c)
 
 size_t fm_base64_decode(struct fm_str text, char *out)
 {
+    FM_ASSERT(text.p || !text.n);
     size_t n = 0;
     if (text.n % 4)
         return SIZE_MAX;

@@ -35,6 +35,7 @@ const char *fm_coord_why_text(enum fm_coord_why w)
 
 void fm_coord_kick(struct fm_coord *c, int64_t ms)
 {
+    FM_ASSERT(ms >= 0);
     struct fm_mono when = fm_mono_add_ms(fm_loop_now(c->loop), ms);
     if (!fm_timer_is_set(&c->kick) || when.ns < c->kick_at.ns) {
         c->kick_at = when;
@@ -44,6 +45,7 @@ void fm_coord_kick(struct fm_coord *c, int64_t ms)
 
 static struct fm_mono rest_of(struct fm_coord *c, unsigned fails)
 {
+    FM_ASSERT(fails > 0);
     /* the first time at once: often another connection is all it takes */
     int64_t ms = fails <= 1 ? 0 : REST_MS << (fails < 8 ? fails - 2 : 6);
     return fm_mono_add_ms(fm_loop_now(c->loop), ms < REST_MAX_MS ? ms : REST_MAX_MS);
@@ -51,13 +53,15 @@ static struct fm_mono rest_of(struct fm_coord *c, unsigned fails)
 
 void fm_coord_leave(struct fm_coord *c, unsigned place, const char *why)
 {
+    FM_ASSERT(place < c->nplace && why);
     struct fm_coord_place *p = &c->place[place];
     if (place != c->at)
         return; /* we have left it already */
     p->fails++;
     p->not_before = rest_of(c, p->fails);
     fm_error_set(&c->last, FM_ERR_UNREACHABLE, "%s: %s", p->text, why);
-    p->known = p->known && !p->lookup.name[0]; /* its name is looked up again */
+    if (p->known && p->lookup.name[0] && !p->lookup.busy) /* it may have moved */
+        fm_resolver_ask(c->config.resolver, &p->lookup);
     if (p->fails == 1)
         fm_log(FM_LOG_WARN, "coordination_endpoint_left", FM_KZ("endpoint", p->text),
                FM_KZ("why", why));
@@ -77,6 +81,7 @@ void fm_coord_leave(struct fm_coord *c, unsigned place, const char *why)
 
 void fm_coord_praise(struct fm_coord *c, unsigned place)
 {
+    FM_ASSERT(place < c->nplace);
     c->place[place].fails = 0;
     if (place == c->at)
         c->last.msg[0] = 0;
@@ -96,6 +101,7 @@ static void looked_up(struct fm_lookup *q)
 
 bool fm_coord_place_ready(struct fm_coord *c, unsigned place)
 {
+    FM_ASSERT(place < c->nplace && !c->closing);
     struct fm_coord_place *p = &c->place[place];
     int64_t left = fm_mono_sub_ns(p->not_before, fm_loop_now(c->loop));
     if (left > 0) {
@@ -129,6 +135,8 @@ void fm_coord_complete(struct fm_coord_op *op, enum fm_coord_outcome outcome, en
 static void finish_later(struct fm_coord_op *op, enum fm_coord_outcome outcome,
                          enum fm_coord_why why, const char *msg)
 {
+    FM_ASSERT(outcome == FM_COORD_NOT_DONE || (outcome == FM_COORD_UNKNOWN && op->txn));
+    FM_ASSERT(op->outcome == FM_COORD_PENDING && why != FM_COORD_WHY_NONE && msg);
     struct fm_coord *c = op->coord;
     fm_list_remove(&op->node);
     fm_loop_cancel(c->loop, &op->timer);
@@ -152,6 +160,7 @@ static void tell_finished(struct fm_coord *c)
 
 void fm_coord_requeue(struct fm_coord_op *op)
 {
+    FM_ASSERT(op->outcome == FM_COORD_PENDING && !op->slot && !op->coord->closing);
     op->slot = NULL;
     if (op->coord->trouble)
         finish_later(op, FM_COORD_NOT_DONE, op->coord->trouble, op->coord->trouble_error.msg);
@@ -161,6 +170,7 @@ void fm_coord_requeue(struct fm_coord_op *op)
 
 void fm_coord_fail_all(struct fm_coord *c, enum fm_coord_why why, const char *msg)
 {
+    FM_ASSERT(why != FM_COORD_WHY_NONE && why != FM_COORD_WHY_COMPARE);
     struct fm_coord_op *op;
     while ((op = fm_list_first(&c->queue, struct fm_coord_op, node)))
         finish_later(op, FM_COORD_NOT_DONE, why, msg);
@@ -168,6 +178,7 @@ void fm_coord_fail_all(struct fm_coord *c, enum fm_coord_why why, const char *ms
 
 void fm_coord_set_trouble(struct fm_coord *c, enum fm_coord_why why, const char *fmt, ...)
 {
+    FM_ASSERT(why == FM_COORD_WHY_SERVICE || why == FM_COORD_WHY_WENT_BACK);
     char msg[256];
     va_list ap;
     if (c->trouble)
@@ -184,6 +195,7 @@ void fm_coord_set_trouble(struct fm_coord *c, enum fm_coord_why why, const char 
 enum fm_coord_sight fm_coord_see(struct fm_coord *c, const struct fm_coord_answer *a,
                                  uint64_t floor)
 {
+    FM_ASSERT(floor <= c->revision);
     if (c->cluster && a->cluster != c->cluster)
         return FM_COORD_SIGHT_OTHER;
     if (a->revision < floor) {
@@ -258,6 +270,7 @@ static bool take(struct fm_coord *c, struct fm_coord_op *op, struct fm_mono dead
 
 static void enqueue(struct fm_coord *c, struct fm_coord_op *op)
 {
+    FM_ASSERT(op->coord == c && op->outcome == FM_COORD_PENDING && !op->slot);
     fm_list_push_back(&c->queue, &op->node);
     fm_loop_timer(c->loop, &op->timer, op->deadline);
     fm_coord_run(c);
@@ -265,6 +278,7 @@ static void enqueue(struct fm_coord *c, struct fm_coord_op *op)
 
 static bool key_is_good(struct fm_str key, bool all)
 {
+    FM_ASSERT(key.p || key.n == 0);
     if (key.n > FM_COORD_KEY_MAX || (key.n == 0 && !all))
         return false;
     for (size_t i = 0; i < key.n; i++)
@@ -291,6 +305,7 @@ void fm_coord_get(struct fm_coord *c, struct fm_coord_op *op, struct fm_str key,
 /* What is wrong with it, or NULL. */
 static const char *check_txn(const struct fm_coord *c, const struct fm_coord_txn *t)
 {
+    FM_ASSERT((t->compare || !t->ncompare) && (t->write || !t->nwrite));
     size_t total = 0;
     if (c->config.observe)
         return "never sent: this client only observes";
@@ -344,6 +359,7 @@ static bool is_idle(const struct fm_coord *c)
 
 static void coord_free(struct fm_coord *c)
 {
+    FM_ASSERT(c->nops == 0 && c->nstreams == 0 && !c->survey);
     fm_loop_cancel(c->loop, &c->kick);
     free(c->login);
     free(c->password_file);
@@ -353,6 +369,7 @@ static void coord_free(struct fm_coord *c)
 
 void fm_coord_run(struct fm_coord *c)
 {
+    FM_ASSERT(c->at < c->nplace || c->closing);
     if (c->closing || c->trouble || (fm_list_empty(&c->queue) && c->nstreams == 0))
         return;
     if (!c->checked) {
@@ -383,6 +400,7 @@ static void kicked(struct fm_timer *t)
 static enum fm_err set_place(struct fm_coord *c, const struct fm_coord_endpoint *from,
                              struct fm_error *e)
 {
+    FM_ASSERT(c->nplace < FM_COORD_ENDPOINTS_MAX);
     struct fm_coord_place *p = &c->place[c->nplace++];
     p->coord = c;
     snprintf(p->text, sizeof p->text, "%s", from->text);

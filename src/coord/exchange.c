@@ -15,6 +15,7 @@ static struct fm_coord_slot *slot_of(struct fm_coord_link *l)
 
 void fm_coord_slot_drop(struct fm_coord_slot *s)
 {
+    FM_ASSERT(s->link.open && (!s->op || s->op->slot == s));
     if (s->op)
         s->op->slot = NULL;
     s->op = NULL;
@@ -34,8 +35,11 @@ static struct fm_coord_op *release(struct fm_coord_slot *s)
 
 static void bad_answer(struct fm_coord_slot *s, struct fm_coord_op *op, const char *why)
 {
+    FM_ASSERT(!s->op && !op->slot && why);
     struct fm_coord *c = s->coord;
     fm_coord_leave(c, s->place, why);
+    if (s->link.open)
+        fm_coord_link_close(&s->link); /* who knows what it says next */
     if (!op->txn) {
         fm_coord_requeue(op); /* another endpoint may know better, until the deadline */
         return;
@@ -44,10 +48,23 @@ static void bad_answer(struct fm_coord_slot *s, struct fm_coord_op *op, const ch
     fm_coord_complete(op, FM_COORD_UNKNOWN, FM_COORD_WHY_ANSWER);
 }
 
+/* Is this what was asked for, in order and each key once? */
+static bool fits(const struct fm_coord_op *op, const struct fm_coord_answer *a)
+{
+    if (!op->all)
+        return a->nkv == 0 || (a->nkv == 1 && fm_str_eq(a->kv[0].key, op->key));
+    for (size_t i = 0; i < a->nkv; i++)
+        if (!fm_str_starts(a->kv[i].key, op->key) ||
+            (i > 0 && fm_str_cmp(a->kv[i - 1].key, a->kv[i].key) >= 0))
+            return false;
+    return true;
+}
+
 /* Without consensus it may lag behind what we know, and that is what was asked for. */
 static void read_answered(struct fm_coord_slot *s, struct fm_coord_op *op,
                           struct fm_coord_answer *a)
 {
+    FM_ASSERT(!op->txn && !op->slot && a->revision > 0);
     struct fm_coord *c = s->coord;
     enum fm_coord_sight sight = fm_coord_see(c, a, op->stale ? 0 : op->floor);
     if (sight == FM_COORD_SIGHT_OTHER) {
@@ -57,6 +74,10 @@ static void read_answered(struct fm_coord_slot *s, struct fm_coord_op *op,
     if (sight == FM_COORD_SIGHT_BACK) {
         op->error = c->trouble_error;
         fm_coord_complete(op, FM_COORD_NOT_DONE, FM_COORD_WHY_WENT_BACK);
+        return;
+    }
+    if (!fits(op, a)) {
+        bad_answer(s, op, "a read with other keys than were asked for");
         return;
     }
     fm_coord_praise(c, s->place);
@@ -70,6 +91,7 @@ static void read_answered(struct fm_coord_slot *s, struct fm_coord_op *op,
 static void compares_failed(struct fm_coord_slot *s, struct fm_coord_op *op,
                             struct fm_coord_answer *a)
 {
+    FM_ASSERT(op->txn && !a->succeeded);
     struct fm_coord *c = s->coord;
     const struct fm_coord_txn *t = op->txn;
     bool differs = false;
@@ -108,6 +130,7 @@ static void compares_failed(struct fm_coord_slot *s, struct fm_coord_op *op,
 
 static void txn_answered(struct fm_coord_slot *s, struct fm_coord_op *op, struct fm_coord_answer *a)
 {
+    FM_ASSERT(op->txn && !op->slot && a->revision > 0);
     struct fm_coord *c = s->coord;
     enum fm_coord_sight sight = fm_coord_see(c, a, op->floor);
     if (sight == FM_COORD_SIGHT_OTHER) {
@@ -130,6 +153,7 @@ static void txn_answered(struct fm_coord_slot *s, struct fm_coord_op *op, struct
 static void refused(struct fm_coord_slot *s, struct fm_coord_op *op,
                     const struct fm_coord_answer *a)
 {
+    FM_ASSERT(a->code > 0 && !op->slot);
     struct fm_coord *c = s->coord;
     enum fm_coord_verdict verdict = fm_coord_wire_verdict(a->code, a->message);
     fm_error_set(&op->error, FM_ERR_STATE, "%s: %s", c->place[s->place].text, a->message);
@@ -220,6 +244,7 @@ static const struct fm_coord_link_ops slot_ops = {.answered = slot_answered,
 
 static bool write_request(struct fm_coord *c, const struct fm_coord_op *op, struct fm_coord_post *p)
 {
+    FM_ASSERT(!op->txn || c->stamp_revision > 0);
     size_t room = op->txn ? fm_coord_wire_txn_room(c->prefix, op->txn) : FM_COORD_WIRE_READ_ROOM;
     p->body = malloc(room);
     if (!p->body)
@@ -238,6 +263,7 @@ static bool write_request(struct fm_coord *c, const struct fm_coord_op *op, stru
 /* False where no more can be sent now. */
 static bool send_op(struct fm_coord *c, struct fm_coord_slot *s, struct fm_coord_op *op)
 {
+    FM_ASSERT(c->checked && !s->op && c->place[c->at].known);
     struct fm_coord_place *to = &c->place[c->at];
     struct fm_mono now = fm_loop_now(c->loop);
     struct fm_error e = {0};
@@ -267,6 +293,7 @@ static bool send_op(struct fm_coord *c, struct fm_coord_slot *s, struct fm_coord
 
 void fm_coord_dispatch(struct fm_coord *c)
 {
+    FM_ASSERT(c->checked && !c->closing && !c->trouble);
     for (size_t i = 0; i < FM_COORD_SLOTS; i++) {
         struct fm_coord_slot *s = &c->slot[i];
         struct fm_coord_op *op = fm_list_first(&c->queue, struct fm_coord_op, node);

@@ -20,6 +20,7 @@ static const struct fm_coord_link_ops hello_ops;
 static void post(struct fm_coord *c, enum fm_coord_step step, const char *path, char *body,
                  size_t n)
 {
+    FM_ASSERT(body && n > 0 && !c->hello.link.busy && c->place[c->at].known);
     struct fm_coord_hello *h = &c->hello;
     struct fm_coord_place *to = &c->place[c->at];
     struct fm_mono now = fm_loop_now(c->loop);
@@ -73,6 +74,7 @@ static bool read_password(struct fm_coord *c, char *out, size_t cap, size_t *n)
 
 static void denied(struct fm_coord *c, const char *why)
 {
+    FM_ASSERT(why && why[0]);
     char msg[256];
     struct fm_buf b = fm_buf(msg, sizeof msg - 1);
     fm_buf_printf(&b, "coordination lets nobody in: %.180s", why);
@@ -82,6 +84,7 @@ static void denied(struct fm_coord *c, const char *why)
 
 static void log_in(struct fm_coord *c)
 {
+    FM_ASSERT(c->login && !c->token[0]);
     char password[PASSWORD_MAX];
     size_t n;
     if (!read_password(c, password, sizeof password, &n)) {
@@ -105,6 +108,7 @@ static void log_in(struct fm_coord *c)
 
 static void read_stamp(struct fm_coord *c)
 {
+    FM_ASSERT(!c->checked);
     char *body = malloc(FM_COORD_WIRE_READ_ROOM);
     if (!body) {
         fm_coord_kick(c, 100);
@@ -119,6 +123,7 @@ static void read_stamp(struct fm_coord *c)
 /* Only if there is none; whoever is first wins, and the next read shows whose it is. */
 static void write_stamp(struct fm_coord *c)
 {
+    FM_ASSERT(!c->config.observe && !c->incarnation[0]);
     char value[256], incarnation[32];
     uint8_t chance[12];
     fm_rand_bytes(chance, sizeof chance);
@@ -143,6 +148,7 @@ static void write_stamp(struct fm_coord *c)
 
 static void stamp_is(struct fm_coord *c, const struct fm_coord_kv *kv)
 {
+    FM_ASSERT(!c->checked && kv->revision > 0);
     struct fm_coord_stamp stamp;
     if (!fm_coord_wire_read_stamp(kv->value, &stamp)) {
         fm_coord_set_trouble(c, FM_COORD_WHY_SERVICE,
@@ -165,6 +171,7 @@ static void stamp_is(struct fm_coord *c, const struct fm_coord_kv *kv)
 
 static void stamp_read(struct fm_coord *c, struct fm_coord_answer *a)
 {
+    FM_ASSERT(c->hello.place == c->at);
     switch (fm_coord_see(c, a, c->hello.floor)) {
     case FM_COORD_SIGHT_OTHER:
         fm_coord_leave(c, c->at, "it is of another cluster");
@@ -174,7 +181,9 @@ static void stamp_read(struct fm_coord *c, struct fm_coord_answer *a)
     case FM_COORD_SIGHT_GOOD:
         break;
     }
-    if (a->nkv > 0)
+    if (a->nkv > 1 || (a->nkv == 1 && !fm_str_eqz(a->kv[0].key, FM_COORD_STAMP)))
+        fm_coord_leave(c, c->at, "a read of the stamp with something else");
+    else if (a->nkv > 0)
         stamp_is(c, &a->kv[0]);
     else if (c->incarnation[0])
         fm_coord_set_trouble(c, FM_COORD_WHY_WENT_BACK,
@@ -188,6 +197,7 @@ static void stamp_read(struct fm_coord *c, struct fm_coord_answer *a)
 
 static void hello_refused(struct fm_coord *c, const struct fm_coord_answer *a)
 {
+    FM_ASSERT(c->hello.place == c->at && a->code > 0);
     enum { PRECONDITION = 9 };
     struct fm_coord_hello *h = &c->hello;
     if (h->step == FM_COORD_STEP_LOGIN && a->code == PRECONDITION) {
@@ -213,6 +223,7 @@ static void hello_refused(struct fm_coord *c, const struct fm_coord_answer *a)
 
 static void hello_good(struct fm_coord *c, struct fm_str body)
 {
+    FM_ASSERT(c->hello.place == c->at);
     static const enum fm_coord_wire_kind kinds[] = {[FM_COORD_STEP_LOGIN] = FM_COORD_WIRE_LOGIN,
                                                     [FM_COORD_STEP_READ] = FM_COORD_WIRE_RANGE,
                                                     [FM_COORD_STEP_STAMP] = FM_COORD_WIRE_TXN};

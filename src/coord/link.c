@@ -23,6 +23,7 @@ static struct fm_coord_link *link_of(struct fm_http_client *h)
 
 static void fail(struct fm_coord_link *l, int err, const char *why)
 {
+    FM_ASSERT(l->open && why);
     l->busy = l->ready = false;
     if (fm_http_client_is_open(&l->http))
         fm_http_client_close(&l->http);
@@ -33,6 +34,7 @@ static void fail(struct fm_coord_link *l, int err, const char *why)
 
 static void send_request(struct fm_coord_link *l)
 {
+    FM_ASSERT(l->busy && !l->ready && l->out_n > 0);
     struct iovec iov = {l->out, l->out_n};
     l->sent = true;
     fm_http_client_send(&l->http, &iov, 1, l->deadline);
@@ -53,6 +55,7 @@ static void on_sent(struct fm_http_client *h)
 
 static void more(struct fm_coord_link *l)
 {
+    FM_ASSERT(l->busy && (!l->stream || l->idle_ms > 0));
     int64_t ms = l->idle_ms;
     if (!l->stream) {
         int64_t left = fm_mono_sub_ms(l->deadline, fm_loop_now(l->loop));
@@ -63,6 +66,7 @@ static void more(struct fm_coord_link *l)
 
 static void answered(struct fm_coord_link *l)
 {
+    FM_ASSERT(l->busy && l->status >= 200);
     if (l->stream) {
         fail(l, 0, "the stream ended");
         return;
@@ -93,6 +97,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 
 static bool keep(struct fm_coord_link *l, struct fm_str piece)
 {
+    FM_ASSERT(l->in_n <= l->in_cap && l->in_n <= LINE_MAX_BYTES);
     if (piece.n > LINE_MAX_BYTES - l->in_n)
         return false;
     if (l->in_n + piece.n > l->in_cap) {
@@ -112,6 +117,7 @@ static bool keep(struct fm_coord_link *l, struct fm_str piece)
 /* Whole lines to the owner. False where it has closed the link. */
 static bool lines(struct fm_coord_link *l)
 {
+    FM_ASSERT(l->stream && l->in_n <= l->in_cap);
     size_t at = 0;
     while (l->busy && at < l->in_n) {
         const char *end = memchr(l->in + at, '\n', l->in_n - at);
@@ -182,6 +188,7 @@ static const struct fm_http_client_handler handler = {.connected = on_connected,
 
 static bool compose(struct fm_coord_link *l, const struct fm_coord_post *p)
 {
+    FM_ASSERT(p->path[0] == '/' && p->host && p->body_n > 0);
     size_t cap = HEAD_ROOM + p->body_n;
     free(l->out);
     l->out = malloc(cap);
@@ -205,6 +212,7 @@ static bool compose(struct fm_coord_link *l, const struct fm_coord_post *p)
 static enum fm_err link_connect(struct fm_coord_link *l, const struct fm_coord_post *p,
                                 struct fm_error *e)
 {
+    FM_ASSERT(!l->open && p->to->len > 0);
     static _Thread_local struct fm_http_field fields[64]; /* scratch while a head is looked at */
     enum fm_err err =
         fm_http_client_open(&l->http, l->loop, p->to, p->connect, &handler, &limits, fields, e);

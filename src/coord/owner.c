@@ -51,6 +51,7 @@ struct call {
 
 static struct call *call_new(struct fm_owner *o, struct fm_http_conn *conn, enum fm_ask_kind kind)
 {
+    FM_ASSERT(kind < FM_ASK_KINDS && !conn->data);
     struct call *x = calloc(1, sizeof *x);
     if (!x)
         return NULL;
@@ -79,6 +80,7 @@ static void call_free_if_over(struct call *x)
 
 static void let_go(struct call *x)
 {
+    FM_ASSERT(!x->conn || x->conn->data == x);
     if (x->conn)
         x->conn->data = NULL;
     x->conn = NULL;
@@ -87,6 +89,7 @@ static void let_go(struct call *x)
 
 static void refuse(struct fm_http_conn *conn, unsigned status, int code, const char *message)
 {
+    FM_ASSERT(status >= 400 && code > 0 && message);
     char text[512];
     struct fm_buf b = fm_buf(text, sizeof text);
     fm_buf_lit(&b, "{\"error\":");
@@ -125,6 +128,7 @@ static void send_line(struct call *x, char *line, size_t n)
 
 static void watch_begin(struct call *x)
 {
+    FM_ASSERT(!x->watch && !x->sending && !x->working && x->ask.revision > 0);
     struct fm_owner *o = x->owner;
     char text[256];
     x->watch = true;
@@ -155,6 +159,7 @@ static void watch_begin(struct call *x)
 
 static void watch_answered(struct call *x)
 {
+    FM_ASSERT(x->watch && !x->working && !x->sending);
     struct fm_store_job *j = &x->job;
     x->ask.revision = fm_max_u64(x->ask.revision, j->through + 1);
     x->ending |= j->compacted;
@@ -168,6 +173,7 @@ static void watch_answered(struct call *x)
 
 static void submit(struct call *x)
 {
+    FM_ASSERT(!x->working && x->asked && x->conn && !x->owner->failed);
     x->working = true;
     x->job.ask = &x->ask;
     fm_store_submit(x->owner->store, &x->job);
@@ -177,7 +183,7 @@ static void watch_go_on(struct call *x)
 {
     if (!x->conn || x->working || x->sending)
         return;
-    if (x->ending) {
+    if (x->ending || x->owner->failed) {
         struct fm_http_conn *conn = x->conn;
         let_go(x);
         fm_http_conn_abort(conn); /* all was said; the client opens anew */
@@ -240,6 +246,7 @@ static void job_done(struct fm_store_job *j)
 
 static void whole(struct call *x)
 {
+    FM_ASSERT(x->conn && !x->asked && !x->working);
     enum { INVALID = 3, PRECONDITION = 9, UNAVAILABLE = 14 };
     struct fm_owner *o = x->owner;
     const char *why;
@@ -284,6 +291,7 @@ static void on_request(struct fm_http_conn *conn, const struct fm_http_head *h)
 
 static bool keep(struct call *x, struct fm_str piece)
 {
+    FM_ASSERT(x->n <= x->cap && x->n <= FM_ASK_BODY_MAX);
     if (piece.n > FM_ASK_BODY_MAX - x->n)
         return false;
     if (x->n + piece.n > x->cap) {

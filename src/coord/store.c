@@ -145,6 +145,7 @@ static size_t read_keys(struct fm_store_file *f, struct fm_store_text *t, struct
 
 static void work_range(struct fm_store_file *f, struct fm_store_job *j, struct fm_store_text *t)
 {
+    FM_ASSERT(j->ask->kind == FM_ASK_RANGE && j->ask->key.n > 0);
     fm_store_text_header(t, f->cluster, f->revision);
     fm_store_text_lit(t, ",\"kvs\":[");
     size_t n = read_keys(f, t, j->ask->key, j->ask->end);
@@ -169,6 +170,7 @@ static bool compare_holds(struct fm_store_file *f, const struct fm_coord_compare
 static bool write_one(struct fm_store_file *f, const struct fm_coord_write *w, uint64_t revision,
                       size_t n)
 {
+    FM_ASSERT(revision == f->revision + 1 && w->key.n > 0);
     sqlite3_stmt *s = start(f, w->erase ? STMT_ERASE : STMT_PUT);
     bind_bytes(s, 1, w->key);
     if (!w->erase) {
@@ -188,6 +190,7 @@ static bool write_one(struct fm_store_file *f, const struct fm_coord_write *w, u
 
 static void work_txn(struct fm_store_file *f, struct fm_store_job *j, struct fm_store_text *t)
 {
+    FM_ASSERT(j->ask->ncompare <= FM_ASK_OPS_MAX && j->ask->nwrite <= FM_ASK_OPS_MAX);
     const struct fm_ask *a = j->ask;
     bool holds = true, changed = false;
     for (size_t i = 0; i < a->ncompare && holds; i++)
@@ -211,6 +214,7 @@ static void work_txn(struct fm_store_file *f, struct fm_store_job *j, struct fm_
 
 static void forget(struct fm_store_file *f, uint64_t below)
 {
+    FM_ASSERT(below > f->compacted && below <= f->revision);
     sqlite3_stmt *s = start(f, STMT_FORGET);
     bind_u64(s, 1, below);
     if (execute(f, s, "cannot shorten the history") && set_meta_u64(f, "compacted", below))
@@ -230,6 +234,7 @@ static void work_compact(struct fm_store_file *f, struct fm_store_job *j, struct
 /* Whole revisions, at least one. */
 static void add_events(struct fm_store_file *f, struct fm_store_job *j, struct fm_store_text *t)
 {
+    FM_ASSERT(j->ask->revision >= f->compacted && j->ask->end.n > 0);
     sqlite3_stmt *s = start(f, STMT_SINCE);
     size_t n = 0;
     int rc;
@@ -254,6 +259,7 @@ static void add_events(struct fm_store_file *f, struct fm_store_job *j, struct f
 
 static void work_watch(struct fm_store_file *f, struct fm_store_job *j, struct fm_store_text *t)
 {
+    FM_ASSERT(j->ask->kind == FM_ASK_WATCH && j->ask->revision > 0);
     fm_store_text_lit(t, "{\"result\":");
     fm_store_text_header(t, f->cluster, f->revision);
     if (j->ask->revision < f->compacted) {
@@ -320,6 +326,7 @@ static void work_one(struct fm_store_file *f, struct fm_store_job *j)
 
 void fm_store_file_work(struct fm_store_file *f, struct fm_store_job *const *job, size_t n)
 {
+    FM_ASSERT(n > 0 && f->compacted <= f->revision);
     uint64_t before = f->revision;
     bool begun = !f->failed && execute(f, start(f, STMT_BEGIN), "cannot begin");
     for (size_t i = 0; begun && i < n && !f->failed; i++)
@@ -352,6 +359,7 @@ static enum fm_err sql_error(struct fm_store_file *f, struct fm_error *e, const 
 
 static enum fm_err take_lock(struct fm_store_file *f, const char *path, struct fm_error *e)
 {
+    FM_ASSERT(f->lock_fd < 0);
     char name[PATH_MAX], who[32] = "";
     if (snprintf(name, sizeof name, "%s.lock", path) >= (int)sizeof name)
         return fm_error_set(e, FM_ERR_LIMIT, "the path %s is too long", path);

@@ -11,6 +11,7 @@
 
 static bool room(struct fm_store_text *t, size_t n)
 {
+    FM_ASSERT(t->n <= t->cap && t->n <= FM_COORD_ANSWER_MAX);
     if (t->full || n > FM_COORD_ANSWER_MAX - t->n) {
         t->full = true;
         return false;
@@ -60,6 +61,7 @@ static void base64(struct fm_store_text *t, struct fm_str bytes)
 
 void fm_store_text_header(struct fm_store_text *t, uint64_t cluster, uint64_t revision)
 {
+    FM_ASSERT(revision > 0);
     fm_store_text_printf(t,
                          "{\"header\":{\"cluster_id\":\"%llu\",\"member_id\":\"1\","
                          "\"revision\":\"%llu\",\"raft_term\":\"1\"}",
@@ -74,6 +76,7 @@ static void number(struct fm_store_text *t, const char *name, uint64_t v)
 
 void fm_store_text_kv(struct fm_store_text *t, const struct fm_store_kv *kv, bool first)
 {
+    FM_ASSERT(kv->key.n > 0);
     fm_store_text_printf(t, "%s{\"key\":\"", first ? "" : ",");
     base64(t, kv->key);
     fm_store_text_lit(t, "\"");

@@ -44,6 +44,7 @@ static void stop_delivered(struct fm_msg *m, void *user)
 
 static void work(struct fm_store *s)
 {
+    FM_ASSERT(s->last);
     struct fm_store_job *batch[BATCH_MAX];
     while (s->first) {
         size_t n = 0;

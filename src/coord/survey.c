@@ -27,6 +27,7 @@ struct fm_coord_survey {
 
 static void end_if_over(struct fm_coord_survey *s)
 {
+    FM_ASSERT(s->coord->nplace <= FM_COORD_ENDPOINTS_MAX);
     struct fm_coord *c = s->coord;
     for (size_t i = 0; i < c->nplace; i++)
         if (!s->visit[i].over || s->visit[i].link.open)
@@ -52,6 +53,7 @@ static struct fm_coord_seen *seen_by(struct visit *v)
 
 static void fail(struct visit *v, const char *why)
 {
+    FM_ASSERT(why);
     if (v->over)
         return;
     v->over = true;
@@ -110,6 +112,7 @@ static const struct fm_coord_link_ops visit_ops = {.answered = visit_answered,
 
 static void post(struct visit *v, unsigned place)
 {
+    FM_ASSERT(!v->posted && !v->over && place < v->survey->coord->nplace);
     struct fm_coord *c = v->survey->coord;
     struct fm_coord_place *to = &c->place[place];
     struct fm_error e = {0};

@@ -44,6 +44,7 @@ static void stream_free(struct fm_coord_stream *s)
 
 static void let_go(struct fm_coord_stream *s)
 {
+    FM_ASSERT(!s->watch || s->watch->stream == s);
     if (s->watch)
         s->watch->stream = NULL;
     s->watch = NULL;
@@ -56,6 +57,7 @@ static void let_go(struct fm_coord_stream *s)
 /* The watch may be closed by what it is told. False where it was. */
 static bool still_wanted(struct fm_coord_stream *s)
 {
+    FM_ASSERT(s->telling);
     s->telling = false;
     if (s->watch)
         return true;
@@ -66,6 +68,7 @@ static bool still_wanted(struct fm_coord_stream *s)
 
 static void again_later(struct fm_coord_stream *s)
 {
+    FM_ASSERT(s->coord->nstreams > 0);
     struct fm_coord *c = s->coord;
     int64_t ms = AGAIN_MS << (s->fails < 5 ? s->fails : 5);
     s->fails++;
@@ -97,6 +100,7 @@ static void fresh_read(struct fm_coord_op *op)
 
 static void read_fresh(struct fm_coord_stream *s)
 {
+    FM_ASSERT(!s->reading && !s->link.open && s->next == 0);
     s->reading = true;
     s->op.done = fresh_read;
     s->op.user = s;
@@ -108,12 +112,14 @@ static void read_fresh(struct fm_coord_stream *s)
 
 static void forgotten(struct fm_coord_stream *s)
 {
+    FM_ASSERT(s->link.open && s->next > 0);
     s->next = 0;
     fm_coord_link_close(&s->link); /* when it is closed, the fresh read follows */
 }
 
 static void canceled(struct fm_coord_stream *s, int code, const char *message)
 {
+    FM_ASSERT(s->link.open && message);
     struct fm_coord *c = s->coord;
     if (fm_coord_wire_verdict(code, message) == FM_COORD_VERDICT_LOGIN && s->place == c->at) {
         c->token[0] = 0;
@@ -124,9 +130,18 @@ static void canceled(struct fm_coord_stream *s, int code, const char *message)
     fm_coord_link_close(&s->link);
 }
 
+static bool fits(const struct fm_coord_stream *s, const struct fm_coord_answer *a)
+{
+    for (size_t i = 0; i < a->nevent; i++)
+        if (!fm_str_starts(a->event[i].kv.key, fm_str(s->key, s->key_n)))
+            return false;
+    return true;
+}
+
 /* What was told before is left out: the same revision is never told twice. */
 static void tell(struct fm_coord_stream *s, const struct fm_coord_event *event, size_t n)
 {
+    FM_ASSERT(s->watch && !s->telling && s->next > 0 && n > 0);
     while (n && event[0].kv.revision < s->next) {
         event++;
         n--;
@@ -156,6 +171,8 @@ static void stream_message(struct fm_coord_link *l, struct fm_str line)
         forgotten(s);
     } else if (a.canceled) {
         canceled(s, 0, a.message);
+    } else if (!fits(s, &a)) {
+        canceled(s, 0, "a change of a key that is not watched");
     } else {
         s->created |= a.created;
         s->fails = s->created ? 0 : s->fails;
@@ -203,6 +220,7 @@ static const struct fm_coord_link_ops stream_ops = {.answered = stream_answered,
 
 static void open_stream(struct fm_coord_stream *s)
 {
+    FM_ASSERT(s->watch && !s->link.open && s->next > 0 && s->coord->checked);
     struct fm_coord *c = s->coord;
     struct fm_coord_place *to = &c->place[c->at];
     struct fm_mono now = fm_loop_now(c->loop);
@@ -234,6 +252,7 @@ static void open_stream(struct fm_coord_stream *s)
 
 void fm_coord_streams_run(struct fm_coord *c)
 {
+    FM_ASSERT(!c->closing && !c->trouble);
     fm_list_each_safe (n, next, &c->streams) {
         struct fm_coord_stream *s = fm_container_of(n, struct fm_coord_stream, node);
         if (!c->checked)

@@ -15,6 +15,7 @@ enum { ARENA_MAX = 64 << 20, PER_OP = 160 };
 static void key_of(struct fm_buf *b, const char *name, struct fm_str prefix, struct fm_str key,
                    unsigned step)
 {
+    FM_ASSERT(prefix.n > 0 && key.n <= FM_COORD_KEY_MAX && step <= 1);
     char whole[FM_COORD_SERVICE_MAX + FM_COORD_KEY_MAX + 32];
     struct fm_buf k = fm_buf(whole, sizeof whole);
     fm_buf_str_add(&k, prefix);
@@ -85,6 +86,7 @@ static void write_of(struct fm_buf *b, struct fm_str prefix, const struct fm_coo
 void fm_coord_wire_txn(struct fm_buf *b, struct fm_str prefix, const struct fm_coord_txn *txn,
                        uint64_t stamp_revision)
 {
+    FM_ASSERT(txn->ncompare <= FM_COORD_TXN_MAX && txn->nwrite <= FM_COORD_TXN_MAX);
     struct fm_str stamp = FM_STR(FM_COORD_STAMP);
     fm_buf_lit(b, "{\"compare\":[");
     compare(b, prefix, stamp, stamp_revision);
@@ -109,6 +111,7 @@ void fm_coord_wire_txn(struct fm_buf *b, struct fm_str prefix, const struct fm_c
 
 void fm_coord_wire_watch(struct fm_buf *b, struct fm_str prefix, struct fm_str key, uint64_t from)
 {
+    FM_ASSERT(from > 0);
     fm_buf_lit(b, "{\"create_request\":{");
     key_of(b, "key", prefix, key, 0);
     fm_buf_ch(b, ',');
@@ -186,6 +189,7 @@ static bool read_header(struct fm_coord_answer *a, const json_t *o)
 static bool read_kv(struct fm_coord_answer *a, const json_t *o, struct fm_str prefix,
                     struct fm_coord_kv *out)
 {
+    FM_ASSERT(prefix.n > 0);
     struct fm_str key;
     if (!json_is_object(o) || !bytes(&a->arena, o, "key", &key) ||
         !bytes(&a->arena, o, "value", &out->value) || !number(o, "mod_revision", &out->revision))
@@ -380,6 +384,7 @@ void fm_coord_wire_free(struct fm_coord_answer *a)
  * come from the gateway in front of it, which knows nothing of what became of the request. */
 enum fm_coord_verdict fm_coord_wire_verdict(int code, const char *message)
 {
+    FM_ASSERT(message);
     enum { INVALID = 3, NOT_FOUND = 5, DENIED = 7, EXHAUSTED = 8, PRECONDITION = 9, RANGE = 11 };
     enum { UNAVAILABLE = 14, UNAUTHENTICATED = 16 };
     struct fm_str said = fm_str_z(message), own = FM_STR("etcdserver: ");
@@ -421,6 +426,8 @@ enum fm_coord_verdict fm_coord_wire_verdict(int code, const char *message)
 
 void fm_coord_wire_stamp(struct fm_buf *b, struct fm_str service, struct fm_str incarnation)
 {
+    FM_ASSERT(service.n > 0 && service.n <= FM_COORD_SERVICE_MAX);
+    FM_ASSERT(incarnation.n > 0 && incarnation.n < FM_COORD_INCARNATION_MAX);
     fm_buf_lit(b, "{\"fulmar\":1,\"service\":");
     fm_buf_json(b, service);
     fm_buf_lit(b, ",\"incarnation\":");

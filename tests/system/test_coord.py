@@ -469,6 +469,10 @@ def test_the_command_tells_what_is_there(stage):
     check_equal(etcd.status(2, "moved")["state"], "other-service", "state of another one's store")
     table = run(lib.FULMAR, "coordination", "status", "-c", etcd.config())
     check("coordination by etcd: good" in table and "follower" in table, table)
+    names = [f"localhost:{port}" for port, _ in etcd.ports] + ["no-such-name.invalid:2379"]
+    named = json.loads(run(lib.FULMAR, "coordination", "status", "-c", etcd.config(endpoints=names),
+                           "-o", "json"))
+    check_equal([e["reachable"] for e in named["endpoints"]], [True, True, True, False], "by name")
     for node in etcd.nodes:
         node.kill()
     check_equal(etcd.status(69, timeout="1s")["reachable"], False, "reachable when all are gone")

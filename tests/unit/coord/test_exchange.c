@@ -450,6 +450,27 @@ static void nonsense_is_unknown(void **state)
     is(&one, FM_COORD_UNKNOWN, FM_COORD_WHY_ANSWER);
 }
 
+static void other_keys_than_were_asked_for_are_no_answer(void **state)
+{
+    (void)state;
+    char body[1024];
+    read_a(&one);
+    (void)greet(0);
+    struct peer *p = accept_at(0);
+    expect(p, "/v3/kv/range", NULL);
+    snprintf(body, sizeof body, "{%s,\"kvs\":[%s]}", header(CLUSTER, 9), kv("b", "v", 5));
+    answer(p, 200, body);
+    struct peer *hello = accept_at(1);
+    expect(hello, "/v3/kv/range", NULL);
+    snprintf(body, sizeof body, "{%s,\"kvs\":[%s]}", header(CLUSTER, 9), kv("b", STAMP, 5));
+    answer(hello, 200, body); /* nor is this a stamp */
+    (void)greet(0);
+    p = accept_at(0);
+    expect(p, "/v3/kv/range", NULL);
+    answer_read(p, 9);
+    is(&one, FM_COORD_DONE, FM_COORD_WHY_NONE);
+}
+
 static void a_failure_without_a_reason_is_unknown(void **state)
 {
     (void)state;
@@ -745,7 +766,8 @@ FM_TEST_MAIN(
     with(silence_until_the_deadline_is_unknown), with(a_silent_place_costs_a_read_one_attempt),
     with(waiting_for_nobody_is_never_sent), with(an_error_of_unknown_meaning_is_unknown),
     with(a_refusal_is_not_done), with(a_place_without_leader_is_left), with(nonsense_is_unknown),
-    with(a_failure_without_a_reason_is_unknown), with(a_read_of_less_than_was_shown_is_refused),
+    with(a_failure_without_a_reason_is_unknown), with(other_keys_than_were_asked_for_are_no_answer),
+    with(a_read_of_less_than_was_shown_is_refused),
     with(a_transaction_in_a_store_that_went_back_is_unknown),
     with(answers_that_overtake_each_other_are_no_trouble), with(another_stamp_is_another_store),
     with(a_store_that_lost_its_stamp_is_not_stamped_again),
