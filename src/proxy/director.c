@@ -59,8 +59,6 @@ static struct fm_worker_config worker_config(struct fm_director *d, const struct
     struct fm_worker_config w = {
         .mode = d->config.mode,
         .index = index,
-        .workers = d->nworkers,
-        .self = d->config.self,
         .access_log = d->config.access_log,
         .access_sample_ppm = d->config.access_sample_ppm,
         .connections = &d->connections,
@@ -313,7 +311,8 @@ static enum fm_err remake_view(struct fm_director *d)
     struct fm_view_address *a = fm_names_addresses(&d->names, &n);
     if (!a)
         return FM_ERR_MEMORY;
-    struct fm_view *v = fm_view_new(d->board, d->config.mode, d->generation + 1, a, n);
+    struct fm_view *v =
+        fm_view_new(d->board, d->config.mode, d->config.self, d->generation + 1, a, n);
     free(a);
     if (!v)
         return FM_ERR_MEMORY;

@@ -39,7 +39,6 @@ bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h)
     t->answer_close = close;
     struct fm_answer a = {
         .from_gate = region->gates,
-        .to_edge = w->config.mode == FM_PROXY_GATE,
         .decoded = to_old,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .region = region->gates ? fm_str(NULL, 0) : region->name,
@@ -197,7 +196,7 @@ void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
         fm_buf_lit(&h, "Fulmar-Problem: ");
         fm_buf_str_add(&h, info->name);
         fm_buf_lit(&h, "\r\nFulmar-Region: ");
-        fm_buf_str_add(&h, rq->vr->view->regions[w->config.self].name);
+        fm_buf_str_add(&h, rq->vr->view->regions[rq->vr->view->self].name);
         fm_buf_lit(&h, "\r\n");
     }
     fm_http_problem_body(&b, info->status, info->name, info->detail, fm_str(rq->ref, FM_REF_LEN));

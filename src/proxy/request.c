@@ -267,7 +267,7 @@ static void plan_route(struct fm_request *rq, const struct fm_http_head *h,
     const struct fm_view *v = rq->vr->view;
     if (v->mode == FM_PROXY_GATE) {
         *plan = (struct fm_route_plan){.n = 1, .healthy = 1};
-        plan->region[0] = (uint8_t)w->config.self;
+        plan->region[0] = (uint8_t)v->self;
         return;
     }
     struct fm_route_request q = {.by = rq->route->by,

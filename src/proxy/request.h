@@ -14,7 +14,7 @@ enum { FM_LOG_PATH_MAX = 160 };
 /* One attempt. It may outlive its request, as an orphan that lost a race: its answer, or its
  * silence, is still evidence. */
 struct fm_try {
-    struct fm_list node;   /* spare, or in target->owed */
+    struct fm_list node;   /* spare, or in target->owed or ->held */
     struct fm_list all;    /* in worker->tries */
     struct fm_request *rq; /* NULL for an orphan */
     struct fm_worker *w;

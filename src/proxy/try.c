@@ -65,6 +65,7 @@ static void free_try(struct fm_try *t)
 {
     struct fm_worker *w = t->w;
     not_owed(t);
+    fm_list_remove(&t->node); /* of what is held */
     fm_list_remove(&t->all);
     fm_loop_cancel(&w->loop, &t->orphan_timer);
     if (t->head)
@@ -567,6 +568,7 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
     struct fm_upconn *c = fm_upconn_of(h);
     struct fm_try *t = c->data;
     if (!t) {
+        fm_list_push_back(&t->target->held, &t->node);
         fm_upconn_failed_idle(c);
         return;
     }
@@ -595,6 +597,7 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
         fm_try_finish(t);
         fm_request_feed(
             rq, (struct fm_exchange_event){.kind = sent ? FM_EXCHANGE_LOST : FM_EXCHANGE_NOT_SENT,
+    fm_list_remove(&t->node);
                                            .attempt = index,
                                            .problem = sent ? problem : FM_PROBLEM_NONE});
     }

@@ -62,6 +62,7 @@ struct fm_view {
     _Atomic uint32_t refs;
     uint64_t generation;
     enum fm_proxy_mode mode;
+    uint16_t self;          /* of a gate: its region, here */
     struct fm_board *board; /* holds the configuration */
     const struct fm_conf *conf;
     struct fm_match *match;
@@ -83,9 +84,10 @@ struct fm_view_address {
 };
 
 /* For an edge a region that has gates has the one pool "gates" (0); other pools are as in the
- * configuration. Takes a reference of the board. */
-struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
-                            const struct fm_view_address *addrs, size_t naddrs) FM_WARN_UNUSED;
+ * configuration. `self` is the region of a gate. Takes a reference of the board. */
+struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, unsigned self,
+                            uint64_t generation, const struct fm_view_address *addrs,
+                            size_t naddrs) FM_WARN_UNUSED;
 void fm_view_ref(struct fm_view *v);
 void fm_view_unref(struct fm_view *v);
 

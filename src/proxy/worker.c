@@ -17,6 +17,13 @@ enum { FLUSH_MS = 200, POOL_SPARE = 512, REFUSED_POLITELY_MAX = 256 };
 
 static void view_ref_free(struct fm_view_ref *vr)
 {
+    FM_ASSERT(vr->users == 0);
+    size_t targets = (size_t)vr->view->nregions * vr->view->ncontexts;
+    for (size_t i = 0; i < targets; i++) {
+        FM_ASSERT(fm_list_empty(&vr->target[i].owed) && vr->target[i].nowed == 0);
+        FM_ASSERT(fm_list_empty(&vr->target[i].held));
+        fm_list_remove(&vr->target[i].sweep); /* what was to leave it is over */
+    }
     fm_list_remove(&vr->node);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
@@ -42,6 +49,7 @@ void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
 static void init_target(struct fm_target *t)
 {
     fm_list_init(&t->owed);
+    fm_list_init(&t->held);
     fm_list_init(&t->sweep);
 }
 
@@ -114,20 +122,26 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 
 /* -------- leaving regions -------- */
 
-static void sweep_target(struct fm_worker *w, struct fm_target *target)
+static void sweep_list(struct fm_list *tries)
 {
-    (void)w;
     struct fm_list todo;
     fm_list_init(&todo);
-    fm_list_splice(&todo, &target->owed);
+    fm_list_splice(&todo, tries);
     while (!fm_list_empty(&todo)) {
         struct fm_try *t = fm_list_first(&todo, struct fm_try, node);
         fm_list_remove(&t->node);
-        fm_list_push_back(&target->owed, &t->node);
+        fm_list_push_back(tries, &t->node);
         if (t->rq)
             fm_request_feed(t->rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_REGION_LEFT,
                                                               .region = (uint8_t)t->region});
     }
+}
+
+/* Half an answer may be all that comes of it, too. */
+static void sweep_target(struct fm_target *target)
+{
+    sweep_list(&target->owed);
+    sweep_list(&target->held);
 }
 
 static void sweep(struct fm_timer *timer)
@@ -136,7 +150,7 @@ static void sweep(struct fm_timer *timer)
     while (!fm_list_empty(&w->sweeps)) {
         struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
         fm_list_remove(&t->sweep);
-        sweep_target(w, t);
+        sweep_target(t);
     }
 }
 
@@ -163,8 +177,12 @@ static void got_region_left(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
-    if (w->view && w->view->view == vm->view)
-        sweep_target(w, fm_target(w->view, vm->region, vm->context));
+    /* also what began before other addresses of the same regions were known */
+    fm_list_each_safe (at, next, &w->views) {
+        const struct fm_view_ref *vr = fm_container_of(at, struct fm_view_ref, node);
+        if (vr->view->board == vm->view->board)
+            sweep_target(fm_target(vr, vm->region, vm->context));
+    }
     fm_view_unref(vm->view);
     free(vm);
 }

@@ -24,6 +24,7 @@ struct fm_target {
     struct fm_latency heard;   /* of all first bytes, also of tries that lost */
     struct fm_list owed;       /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
+    struct fm_list held; /* tries whose answer has begun, and is passed on when it is whole */
     struct fm_mono last_heard, last_ok;
     int64_t pace_ns;      /* core/latency.h */
     struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
@@ -40,8 +41,7 @@ struct fm_view_ref {
 
 struct fm_worker_config {
     enum fm_proxy_mode mode;
-    unsigned index, workers;
-    unsigned self; /* region of a gate */
+    unsigned index;
     struct fm_http_server_config http;
     uint32_t connections_max; /* of the process */
     uint32_t replay_body_bytes;
