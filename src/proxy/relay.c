@@ -167,10 +167,15 @@ void fm_relay_broken(struct fm_request *rq)
 {
     struct fm_try *t = rq->relay;
     struct fm_http_conn *c = rq->conn;
-    if (!rq->tunnel)
-        fm_counter_inc(&rq->w->metrics.answers_cut);
     rq->relay = NULL;
     fm_try_finish(t);
+    if (!rq->head_sent) { /* the first of its body was malformed: nothing of it was passed on */
+        fm_relay_problem(rq, rq->x.repeat == FM_REPEAT_SAFE ? FM_PROBLEM_BAD_ANSWER
+                                                            : FM_PROBLEM_OUTCOME_UNKNOWN);
+        return;
+    }
+    if (!rq->tunnel)
+        fm_counter_inc(&rq->w->metrics.answers_cut);
     fm_request_free(rq);
     fm_http_conn_abort(c);
 }
