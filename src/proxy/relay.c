@@ -235,6 +235,8 @@ void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last
         fm_try_upload(t, piece);
     else if (!last)
         fm_http_conn_body(rq->conn);
+    else if (!rq->tunnel)
+        fm_try_all_sent(t);
 }
 
 void fm_relay_upload_sent(struct fm_try *t)
@@ -245,10 +247,15 @@ void fm_relay_upload_sent(struct fm_try *t)
             fm_http_conn_body(rq->conn);
         return;
     }
-    if (!rq->streaming || rq->body_done)
+    if (!rq->streaming)
         return;
+    if (rq->body_done) {
+        fm_try_all_sent(t);
+        return;
+    }
     /* from here on the request cannot be sent again */
     rq->upload = t;
+    fm_try_between_pieces(t);
     if (rq->x.replayable) {
         struct fm_exchange_actions none;
         fm_exchange_step(&rq->x, &(struct fm_exchange_event){.kind = FM_EXCHANGE_NOT_REPLAYABLE},

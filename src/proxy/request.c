@@ -417,6 +417,8 @@ static bool keep_piece(struct fm_request *rq, struct fm_str piece)
 static void begin(struct fm_request *rq)
 {
     rq->collecting = false;
+    /* the time that its body took to come was bounded by edge.min-body-rate */
+    rq->total_deadline = fm_mono_add_ns(fm_loop_now(&rq->w->loop), rq->patience_ns);
     if (rq->streaming)
         rq->x.hedging = false; /* there is no second copy to send */
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});
@@ -463,7 +465,7 @@ static void start_log(struct fm_request *rq, const struct fm_http_head *h)
 /* The deadline that came with the request, at a gate. */
 static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
 {
-    rq->total_deadline = fm_mono_add_ns(rq->start, rq->route->total_ns);
+    rq->patience_ns = rq->route->total_ns;
     if (rq->w->config.mode != FM_PROXY_GATE)
         return true;
     int64_t since = fm_mono_sub_ns(fm_mono_now(), rq->start);
@@ -473,8 +475,8 @@ static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
         return true;
     if (d.left_ns <= 0)
         return false;
-    rq->total_deadline =
-        fm_mono_min(rq->total_deadline, fm_mono_add_ns(rq->start, d.left_ns + since));
+    if (d.left_ns + since < rq->patience_ns) /* counted from the clock of this turn */
+        rq->patience_ns = d.left_ns + since;
     return true;
 }
 

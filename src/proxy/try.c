@@ -175,7 +175,7 @@ static void heard(struct fm_try *t)
  * also when a hedge overtook it, else only the fast ones would be known, and ever more hedged. */
 static void learn(struct fm_try *t)
 {
-    if (t->succeeded && !t->is_hedge)
+    if (t->succeeded && !t->is_hedge && t->whole)
         fm_latency_add(&t->target->answers, fm_mono_sub_ns(fm_loop_now(&t->w->loop), t->sent_at));
 }
 
@@ -265,6 +265,23 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
 
 /* -------- sending -------- */
 
+/* All of the request is with the kernel: from here on an answer is due, and its clocks run. */
+static void owe(struct fm_try *t, struct fm_mono now)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(!t->owed && !t->whole && t->status == 0 && fm_list_empty(&t->node));
+    t->whole = t->owed = true;
+    t->sent_at = now;
+    fm_list_push_back(&t->target->owed, &t->node);
+    t->target->nowed++;
+    int64_t delay = fm_hedge_delay_ns(&t->target->answers, &rq->route->hedge);
+    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
+    if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
+        rq->hedge_at = fm_mono_add_ns(now, delay);
+    if (t->w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
+        rq->silence_at = fm_mono_add_ns(now, look);
+}
+
 static enum fm_problem transmit(struct fm_try *t)
 {
     struct fm_request *rq = t->rq;
@@ -290,20 +307,13 @@ static enum fm_problem transmit(struct fm_try *t)
     fm_http_client_head(&t->conn->http, rq->method, by);
 
     t->sent_at = now;
-    t->owed = true;
-    fm_list_push_back(&t->target->owed, &t->node);
-    t->target->nowed++;
     struct fm_board_counts *counts =
         fm_board_counts(t->vr->view->board, w->config.index, t->region, t->context);
     fm_counter_inc(&counts->sent);
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
-    int64_t delay = fm_hedge_delay_ns(&t->target->answers, &rq->route->hedge);
-    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
-    if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
-        rq->hedge_at = fm_mono_add_ns(now, delay);
-    if (w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
-        rq->silence_at = fm_mono_add_ns(now, look);
+    if (!rq->streaming)
+        owe(t, now);
     fm_request_arm(rq);
     return FM_PROBLEM_NONE;
 }
@@ -379,11 +389,44 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     return FM_PROBLEM_NONE;
 }
 
+/* -------- streamed bodies --------
+ *
+ * While a body is on its way no answer is due, however long that takes: a region that is sent
+ * uploads is not silent, and the time-outs for answers do not run. What bounds it is how slow the
+ * client may be (edge.min-body-rate) and how long the upstream may refuse to take a piece. */
+
 void fm_try_upload(struct fm_try *t, struct fm_str piece)
 {
     struct iovec iov = {(void *)(uintptr_t)piece.p, piece.n};
-    fm_http_client_send(&t->conn->http, &iov, 1,
-                        fm_mono_add_ms(fm_loop_now(&t->w->loop), t->w->config.body_idle_ms));
+    struct fm_mono by = fm_mono_add_ms(fm_loop_now(&t->w->loop), t->w->config.body_idle_ms);
+    fm_http_client_send(&t->conn->http, &iov, 1, by);
+    if (t->status == 0)
+        fm_http_client_head_by(&t->conn->http, by);
+}
+
+void fm_try_between_pieces(struct fm_try *t)
+{
+    FM_ASSERT(t->rq->streaming && !t->rq->body_done && !t->owed);
+    if (t->status)
+        return; /* it answers already */
+    fm_http_client_head_by(&t->conn->http, FM_MONO_NEVER);
+    t->rq->total_deadline = FM_MONO_NEVER;
+    fm_request_arm(t->rq);
+}
+
+void fm_try_all_sent(struct fm_try *t)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(rq->streaming && rq->body_done);
+    if (t->status || t->whole)
+        return;
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    rq->total_deadline = fm_mono_add_ns(now, rq->patience_ns);
+    fm_http_client_head_by(
+        &t->conn->http,
+        fm_mono_min(fm_mono_add_ns(now, rq->route->first_byte_ns), rq->total_deadline));
+    owe(t, now);
+    fm_request_arm(rq);
 }
 
 /* -------- ending -------- */
@@ -525,6 +568,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         /* A small answer to what may be repeated is relayed when it is whole: if its sender dies in
          * the middle of it, the client never learns. */
         t->holding = true;
+        fm_list_push_back(&t->target->held, &t->node);
         return;
     }
     learn(t);
@@ -554,6 +598,7 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
     }
     FM_ASSERT(last);
     t->holding = false;
+    fm_list_remove(&t->node);
     t->piece = piece;
     t->has_piece = t->piece_is_last = true;
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
@@ -568,7 +613,6 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
     struct fm_upconn *c = fm_upconn_of(h);
     struct fm_try *t = c->data;
     if (!t) {
-        fm_list_push_back(&t->target->held, &t->node);
         fm_upconn_failed_idle(c);
         return;
     }
@@ -597,7 +641,6 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
         fm_try_finish(t);
         fm_request_feed(
             rq, (struct fm_exchange_event){.kind = sent ? FM_EXCHANGE_LOST : FM_EXCHANGE_NOT_SENT,
-    fm_list_remove(&t->node);
                                            .attempt = index,
                                            .problem = sent ? problem : FM_PROBLEM_NONE});
     }
