@@ -50,8 +50,8 @@ static void print_overview(FILE *to)
 
 static void print_help(const struct fm_command *c)
 {
-    printf("Usage: fulmar %s%s%s%s\n\n%s.\n", c->name, c->args[0] ? " " : "", c->args,
-           c->options ? " [OPTION...]" : "", c->summary);
+    printf("Usage: fulmar %s%s%s%s\n\n%c%s.\n", c->name, c->args[0] ? " " : "", c->args,
+           c->options ? " [OPTION...]" : "", c->summary[0] - 'a' + 'A', c->summary + 1);
     if (c->details)
         printf("\n%s\n", c->details);
     printf("\nExample:\n  $ %s\n", c->example);

@@ -11,6 +11,27 @@ static double number(const json_t *o, const char *key)
     return json_number_value(json_object_get(o, key));
 }
 
+/* "3.8 ms", or what is said where it is not known. */
+static const char *ms(const json_t *o, const char *key, char out[32])
+{
+    const json_t *v = json_object_get(o, key);
+    if (json_is_number(v))
+        snprintf(out, 32, "%.1f ms", json_number_value(v));
+    else
+        snprintf(out, 32, "unknown");
+    return out;
+}
+
+static const char *count(const json_t *o, const char *key, char out[32])
+{
+    const json_t *v = json_object_get(o, key);
+    if (json_is_number(v))
+        snprintf(out, 32, "%.0f", json_number_value(v));
+    else
+        snprintf(out, 32, "an unknown number");
+    return out;
+}
+
 static void print_scenario(const json_t *o, bool color)
 {
     bool pass = json_is_true(json_object_get(o, "pass"));
@@ -19,8 +40,13 @@ static void print_scenario(const json_t *o, bool color)
                *plain = color ? "\033[0m" : "";
     printf("%-8s %s%-6s%s", json_string_value(json_object_get(o, "name")), pass ? good : bad,
            pass ? "ok" : "MISSED", plain);
-    printf("  detected in %.1f ms, last request to %s after %.1f ms\n", number(o, "detect_ms"),
-           json_string_value(json_object_get(o, "region")), number(o, "quiet_ms"));
+    char a[32], b[32];
+    if (json_is_number(json_object_get(o, "detect_ms")))
+        printf("  detected in %s", ms(o, "detect_ms", a));
+    else
+        printf("  not detected");
+    printf(", last request to %s after %s\n", json_string_value(json_object_get(o, "region")),
+           ms(o, "quiet_ms", b));
     printf("                 %.0f requests, %.0f failed", number(o, "requests"),
            number(o, "failed"));
     const char *kind;
@@ -35,9 +61,9 @@ static void print_scenario(const json_t *o, bool color)
         printf(" (objective %lld)", (long long)json_integer_value(objective));
     printf(", %.0f slower than 100 ms (slowest %.1f ms)\n", number(o, "slow_over_100ms"),
            number(o, "slowest_ms"));
-    printf("                 %.0f acknowledged writes, %.0f missing, %.0f applied twice\n",
-           number(o, "acknowledged_writes"), number(o, "acknowledged_writes_missing"),
-           number(o, "writes_applied_twice"));
+    printf("                 %.0f acknowledged writes, %s missing, %s applied twice\n",
+           number(o, "acknowledged_writes"), count(o, "acknowledged_writes_missing", a),
+           count(o, "writes_applied_twice", b));
     const json_t *only = json_object_get(o, "only_broken_context_moved");
     if (only)
         printf("                 %s\n", json_is_true(only)

@@ -301,6 +301,7 @@ static json_t *run_scenario(struct demo *d, const struct scenario *s)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     snprintf(what, sizeof what, s->what, region);
+    refresh(d); /* what happened before is told before */
     int64_t fault_ns = fm_mono_now().ns;
     s->break_it(&d->world, broken);
     fm_demo_view_say(&d->view, ">>> %s", what);
@@ -309,6 +310,7 @@ static json_t *run_scenario(struct demo *d, const struct scenario *s)
     struct edge_view v = look_at_edge(d, s, region, fault_ns);
     snprintf(what, sizeof what, s->healed, region);
 #pragma GCC diagnostic pop
+    refresh(d);
     fm_demo_view_say(&d->view, ">>> %s", what);
     if (fm_world_heal(&d->world, broken, &d->error)) {
         d->failed = true;
@@ -385,7 +387,7 @@ static void keep_up(struct demo *d)
     fm_demo_view_end(&d->view);
     print_help(d);
     while (!d->interrupted) {
-        if (!d->load || fm_load_count(d->load) >= (size_t)d->options.rate * KEEP_SECONDS_MAX) {
+        if (!d->load || fm_load_is_spent(d->load)) {
             stop_load(d);
             if (!start_load(d, KEEP_SECONDS_MAX))
                 return;

@@ -389,6 +389,11 @@ size_t fm_load_count(const struct fm_load *l)
     return atomic_load_explicit(&l->count, memory_order_acquire);
 }
 
+bool fm_load_is_spent(const struct fm_load *l)
+{
+    return fm_load_count(l) >= l->records_max;
+}
+
 const struct fm_load_record *fm_load_records(const struct fm_load *l)
 {
     return l->record;
