@@ -4,6 +4,7 @@
 
 #include "agent/check_io.h"
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "core/check.h"
@@ -85,6 +86,7 @@ static void done(struct fm_check_io *io, const struct fm_check_result *res)
     struct fm_check_policy p = policy_of(io->conf);
     bool was_warn = r->state.warn;
     memcpy(r->text, res->text, sizeof r->text);
+    fm_text_tame(r->text); /* it may hold what a dependency said */
     bool flipped =
         fm_check_result(&r->state, &p, res->ok, res->warn, fm_mono_sub_ns(now, io->started), now);
     if (flipped || was_warn != r->state.warn) {

@@ -4,6 +4,7 @@
 #include "proxy/director.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -270,6 +271,7 @@ void fm_director_probe(struct fm_director *d, unsigned region, unsigned context,
 {
     size_t at = region * d->board->ncontexts + context;
     snprintf(d->evidence[at], FM_EVENT_TEXT_MAX, "%.*s", FM_STR_ARG(detail));
+    fm_text_tame(d->evidence[at]); /* what an agent said, cut to fit */
     if (d->config.mode == FM_PROXY_GATE)
         return; /* a gate has nobody to leave its region for */
     step(d, region, context, &(struct fm_health_event){.kind = FM_HEALTH_PROBE, .ok = ok});
