@@ -313,11 +313,12 @@ static enum fm_err remake_view(struct fm_director *d)
     struct fm_view_address *a = fm_names_addresses(&d->names, &n);
     if (!a)
         return FM_ERR_MEMORY;
-    struct fm_view *v =
-        fm_view_new(d->board, d->config.mode, d->config.self, d->generation + 1, a, n);
+    struct fm_view *v = fm_view_new(d->board, d->config.mode, d->generation + 1, a, n);
     free(a);
     if (!v)
         return FM_ERR_MEMORY;
+    FM_ASSERT(d->config.self < v->nregions);
+    v->self = (uint16_t)d->config.self;
     d->generation++;
     for (unsigned i = 0; d->view && i < v->nendpoints; i++)
         for (unsigned j = 0; j < d->view->nendpoints; j++)

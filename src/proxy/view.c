@@ -229,17 +229,15 @@ static void destroy(struct fm_view *v)
     free(v);
 }
 
-struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, unsigned self,
-                            uint64_t generation, const struct fm_view_address *addrs, size_t naddrs)
+struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
+                            const struct fm_view_address *addrs, size_t naddrs)
 {
-    FM_ASSERT(generation > 0 && self < board->nregions);
     struct fm_view *v = calloc(1, sizeof *v);
     if (!v)
         return NULL;
     v->refs = 1;
     v->generation = generation;
     v->mode = mode;
-    v->self = (uint16_t)self;
     v->board = board;
     fm_board_ref(board);
     v->conf = board->conf;

@@ -84,10 +84,9 @@ struct fm_view_address {
 };
 
 /* For an edge a region that has gates has the one pool "gates" (0); other pools are as in the
- * configuration. `self` is the region of a gate. Takes a reference of the board. */
-struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, unsigned self,
-                            uint64_t generation, const struct fm_view_address *addrs,
-                            size_t naddrs) FM_WARN_UNUSED;
+ * configuration. Takes a reference of the board. Whoever makes one for a gate sets `self`. */
+struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
+                            const struct fm_view_address *addrs, size_t naddrs) FM_WARN_UNUSED;
 void fm_view_ref(struct fm_view *v);
 void fm_view_unref(struct fm_view *v);
 
