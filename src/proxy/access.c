@@ -43,7 +43,7 @@ static void write_line(struct fm_request *rq, int64_t ns, struct fm_buf *b)
     char when[FM_RFC3339_LEN];
     fm_wall_format(when, fm_wall_now_ns());
     fm_buf_printf(b, "{\"time\":\"%s\",\"ref\":\"%.*s\",\"client\":", when, FM_REF_LEN, rq->ref);
-    fm_buf_json(b, rq->conn ? fm_str(rq->conn->peer_ip, rq->conn->peer_ip_n) : FM_STR("gone"));
+    fm_buf_json(b, fm_str(rq->conn->peer_ip, rq->conn->peer_ip_n));
     key(b, "method");
     fm_buf_json(b, fm_str(rq->log_method, rq->log_method_n));
     key(b, "path");
@@ -60,7 +60,14 @@ static void write_line(struct fm_request *rq, int64_t ns, struct fm_buf *b)
     else
         fm_buf_lit(b, "null");
     key(b, "status");
-    fm_buf_u64(b, rq->status);
+    if (rq->status)
+        fm_buf_u64(b, rq->status);
+    else
+        fm_buf_lit(b, "null"); /* none was sent */
+    if (rq->client_gone) {
+        key(b, "client_gone");
+        fm_buf_lit(b, "true");
+    }
     if (rq->problem) {
         key(b, "problem");
         fm_buf_json(b, fm_problem_info(rq->problem)->name);

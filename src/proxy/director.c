@@ -108,8 +108,13 @@ static void describe(const struct fm_director *d, unsigned region, unsigned cont
                      const struct fm_health_verdict *v, char out[FM_EVENT_TEXT_MAX])
 {
     const struct fm_health_counts *w = &v->window;
+    const char *probe = d->evidence[region * d->board->ncontexts + context];
+    bool silent_window = !(w->ok || w->error || w->connect || w->reset || w->timeout);
     if (v->why == FM_HEALTH_WHY_PROBES_FAIL)
-        snprintf(out, FM_EVENT_TEXT_MAX, "%s", d->evidence[region * d->board->ncontexts + context]);
+        snprintf(out, FM_EVENT_TEXT_MAX, "%s", probe);
+    else if (silent_window && is_probed(d, region)) /* it was not traffic that has told */
+        snprintf(out, FM_EVENT_TEXT_MAX, "no requests in the last second; the last probe: %.80s",
+                 probe);
     else
         snprintf(
             out, FM_EVENT_TEXT_MAX,
@@ -142,7 +147,7 @@ static void record(struct fm_director *d, unsigned region, unsigned context,
 
 static void watch_fail_open(struct fm_director *d, unsigned context)
 {
-    bool all = true;
+    bool all = d->config.mode == FM_PROXY_EDGE;
     for (unsigned r = 0; r < d->board->nregions; r++)
         all &= fm_director_health(d, r, context)->state == FM_HEALTH_DOWN ||
                fm_director_health(d, r, context)->state == FM_HEALTH_SUSPECT;
@@ -462,6 +467,10 @@ static void inherit_health(const struct fm_director *d, const struct slots *to,
                            const struct fm_board *board)
 {
     const struct fm_conf *now = d->board->conf, *next = board->conf;
+    for (unsigned c = 0; c < board->ncontexts; c++) {
+        int fc = fm_conf_find_context(now, next->contexts[c].name);
+        to->all_down[c] = fc >= 0 && d->all_down[fc];
+    }
     for (unsigned r = 0; r < board->nregions; r++) {
         int fr = fm_conf_find_region(now, next->regions[r].name);
         for (unsigned c = 0; fr >= 0 && c < board->ncontexts; c++) {
@@ -500,6 +509,8 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
     }
     free_slots(&before);
     fm_board_unref(old);
+    for (unsigned at = 0; at < board->ncontexts; at++)
+        watch_fail_open(d, at); /* there may be other regions now */
     for (unsigned w = 0; w < d->nrunning; w++) {
         struct fm_worker_config wc = worker_config(d, conf, w);
         fm_worker_set_config(&d->workers[w], &wc);

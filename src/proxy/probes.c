@@ -249,8 +249,15 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
 static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     struct target *t = fm_container_of(h, struct target, http);
+    char text[FM_EVENT_TEXT_MAX], because[64];
     t->refused = err == -ECONNREFUSED;
-    give_up(t, t->refused ? "connection refused" : why);
+    if (err == -ETIMEDOUT)
+        snprintf(text, sizeof text, "no answer in time");
+    else if (t->refused || err == 0 || err == -EPROTO)
+        snprintf(text, sizeof text, "%s", t->refused ? "connection refused" : why);
+    else
+        snprintf(text, sizeof text, "%s: %s", why, strerror_r(-err, because, sizeof because));
+    give_up(t, text);
 }
 
 static void free_round(struct round *r)

@@ -187,7 +187,7 @@ void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
     const struct fm_problem_info *info = fm_problem_info(p);
     struct fm_http_conn *c = rq->conn;
     struct fm_worker *w = rq->w;
-    FM_ASSERT(c && !rq->head_sent);
+    FM_ASSERT(c && !rq->head_sent && !rq->client_gone);
     rq->status = (uint16_t)info->status;
     rq->problem = (uint8_t)p;
     char headers[256], body[1024];

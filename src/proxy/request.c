@@ -326,11 +326,20 @@ static enum fm_repeat repeat_of(struct fm_request *rq, const struct fm_http_head
 
 /* -------- the request as it is sent on -------- */
 
+/* As an edge makes them: anything else would have to be escaped in logs and documents. */
+static bool is_ref(struct fm_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!(s.p[i] >= '0' && s.p[i] <= '9') && !(s.p[i] >= 'a' && s.p[i] <= 'f') && s.p[i] != '-')
+            return false;
+    return s.n == FM_REF_LEN;
+}
+
 static void make_ref(struct fm_request *rq, const struct fm_http_head *h)
 {
     struct fm_worker *w = rq->w;
     struct fm_str given = fm_http_value(h, FM_HDR_FULMAR_REF);
-    if (w->config.mode == FM_PROXY_GATE && given.n == FM_REF_LEN) {
+    if (w->config.mode == FM_PROXY_GATE && is_ref(given)) {
         memcpy(rq->ref, given.p, FM_REF_LEN);
         return;
     }
@@ -559,9 +568,10 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 
 static void on_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
 {
-    (void)why;
     struct fm_request *rq = c->data;
-    rq->conn = NULL;
+    rq->client_gone = why->status == 0; /* else the server answers with it */
+    if (!rq->head_sent)
+        rq->status = (uint16_t)why->status;
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_CLIENT_GONE});
 }
 

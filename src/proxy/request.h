@@ -62,7 +62,7 @@ struct fm_request {
     int64_t patience_ns; /* for its answer, once all of it is here */
     uint8_t method, minor;
     bool upgrade, tunnel, tunnel_up_done, tunnel_down_done, command, fail_open;
-    bool head_sent;
+    bool head_sent, client_gone;
     uint8_t canary_region; /* index + 1 of the region whose canary token this request holds */
     uint16_t context, answered_region;
     uint16_t status;
