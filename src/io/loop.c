@@ -14,13 +14,14 @@ enum { BATCH = 256, BATCHES_MAX = 16, DEFERRED_ROUNDS = 16, STALL_MS = 5 };
 enum fm_err fm_loop_init(struct fm_loop *l, struct fm_pool *pool, struct fm_error *e)
 {
     *l = (struct fm_loop){.epfd = epoll_create1(EPOLL_CLOEXEC), .pool = pool};
-    if (l->epfd < 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot create an event loop");
+    int err = l->epfd < 0 ? errno : 0;
     l->now = fm_mono_now();
     l->slept = l->now;
     fm_wheel_init(&l->wheel, l->now);
     fm_list_init(&l->deferred);
     fm_list_init(&l->dead);
+    if (err)
+        return fm_error_errno(e, FM_ERR_LIMIT, err, "cannot create an event loop");
     return FM_ERR_OK;
 }
 
@@ -28,7 +29,8 @@ void fm_loop_deinit(struct fm_loop *l)
 {
     FM_ASSERT(fm_list_empty(&l->deferred));
     fm_sock_bury(l);
-    close(l->epfd);
+    if (l->epfd >= 0)
+        close(l->epfd);
     l->epfd = -1;
 }
 
@@ -36,11 +38,12 @@ enum fm_err fm_loop_watch(struct fm_loop *l, struct fm_watch *w, int fd, uint32_
                           struct fm_error *e)
 {
     FM_ASSERT(w->ready && fd >= 0);
-    w->fd = fd;
+    w->fd = -1;
     w->events = events;
     struct epoll_event ev = {.events = events, .data.ptr = w};
     if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot watch a descriptor");
+    w->fd = fd;
     return FM_ERR_OK;
 }
 

@@ -35,7 +35,7 @@ static void mailbox_ready(struct fm_watch *w, uint32_t events)
 
 enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user, struct fm_error *e)
 {
-    m->watch.ready = mailbox_ready;
+    m->watch = (struct fm_watch){.fd = -1, .ready = mailbox_ready};
     m->loop = l;
     m->user = user;
     atomic_store(&m->head, NULL);
@@ -50,9 +50,12 @@ enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user,
 
 void fm_mailbox_close(struct fm_mailbox *m)
 {
+    if (m->watch.fd < 0)
+        return;
     deliver_all(m);
     fm_loop_unwatch(m->loop, &m->watch);
     close(m->watch.fd);
+    m->watch.fd = -1;
 }
 
 void fm_mailbox_post(struct fm_mailbox *m, struct fm_msg *msg)

@@ -34,9 +34,23 @@ void fm_signals_block(void)
     sigaddset(&set, SIGCHLD);
     int rc = sigprocmask(SIG_BLOCK, &set, NULL);
     FM_ASSERT(rc == 0);
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, dfl = {.sa_handler = SIG_DFL};
     rc = sigaction(SIGPIPE, &ignore, NULL);
     FM_ASSERT(rc == 0);
+    /* a parent may have left it ignored: then the kernel reaps, and there is nothing to wait for */
+    rc = sigaction(SIGCHLD, &dfl, NULL);
+    FM_ASSERT(rc == 0);
+}
+
+bool fm_std_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR); /* the lowest that is free; to be inherited */
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
 }
 
 static void signals_ready(struct fm_watch *w, uint32_t events)
@@ -53,7 +67,7 @@ enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
 {
     sigset_t set;
     our_signals(&set);
-    *s = (struct fm_signals){.watch = {.ready = signals_ready}, .loop = l, .got = got};
+    *s = (struct fm_signals){.watch = {.fd = -1, .ready = signals_ready}, .loop = l, .got = got};
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a signalfd");
@@ -65,8 +79,11 @@ enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
 
 void fm_signals_close(struct fm_signals *s)
 {
+    if (s->watch.fd < 0)
+        return;
     fm_loop_unwatch(s->loop, &s->watch);
     close(s->watch.fd);
+    s->watch.fd = -1;
 }
 
 /* -------- children -------- */

@@ -340,6 +340,33 @@ static enum fm_err allocate(struct fm_worker *w, struct fm_error *e)
     return FM_ERR_OK;
 }
 
+/* All that can fail; what is there after a failure is known by its pointer to the loop or pool. */
+static enum fm_err set_up(struct fm_worker *w, struct fm_error *e)
+{
+    enum fm_err err = allocate(w, e);
+    if (!err)
+        err = fm_loop_init(&w->loop, &w->pool, e);
+    if (!err)
+        err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
+    if (!err)
+        err = fm_http_server_init(&w->server, &w->loop, &w->config.http, &fm_request_handler, w, e);
+    return err;
+}
+
+static void undo(struct fm_worker *w)
+{
+    if (w->server.loop)
+        fm_http_server_deinit(&w->server);
+    if (w->inbox.loop)
+        fm_mailbox_close(&w->inbox);
+    if (w->loop.pool)
+        fm_loop_deinit(&w->loop);
+    fm_pool_deinit(&w->pool);
+    free(w->scratch);
+    free(w->access_buf);
+    w->scratch = w->access_buf = NULL;
+}
+
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e)
 {
@@ -359,18 +386,13 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     size_t block = c->http.limits.head_bytes > 16 * 1024 ? c->http.limits.head_bytes : 16 * 1024;
     size_t blocks = (size_t)c->connections_max * (FM_REPLAY_BLOCKS + 2) + POOL_SPARE;
     fm_pool_init(&w->pool, block, blocks);
-    enum fm_err err = allocate(w, e);
-    if (!err)
-        err = fm_loop_init(&w->loop, &w->pool, e);
-    if (err)
+    enum fm_err err = set_up(w, e);
+    if (err) {
+        undo(w);
         return err;
+    }
     w->loop.woke = woke;
     w->loop.woke_user = w;
-    err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
-    if (!err)
-        err = fm_http_server_init(&w->server, &w->loop, &c->http, &fm_request_handler, w, e);
-    if (err)
-        return err;
     w->server.closed_one = conn_closed;
     w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
                                                  .fields = FM_HTTP_FIELDS_MAX,
@@ -380,8 +402,11 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_upstreams_init(&w->upstreams, &w->loop, &fm_try_handler, &w->upstream_limits,
                       w->server.fields);
     struct fm_view_ref *vr = view_ref_new(w, v);
-    if (!vr)
+    if (!vr) {
+        fm_upstreams_deinit(&w->upstreams);
+        undo(w);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
+    }
     use_view(w, vr);
     if (c->access_log || c->mode == FM_PROXY_GATE) /* a gate's loop has to notice a freeze */
         fm_loop_timer_in_ms(&w->loop, &w->flusher, FLUSH_MS);

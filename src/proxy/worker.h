@@ -82,6 +82,7 @@ struct fm_worker {
     size_t access_n;
 };
 
+/* After a failure nothing is left to undo. */
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e) FM_WARN_UNUSED;
 /* Before the thread runs. */
