@@ -258,7 +258,7 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
             strlen(path), path);
     err = fm_listener_open(&d->local, &d->loop, &at, 0, local_accepted, e);
     d->has_local = err == FM_ERR_OK;
-    return err;
+    return err ? fm_error_wrap(e, "local socket") : FM_ERR_OK;
 }
 
 void fm_daemon_run(struct fm_daemon *d)

@@ -456,8 +456,10 @@ enum fm_err fm_director_start(struct fm_director *d, struct fm_error *e)
 {
     for (; d->nrunning < d->nworkers; d->nrunning++) {
         enum fm_err err = fm_worker_start(&d->workers[d->nrunning], e);
-        if (err)
+        if (err) {
+            fm_director_drain(d, 0); /* those that run must end before they are joined */
             return err;
+        }
     }
     return FM_ERR_OK;
 }
