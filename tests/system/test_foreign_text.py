@@ -29,8 +29,8 @@ def start(stage):
                              "needs": ["dependency"]}},
     }
     path = stage.write("fulmar.yaml", json.dumps(conf))
-    stage.fulmar("west-1", "agent", "-c", path, "--host", "west-1", port=ports["peer"])
-    stage.fulmar("edge-1", "edge", "-c", path, "--host", "edge-1", port=ports["edge"])
+    stage.fulmar("west-1", "agent", "-c", path, "--host", "west-1", port=ports["admin"])
+    stage.fulmar("edge-1", "edge", "-c", path, "--host", "edge-1", port=ports["edge_admin"])
     return path, ports
 
 

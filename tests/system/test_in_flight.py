@@ -92,7 +92,7 @@ class Edge:
                                  "idempotency": {"key": "optional", "by": "app"}}},
         } | more
         path = stage.write("fulmar.yaml", json.dumps(conf))
-        self.process = stage.fulmar("edge", "edge", "-c", path, port=self.port)
+        self.process = stage.fulmar("edge", "edge", "-c", path, port=self.admin)
 
     def status(self):
         return lib.get(self.admin, "/status").json()
@@ -265,7 +265,7 @@ def test_a_gate_names_its_own_region_whatever_else_a_reload_brings(stage):
         "contexts": {"all": {"topology": "multi-write", "routes": ["/**"]}},
     }
     path = stage.write("fulmar.yaml", json.dumps(conf))
-    agent = stage.fulmar("agent", "agent", "-c", path, "--host", "west-1", port=gate)
+    agent = stage.fulmar("agent", "agent", "-c", path, "--host", "west-1", port=admin)
     with lib.Client(gate) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
         wait_until("the command is in west", lambda: held)

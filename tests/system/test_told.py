@@ -28,7 +28,7 @@ class Edge:
             "contexts": {"all": {"topology": "multi-write", "routes": ["/**"]}},
         }
         path = stage.write("fulmar.yaml", json.dumps(conf))
-        self.process = stage.fulmar("edge", "edge", "-c", path, port=self.port)
+        self.process = stage.fulmar("edge", "edge", "-c", path, port=self.admin)
 
     def status(self):
         return lib.get(self.admin, "/status").json()
@@ -81,18 +81,18 @@ def test_a_request_that_is_given_up_is_logged_with_its_client(stage):
 
 def test_a_gate_takes_over_only_what_is_a_ref(stage):
     """A Fulmar-Ref that no edge has made does not get into documents."""
-    gate, at = lib.free_port(), f"127.0.0.1:{lib.free_port()}"
+    gate, admin, at = lib.free_port(), lib.free_port(), f"127.0.0.1:{lib.free_port()}"
     conf = {
         "fulmar": 1, "service": "told", "state": str(stage.path("state")),
         "edge": {"listen": [{"address": at}]},
         "hosts": {"west-1": {"region": "west", "roles": ["gate", "health"], "address": "127.0.0.1",
                              "gate": f"127.0.0.1:{gate}", "peer": f"127.0.0.1:{lib.free_port()}",
-                             "admin": f"127.0.0.1:{lib.free_port()}"}},
+                             "admin": f"127.0.0.1:{admin}"}},
         "regions": {"west": {"apps": [f"127.0.0.1:{lib.free_port()}"]}},
         "contexts": {"all": {"topology": "multi-write", "routes": ["/only"]}},
     }
     path = stage.write("fulmar.yaml", json.dumps(conf))
-    stage.fulmar("agent", "agent", "-c", path, "--host", "west-1", port=gate)
+    stage.fulmar("agent", "agent", "-c", path, "--host", "west-1", port=admin)
     for ref, kept in [("0123abcd-0000000000f", True), ('","status":200,"x":"', False),
                       ("short", False)]:
         answer = lib.get(gate, "/other", headers=[("Fulmar-Ref", ref)])
