@@ -7,6 +7,7 @@
 #ifndef FM_PROXY_VIEW_H
 #define FM_PROXY_VIEW_H
 
+#include "base/assert.h"
 #include "core/exchange.h"
 #include "core/latency.h"
 #include "core/match.h"
@@ -93,6 +94,8 @@ void fm_view_unref(struct fm_view *v);
 static inline struct fm_view_pool *fm_view_pool(const struct fm_view *v, unsigned region,
                                                 unsigned context)
 {
+    FM_ASSERT(region < v->nregions && context < v->ncontexts);
+    FM_ASSERT(v->contexts[context].pool[region] < v->regions[region].npools);
     return &v->regions[region].pools[v->contexts[context].pool[region]];
 }
 

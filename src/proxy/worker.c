@@ -36,6 +36,7 @@ static void view_ref_free(struct fm_view_ref *vr)
 
 void fm_view_ref_use(struct fm_view_ref *vr)
 {
+    FM_ASSERT(vr->users < UINT32_MAX);
     vr->users++;
 }
 
@@ -56,6 +57,7 @@ static void init_target(struct fm_target *t)
 /* What was learnt about regions and contexts that go on under the same names. */
 static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
 {
+    FM_ASSERT(to != from && to->users == 0);
     for (unsigned c = 0; c < to->view->ncontexts; c++) {
         int fc = fm_conf_find_context(from->view->conf, to->view->contexts[c].name);
         for (unsigned r = 0; fc >= 0 && r < to->view->nregions; r++) {
@@ -106,6 +108,8 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 {
     struct fm_view_ref *old = w->view;
     if (old) {
+        FM_ASSERT(vr->view->generation > old->view->generation); /* views never go back */
+        FM_ASSERT(vr->view->mode == old->view->mode);
         inherit(vr, old);
         for (unsigned i = 0; i < old->view->nendpoints; i++)
             if (old->up[i])
@@ -129,6 +133,7 @@ static void sweep_list(struct fm_list *tries)
     fm_list_splice(&todo, tries);
     while (!fm_list_empty(&todo)) {
         struct fm_try *t = fm_list_first(&todo, struct fm_try, node);
+        FM_ASSERT(t->owed || t->holding);
         fm_list_remove(&t->node);
         fm_list_push_back(tries, &t->node);
         if (t->rq)
@@ -190,6 +195,7 @@ static void got_region_left(struct fm_msg *m, void *user)
 static void post_view(struct fm_worker *w, struct fm_view *v, unsigned region, unsigned context,
                       void (*deliver)(struct fm_msg *, void *))
 {
+    FM_ASSERT(v && region < v->nregions && context < v->ncontexts);
     struct view_msg *vm = calloc(1, sizeof *vm);
     if (!vm)
         return; /* it goes on with what it has */
@@ -220,6 +226,8 @@ static void got_config(struct fm_msg *m, void *user)
     struct fm_worker *w = user;
     struct config_msg *cm = fm_container_of(m, struct config_msg, msg);
     struct fm_http_limits limits = cm->config.http.limits;
+    FM_ASSERT(cm->config.index == w->config.index && cm->config.mode == w->config.mode);
+    FM_ASSERT(cm->config.connections == w->config.connections);
     if (limits.head_bytes > w->pool.block_size)
         limits.head_bytes = (uint32_t)w->pool.block_size; /* larger blocks need a restart */
     cm->config.http.limits = limits;
@@ -249,6 +257,7 @@ static void maybe_stop(struct fm_worker *w)
 {
     if (!w->draining || w->server.nconns > 0)
         return;
+    FM_ASSERT(w->in_flight == 0 && fm_list_empty(&w->requests));
     if (!w->stopping) {
         w->stopping = true;
         fm_upstreams_stop(&w->upstreams);
@@ -259,7 +268,8 @@ static void maybe_stop(struct fm_worker *w)
 static void conn_closed(struct fm_http_server *s)
 {
     struct fm_worker *w = s->user;
-    atomic_fetch_sub(w->config.connections, 1);
+    uint32_t before = atomic_fetch_sub(w->config.connections, 1);
+    FM_ASSERT(before > 0);
     maybe_stop(w);
 }
 
@@ -273,6 +283,7 @@ static void got_drain(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct drain_msg *dm = fm_container_of(m, struct drain_msg, msg);
+    FM_ASSERT(dm->finish_ms >= 0);
     w->draining = true;
     for (unsigned i = 0; i < w->nlisteners; i++)
         fm_listener_close(&w->listener[i]);
@@ -312,6 +323,7 @@ static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     struct fm_worker *w = user;
+    FM_ASSERT(late_ns >= 0 && l == &w->loop);
     if (fm_was_away(late_ns))
         w->awake = l->now;
     if (!fm_was_frozen(late_ns))
@@ -370,6 +382,7 @@ static void undo(struct fm_worker *w)
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e)
 {
+    FM_ASSERT(v && v->mode == c->mode && c->index < v->board->nworkers && c->connections);
     memset(w, 0, sizeof *w);
     w->config = *c;
     fm_list_init(&w->views);
@@ -471,6 +484,7 @@ static void free_all(struct fm_list *l, size_t offset)
 
 void fm_worker_deinit(struct fm_worker *w)
 {
+    FM_ASSERT(w->view && w->nlisteners <= FM_WORKER_LISTENERS_MAX);
     for (unsigned i = 0; i < w->nlisteners; i++)
         fm_listener_close(&w->listener[i]);
     if (!w->stopping) {
@@ -486,6 +500,8 @@ void fm_worker_deinit(struct fm_worker *w)
         FM_ASSERT(vr->users == 0);
         view_ref_free(vr);
     }
+    FM_ASSERT(fm_list_empty(&w->requests) && fm_list_empty(&w->tries) && fm_list_empty(&w->views));
+    FM_ASSERT(w->in_flight == 0 && w->retrying == 0 && fm_list_empty(&w->sweeps));
     fm_loop_deinit(&w->loop);
     fm_http_server_deinit(&w->server);
     fm_upstreams_deinit(&w->upstreams);

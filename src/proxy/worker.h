@@ -3,6 +3,7 @@
 #ifndef FM_PROXY_WORKER_H
 #define FM_PROXY_WORKER_H
 
+#include "base/assert.h"
 #include "base/rand.h"
 #include "http/server.h"
 #include "io/sink.h"
@@ -109,6 +110,7 @@ void fm_worker_drain(struct fm_worker *w, int64_t finish_ms);
 static inline struct fm_target *fm_target(const struct fm_view_ref *vr, unsigned region,
                                           unsigned context)
 {
+    FM_ASSERT(region < vr->view->nregions && context < vr->view->ncontexts);
     return &vr->target[region * vr->view->ncontexts + context];
 }
 
