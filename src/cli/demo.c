@@ -1,6 +1,7 @@
 /* fulmar demo. */
 #include "demo/demo.h"
 
+#include "base/assert.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ static const char *count(const json_t *o, const char *key, char out[32])
 
 static void print_scenario(const json_t *o, bool color)
 {
+    FM_ASSERT(json_is_object(o) && json_is_string(json_object_get(o, "name")));
     bool pass = json_is_true(json_object_get(o, "pass"));
     const json_t *last = json_object_get(o, "last_failed_ms");
     const char *good = color ? "\033[32m" : "", *bad = color ? "\033[31m" : "",
@@ -75,6 +77,7 @@ static void print_report(const json_t *doc, bool color)
 {
     size_t i;
     json_t *o;
+    FM_ASSERT(json_is_array(json_object_get(doc, "scenarios")));
     puts("\nMeasured by the clients, from the times at which each request was due:\n");
     json_array_foreach(json_object_get(doc, "scenarios"), i, o) print_scenario(o, color);
     puts("\nThe bank's data is one SQLite store outside of what was killed. It stands for a "
@@ -93,6 +96,7 @@ int fm_cmd_demo(const struct fm_args *a)
                  {"all", FM_DEMO_KILL | FM_DEMO_FREEZE | FM_DEMO_PARTIAL}};
     if (a->nargs && !fm_str_eqz(fm_str_z(a->arg[0]), "bank"))
         return fm_usage("there is no story `%s`; this version has: bank", a->arg[0]);
+    FM_ASSERT(a->rate > 0 && a->regions >= 2);
     unsigned bits = 0;
     const char *asked = a->scenario ? a->scenario : "all";
     for (size_t i = 0; i < FM_COUNT(names); i++)
@@ -110,6 +114,7 @@ int fm_cmd_demo(const struct fm_args *a)
                                 .quiet = !table};
     json_t *doc;
     int code = fm_demo_main(&o, &doc);
+    FM_ASSERT((doc != NULL) == (code == FM_EXIT_OK || code == FM_EXIT_DIFFERS));
     if (doc && table)
         print_report(doc, a->color);
     else if (doc)
