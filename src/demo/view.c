@@ -13,6 +13,7 @@
 
 void fm_demo_view_init(struct fm_view_state *v, const struct fm_demo_options *o)
 {
+    FM_ASSERT(o->regions >= 2 && o->rate > 0 && !(o->live && o->quiet));
     memset(v, 0, sizeof *v);
     v->options = *o;
     v->started_ns = fm_mono_now().ns;
@@ -102,6 +103,7 @@ static const char *plain(const struct fm_view_state *v)
 static void draw_region(struct fm_view_state *v, size_t r, const json_t *region, double seconds)
 {
     uint64_t sent = 0, errors = 0, flying = 0;
+    FM_ASSERT(r < FM_VIEW_REGIONS && v->screen);
     size_t i;
     json_t *c;
     json_array_foreach(json_object_get(region, "contexts"), i, c)
@@ -133,6 +135,7 @@ static void draw_clients(const struct fm_load *l)
     memset(&h, 0, sizeof h);
     const struct fm_load_record *r = fm_load_records(l);
     size_t n = fm_load_count(l), failed = 0, all_failed = 0;
+    FM_ASSERT(r);
     int64_t since = fm_mono_now().ns - FM_NS_PER_S;
     for (size_t i = 0; i < n; i++) {
         uint8_t o = atomic_load_explicit(&r[i].outcome, memory_order_acquire);
