@@ -17,6 +17,7 @@
 #include "io/pool.h"
 #include "io/wheel.h"
 
+#include <pthread.h>
 #include <sys/epoll.h>
 
 /* A file descriptor whose readiness is watched. Internal to src/io and the few units beside sockets
@@ -29,7 +30,8 @@ struct fm_watch {
 
 struct fm_loop {
     int epfd;
-    bool stop;
+    bool stop, running;
+    pthread_t thread;     /* that runs it, while it does */
     struct fm_mono now;   /* the clock of this turn */
     struct fm_mono slept; /* when the last wait began */
     int64_t planned_ns;   /* how long that wait was allowed to take */

@@ -56,7 +56,7 @@ static void not_owed(struct fm_try *t)
     fm_list_remove(&t->node);
     FM_ASSERT(t->target->nowed > 0);
     t->target->nowed--;
-    FM_ASSERT((t->target->nowed == 0) == fm_list_empty(&t->target->owed));
+    FM_ASSERT(t->target->nowed > 0 || fm_list_empty(&t->target->owed));
 }
 
 static struct fm_board_slot *slot_of(const struct fm_try *t)
@@ -100,8 +100,10 @@ static bool is_bad(enum fm_outcome o)
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region, unsigned context)
 {
     struct fm_target *target = fm_target(vr, region, context);
-    if (fm_list_empty(&target->sweep))
+    if (fm_list_empty(&target->sweep)) {
+        fm_view_ref_use(vr);
         fm_list_push_back(&w->sweeps, &target->sweep);
+    }
     fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
 }
 
@@ -191,7 +193,7 @@ static bool region_is_silent(const struct fm_try *t)
 {
     const struct fm_target *target = t->target;
     const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
-    FM_ASSERT((oldest != NULL) == (target->nowed > 0));
+    FM_ASSERT(!oldest || target->nowed > 0);
     struct fm_silence s = {.owed = target->nowed,
                            .last_heard = target->last_heard,
                            .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
@@ -426,7 +428,9 @@ void fm_try_between_pieces(struct fm_try *t)
     FM_ASSERT(t->rq->streaming && !t->rq->body_done && !t->owed && !t->whole);
     if (t->status)
         return; /* it answers already */
-    fm_http_client_head_by(&t->conn->http, FM_MONO_NEVER);
+    /* the client's own deadline for its next piece is the nearer one */
+    fm_http_client_head_by(&t->conn->http,
+                           fm_mono_add_ms(fm_loop_now(&t->w->loop), 2 * t->w->config.body_idle_ms));
     t->rq->total_deadline = FM_MONO_NEVER;
     fm_request_arm(t->rq);
 }
@@ -627,6 +631,14 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
                                                    .problem = t->problem});
 }
 
+/* Its instance refuses, or has failed so often that nothing new is sent to it. */
+static bool instance_is_out(const struct fm_try *t)
+{
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    return !fm_breaker_would(&t->up->link, &fm_upstream_link_policy, now) ||
+           !fm_breaker_would(&t->up->answers, &fm_upstream_answers_policy, now);
+}
+
 static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     (void)why;
@@ -660,11 +672,13 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
     } else if (rq->relay == t) {
         fm_relay_broken(rq);
     } else {
+        bool out = instance_is_out(t);
         fm_try_finish(t);
         fm_request_feed(
             rq, (struct fm_exchange_event){.kind = sent ? FM_EXCHANGE_LOST : FM_EXCHANGE_NOT_SENT,
                                            .attempt = index,
-                                           .problem = sent ? problem : FM_PROBLEM_NONE});
+                                           .problem = sent ? problem : FM_PROBLEM_NONE,
+                                           .instance_out = out});
     }
 }
 

@@ -202,6 +202,7 @@ static bool compile_endpoints(struct fm_view *v, const struct fm_view_address *a
             p->first = v->nendpoints;
         FM_ASSERT(p->first + p->n - 1 == v->nendpoints); /* they stand together */
         e->addr = sorted[i].addr;
+        e->peer = sorted[i].peer;
         e->region = sorted[i].region;
         e->pool = sorted[i].pool;
         fm_addr_format(&e->addr, e->text);

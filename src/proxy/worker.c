@@ -21,8 +21,7 @@ static void view_ref_free(struct fm_view_ref *vr)
     size_t targets = (size_t)vr->view->nregions * vr->view->ncontexts;
     for (size_t i = 0; i < targets; i++) {
         FM_ASSERT(fm_list_empty(&vr->target[i].owed) && vr->target[i].nowed == 0);
-        FM_ASSERT(fm_list_empty(&vr->target[i].held));
-        fm_list_remove(&vr->target[i].sweep); /* what was to leave it is over */
+        FM_ASSERT(fm_list_empty(&vr->target[i].held) && fm_list_empty(&vr->target[i].sweep));
     }
     fm_list_remove(&vr->node);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
@@ -47,8 +46,9 @@ void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
         view_ref_free(vr);
 }
 
-static void init_target(struct fm_target *t)
+static void init_target(struct fm_target *t, struct fm_view_ref *of)
 {
+    t->of = of;
     fm_list_init(&t->owed);
     fm_list_init(&t->held);
     fm_list_init(&t->sweep);
@@ -94,14 +94,24 @@ static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
     vr->view = v;
     fm_view_ref(v);
     for (size_t i = 0; i < targets; i++)
-        init_target(&vr->target[i]);
+        init_target(&vr->target[i], vr);
     for (unsigned i = 0; i < v->nendpoints; i++) {
-        vr->up[i] = fm_upstream_get(&w->upstreams, &v->endpoints[i].addr);
-        if (vr->up[i])
-            fm_upstream_listed(vr->up[i]);
+        const struct fm_view_endpoint *e = &v->endpoints[i];
+        vr->up[i] = fm_upstream_get(&w->upstreams, &e->addr);
+        if (!vr->up[i])
+            continue;
+        fm_upstream_listed(vr->up[i]);
+        fm_upstream_speak(vr->up[i], e->peer ? v->board->peers.client : NULL, e->peer);
     }
     fm_list_push_back(&w->views, &vr->node);
     return vr;
+}
+
+/* A gate's clients are edges, which it knows by their certificates. */
+static void speak_to_clients(struct fm_worker *w)
+{
+    const struct fm_view *v = w->view->view;
+    w->server.config.tls = v->mode == FM_PROXY_GATE ? v->board->peers.server : NULL;
 }
 
 static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
@@ -116,6 +126,8 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
                 old->up[i]->current = false;
     }
     w->view = vr;
+    atomic_store_explicit(&w->generation, vr->view->generation, memory_order_relaxed);
+    speak_to_clients(w);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
             vr->up[i]->current = true;
@@ -142,20 +154,29 @@ static void sweep_list(struct fm_list *tries)
     }
 }
 
-/* Half an answer may be all that comes of it, too. */
+/* Half an answer may be all that comes of it, too. Requests that leave may end, and with the last
+ * of them the view that they used: somebody else has to use it meanwhile. */
 static void sweep_target(struct fm_target *target)
 {
+    FM_ASSERT(target->of->users > 0);
     sweep_list(&target->owed);
     sweep_list(&target->held);
+}
+
+static struct fm_target *next_sweep(struct fm_worker *w)
+{
+    struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
+    if (t)
+        fm_list_remove(&t->sweep);
+    return t;
 }
 
 static void sweep(struct fm_timer *timer)
 {
     struct fm_worker *w = fm_container_of(timer, struct fm_worker, sweeper);
-    while (!fm_list_empty(&w->sweeps)) {
-        struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
-        fm_list_remove(&t->sweep);
+    for (struct fm_target *t; (t = next_sweep(w));) {
         sweep_target(t);
+        fm_view_ref_drop(w, t->of);
     }
 }
 
@@ -184,9 +205,12 @@ static void got_region_left(struct fm_msg *m, void *user)
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
     /* also what began before other addresses of the same regions were known */
     fm_list_each_safe (at, next, &w->views) {
-        const struct fm_view_ref *vr = fm_container_of(at, struct fm_view_ref, node);
-        if (vr->view->board == vm->view->board)
-            sweep_target(fm_target(vr, vm->region, vm->context));
+        struct fm_view_ref *vr = fm_container_of(at, struct fm_view_ref, node);
+        if (vr->view->board != vm->view->board)
+            continue;
+        fm_view_ref_use(vr);
+        sweep_target(fm_target(vr, vm->region, vm->context));
+        fm_view_ref_drop(w, vr);
     }
     fm_view_unref(vm->view);
     free(vm);
@@ -233,6 +257,7 @@ static void got_config(struct fm_msg *m, void *user)
     cm->config.http.limits = limits;
     w->config = cm->config;
     w->server.config = cm->config.http;
+    speak_to_clients(w);
     free(cm);
 }
 
@@ -407,6 +432,7 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     w->loop.woke = woke;
     w->loop.woke_user = w;
     w->server.closed_one = conn_closed;
+    w->server.refused_peer = fm_peers_refused;
     w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
                                                  .fields = FM_HTTP_FIELDS_MAX,
                                                  .body_bytes = UINT64_MAX,
@@ -494,6 +520,8 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_loop_turn(&w->loop, 0);
     }
     fm_mailbox_close(&w->inbox);
+    for (struct fm_target *t; (t = next_sweep(w));)
+        fm_view_ref_drop(w, t->of); /* NOLINT(clang-analyzer-unix*): what was freed was removed */
     if (w->view) {
         struct fm_view_ref *vr = w->view;
         w->view = NULL;

@@ -27,8 +27,9 @@ struct fm_target {
     unsigned nowed;
     struct fm_list held; /* tries whose answer has begun, and is passed on when it is whole */
     struct fm_mono last_heard, last_ok;
-    int64_t pace_ns;      /* core/latency.h */
-    struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
+    int64_t pace_ns;        /* core/latency.h */
+    struct fm_list sweep;   /* in worker->sweeps: it was left, what is under way must leave too */
+    struct fm_view_ref *of; /* whose it is; while it is in worker->sweeps, it uses that */
 };
 
 /* A view as one worker uses it. */
@@ -57,6 +58,7 @@ struct fm_worker_config {
 
 struct fm_worker {
     struct fm_worker_config config;
+    _Atomic uint64_t generation; /* of the view in use; read by control */
     pthread_t thread;
     struct fm_loop loop;
     struct fm_pool pool;
