@@ -116,7 +116,7 @@ static void a_reload_carries_over_what_goes_on_by_name(void **state)
     }
     atomic_store(&fm_board_slot(old, WEST, LEDGER)->word, UINT64_C(9) << 32 | 250);
     atomic_store(&fm_board_slot(old, WEST, LEDGER)->tried_ns, 4711);
-    struct fm_board *b = fm_board_new(given_conf(changed), 3, NULL, NULL, NULL, old);
+    struct fm_board *b = fm_board_new(given_conf(changed), 2, NULL, NULL, NULL, old);
     assert_non_null(b);
     fm_board_unref(old);
 
