@@ -271,7 +271,7 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     }
     if (at < 0)
         return NULL;
-    FM_ASSERT((unsigned)at < n && up[at]);
+    FM_ASSERT((unsigned)at < n);
     (void)fm_breaker_try(&up[at]->link, &fm_upstream_link_policy, now);
     (void)fm_breaker_try(&up[at]->answers, &fm_upstream_answers_policy, now);
     return up[at];
