@@ -216,8 +216,9 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 static void on_closed(struct fm_http_client *h)
 {
     struct slot *s = of(h);
-    FM_ASSERT(s->load->nslots > 0 && s->record == 0 && fm_list_empty(&s->node));
+    FM_ASSERT(s->load->nslots > 0);
     s->load->nslots--;
+    fm_list_remove(&s->node); /* the end of all closes what is idle, too */
     fm_list_remove(&s->one);
     free(s);
 }
