@@ -6,8 +6,8 @@
  * table says for each situation, and for who stops doubles (gate or application), what is done and
  * what is answered. A command whose outcome is unknown is never forwarded again by a gate.
  *
- * The refusals made here are final: in core/problem.h none but those of a full or failed journal
- * says that the command was not executed, so that no edge tries them elsewhere.
+ * The refusals of a known key are final: in core/problem.h none of them says that the command was
+ * not executed, so that no edge tries it elsewhere.
  *
  * Also here: which outcome may replace which, and what an heir does with a shipped entry. Pure.
  */
