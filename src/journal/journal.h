@@ -27,6 +27,8 @@
 
 struct fm_journal;
 
+#define FM_JOURNAL_FILE "journal.db" /* in the folder of a host's state */
+
 struct fm_journal_options {
     const char *path;    /* of the database; its folder exists; beside it -wal, -shm and .lock */
     const char *service; /* stamps a new file; a file of another service is refused */
