@@ -88,6 +88,7 @@ static enum fm_idem_situation classify_known(const struct fm_idem_facts *f)
 enum fm_idem_situation fm_idem_classify(const struct fm_idem_facts *f)
 {
     FM_ASSERT(f->need <= FM_IDEM_REQUIRED && f->known < FM_IDEM_KNOWN_COUNT);
+    FM_ASSERT(f->key.n == 0 || f->key.p);
     if (f->need == FM_IDEM_IGNORED)
         return FM_IDEM_WITHOUT_KEY;
     if (f->key.n == 0)
@@ -147,6 +148,8 @@ struct fm_idem_decision fm_idem_decide(const struct fm_idem_facts *f)
     FM_ASSERT((r->action == FM_IDEM_REFUSE) == (r->problem != FM_PROBLEM_NONE));
     FM_ASSERT((r->action == FM_IDEM_REFUSE || r->action == FM_IDEM_ACCEPTED) == (r->status != 0));
     FM_ASSERT(r->action != FM_IDEM_FORWARD_AGAIN || f->by == FM_IDEM_BY_APP);
+    FM_ASSERT(r->action != FM_IDEM_RECORD || f->known == FM_IDEM_ABSENT);
+    FM_ASSERT(r->action != FM_IDEM_REPLAY || (f->known == FM_IDEM_DONE && f->same_request));
     return (struct fm_idem_decision){
         .situation = s, .action = r->action, .status = r->status, .problem = r->problem};
 }

@@ -72,6 +72,7 @@ void fm_store_read(struct fm_store *s, struct fm_journal_call *c)
             continue;
         if (s->db.failed || fm_ship_end(&b, &h) != FM_ERR_OK)
             return;
+        FM_ASSERT(h.next > h.since || h.next == h.last); /* it goes on */
         c->bytes = fm_buf_str(&b);
         c->next = h.next;
         c->last = h.last;

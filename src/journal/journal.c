@@ -100,6 +100,7 @@ static unsigned cut_batch(struct fm_journal *j, struct fm_msg **batch)
 {
     unsigned n = 0;
     struct fm_msg **end = &j->first;
+    FM_ASSERT(j->first && !*j->last);
     *batch = j->first;
     while (*end && n < BATCH_MAX) {
         end = &(*end)->next;
@@ -109,6 +110,7 @@ static unsigned cut_batch(struct fm_journal *j, struct fm_msg **batch)
     if (!j->first)
         j->last = &j->first;
     *end = NULL;
+    FM_ASSERT(n >= 1 && n <= BATCH_MAX);
     return n;
 }
 
@@ -128,6 +130,7 @@ static void post_batch(struct fm_journal *j, struct fm_msg *batch, bool good)
         struct fm_journal_call *c = call_of(batch);
         if (!good)
             spoil(c);
+        FM_ASSERT(c->busy);
         c->msg.deliver = delivered;
         atomic_fetch_sub_explicit(&j->waiting, 1, memory_order_relaxed);
         fm_mailbox_post(c->to, &c->msg);
@@ -217,6 +220,7 @@ static void tidy(struct fm_journal *j, struct fm_mono *t)
 static void arrived(struct fm_msg *m, void *user)
 {
     struct fm_journal *j = user;
+    FM_ASSERT(call_of(m)->busy);
     m->next = NULL;
     *j->last = m;
     j->last = &m->next;
@@ -323,10 +327,13 @@ static void check_call(const struct fm_journal_call *c)
         const struct fm_journal_command *m = &c->command;
         FM_ASSERT(m->context.n >= 1 && m->context.n <= FM_JOURNAL_CONTEXT_MAX);
         FM_ASSERT(m->facts.epoch <= INT64_MAX && m->facts.first_epoch <= INT64_MAX);
+        FM_ASSERT(m->facts.by < FM_IDEM_BY_COUNT && m->facts.need <= FM_IDEM_REQUIRED);
+        FM_ASSERT(m->lane.n <= FM_JOURNAL_LANE_MAX && m->request.n <= INT32_MAX);
     }
     if (c->op == FM_JOURNAL_OUTCOME) {
         const struct fm_journal_outcome *o = &c->outcome;
         FM_ASSERT(o->state == FM_IDEM_DONE || o->state == FM_IDEM_UNKNOWN);
+        FM_ASSERT(c->seq > 0);
         FM_ASSERT(o->state == FM_IDEM_UNKNOWN ||
                   (o->answer.status >= 100 && o->answer.status < 1000));
     }

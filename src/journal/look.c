@@ -155,6 +155,7 @@ static enum fm_err show(struct fm_journal_look *l, enum query q, struct reading 
 {
     int rc = SQLITE_DONE;
     enum fm_err err = FM_ERR_OK;
+    FM_ASSERT(q != PREVIOUS && q < QUERIES && r->each);
     bool queued = q == QUEUED || q == FIND_QUEUED;
     while ((!r->filter || r->n < r->filter->limit) &&
            (rc = sqlite3_step(l->query[q])) == SQLITE_ROW) {

@@ -12,6 +12,10 @@
 
 enum { TAKE_MAX = 64 };
 
+_Static_assert(FM_QUEUE_BEHIND == 0 && FM_QUEUE_READY == 1 && FM_QUEUE_TAKEN == 2 &&
+                   FM_QUEUE_DELIVERED == 3,
+               "as in the statements");
+
 void fm_store_open_queue(struct fm_store *s)
 {
     struct fm_db *d = &s->db;
@@ -74,6 +78,7 @@ void fm_store_enqueue(struct fm_store *s, struct fm_journal_call *c)
     FM_ASSERT(m->lane.n <= FM_JOURNAL_LANE_MAX);
     if (!admit(s, c))
         return;
+    FM_ASSERT(!c->memory); /* nothing was to be replayed */
     bool first = first_of_lane(s, m->context, m->lane) == 0;
     c->seq = fm_store_next(s);
     (void)fm_db_run(&s->db, FM_SQL_QUEUE_ADD, "itttbiiiiib", (int64_t)c->seq, m->context, m->lane,

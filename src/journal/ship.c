@@ -12,6 +12,9 @@ static const char magic[4] = {'F', 'M', 'J', 1};
 static const struct fm_hash_key check_key = {UINT64_C(0x66756c6d61722d6a),
                                              UINT64_C(0x6f75726e616c2d31)};
 
+/* They stand in chunks and in files. */
+_Static_assert(FM_IDEM_IN_FLIGHT == 2 && FM_IDEM_UNKNOWN == 3 && FM_IDEM_DONE == 4, "for good");
+
 enum { CHECK_AT = 32, ENTRY_FIXED = 80 };
 
 static void put(struct fm_buf *b, uint64_t v, unsigned bytes)
@@ -53,6 +56,8 @@ void fm_ship_entry(struct fm_buf *b, const struct fm_journal_entry *e)
     FM_ASSERT(fm_idem_key_is_valid(e->key) && e->epoch <= INT64_MAX);
     FM_ASSERT(a->head.n <= UINT32_MAX && a->body.n <= UINT32_MAX);
     FM_ASSERT(a->kept || (a->head.n == 0 && a->body.n == 0));
+    FM_ASSERT(e->state == FM_IDEM_DONE || (a->status == 0 && !a->kept));
+    FM_ASSERT(e->tries >= 1 && (e->state != FM_IDEM_IN_FLIGHT || e->settled_ms == 0));
     size_t whole = ENTRY_FIXED + e->context.n + e->key.n + a->head.n + a->body.n;
     if (b->full || whole > b->cap - b->n) {
         b->full = true; /* an entry is there whole or not at all */

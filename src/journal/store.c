@@ -195,7 +195,8 @@ void fm_store_decide(struct fm_store *s, struct fm_journal_call *c, const struct
 
 uint64_t fm_store_add_command(struct fm_store *s, const struct fm_journal_entry *e)
 {
-    FM_ASSERT(e->epoch <= INT64_MAX);
+    FM_ASSERT(e->epoch <= INT64_MAX && e->tries >= 1 && fm_idem_key_is_valid(e->key));
+    FM_ASSERT(e->context.n >= 1 && e->context.n <= FM_JOURNAL_CONTEXT_MAX);
     uint64_t seq = fm_store_next(s);
     (void)fm_db_run(&s->db, FM_SQL_COMMAND_ADD, "ittbiiiii", (int64_t)seq, e->context, e->key,
                     fm_str((const char *)e->hash.b, sizeof e->hash.b), (int64_t)e->cell,
@@ -210,6 +211,7 @@ uint64_t fm_store_add_command(struct fm_store *s, const struct fm_journal_entry 
 void fm_store_add_outcome(struct fm_store *s, uint64_t seq, enum fm_idem_known state,
                           const struct fm_journal_answer *a, int64_t at_ms)
 {
+    FM_ASSERT(seq > 0 && seq <= s->last);
     FM_ASSERT(state == FM_IDEM_DONE || state == FM_IDEM_UNKNOWN);
     bool keep = state == FM_IDEM_DONE && a->kept && a->head.n <= s->o.answer_max &&
                 a->body.n <= s->o.answer_max - a->head.n;
@@ -554,7 +556,8 @@ static enum fm_err open_all(struct fm_store *s, struct fm_error *e)
 enum fm_err fm_store_open(struct fm_store *s, const struct fm_journal_options *o,
                           struct fm_error *e)
 {
-    FM_ASSERT(o->path && o->service && o->retention_ms > 0 && o->answer_max <= INT_MAX / 2);
+    FM_ASSERT(o->path && o->service && o->service[0] && o->retention_ms > 0);
+    FM_ASSERT(o->answer_max <= INT_MAX / 2 && o->calls_max > 0 && o->bytes_max > 0);
     *s = (struct fm_store){.o = *o, .lock_fd = -1, .opened = fm_mono_now()};
     enum fm_err err = open_all(s, e);
     if (err) {

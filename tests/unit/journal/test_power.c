@@ -51,6 +51,7 @@ struct life {
     uint64_t begun;
     bool intent[EACH], outcome[EACH], seen[EACH];
     bool failed;
+    uint64_t queued; /* id of its request in the queue, where that was acknowledged */
 };
 
 static struct life *lives;
@@ -86,6 +87,26 @@ static void live(struct life *l, uint64_t count)
     driver_close(&driver);
 }
 
+/* One request for the queue, in a lane that all lives share. */
+static void enqueue(struct life *l)
+{
+    struct fm_journal_call c = desk_command(&desk, l->prefix, l->prefix);
+    c.op = FM_JOURNAL_ENQUEUE;
+    c.command.lane = FM_STR("all");
+    c.command.request = FM_STR("POST /");
+    if (desk_do(&desk, &c) == FM_ERR_OK && c.decision.action == FM_IDEM_RECORD)
+        l->queued = c.seq;
+}
+
+static void check_queued(const struct life *l)
+{
+    struct fm_journal_call c = desk_call(&desk, FM_JOURNAL_ASK);
+    c.seq = l->queued;
+    if (desk_do(&desk, &c) != FM_ERR_OK)
+        fail_msg("the queued request of %s is lost", l->prefix);
+    assert_true(c.queued.state == FM_QUEUE_BEHIND || c.queued.state == FM_QUEUE_READY);
+}
+
 static struct life *new_life(void)
 {
     struct life *l = &lives[nlives];
@@ -101,6 +122,8 @@ static void look_at(const struct fm_journal_entry *e, void *user)
     (void)user;
     uint64_t n = 0;
     struct life *l = NULL;
+    if (e->state == FM_IDEM_QUEUED)
+        return;
     for (size_t i = 0; i < nlives && !l; i++)
         if (driver_number(lives[i].prefix, e->key, &n))
             l = &lives[i];
@@ -156,10 +179,14 @@ static void no_cut_loses_what_was_acknowledged(void **state)
     for (uint64_t i = 0; i < cuts; i++) {
         struct life *l = new_life();
         power_off_after(1 + fm_rand_below(&dice, 500));
+        enqueue(l);
         live(l, EACH);
         in_the_middle += l->failed;
         cut_and_start();
         check_all();
+        for (size_t k = 0; k < nlives; k++)
+            if (lives[k].queued)
+                check_queued(&lives[k]);
         dropped += power_last_cut().dropped;
         torn += power_last_cut().torn;
     }
