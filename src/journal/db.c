@@ -3,14 +3,10 @@
 #include "journal/db.h"
 
 #include "base/assert.h"
+#include "base/file.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
 
 enum { BUSY_MS = 5000, CACHE_KIB = 65536 };
 
@@ -53,20 +49,8 @@ static int wal_grew(void *user, sqlite3 *h, const char *name, int pages)
  * name is only durable with its folder. */
 static enum fm_err create(const char *path, struct fm_error *e)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 && errno == EEXIST)
-        return FM_ERR_OK;
-    if (fd < 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot create %s", path);
-    close(fd);
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    int dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = dir < 0 ? -1 : fsync(dir);
-    int err = errno;
-    if (dir >= 0)
-        close(dir);
-    return rc ? fm_error_errno(e, FM_ERR_IO, err, "cannot make %s durable", path) : FM_ERR_OK;
+    enum fm_err err = fm_file_create(path, fm_str(NULL, 0), 0600, e);
+    return err == FM_ERR_EXISTS ? FM_ERR_OK : err;
 }
 
 static bool is_wal(sqlite3 *h)
