@@ -11,7 +11,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { BATCH_MAX = 1024, IDLE_MS = 1000, POOL_BLOCK = 4096 };
+enum { BATCH_MAX = 1024, IDLE_MS = 1000, POOL_BLOCK = 4096, PARCELS = 16 };
+
+/* Who has just been answered comes back with the next call in a moment. A transaction waits for as
+ * many, as long as more keep coming, and at most for this part of what a commit takes. */
+enum { GATHER_PART = 4, GATHER_STEP_NS = 100 * 1000 };
 
 struct fm_journal {
     struct fm_store store;
@@ -22,6 +26,9 @@ struct fm_journal {
     struct fm_msg stop_msg;
     bool stop;
     struct fm_msg *first, **last; /* that have come, linked by msg.next, in their order */
+    unsigned come;                /* how many they are */
+    unsigned told;                /* how many went back last */
+    int64_t commit_ns;            /* what a commit takes, smoothed */
     _Atomic uint32_t waiting;
     _Atomic bool failed; /* then `why` is there to be read */
     struct fm_error why;
@@ -110,7 +117,8 @@ static unsigned cut_batch(struct fm_journal *j, struct fm_msg **batch)
     if (!j->first)
         j->last = &j->first;
     *end = NULL;
-    FM_ASSERT(n >= 1 && n <= BATCH_MAX);
+    FM_ASSERT(n >= 1 && n <= BATCH_MAX && n <= j->come);
+    j->come -= n;
     return n;
 }
 
@@ -123,19 +131,50 @@ static void delivered(struct fm_msg *m, void *user)
     c->done(c);
 }
 
-static void post_batch(struct fm_journal *j, struct fm_msg *batch, bool good)
+/* What goes to one mailbox goes together, so that its loop is woken once for a batch. */
+struct parcel {
+    struct fm_mailbox *to;
+    struct fm_msg *last, *first;
+};
+
+static struct parcel *parcel_for(struct parcel *p, unsigned *n, struct fm_mailbox *to)
 {
+    for (unsigned i = 0; i < *n; i++)
+        if (p[i].to == to)
+            return &p[i];
+    if (*n == PARCELS) { /* more loops than that: one of them is told a part now */
+        p = &p[--*n];
+        fm_mailbox_post_chain(p->to, p->last, p->first);
+    } else {
+        p += *n;
+    }
+    *p = (struct parcel){.to = to};
+    ++*n;
+    return p;
+}
+
+static void post_batch(struct fm_journal *j, struct fm_msg *batch, unsigned calls, bool good)
+{
+    struct parcel parcel[PARCELS];
+    unsigned n = 0;
+    /* before they are their callers' again: who has got one back may submit it at once */
+    uint32_t waited = atomic_fetch_sub_explicit(&j->waiting, calls, memory_order_relaxed);
+    FM_ASSERT(waited >= calls);
     while (batch) {
-        struct fm_msg *next = batch->next; /* the call is its caller's once it is posted */
+        struct fm_msg *next = batch->next;
         struct fm_journal_call *c = call_of(batch);
         if (!good)
             spoil(c);
         FM_ASSERT(c->busy);
         c->msg.deliver = delivered;
-        atomic_fetch_sub_explicit(&j->waiting, 1, memory_order_relaxed);
-        fm_mailbox_post(c->to, &c->msg);
+        struct parcel *p = parcel_for(parcel, &n, c->to);
+        batch->next = p->last;
+        p->last = batch;
+        p->first = p->first ? p->first : batch;
         batch = next;
     }
+    for (unsigned i = 0; i < n; i++)
+        fm_mailbox_post_chain(parcel[i].to, parcel[i].last, parcel[i].first);
 }
 
 static void fail(struct fm_journal *j)
@@ -184,6 +223,7 @@ static bool transact(struct fm_journal *j, struct fm_msg *batch, struct fm_mono 
     fm_counter_add(&j->stats.work_ns, (uint64_t)lap(t));
     bool good = !s->db.failed && fm_store_commit(s);
     int64_t ns = lap(t);
+    j->commit_ns += (ns - j->commit_ns) / 8;
     fm_counter_add(&j->stats.commit_ns, (uint64_t)ns);
     fm_hist_add(&j->stats.commit_us, (uint64_t)(ns / FM_NS_PER_US));
     return good;
@@ -199,7 +239,8 @@ static void run_batches(struct fm_journal *j, struct fm_mono *t)
             fail(j); /* first, so that who is told can ask why */
         fm_counter_add(&j->stats.calls, n);
         fm_counter_inc(&j->stats.batches);
-        post_batch(j, batch, good);
+        post_batch(j, batch, n, good);
+        j->told = n;
         fm_counter_add(&j->stats.post_ns, (uint64_t)lap(t));
         checkpoint(j, t);
     }
@@ -224,12 +265,23 @@ static void arrived(struct fm_msg *m, void *user)
     m->next = NULL;
     *j->last = m;
     j->last = &m->next;
+    j->come++;
 }
 
 static void stop_arrived(struct fm_msg *m, void *user)
 {
     (void)m;
     ((struct fm_journal *)user)->stop = true;
+}
+
+static void gather(struct fm_journal *j)
+{
+    struct fm_mono until = fm_mono_add_ns(fm_mono_now(), j->commit_ns / GATHER_PART);
+    unsigned had = 0;
+    while (!j->stop && j->come < j->told && j->come > had && fm_mono_before(fm_mono_now(), until)) {
+        had = j->come;
+        fm_loop_turn(&j->loop, GATHER_STEP_NS);
+    }
 }
 
 static void *journal_loop(void *arg)
@@ -241,6 +293,8 @@ static void *journal_loop(void *arg)
         uint64_t had = fm_counter_get(&j->stats.expired);
         /* as long as there is more to forget it does not sleep */
         fm_loop_turn(&j->loop, tidied ? IDLE_MS * FM_NS_PER_MS : 0);
+        if (j->first)
+            gather(j);
         fm_counter_add(&j->stats.idle_ns, (uint64_t)lap(&t));
         if (j->first)
             run_batches(j, &t);
