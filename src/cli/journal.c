@@ -21,18 +21,18 @@ static int path_of(const struct fm_args *a, char *out, size_t n)
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(a->config, &r);
     if (!c) {
-        fprintf(stderr, "fulmar journal: cannot read %s: %s\n  Or name a journal with --file.\n",
-                a->config, r.n ? r.finding[0].what : "unknown error");
+        char what[PATH_MAX + 256];
+        snprintf(what, sizeof what, "cannot read %s: %s", a->config,
+                 r.n ? r.finding[0].what : "unknown error");
         fm_conf_report_deinit(&r);
-        return FM_EXIT_CONFIG;
+        return fm_print_error(a, "journal", FM_EXIT_CONFIG, what, "Or name a journal with --file.");
     }
     char host[256], dir[PATH_MAX];
     fm_cli_this_host(c, a, host, sizeof host);
     int h = fm_conf_find_host(c, fm_str_z(host)), code = FM_EXIT_OK;
     struct fm_str region = h >= 0 ? c->regions[c->hosts[h].region].name : FM_STR("");
     if (fm_conf_state_dir(c, fm_str_z(host), region, dir, sizeof dir, &e)) {
-        fprintf(stderr, "fulmar journal: %s\n", e.msg);
-        code = FM_EXIT_CONFIG;
+        code = fm_print_error(a, "journal", FM_EXIT_CONFIG, e.msg, NULL);
     } else {
         snprintf(out, n, "%s/" FM_JOURNAL_FILE, dir);
     }
@@ -50,8 +50,8 @@ static struct fm_journal_look *open_look(const struct fm_args *a, int *code)
         return NULL;
     struct fm_journal_look *l = fm_journal_look_open(path, &e);
     if (!l) {
-        fprintf(stderr, "fulmar journal: %s\n", e.msg);
         *code = e.code == FM_ERR_NOT_FOUND ? FM_EXIT_UNREACHABLE : FM_EXIT_FAILED;
+        (void)fm_print_error(a, "journal", *code, e.msg, NULL);
         return NULL;
     }
     if (!fm_journal_look_is_live(l))
@@ -168,8 +168,7 @@ int fm_cmd_journal_list(const struct fm_args *a)
         printf("%-23s %9s  %-12s %5s %7s %5s  %-9s %6s  %s\n", "ACCEPTED (UTC)", "SEQ", "CONTEXT",
                "CELL", "EPOCH", "TRIES", "STATE", "STATUS", "KEY");
     if (fm_journal_look_list(l, &f, table ? print_row : collect, entries, &e)) {
-        fprintf(stderr, "fulmar journal: %s\n", e.msg);
-        code = FM_EXIT_FAILED;
+        code = fm_print_error(a, "journal", FM_EXIT_FAILED, e.msg, NULL);
     }
     if (table || code)
         json_decref(entries);
@@ -237,18 +236,13 @@ int fm_cmd_journal_show(const struct fm_args *a)
     json_t *entries = json_array();
     enum fm_err err = fm_journal_look_find(l, fm_str_z(a->arg[0]), fm_str_z(a->arg[1]),
                                            collect_whole, entries, &e);
-    if (err && err != FM_ERR_NOT_FOUND) {
-        fprintf(stderr, "fulmar journal: %s\n", e.msg);
-        code = FM_EXIT_FAILED;
-    } else if (a->output != FM_OUTPUT_TABLE) {
+    if (err)
+        code = fm_print_error(
+            a, "journal", err == FM_ERR_NOT_FOUND ? FM_EXIT_DIFFERS : FM_EXIT_FAILED, e.msg, NULL);
+    else if (a->output != FM_OUTPUT_TABLE)
         code = print(a, l, json_incref(entries));
-    } else if (!err) {
+    else
         print_whole(entries);
-    }
-    if (err == FM_ERR_NOT_FOUND) {
-        fprintf(stderr, "fulmar journal: %s\n", e.msg);
-        code = FM_EXIT_DIFFERS;
-    }
     json_decref(entries);
     fm_journal_look_close(l);
     return code;

@@ -178,7 +178,8 @@ def test_what_is_not_there(stage):
     file.parent.mkdir(parents=True)
     check_equal(start(stage, "x", file, count=20).wait(), 0, "exit code of the writer")
     check_equal(fulmar("list", "-c", config, "--host", "west-1")[0].count("x-"), 20, "entries")
-    fulmar("show", "ledger", "nobody", "-c", config, "--host", "west-1", code=2)
+    said = fulmar("show", "ledger", "nobody", "-c", config, "--host", "west-1", "-o", "json", code=2)[0]
+    check_equal(json.loads(said)["schema"], "fulmar.error/1", "what is said of a key that is not there")
     fulmar("list", "-c", stage.path("none.yaml"), code=78)
     fulmar("list", "--file", file, "--state", "lost", code=64)
     fulmar("list", "--file", file, "--limit", "0", code=64)
