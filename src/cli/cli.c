@@ -48,7 +48,7 @@ static void print_overview(FILE *to)
           "Usage: fulmar COMMAND [OPTION...]\n\n",
           to);
     for (const struct fm_command *c = fm_commands; c->name; c++)
-        fprintf(to, "  %-17s %s\n  %-17s   $ %s\n", c->name, c->summary, "", c->example);
+        fprintf(to, "  %-20s %s\n  %-20s   $ %s\n", c->name, c->summary, "", c->example);
     fputs("\nfulmar help COMMAND explains one. The first thing to try: fulmar demo\n", to);
 }
 
