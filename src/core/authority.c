@@ -146,15 +146,20 @@ static void office(struct fm_authority *a, const struct fm_auth_event *e)
 
 static void order_acquire(struct fm_authority *a, const struct fm_auth_event *e)
 {
-    a->s.counted &= a->s.cells != 0;
-    a->s.cells |= e->cells;
-    a->s.automatic = e->automatic;
+    struct fm_successor *s = &a->s;
+    uint64_t fresh = e->cells & ~s->cells;
+    for (unsigned i = 0; i < a->cfg.ncells; i++)
+        if (fresh & fm_bit(i) && !fm_successor_wants(a, a->cell[i].at.r.region))
+            s->counted = (uint16_t)(s->counted & ~(1u << a->cell[i].at.r.region));
+    s->cells |= e->cells;
+    s->automatic = e->automatic ? s->automatic | e->cells : s->automatic & ~e->cells;
 }
 
 static void order_desist(struct fm_authority *a)
 {
-    a->s.cells = 0;
-    a->s.confirming = a->s.confirmed = a->s.counted = false;
+    a->s.cells = a->s.automatic = 0;
+    a->s.counted = 0;
+    a->s.confirming = a->s.confirmed = false;
 }
 
 static void order_release(struct fm_authority *a, const struct fm_auth_event *e)

@@ -225,8 +225,10 @@ struct fm_keeper {
 };
 
 struct fm_successor {
-    uint64_t cells; /* ordered */
-    bool automatic, counted;
+    uint64_t cells;     /* ordered */
+    uint64_t automatic; /* of them: nobody was asked */
+    uint16_t counted;   /* regions whose cells were counted against at-most, in this order */
+    uint8_t counting;   /* the region that the transaction on its way counts */
     bool confirming, confirmed;
     bool unresolved; /* what slot.txn became is not known */
     uint32_t need, resolve_need;
@@ -247,6 +249,7 @@ struct fm_authority {
     struct fm_budget_at budget;
     struct fm_mono spent_at[FM_BUDGET_SEEN_MAX]; /* when a unit was first seen spent */
     struct fm_view_at view;
+    struct fm_revision whole; /* everything up to this revision of the store was seen */
     struct fm_marks marks;
     struct fm_marks floor; /* the marks when the read on its way was sent: it must show as much */
     bool marks_dirty, frozen;
@@ -284,6 +287,9 @@ struct fm_mono fm_authority_promised_until(const struct fm_authority *a, struct 
 /* May this agent acquire the cell now, and if not, why? */
 enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned cell,
                                           struct fm_mono now);
+
+/* A sub-lessee that may have a live grant of this keeper. */
+bool fm_authority_grants_to(const struct fm_authority *a, struct fm_sub s, struct fm_mono now);
 
 /* The lease of `region` cannot be live any more, by what this agent has seen. */
 bool fm_authority_lapsed(const struct fm_authority *a, unsigned region, struct fm_mono now);

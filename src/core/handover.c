@@ -53,6 +53,14 @@ static bool all_stopped(const struct fm_authority *a, unsigned cell, struct fm_m
 
 /* -------- changes of a cell -------- */
 
+/* A cell that was released is taken back after so many leases. */
+enum { ORPHANED = 4 };
+
+static int64_t lease_ms(const struct fm_authority *a)
+{
+    return a->cfg.lease_ms;
+}
+
 static bool settled(const struct fm_authority *a, struct fm_mono now)
 {
     return a->k.state == FM_CHAIN_HOLD &&
@@ -150,6 +158,9 @@ void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth
         k->stop_at = fm_mono_add_ms(now, a->cfg.retry_ms);
         fm_auth_do(out, FM_AUTH_DO_STOP)->cells = waiting;
     }
+    for (unsigned i = 0; i < a->cfg.ncells; i++) /* released, and the heir does not come */
+        if (released_here(a, i) && fm_mono_sub_ms(now, a->cell[i].since) >= ORPHANED * lease_ms(a))
+            k->retake |= fm_bit(i);
     if (k->change_doubt && fm_auth_read_done(a, k->change_need))
         k->change_doubt = false;
     if (!k->change.busy && !k->change_doubt && a->keeper && !a->frozen &&

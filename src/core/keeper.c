@@ -225,6 +225,16 @@ struct fm_epoch fm_authority_epoch(const struct fm_authority *a, unsigned cell)
 
 /* -------- sub-leases -------- */
 
+bool fm_authority_grants_to(const struct fm_authority *a, struct fm_sub s, struct fm_mono now)
+{
+    for (unsigned i = 0; i < FM_SUBS_MAX; i++) {
+        const struct fm_grantee *g = &a->k.grantee[i];
+        if (g->used && fm_sub_same(g->sub, s) && fm_mono_before(now, g->until))
+            return true;
+    }
+    return false;
+}
+
 static struct fm_grantee *grantee(struct fm_keeper *k, struct fm_sub s, struct fm_mono now)
 {
     struct fm_grantee *free = NULL;
@@ -260,14 +270,14 @@ void fm_keeper_sub_asks(struct fm_authority *a, const struct fm_auth_event *e, s
     if (!acts(k))
         return;
     const struct fm_lease_record *l = &a->lease[a->region].at.r;
-    bool recorded = fm_lease_find_sub(l, e->sub) >= 0;
-    if (!recorded)
-        remember_want(k, e->sub);
-    struct fm_grantee *g =
-        recorded || FM_RULE_PICK(R5_RECORDED, false, true) ? grantee(k, e->sub, now) : NULL;
+    struct fm_grantee *g = grantee(k, e->sub, now);
     if (!g)
         return;
     g->asked = now;
+    if (!FM_RULE(R5_RECORDED, fm_lease_find_sub(l, e->sub) >= 0)) {
+        remember_want(k, e->sub); /* recorded first; it will ask again */
+        return;
+    }
     uint64_t holds = fm_authority_holds(a);
     k->retake |= e->cells & holds & ~k->stopping; /* stopped for a keeper that is gone */
     uint64_t cells = holds & ~FM_RULE_PICK(R7_NEW_ASKS, k->stopping, UINT64_C(0));

@@ -30,6 +30,8 @@ static void take_cell(struct fm_authority *a, unsigned i, const struct fm_cell_a
     FM_ASSERT(at->r.region < a->cfg.nregions && at->r.epoch.n > 0);
     FM_ASSERT(at->r.state == FM_CELL_HELD || at->r.to < a->cfg.nregions);
     bool other = at->r.region != c->at.r.region || !fm_epoch_same(at->r.epoch, c->at.r.epoch);
+    if (other || at->r.state != c->at.r.state)
+        a->s.cells &= ~fm_bit(i); /* the order was about what it was then */
     c->at = *at;
     c->since = now;
     if (other || at->r.state != FM_CELL_HELD) { /* what was going on with it is over */
@@ -87,7 +89,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     a->budget = (struct fm_budget_at){.revision = {0}};
     a->view = (struct fm_view_at){.revision = {0}};
     a->keeper = a->resolved = false;
-    a->keeper_revision = (struct fm_revision){0};
+    a->keeper_revision = a->whole = (struct fm_revision){0};
     a->marks.store_id = e->store_id;
     a->marks.store = e->snapshot->store;
     a->marks.incarnation = e->snapshot->view.r.incarnation;
@@ -122,6 +124,8 @@ void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool li
         a->marks.store = s->store;
         a->marks_dirty |= linear;
     }
+    if (fm_revision_newer(s->store, a->whole))
+        a->whole = s->store;
     for (unsigned r = 0; r < s->nregions; r++)
         take_lease(a, r, &s->lease[r], now);
     for (unsigned i = 0; i < s->ncells; i++)

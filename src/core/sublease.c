@@ -44,7 +44,7 @@ void fm_sublease_granted(struct fm_sublease *s, int64_t asked_ns, int32_t ms, ui
             continue;
         if (fm_epoch_newer(epochs[i], s->epoch[i])) {
             s->until[i] = until;
-            s->quiet &= ~bit(i); /* the move that it was held for is over */
+            s->quiet_until[i] = now; /* the move that it was held for is over */
         } else {
             s->until[i] = fm_mono_max(s->until[i], until);
         }
@@ -77,9 +77,12 @@ uint64_t fm_sublease_stopped(const struct fm_sublease *s)
     return cells;
 }
 
-void fm_sublease_quiet(struct fm_sublease *s, uint64_t cells, bool on)
+void fm_sublease_quiet(struct fm_sublease *s, uint64_t cells, int32_t ms, struct fm_mono now)
 {
-    s->quiet = on ? s->quiet | cells : s->quiet & ~cells;
+    FM_ASSERT(ms >= 0);
+    for (unsigned i = 0; i < s->ncells; i++)
+        if (cells & bit(i))
+            s->quiet_until[i] = fm_mono_add_ms(now, FM_RULE_PICK(R16_HOLD, ms, 0));
 }
 
 void fm_sublease_saw(struct fm_sublease *s, unsigned cell, struct fm_epoch epoch, uint8_t holder)
@@ -116,7 +119,7 @@ enum fm_admit fm_sublease_admit(struct fm_sublease *s, const struct fm_command *
     bool elsewhere = s->holder[i] != FM_NOBODY && s->holder[i] != s->region;
     if (!fm_sublease_live(s, i, s->epoch[i], now))
         return FM_RULE_PICK(R15_MOVING, elsewhere, true) ? FM_ADMIT_NOT_HOLDER : FM_ADMIT_MOVING;
-    if (s->quiet & bit(i))
+    if (fm_mono_before(now, s->quiet_until[i]))
         return FM_ADMIT_MOVING;
     if (c->epoch.n != 0 && !FM_RULE(R13_EPOCH, fm_epoch_same(c->epoch, s->epoch[i])))
         return FM_ADMIT_NOT_HOLDER;

@@ -33,7 +33,7 @@ struct fm_sublease {
     uint8_t ncells, region;
     uint32_t rho_ppm;
     bool read_only;
-    uint64_t quiet; /* cells whose new commands are held for a planned move */
+    struct fm_mono quiet_until[FM_CELLS_MAX]; /* new commands are held for a planned move */
     struct fm_mono until[FM_CELLS_MAX];
     struct fm_epoch epoch[FM_CELLS_MAX];   /* granted */
     struct fm_epoch known[FM_CELLS_MAX];   /* the highest that was heard of */
@@ -56,8 +56,9 @@ uint64_t fm_sublease_stop(struct fm_sublease *s, uint64_t cells, const struct fm
  * took over learns of it. */
 uint64_t fm_sublease_stopped(const struct fm_sublease *s);
 
-/* Hold new commands of these cells for a planned move (rule 16), or no more. */
-void fm_sublease_quiet(struct fm_sublease *s, uint64_t cells, bool on);
+/* Hold new commands of these cells for a planned move (rule 16), so long; 0 = no more. It ends by
+ * itself: a keeper that dies leaves nothing held. */
+void fm_sublease_quiet(struct fm_sublease *s, uint64_t cells, int32_t ms, struct fm_mono now);
 
 /* What a view says of a cell; a holder of FM_NOBODY = it was released and is not yet acquired. */
 void fm_sublease_saw(struct fm_sublease *s, unsigned cell, struct fm_epoch epoch, uint8_t holder);

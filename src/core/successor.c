@@ -24,6 +24,21 @@ bool fm_authority_lapsed(const struct fm_authority *a, unsigned region, struct f
     return fm_seen_lapsed(a, region, now) || fm_seen_all_dead(a, region);
 }
 
+/* An order that nobody was asked for is counted once for each region that it takes cells from. */
+static bool to_count(const struct fm_authority *a, unsigned cell)
+{
+    const struct fm_cell_record *c = &a->cell[cell].at.r;
+    bool forced = c->state == FM_CELL_HELD;
+    return forced && a->s.automatic & fm_bit(cell) && !(a->s.counted >> c->region & 1);
+}
+
+static void count(struct fm_authority *a, const struct fm_txn *t)
+{
+    for (unsigned i = 0; i < t->nwrite; i++)
+        if (t->write[i].key.kind == FM_KEY_BUDGET)
+            a->s.counted = (uint16_t)(a->s.counted | 1u << a->s.counting);
+}
+
 /* The rules of a holder who did not consent. Its death, if witnessed for all that could act, also
  * frees me of my word: nothing is left that could count on it. */
 static enum fm_auth_why against_holder(const struct fm_authority *a, unsigned cell,
@@ -60,7 +75,7 @@ enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned
         return FM_AUTH_WHY_NOT_MEMBER;
     if (fm_epoch_newer(a->marks.epoch[cell], c->r.epoch))
         return FM_AUTH_WHY_FROZEN;
-    if (a->s.automatic && !a->s.counted && fm_authority_budget_left(a) == 0)
+    if (to_count(a, cell) && fm_authority_budget_left(a) == 0)
         return FM_AUTH_WHY_AT_MOST;
     return released(a, cell) ? FM_AUTH_WHY_NONE : against_holder(a, cell, now);
 }
@@ -69,7 +84,7 @@ static void write_cell(const struct fm_authority *a, unsigned cell, struct fm_tx
 {
     struct fm_cell_record *c = &fm_txn_write(t, fm_auth_cell_key(a, cell))->to.cell;
     *c = a->cell[cell].at.r;
-    bool gentle = c->state == FM_CELL_RELEASED;
+    bool gentle = c->state == FM_CELL_RELEASED && c->to == a->region; /* all data is here */
     c->region = a->region;
     c->state = FM_CELL_HELD;
     c->to = 0;
@@ -102,10 +117,11 @@ static void acquire(struct fm_authority *a, unsigned cell, struct fm_mono now,
             w->dead = true;
         }
     }
-    if (a->s.automatic && !a->s.counted && FM_RULE_PICK(R6_AT_MOST, true, false)) {
+    if (FM_RULE_PICK(R6_AT_MOST, to_count(a, cell), false)) {
         fm_txn_compare(t, fm_auth_budget_key(a), a->budget.revision);
         fm_txn_write(t, fm_auth_budget_key(a))->to.budget =
             (struct fm_budget_record){a->budget.r.spent + 1, a->budget.r.freed};
+        a->s.counting = c->r.region;
     }
     fm_auth_commit(a, slot, now, out);
 }
@@ -141,7 +157,7 @@ void fm_successor_over(struct fm_authority *a, const struct fm_auth_event *e, st
     switch (e->outcome) {
     case FM_OUTCOME_DONE:
         s->unresolved = false;
-        s->counted |= s->automatic;
+        count(a, &s->slot.txn);
         fm_seen_wrote(a, &s->slot.txn, e->revision, now);
         fm_auth_say(out, FM_AUTH_WHY_ACQUIRED, s->slot.cell);
         return;
@@ -171,7 +187,8 @@ static void resolve(struct fm_authority *a)
         unsigned cell = s->slot.cell;
         bool applied = mine(a, cell) && fm_revision_newer(a->cell[cell].at.revision,
                                                           s->slot.txn.compare[0].revision);
-        s->counted |= applied && s->automatic;
+        if (applied)
+            count(a, &s->slot.txn);
     } else if (fm_mono_before(s->retry_at, FM_MONO_NEVER)) {
         s->resolve_need = fm_auth_want_read(a); /* look again */
     }

@@ -38,8 +38,8 @@ void agent_start(struct world *w, unsigned p)
             fm_members_add(&ac.file, (struct fm_agent_id){(uint8_t)(r * FM_AGENTS_PER_REGION)});
         fm_authority_init(&a->auth[c], &ac, a->has_disk ? &a->disk[c] : NULL, now);
         a->lease_seen[c].n = 0;
-        a->lapsed_since[c] = FM_MONO_NEVER;
     }
+    operate_start(w, p);
     w->watch_due[x->region * SIM_AGENTS + x->index] = false;
 }
 
@@ -145,6 +145,8 @@ static void say(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_
     trace(w, "agent %u.%u ctx %u: %s (cell %u epoch %llu)", w->proc[p].region, w->proc[p].index,
           ctx, fm_auth_why_name(act->why), act->cell,
           (unsigned long long)fm_authority_epoch(a, act->cell).n);
+    agent_of(w, p)->reseeded |= act->why == FM_AUTH_WHY_RESEEDED;
+    operate_said(w, p, ctx, act);
 }
 
 /* False: it died on the way. */
@@ -311,31 +313,14 @@ static void committed(struct world *w, unsigned p, const struct msg *m)
                                  .revision = {m->revision}});
 }
 
-static void want_failover(struct world *w, unsigned p, unsigned ctx)
-{
-    struct agent *a = agent_of(w, p);
-    struct fm_authority *x = &a->auth[ctx];
-    uint64_t cells = 0;
-    for (unsigned i = 0; i < x->cfg.ncells; i++) {
-        uint8_t h = x->cell[i].at.r.region;
-        bool away = h != x->region || x->cell[i].at.r.state == FM_CELL_RELEASED;
-        if (away && fm_authority_lapsed(x, h, local_now(w, p)))
-            cells |= UINT64_C(1) << i;
-    }
-    if (!x->keeper || !cells)
-        return;
-    step(w, p, ctx,
-         &(struct fm_auth_event){.kind = FM_AUTH_ACQUIRE, .cells = cells, .automatic = false});
-}
-
 static void timer(struct world *w, unsigned p)
 {
     w->proc[p].timer_at = 0;
     office(w, p, &(struct fm_office_event){.kind = FM_OFFICE_TICK});
-    for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up; c++) {
-        if (step(w, p, c, &(struct fm_auth_event){.kind = FM_AUTH_TICK}))
-            want_failover(w, p, c);
-    }
+    for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up; c++)
+        step(w, p, c, &(struct fm_auth_event){.kind = FM_AUTH_TICK});
+    if (w->proc[p].up)
+        operate_tick(w, p);
 }
 
 static void view_asked(struct world *w, unsigned p, const struct msg *m)
@@ -344,7 +329,7 @@ static void view_asked(struct world *w, unsigned p, const struct msg *m)
     if (a->frozen)
         return;
     struct msg *v = peer_msg(w, MSG_VIEW, p, m->from, m->ctx);
-    v->revision = a->marks.store.n;
+    v->revision = a->whole.n;
     v->incarnation = a->marks.incarnation;
     v->blob = new_blob(w);
     for (unsigned i = 0; i < a->cfg.ncells; i++)
@@ -379,8 +364,14 @@ void agent_take(struct world *w, struct msg *m)
         committed(w, p, m);
     else if (m->kind == MSG_VIEW_ASKED)
         view_asked(w, p, m);
+    else if (m->kind >= MSG_QUIETED)
+        operate_take(w, m);
     else if (event_of[m->kind]) {
         e.kind = (enum fm_auth_event_kind)event_of[m->kind];
         step(w, p, m->ctx, &e);
+    }
+    if (agent_of(w, p)->reseeded && w->proc[p].up) {
+        agent_of(w, p)->reseeded = false;
+        office(w, p, &(struct fm_office_event){.kind = FM_OFFICE_RESEEDED});
     }
 }

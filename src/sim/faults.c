@@ -22,6 +22,8 @@ void faults_draw(struct world *w)
     for (unsigned i = 0; i < n; i++) {
         struct sim_fault *f = &w->fault[w->nfaults++];
         f->kind = (uint8_t)fault_draw_kind(d);
+        if (w->o->beyond && fm_rand_below(d, 2))
+            f->kind = fm_rand_below(d, 2) ? SIM_FAULT_CLOCK_BEYOND : SIM_FAULT_CLOCK_STOPPED;
         if (i == 0) /* every schedule has one that loses a holder for long */
             f->kind = fm_rand_below(d, 2) ? SIM_FAULT_KILL_REGION : SIM_FAULT_ISOLATE;
         f->a = (uint8_t)fm_rand_below(d, SIM_REGIONS);
@@ -140,14 +142,34 @@ static void kill_agent(struct world *w, const struct sim_fault *f)
         agent_of(w, agent_hit(f))->has_disk = false;
 }
 
-static void kill_gate(struct world *w, const struct sim_fault *f)
-{
-    proc_kill(w, gate_hit(f));
-}
-
 static void kill_region(struct world *w, const struct sim_fault *f)
 {
     region_up(w, f->a, false, true);
+}
+
+/* A guard says it to every agent, for as long as a lease may run. */
+void guard_speaks(struct world *w, unsigned gate, bool everything)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        struct msg *m = new_msg(w, MSG_TESTIFY, gate, gate);
+        m->sub = gate_of(w, gate)->id;
+        m->flag = everything;
+        post(w, m, w->now + (20 + 400 * (int64_t)i) * MS);
+    }
+}
+
+void guard_take(struct world *w, struct msg *m)
+{
+    for (unsigned c = 0; c < w->cfg.contexts; c++)
+        for (unsigned r = 0; r < SIM_REGIONS; r++)
+            for (unsigned i = 0; i < SIM_AGENTS; i++) {
+                struct msg *t = new_msg(w, MSG_TESTIMONY, m->from, proc_agent(r, i));
+                t->ctx = (uint8_t)c;
+                t->region = w->proc[m->from].region;
+                t->sub = m->sub;
+                t->flag = m->flag;
+                send_msg(w, t);
+            }
 }
 
 static void restart(struct world *w, const struct sim_fault *f)
@@ -271,6 +293,122 @@ static void edge_sees(struct world *w, const struct sim_fault *f)
     w->edge_stale[f->param % SIM_EDGES] = false;
 }
 
+/* Everything in a region that can write dies, and the guards on the spot say so; or one gate does,
+ * whose application lives. */
+static void kill_hosts(struct world *w, const struct sim_fault *f)
+{
+    region_up(w, f->a, false, true);
+    for (unsigned i = 0; i < SIM_GATES; i++)
+        guard_speaks(w, proc_gate(f->a, i), true);
+}
+
+static void kill_gate_alone(struct world *w, const struct sim_fault *f)
+{
+    proc_kill(w, gate_hit(f));
+    guard_speaks(w, gate_hit(f), false);
+}
+
+/* Buttons, pressed at any agent of any region. */
+static void operators(struct world *w, const struct sim_fault *f)
+{
+    struct fm_rand d = {f->param};
+    unsigned n = 1 + fm_rand_below(&d, 8);
+    for (unsigned i = 0; i < n; i++) {
+        struct msg *m =
+            new_msg(w, MSG_PRESS, 0,
+                    proc_agent(fm_rand_below(&d, SIM_REGIONS), fm_rand_below(&d, SIM_AGENTS)));
+        m->op = (uint32_t)fm_rand_u64(&d);
+        post(w, m, w->now + between(&d, 0, f->length));
+    }
+}
+
+/* One agent leaves the membership, and comes back at the end. */
+static void to_all_agents(struct world *w, uint64_t without)
+{
+    for (unsigned r = 0; r < SIM_REGIONS; r++)
+        for (unsigned i = 0; i < SIM_AGENTS; i++) {
+            struct msg *m = new_msg(w, MSG_PRESS, 0, proc_agent(r, i));
+            m->flag = 1;
+            m->cells = without;
+            post(w, m, w->now);
+        }
+}
+
+static void members_less(struct world *w, const struct sim_fault *f)
+{
+    to_all_agents(w, UINT64_C(1) << f->param % (SIM_REGIONS * SIM_AGENTS));
+}
+
+static void members_again(struct world *w, const struct sim_fault *f)
+{
+    (void)f;
+    to_all_agents(w, 0);
+}
+
+/* An older copy is brought back, as etcd does it: it is another store. */
+static void restore(struct world *w, const struct sim_fault *f)
+{
+    (void)f;
+    uint64_t id = w->store.id + 1;
+    w->store = w->backup;
+    w->store.id = id;
+    for (unsigned i = 0; i < SIM_STALE; i++)
+        w->stale[i] = w->store;
+}
+
+/* The operator seeds it anew, above all that any region has seen. */
+static void reseed(struct world *w, const struct sim_fault *f)
+{
+    (void)f;
+    struct store *s = &w->store;
+    s->revision++;
+    s->view = (struct fm_view_at){{s->revision}, s->view.r};
+    for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
+        for (unsigned c = 0; c < w->cfg.contexts; c++)
+            if (s->view.r.incarnation.n <= w->agent[a].auth[c].marks.incarnation.n)
+                s->view.r.incarnation.n = w->agent[a].auth[c].marks.incarnation.n + 1;
+    for (unsigned c = 0; c < w->cfg.contexts; c++)
+        for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
+            struct fm_cell_at *cell = &s->ctx[c].cell[i];
+            struct fm_epoch most = cell->r.epoch;
+            for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
+                most = fm_epoch_max(most, w->agent[a].auth[c].marks.epoch[i]);
+            cell->revision.n = ++s->revision;
+            cell->r.state = FM_CELL_RELEASED;
+            cell->r.to = (uint8_t)w->admitted[c][i].region;
+            cell->r.region = (uint8_t)((cell->r.to + 1) % SIM_REGIONS);
+            cell->r.epoch = cell->r.gentle_from = fm_epoch_next(most);
+        }
+    trace(w, "the store is seeded anew");
+    store_changed(w);
+}
+
+/* Clocks that break the promise that everything rests on. */
+static void clock_beyond(struct world *w, const struct sim_fault *f)
+{
+    int32_t ppm = f->param & 1 ? -300000 : 400000;
+    for (unsigned i = 0; i < SIM_AGENTS; i++)
+        clock_rate(w, proc_agent(f->a, i), ppm);
+    for (unsigned i = 0; i < SIM_GATES; i++)
+        clock_rate(w, proc_gate(f->a, i), ppm);
+}
+
+static void clock_again(struct world *w, const struct sim_fault *f)
+{
+    for (unsigned p = 0; p < SIM_PROCS; p++)
+        if (w->proc[p].region == f->a && w->proc[p].ppm != 0)
+            clock_rate(w, p, 0);
+}
+
+/* A virtual machine that is stopped: its clock stands still, too. */
+static void clock_stopped(struct world *w, const struct sim_fault *f)
+{
+    pause_region(w, f->a, f->length);
+    for (unsigned p = 0; p < SIM_PROCS; p++)
+        if (w->proc[p].region == f->a)
+            clock_rate(w, p, -1000000);
+}
+
 typedef void act(struct world *w, const struct sim_fault *f);
 
 static const struct {
@@ -281,7 +419,7 @@ static const struct {
     [SIM_FAULT_ONE_WAY] = {cut, mend, 3},
     [SIM_FAULT_ISOLATE] = {cut_off, join, 3},
     [SIM_FAULT_KILL_AGENT] = {kill_agent, restart, 3},
-    [SIM_FAULT_KILL_GATE] = {kill_gate, restart, 2},
+    [SIM_FAULT_KILL_GATE] = {kill_gate_alone, restart, 3},
     [SIM_FAULT_KILL_REGION] = {kill_region, restart, 2},
     [SIM_FAULT_CRASH_BETWEEN] = {crash_soon, restart, 4},
     [SIM_FAULT_LOSE_DISK] = {kill_agent, restart, 1},
@@ -299,6 +437,13 @@ static const struct {
     [SIM_FAULT_ELECTION] = {coord_down, none, 2},
     [SIM_FAULT_CLOCK_RATE] = {clock_rates, none, 3},
     [SIM_FAULT_STALE_EDGE] = {edge_blind, edge_sees, 1},
+    [SIM_FAULT_KILL_HOSTS] = {kill_hosts, restart, 3},
+    [SIM_FAULT_OPERATOR] = {operators, none, 6},
+    [SIM_FAULT_MEMBERS] = {members_less, members_again, 2},
+    [SIM_FAULT_RESTORE] = {restore, reseed, 1},
+    [SIM_FAULT_CLOCK_BEYOND] = {clock_beyond, clock_again,
+                                0}, /* drawn only where it is asked for */
+    [SIM_FAULT_CLOCK_STOPPED] = {clock_stopped, clock_again, 0},
 };
 
 unsigned fault_draw_kind(struct fm_rand *d)
@@ -316,6 +461,7 @@ void fault_begin(struct world *w, unsigned i)
     const struct sim_fault *f = &w->fault[i];
     trace(w, "FAULT %u %s region %u/%u for %.3f s", i, sim_fault_name(f->kind), f->a, f->b,
           (double)f->length / 1e9);
+    w->faults_on++;
     how[f->kind].begin(w, f);
 }
 
@@ -323,5 +469,7 @@ void fault_end(struct world *w, unsigned i)
 {
     const struct sim_fault *f = &w->fault[i];
     trace(w, "END   %u %s", i, sim_fault_name(f->kind));
+    w->faults_on--;
+    w->calm_since = w->now;
     how[f->kind].end(w, f);
 }

@@ -10,8 +10,12 @@
 #define FM_SIM_SIM_H
 
 #include "base/rand.h"
+#include "core/answer.h"
 #include "core/authority.h"
+#include "core/failover.h"
+#include "core/move.h"
 #include "core/office.h"
+#include "core/once.h"
 #include "core/sublease.h"
 
 enum {
@@ -84,7 +88,7 @@ struct sim_result {
     char text[256];
     uint64_t hash;
     int64_t ended_ns;
-    uint32_t events, failovers, moves, admitted, acknowledged, unknown, refused;
+    uint32_t events, failovers, moves, automatic, admitted, acknowledged, unknown, refused, lost;
     uint32_t faults_drawn, nfaults;
     uint16_t kinds[SIM_FAULT_KIND_COUNT];
 };

@@ -16,7 +16,7 @@ void store_begin(struct world *w)
         for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
             struct fm_cell_record *r = &s->ctx[c].cell[i].r;
             s->ctx[c].cell[i].revision.n = ++s->revision;
-            r->region = (uint8_t)(c == 0 ? 0 : i % SIM_REGIONS);
+            r->region = (uint8_t)home_of(w, c, i);
             r->epoch.n = 1;
             r->gentle_from.n = 1;
             for (unsigned x = 0; x < SIM_REGIONS; x++)
@@ -126,13 +126,13 @@ static void write_one(struct store *s, const struct fm_write *x)
     FM_UNREACHABLE();
 }
 
-static bool apply(struct world *w, const struct fm_txn *t)
+static bool apply(struct world *w, const struct fm_txn *t, unsigned from)
 {
     struct store *s = &w->store;
     for (unsigned i = 0; i < t->ncompare; i++)
         if (!fm_revision_same(revision_of(s, &t->compare[i].key), t->compare[i].revision))
             return false;
-    check_committed(w, s, t);
+    check_committed(w, s, t, from);
     s->revision++;
     for (unsigned i = 0; i < t->nwrite; i++)
         write_one(s, &t->write[i]);
@@ -189,7 +189,7 @@ void store_commit(struct world *w, struct msg *m)
             answer(w, m, MSG_COMMITTED, -1, false, FM_OUTCOME_UNKNOWN);
         return;
     }
-    bool done = apply(w, &w->blobs[m->blob].txn);
+    bool done = apply(w, &w->blobs[m->blob].txn, m->from);
     if (m->flag)
         return; /* its sender was told long ago */
     bool lost =

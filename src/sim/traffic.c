@@ -1,6 +1,6 @@
-/* Clients, edges, gates and applications of the simulator, and the data of the regions. Who may act
- * is decided by core/sublease.h; what is modelled here is what a command meets on its way, and when
- * it takes effect. */
+/* Gates, edges and clients of the simulator. Who may act is decided by core: sublease.h at the
+ * gate, answer.h at the edge, once.h for what was tried before. What is modelled here is what a
+ * command meets on its way. */
 #include "sim/world.h"
 
 /* -------- gates -------- */
@@ -8,7 +8,7 @@
 void gate_start(struct world *w, unsigned p)
 {
     struct gate *g = gate_of(w, p);
-    g->id = (struct fm_sub){(uint16_t)p, {++w->incarnations}};
+    *g = (struct gate){.id = {(uint16_t)p, {++w->incarnations}}};
     for (unsigned c = 0; c < w->cfg.contexts; c++)
         fm_sublease_init(&g->sub[c], w->proc[p].region, w->cfg.cells[c], w->cfg.rho_ppm);
 }
@@ -42,10 +42,24 @@ static void gate_stop(struct world *w, unsigned p, const struct msg *m)
     send_msg(w, a);
 }
 
+static void gate_quiet(struct world *w, unsigned p, const struct msg *m)
+{
+    struct gate *g = gate_of(w, p);
+    fm_sublease_quiet(&g->sub[m->ctx], m->cells, m->ms, local_now(w, p));
+    struct msg *a = new_msg(w, MSG_QUIETED, p, m->from);
+    a->ctx = m->ctx;
+    a->op = m->op;
+    a->cells = m->cells;
+    for (unsigned i = 0; i < w->cfg.cells[m->ctx]; i++)
+        if (g->in_flight[m->ctx][i])
+            a->cells &= ~(UINT64_C(1) << i);
+    send_msg(w, a);
+}
+
 static void to_edge(struct world *w, const struct msg *q, unsigned p, enum answer answer,
                     struct fm_epoch epoch)
 {
-    struct msg *a = new_msg(w, MSG_ANSWER, p, q->flag); /* flag: the edge's process */
+    struct msg *a = new_msg(w, MSG_ANSWER, p, q->region); /* region: the edge's process */
     a->ctx = q->ctx;
     a->cell = q->cell;
     a->op = q->op;
@@ -55,48 +69,121 @@ static void to_edge(struct world *w, const struct msg *q, unsigned p, enum answe
     send_msg(w, a);
 }
 
-static void gate_request(struct world *w, unsigned p, const struct msg *m)
+/* The same command, a step further on. */
+static struct msg *carry(struct world *w, enum msg_kind kind, const struct msg *m, unsigned from,
+                         unsigned to)
 {
-    struct gate *g = gate_of(w, p);
+    struct msg *x = new_msg(w, kind, from, to);
+    x->ctx = m->ctx;
+    x->cell = m->cell;
+    x->op = m->op;
+    x->tries = m->tries;
+    x->region = m->region;
+    x->epoch = m->epoch;
+    return x;
+}
+
+static enum answer admit(struct world *w, unsigned p, const struct msg *m)
+{
     struct fm_mono now = local_now(w, p);
     struct fm_command c = {.cell = m->cell,
                            .epoch = m->epoch,
                            .left_ns = m->left_ns,
                            .age_ns = now.ns - local_at(&w->proc[p], m->received_at).ns};
-    struct fm_sublease *s = &g->sub[m->ctx];
-    switch (fm_sublease_admit(s, &c, now)) {
+    switch (fm_sublease_admit(&gate_of(w, p)->sub[m->ctx], &c, now)) {
     case FM_ADMIT_YES:
-        break;
+        return ANSWER_OK;
     case FM_ADMIT_MOVING:
-        to_edge(w, m, p, ANSWER_MOVING, m->epoch);
-        return;
+        return ANSWER_MOVING;
     case FM_ADMIT_NOT_HOLDER:
-        to_edge(w, m, p, ANSWER_ELSEWHERE, m->epoch);
-        return;
+        return ANSWER_ELSEWHERE;
     case FM_ADMIT_READ_ONLY:
     case FM_ADMIT_DEADLINE:
     case FM_ADMIT_COUNT:
-        to_edge(w, m, p, ANSWER_REFUSED, m->epoch);
+        break;
+    }
+    return ANSWER_REFUSED;
+}
+
+static void forward(struct world *w, unsigned p, const struct msg *m)
+{
+    struct gate *g = gate_of(w, p);
+    check_admitted(w, p, m->ctx, m->cell, m->epoch);
+    w->r->admitted++;
+    struct msg *x = carry(w, MSG_EXECUTE, m, p, proc_app(w->proc[p].region, w->proc[p].index));
+    post(w, x, w->now + between(&w->net, 1, 40) * MS);
+    g->in_flight[m->ctx][m->cell]++;
+}
+
+static void gate_request(struct world *w, unsigned p, const struct msg *m)
+{
+    struct gate *g = gate_of(w, p);
+    struct entry *e = &w->journal[w->proc[p].region][m->op];
+    bool owned = w->proc[e->gate].up && e->life == w->proc[e->gate].life;
+    if (e->state == FM_ENTRY_INTENT && !e->durable && !owned)
+        e->state = FM_ENTRY_NONE; /* it died with its gate */
+    enum answer a = admit(w, p, m);
+    if (a != ANSWER_OK) {
+        to_edge(w, m, p, a, m->epoch);
         return;
     }
-    check_admitted(w, p, m->ctx, m->cell, s->epoch[m->cell]);
-    w->r->admitted++;
-    struct msg *x = new_msg(w, MSG_EXECUTE, p, proc_app(w->proc[p].region, w->proc[p].index));
-    x->ctx = m->ctx;
-    x->cell = m->cell;
-    x->op = m->op;
-    x->tries = m->tries;
-    x->flag = m->flag;
-    x->epoch = s->epoch[m->cell];
-    x->life = 0;
-    post(w, x, w->now + between(&w->net, 1, 40) * MS);
+    int64_t waited = w->now - m->received_at;
+    if (waited > m->left_ns + m->left_ns / 20)
+        broken(w, "rule 14", "a command that waited %.3f s is executed, %.3f s were left",
+               (double)waited / 1e9, (double)m->left_ns / 1e9);
+    const struct fm_view_cell *v = &w->edge[w->proc[m->region].index].view[m->ctx].cell[m->cell];
+    struct fm_once_case once = {.entry = (enum fm_entry)e->state,
+                                .in_flight_here = owned,
+                                .by_app = w->cfg.by_app[m->ctx],
+                                .first = {m->revision},
+                                .gentle_from = v->gentle_from};
+    switch (fm_once_decide(&once)) {
+    case FM_ONCE_FORWARD:
+        break;
+    case FM_ONCE_REPLAY:
+        if (fm_sublease_may_relay(&g->sub[m->ctx], m->cell, m->epoch, local_now(w, p)))
+            to_edge(w, m, p, ANSWER_OK, m->epoch);
+        return;
+    case FM_ONCE_IN_FLIGHT:
+    case FM_ONCE_UNKNOWN:
+    case FM_ONCE_COUNT:
+        to_edge(w, m, p, ANSWER_UNKNOWN, m->epoch);
+        return;
+    }
+    *e = (struct entry){FM_ENTRY_INTENT, (uint8_t)p, false, (uint16_t)w->proc[p].life};
+    struct msg *d = carry(w, MSG_DURABLE, m, p, p);
+    d->life = w->proc[p].life;
+    d->left_ns = m->left_ns;
+    d->epoch = g->sub[m->ctx].epoch[m->cell];
+    d->flag = !fm_once_may_forward(false);
+    if (!d->flag)
+        forward(w, p, d);
+    post(w, d, w->now + between(&w->net, w->cfg.journal_us / 2, w->cfg.journal_us) * 1000);
+}
+
+/* The intent is durable. Time has passed: the authority is looked at again. */
+static void gate_durable(struct world *w, unsigned p, const struct msg *m)
+{
+    struct entry *e = &w->journal[w->proc[p].region][m->op];
+    e->durable = true;
+    if (!m->flag)
+        return; /* it is gone already */
+    if (fm_sublease_live(&gate_of(w, p)->sub[m->ctx], m->cell, m->epoch, local_now(w, p)))
+        forward(w, p, m);
+    else {
+        e->state = FM_ENTRY_NONE; /* it was not forwarded, and is not in the journal any more */
+        to_edge(w, m, p, ANSWER_MOVING, m->epoch);
+    }
 }
 
 static void gate_executed(struct world *w, unsigned p, const struct msg *m)
 {
-    struct fm_sublease *s = &gate_of(w, p)->sub[m->ctx];
-    bool ok =
-        m->answer == ANSWER_OK && fm_sublease_may_relay(s, m->cell, m->epoch, local_now(w, p));
+    struct gate *g = gate_of(w, p);
+    struct entry *e = &w->journal[w->proc[p].region][m->op];
+    if (m->life == w->proc[p].life && g->in_flight[m->ctx][m->cell])
+        g->in_flight[m->ctx][m->cell]--;
+    e->state = FM_ENTRY_DONE;
+    bool ok = fm_sublease_may_relay(&g->sub[m->ctx], m->cell, m->epoch, local_now(w, p));
     if (ok)
         check_relayed(w, p, m->ctx, m->cell, m->epoch);
     to_edge(w, m, p, ok ? ANSWER_OK : ANSWER_UNKNOWN, m->epoch);
@@ -105,60 +192,31 @@ static void gate_executed(struct world *w, unsigned p, const struct msg *m)
 void gate_take(struct world *w, struct msg *m)
 {
     struct gate *g = gate_of(w, m->to);
+    unsigned p = m->to;
     if (m->kind == MSG_TIMER)
-        gate_timer(w, m->to);
+        gate_timer(w, p);
     else if (m->kind == MSG_GRANT && fm_sub_same(m->sub, g->id))
         fm_sublease_granted(&g->sub[m->ctx], m->asked_ns, m->ms, m->cells, m->epochs,
-                            local_now(w, m->to));
+                            local_now(w, p));
     else if (m->kind == MSG_STOP)
-        gate_stop(w, m->to, m);
+        gate_stop(w, p, m);
+    else if (m->kind == MSG_QUIET)
+        gate_quiet(w, p, m);
     else if (m->kind == MSG_REQUEST)
-        gate_request(w, m->to, m);
+        gate_request(w, p, m);
+    else if (m->kind == MSG_DURABLE)
+        gate_durable(w, p, m);
     else if (m->kind == MSG_EXECUTED)
-        gate_executed(w, m->to, m);
-}
-
-/* -------- the application and its data -------- */
-
-static bool has_effect(const struct data *d, uint32_t op)
-{
-    for (uint32_t i = d->n; i-- > 0;)
-        if (d->op[i] == op)
-            return true;
-    return false;
-}
-
-/* It stores the key in the transaction of the effect (`by: app`). */
-void app_take(struct world *w, struct msg *m)
-{
-    if (m->kind != MSG_EXECUTE)
-        return;
-    struct data *d = &w->data[w->proc[m->to].region][m->ctx][m->cell];
-    if (!has_effect(d, m->op) && d->n < FM_COUNT(d->op))
-        d->op[d->n++] = (uint16_t)m->op;
-    struct msg *a = new_msg(w, MSG_EXECUTED, m->to, m->from);
-    a->ctx = m->ctx;
-    a->cell = m->cell;
-    a->op = m->op;
-    a->tries = m->tries;
-    a->flag = m->flag;
-    a->epoch = m->epoch;
-    a->answer = ANSWER_OK;
-    send_msg(w, a);
+        gate_executed(w, p, m);
 }
 
 /* -------- edges and clients -------- */
 
-static void client_next(struct world *w)
-{
-    struct msg *m = new_msg(w, MSG_CLIENT, 0, 0);
-    post(w, m, w->now + between(&w->net, 1, 2 * w->cfg.command_gap_us) * 1000);
-}
-
 void client_take(struct world *w, struct msg *m)
 {
     (void)m;
-    client_next(w);
+    post(w, new_msg(w, MSG_CLIENT, 0, 0),
+         w->now + between(&w->net, 1, 2 * w->cfg.command_gap_us) * 1000);
     if (w->ncommands >= SIM_COMMANDS_MAX - 1)
         return;
     uint32_t op = ++w->ncommands;
@@ -188,16 +246,20 @@ static void edge_timer(struct world *w, unsigned p)
 static void edge_view(struct world *w, unsigned p, const struct msg *m)
 {
     struct edge *e = &w->edge[w->proc[p].index];
-    if (w->edge_stale[w->proc[p].index])
-        return;
-    for (unsigned i = 0; i < w->cfg.cells[m->ctx]; i++) {
+    struct fm_authority_view *v = &e->view[m->ctx], old = *v,
+                             next = {.incarnation = m->incarnation};
+    next.generation.n = m->revision;
+    next.ncells = w->cfg.cells[m->ctx];
+    for (unsigned i = 0; i < next.ncells; i++) {
         const struct fm_cell_at *c = &w->blobs[m->blob].read.ctx.cell[i];
-        struct edge_cell *to = &e->cell[m->ctx][i];
-        if (c->revision.n == 0 || fm_epoch_newer(to->epoch, c->r.epoch))
-            continue;
-        *to = (struct edge_cell){c->r.epoch, c->r.gentle_from, c->r.region,
-                                 c->r.state == FM_CELL_RELEASED};
+        next.cell[i] = (struct fm_view_cell){c->r.epoch, c->r.gentle_from, c->r.region,
+                                             c->r.state == FM_CELL_RELEASED};
     }
+    if (w->edge_stale[w->proc[p].index] || !fm_view_adopt(v, &next))
+        return;
+    for (unsigned i = 0; i < next.ncells && old.incarnation.n == v->incarnation.n; i++)
+        if (fm_epoch_newer(old.cell[i].epoch, v->cell[i].epoch))
+            broken(w, "invariant 6", "the view of edge %u goes back: cell %u.%u", p, m->ctx, i);
 }
 
 /* What still comes of the try before is not waited for any more. */
@@ -209,29 +271,69 @@ static void try_later(struct world *w, unsigned p, uint32_t op)
     post(w, t, w->now + between(&w->net, 50, 300) * MS);
 }
 
+static void refuse(struct world *w, struct command *c)
+{
+    c->state = CMD_REFUSED;
+    w->r->refused++;
+}
+
+/* A command that no gate takes now. */
+static void edge_hold(struct world *w, unsigned p, uint32_t op)
+{
+    struct command *c = &w->command[op];
+    struct edge *e = &w->edge[w->proc[p].index];
+    if (!c->held) {
+        c->held = true;
+        c->held_since = w->now;
+        e->held++;
+    }
+    struct fm_held h = {.moving = true,
+                        .held_ms = (w->now - c->held_since) / MS,
+                        .hold_ms = w->cfg.hold_ms,
+                        .held = e->held,
+                        .held_max = 64};
+    enum fm_hold what = fm_hold_decide(&h);
+    if (h.held_ms > h.hold_ms + 1000 || h.held > h.held_max + 1)
+        if (what == FM_HOLD_HOLD)
+            broken(w, "invariant 10", "%u commands are held, this one for %lld ms", h.held,
+                   (long long)h.held_ms);
+    if (what == FM_HOLD_HOLD) {
+        try_later(w, p, op);
+        return;
+    }
+    e->held--;
+    c->held = false;
+    refuse(w, c);
+}
+
 static void edge_try(struct world *w, unsigned p, const struct msg *m)
 {
     struct command *c = &w->command[m->op];
     if (c->state != CMD_OPEN)
         return;
+    struct edge *e = &w->edge[w->proc[p].index];
+    const struct fm_view_cell *v = &e->view[c->ctx].cell[c->cell];
     if (w->now >= c->deadline) {
-        c->state = CMD_REFUSED;
-        w->r->refused++;
+        e->held -= c->held;
+        refuse(w, c);
         return;
     }
-    const struct edge_cell *v = &w->edge[w->proc[p].index].cell[c->ctx][c->cell];
     if (v->epoch.n == 0 || v->released) {
-        try_later(w, p, m->op);
+        edge_hold(w, p, m->op);
         return;
     }
+    uint64_t carried = c->maybe_executed ? c->first.n : 0;
+    if (!c->maybe_executed)
+        c->first = v->epoch;
     c->tries++;
     struct msg *q = new_msg(w, MSG_REQUEST, p, proc_gate(v->region, fm_rand_below(&w->net, 2)));
     q->ctx = c->ctx;
     q->cell = c->cell;
     q->op = m->op;
     q->tries = c->tries;
-    q->flag = (uint8_t)p;
+    q->region = (uint8_t)p;
     q->epoch = v->epoch;
+    q->revision = carried;
     q->left_ns = c->deadline - w->now;
     send_msg(w, q);
     struct msg *t = new_msg(w, MSG_GIVE_UP, p, p);
@@ -240,31 +342,41 @@ static void edge_try(struct world *w, unsigned p, const struct msg *m)
     post(w, t, w->now + S);
 }
 
-/* No answer in time: it may have been executed. With `by: app` it is tried again. */
+/* No answer in time: it may have been executed. It is tried again with its key. */
 static void edge_give_up(struct world *w, unsigned p, const struct msg *m)
 {
-    if (w->command[m->op].state == CMD_OPEN && m->tries == w->command[m->op].tries)
-        try_later(w, p, m->op);
+    struct command *c = &w->command[m->op];
+    if (c->state != CMD_OPEN || m->tries != c->tries)
+        return;
+    c->maybe_executed = true;
+    try_later(w, p, m->op);
 }
 
 static void edge_answer(struct world *w, unsigned p, const struct msg *m)
 {
     struct command *c = &w->command[m->op];
+    struct edge *e = &w->edge[w->proc[p].index];
+    const struct fm_authority_view *v = &e->view[c->ctx];
     if (c->state != CMD_OPEN)
         return;
-    const struct edge_cell *v = &w->edge[w->proc[p].index].cell[c->ctx][c->cell];
-    if (m->answer != ANSWER_OK) {
-        if (m->answer != ANSWER_UNKNOWN && m->tries == c->tries)
-            try_later(w, p, m->op);
-        return;
+    bool passes = m->answer == ANSWER_OK && fm_answer_passes(v, c->cell, m->epoch);
+    bool forced = fm_epoch_newer(v->cell[c->cell].gentle_from, m->epoch);
+    if (passes && forced)
+        broken(w, "invariant 1", "a success of cell %u.%u under epoch %llu, which ended by force",
+               c->ctx, c->cell, (unsigned long long)m->epoch.n);
+    if (passes) {
+        c->state = CMD_ACKED;
+        c->epoch = m->epoch;
+        e->held -= c->held;
+        w->r->acknowledged++;
+    } else if (m->answer == ANSWER_MOVING || m->answer == ANSWER_ELSEWHERE) {
+        if (m->tries == c->tries)
+            edge_hold(w, p, m->op);
+    } else if (m->answer == ANSWER_UNKNOWN && m->tries == c->tries) {
+        w->r->unknown++;
+        c->maybe_executed = true;
+        try_later(w, p, m->op);
     }
-    bool ended_by_force =
-        fm_epoch_newer(v->epoch, m->epoch) && fm_epoch_newer(v->gentle_from, m->epoch);
-    if (ended_by_force)
-        return;
-    c->state = CMD_ACKED;
-    c->epoch = m->epoch;
-    w->r->acknowledged++;
 }
 
 void edge_take(struct world *w, struct msg *m)
@@ -279,25 +391,4 @@ void edge_take(struct world *w, struct msg *m)
         edge_answer(w, m->to, m);
     else if (m->kind == MSG_GIVE_UP)
         edge_give_up(w, m->to, m);
-}
-
-void data_acquired(struct world *w, unsigned region, unsigned ctx, unsigned cell, bool gentle)
-{
-    (void)gentle;
-    w->data[region][ctx][cell].line = w->store.ctx[ctx].cell[cell].r.epoch.n;
-}
-
-void data_replicate(struct world *w, struct msg *m)
-{
-    unsigned from = m->from, to = m->to;
-    struct msg *next = new_msg(w, MSG_REPLICATE, from, to);
-    post(w, next, w->now + between(&w->net, 100, 400) * MS);
-    if (w->cut[from][to])
-        return;
-    for (unsigned c = 0; c < w->cfg.contexts; c++)
-        for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
-            struct data *a = &w->data[from][c][i], *b = &w->data[to][c][i];
-            if (w->store.ctx[c].cell[i].r.region == from && b->line <= a->line)
-                *b = *a;
-        }
 }

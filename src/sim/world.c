@@ -246,7 +246,17 @@ static void draw_config(struct world *w)
     c->command_gap_us = between(d, 150000, 600000);
     c->op_timeout_ms = between(d, 300, 1000);
     c->election_ms = between(d, 100, 1500);
-    c->automatic = fm_rand_below(d, 3) != 0;
+    c->mode = (uint8_t)(fm_rand_below(d, 8) < 6 ? FM_MODE_AUTOMATIC
+                        : fm_rand_below(d, 2)   ? FM_MODE_ASSISTED
+                                                : FM_MODE_MANUAL);
+    c->fenced = fm_rand_below(d, 8) != 0;
+    c->by_app[0] = fm_rand_below(d, 2);
+    c->by_app[1] = !c->by_app[0];
+    c->max_loss = fm_rand_below(d, 3) ? UINT64_MAX : 0;
+    c->journal_us = between(d, 300, 20000);
+    c->hold_ms = between(d, 1000, 8000);
+    c->ask_after_ms = between(d, 5, 30) * 1000;
+    c->failback_automatic = fm_rand_below(d, 2);
     c->at_most = (uint8_t)between(d, 1, 4);
     c->window_ms = between(d, 60, 600) * 1000;
     w->end = between(d, 200, 420) * S;
@@ -309,6 +319,18 @@ static void deliver(struct world *w, struct msg *m)
     case MSG_REPLICATE:
         data_replicate(w, m);
         return;
+    case MSG_TESTIFY:
+        guard_take(w, m);
+        return;
+    case MSG_DURABLE:
+    case MSG_QUIET:
+    case MSG_QUIETED:
+    case MSG_HEIR_ASKED:
+    case MSG_HEIR:
+    case MSG_SHIP:
+    case MSG_SHIPPED:
+    case MSG_VOTE:
+    case MSG_PRESS:
     case MSG_TIMER:
     case MSG_COMMITTED:
     case MSG_READ_DONE:
@@ -352,7 +374,7 @@ static bool deliverable(struct world *w, const struct queued *q, struct msg *m)
 {
     bool of_the_world = m->kind == MSG_FAULT_BEGIN || m->kind == MSG_FAULT_END ||
                         m->kind == MSG_COMMIT || m->kind == MSG_READ || m->kind == MSG_ELECTED ||
-                        m->kind == MSG_CLIENT || m->kind == MSG_REPLICATE;
+                        m->kind == MSG_CLIENT || m->kind == MSG_REPLICATE || m->kind == MSG_TESTIFY;
     if (of_the_world)
         return true;
     const struct proc *p = &w->proc[m->to];
@@ -408,6 +430,8 @@ void sim_run(const struct sim_options *o, struct sim_result *r)
         deliver(w, m);
         drop(w, m);
     }
+    if (!r->broken)
+        check_end(w);
     r->hash = w->hash;
     r->ended_ns = w->now;
 }

@@ -51,6 +51,16 @@ enum msg_kind {
     MSG_ANSWER, /* gate to edge */
     MSG_GIVE_UP,
     MSG_REPLICATE,
+    MSG_DURABLE, /* the intent is in the journal */
+    MSG_QUIET,   /* hold new commands of these cells */
+    MSG_QUIETED, /* and nothing of them is in flight */
+    MSG_HEIR_ASKED,
+    MSG_HEIR,
+    MSG_SHIP, /* data and journal of a cell, to the heir */
+    MSG_SHIPPED,
+    MSG_VOTE,
+    MSG_PRESS,   /* an operator's button */
+    MSG_TESTIFY, /* a guard has something to say */
     MSG_KINDS
 };
 
@@ -106,24 +116,29 @@ struct agent {
     struct fm_marks disk[SIM_CONTEXTS];
     bool has_disk;
     struct fm_revision lease_seen[SIM_CONTEXTS];
-    struct fm_mono lapsed_since[SIM_CONTEXTS];
+    /* what it operates; sim/operate.c */
+    struct fm_failover fo[SIM_CONTEXTS][SIM_REGIONS]; /* by the region that is lost */
+    int64_t started_at[SIM_CONTEXTS][SIM_REGIONS];    /* of the standby; 0 = not starting */
+    struct fm_move mv[SIM_CONTEXTS];
+    uint8_t drained[SIM_CONTEXTS]; /* gates, for the move under way */
+    int64_t repeat_at[SIM_CONTEXTS];
+    int64_t heard[SIM_REGIONS], vote_at;
+    struct {
+        uint8_t lost, well;
+        int64_t at;
+    } vote[SIM_REGIONS];
+    bool paused, reseeded;
 };
 
 struct gate {
     struct fm_sublease sub[SIM_CONTEXTS];
     struct fm_sub id;
-};
-
-struct edge_cell {
-    struct fm_epoch epoch, gentle_from;
-    uint8_t region;
-    bool released;
+    uint8_t in_flight[SIM_CONTEXTS][SIM_CELLS];
 };
 
 struct edge {
-    struct fm_incarnation incarnation;
-    struct fm_generation generation;
-    struct edge_cell cell[SIM_CONTEXTS][SIM_CELLS];
+    struct fm_authority_view view[SIM_CONTEXTS];
+    uint32_t held;
 };
 
 enum command_state { CMD_OPEN, CMD_ACKED, CMD_UNKNOWN, CMD_REFUSED };
@@ -131,7 +146,11 @@ enum command_state { CMD_OPEN, CMD_ACKED, CMD_UNKNOWN, CMD_REFUSED };
 struct command {
     uint8_t ctx, cell, edge, state;
     uint32_t tries;
+    uint8_t effects; /* how often it was executed, by everybody */
+    bool held, maybe_executed;
+    int64_t held_since;
     struct fm_epoch epoch; /* it was acknowledged under */
+    struct fm_epoch first; /* of the first try that was not refused */
     int64_t deadline;
 };
 
@@ -142,12 +161,24 @@ struct data {
     uint16_t op[SIM_LOG_MAX / 2];
 };
 
+/* What a region's journal knows of a command; and which life of which gate wrote an intent. */
+struct entry {
+    uint8_t state; /* enum fm_entry */
+    uint8_t gate;
+    bool durable;
+    uint16_t life;
+};
+
 struct config {
     uint8_t contexts, cells[SIM_CONTEXTS];
     int32_t lease_ms, renew_ms, retry_ms;
     uint32_t rho_ppm;
     int64_t grace_ms, near_us, far_us, command_gap_us, op_timeout_ms, election_ms;
-    bool automatic;
+    uint8_t mode; /* enum fm_failover_mode */
+    bool fenced, by_app[SIM_CONTEXTS];
+    uint64_t max_loss;
+    int64_t journal_us, hold_ms, ask_after_ms;
+    bool failback_automatic;
     uint8_t at_most;
     int64_t window_ms;
 };
@@ -158,7 +189,7 @@ struct queued {
     int32_t msg;
 };
 
-enum { QUEUE_MAX = 16384, MSGS_MAX = 16384, BLOBS_MAX = 2048 };
+enum { QUEUE_MAX = 8192, MSGS_MAX = 8192, BLOBS_MAX = 1024, AUTOMATIC_MAX = 64 };
 
 struct world {
     const struct sim_options *o;
@@ -187,11 +218,19 @@ struct world {
     /* commands and data */
     struct command command[SIM_COMMANDS_MAX];
     uint32_t ncommands;
+    struct entry journal[SIM_REGIONS][SIM_COMMANDS_MAX];
     struct data data[SIM_REGIONS][SIM_CONTEXTS][SIM_CELLS];
     struct { /* of the checker */
         struct fm_epoch epoch;
         uint8_t region;
     } admitted[SIM_CONTEXTS][SIM_CELLS];
+    struct {
+        unsigned agent, region;
+        int64_t since, at;
+    } automatic[SIM_CONTEXTS][AUTOMATIC_MAX];
+    unsigned nautomatic[SIM_CONTEXTS];
+    unsigned faults_on;
+    int64_t calm_since;
     /* the queue */
     struct queued queue[QUEUE_MAX];
     unsigned nqueue;
@@ -269,8 +308,19 @@ void gate_take(struct world *w, struct msg *m);
 void app_take(struct world *w, struct msg *m);
 void edge_take(struct world *w, struct msg *m);
 void client_take(struct world *w, struct msg *m);
-void data_acquired(struct world *w, unsigned region, unsigned ctx, unsigned cell, bool gentle);
+void guard_take(struct world *w, struct msg *m);
+void guard_speaks(struct world *w, unsigned gate, bool everything);
+void data_acquired(struct world *w, unsigned from, unsigned region, unsigned ctx, unsigned cell,
+                   bool gentle, struct fm_epoch epoch);
 void data_replicate(struct world *w, struct msg *m);
+uint8_t data_shipped(struct world *w, const struct msg *m); /* 1 the data, 2 the journal is whole */
+uint32_t data_lag(const struct world *w, unsigned from, unsigned to, unsigned ctx, unsigned cell);
+
+void operate_start(struct world *w, unsigned p);
+void operate_tick(struct world *w, unsigned p);
+void operate_take(struct world *w, struct msg *m);
+void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_action *act);
+unsigned home_of(const struct world *w, unsigned ctx, unsigned cell);
 
 unsigned fault_draw_kind(struct fm_rand *d);
 void faults_draw(struct world *w);
@@ -281,6 +331,9 @@ void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                     struct fm_epoch epoch);
 void check_relayed(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                    struct fm_epoch epoch);
-void check_committed(struct world *w, const struct store *before, const struct fm_txn *t);
+void check_committed(struct world *w, const struct store *before, const struct fm_txn *t,
+                     unsigned from);
+void check_ordered(struct world *w, unsigned p, unsigned ctx, unsigned region, bool glass);
+void check_end(struct world *w);
 
 #endif
