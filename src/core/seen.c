@@ -97,6 +97,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     struct fm_mono ready = fm_mono_add_ns(now, fm_wait_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
     a->ready_at = FM_RULE_PICK(R4_RESEED, ready, now);
     a->frozen = false;
+    fm_auth_want_read(a); /* also for who is in office now */
     fm_auth_say(out, FM_AUTH_WHY_RESEEDED, 0);
 }
 

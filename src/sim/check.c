@@ -133,8 +133,7 @@ static void dump(struct world *w, unsigned c, unsigned i)
                   "agent %u.%u: up %d %s/%s rev %llu%s lease left %.3f holds %llx stopping %llx "
                   "stopped %llx retake %llx reading %d wanted %u done %u renewal %d doubt %d want "
                   "%u subs %u cell epoch %llu region %u state %u move %s",
-                  r, k, w->proc[p].up,
-                  fm_office_state_name((enum fm_office_state)a->office.state),
+                  r, k, w->proc[p].up, fm_office_state_name((enum fm_office_state)a->office.state),
                   fm_chain_state_name((enum fm_chain_state)x->k.state),
                   (unsigned long long)x->lease[r].at.revision.n, x->frozen ? " FROZEN" : "",
                   (double)fm_mono_sub_ns(x->k.lease_until, local_now(w, p)) / 1e9,
@@ -149,8 +148,8 @@ static void dump(struct world *w, unsigned c, unsigned i)
         for (unsigned k = 0; k < SIM_GATES; k++) {
             unsigned p = proc_gate(r, k);
             const struct fm_sublease *s = &gate_of(w, p)->sub[c];
-            trace(w, "gate %u.%u: up %d until %.3f epoch %llu known %llu stopped %llu quiet %.3f", r,
-                  k, w->proc[p].up, (double)fm_mono_sub_ns(s->until[i], local_now(w, p)) / 1e9,
+            trace(w, "gate %u.%u: up %d until %.3f epoch %llu known %llu stopped %llu quiet %.3f",
+                  r, k, w->proc[p].up, (double)fm_mono_sub_ns(s->until[i], local_now(w, p)) / 1e9,
                   (unsigned long long)s->epoch[i].n, (unsigned long long)s->known[i].n,
                   (unsigned long long)s->stopped[i].n,
                   (double)fm_mono_sub_ns(s->quiet_until[i], local_now(w, p)) / 1e9);

@@ -379,6 +379,12 @@ static void reseed(struct world *w, const struct sim_fault *f)
             cell->r.region = (uint8_t)((cell->r.to + 1) % SIM_REGIONS);
             cell->r.epoch = cell->r.gentle_from = fm_epoch_next(most);
         }
+    for (unsigned c = 0; c < w->cfg.contexts; c++) {
+        /* what was spent since the copy is not in it: the window begins used up */
+        struct fm_budget_at *b = &s->ctx[c].budget;
+        b->revision.n = ++s->revision;
+        b->r.spent = b->r.freed + w->cfg.at_most;
+    }
     trace(w, "the store is seeded anew");
     store_changed(w);
 }
