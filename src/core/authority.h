@@ -44,12 +44,12 @@ struct fm_marks {
 
 enum fm_auth_event_kind {
     FM_AUTH_TICK,
-    FM_AUTH_SEEN,        /* snapshot, store_id: by a watch or a read that may be stale */
-    FM_AUTH_READ,        /* op, ok; snapshot, store_id: a linearizable read is over */
-    FM_AUTH_OVER,        /* op, outcome, revision: a transaction is over */
-    FM_AUTH_OFFICE,      /* keeper, keeper_revision, resolved (core/office.h) */
-    FM_AUTH_SUB_ASKS,    /* sub, asked_ns; cells: those it was stopped for at the epoch it knows */
-    FM_AUTH_SUB_STOPPED, /* sub; cells, epochs: it acknowledges that it stopped them */
+    FM_AUTH_SEEN,     /* snapshot, store_id: by a watch or a read that may be stale */
+    FM_AUTH_READ,     /* op, ok; snapshot, store_id: a linearizable read is over */
+    FM_AUTH_OVER,     /* op, outcome, revision: a transaction is over */
+    FM_AUTH_OFFICE,   /* keeper, keeper_revision, resolved (core/office.h) */
+    FM_AUTH_SUB_ASKS, /* sub, asked_ns; cells, epochs: those that it stopped, and at which epoch */
+    FM_AUTH_SUB_STOPPED,   /* sub; cells, epochs: it acknowledges that it stopped them */
     FM_AUTH_PROMISE_ASKED, /* agent, incarnation, asked_ns; cells, epochs: what it holds */
     FM_AUTH_PROMISED,      /* agent, incarnation (mine, echoed), asked_ns, ms */
     FM_AUTH_TESTIFIED,     /* region, sub, everything: the guard on the spot has reaped it */

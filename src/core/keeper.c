@@ -279,7 +279,11 @@ void fm_keeper_sub_asks(struct fm_authority *a, const struct fm_auth_event *e, s
         return;
     }
     uint64_t holds = fm_authority_holds(a);
-    k->retake |= e->cells & holds & ~k->stopping; /* stopped for a keeper that is gone */
+    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+        bool stopped = e->cells & fm_bit(i) && !fm_epoch_newer(a->cell[i].at.r.epoch, e->epochs[i]);
+        if (stopped && holds & fm_bit(i) & ~k->stopping)
+            k->retake |= fm_bit(i); /* for a keeper that is gone: only another epoch serves again */
+    }
     uint64_t cells = holds & ~FM_RULE_PICK(R7_NEW_ASKS, k->stopping, UINT64_C(0));
     int64_t left_ms = fm_mono_sub_ms(fm_authority_until(a, now), now);
     int64_t ms = fm_clamp_i64(FM_RULE_PICK(R5_LEFT, left_ms, a->cfg.lease_ms), 0, a->cfg.lease_ms);

@@ -103,9 +103,8 @@ static inline bool fm_rule_holds(enum fm_rule id, bool condition)
     return true;
 }
 
-#define FM_RULE(id, condition) fm_rule_holds(FM_RULE_##id, (condition))
-#define FM_RULE_PICK(id, right, wrong)                                                             \
-    (fm_mutant == FM_RULE_##id ? (wrong) : (right))
+#define FM_RULE(id, condition)         fm_rule_holds(FM_RULE_##id, (condition))
+#define FM_RULE_PICK(id, right, wrong) (fm_mutant == FM_RULE_##id ? (wrong) : (right))
 #else
 #define FM_RULE(id, condition)         (condition)
 #define FM_RULE_PICK(id, right, wrong) (right)

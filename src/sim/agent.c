@@ -372,6 +372,8 @@ void agent_take(struct world *w, struct msg *m)
     }
     if (agent_of(w, p)->reseeded && w->proc[p].up) {
         agent_of(w, p)->reseeded = false;
+        for (unsigned c = 0; c < w->cfg.contexts; c++)
+            agent_of(w, p)->lease_seen[c].n = 0; /* it counts anew */
         office(w, p, &(struct fm_office_event){.kind = FM_OFFICE_RESEEDED});
     }
 }

@@ -30,14 +30,17 @@ void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                     struct fm_epoch epoch)
 {
     unsigned region = w->proc[gate].region;
-    struct fm_epoch *last = &w->admitted[ctx][cell].epoch;
-    if (fm_epoch_newer(*last, epoch))
+    struct fm_epoch last = w->admitted[ctx][cell].epoch, *first = &w->admitted[ctx][cell].first;
+    bool same = w->admitted[ctx][cell].region == region && last.n;
+    if (fm_epoch_newer(same ? *first : last, epoch))
         broken(w, "invariant 1", "cell %u.%u admitted in region %u under epoch %llu after %llu",
-               ctx, cell, region, (unsigned long long)epoch.n, (unsigned long long)last->n);
-    if (fm_epoch_same(*last, epoch) && w->admitted[ctx][cell].region != region)
+               ctx, cell, region, (unsigned long long)epoch.n, (unsigned long long)last.n);
+    if (fm_epoch_same(last, epoch) && !same)
         broken(w, "invariant 2", "epoch %llu of cell %u.%u admitted by regions %u and %u",
                (unsigned long long)epoch.n, ctx, cell, w->admitted[ctx][cell].region, region);
-    *last = epoch;
+    if (!same)
+        *first = epoch;
+    w->admitted[ctx][cell].epoch = fm_epoch_max(last, epoch);
     w->admitted[ctx][cell].region = (uint8_t)region;
     alone(w, gate, ctx, cell, "admission");
 }
@@ -45,7 +48,7 @@ void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
 void check_relayed(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                    struct fm_epoch epoch)
 {
-    if (fm_epoch_newer(w->admitted[ctx][cell].epoch, epoch))
+    if (fm_epoch_newer(w->admitted[ctx][cell].first, epoch))
         broken(w, "invariant 1", "a success of cell %u.%u under epoch %llu after %llu", ctx, cell,
                (unsigned long long)epoch.n, (unsigned long long)w->admitted[ctx][cell].epoch.n);
     alone(w, gate, ctx, cell, "relay of a success");
@@ -82,7 +85,8 @@ static void changed_hands(struct world *w, const struct fm_cell_record *old,
     if (!fm_epoch_newer(new->epoch, old->epoch))
         broken(w, "invariant 2", "epoch %llu of cell %u.%u held by regions %u and %u",
                (unsigned long long)new->epoch.n, c, n, old->region, new->region);
-    bool gentle = old->state == FM_CELL_RELEASED && old->to == new->region;
+    bool gentle = old->state == FM_CELL_RELEASED && old->to == new->region &&
+                  !fm_epoch_same(old->epoch, w->seeded[c][n]);
     trace(w, "cell %u.%u: region %u epoch %llu -> region %u epoch %llu%s", c, n, old->region,
           (unsigned long long)old->epoch.n, new->region, (unsigned long long)new->epoch.n,
           gentle ? ", planned" : "");

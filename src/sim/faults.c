@@ -13,6 +13,25 @@ const char *sim_fault_name(unsigned kind)
     return name[kind];
 }
 
+/* A person who looks at the first outage after a while, prepares, and completes if the holder does
+ * not come back by itself. */
+static void on_call(struct world *w)
+{
+    const struct sim_fault *f = &w->fault[0];
+    for (unsigned i = 0; i < 5; i++)
+        for (unsigned r = 0; r < SIM_REGIONS; r++)
+            for (unsigned k = 0; k < SIM_AGENTS; k++) {
+                struct msg *m = new_msg(w, MSG_PRESS, 0, proc_agent(r, k));
+                m->flag = 2;
+                m->region = f->a;
+                if (f->at + (10 + 6 * (int64_t)i) * S < w->faults_end && r != f->a &&
+                    w->o->keep & 1)
+                    post(w, m, f->at + (10 + 6 * (int64_t)i) * S);
+                else
+                    drop(w, m);
+            }
+}
+
 void faults_draw(struct world *w)
 {
     struct fm_rand *d = &w->faults;
@@ -36,6 +55,7 @@ void faults_draw(struct world *w)
         if (f->at + f->length > w->faults_end)
             f->length = w->faults_end - f->at;
     }
+    on_call(w);
     w->r->faults_drawn = w->nfaults;
     for (unsigned i = 0; i < w->nfaults; i++) {
         if (!(w->o->keep >> i & 1))
@@ -378,6 +398,7 @@ static void reseed(struct world *w, const struct sim_fault *f)
             cell->r.to = (uint8_t)w->admitted[c][i].region;
             cell->r.region = (uint8_t)((cell->r.to + 1) % SIM_REGIONS);
             cell->r.epoch = cell->r.gentle_from = fm_epoch_next(most);
+            w->seeded[c][i] = cell->r.epoch;
         }
     for (unsigned c = 0; c < w->cfg.contexts; c++) {
         /* what was spent since the copy is not in it: the window begins used up */

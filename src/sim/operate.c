@@ -427,6 +427,20 @@ static void press(struct world *w, unsigned p, uint32_t button)
     }
 }
 
+/* Consents, where the region would take over. */
+static void on_call(struct world *w, unsigned p, unsigned lost)
+{
+    struct agent *a = agent_of(w, p);
+    for (unsigned c = 0; c < w->cfg.contexts && a->auth[c].keeper && w->proc[p].up; c++) {
+        struct fm_failover_evidence ev = evidence(w, p, c, lost);
+        struct fm_quote quote = {ev.loss, false, fm_mono_add_ms(local_now(w, p), 5000)};
+        if (ev.heir && a->fo[c][lost].state == FM_FAILOVER_STEADY)
+            failover_event(w, p, c, lost, FM_FAILOVER_ON_PREPARE, quote, false);
+        else if (ev.heir)
+            failover_event(w, p, c, lost, FM_FAILOVER_ON_COMPLETE, quote, false);
+    }
+}
+
 static void change_members(struct world *w, unsigned p, const struct msg *m)
 {
     struct fm_auth_event e = {.kind = FM_AUTH_MEMBERS};
@@ -480,8 +494,10 @@ void operate_take(struct world *w, struct msg *m)
     bool of_this_move = m->op == mv->serial;
     if (m->kind == MSG_VOTE)
         voted(w, p, m);
-    else if (m->kind == MSG_PRESS && m->flag)
+    else if (m->kind == MSG_PRESS && m->flag == 1)
         change_members(w, p, m);
+    else if (m->kind == MSG_PRESS && m->flag == 2)
+        on_call(w, p, m->region);
     else if (m->kind == MSG_PRESS && a->auth[0].keeper)
         press(w, p, m->op);
     else if (m->kind == MSG_HEIR_ASKED)

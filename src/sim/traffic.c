@@ -25,6 +25,8 @@ static void gate_timer(struct world *w, unsigned p)
             m->sub = g->id;
             m->asked_ns = local_now(w, p).ns;
             m->cells = fm_sublease_stopped(&g->sub[c]);
+            for (unsigned k = 0; k < w->cfg.cells[c]; k++)
+                m->epochs[k] = g->sub[c].stopped[k];
             send_msg(w, m);
         }
     arm(w, p, w->now + real_after(x, w->cfg.renew_ms * MS));

@@ -220,10 +220,11 @@ struct world {
     uint32_t ncommands;
     struct entry journal[SIM_REGIONS][SIM_COMMANDS_MAX];
     struct data data[SIM_REGIONS][SIM_CONTEXTS][SIM_CELLS];
-    struct { /* of the checker */
-        struct fm_epoch epoch;
+    struct {                          /* of the checker */
+        struct fm_epoch epoch, first; /* the first one that this region admitted in a row */
         uint8_t region;
     } admitted[SIM_CONTEXTS][SIM_CELLS];
+    struct fm_epoch seeded[SIM_CONTEXTS][SIM_CELLS]; /* by the last new seed */
     struct {
         unsigned agent, region;
         int64_t since, at;
