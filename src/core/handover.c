@@ -45,7 +45,7 @@ static bool all_stopped(const struct fm_authority *a, unsigned cell, struct fm_m
     for (unsigned i = 0; i < FM_SUBS_MAX; i++) {
         const struct fm_grantee *g = &k->grantee[i];
         bool live = g->used && fm_mono_before(now, g->until);
-        if (live && !(g->stopped & fm_bit(cell)))
+        if (live && !FM_RULE(R7_STOPPED, (g->stopped & fm_bit(cell)) != 0))
             return false;
     }
     return true;
@@ -109,7 +109,7 @@ static bool next_change(struct fm_authority *a, struct fm_mono now)
             c->epoch = FM_RULE_PICK(R16_ABORT, fm_epoch_next(c->epoch), c->epoch);
             return true;
         }
-        bool stopped = FM_RULE(R7_STOPPED, (k->stopped & bit) != 0);
+        bool stopped = (k->stopped & bit) != 0;
         if (k->releasing & bit && held_here(a, i) && settled(a, now) && stopped) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RELEASED);
             c->state = FM_CELL_RELEASED;

@@ -370,6 +370,7 @@ void agent_take(struct world *w, struct msg *m)
         e.kind = (enum fm_auth_event_kind)event_of[m->kind];
         step(w, p, m->ctx, &e);
     }
+    operate_eager(w, p);
     if (agent_of(w, p)->reseeded && w->proc[p].up) {
         agent_of(w, p)->reseeded = false;
         for (unsigned c = 0; c < w->cfg.contexts; c++)

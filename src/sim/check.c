@@ -26,6 +26,14 @@ static void alone(struct world *w, unsigned gate, unsigned ctx, unsigned cell, c
         }
 }
 
+/* A gate got something new to act for: at this moment nobody elsewhere may. */
+void check_granted(struct world *w, unsigned gate, unsigned ctx, uint64_t cells)
+{
+    for (unsigned i = 0; i < w->cfg.cells[ctx]; i++)
+        if (cells >> i & 1 && could_admit(w, gate, ctx, i))
+            alone(w, gate, ctx, i, "activation");
+}
+
 void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                     struct fm_epoch epoch)
 {

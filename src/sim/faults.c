@@ -56,6 +56,14 @@ void faults_draw(struct world *w)
             f->length = w->faults_end - f->at;
     }
     on_call(w);
+    for (int64_t at = calm; w->cfg.moves_ms && at < w->faults_end; at += w->cfg.moves_ms * MS) {
+        struct msg *m =
+            new_msg(w, MSG_PRESS, 0,
+                    proc_agent(fm_rand_below(d, SIM_REGIONS), fm_rand_below(d, SIM_AGENTS)));
+        m->flag = 3;
+        m->op = (uint32_t)fm_rand_u64(d);
+        post(w, m, at);
+    }
     w->r->faults_drawn = w->nfaults;
     for (unsigned i = 0; i < w->nfaults; i++) {
         if (!(w->o->keep >> i & 1))
@@ -268,6 +276,16 @@ static void coord_up(struct world *w, const struct sim_fault *f)
     w->coord_down = false;
 }
 
+static void coord_cut(struct world *w, const struct sim_fault *f)
+{
+    w->coord_cut[f->a] = true;
+}
+
+static void coord_joined(struct world *w, const struct sim_fault *f)
+{
+    w->coord_cut[f->a] = false;
+}
+
 static void coord_odd(struct world *w, const struct sim_fault *f)
 {
     if (f->kind == SIM_FAULT_COORD_UNKNOWN)
@@ -320,6 +338,14 @@ static void kill_hosts(struct world *w, const struct sim_fault *f)
     region_up(w, f->a, false, true);
     for (unsigned i = 0; i < SIM_GATES; i++)
         guard_speaks(w, proc_gate(f->a, i), true);
+}
+
+/* One host, with all on it that can write; the others live. */
+static void kill_host(struct world *w, const struct sim_fault *f)
+{
+    proc_kill(w, gate_hit(f));
+    proc_kill(w, proc_app(f->a, f->param % SIM_GATES));
+    guard_speaks(w, gate_hit(f), true);
 }
 
 static void kill_gate_alone(struct world *w, const struct sim_fault *f)
@@ -464,6 +490,8 @@ static const struct {
     [SIM_FAULT_ELECTION] = {coord_down, none, 2},
     [SIM_FAULT_CLOCK_RATE] = {clock_rates, none, 3},
     [SIM_FAULT_STALE_EDGE] = {edge_blind, edge_sees, 1},
+    [SIM_FAULT_COORD_CUT] = {coord_cut, coord_joined, 5},
+    [SIM_FAULT_KILL_HOST] = {kill_host, restart, 3},
     [SIM_FAULT_KILL_HOSTS] = {kill_hosts, restart, 3},
     [SIM_FAULT_OPERATOR] = {operators, none, 6},
     [SIM_FAULT_MEMBERS] = {members_less, members_again, 2},

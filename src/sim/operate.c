@@ -360,6 +360,8 @@ static void failback_tick(struct world *w, unsigned p, unsigned ctx, unsigned ho
 
 void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_action *act)
 {
+    for (unsigned i = 0; i < SIM_GATES && act->why == FM_AUTH_WHY_ACQUIRED; i++)
+        send_msg(w, message(w, MSG_NUDGE, p, proc_gate(w->proc[p].region, i), ctx));
     const struct fm_move *m = &agent_of(w, p)->mv[ctx];
     if (m->state == FM_MOVE_IDLE || act->cell != m->cell)
         return;
@@ -372,6 +374,27 @@ void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_aut
 }
 
 /* -------- the whole -------- */
+
+/* As if a person sat there who orders at the first moment at which a lease looks lapsed. */
+static void be_eager(struct world *w, unsigned p, unsigned ctx)
+{
+    const struct fm_authority *x = &agent_of(w, p)->auth[ctx];
+    uint64_t cells = 0;
+    for (unsigned i = 0; i < x->cfg.ncells; i++) {
+        uint8_t holder = x->cell[i].at.r.region;
+        if (holder != w->proc[p].region && x->cell[i].at.revision.n &&
+            fm_authority_lapsed(x, holder, local_now(w, p)))
+            cells |= UINT64_C(1) << i;
+    }
+    if (x->keeper && cells)
+        order(w, p, ctx, FM_AUTH_ACQUIRE, cells, false);
+}
+
+void operate_eager(struct world *w, unsigned p)
+{
+    for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up && w->cfg.eager; c++)
+        be_eager(w, p, c);
+}
 
 void operate_tick(struct world *w, unsigned p)
 {
@@ -398,12 +421,22 @@ void operate_tick(struct world *w, unsigned p)
 
 /* -------- buttons -------- */
 
+static void press_move(struct world *w, unsigned p, uint32_t button)
+{
+    unsigned ctx = button >> 4 & 1, n = w->cfg.cells[ctx], cell = (button >> 6) % n;
+    uint64_t holds = fm_authority_holds(&agent_of(w, p)->auth[ctx]);
+    for (unsigned i = 0; i < n; i++, cell = (cell + 1) % n)
+        if (holds >> cell & 1) {
+            move_begin(w, p, ctx, cell, (w->proc[p].region + 1 + (button >> 5 & 1)) % SIM_REGIONS);
+            return;
+        }
+}
+
 static void press(struct world *w, unsigned p, uint32_t button)
 {
     struct agent *a = agent_of(w, p);
     unsigned ctx = button >> 4 & 1,
              other = (w->proc[p].region + 1 + (button >> 5 & 1)) % SIM_REGIONS;
-    unsigned cell = (button >> 6) % w->cfg.cells[ctx];
     struct fm_failover_evidence ev = evidence(w, p, ctx, other);
     struct fm_quote quote = {ev.loss, false, fm_mono_add_ms(local_now(w, p), 5000)};
     static const uint8_t events[] = {FM_FAILOVER_ON_PREPARE,  FM_FAILOVER_ON_COMPLETE,
@@ -416,10 +449,7 @@ static void press(struct world *w, unsigned p, uint32_t button)
         failover_event(w, p, ctx, other, (enum fm_failover_event_kind)events[what], quote,
                        what == 2 && button >> 20 & 1);
     } else if (what < 11) {
-        while (cell < w->cfg.cells[ctx] && !(fm_authority_holds(&a->auth[ctx]) >> cell & 1))
-            cell++;
-        if (cell < w->cfg.cells[ctx])
-            move_begin(w, p, ctx, cell, other);
+        press_move(w, p, button);
     } else if (what == 11) {
         move_event(w, p, ctx, FM_MOVE_ON_ABORT);
     } else {
@@ -498,6 +528,8 @@ void operate_take(struct world *w, struct msg *m)
         change_members(w, p, m);
     else if (m->kind == MSG_PRESS && m->flag == 2)
         on_call(w, p, m->region);
+    else if (m->kind == MSG_PRESS && m->flag == 3)
+        press_move(w, p, m->op);
     else if (m->kind == MSG_PRESS && a->auth[0].keeper)
         press(w, p, m->op);
     else if (m->kind == MSG_HEIR_ASKED)

@@ -39,6 +39,7 @@ enum {
     X(KILL_AGENT, "agent-killed")                                                                  \
     X(KILL_GATE, "gate-killed")                                                                    \
     X(KILL_REGION, "region-killed")                                                                \
+    X(KILL_HOST, "host-killed-guard-lives")                                                        \
     X(KILL_HOSTS, "hosts-killed-guard-lives")                                                      \
     X(CRASH_BETWEEN, "crash-between-actions")                                                      \
     X(LOSE_DISK, "agent-killed-disk-lost")                                                         \
@@ -48,6 +49,7 @@ enum {
     X(LOSS, "loss")                                                                                \
     X(DUPLICATE, "duplication")                                                                    \
     X(DELAY, "delay")                                                                              \
+    X(COORD_CUT, "coordination-cut-from-region")                                                   \
     X(COORD_DOWN, "coordination-down")                                                             \
     X(COORD_UNKNOWN, "unknown-outcomes")                                                           \
     X(COORD_LATE, "delayed-applies")                                                               \

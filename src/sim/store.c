@@ -73,7 +73,7 @@ void store_elected(struct world *w, const struct msg *m)
 
 bool store_reached(const struct world *w, unsigned region, bool back)
 {
-    if (w->leader < 0 || w->coord_down)
+    if (w->leader < 0 || w->coord_down || w->coord_cut[region])
         return false;
     unsigned l = (unsigned)w->leader;
     return back ? !w->cut[l][region] : !w->cut[region][l];

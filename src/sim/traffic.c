@@ -13,23 +13,40 @@ void gate_start(struct world *w, unsigned p)
         fm_sublease_init(&g->sub[c], w->proc[p].region, w->cfg.cells[c], w->cfg.rho_ppm);
 }
 
-static void gate_timer(struct world *w, unsigned p)
+static void gate_ask(struct world *w, unsigned p, unsigned c)
 {
     struct gate *g = gate_of(w, p);
+    for (unsigned i = 0; i < SIM_AGENTS; i++) {
+        struct msg *m = new_msg(w, MSG_SUB_ASKS, p, proc_agent(w->proc[p].region, i));
+        m->ctx = (uint8_t)c;
+        m->sub = g->id;
+        m->asked_ns = local_now(w, p).ns;
+        m->cells = fm_sublease_stopped(&g->sub[c]);
+        for (unsigned k = 0; k < w->cfg.cells[c]; k++)
+            m->epochs[k] = g->sub[c].stopped[k];
+        send_msg(w, m);
+    }
+}
+
+static void gate_timer(struct world *w, unsigned p)
+{
     struct proc *x = &w->proc[p];
     x->timer_at = 0;
     for (unsigned c = 0; c < w->cfg.contexts; c++)
-        for (unsigned i = 0; i < SIM_AGENTS; i++) {
-            struct msg *m = new_msg(w, MSG_SUB_ASKS, p, proc_agent(x->region, i));
-            m->ctx = (uint8_t)c;
-            m->sub = g->id;
-            m->asked_ns = local_now(w, p).ns;
-            m->cells = fm_sublease_stopped(&g->sub[c]);
-            for (unsigned k = 0; k < w->cfg.cells[c]; k++)
-                m->epochs[k] = g->sub[c].stopped[k];
-            send_msg(w, m);
-        }
+        gate_ask(w, p, c);
     arm(w, p, w->now + real_after(x, w->cfg.renew_ms * MS));
+}
+
+static void gate_granted(struct world *w, unsigned p, const struct msg *m)
+{
+    struct fm_sublease *s = &gate_of(w, p)->sub[m->ctx];
+    struct fm_mono now = local_now(w, p);
+    uint64_t idle = 0;
+    for (unsigned i = 0; i < w->cfg.cells[m->ctx]; i++)
+        if (!fm_sublease_live(s, i, s->epoch[i], now))
+            idle |= UINT64_C(1) << i;
+    fm_sublease_granted(s, m->asked_ns, m->ms, m->cells, m->epochs, now);
+    check_granted(w, p, m->ctx, m->cells & idle);
 }
 
 static void gate_stop(struct world *w, unsigned p, const struct msg *m)
@@ -198,8 +215,9 @@ void gate_take(struct world *w, struct msg *m)
     if (m->kind == MSG_TIMER)
         gate_timer(w, p);
     else if (m->kind == MSG_GRANT && fm_sub_same(m->sub, g->id))
-        fm_sublease_granted(&g->sub[m->ctx], m->asked_ns, m->ms, m->cells, m->epochs,
-                            local_now(w, p));
+        gate_granted(w, p, m);
+    else if (m->kind == MSG_NUDGE)
+        gate_ask(w, p, m->ctx);
     else if (m->kind == MSG_STOP)
         gate_stop(w, p, m);
     else if (m->kind == MSG_QUIET)

@@ -237,7 +237,7 @@ static void draw_config(struct world *w)
     c->lease_ms = leases[fm_rand_below(d, FM_COUNT(leases))];
     c->renew_ms = c->lease_ms / (int32_t)between(d, 3, 5);
     c->retry_ms = c->renew_ms / 4 > 50 ? c->renew_ms / 4 : 50;
-    static const uint32_t rhos[] = {0, 1000, 10000, 10000, 20000};
+    static const uint32_t rhos[] = {0, 1000, 10000, 10000, 50000};
     c->rho_ppm = rhos[fm_rand_below(d, FM_COUNT(rhos))];
     static const int64_t graces[] = {0, 0, 1000, 3000, 5000};
     c->grace_ms = graces[fm_rand_below(d, FM_COUNT(graces))];
@@ -250,6 +250,8 @@ static void draw_config(struct world *w)
                         : fm_rand_below(d, 2)   ? FM_MODE_ASSISTED
                                                 : FM_MODE_MANUAL);
     c->fenced = fm_rand_below(d, 8) != 0;
+    c->eager = fm_rand_below(d, 2);
+    c->moves_ms = fm_rand_below(d, 3) ? 0 : between(d, 1000, 6000);
     c->by_app[0] = fm_rand_below(d, 2);
     c->by_app[1] = !c->by_app[0];
     c->max_loss = fm_rand_below(d, 3) ? UINT64_MAX : 0;
@@ -331,6 +333,7 @@ static void deliver(struct world *w, struct msg *m)
     case MSG_SHIPPED:
     case MSG_VOTE:
     case MSG_PRESS:
+    case MSG_NUDGE:
     case MSG_TIMER:
     case MSG_COMMITTED:
     case MSG_READ_DONE:

@@ -61,6 +61,7 @@ enum msg_kind {
     MSG_VOTE,
     MSG_PRESS,   /* an operator's button */
     MSG_TESTIFY, /* a guard has something to say */
+    MSG_NUDGE,   /* there is something to ask for */
     MSG_KINDS
 };
 
@@ -176,6 +177,8 @@ struct config {
     int64_t grace_ms, near_us, far_us, command_gap_us, op_timeout_ms, election_ms;
     uint8_t mode; /* enum fm_failover_mode */
     bool fenced, by_app[SIM_CONTEXTS];
+    bool eager;       /* somebody orders a failover as soon as a lease looks lapsed */
+    int64_t moves_ms; /* somebody moves cells about so often; 0 = nobody */
     uint64_t max_loss;
     int64_t journal_us, hold_ms, ask_after_ms;
     bool failback_automatic;
@@ -205,7 +208,7 @@ struct world {
     unsigned stale_at;
     int leader; /* region of the coordination's leader; -1 = none */
     int64_t elected_at;
-    bool coord_down;
+    bool coord_down, coord_cut[SIM_REGIONS];
     /* the network */
     bool cut[SIM_REGIONS][SIM_REGIONS];
     uint32_t loss_ppm, dup_ppm, unknown_ppm, late_ppm, stale_ppm;
@@ -318,6 +321,7 @@ uint8_t data_shipped(struct world *w, const struct msg *m); /* 1 the data, 2 the
 uint32_t data_lag(const struct world *w, unsigned from, unsigned to, unsigned ctx, unsigned cell);
 
 void operate_start(struct world *w, unsigned p);
+void operate_eager(struct world *w, unsigned p);
 void operate_tick(struct world *w, unsigned p);
 void operate_take(struct world *w, struct msg *m);
 void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_action *act);
@@ -330,6 +334,7 @@ void fault_end(struct world *w, unsigned i);
 
 void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                     struct fm_epoch epoch);
+void check_granted(struct world *w, unsigned gate, unsigned ctx, uint64_t cells);
 void check_relayed(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
                    struct fm_epoch epoch);
 void check_committed(struct world *w, const struct store *before, const struct fm_txn *t,
