@@ -13,23 +13,35 @@ const char *sim_fault_name(unsigned kind)
     return name[kind];
 }
 
-/* A person who looks at the first outage after a while, prepares, and completes if the holder does
- * not come back by itself. */
-static void on_call(struct world *w)
+/* A person who looks at an outage after a while, prepares, and completes if the holder does not
+ * come back by itself. */
+static void on_call(struct world *w, const struct sim_fault *f)
 {
-    const struct sim_fault *f = &w->fault[0];
     for (unsigned i = 0; i < 5; i++)
         for (unsigned r = 0; r < SIM_REGIONS; r++)
-            for (unsigned k = 0; k < SIM_AGENTS; k++) {
+            for (unsigned k = 0; k < SIM_AGENTS && r != f->a; k++) {
                 struct msg *m = new_msg(w, MSG_PRESS, 0, proc_agent(r, k));
                 m->flag = 2;
                 m->region = f->a;
-                if (f->at + (10 + 6 * (int64_t)i) * S < w->faults_end && r != f->a &&
-                    w->o->keep & 1)
-                    post(w, m, f->at + (10 + 6 * (int64_t)i) * S);
-                else
-                    drop(w, m);
+                post(w, m, f->at + (10 + 6 * (int64_t)i) * S);
             }
+}
+
+/* Where nothing has failed over by the end of the faults, one more region is lost. */
+static void once_more(struct world *w)
+{
+    struct sim_fault *f = &w->fault[w->nfaults];
+    *f = (struct sim_fault){.kind = SIM_FAULT_ISOLATE,
+                            .a = w->store.ctx[0].cell[0].r.region,
+                            .at = w->now,
+                            .length = 45 * S};
+    w->end += f->length;
+    w->r->kinds[f->kind]++;
+    w->r->nfaults++;
+    struct msg *e = new_msg(w, MSG_FAULT_END, 0, 0);
+    e->op = w->nfaults;
+    post(w, e, w->now + f->length);
+    on_call(w, f);
 }
 
 void faults_draw(struct world *w)
@@ -55,7 +67,11 @@ void faults_draw(struct world *w)
         if (f->at + f->length > w->faults_end)
             f->length = w->faults_end - f->at;
     }
-    on_call(w);
+    if (w->o->keep & 1)
+        on_call(w, &w->fault[0]);
+    struct msg *last = new_msg(w, MSG_FAULT_BEGIN, 0, 0);
+    last->op = w->nfaults;
+    post(w, last, w->faults_end);
     for (int64_t at = calm; w->cfg.moves_ms && at < w->faults_end; at += w->cfg.moves_ms * MS) {
         struct msg *m =
             new_msg(w, MSG_PRESS, 0,
@@ -513,6 +529,11 @@ unsigned fault_draw_kind(struct fm_rand *d)
 
 void fault_begin(struct world *w, unsigned i)
 {
+    if (i == w->nfaults) {
+        if (w->r->failovers || w->o->keep != UINT32_MAX)
+            return;
+        once_more(w);
+    }
     const struct sim_fault *f = &w->fault[i];
     trace(w, "FAULT %u %s region %u/%u for %.3f s", i, sim_fault_name(f->kind), f->a, f->b,
           (double)f->length / 1e9);

@@ -392,7 +392,8 @@ static void be_eager(struct world *w, unsigned p, unsigned ctx)
 
 void operate_eager(struct world *w, unsigned p)
 {
-    for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up && w->cfg.eager; c++)
+    bool eager = w->cfg.eager && w->cfg.mode != FM_MODE_AUTOMATIC;
+    for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up && eager; c++)
         be_eager(w, p, c);
 }
 

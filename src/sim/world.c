@@ -246,11 +246,11 @@ static void draw_config(struct world *w)
     c->command_gap_us = between(d, 150000, 600000);
     c->op_timeout_ms = between(d, 300, 1000);
     c->election_ms = between(d, 100, 1500);
-    c->mode = (uint8_t)(fm_rand_below(d, 8) < 6 ? FM_MODE_AUTOMATIC
+    c->mode = (uint8_t)(fm_rand_below(d, 8) < 4 ? FM_MODE_AUTOMATIC
                         : fm_rand_below(d, 2)   ? FM_MODE_ASSISTED
                                                 : FM_MODE_MANUAL);
     c->fenced = fm_rand_below(d, 8) != 0;
-    c->eager = fm_rand_below(d, 2);
+    c->eager = fm_rand_below(d, 4) != 0;
     c->moves_ms = fm_rand_below(d, 3) ? 0 : between(d, 1000, 6000);
     c->by_app[0] = fm_rand_below(d, 2);
     c->by_app[1] = !c->by_app[0];
