@@ -75,7 +75,8 @@ static struct fm_members needed(const struct fm_authority *a)
             fm_members_join(&m, &a->cell[i].at.r.members);
     if (a->k.members_wanted)
         fm_members_join(&m, &a->k.members);
-    m = FM_RULE_PICK(R11_STORED, m, a->cfg.file);
+    if (FM_RULE_PICK(R11_STORED, false, true))
+        m = a->cfg.file;
     fm_members_remove(&m, a->cfg.self);
     if (FM_RULE_PICK(R10_OWN_REGION, false, true))
         m.of[a->region] = 0;

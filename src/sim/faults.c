@@ -13,6 +13,13 @@ const char *sim_fault_name(unsigned kind)
     return name[kind];
 }
 
+/* One call, one number: the order in which arguments are evaluated is not the same everywhere. */
+static unsigned any_agent(struct fm_rand *d)
+{
+    unsigned n = fm_rand_below(d, SIM_REGIONS * SIM_AGENTS);
+    return proc_agent(n / SIM_AGENTS, n % SIM_AGENTS);
+}
+
 /* A person who looks at an outage after a while, prepares, and completes if the holder does not
  * come back by itself. */
 static void on_call(struct world *w, const struct sim_fault *f)
@@ -73,9 +80,7 @@ void faults_draw(struct world *w)
     last->op = w->nfaults;
     post(w, last, w->faults_end);
     for (int64_t at = calm; w->cfg.moves_ms && at < w->faults_end; at += w->cfg.moves_ms * MS) {
-        struct msg *m =
-            new_msg(w, MSG_PRESS, 0,
-                    proc_agent(fm_rand_below(d, SIM_REGIONS), fm_rand_below(d, SIM_AGENTS)));
+        struct msg *m = new_msg(w, MSG_PRESS, 0, any_agent(d));
         m->flag = 3;
         m->op = (uint32_t)fm_rand_u64(d);
         post(w, m, at);
@@ -376,9 +381,7 @@ static void operators(struct world *w, const struct sim_fault *f)
     struct fm_rand d = {f->param};
     unsigned n = 1 + fm_rand_below(&d, 8);
     for (unsigned i = 0; i < n; i++) {
-        struct msg *m =
-            new_msg(w, MSG_PRESS, 0,
-                    proc_agent(fm_rand_below(&d, SIM_REGIONS), fm_rand_below(&d, SIM_AGENTS)));
+        struct msg *m = new_msg(w, MSG_PRESS, 0, any_agent(&d));
         m->op = (uint32_t)fm_rand_u64(&d);
         post(w, m, w->now + between(&d, 0, f->length));
     }

@@ -75,7 +75,9 @@ static void push(struct world *w, struct queued q)
 {
     FM_ASSERT(w->nqueue < QUEUE_MAX);
     unsigned i = w->nqueue++;
-    while (i && earlier(&q, &w->queue[(i - 1) / 2])) {
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; the parent of i > 0 is below i */
+    while (i > 0 && earlier(&q, &w->queue[(i - 1) / 2])) {
+        /* cppcheck-suppress arrayIndexOutOfBoundsCond */
         w->queue[i] = w->queue[(i - 1) / 2];
         i = (i - 1) / 2;
     }
@@ -154,7 +156,8 @@ void send_msg(struct world *w, struct msg *m)
     if (m->blob < 0 && chance(w, w->dup_ppm)) {
         struct msg *twin = new_msg(w, MSG_TIMER, 0, 0);
         *twin = *m;
-        post(w, twin, w->now + transit(w, a, b) + between(&w->net, 0, S));
+        int64_t at = w->now + transit(w, a, b);
+        post(w, twin, at + between(&w->net, 0, S));
     }
     post(w, m, w->now + transit(w, a, b));
 }
