@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4 };
+enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4, REAL_DIGITS = 9 };
 
 struct agent {
     struct fm_daemon daemon;
@@ -36,6 +36,7 @@ static const struct fm_conf *conf_of(const struct agent *x)
 
 static json_t *context_json(struct agent *x, unsigned context)
 {
+    FM_ASSERT(context < conf_of(x)->ncontexts);
     const struct fm_conf_context *c = &conf_of(x)->contexts[context];
     const char *why = NULL;
     bool capable = !x->checks || fm_checks_capable(x->checks, c, &why);
@@ -54,6 +55,7 @@ static json_t *context_json(struct agent *x, unsigned context)
 static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *found)
 {
     const struct fm_conf *conf = conf_of(x);
+    FM_ASSERT(x->region < conf->nregions && x->host < (int)conf->nhosts);
     json_t *contexts = json_object();
     *ok = true;
     *found = only.n == 0;
@@ -80,7 +82,7 @@ static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *fo
 static void page_json(struct fm_page_answer *a, json_t *doc)
 {
     a->content_type = "application/json";
-    a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    a->body = doc ? json_dumps(doc, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS)) : NULL;
     json_decref(doc);
     if (a->body)
         a->n = strlen(a->body);
@@ -123,7 +125,10 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
 {
     struct agent *x = q->user;
     json_t *root = fm_daemon_status(&x->daemon);
+    struct fm_str service = conf_of(x)->service;
     bool ok, found;
+    if (root)
+        json_object_set_new(root, "service", json_stringn(service.p, service.n));
     if (root && x->has_gate && !fm_status_add(&x->director, root)) {
         json_decref(root);
         root = NULL;
@@ -152,42 +157,70 @@ static const struct fm_conf *current(struct fm_daemon *d)
     return conf_of(fm_container_of(d, struct agent, daemon));
 }
 
-static void reload(struct fm_daemon *d, struct fm_conf *conf)
+/* Where this host is in another configuration: still an agent's, still in its region. */
+static enum fm_err find_again(const struct agent *x, const struct fm_conf *conf, int *host,
+                              struct fm_error *e)
+{
+    *host = fm_conf_find_host(conf, fm_str_z(x->daemon.host));
+    if (*host < 0 || !(conf->hosts[*host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)))
+        return fm_error_set(e, FM_ERR_STATE,
+                            "host `%s` is not an agent's in the new configuration; stop it, or "
+                            "list it again",
+                            x->daemon.host);
+    if (!fm_str_eqz(conf->regions[conf->hosts[*host].region].name, x->daemon.region))
+        return fm_error_set(e, FM_ERR_STATE,
+                            "host `%s` is not in region `%s` any more; restart it there",
+                            x->daemon.host, x->daemon.region);
+    return FM_ERR_OK;
+}
+
+static enum fm_err reload_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
+{
+    struct fm_director_config c = x->director.config;
+    c.self = conf->hosts[x->host].region;
+    c.peers = x->daemon.peers;
+    enum fm_err err = fm_director_reload(&x->director, conf, &c, e);
+    if (!err)
+        fm_probes_reset(x->probes);
+    return err;
+}
+
+static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e)
 {
     struct agent *x = fm_container_of(d, struct agent, daemon);
-    int host = fm_conf_find_host(conf, fm_str_z(d->host));
-    struct fm_error e = {0};
-    if (host < 0 || !(conf->hosts[host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH))) {
-        fm_log(FM_LOG_ERROR, "reload_refused",
-               FM_KZ("why", "this host is not an agent's in the new configuration"));
+    int host, was = x->host;
+    enum fm_err err = find_again(x, conf, &host, e);
+    if (err) {
         fm_conf_free(conf);
-        return;
+        return err;
     }
-    unsigned region = conf->hosts[host].region;
-    if (x->has_gate) {
-        struct fm_director_config c = x->director.config;
-        c.self = region;
-        if (fm_director_reload(&x->director, conf, &c, &e)) {
-            fm_log(FM_LOG_ERROR, "reload_failed", FM_KE(&e));
-            return;
-        }
-        fm_probes_reset(x->probes);
-    }
+    /* the checks look at the old configuration until they have taken over what they know */
+    struct fm_board *old = x->has_gate ? x->director.board : NULL;
+    if (old)
+        fm_board_ref(old);
     x->host = host;
-    x->region = region;
-    /* the old configuration may be gone by now: the checks must not look at it any more */
-    if (x->checks && fm_checks_reset(x->checks, conf, x->region, &e))
-        fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&e));
-    if (!x->has_gate) {
-        fm_conf_free(x->conf);
-        x->conf = conf;
+    err = x->has_gate ? reload_gate(x, conf, e) : FM_ERR_OK;
+    if (err) {
+        x->host = was;
+    } else {
+        x->region = conf->hosts[host].region;
+        x->peer_pages.server.config.tls = d->peers.server;
+        struct fm_error missing = {0};
+        if (x->checks && fm_checks_reset(x->checks, conf, x->region, &missing))
+            fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&missing));
+        if (!x->has_gate) {
+            fm_conf_free(x->conf);
+            x->conf = conf;
+        }
     }
-    fm_log(FM_LOG_INFO, "reloaded");
+    fm_board_unref(old);
+    return err;
 }
 
 static void view_changed(struct fm_director *d)
 {
     struct agent *x = fm_container_of(d, struct agent, director);
+    FM_ASSERT(x->has_gate);
     if (x->probes)
         fm_probes_reset(x->probes);
 }
@@ -201,6 +234,7 @@ static void terminate(struct fm_daemon *d, bool at_once)
 {
     struct agent *x = fm_container_of(d, struct agent, daemon);
     int64_t finish_ms = conf_of(x)->edge.drain_finish_ms;
+    FM_ASSERT(d->ending && finish_ms >= 0);
     if (x->has_gate && x->started)
         fm_director_drain(&x->director, at_once ? 1000 : finish_ms);
     else
@@ -213,6 +247,7 @@ static unsigned count_workers(void)
 {
     cpu_set_t set;
     unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    FM_ASSERT(n > 0);
     return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
@@ -226,8 +261,11 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
 
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
-    struct fm_director_config c = {
-        .mode = FM_PROXY_GATE, .self = x->region, .nworkers = count_workers()};
+    FM_ASSERT(!x->has_gate && !x->started && x->region < conf->nregions);
+    struct fm_director_config c = {.mode = FM_PROXY_GATE,
+                                   .self = x->region,
+                                   .nworkers = count_workers(),
+                                   .peers = x->daemon.peers};
     x->has_gate = true;
     x->conf = NULL;
     enum fm_err err = fm_director_init(&x->director, &x->daemon.loop, &x->daemon.mailbox,
@@ -249,15 +287,16 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
 
 static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(x->host >= 0 && x->host < (int)conf->nhosts);
     unsigned roles = conf->hosts[x->host].roles;
     struct fm_conf_addr peer = conf->hosts[x->host].peer_bind, admin = conf->hosts[x->host].admin;
     enum fm_err err = FM_ERR_OK;
+    FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)) && !x->conf);
     x->conf = conf;
     if (roles & FM_ROLE_GATE)
         err = start_gate(x, conf, e);
     if (!err && (roles & FM_ROLE_HEALTH)) {
-        x->checks = fm_checks_new(&x->daemon.loop, &x->daemon.mailbox, x->daemon.resolver, conf,
-                                  x->region, e);
+        x->checks = fm_checks_new(&x->daemon.loop, x->daemon.resolver, conf, x->region, e);
         if (!x->checks)
             return FM_ERR_MEMORY;
     }
@@ -267,6 +306,8 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (!err)
         err = fm_pages_init(&x->peer_pages, &x->daemon.loop, peer_pages, x, e);
     if (!err) {
+        x->peer_pages.server.config.tls = x->daemon.peers.server;
+        x->peer_pages.server.refused_peer = fm_peers_refused;
         err = fm_listener_open(&x->peer, &x->daemon.loop, &at, 0, peer_accepted, e);
         x->has_peer = err == FM_ERR_OK;
         if (err)
@@ -293,10 +334,15 @@ static void bring_down(struct agent *x)
         fm_pages_deinit(&x->peer_pages);
     }
     fm_daemon_end_resolver(&x->daemon);
-    fm_checks_free(x->checks);
+    /* names must not wake up in the last turn of the checks, which need the configuration */
+    struct fm_board *board = x->has_gate ? x->director.board : NULL;
+    if (board)
+        fm_board_ref(board);
     if (x->has_gate)
         fm_director_deinit(&x->director);
-    else
+    fm_checks_free(x->checks);
+    fm_board_unref(board);
+    if (!x->has_gate)
         fm_conf_free(x->conf);
 }
 

@@ -22,6 +22,7 @@ void fm_buf_hex(struct fm_buf *b, const void *bytes, size_t n)
 {
     static const char digit[] = "0123456789abcdef";
     const unsigned char *p = bytes;
+    FM_ASSERT(b->n <= b->cap && n <= SIZE_MAX / 2);
     if (n * 2 > b->cap - b->n) {
         b->full = true;
         return;
@@ -34,6 +35,7 @@ void fm_buf_hex(struct fm_buf *b, const void *bytes, size_t n)
 
 void fm_buf_vprintf(struct fm_buf *b, const char *fmt, va_list ap)
 {
+    FM_ASSERT(b->n <= b->cap);
     size_t room = b->cap - b->n;
     /* vsnprintf wants one byte for its terminator, which may be the last one of the buffer */
     int n = vsnprintf(b->p + b->n, room, fmt, ap);
@@ -41,6 +43,7 @@ void fm_buf_vprintf(struct fm_buf *b, const char *fmt, va_list ap)
         b->full = true;
     else
         b->n += (size_t)n;
+    FM_ASSERT(b->n <= b->cap);
 }
 
 void fm_buf_printf(struct fm_buf *b, const char *fmt, ...)
@@ -54,6 +57,7 @@ void fm_buf_printf(struct fm_buf *b, const char *fmt, ...)
 /* The length of the UTF-8 sequence at p, or 0 where it is not one (RFC 3629 section 4). */
 static size_t utf8_len(const unsigned char *p, size_t n)
 {
+    FM_ASSERT(n > 0);
     size_t want = p[0] < 0x80             ? 1
                   : (p[0] & 0xe0) == 0xc0 ? 2
                   : (p[0] & 0xf0) == 0xe0 ? 3
@@ -105,4 +109,20 @@ void fm_buf_json(struct fm_buf *b, struct fm_str s)
     if (b->full)
         b->n = start; /* whole or not at all */
     b->full |= was_full;
+    FM_ASSERT(b->n >= start && b->n <= b->cap);
+}
+
+void fm_text_tame(char *z)
+{
+    size_t n = strlen(z);
+    for (size_t i = 0; i < n;) {
+        size_t len = utf8_len((const unsigned char *)z + i, n - i);
+        unsigned char a = (unsigned char)z[i], b = (unsigned char)z[i + (len > 1)];
+        bool control = a < 0x20 || a == 0x7f || (a == 0xc2 && len == 2 && b < 0xa0);
+        if (len == 0 || control) {
+            len = len ? len : 1;
+            memset(z + i, '?', len);
+        }
+        i += len;
+    }
 }

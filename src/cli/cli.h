@@ -21,7 +21,7 @@ enum fm_exit {
     FM_EXIT_CONFIG = 78,
 };
 
-enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_YAML };
+enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_JSON_LINES, FM_OUTPUT_YAML };
 
 enum { FM_ARGS_MAX = 8 };
 
@@ -31,7 +31,7 @@ struct fm_args {
     const char *rate_text, *regions_text;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
-    bool watch, keep, no_input, verbose, help, version, check;
+    bool watch, keep, no_input, help, version, check, authority;
     int64_t timeout_ms;
     unsigned rate, regions;
     const char *arg[FM_ARGS_MAX];
@@ -50,14 +50,14 @@ struct fm_args {
     X(OUTPUT, "output", 'o', "FORMAT", output_text, "table, json or yaml")                         \
     X(COLOR, "color", 0, "WHEN", color_text, "auto, always or never")                              \
     X(TIMEOUT, "timeout", 0, "TIME", timeout_text, "give up after this time, such as 5s")          \
-    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all")                   \
-    X(RATE, "rate", 0, "N", rate_text, "requests per second")                                      \
-    X(REGIONS, "regions", 0, "N", regions_text, "how many regions")                                \
+    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
+    X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
+    X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
     X(WATCH, "watch", 0, NULL, watch, "show it again every second")                                \
     X(CHECK, "check", 0, NULL, check, "exit 2 unless everything is well")                          \
     X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \
+    X(AUTHORITY, "authority", 0, NULL, authority, "the authority, not the hosts")                  \
     X(NO_INPUT, "no-input", 0, NULL, no_input, "never ask")                                        \
-    X(VERBOSE, "verbose", 'v', NULL, verbose, "say more")                                          \
     X(VERSION, "version", 0, NULL, version, "print the version")                                   \
     X(HELP, "help", 'h', NULL, help, "explain the command")
 
@@ -88,14 +88,21 @@ int fm_cli_main(int argc, char **argv);
 /* -------- for commands -------- */
 
 int fm_usage(const char *fmt, ...) FM_PRINTF(1, 2);
-/* Print a JSON document as the user asked for (JSON or YAML). */
+/* Print a JSON document as the user asked for: JSON, one line of it (--watch), or YAML. */
 void fm_print_document(const json_t *doc, enum fm_output o);
+/* What went wrong and what helps: to stderr for people and, where a document was asked for, as one
+ * to stdout. Returns `code`. */
+int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
+                   const char *remedy);
 
 int fm_cmd_edge(const struct fm_args *a);
 int fm_cmd_agent(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);
+int fm_cmd_certs_init(const struct fm_args *a);
+int fm_cmd_certs_add(const struct fm_args *a);
+int fm_cmd_certs_rotate(const struct fm_args *a);
 int fm_cmd_status(const struct fm_args *a);
 int fm_cmd_demo(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);

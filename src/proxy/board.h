@@ -8,11 +8,12 @@
 #ifndef FM_PROXY_BOARD_H
 #define FM_PROXY_BOARD_H
 
+#include "base/assert.h"
 #include "base/metrics.h"
-#include "conf/conf.h"
 #include "core/breaker.h"
 #include "core/health.h"
 #include "io/mailbox.h"
+#include "proxy/peers.h"
 
 #include <stdalign.h>
 
@@ -53,7 +54,8 @@ struct fm_board_context_stats {
 };
 
 struct fm_board {
-    struct fm_conf *conf; /* owned */
+    struct fm_conf *conf;  /* owned */
+    struct fm_peers peers; /* owned; set before the first view: how hosts know each other */
     unsigned nregions, ncontexts, nworkers;
     struct fm_board_slot *slot;             /* [region][context] */
     struct fm_board_counts *counts;         /* [worker][region][context] */
@@ -76,12 +78,14 @@ void fm_board_unref(struct fm_board *b);
 static inline struct fm_board_slot *fm_board_slot(const struct fm_board *b, unsigned region,
                                                   unsigned context)
 {
+    FM_ASSERT(region < b->nregions && context < b->ncontexts);
     return &b->slot[region * b->ncontexts + context];
 }
 
 static inline struct fm_board_counts *fm_board_counts(const struct fm_board *b, unsigned worker,
                                                       unsigned region, unsigned context)
 {
+    FM_ASSERT(worker < b->nworkers && region < b->nregions && context < b->ncontexts);
     return &b->counts[(worker * b->nregions + region) * b->ncontexts + context];
 }
 

@@ -34,6 +34,7 @@ static char *report_text(const struct fm_conf_report *r)
         return NULL;
     struct fm_buf b = fm_buf(mem, REPORT_MAX - 1);
     fm_conf_report_print(r, &b);
+    FM_ASSERT(b.n < REPORT_MAX);
     mem[b.n] = 0;
     return mem;
 }
@@ -61,8 +62,29 @@ static void log_findings(const struct fm_conf_report *r)
     }
 }
 
+/* Use this configuration, which is freed where that fails, and the certificates anew, also where
+ * only they have changed. */
+static enum fm_err take_over(struct fm_daemon *d, struct fm_conf *c, struct fm_error *e)
+{
+    struct fm_peers fresh;
+    enum fm_err err = fm_peers_load(&fresh, c, fm_str_z(d->host), fm_str_z(d->region), e);
+    if (err) {
+        fm_log(FM_LOG_ERROR, "peer_tls_refused", FM_KE(e));
+        fm_conf_free(c);
+        return err;
+    }
+    struct fm_peers old = d->peers;
+    d->peers = fresh;
+    err = d->reload(d, c, e);
+    if (err)
+        d->peers = old;
+    fm_peers_drop(err ? &fresh : &old);
+    return err;
+}
+
 static void reload(struct fm_daemon *d)
 {
+    FM_ASSERT(d->current && d->reload && d->current(d));
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(d->options.config_path, &r);
@@ -74,13 +96,19 @@ static void reload(struct fm_daemon *d)
     free(d->reload_error);
     d->reload_error = c ? NULL : report_text(&r);
     fm_conf_report_deinit(&r);
+    struct fm_error e = {0};
+    if (c && take_over(d, c, &e)) {
+        d->reload_error = strdup(e.msg);
+        c = NULL;
+    }
     if (!c) {
         fm_log(FM_LOG_ERROR, "reload_refused", FM_KZ("file", d->options.config_path),
+               FM_KZ("why", e.msg[0] ? e.msg : "it has errors"),
                FM_KZ("meaning", "the configuration that was loaded before goes on"));
         return;
     }
     d->loaded_wall_ns = fm_wall_now_ns();
-    d->reload(d, c);
+    fm_log(FM_LOG_INFO, "reloaded");
 }
 
 static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, struct fm_error *e)
@@ -100,6 +128,7 @@ static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, st
 enum fm_err fm_daemon_find_host(struct fm_daemon *d, const struct fm_conf *conf, int *host,
                                 struct fm_error *e)
 {
+    FM_ASSERT(d->options.role && d->options.config_path && d->options.roles);
     enum fm_err err = host_name(d, conf, e);
     if (err)
         return err;
@@ -125,6 +154,7 @@ enum fm_err fm_daemon_find_host(struct fm_daemon *d, const struct fm_conf *conf,
 
 static enum fm_err make_folders(char *path, struct fm_error *e)
 {
+    FM_ASSERT(path[0]);
     for (char *p = path + 1;; p++) {
         if (*p != '/' && *p != 0)
             continue;
@@ -147,6 +177,7 @@ static enum fm_err take_lock(struct fm_daemon *d, struct fm_error *e)
 {
     char path[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s.lock", d->state_dir, d->options.role);
+    FM_ASSERT(d->lock_fd < 0);
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot open %s", path);
@@ -186,6 +217,7 @@ static void got_signal(struct fm_signals *s, int signo)
         fm_log(FM_LOG_INFO, "reload_asked");
         reload(d);
     } else if (signo == SIGTERM || signo == SIGINT) {
+        FM_ASSERT(d->terminate);
         bool again = d->ending;
         d->ending = true;
         fm_log(FM_LOG_INFO, again ? "stop_asked_again" : "stop_asked",
@@ -200,6 +232,8 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
     d->loaded_wall_ns = fm_wall_now_ns();
     enum fm_err err = fm_conf_state_dir(conf, fm_str_z(d->host), fm_str_z(d->region), d->state_dir,
                                         sizeof d->state_dir, e);
+    if (!err)
+        err = fm_peers_load(&d->peers, conf, fm_str_z(d->host), fm_str_z(d->region), e);
     if (!err)
         err = make_folders(d->state_dir, e);
     if (!err)
@@ -220,7 +254,7 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
         err = fm_signals_open(&d->signals, &d->loop, got_signal, e);
     if (err)
         return err;
-    d->resolver = fm_resolver_new(e);
+    d->resolver = fm_resolver_new(&d->mailbox, e);
     return d->resolver ? FM_ERR_OK : FM_ERR_LIMIT;
 }
 
@@ -237,6 +271,7 @@ static void local_accepted(struct fm_listener *ln, int fd, const struct fm_addr 
 enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admin,
                             const struct fm_page *pages, struct fm_error *e)
 {
+    FM_ASSERT(!d->has_admin && !d->has_local && d->loop.pool);
     enum fm_err err = fm_pages_init(&d->pages, &d->loop, pages, d->options.user, e);
     if (err)
         return err;
@@ -258,11 +293,12 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
             strlen(path), path);
     err = fm_listener_open(&d->local, &d->loop, &at, 0, local_accepted, e);
     d->has_local = err == FM_ERR_OK;
-    return err;
+    return err ? fm_error_wrap(e, "local socket") : FM_ERR_OK;
 }
 
 void fm_daemon_run(struct fm_daemon *d)
 {
+    FM_ASSERT(d->has_admin && d->has_local);
     fm_loop_run(&d->loop);
 }
 
@@ -298,6 +334,7 @@ void fm_daemon_deinit(struct fm_daemon *d)
         fm_pool_deinit(&d->pool);
     }
     free(d->reload_error);
+    fm_peers_drop(&d->peers);
     if (d->log) {
         fm_log_set_writer(NULL, NULL);
         fm_sink_close(d->log, LOG_END_MS);

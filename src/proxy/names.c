@@ -16,16 +16,16 @@ struct fm_name {
     struct fm_timer timer;
     uint16_t region, pool; /* REGION_NONE: only for fm_names_find */
     bool is_ip, answered, abandoned;
+    const char *peer; /* of a gate, in the configuration */
     int64_t refresh_ms;
     size_t n;
     struct fm_addr *addr;
 };
 
-void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_mailbox *mailbox,
-                   struct fm_loop *loop, void (*changed)(void *user), void *user)
+void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_loop *loop,
+                   void (*changed)(void *user), void *user)
 {
-    *n = (struct fm_names){
-        .resolver = resolver, .mailbox = mailbox, .loop = loop, .changed = changed, .user = user};
+    *n = (struct fm_names){.resolver = resolver, .loop = loop, .changed = changed, .user = user};
 }
 
 static void free_name(struct fm_name *m)
@@ -63,10 +63,13 @@ static void answered(struct fm_lookup *q)
 {
     struct fm_name *m = fm_container_of(q, struct fm_name, lookup);
     struct fm_names *all = m->all;
+    FM_ASSERT(!m->is_ip && !q->busy);
     if (m->abandoned) {
         struct fm_name **at = &all->abandoned;
-        while (*at != m)
+        while (*at != m) {
+            FM_ASSERT(*at);
             at = &(*at)->next;
+        }
         *at = m->next;
         free_name(m);
         return;
@@ -90,6 +93,7 @@ static void answered(struct fm_lookup *q)
 static void refresh(struct fm_timer *t)
 {
     struct fm_name *m = fm_container_of(t, struct fm_name, timer);
+    FM_ASSERT(!m->is_ip && !m->abandoned && !m->lookup.busy);
     fm_resolver_ask(m->all->resolver, &m->lookup);
 }
 
@@ -101,8 +105,8 @@ struct builder {
     bool failed;
 };
 
-static void add(struct builder *b, const struct fm_conf_addr *a, unsigned region, unsigned pool,
-                int64_t refresh_ms)
+static void add(struct builder *b, const struct fm_conf_addr *a, const char *peer, unsigned region,
+                unsigned pool, int64_t refresh_ms)
 {
     struct fm_name *m = calloc(1, sizeof *m);
     if (!m || a->host.n > FM_LOOKUP_NAME_MAX) {
@@ -110,14 +114,15 @@ static void add(struct builder *b, const struct fm_conf_addr *a, unsigned region
         b->failed = true;
         return;
     }
+    FM_ASSERT(refresh_ms > 0 && a->port > 0 && region <= REGION_NONE);
     m->all = b->names;
     m->region = (uint16_t)region;
     m->pool = (uint16_t)pool;
+    m->peer = peer;
     m->refresh_ms = refresh_ms;
     fm_timer_init(&m->timer, refresh);
     memcpy(m->lookup.name, a->host.p, a->host.n);
     m->lookup.port = a->port;
-    m->lookup.to = b->names->mailbox;
     m->lookup.done = answered;
     *b->last = m;
     b->last = &m->next;
@@ -133,16 +138,17 @@ static void add(struct builder *b, const struct fm_conf_addr *a, unsigned region
 
 static void add_region(struct builder *b, const struct fm_conf *c, unsigned r, bool gates)
 {
+    FM_ASSERT(r < c->nregions);
     const struct fm_conf_region *cr = &c->regions[r];
     if (gates) {
         for (size_t h = 0; h < c->nhosts; h++)
             if (c->hosts[h].region == r && (c->hosts[h].roles & FM_ROLE_GATE))
-                add(b, &c->hosts[h].gate, r, 0, HOST_REFRESH_MS);
+                add(b, &c->hosts[h].gate, c->hosts[h].name.p, r, 0, HOST_REFRESH_MS);
         return;
     }
     for (unsigned p = 0; p < cr->npools; p++)
         for (size_t i = 0; i < cr->pools[p].napps; i++)
-            add(b, &cr->pools[p].apps[i], r, p, cr->pools[p].refresh_ms);
+            add(b, &cr->pools[p].apps[i], NULL, r, p, cr->pools[p].refresh_ms);
 }
 
 /* What is known of the same name and port is kept across a reload. */
@@ -155,6 +161,7 @@ static void inherit(struct fm_name *to, const struct fm_names *from)
         to->addr = calloc(o->n, sizeof *to->addr);
         if (!to->addr)
             return;
+        FM_ASSERT(o->addr && o != to);
         memcpy(to->addr, o->addr, o->n * sizeof *to->addr);
         to->n = o->n;
         to->answered = true;
@@ -166,6 +173,7 @@ static void drop_all(struct fm_names *n)
 {
     while (n->first) {
         struct fm_name *m = n->first;
+        FM_ASSERT(!m->abandoned);
         n->first = m->next;
         fm_loop_cancel(n->loop, &m->timer);
         if (m->lookup.busy) {
@@ -189,7 +197,7 @@ enum fm_err fm_names_set(struct fm_names *n, const struct fm_conf *c, enum fm_pr
             add_region(&b, c, r, mode == FM_PROXY_EDGE && c->regions[r].has_gates);
     for (size_t h = 0; h < c->nhosts && mode == FM_PROXY_EDGE; h++)
         if (c->hosts[h].roles & FM_ROLE_HEALTH)
-            add(&b, &c->hosts[h].peer, REGION_NONE, 0, HOST_REFRESH_MS);
+            add(&b, &c->hosts[h].peer, NULL, REGION_NONE, 0, HOST_REFRESH_MS);
     for (struct fm_name *m = b.first; m; m = m->next)
         inherit(m, n);
     if (b.failed) {
@@ -201,6 +209,7 @@ enum fm_err fm_names_set(struct fm_names *n, const struct fm_conf *c, enum fm_pr
         return FM_ERR_MEMORY;
     }
     drop_all(n);
+    FM_ASSERT(!n->first && n->waiting == 0);
     n->first = b.first;
     for (struct fm_name *m = n->first; m; m = m->next) {
         n->waiting += !m->answered;
@@ -221,7 +230,8 @@ struct fm_view_address *fm_names_addresses(const struct fm_names *n, size_t *cou
     *count = 0;
     for (const struct fm_name *m = n->first; out && m; m = m->next)
         for (size_t i = 0; m->region != REGION_NONE && i < m->n; i++)
-            out[(*count)++] = (struct fm_view_address){m->region, m->pool, m->addr[i]};
+            out[(*count)++] = (struct fm_view_address){m->region, m->pool, m->addr[i], m->peer};
+    FM_ASSERT(!out || *count == total);
     return out;
 }
 

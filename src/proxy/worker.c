@@ -17,6 +17,12 @@ enum { FLUSH_MS = 200, POOL_SPARE = 512, REFUSED_POLITELY_MAX = 256 };
 
 static void view_ref_free(struct fm_view_ref *vr)
 {
+    FM_ASSERT(vr->users == 0);
+    size_t targets = (size_t)vr->view->nregions * vr->view->ncontexts;
+    for (size_t i = 0; i < targets; i++) {
+        FM_ASSERT(fm_list_empty(&vr->target[i].owed) && vr->target[i].nowed == 0);
+        FM_ASSERT(fm_list_empty(&vr->target[i].held) && fm_list_empty(&vr->target[i].sweep));
+    }
     fm_list_remove(&vr->node);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
@@ -29,6 +35,7 @@ static void view_ref_free(struct fm_view_ref *vr)
 
 void fm_view_ref_use(struct fm_view_ref *vr)
 {
+    FM_ASSERT(vr->users < UINT32_MAX);
     vr->users++;
 }
 
@@ -39,15 +46,18 @@ void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
         view_ref_free(vr);
 }
 
-static void init_target(struct fm_target *t)
+static void init_target(struct fm_target *t, struct fm_view_ref *of)
 {
+    t->of = of;
     fm_list_init(&t->owed);
+    fm_list_init(&t->held);
     fm_list_init(&t->sweep);
 }
 
 /* What was learnt about regions and contexts that go on under the same names. */
 static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
 {
+    FM_ASSERT(to != from && to->users == 0);
     for (unsigned c = 0; c < to->view->ncontexts; c++) {
         int fc = fm_conf_find_context(from->view->conf, to->view->contexts[c].name);
         for (unsigned r = 0; fc >= 0 && r < to->view->nregions; r++) {
@@ -84,26 +94,40 @@ static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
     vr->view = v;
     fm_view_ref(v);
     for (size_t i = 0; i < targets; i++)
-        init_target(&vr->target[i]);
+        init_target(&vr->target[i], vr);
     for (unsigned i = 0; i < v->nendpoints; i++) {
-        vr->up[i] = fm_upstream_get(&w->upstreams, &v->endpoints[i].addr);
-        if (vr->up[i])
-            fm_upstream_listed(vr->up[i]);
+        const struct fm_view_endpoint *e = &v->endpoints[i];
+        vr->up[i] = fm_upstream_get(&w->upstreams, &e->addr);
+        if (!vr->up[i])
+            continue;
+        fm_upstream_listed(vr->up[i]);
+        fm_upstream_speak(vr->up[i], e->peer ? v->board->peers.client : NULL, e->peer);
     }
     fm_list_push_back(&w->views, &vr->node);
     return vr;
+}
+
+/* A gate's clients are edges, which it knows by their certificates. */
+static void speak_to_clients(struct fm_worker *w)
+{
+    const struct fm_view *v = w->view->view;
+    w->server.config.tls = v->mode == FM_PROXY_GATE ? v->board->peers.server : NULL;
 }
 
 static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 {
     struct fm_view_ref *old = w->view;
     if (old) {
+        FM_ASSERT(vr->view->generation > old->view->generation); /* views never go back */
+        FM_ASSERT(vr->view->mode == old->view->mode);
         inherit(vr, old);
         for (unsigned i = 0; i < old->view->nendpoints; i++)
             if (old->up[i])
                 old->up[i]->current = false;
     }
     w->view = vr;
+    atomic_store_explicit(&w->generation, vr->view->generation, memory_order_relaxed);
+    speak_to_clients(w);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
             vr->up[i]->current = true;
@@ -114,29 +138,45 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 
 /* -------- leaving regions -------- */
 
-static void sweep_target(struct fm_worker *w, struct fm_target *target)
+static void sweep_list(struct fm_list *tries)
 {
-    (void)w;
     struct fm_list todo;
     fm_list_init(&todo);
-    fm_list_splice(&todo, &target->owed);
+    fm_list_splice(&todo, tries);
     while (!fm_list_empty(&todo)) {
         struct fm_try *t = fm_list_first(&todo, struct fm_try, node);
+        FM_ASSERT(t->owed || t->holding);
         fm_list_remove(&t->node);
-        fm_list_push_back(&target->owed, &t->node);
+        fm_list_push_back(tries, &t->node);
         if (t->rq)
             fm_request_feed(t->rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_REGION_LEFT,
                                                               .region = (uint8_t)t->region});
     }
 }
 
+/* Half an answer may be all that comes of it, too. Requests that leave may end, and with the last
+ * of them the view that they used: somebody else has to use it meanwhile. */
+static void sweep_target(struct fm_target *target)
+{
+    FM_ASSERT(target->of->users > 0);
+    sweep_list(&target->owed);
+    sweep_list(&target->held);
+}
+
+static struct fm_target *next_sweep(struct fm_worker *w)
+{
+    struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
+    if (t)
+        fm_list_remove(&t->sweep);
+    return t;
+}
+
 static void sweep(struct fm_timer *timer)
 {
     struct fm_worker *w = fm_container_of(timer, struct fm_worker, sweeper);
-    while (!fm_list_empty(&w->sweeps)) {
-        struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
-        fm_list_remove(&t->sweep);
-        sweep_target(w, t);
+    for (struct fm_target *t; (t = next_sweep(w));) {
+        sweep_target(t);
+        fm_view_ref_drop(w, t->of);
     }
 }
 
@@ -163,8 +203,15 @@ static void got_region_left(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
-    if (w->view && w->view->view == vm->view)
-        sweep_target(w, fm_target(w->view, vm->region, vm->context));
+    /* also what began before other addresses of the same regions were known */
+    fm_list_each_safe (at, next, &w->views) {
+        struct fm_view_ref *vr = fm_container_of(at, struct fm_view_ref, node);
+        if (vr->view->board != vm->view->board)
+            continue;
+        fm_view_ref_use(vr);
+        sweep_target(fm_target(vr, vm->region, vm->context));
+        fm_view_ref_drop(w, vr);
+    }
     fm_view_unref(vm->view);
     free(vm);
 }
@@ -172,6 +219,7 @@ static void got_region_left(struct fm_msg *m, void *user)
 static void post_view(struct fm_worker *w, struct fm_view *v, unsigned region, unsigned context,
                       void (*deliver)(struct fm_msg *, void *))
 {
+    FM_ASSERT(v && region < v->nregions && context < v->ncontexts);
     struct view_msg *vm = calloc(1, sizeof *vm);
     if (!vm)
         return; /* it goes on with what it has */
@@ -202,11 +250,14 @@ static void got_config(struct fm_msg *m, void *user)
     struct fm_worker *w = user;
     struct config_msg *cm = fm_container_of(m, struct config_msg, msg);
     struct fm_http_limits limits = cm->config.http.limits;
+    FM_ASSERT(cm->config.index == w->config.index && cm->config.mode == w->config.mode);
+    FM_ASSERT(cm->config.connections == w->config.connections);
     if (limits.head_bytes > w->pool.block_size)
         limits.head_bytes = (uint32_t)w->pool.block_size; /* larger blocks need a restart */
     cm->config.http.limits = limits;
     w->config = cm->config;
     w->server.config = cm->config.http;
+    speak_to_clients(w);
     free(cm);
 }
 
@@ -231,6 +282,7 @@ static void maybe_stop(struct fm_worker *w)
 {
     if (!w->draining || w->server.nconns > 0)
         return;
+    FM_ASSERT(w->in_flight == 0 && fm_list_empty(&w->requests));
     if (!w->stopping) {
         w->stopping = true;
         fm_upstreams_stop(&w->upstreams);
@@ -241,7 +293,8 @@ static void maybe_stop(struct fm_worker *w)
 static void conn_closed(struct fm_http_server *s)
 {
     struct fm_worker *w = s->user;
-    atomic_fetch_sub(w->config.connections, 1);
+    uint32_t before = atomic_fetch_sub(w->config.connections, 1);
+    FM_ASSERT(before > 0);
     maybe_stop(w);
 }
 
@@ -255,6 +308,7 @@ static void got_drain(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct drain_msg *dm = fm_container_of(m, struct drain_msg, msg);
+    FM_ASSERT(dm->finish_ms >= 0);
     w->draining = true;
     for (unsigned i = 0; i < w->nlisteners; i++)
         fm_listener_close(&w->listener[i]);
@@ -294,6 +348,7 @@ static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     struct fm_worker *w = user;
+    FM_ASSERT(late_ns >= 0 && l == &w->loop);
     if (fm_was_away(late_ns))
         w->awake = l->now;
     if (!fm_was_frozen(late_ns))
@@ -322,9 +377,37 @@ static enum fm_err allocate(struct fm_worker *w, struct fm_error *e)
     return FM_ERR_OK;
 }
 
+/* All that can fail; what is there after a failure is known by its pointer to the loop or pool. */
+static enum fm_err set_up(struct fm_worker *w, struct fm_error *e)
+{
+    enum fm_err err = allocate(w, e);
+    if (!err)
+        err = fm_loop_init(&w->loop, &w->pool, e);
+    if (!err)
+        err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
+    if (!err)
+        err = fm_http_server_init(&w->server, &w->loop, &w->config.http, &fm_request_handler, w, e);
+    return err;
+}
+
+static void undo(struct fm_worker *w)
+{
+    if (w->server.loop)
+        fm_http_server_deinit(&w->server);
+    if (w->inbox.loop)
+        fm_mailbox_close(&w->inbox);
+    if (w->loop.pool)
+        fm_loop_deinit(&w->loop);
+    fm_pool_deinit(&w->pool);
+    free(w->scratch);
+    free(w->access_buf);
+    w->scratch = w->access_buf = NULL;
+}
+
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e)
 {
+    FM_ASSERT(v && v->mode == c->mode && c->index < v->board->nworkers && c->connections);
     memset(w, 0, sizeof *w);
     w->config = *c;
     fm_list_init(&w->views);
@@ -341,19 +424,15 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     size_t block = c->http.limits.head_bytes > 16 * 1024 ? c->http.limits.head_bytes : 16 * 1024;
     size_t blocks = (size_t)c->connections_max * (FM_REPLAY_BLOCKS + 2) + POOL_SPARE;
     fm_pool_init(&w->pool, block, blocks);
-    enum fm_err err = allocate(w, e);
-    if (!err)
-        err = fm_loop_init(&w->loop, &w->pool, e);
-    if (err)
+    enum fm_err err = set_up(w, e);
+    if (err) {
+        undo(w);
         return err;
+    }
     w->loop.woke = woke;
     w->loop.woke_user = w;
-    err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
-    if (!err)
-        err = fm_http_server_init(&w->server, &w->loop, &c->http, &fm_request_handler, w, e);
-    if (err)
-        return err;
     w->server.closed_one = conn_closed;
+    w->server.refused_peer = fm_peers_refused;
     w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
                                                  .fields = FM_HTTP_FIELDS_MAX,
                                                  .body_bytes = UINT64_MAX,
@@ -362,8 +441,11 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_upstreams_init(&w->upstreams, &w->loop, &fm_try_handler, &w->upstream_limits,
                       w->server.fields);
     struct fm_view_ref *vr = view_ref_new(w, v);
-    if (!vr)
+    if (!vr) {
+        fm_upstreams_deinit(&w->upstreams);
+        undo(w);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
+    }
     use_view(w, vr);
     if (c->access_log || c->mode == FM_PROXY_GATE) /* a gate's loop has to notice a freeze */
         fm_loop_timer_in_ms(&w->loop, &w->flusher, FLUSH_MS);
@@ -428,6 +510,7 @@ static void free_all(struct fm_list *l, size_t offset)
 
 void fm_worker_deinit(struct fm_worker *w)
 {
+    FM_ASSERT(w->view && w->nlisteners <= FM_WORKER_LISTENERS_MAX);
     for (unsigned i = 0; i < w->nlisteners; i++)
         fm_listener_close(&w->listener[i]);
     if (!w->stopping) {
@@ -437,12 +520,16 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_loop_turn(&w->loop, 0);
     }
     fm_mailbox_close(&w->inbox);
+    for (struct fm_target *t; (t = next_sweep(w));)
+        fm_view_ref_drop(w, t->of); /* NOLINT(clang-analyzer-unix*): what was freed was removed */
     if (w->view) {
         struct fm_view_ref *vr = w->view;
         w->view = NULL;
         FM_ASSERT(vr->users == 0);
         view_ref_free(vr);
     }
+    FM_ASSERT(fm_list_empty(&w->requests) && fm_list_empty(&w->tries) && fm_list_empty(&w->views));
+    FM_ASSERT(w->in_flight == 0 && w->retrying == 0 && fm_list_empty(&w->sweeps));
     fm_loop_deinit(&w->loop);
     fm_http_server_deinit(&w->server);
     fm_upstreams_deinit(&w->upstreams);
