@@ -122,6 +122,7 @@ static bool field(struct parser *p, size_t *at, const char *what, struct fm_buf 
                   struct fm_str *out)
 {
     size_t start = *at;
+    *out = (struct fm_str){NULL, 0};
     if (start < p->text.n && p->text.p[start] == '"') {
         if (!quoted(p, at, mem, out))
             return false;
@@ -168,6 +169,7 @@ static bool region_cell(struct parser *p, size_t at, struct fm_str name, uint64_
 static bool place(struct parser *p, size_t at, struct fm_str text, uint64_t hash, uint32_t *cell)
 {
     uint64_t number;
+    FM_ASSERT(text.p && text.n > 0);
     if (text.p[0] < '0' || text.p[0] > '9')
         return region_cell(p, at, text, hash, cell);
     if (!fm_str_u64(text, &number))
