@@ -66,15 +66,63 @@ static bool has_any(struct fm_str s, const char *of)
     return false;
 }
 
+/* -------- escapes -------- */
+
+static int hex_value(char c)
+{
+    c = fm_lower(c);
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte at *i, which moves on to its last character; -1 for a broken escape. */
+static int unescaped(struct fm_str s, size_t *i)
+{
+    FM_ASSERT(*i < s.n);
+    if (s.p[*i] != '%')
+        return (unsigned char)s.p[*i];
+    int high = s.n - *i > 2 ? hex_value(s.p[*i + 1]) : -1;
+    int low = high >= 0 ? hex_value(s.p[*i + 2]) : -1;
+    *i += 2;
+    return low < 0 ? -1 : high << 4 | low;
+}
+
 /* -------- path -------- */
+
+static bool segment_is_plain(struct fm_str s)
+{
+    bool dots = s.n > 0;
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++, n++) {
+        int c = unescaped(s, &i);
+        if (c <= 0 || c == '/' || c == '\\' || c == ';')
+            return false;
+        dots = dots && c == '.';
+    }
+    return !dots || n > 2;
+}
+
+/* Does everybody see the same segments in it? What we resolve, what we send on as it is and what
+ * some servers make of "..;" must not be three things. */
+static bool path_is_plain(struct fm_str path)
+{
+    if (path.n == 0 || path.p[0] != '/')
+        return false;
+    struct fm_str rest = fm_str(path.p + 1, path.n - 1);
+    while (rest.p) {
+        struct fm_str one = fm_str_cut(rest, '/', &rest);
+        if ((one.n == 0 && rest.p) || !segment_is_plain(one))
+            return false;
+    }
+    return true;
+}
 
 static enum fm_key_outcome from_path(const struct fm_key_spec *spec,
                                      const struct fm_key_request *rq, struct fm_key *out)
 {
-    if (spec->segment >= rq->nsegments)
-        return FM_KEY_MISSING;
-    struct fm_str s = rq->segment[spec->segment];
-    return has_any(s, ";\\") ? FM_KEY_MALFORMED : fm_key_set(out, s);
+    if (!path_is_plain(rq->path))
+        return FM_KEY_MALFORMED;
+    return spec->segment < rq->nsegments ? fm_key_set(out, rq->segment[spec->segment])
+                                         : FM_KEY_MISSING;
 }
 
 /* -------- header fields -------- */
@@ -156,29 +204,18 @@ static enum fm_key_outcome from_fields(const struct fm_key_spec *spec,
 
 /* -------- query -------- */
 
-static int hex_value(char c)
-{
-    c = fm_lower(c);
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* As a form is decoded (WHATWG URL, application/x-www-form-urlencoded). Writes at most `cap` bytes
  * and says how many there were; false for a broken escape. */
 static bool form_decode(struct fm_str s, char *out, size_t cap, size_t *n)
 {
     *n = 0;
     for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i] == '+' ? ' ' : s.p[i];
-        if (c == '%') {
-            int high = s.n - i > 2 ? hex_value(s.p[i + 1]) : -1;
-            int low = high >= 0 ? hex_value(s.p[i + 2]) : -1;
-            if (low < 0)
-                return false;
-            c = (char)(high << 4 | low);
-            i += 2;
-        }
+        bool blank = s.p[i] == '+';
+        int c = unescaped(s, &i);
+        if (c < 0)
+            return false;
         if (*n < cap)
-            out[*n] = c;
+            out[*n] = blank ? ' ' : (char)c;
         ++*n;
     }
     return true;

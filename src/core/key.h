@@ -5,7 +5,8 @@
  * show us one key and the application another. Hence *strict*: what some parser out there reads in
  * another way is refused, never guessed:
  *
- * - path, the text of a {name} segment: no ";" and no "\" (parameters and separators to some);
+ * - path, the text of a {name} segment, of a path in which everybody sees the same segments: none
+ *   that is empty, "." or "..", no ";", no "\" and no escaped "/" (separators to some);
  * - header: once, without a comma (a list, or two headers that somebody joined); a name that has
  * "_" for "-" is the same to CGI and is refused;
  * - cookie: once, without quotes, commas, backslashes and blanks (RFC 6265 section 4.1.1);
@@ -57,6 +58,7 @@ bool fm_key_split(struct fm_str dotted, struct fm_key_spec *spec) FM_WARN_UNUSED
 
 /* What of a request is looked at; what the spec does not need may be left out. */
 struct fm_key_request {
+    struct fm_str path;           /* as it is sent on */
     const struct fm_str *segment; /* of the normalised path, decoded */
     unsigned nsegments;
     struct fm_str query; /* with or without its "?" */

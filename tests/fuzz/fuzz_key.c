@@ -72,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fm_str text = fm_str(in, size - 1);
     struct fm_key_spec spec = {
         .from = (enum fm_key_from)(data[0] % 6), .name = {FM_STR("a"), FM_STR("b")}, .nnames = 2};
-    struct fm_key_request rq = {.segment = &text, .nsegments = 1, .query = text, .body = text};
+    struct fm_key_request rq = {
+        .path = text, .segment = &text, .nsegments = 1, .query = text, .body = text};
     if (spec.from == FM_KEY_HEADER || spec.from == FM_KEY_COOKIE || spec.from == FM_KEY_CLAIM)
         fields(&spec, text);
     else

@@ -36,16 +36,59 @@ struct row {
 static void from_the_path(void **state)
 {
     (void)state;
-    struct fm_str segment[] = {FM_STR("cards"), FM_STR("4711"),  FM_STR("M\xc3\xbcller & Co"),
-                               FM_STR(""),      FM_STR("a;v=1"), FM_STR("a\\b"),
-                               FM_STR("a\nb"),  FM_STR("\xff")};
-    static const char *const want[] = {"cards",      "4711",       "M\xc3\xbcller & Co",
-                                       "!missing",   "!malformed", "!malformed",
-                                       "!malformed", "!malformed", "!missing"};
-    struct fm_key_request rq = {.segment = segment, .nsegments = FM_COUNT(segment)};
+    struct fm_str segment[] = {FM_STR("cards"), FM_STR("4711"), FM_STR("M\xc3\xbcller & Co"),
+                               FM_STR(""),      FM_STR("a\nb"), FM_STR("\xff")};
+    static const char *const want[] = {
+        "cards", "4711", "M\xc3\xbcller & Co", "!missing", "!malformed", "!malformed", "!missing"};
+    struct fm_key_request rq = {
+        .path = FM_STR("/as/it/was"), .segment = segment, .nsegments = FM_COUNT(segment)};
     for (unsigned i = 0; i < FM_COUNT(want); i++) {
         struct fm_key_spec spec = {.from = FM_KEY_PATH, .segment = i};
         check("a segment", &spec, &rq, want[i]);
+    }
+}
+
+/* The segments are what we made of the path. Who gets the path must not make others of it. */
+static void only_of_a_path_that_everybody_reads_alike(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"/cards/17", "17"},
+        {"/cards/17/", "17"},
+        {"/cards/%31%37/x", "17"},
+        {"/cards/17/a.b/...", "17"},
+        {"/cards/17/a+b%20c", "17"},
+        {"/cards/%2e%2e%2e", "17"},
+        {"//cards/17", "!malformed"},
+        {"/cards//17", "!malformed"},
+        {"/cards/17//", "!malformed"},
+        {"/cards/./17", "!malformed"},
+        {"/cards/18/../17", "!malformed"},
+        {"/cards/17/..", "!malformed"},
+        {"/cards/17/.", "!malformed"},
+        {"/cards/18/%2e%2E/17", "!malformed"},
+        {"/cards/18/.%2e/17", "!malformed"},
+        {"/cards/%2E/17", "!malformed"},
+        {"/cards/17/..;/18", "!malformed"},
+        {"/cards/17;v=1", "!malformed"},
+        {"/cards/17%3bv=1", "!malformed"},
+        {"/cards/17\\..\\18", "!malformed"},
+        {"/cards/17%5c18", "!malformed"},
+        {"/cards%2f17", "!malformed"},
+        {"/cards/17%2F18", "!malformed"},
+        {"/cards/17%", "!malformed"},
+        {"/cards/17%0", "!malformed"},
+        {"/cards/17%00", "!malformed"},
+        {"/cards/17%zz", "!malformed"},
+        {"*", "!malformed"},
+        {"", "!malformed"},
+    };
+    struct fm_str segment[] = {FM_STR("cards"), FM_STR("17")};
+    struct fm_key_spec spec = {.from = FM_KEY_PATH, .segment = 1};
+    for (size_t i = 0; i < FM_COUNT(rows); i++) {
+        struct fm_key_request rq = {
+            .path = fm_str_z(rows[i].text), .segment = segment, .nsegments = 2};
+        check(rows[i].text, &spec, &rq, rows[i].want);
     }
 }
 
@@ -55,7 +98,7 @@ static void keys_have_a_longest(void **state)
     char text[FM_KEY_MAX + 1];
     memset(text, 'k', sizeof text);
     struct fm_str segment[] = {fm_str(text, FM_KEY_MAX), fm_str(text, FM_KEY_MAX + 1)};
-    struct fm_key_request rq = {.segment = segment, .nsegments = 2};
+    struct fm_key_request rq = {.path = FM_STR("/"), .segment = segment, .nsegments = 2};
     struct fm_key_spec spec = {.from = FM_KEY_PATH};
     struct fm_key key;
     assert_int_equal(fm_key_find(&spec, &rq, &key), FM_KEY_FOUND);
@@ -313,8 +356,8 @@ static void each_outcome_has_its_problem(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(from_the_path), fm_test(keys_have_a_longest), fm_test(from_a_header),
-             fm_test(from_a_cookie), fm_test(from_the_query),
-             fm_test(escapes_do_not_count_as_three), fm_test(from_a_claim),
+FM_TEST_MAIN(fm_test(from_the_path), fm_test(only_of_a_path_that_everybody_reads_alike),
+             fm_test(keys_have_a_longest), fm_test(from_a_header), fm_test(from_a_cookie),
+             fm_test(from_the_query), fm_test(escapes_do_not_count_as_three), fm_test(from_a_claim),
              fm_test(a_token_has_a_largest), fm_test(from_the_body),
              fm_test(names_are_split_at_dots), fm_test(each_outcome_has_its_problem))
