@@ -323,7 +323,7 @@ static enum fm_key_outcome from_claim(const struct fm_key_spec *spec,
         struct fm_str name, value;
         field_at(rq, i, &name, &value);
         if (fm_str_eq_nocase(name, FM_STR("authorization")))
-            take(&p, p.seen ? FM_KEY_REPEATED : from_token(spec, value, out));
+            take(&p, from_token(spec, value, out));
     }
     return p.outcome;
 }

@@ -230,6 +230,7 @@ static void from_the_query(void **state)
         {"?tenant=%4g", "!malformed"},
         {"?tenant=%00", "!malformed"},
         {"?tenant=a%0a", "!malformed"},
+        {"?tenant=%1f", "!malformed"},
         {"?tenant=%7f", "!malformed"},
         {"?tenant=%ff", "!malformed"},
         {"?tenant=%c0%af", "!malformed"},
@@ -291,7 +292,9 @@ static void from_a_claim(void **state)
          "!malformed"}, /* bits left */
         {"Authorization: Bearer " HEAD "eyJ0 ZW5hbnQiOiJhY21lIn0.c2ln", "!malformed"},
         {"Authorization: Bearer " HEAD "eyJ0ZW5hbnQiOiLDvz8+fiJ9.c2ln", "!malformed"},
+        {"Authorization: Bearer " HEAD "eyJ0ZW5hbnQiOiJhY21lIn0.c2ln.c2ln", "!malformed"},
         {"Authorization: Bearer " HEAD "x.c2ln", "!malformed"},
+        {"Authorization: Bearer " HEAD "eyJ0ZW5hbnQiOiJhY21lIn0gA.c2ln", "!malformed"}, /* 6 bits */
     };
     struct fm_key_spec spec = {.from = FM_KEY_CLAIM, .name = {FM_STR("tenant")}, .nnames = 1};
     check_fields(&spec, rows, FM_COUNT(rows));

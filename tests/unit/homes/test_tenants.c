@@ -245,6 +245,13 @@ static void a_load_can_be_stopped(void **state)
     fm_tenants_free(t);
 }
 
+/* A file that says it is empty and gives more, as one does that grows meanwhile. */
+static void a_file_that_grows_is_refused(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(report_of("/proc/self/status").p, "changed while it was read"));
+}
+
 /* Lines over the end of a chunk of reading, and one that is longer than several chunks. */
 static void long_files_and_endless_lines(void **state)
 {
@@ -382,6 +389,7 @@ FM_TEST_MAIN(fm_test_with(finds_what_the_file_says, setup, teardown),
              fm_test_with(as_many_lines_as_allowed_fit, setup, teardown),
              fm_test(says_what_is_wrong_and_where),
              fm_test_with(what_is_no_file_is_refused, setup, teardown),
+             fm_test(a_file_that_grows_is_refused),
              fm_test_with(a_load_can_be_stopped, setup, teardown),
              fm_test_with(long_files_and_endless_lines, setup, teardown),
              fm_test_with(damaged_files_mean_what_they_say_or_nothing, setup, teardown))
