@@ -10,13 +10,14 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = FM_DIRECTORY_BATCH, CELLS = 4096, LOOKERS_MAX = 64, RELOADS = 3 };
+enum { BATCH = FM_DIRECTORY_BATCH, CELLS = 4096, LOOKERS_MAX = 64, RELOADS = 2 };
 
 static struct fm_rand dice = {20261121};
 static uint64_t wrong_answers;
@@ -536,7 +537,7 @@ static void print_json(uint64_t n, double key_bytes, const struct change *c, uns
 
 struct options {
     uint64_t tenants, samples;
-    bool json;
+    bool json, alone;
     const char *dir;
 };
 
@@ -550,14 +551,25 @@ static struct options parse(int argc, char **argv)
         } else if (strcmp(argv[i], "--quick") == 0) {
             o.tenants = 500000;
             o.samples = 200000;
+        } else if (strcmp(argv[i], "--alone") == 0) {
+            o.alone = true;
         } else if (strcmp(argv[i], "--folder") == 0 && i + 1 < argc) {
             o.dir = argv[++i];
         } else {
-            fprintf(stderr, "usage: bench-directory [--quick] [-o json] [--folder FOLDER]\n");
+            fprintf(stderr,
+                    "usage: bench-directory [--quick] [--alone] [-o json] [--folder FOLDER]\n");
             exit(64);
         }
     }
     return o;
+}
+
+static char path[4096]; /* of the file of tenants */
+
+static void on_signal(int number)
+{
+    unlink(path);
+    _exit(128 + number);
 }
 
 int main(int argc, char **argv)
@@ -566,8 +578,9 @@ int main(int argc, char **argv)
     static const uint8_t home[CELLS];
     static const struct fm_str regions[] = {FM_STR_INIT("west")};
     struct keys all, hits, misses;
-    char path[4096];
     (void)snprintf(path, sizeof path, "%s/bench-directory-%d.csv", o.dir, (int)getpid());
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     draw_tenants(&all, o.tenants);
     draw_samples(&all, &hits, &misses, o.samples);
     write_file(&all, path, 0);
@@ -597,8 +610,10 @@ int main(int argc, char **argv)
     fm_homes_loader_free(loader);
     fm_mailbox_close(&control);
     fm_loop_deinit(&loop);
-    bench_peer(&peer_chained, &all, &hits, &misses);
-    bench_peer(&peer_sqlite, &all, &hits, &misses);
+    if (!o.alone) {
+        bench_peer(&peer_chained, &all, &hits, &misses);
+        bench_peer(&peer_sqlite, &all, &hits, &misses);
+    }
 
     double key_bytes = (double)(all.bytes - all.n) / (double)all.n;
     (o.json ? print_json : print_text)(all.n, key_bytes, c, nc);

@@ -11,8 +11,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A tenth of a worker's share of a busy core: a reload takes longer, and nobody waits for it. */
-enum { NICE = 10, LIVE_MAX = 2 };
+/* A third of a worker's share of a busy core: a reload takes longer, and nobody waits for it. */
+enum { NICE = 5, LIVE_MAX = 2 };
 
 struct fm_homes_loader {
     pthread_t thread;
