@@ -83,6 +83,8 @@ void bank_run(struct bank_process *p)
 
 int main(int argc, char **argv)
 {
+    if (!fm_std_descriptors())
+        return 1;
     if (argc == 4 && strcmp(argv[1], "store") == 0)
         return bank_store(port_of(argv[2]), argv[3]);
     if (argc == 7 && strcmp(argv[1], "app") == 0)

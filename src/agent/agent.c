@@ -167,12 +167,14 @@ static void reload(struct fm_daemon *d, struct fm_conf *conf)
     if (x->has_gate) {
         struct fm_director_config c = x->director.config;
         c.self = region;
+        c.peers = d->peers;
         if (fm_director_reload(&x->director, conf, &c, &e)) {
             fm_log(FM_LOG_ERROR, "reload_failed", FM_KE(&e));
             return;
         }
         fm_probes_reset(x->probes);
     }
+    x->peer_pages.server.config.tls = d->peers.server;
     x->host = host;
     x->region = region;
     /* the old configuration may be gone by now: the checks must not look at it any more */
@@ -226,8 +228,10 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
 
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
-    struct fm_director_config c = {
-        .mode = FM_PROXY_GATE, .self = x->region, .nworkers = count_workers()};
+    struct fm_director_config c = {.mode = FM_PROXY_GATE,
+                                   .self = x->region,
+                                   .nworkers = count_workers(),
+                                   .peers = x->daemon.peers};
     x->has_gate = true;
     x->conf = NULL;
     enum fm_err err = fm_director_init(&x->director, &x->daemon.loop, &x->daemon.mailbox,
@@ -256,8 +260,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (roles & FM_ROLE_GATE)
         err = start_gate(x, conf, e);
     if (!err && (roles & FM_ROLE_HEALTH)) {
-        x->checks = fm_checks_new(&x->daemon.loop, &x->daemon.mailbox, x->daemon.resolver, conf,
-                                  x->region, e);
+        x->checks = fm_checks_new(&x->daemon.loop, x->daemon.resolver, conf, x->region, e);
         if (!x->checks)
             return FM_ERR_MEMORY;
     }
@@ -267,6 +270,8 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (!err)
         err = fm_pages_init(&x->peer_pages, &x->daemon.loop, peer_pages, x, e);
     if (!err) {
+        x->peer_pages.server.config.tls = x->daemon.peers.server;
+        x->peer_pages.server.refused_peer = fm_peers_refused;
         err = fm_listener_open(&x->peer, &x->daemon.loop, &at, 0, peer_accepted, e);
         x->has_peer = err == FM_ERR_OK;
         if (err)

@@ -24,7 +24,6 @@ struct run {
 
 struct fm_checks {
     struct fm_loop *loop;
-    struct fm_mailbox *mailbox;
     struct fm_resolver *resolver;
     struct fm_http_limits limits;
     struct fm_http_field *fields;
@@ -119,7 +118,6 @@ static struct run *new_run(struct fm_checks *c, const struct fm_conf_check *conf
     r->io.limits = &c->limits;
     r->io.fields = c->fields;
     r->io.done = done;
-    r->io.lookup.to = c->mailbox;
     fm_check_io_init(&r->io);
     fm_timer_init(&r->timer, start);
     fm_check_init(&r->state, fm_loop_now(c->loop));
@@ -168,7 +166,7 @@ enum fm_err fm_checks_reset(struct fm_checks *c, const struct fm_conf *conf, uns
     return err;
 }
 
-struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_mailbox *m, struct fm_resolver *rs,
+struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_resolver *rs,
                                 const struct fm_conf *conf, unsigned region, struct fm_error *e)
 {
     struct fm_checks *c = calloc(1, sizeof *c);
@@ -180,7 +178,6 @@ struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_mailbox *m, struct 
         return NULL;
     }
     c->loop = l;
-    c->mailbox = m;
     c->resolver = rs;
     c->limits = (struct fm_http_limits)FM_HTTP_LIMITS_DEFAULT;
     fm_rand_bytes(&c->rand, sizeof c->rand);

@@ -13,7 +13,7 @@
 
 struct fm_checks;
 
-struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_mailbox *m, struct fm_resolver *r,
+struct fm_checks *fm_checks_new(struct fm_loop *l, struct fm_resolver *r,
                                 const struct fm_conf *conf, unsigned region,
                                 struct fm_error *e) FM_WARN_UNUSED;
 /* Use another configuration instead; checks of the same name keep their state. Out of memory some

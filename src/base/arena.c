@@ -48,6 +48,7 @@ static void use_first(struct fm_arena *a)
 
 void fm_arena_init(struct fm_arena *a, void *mem, size_t size, size_t cap)
 {
+    FM_ASSERT(mem || size == 0);
     *a = (struct fm_arena){.first = mem, .first_size = size, .cap = cap};
     use_first(a);
 }
@@ -57,10 +58,12 @@ static void free_chunks(struct fm_arena *a)
     while (a->chunks) {
         struct fm_arena_chunk *c = a->chunks;
         a->chunks = c->next;
+        FM_ASSERT(c->size <= a->used);
+        a->used -= c->size;
         UNPOISON(c, c->size);
         free(c);
     }
-    a->used = 0;
+    FM_ASSERT(a->used == 0);
 }
 
 void fm_arena_reset(struct fm_arena *a)
@@ -79,12 +82,13 @@ void fm_arena_deinit(struct fm_arena *a)
 
 static bool grow(struct fm_arena *a, size_t n)
 {
+    FM_ASSERT(n % ALIGN == 0 && a->used <= a->cap);
     size_t size = sizeof(struct fm_arena_chunk) + n;
     if (size < CHUNK)
         size = CHUNK;
     if (size > a->cap - a->used)
         size = sizeof(struct fm_arena_chunk) + n; /* the last piece under the cap */
-    if (a->used > a->cap || size > a->cap - a->used)
+    if (size > a->cap - a->used)
         return false;
     struct fm_arena_chunk *c = malloc(size);
     if (!c)
@@ -93,6 +97,7 @@ static bool grow(struct fm_arena *a, size_t n)
     c->size = size;
     a->chunks = c;
     a->used += size;
+    FM_ASSERT(a->used <= a->cap);
     a->cur = (char *)(c + 1);
     a->end = (char *)c + size;
     POISON(a->cur, (size_t)(a->end - a->cur));
@@ -110,7 +115,7 @@ void *fm_arena_alloc(struct fm_arena *a, size_t n)
         return NULL;
     char *p = a->cur;
     a->cur += room;
-    FM_ASSERT(a->cur <= a->end);
+    FM_ASSERT(a->cur <= a->end && (uintptr_t)p % ALIGN == 0);
     UNPOISON(p, n);
     memset(p, 0, n);
     return p;
@@ -126,6 +131,7 @@ void *fm_arena_array(struct fm_arena *a, size_t count, size_t size)
 
 struct fm_str fm_arena_str(struct fm_arena *a, struct fm_str s)
 {
+    FM_ASSERT(s.p || s.n == 0);
     char *p = fm_arena_alloc(a, s.n + 1);
     if (!p)
         return (struct fm_str){NULL, 0};

@@ -22,6 +22,7 @@ void fm_buf_hex(struct fm_buf *b, const void *bytes, size_t n)
 {
     static const char digit[] = "0123456789abcdef";
     const unsigned char *p = bytes;
+    FM_ASSERT(b->n <= b->cap && n <= SIZE_MAX / 2);
     if (n * 2 > b->cap - b->n) {
         b->full = true;
         return;
@@ -34,6 +35,7 @@ void fm_buf_hex(struct fm_buf *b, const void *bytes, size_t n)
 
 void fm_buf_vprintf(struct fm_buf *b, const char *fmt, va_list ap)
 {
+    FM_ASSERT(b->n <= b->cap);
     size_t room = b->cap - b->n;
     /* vsnprintf wants one byte for its terminator, which may be the last one of the buffer */
     int n = vsnprintf(b->p + b->n, room, fmt, ap);
@@ -41,6 +43,7 @@ void fm_buf_vprintf(struct fm_buf *b, const char *fmt, va_list ap)
         b->full = true;
     else
         b->n += (size_t)n;
+    FM_ASSERT(b->n <= b->cap);
 }
 
 void fm_buf_printf(struct fm_buf *b, const char *fmt, ...)
@@ -83,4 +86,5 @@ void fm_buf_json(struct fm_buf *b, struct fm_str s)
     if (b->full)
         b->n = start; /* whole or not at all */
     b->full |= was_full;
+    FM_ASSERT(b->n >= start && b->n <= b->cap);
 }

@@ -1,10 +1,12 @@
 /* base/buf.h: a bounded buffer to write text or bytes into.
  *
  * The caller owns the memory; nothing is ever allocated. What does not fit is dropped whole and
- * `full` is set, so a caller checks once at the end instead of at each append. */
+ * `full` is set, so a caller checks once at the end instead of at each append. fm_buf_printf needs
+ * room for one byte more than it writes. */
 #ifndef FM_BASE_BUF_H
 #define FM_BASE_BUF_H
 
+#include "base/assert.h"
 #include "base/str.h"
 
 #include <stdarg.h>
@@ -17,6 +19,7 @@ struct fm_buf {
 
 static inline struct fm_buf fm_buf(char *mem, size_t cap)
 {
+    FM_ASSERT(mem || cap == 0);
     return (struct fm_buf){mem, 0, cap, false};
 }
 
@@ -27,6 +30,7 @@ static inline struct fm_str fm_buf_str(const struct fm_buf *b)
 
 static inline void fm_buf_add(struct fm_buf *b, const void *p, size_t n)
 {
+    FM_ASSERT(b->n <= b->cap);
     if (fm_unlikely(n > b->cap - b->n)) {
         b->full = true;
         return;

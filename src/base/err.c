@@ -20,6 +20,7 @@ const char *fm_err_text(enum fm_err code)
 
 enum fm_err fm_error_set(struct fm_error *e, enum fm_err code, const char *fmt, ...)
 {
+    FM_ASSERT(code != FM_ERR_OK);
     if (e) {
         e->code = code;
         va_list ap;
@@ -32,6 +33,7 @@ enum fm_err fm_error_set(struct fm_error *e, enum fm_err code, const char *fmt, 
 
 enum fm_err fm_error_errno(struct fm_error *e, enum fm_err code, int err, const char *fmt, ...)
 {
+    FM_ASSERT(code != FM_ERR_OK);
     if (e) {
         e->code = code;
         va_list ap;
@@ -50,6 +52,7 @@ enum fm_err fm_error_wrap(struct fm_error *e, const char *fmt, ...)
 {
     if (!e)
         return FM_ERR_INVALID;
+    FM_ASSERT(e->code != FM_ERR_OK);
     struct fm_error inner = *e;
     va_list ap;
     va_start(ap, fmt);

@@ -35,8 +35,8 @@ struct fm_error {
 
 const char *fm_err_text(enum fm_err code);
 
-/* Set the innermost message. Returns `code`, so that `return fm_error_set(...)` reads well.
- * A NULL `e` is allowed. */
+/* Set the innermost message of an error (`code` is not FM_ERR_OK). Returns `code`, so that `return
+ * fm_error_set(...)` reads well. A NULL `e` is allowed. */
 enum fm_err fm_error_set(struct fm_error *e, enum fm_err code, const char *fmt, ...)
     FM_PRINTF(3, 4);
 
@@ -44,7 +44,8 @@ enum fm_err fm_error_set(struct fm_error *e, enum fm_err code, const char *fmt, 
 enum fm_err fm_error_errno(struct fm_error *e, enum fm_err code, int err, const char *fmt, ...)
     FM_PRINTF(4, 5);
 
-/* Put "context: " in front of the message; keeps the code and returns it. */
+/* Put "context: " in front of the message of an error; keeps the code and returns it, or
+ * FM_ERR_INVALID where `e` is NULL. */
 enum fm_err fm_error_wrap(struct fm_error *e, const char *fmt, ...) FM_PRINTF(2, 3);
 
 #endif

@@ -1,6 +1,8 @@
 /* SipHash-1-3, little endian as in the paper. */
 #include "base/hash.h"
 
+#include "base/assert.h"
+
 static inline uint64_t rotl(uint64_t x, unsigned b)
 {
     return x << b | x >> (64 - b);
@@ -27,6 +29,7 @@ static inline void sip_round(struct sip *s)
 static inline uint64_t load_le(const unsigned char *p, size_t n)
 {
     uint64_t v = 0;
+    FM_ASSERT(n <= 8);
     for (size_t i = 0; i < n; i++)
         v |= (uint64_t)p[i] << (8 * i);
     return v;
@@ -37,6 +40,7 @@ uint64_t fm_hash(struct fm_hash_key key, const void *data, size_t n)
     struct sip s = {key.k0 ^ UINT64_C(0x736f6d6570736575), key.k1 ^ UINT64_C(0x646f72616e646f6d),
                     key.k0 ^ UINT64_C(0x6c7967656e657261), key.k1 ^ UINT64_C(0x7465646279746573)};
     const unsigned char *p = data;
+    FM_ASSERT(data || n == 0);
     size_t whole = n & ~(size_t)7;
     for (size_t i = 0; i < whole; i += 8) {
         uint64_t m = load_le(p + i, 8);

@@ -3,6 +3,7 @@
 #ifndef FM_BASE_LIST_H
 #define FM_BASE_LIST_H
 
+#include "base/assert.h"
 #include "base/bits.h"
 
 #include <stdbool.h>
@@ -23,6 +24,7 @@ static inline bool fm_list_empty(const struct fm_list *l)
 
 static inline void fm_list_insert_before(struct fm_list *at, struct fm_list *n)
 {
+    FM_ASSERT(n != at && at->prev->next == at);
     n->prev = at->prev;
     n->next = at;
     at->prev->next = n;
@@ -42,6 +44,7 @@ static inline void fm_list_push_back(struct fm_list *l, struct fm_list *n)
 
 static inline void fm_list_remove(struct fm_list *n)
 {
+    FM_ASSERT(n->prev->next == n && n->next->prev == n); /* NOLINT(clang-analyzer-unix*) */
     n->prev->next = n->next; /* NOLINT(clang-analyzer-unix*): nor what was taken out of one */
     n->next->prev = n->prev;
     fm_list_init(n);
@@ -50,8 +53,10 @@ static inline void fm_list_remove(struct fm_list *n)
 /* Move all of `from` to the end of `to`; `from` is empty afterwards. */
 static inline void fm_list_splice(struct fm_list *to, struct fm_list *from)
 {
+    FM_ASSERT(to != from);
     if (fm_list_empty(from))
         return;
+    FM_ASSERT(to->prev->next == to && from->prev->next == from);
     from->next->prev = to->prev;
     from->prev->next = to;
     to->prev->next = from->next;

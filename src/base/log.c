@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static _Atomic int least_level = FM_LOG_INFO;
@@ -31,6 +32,7 @@ static void *writer_user;
 
 void fm_log_set_level(enum fm_log_level least)
 {
+    FM_ASSERT(least <= FM_LOG_OFF);
     atomic_store_explicit(&least_level, (int)least, memory_order_relaxed);
 }
 
@@ -47,6 +49,7 @@ void fm_log_set_writer(void (*write)(void *user, struct fm_str line), void *user
 
 static void add_field(struct fm_buf *b, const struct fm_log_field *f)
 {
+    FM_ASSERT(f->key && f->key[0]);
     fm_buf_lit(b, ",\"");
     fm_buf_str_add(b, fm_str_z(f->key));
     fm_buf_lit(b, "\":");
@@ -67,8 +70,8 @@ static void add_field(struct fm_buf *b, const struct fm_log_field *f)
         fm_buf_str_add(b, f->i ? FM_STR("true") : FM_STR("false"));
         break;
     case FM_LOG_MS:
-        fm_buf_printf(b, "%lld.%03lld", (long long)(f->i / FM_NS_PER_MS),
-                      (long long)(f->i / FM_NS_PER_US % 1000));
+        fm_buf_printf(b, "%s%lld.%03lld", f->i < 0 ? "-" : "", llabs(f->i / FM_NS_PER_MS),
+                      llabs(f->i / FM_NS_PER_US % 1000));
         break;
     }
 }
@@ -76,7 +79,7 @@ static void add_field(struct fm_buf *b, const struct fm_log_field *f)
 void fm_log_emit(enum fm_log_level level, const char *event, const struct fm_log_field *f, size_t n)
 {
     static const char *const name[] = {"debug", "info", "warn", "error", "off"};
-    FM_ASSERT((size_t)level < FM_COUNT(name));
+    FM_ASSERT((size_t)level < FM_COUNT(name) && event && (f || n == 0));
     char line[FM_LOG_LINE_MAX];
     static const size_t tail = sizeof ",\"cut\":true}\n";
     struct fm_buf b = fm_buf(line, sizeof line - tail);
@@ -84,6 +87,7 @@ void fm_log_emit(enum fm_log_level level, const char *event, const struct fm_log
     fm_wall_format(when, fm_wall_now_ns());
     fm_buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", when, name[level],
                   event);
+    FM_ASSERT(!b.full); /* an event is a short word */
     bool cut = false;
     for (size_t i = 0; i < n; i++) {
         size_t mark = b.n;
@@ -98,6 +102,6 @@ void fm_log_emit(enum fm_log_level level, const char *event, const struct fm_log
     if (cut)
         fm_buf_lit(&b, ",\"cut\":true");
     fm_buf_lit(&b, "}\n");
-    FM_ASSERT(!b.full);
+    FM_ASSERT(!b.full && writer);
     writer(writer_user, fm_buf_str(&b));
 }

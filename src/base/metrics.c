@@ -21,6 +21,7 @@ void fm_hist_view_add(struct fm_hist_view *into, const struct fm_hist *h)
         into->bucket[i] += n;
         into->count += n;
     }
+    FM_ASSERT(into->count >= into->bucket[0]);
     into->sum += fm_counter_get(&h->sum);
 }
 
@@ -37,6 +38,7 @@ void fm_hist_view_sub(struct fm_hist_view *into, const struct fm_hist_view *earl
 
 uint64_t fm_hist_view_quantile(const struct fm_hist_view *h, unsigned permille)
 {
+    FM_ASSERT(permille <= 1000);
     if (h->count == 0)
         return 0;
     uint64_t rank = (h->count * permille + 999) / 1000;
@@ -46,5 +48,5 @@ uint64_t fm_hist_view_quantile(const struct fm_hist_view *h, unsigned permille)
         if (seen >= rank && seen > 0)
             return fm_hist_upper(i);
     }
-    return fm_hist_upper(FM_HIST_BUCKETS - 1);
+    FM_UNREACHABLE(); /* the buckets add up to the count */
 }

@@ -40,6 +40,7 @@ static inline uint64_t fm_counter_get(const struct fm_counter *c)
 
 enum { FM_HIST_SUB_BITS = 4, FM_HIST_OCTAVES = 28 };
 enum { FM_HIST_BUCKETS = FM_HIST_OCTAVES << FM_HIST_SUB_BITS };
+_Static_assert(FM_HIST_OCTAVES + FM_HIST_SUB_BITS <= 64, "a bucket ends within 64 bits");
 
 struct fm_hist {
     struct fm_counter bucket[FM_HIST_BUCKETS];

@@ -1,6 +1,8 @@
 /* String views: see the header. Pure. */
 #include "base/str.h"
 
+#include "base/assert.h"
+
 bool fm_str_eq_nocase(struct fm_str a, struct fm_str b)
 {
     if (a.n != b.n)
@@ -13,6 +15,7 @@ bool fm_str_eq_nocase(struct fm_str a, struct fm_str b)
 
 int fm_str_cmp(struct fm_str a, struct fm_str b)
 {
+    FM_ASSERT((a.p || a.n == 0) && (b.p || b.n == 0));
     size_t n = fm_min_size(a.n, b.n);
     int c = n ? memcmp(a.p, b.p, n) : 0;
     return c ? c : (a.n > b.n) - (a.n < b.n);
@@ -29,6 +32,7 @@ struct fm_str fm_str_trim(struct fm_str s)
 
 struct fm_str fm_str_cut(struct fm_str s, char sep, struct fm_str *rest)
 {
+    FM_ASSERT(s.p || s.n == 0);
     const char *at = s.n ? memchr(s.p, sep, s.n) : NULL;
     if (!at) {
         *rest = (struct fm_str){NULL, 0};
@@ -41,8 +45,10 @@ struct fm_str fm_str_cut(struct fm_str s, char sep, struct fm_str *rest)
 
 bool fm_str_list_next(struct fm_str *rest, struct fm_str *item)
 {
+    FM_ASSERT(rest->p || rest->n == 0);
     while (rest->n) {
         struct fm_str one = fm_str_trim(fm_str_cut(*rest, ',', rest));
+        FM_ASSERT(!one.n || !rest->p || one.p + one.n < rest->p);
         if (one.n) {
             *item = one;
             return true;
@@ -108,6 +114,7 @@ size_t fm_str_utf8(struct fm_str s, uint32_t *out)
     }
     if (cp < least[want] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
         return 0;
+    FM_ASSERT(want <= s.n);
     if (out)
         *out = cp;
     return want;
@@ -138,6 +145,7 @@ unsigned fm_str_distance(struct fm_str a, struct fm_str b)
         memcpy(before, last, sizeof before);
         memcpy(last, row, sizeof last);
     }
+    FM_ASSERT(last[b.n] <= (a.n > b.n ? a.n : b.n));
     return last[b.n];
 }
 
@@ -149,6 +157,7 @@ size_t fm_u64_write(char *out, uint64_t v)
         tmp[n++] = (char)('0' + v % 10);
         v /= 10;
     } while (v);
+    FM_ASSERT(n <= sizeof tmp);
     for (size_t i = 0; i < n; i++)
         out[i] = tmp[n - 1 - i];
     return n;

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/assert.h"
+#include "io/process.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -293,6 +294,8 @@ int fm_cmd_help(const struct fm_args *a)
 
 int fm_cli_main(int argc, char **argv)
 {
+    if (!fm_std_descriptors())
+        return FM_EXIT_FAILED;
     if (argc < 2) {
         print_overview(stdout);
         return FM_EXIT_OK;

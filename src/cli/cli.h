@@ -31,7 +31,7 @@ struct fm_args {
     const char *rate_text, *regions_text;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
-    bool watch, keep, no_input, verbose, help, version, check;
+    bool watch, keep, no_input, verbose, help, version, check, authority;
     int64_t timeout_ms;
     unsigned rate, regions;
     const char *arg[FM_ARGS_MAX];
@@ -56,6 +56,7 @@ struct fm_args {
     X(WATCH, "watch", 0, NULL, watch, "show it again every second")                                \
     X(CHECK, "check", 0, NULL, check, "exit 2 unless everything is well")                          \
     X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \
+    X(AUTHORITY, "authority", 0, NULL, authority, "the authority, not the hosts")                  \
     X(NO_INPUT, "no-input", 0, NULL, no_input, "never ask")                                        \
     X(VERBOSE, "verbose", 'v', NULL, verbose, "say more")                                          \
     X(VERSION, "version", 0, NULL, version, "print the version")                                   \
@@ -96,6 +97,9 @@ int fm_cmd_agent(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);
+int fm_cmd_certs_init(const struct fm_args *a);
+int fm_cmd_certs_add(const struct fm_args *a);
+int fm_cmd_certs_rotate(const struct fm_args *a);
 int fm_cmd_status(const struct fm_args *a);
 int fm_cmd_demo(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);

@@ -33,6 +33,23 @@ const struct fm_command fm_commands[] = {
     {"config reference", "", "print the reference of the configuration as Markdown",
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
+    {"certs init", "", "make the private authority by which hosts know each other",
+     "Writes peers-ca.pem and peers-ca.key into the folder of `peer-tls.ca`. The key makes\n"
+     "certificates: keep it where you run this command, not on the hosts.",
+     "fulmar certs init -c fulmar.yaml", FM_OPT_BIT(CONFIG), 0, fm_cmd_certs_init},
+    {"certs add", "[HOST [NAME...]]", "make the certificate of a host, or of all that are listed",
+     "Writes HOST.pem and HOST.key beside the authority. Its name and its address in the\n"
+     "configuration are in it; NAMEs are more DNS names and addresses. Bring both files and\n"
+     "peers-ca.pem to the host.",
+     "fulmar certs add -c fulmar.yaml west-gate-1", FM_OPT_BIT(CONFIG), FM_ARGS_MAX,
+     fm_cmd_certs_add},
+    {"certs rotate", "[HOST]", "renew the certificate of a host, of all, or the authority",
+     "New keys, with the names that the old certificates have. With --authority a new authority "
+     "is\n"
+     "put beside the old one in peers-ca.pem: bring that to all hosts first, then renew them.\n"
+     "Running daemons take the files over on SIGHUP.",
+     "fulmar certs rotate -c fulmar.yaml", FM_OPT_BIT(CONFIG) | FM_OPT_BIT(AUTHORITY), 1,
+     fm_cmd_certs_rotate},
     {"status", "[REGION|CONTEXT]",
      "show what an edge or agent sees: intent, health, why, since when",
      "Asks the daemon of this host through its local socket, or another one with --server.\n"

@@ -12,12 +12,14 @@ enum { TEXT_MAX = 512 };
 
 /* -------- whom to ask -------- */
 
-static int no_config(const struct fm_args *a, struct fm_conf_report *r)
+static void say_first_error(const struct fm_conf_report *r)
 {
-    fprintf(stderr, "fulmar status: cannot read %s: %s\n", a->config,
-            r->n ? r->finding[0].what : "unknown error");
-    fm_conf_report_deinit(r);
-    return FM_EXIT_CONFIG;
+    const struct fm_conf_finding *f = r->finding;
+    while (f < r->finding + r->n && f->severity != FM_CONF_ERROR)
+        f++;
+    if (f < r->finding + r->n)
+        fprintf(stderr, "fulmar status: %s:%u:%u: %s\n", f->pos.file, f->pos.line, f->pos.col,
+                f->what);
 }
 
 static bool local_socket(const struct fm_conf *c, const char *host, const char *role,
@@ -46,14 +48,36 @@ static void this_host(const struct fm_conf *c, const struct fm_args *a, char *ou
         *dot = 0;
 }
 
+/* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then its status
+ * is wanted most of all. */
+static int address_in_spite_of(const struct fm_args *a, const struct fm_conf_report *r,
+                               struct fm_addr *to)
+{
+    char host[256];
+    struct fm_conf *c = a->server ? NULL : fm_conf_load_state(a->config);
+    bool found = false;
+    say_first_error(r);
+    if (c) {
+        this_host(c, a, host, sizeof host);
+        found = local_socket(c, host, "edge", to) || local_socket(c, host, "agent", to);
+        fm_conf_free(c);
+    }
+    if (!found)
+        fprintf(stderr, "  Ask a daemon by its admin address: --server 127.0.0.1:7104\n");
+    return found ? FM_EXIT_OK : FM_EXIT_CONFIG;
+}
+
 /* By the configuration: a local socket, or the admin address of a listed host. */
 static int address_by_config(const struct fm_args *a, struct fm_addr *to)
 {
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(a->config, &r);
-    if (!c)
-        return no_config(a, &r);
+    if (!c) {
+        int broken = address_in_spite_of(a, &r, to);
+        fm_conf_report_deinit(&r);
+        return broken;
+    }
     int code = FM_EXIT_OK;
     if (a->server) {
         int h = fm_conf_find_host(c, fm_str_z(a->server));

@@ -60,6 +60,7 @@ static bool check_name(struct fm_str s, struct fm_fault *f)
 static bool set_host(struct fm_arena *arena, struct fm_str s, struct fm_str text,
                      struct fm_conf_addr *out, struct fm_fault *f)
 {
+    FM_ASSERT(arena && (s.p || s.n == 0));
     out->is_ip = is_ip4(s) || is_ip6(s);
     if (!out->is_ip && !check_name(s, f))
         return false;
@@ -86,6 +87,7 @@ bool fm_conf_addr_host(struct fm_arena *arena, struct fm_str s, struct fm_conf_a
 /* Cut `host:port` or `[v6]:port`; port.p is NULL where there is none. */
 static bool split(struct fm_str s, struct fm_str *host, struct fm_str *port, struct fm_fault *f)
 {
+    FM_ASSERT(s.p || s.n == 0);
     *port = (struct fm_str){NULL, 0};
     if (s.n && s.p[0] == '[') {
         const char *close = memchr(s.p, ']', s.n);
@@ -120,6 +122,7 @@ static bool set_port(struct fm_str s, struct fm_str port, struct fm_conf_addr *o
     }
     if (!fm_str_u64(port, &v) || v < 1 || v > 65535)
         return fm_fault(f, "`%s` is not a port from 1 to 65535", FM_Q(port));
+    FM_ASSERT(v > 0 && v <= UINT16_MAX);
     out->port = (uint16_t)v;
     return true;
 }
@@ -165,6 +168,7 @@ bool fm_conf_addr_with_port(struct fm_arena *arena, const struct fm_conf_addr *h
     out->port = port;
     char *text = fm_arena_printf(arena, v6 ? "[%s]:%u" : "%s:%u", host->host.p, port);
     out->text = fm_str_z(text);
+    FM_ASSERT(!text || out->text.n > out->host.n);
     return text != NULL;
 }
 
@@ -201,6 +205,7 @@ bool fm_conf_addr_cidr(struct fm_str s, struct fm_conf_cidr *out, struct fm_faul
     if (memcmp(net.addr, out->addr, sizeof net.addr) == 0)
         return true;
     char text[INET6_ADDRSTRLEN];
+    FM_ASSERT(n < width); /* with all bits nothing stands behind the prefix */
     const void *p = width == 32 ? net.addr + 12 : net.addr;
     inet_ntop(width == 32 ? AF_INET : AF_INET6, p, text, sizeof text);
     fm_fault(f, "`%s` has bits set behind its prefix", FM_Q(s));
@@ -257,6 +262,7 @@ bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_co
         return false;
     if (!set_host(arena, host, authority, target, f))
         return false;
+    FM_ASSERT(target->port && target->text.p);
     *host_header = target->text;
     *path = fm_arena_str(arena, target_path.n ? target_path : FM_STR("/"));
     return path->p || fm_fault_memory(f);

@@ -53,6 +53,7 @@ static bool has_later_target(const struct fm_node *n)
 
 static bool one_target(struct fm_load *l, const struct fm_node *n)
 {
+    FM_ASSERT(n->kind == FM_NODE_MAP);
     const struct fm_node *first = NULL;
     for (size_t i = 0; i < FM_COUNT(targets); i++) {
         const struct fm_node *t = fm_node_getz(n, targets[i].key);
@@ -86,6 +87,7 @@ static void check_fit(struct fm_load *l, const struct fm_node *n, int target)
 static struct fm_conf_pos where(const struct fm_node *top, const struct fm_node *own,
                                 const char *key)
 {
+    FM_ASSERT(top || own);
     const struct fm_node *n = fm_node_getz(own, key);
     n = n ? n : fm_node_getz(top, key);
     return n ? n->pos : own ? own->key_pos : top->key_pos;
@@ -165,6 +167,7 @@ static void resolve(struct fm_load *l, const struct fm_node *top, const struct f
     }
     if (own)
         fm_decode_section(l, &fm_schema_check, own, c);
+    FM_ASSERT((size_t)target < FM_COUNT(targets));
     c->type = targets[target].type;
     check_fit(l, top, target);
     check_fit(l, own, target);
@@ -207,6 +210,7 @@ void fm_decode_checks(struct fm_load *l, const struct fm_schema_row *row, const 
 static void resolve_region(struct fm_load *l, const struct fm_node *top, unsigned index)
 {
     const struct fm_schema_row *row = fm_schema_find(&fm_schema_region, FM_STR("checks"));
+    FM_ASSERT(row && index < l->conf->nregions && !l->conf->regions[index].checks);
     struct fm_conf_region *r = &l->conf->regions[index];
     size_t errors = l->report->errors;
     const struct fm_node *own = fm_node_getz(l->region_node[index], "checks");

@@ -236,11 +236,18 @@ struct fm_conf_context {
     struct fm_conf_pos pos;
 };
 
+/* Mutual TLS between the hosts of the service: PEM files, as templates (fm_conf_expand). */
+struct fm_conf_peer_tls {
+    bool present; /* false: plain connections */
+    struct fm_str ca, cert, key;
+};
+
 struct fm_conf {
     struct fm_arena arena;
     struct fm_str file; /* as given to fm_conf_load */
     struct fm_str service;
     struct fm_str state; /* template with {host}; empty = the default, see fm_conf_state_dir */
+    struct fm_conf_peer_tls peer_tls;
     struct fm_conf_host *hosts;
     size_t nhosts;
     struct fm_conf_edge edge;
@@ -269,7 +276,8 @@ struct fm_conf_report {
     struct fm_arena arena;
     struct fm_conf_finding finding[FM_CONF_FINDINGS_MAX];
     size_t n, errors, warnings; /* n < errors + warnings where there were more than fit */
-    size_t last;                /* the finding that advice goes to; FM_CONF_FINDINGS_MAX = none */
+    size_t first; /* of the call at hand: what was said in an earlier one is said again */
+    size_t last;  /* the finding that advice goes to; FM_CONF_FINDINGS_MAX = none */
 };
 
 void fm_conf_report_init(struct fm_conf_report *r);
@@ -284,7 +292,11 @@ void fm_conf_report_print(const struct fm_conf_report *r, struct fm_buf *out);
  * report says all of them (and warnings in any case). The caller frees the result with
  * fm_conf_free. */
 struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report) FM_WARN_UNUSED;
-/* The same from memory, for tests and fuzzing; includes are refused. */
+/* Only `state`, of a file that may have errors elsewhere, for who looks for a daemon that goes on
+ * with an earlier version of it. All else is empty, and so is `state` where it cannot be read. NULL
+ * where there is no memory. */
+struct fm_conf *fm_conf_load_state(const char *path) FM_WARN_UNUSED;
+/* fm_conf_load from memory, for tests and fuzzing; includes are refused. */
 struct fm_conf *fm_conf_parse(struct fm_str text, const char *name,
                               struct fm_conf_report *report) FM_WARN_UNUSED;
 void fm_conf_free(struct fm_conf *c);
@@ -306,8 +318,8 @@ int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
 enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struct fm_str region,
                               char *out, size_t cap, struct fm_error *e) FM_WARN_UNUSED;
 
-/* `text` with {host} and {region} put in, terminated: for edge.access_log.path, which is a template
- * like `state`. FM_ERR_LIMIT where it does not fit. */
+/* `text` with {host} and {region} put in, terminated: for edge.access_log.path and the files of
+ * peer_tls, which are templates like `state`. FM_ERR_LIMIT where it does not fit. */
 enum fm_err fm_conf_expand(struct fm_str text, struct fm_str host, struct fm_str region, char *out,
                            size_t cap) FM_WARN_UNUSED;
 

@@ -25,6 +25,7 @@ void fm_decode_sticky(struct fm_load *l, const struct fm_schema_row *row, const 
     for (size_t i = 0; i < FM_COUNT(sticky_kinds); i++)
         if (fm_node_getz(n, sticky_kinds[i].key))
             c->sticky.kind = sticky_kinds[i].kind;
+    FM_ASSERT(c->sticky.kind <= FM_STICKY_CLIENT);
 }
 
 static bool has_segment(const struct fm_conf_route *r, struct fm_str name)
@@ -67,6 +68,7 @@ static void decode_context(struct fm_load *l, const struct fm_schema_row *row,
         .in_flight_max = policy->in_flight_max,
         .pos = n->key_pos,
     };
+    FM_ASSERT(!l->context_node[index] && n->key.p);
     l->context_node[index] = n;
     if (fm_decode_name(l, n, "a context")) {
         fm_decode_defaults(l, &fm_schema_context, c);
@@ -87,6 +89,7 @@ void fm_decode_contexts(struct fm_load *l, const struct fm_schema_row *row, cons
     if (!l->conf->contexts)
         return;
     fm_node_each(child, n) decode_context(l, row, child, (unsigned)l->conf->ncontexts++);
+    FM_ASSERT(l->conf->ncontexts == n->n);
 }
 
 void fm_check_idempotency(struct fm_load *l, const struct fm_node *map, void *at)
@@ -108,12 +111,14 @@ static struct fm_conf_pos place(const struct fm_node *map, const char *key, cons
 {
     const struct fm_node *n = fm_node_getz(map, key);
     n = n ? n : fm_node_getz(map, or_key);
+    FM_ASSERT(n || map);
     return n ? n->pos : map->pos;
 }
 
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at)
 {
     const struct fm_conf_timeouts *t = at;
+    FM_ASSERT(t->connect_ms > 0 && t->first_byte_ms > 0 && t->total_ms > 0);
     if (t->connect_ms > t->first_byte_ms)
         fm_report_error(l->report, place(map, "connect", "first-byte"),
                         "`connect` (%s) is more than `first-byte` (%s)",
@@ -131,6 +136,7 @@ void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at)
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at)
 {
     const struct fm_conf_probe *p = at;
+    FM_ASSERT(p->samples > 0 && p->successes > 0 && p->fast_interval_ms > 0);
     if (p->successes > p->samples)
         fm_report_error(l->report, place(map, "successes", "samples"),
                         "`successes` (%u) is more than `samples` (%u), so nothing would ever count "
@@ -149,6 +155,7 @@ void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at)
     const struct fm_conf_edge *e = at;
     const struct fm_conf_addr *all[FM_CONF_LISTEN_MAX + 2];
     size_t n = 0;
+    FM_ASSERT(e->nlisten <= FM_CONF_LISTEN_MAX);
     for (size_t i = 0; i < e->nlisten; i++)
         all[n++] = &e->listen[i].address;
     if (e->ready.present)

@@ -79,16 +79,6 @@ static void wrong_kind(struct fm_load *l, const struct fm_schema_row *row, const
                          FM_Q(n->text));
 }
 
-bool fm_decode_want(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
-                    enum fm_node_kind kind)
-{
-    if (n->kind != kind)
-        wrong_kind(l, row, n, kind,
-                   row->kind == FM_KIND_EITHER ? (kind == FM_NODE_MAP ? "a map" : "a list")
-                                               : fm_kind_info(row->kind)->expects);
-    return n->kind == kind;
-}
-
 /* "`tcp`, `none` or a path ..." */
 static struct fm_subject expectation(const struct fm_schema_row *row)
 {
@@ -113,6 +103,18 @@ static struct fm_subject expectation(const struct fm_schema_row *row)
         snprintf(out.s + used, sizeof out.s - used, "%s%s", words ? " or " : "",
                  fm_kind_info(row->kind)->expects);
     return out;
+}
+
+bool fm_decode_want(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
+                    enum fm_node_kind kind)
+{
+    if (n->kind == kind)
+        return true;
+    if (row->kind == FM_KIND_EITHER)
+        wrong_kind(l, row, n, kind, kind == FM_NODE_MAP ? "a map" : "a list");
+    else
+        wrong_kind(l, row, n, kind, expectation(row).s);
+    return false;
 }
 
 bool fm_decode_text(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,

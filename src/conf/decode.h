@@ -58,7 +58,7 @@ fm_decode_fn fm_decode_section_value, fm_decode_list_value, fm_decode_either_val
 fm_decode_fn fm_decode_route_path, fm_decode_http_url;
 
 /* Functions of rows. */
-fm_decode_fn fm_decode_nothing, fm_decode_peer_tls, fm_decode_log_path;
+fm_decode_fn fm_decode_nothing, fm_decode_log_path;
 fm_decode_fn fm_decode_hosts, fm_decode_roles, fm_decode_host_address;
 fm_decode_fn fm_decode_regions, fm_decode_pools;
 fm_decode_fn fm_decode_checks;

@@ -2,12 +2,14 @@
  * while reading (fm_decode_expand), so that fm_conf_expand meets none. */
 #include "conf/decode.h"
 
+#include "base/assert.h"
 #include "base/buf.h"
 
 /* The placeholder at the beginning of s: its length, and what it stands for. */
 static size_t placeholder(struct fm_str s, struct fm_str host, struct fm_str region,
                           struct fm_str *put)
 {
+    FM_ASSERT(s.n > 0);
     if (fm_str_starts(s, FM_STR("{host}"))) {
         *put = host;
         return 6;
@@ -25,6 +27,7 @@ static void expand(struct fm_str text, struct fm_str host, struct fm_str region,
     while (text.n) {
         struct fm_str put;
         size_t used = placeholder(text, host, region, &put);
+        FM_ASSERT(used > 0 && used <= text.n);
         fm_buf_str_add(out, put);
         text = fm_str(text.p + used, text.n - used);
     }
@@ -48,6 +51,7 @@ bool fm_decode_expand(struct fm_load *l, struct fm_str text, struct fm_str *out,
                             text.p[i + 1] == 'h' ? "host" : "region");
         any = true;
     }
+    FM_ASSERT(text.p);
     *out = text;
     if (!any)
         return true;
@@ -65,5 +69,6 @@ enum fm_err fm_conf_expand(struct fm_str text, struct fm_str host, struct fm_str
     struct fm_buf b = fm_buf(out, cap);
     expand(text, host, region, &b);
     fm_buf_ch(&b, '\0');
+    FM_ASSERT(b.full || b.p[b.n - 1] == '\0');
     return b.full ? FM_ERR_LIMIT : FM_ERR_OK;
 }

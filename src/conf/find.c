@@ -1,6 +1,7 @@
 /* Looking things up in a loaded configuration, by name; small sets, so from front to back. */
 #include "conf/conf.h"
 
+#include "base/assert.h"
 #include "base/buf.h"
 
 #include <stdlib.h>
@@ -64,6 +65,7 @@ static bool add_home(struct fm_buf *b)
 enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struct fm_str region,
                               char *out, size_t cap, struct fm_error *e)
 {
+    FM_ASSERT(cap > 0);
     struct fm_buf b = fm_buf(out, cap);
     if (c->state.n) {
         b.full = fm_conf_expand(c->state, host, region, out, cap) != FM_ERR_OK;

@@ -37,6 +37,7 @@ static bool bad_range(struct fm_load *l, const struct fm_node *n, const char *wh
 static bool parse_range(struct fm_load *l, const struct fm_node *n, struct fm_str s,
                         struct range *out)
 {
+    FM_ASSERT(s.n > 0 && s.p[0] == '[');
     struct fm_str behind, hi, inside = fm_str_cut(fm_str(s.p + 1, s.n - 1), ']', &behind);
     struct fm_str lo = fm_str_cut(inside, '-', &hi);
     if (!behind.p)
@@ -70,6 +71,7 @@ static void add_name(struct names *all, const struct fm_node *n, struct fm_str n
         all->full = all->wrong = true;
         return;
     }
+    FM_ASSERT(all->n < FM_COUNT(all->name));
     all->name[all->n] = fm_load_str(l, name);
     all->from[all->n++] = n;
 }
@@ -112,6 +114,7 @@ static void expand(struct names *all, const struct fm_node *n, struct fm_str don
 void fm_decode_roles(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
                      void *at)
 {
+    FM_ASSERT(row->item && row->size == sizeof(unsigned));
     unsigned *roles = (unsigned *)(void *)((char *)at + row->offset);
     if (!fm_decode_want(l, row, n, FM_NODE_LIST) || !fm_decode_count(l, row, n))
         return;
@@ -195,6 +198,7 @@ static void set_door(struct fm_load *l, const struct fm_conf_addr *address,
                      struct fm_conf_addr *bind)
 {
     struct fm_fault f = {.memory = false};
+    FM_ASSERT(port > 0);
     port = said->port ? said->port : port;
     bool v6 = address->host.p && memchr(address->host.p, ':', address->host.n);
     if (!address->host.p || !fm_conf_addr_with_port(l->arena, address, port, dial))
@@ -218,6 +222,7 @@ static void set_admin(struct fm_load *l, const struct fm_host_def *def, struct f
         l->oom = true;
     h->edge_admin = !agent && def->admin.port ? def->admin : l->conf->edge.admin;
     h->admin = def->admin.port ? def->admin : agent ? usual : h->edge_admin;
+    FM_ASSERT(l->oom || (h->admin.port && h->edge_admin.port));
 }
 
 static void fill(struct fm_load *l, const struct fm_node *n, const struct fm_host_def *def,
@@ -258,6 +263,7 @@ static void decode_entry(struct fm_load *l, const struct fm_schema_row *row,
     check_roles(l, n, &def);
     /* without roles where these are FM_NODE_BAD, which was told before */
     bool bad = l->report->errors > errors || n->kind != FM_NODE_MAP || !def.roles;
+    FM_ASSERT(*at == all->n || all->from[*at] != NULL);
     for (; *at < all->n && all->from[*at] == n; (*at)++)
         if (!bad && region < l->conf->nregions)
             fill(l, n, &def, all->name[*at], region);
@@ -289,6 +295,7 @@ void fm_decode_hosts(struct fm_load *l, const struct fm_schema_row *row, const s
     FM_ASSERT(next == all->n && l->conf->nhosts <= all->n);
     for (size_t i = 0; i < l->conf->nhosts; i++) {
         const struct fm_conf_host *h = &l->conf->hosts[i];
+        FM_ASSERT(h->region < l->conf->nregions);
         l->conf->regions[h->region].has_gates |= (h->roles & FM_ROLE_GATE) != 0;
         l->conf->regions[h->region].has_health |= (h->roles & FM_ROLE_HEALTH) != 0;
     }

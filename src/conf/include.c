@@ -75,6 +75,7 @@ struct fm_node *fm_load_file(struct fm_load *l, const char *path, struct fm_conf
         return cannot(l, path, from, "there are more than 256 files");
     if (!s->file || fm_source_read(l->arena, path, s, &e) != FM_ERR_OK)
         return cannot(l, path, from, e.msg);
+    FM_ASSERT(s->text.p && l->nsources < FM_SOURCES_MAX);
     const struct fm_source *before = known(l, s);
     if (before)
         return cannot(l, path, from,
@@ -117,6 +118,7 @@ static bool has_wildcard(struct fm_str pattern)
 /* The pattern as seen from its file; the folder of the file is taken literally. */
 static char *full_pattern(struct fm_load *l, const struct fm_node *n)
 {
+    FM_ASSERT(n->text.n > 0 && n->pos.file);
     const char *slash = strrchr(n->pos.file, '/');
     size_t folder = slash ? (size_t)(slash - n->pos.file) + 1 : 0, used = 0;
     if (n->text.p[0] == '/')
@@ -129,6 +131,7 @@ static char *full_pattern(struct fm_load *l, const struct fm_node *n)
     }
     if (out)
         memcpy(out + used, n->text.p, n->text.n);
+    FM_ASSERT(used <= folder * 2);
     return out;
 }
 
@@ -170,6 +173,7 @@ static void include_one(struct fm_load *l, struct fm_node *root, const struct fm
 
 void fm_include(struct fm_load *l, struct fm_node *root, struct fm_node *of, unsigned depth)
 {
+    FM_ASSERT(root->kind == FM_NODE_MAP && !of->parent == !l->from_memory);
     if (of->kind == FM_NODE_BAD)
         return;
     if (l->from_memory) {

@@ -8,6 +8,7 @@
 static void store(const struct fm_schema_row *row, void *at, uint64_t v)
 {
     uint32_t small = (uint32_t)v;
+    FM_ASSERT(row->size == sizeof v || v <= UINT32_MAX);
     if (row->size == sizeof v)
         memcpy((char *)at + row->offset, &v, sizeof v);
     else if (row->size == sizeof small)
@@ -19,6 +20,7 @@ static void store(const struct fm_schema_row *row, void *at, uint64_t v)
 static void store_str(const struct fm_schema_row *row, void *at, struct fm_str s)
 {
     FM_ASSERT(s.p && s.p[s.n] == '\0');
+    FM_ASSERT(row->size == sizeof s || row->size == 0);
     memcpy((char *)at + row->offset, &s, sizeof s);
 }
 
@@ -45,10 +47,11 @@ static void bool_value(struct fm_load *l, const struct fm_schema_row *row, const
     static const char *const yes[] = {"yes", "on", "y", "true"}, *const no[] = {"no", "off", "n",
                                                                                 "false"};
     struct fm_str s;
+    FM_ASSERT(row->size == sizeof(bool));
     if (!fm_decode_text(l, row, n, &s) || !unquoted(l, row, n))
         return;
     if (is_bool(n)) {
-        *((bool *)at + row->offset) = fm_str_eqz(s, "true");
+        *(bool *)((char *)at + row->offset) = fm_str_eqz(s, "true");
         return;
     }
     struct fm_fault f;
@@ -120,6 +123,7 @@ static void duration_value(struct fm_load *l, const struct fm_schema_row *row,
     int64_t ms;
     if (!fm_decode_text(l, row, n, &s))
         return;
+    FM_ASSERT(row->max > 0); /* so that no deadline overflows */
     if (fm_scalar_duration(s, &ms, &f))
         number(l, row, n, at, (uint64_t)ms);
     else
@@ -150,6 +154,7 @@ static void percent_value(struct fm_load *l, const struct fm_schema_row *row,
     uint32_t ppm;
     if (!fm_decode_text(l, row, n, &s))
         return;
+    FM_ASSERT(row->size == sizeof ppm);
     if (fm_scalar_percent(s, &ppm, &f))
         store(row, at, ppm);
     else
@@ -161,6 +166,7 @@ static void word_value(struct fm_load *l, const struct fm_schema_row *row, const
 {
     struct fm_str s, names[16];
     size_t known = 0;
+    FM_ASSERT(row->words && row->nwords > 0);
     if (!fm_decode_text(l, row, n, &s))
         return;
     for (size_t i = 0; i < row->nwords; i++) {
@@ -235,6 +241,7 @@ static bool lower(struct fm_load *l, struct fm_str *s, struct fm_fault *f)
     char *copy = fm_load_alloc(l, s->n + 1, 1);
     if (!copy)
         return fm_fault_memory(f);
+    FM_ASSERT(copy[s->n] == '\0');
     for (size_t i = 0; i < s->n; i++)
         copy[i] = fm_lower(s->p[i]);
     s->p = copy;
@@ -403,5 +410,6 @@ _Static_assert(FM_COUNT(infos) == FM_KINDS, "a row for each kind");
 const struct fm_kind_info *fm_kind_info(enum fm_kind kind)
 {
     FM_ASSERT((unsigned)kind < FM_KINDS);
+    FM_ASSERT(infos[kind].expects);
     return &infos[kind];
 }

@@ -1,5 +1,6 @@
 /* fm_conf_load and fm_conf_parse: the stages in their order, see load.h. Keeps the invariant that a
- * caller gets a configuration only if the report has no error. */
+ * caller gets a configuration only if the report has no error; fm_conf_load_state gives no more
+ * than one key. */
 #include "conf/load.h"
 
 #include "base/assert.h"
@@ -11,6 +12,7 @@ enum { ARENA_BYTES_MAX = 256 << 20 };
 
 void *fm_load_alloc(struct fm_load *l, size_t count, size_t size)
 {
+    FM_ASSERT(size > 0);
     void *p = fm_arena_array(l->arena, count, size);
     l->oom |= !p;
     return p;
@@ -27,21 +29,6 @@ void fm_decode_nothing(struct fm_load *l, const struct fm_schema_row *row, const
                        void *at)
 {
     (void)l, (void)row, (void)n, (void)at;
-}
-
-void fm_decode_peer_tls(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
-                        void *at)
-{
-    if (n->kind == FM_NODE_BAD)
-        return;
-    if (n->kind == FM_NODE_SCALAR && fm_str_eqz(n->text, row->words[0].name)) {
-        ((struct fm_root *)at)->peer_tls = FM_PEER_PLAINTEXT;
-        return;
-    }
-    fm_report_error(l->report, n->pos,
-                    "mutual TLS between hosts is not in this version of Fulmar (%s)", FM_VERSION);
-    fm_report_advice(l->report, "write `peer-tls: plaintext` if the network between the hosts is "
-                                "trusted");
 }
 
 void fm_decode_log_path(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
@@ -75,12 +62,13 @@ static void decode(struct fm_load *l)
 /* The last stage: the configuration, or nothing and the reasons. */
 static struct fm_conf *finish(struct fm_load *l, size_t first, size_t before)
 {
+    FM_ASSERT(first <= l->report->n && before <= l->report->errors);
     struct fm_conf_pos nowhere = {"", 0, 0};
     if (l->oom)
         fm_report_error(l->report, nowhere, "out of memory");
     fm_report_finish(l->report, first, l->root->sources);
     if (l->report->errors == before) {
-        FM_ASSERT(l->root->node);
+        FM_ASSERT(l->root->node && !l->broken && !l->oom);
         fm_load_assert_whole(l->conf);
         return l->conf;
     }
@@ -113,7 +101,7 @@ struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report)
 {
     struct fm_load l;
     struct fm_conf_pos from = {NULL, 0, 0};
-    size_t first = report->n, before = report->errors;
+    size_t first = fm_report_begin(report), before = report->errors;
     if (!start(&l, report, fm_str_z(path)))
         return NULL;
     l.root->node = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
@@ -122,10 +110,27 @@ struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report)
     return finish(&l, first, before);
 }
 
+struct fm_conf *fm_conf_load_state(const char *path)
+{
+    struct fm_conf_report unheard;
+    struct fm_conf_pos from = {NULL, 0, 0};
+    struct fm_load l;
+    fm_conf_report_init(&unheard);
+    bool started = start(&l, &unheard, fm_str_z(path));
+    if (started) {
+        const struct fm_node *root = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
+        const struct fm_node *n = fm_node_getz(root, "state");
+        if (n)
+            fm_decode_value(&l, fm_schema_find(&fm_schema_root, n->key), n, l.root);
+    }
+    fm_conf_report_deinit(&unheard);
+    return started ? l.conf : NULL;
+}
+
 struct fm_conf *fm_conf_parse(struct fm_str text, const char *name, struct fm_conf_report *report)
 {
     struct fm_load l;
-    size_t first = report->n, before = report->errors;
+    size_t first = fm_report_begin(report), before = report->errors;
     if (!start(&l, report, fm_str_z(name)))
         return NULL;
     l.from_memory = true;

@@ -17,7 +17,7 @@ struct fm_policy {
     uint32_t in_flight_max;
 };
 
-enum fm_peer_tls { FM_PEER_UNSAID, FM_PEER_PLAINTEXT };
+enum fm_peer_tls { FM_PEER_UNSAID, FM_PEER_PLAINTEXT, FM_PEER_MUTUAL };
 
 /* A loaded configuration with what only this folder needs of it. */
 struct fm_root {

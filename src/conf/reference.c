@@ -3,6 +3,7 @@
 #include "conf/scalar.h"
 #include "conf/schema.h"
 
+#include "base/assert.h"
 #include "base/buf.h"
 
 static const char introduction[] =
@@ -62,6 +63,7 @@ static void cell(struct fm_buf *b, const char *text)
 static void range(struct fm_buf *b, const struct fm_schema_row *row)
 {
     unsigned long long min = row->min, max = row->max;
+    FM_ASSERT(min <= max);
     if (row->kind == FM_KIND_DURATION)
         fm_buf_printf(b, ", `%s` to `%s`", fm_scalar_duration_text((int64_t)min).s,
                       fm_scalar_duration_text((int64_t)max).s);
@@ -181,8 +183,8 @@ static void page(struct pages *p, const struct fm_schema_section *s)
     for (size_t i = 0; i < p->n; i++)
         if (p->seen[i] == s)
             return;
-    if (p->n < SECTIONS_MAX)
-        p->seen[p->n++] = s;
+    FM_ASSERT(p->n < SECTIONS_MAX);
+    p->seen[p->n++] = s;
     fm_buf_printf(p->out, whole ? "## %s\n\n" : "## `%s`\n\n", s->title);
     if (s->help[0])
         fm_buf_printf(p->out, "%s\n\n", s->help);

@@ -8,6 +8,7 @@ static void decode_region(struct fm_load *l, const struct fm_schema_row *row,
 {
     FM_ASSERT(index < FM_CONF_REGIONS_MAX);
     struct fm_conf_region *r = &l->conf->regions[index];
+    FM_ASSERT(!l->region_node[index] && n->key.p && !l->region.p);
     r->name = n->key;
     r->pos = n->key_pos;
     l->region_node[index] = n;
@@ -35,6 +36,7 @@ static void decode_pool(struct fm_load *l, const struct fm_schema_row *row, cons
                         struct fm_conf_pool *pool)
 {
     const struct fm_schema_row *list = &row->item[0], *section = &row->item[1];
+    FM_ASSERT(row->nitem == 2 && section->section);
     if (n->kind == FM_NODE_LIST) {
         fm_decode_value(l, list, n, pool);
         return;
@@ -71,6 +73,7 @@ void fm_decode_pools(struct fm_load *l, const struct fm_schema_row *row, const s
 {
     enum { NAMES_REFRESH_MS = 5000 }; /* of host names in a list of addresses */
     struct fm_conf_region *r = at;
+    FM_ASSERT(row->nitem == 2 && !r->pools);
     const struct fm_schema_row *list = &row->item[0], *named = &row->item[1];
     bool plain = n->kind == FM_NODE_LIST;
     const struct fm_node *dns = fm_node_getz(n, "dns");

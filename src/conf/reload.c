@@ -4,6 +4,8 @@
  */
 #include "conf/schema.h"
 
+#include "base/assert.h"
+
 struct change {
     struct fm_conf_report *report;
     const struct fm_conf *to;
@@ -35,11 +37,13 @@ static bool same(const struct fm_schema_row *row, const char *a, const char *b)
         memcpy(&nb, b + row->count, sizeof nb);
         memcpy(&sa.p, a + row->offset, sizeof sa.p);
         memcpy(&sb.p, b + row->offset, sizeof sb.p);
+        FM_ASSERT(row->stride && row->item->section);
         for (size_t i = 0; na == nb && i < na; i++)
             if (!same_section(row->item->section, sa.p + i * row->stride, sb.p + i * row->stride))
                 return false;
         return na == nb;
     default:
+        FM_ASSERT(row->size <= sizeof(uint64_t)); /* a plain value, no pointers */
         return memcmp(a + row->offset, b + row->offset, row->size) == 0;
     }
 }
@@ -110,7 +114,8 @@ enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_con
 {
     struct change c = {.report = report, .to = to};
     const struct fm_root *a = fm_root_of(from), *b = fm_root_of(to);
-    size_t first = report->n;
+    size_t first = fm_report_begin(report);
+    FM_ASSERT(a->node && b->node && from != to);
     compare(&c, &fm_schema_root, (const char *)a, (const char *)b, b->node);
     for (size_t i = 0; i < to->nhosts; i++) {
         int at = fm_conf_find_host(from, to->hosts[i].name);

@@ -41,6 +41,12 @@ struct fm_quoted fm_quoted(struct fm_str text)
     return q;
 }
 
+size_t fm_report_begin(struct fm_conf_report *r)
+{
+    r->first = r->n;
+    return r->first;
+}
+
 static bool same_place(struct fm_conf_pos a, struct fm_conf_pos b)
 {
     return a.line == b.line && a.col == b.col && strcmp(a.file, b.file) == 0;
@@ -49,7 +55,7 @@ static bool same_place(struct fm_conf_pos a, struct fm_conf_pos b)
 static const struct fm_conf_finding *find(const struct fm_conf_report *r, struct fm_conf_pos pos,
                                           const char *what)
 {
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = r->first; i < r->n; i++)
         if (same_place(r->finding[i].pos, pos) && strcmp(r->finding[i].what, what) == 0)
             return &r->finding[i];
     return NULL;
@@ -83,6 +89,7 @@ static void add(struct fm_conf_report *r, enum fm_conf_severity severity, struct
         r->finding[r->n] = (struct fm_conf_finding){
             .severity = severity, .pos = pos, .what = copy ? copy : "out of memory"};
         r->last = r->n++;
+        FM_ASSERT(r->finding[r->last].what && r->finding[r->last].pos.file);
     }
     if (severity == FM_CONF_ERROR)
         r->errors++;
@@ -108,6 +115,7 @@ void fm_report_warning(struct fm_conf_report *r, struct fm_conf_pos pos, const c
 
 void fm_report_advice(struct fm_conf_report *r, const char *fmt, ...)
 {
+    FM_ASSERT(r->last == FM_CONF_FINDINGS_MAX || r->last + 1 == r->n);
     if (r->last >= r->n)
         return;
     char text[WHAT_MAX];
@@ -151,7 +159,7 @@ static void sort(struct fm_conf_finding *f, size_t n, const struct fm_source *so
 
 void fm_report_finish(struct fm_conf_report *r, size_t first, const struct fm_source *sources)
 {
-    FM_ASSERT(first <= r->n);
+    FM_ASSERT(first == r->first && first <= r->n && r->n <= FM_CONF_FINDINGS_MAX);
     sort(r->finding + first, r->n - first, sources);
     r->last = FM_CONF_FINDINGS_MAX;
     for (size_t i = first; i < r->n; i++) {
@@ -189,6 +197,7 @@ void fm_conf_report_print(const struct fm_conf_report *r, struct fm_buf *out)
             fm_buf_printf(out, "       = %s\n", f->advice);
     }
     size_t all = r->errors + r->warnings;
+    FM_ASSERT(r->n <= all);
     if (all > r->n)
         fm_buf_printf(out, "(%zu more are not shown)\n", all - r->n);
     if (all)

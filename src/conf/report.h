@@ -1,8 +1,9 @@
 /* conf/report.h: adding findings, for the files of src/conf.
  *
  * fm_report_error or fm_report_warning says what is wrong where; fm_report_advice right behind it
- * says what to do. The same text at the same place is kept once, so a rule may be asked once for
- * each region without repeating itself. Everything is copied; user text goes through fm_quoted. */
+ * says what to do. The same text at the same place is kept once in a call, so a rule may be asked
+ * once for each region without repeating itself. Everything is copied; user text goes through
+ * fm_quoted. */
 #ifndef FM_CONF_REPORT_H
 #define FM_CONF_REPORT_H
 
@@ -27,6 +28,10 @@ struct fm_quoted fm_quoted(struct fm_str text);
 
 /* Use as a %s argument. */
 #define FM_Q(text) (fm_quoted(text).s)
+
+/* A new call (a load, a comparison): the same text at the same place is a finding again. Returns
+ * the index of its first finding. */
+size_t fm_report_begin(struct fm_conf_report *r) FM_WARN_UNUSED;
 
 struct fm_source;
 /* Put findings from `first` on into the order of the files and give each its source line. */

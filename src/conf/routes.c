@@ -35,6 +35,12 @@ static int hex(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* Paths are without these when they are compared, however they were written. */
+static bool is_dots(struct fm_str s)
+{
+    return fm_str_eqz(s, ".") || fm_str_eqz(s, "..");
+}
+
 /* A literal, percent-decoded (RFC 3986 section 2.1). */
 static bool literal(struct fm_load *l, struct fm_str s, struct fm_conf_segment *out,
                     struct fm_fault *f)
@@ -61,6 +67,8 @@ static bool literal(struct fm_load *l, struct fm_str s, struct fm_conf_segment *
         to[n++] = c;
     }
     FM_ASSERT(n > 0 && n <= s.n);
+    if (is_dots(fm_str(to, n)))
+        return fm_fault(f, "`%s` is resolved before routes are looked at", FM_Q(s));
     *out = (struct fm_conf_segment){FM_SEG_LITERAL, fm_str(to, n)};
     return true;
 }
@@ -76,7 +84,7 @@ static bool segment(struct fm_load *l, struct fm_str s, bool last, struct fm_con
         *out = (struct fm_conf_segment){FM_SEG_REST, {NULL, 0}};
         return last || fm_fault(f, "`**` stands only at the end");
     }
-    if (fm_str_eqz(s, ".") || fm_str_eqz(s, ".."))
+    if (is_dots(s))
         return fm_fault(f, "`%s` is resolved by the client and never arrives", FM_Q(s));
     if (memchr(s.p, '*', s.n)) {
         fm_fault(f, "there is a `*` in `%s`", FM_Q(s));
@@ -112,6 +120,7 @@ static bool parse(struct fm_load *l, struct fm_str path, struct fm_conf_route *r
     }
     if (path.n > 1024)
         return fm_fault(f, "it is longer than 1024 bytes");
+    FM_ASSERT(!r->segments);
     r->nsegments = 0;
     struct fm_str rest = fm_str(path.p + 1, path.n - 1);
     while (path.n > 1 && rest.p) {
@@ -168,10 +177,12 @@ void fm_decode_routes(struct fm_load *l, const struct fm_schema_row *row, const 
         return;
     }
     l->conf->nroutes += n->n;
+    FM_ASSERT(!c->routes && l->conf->nroutes <= FM_CONF_ROUTES_MAX);
     c->routes = fm_load_alloc(l, n->n, sizeof *c->routes);
     if (!c->routes)
         return;
     fm_node_each(item, n) decode_route(l, row->item, item, c, &c->routes[c->nroutes++]);
+    FM_ASSERT(c->nroutes == n->n);
 }
 
 /* Do both match the same paths? The names of segments do not matter. */
@@ -180,6 +191,7 @@ static bool same_shape(const struct fm_conf_route *a, const struct fm_conf_route
     if (!a->path.p || !b->path.p || a->nsegments != b->nsegments)
         return false;
     for (size_t i = 0; i < a->nsegments; i++) {
+        FM_ASSERT(a->segments && b->segments);
         const struct fm_conf_segment *x = &a->segments[i], *y = &b->segments[i];
         if (x->kind != y->kind || (x->kind == FM_SEG_LITERAL && !fm_str_eq(x->text, y->text)))
             return false;

@@ -72,6 +72,7 @@ static bool read_decimal(struct fm_str s, struct decimal *d, struct fm_fault *f)
             (points && __builtin_mul_overflow(d->scale, 10u, &d->scale)))
             return fm_fault(f, "the number in `%s` is too large", FM_Q(s));
     }
+    FM_ASSERT(i <= s.n && d->scale > 0);
     d->number = fm_str(s.p, i);
     d->unit = fm_str(s.p + i, s.n - i);
     if (s.n == 0)
@@ -141,6 +142,7 @@ bool fm_scalar_duration(struct fm_str s, int64_t *ms, struct fm_fault *f)
         return false;
     if (v > INT64_MAX / 1000000) /* so that it also fits in nanoseconds */
         return fm_fault(f, "`%s` is too large", FM_Q(s));
+    FM_ASSERT((int64_t)v >= 0);
     *ms = (int64_t)v;
     return true;
 }
@@ -161,6 +163,7 @@ bool fm_scalar_size(struct fm_str s, uint64_t *bytes, struct fm_fault *f)
         return scale(s, &d, u->factor, "1B", bytes, f);
     fm_fault(f, "`%s` is not a unit of size", FM_Q(d.unit));
     const char *like = NULL;
+    FM_ASSERT(d.unit.n > 0);
     for (size_t i = 1; i < FM_COUNT(sizes); i++)
         if (fm_lower(d.unit.p[0]) == fm_lower(sizes[i].name[0]))
             like = sizes[i].name;
@@ -209,6 +212,7 @@ bool fm_scalar_percent(struct fm_str s, uint32_t *ppm, struct fm_fault *f)
         return false;
     if (v > 1000000)
         return fm_fault(f, "`%s` is more than `100%%`", FM_Q(s));
+    FM_ASSERT(v <= 1000000);
     *ppm = (uint32_t)v;
     return true;
 }
@@ -290,6 +294,7 @@ struct fm_scalar_text fm_scalar_percent_text(uint32_t ppm)
 {
     struct fm_scalar_text out;
     int n = snprintf(out.s, sizeof out.s, "%u.%04u", ppm / 10000, ppm % 10000);
+    FM_ASSERT(n > 5 && (size_t)n < sizeof out.s - 1);
     while (out.s[n - 1] == '0')
         n--;
     n -= out.s[n - 1] == '.';

@@ -290,6 +290,44 @@ static const struct fm_word peer_words[] = {
     {"plaintext", FM_PEER_PLAINTEXT, "no encryption between hosts", false},
 };
 
+static const struct fm_schema_row peer_tls_rows[] = {
+    {.name = "ca",
+     .kind = FM_KIND_FILE,
+     .flags = FM_ROW_REQUIRED,
+     AT(struct fm_root, conf.peer_tls.ca),
+     .example = "ca: peers-ca.pem",
+     .help = "Certificates of the service's own authority; a host without one of its certificates "
+             "gets nowhere. `fulmar certs init` makes it."},
+    {.name = "cert",
+     .kind = FM_KIND_FILE,
+     .flags = FM_ROW_REQUIRED,
+     AT(struct fm_root, conf.peer_tls.cert),
+     .example = "cert: \"{host}.pem\"",
+     .help = "This host's certificate, for its name under `hosts`. `fulmar certs add` makes it."},
+    {.name = "key",
+     .kind = FM_KIND_FILE,
+     .flags = FM_ROW_REQUIRED,
+     AT(struct fm_root, conf.peer_tls.key),
+     .example = "key: \"{host}.key\"",
+     .help = "The private key of `cert`; nobody else may read it."},
+};
+
+static const struct fm_schema_section peer_tls_section = {
+    .id = "peer-tls",
+    .title = "peer-tls",
+    ROWS(peer_tls_rows),
+    .help = "Mutual TLS: edge to gate, edge to agent. Both sides show a certificate, and who "
+            "connects checks that it is for the host that it meant. The files are read again on "
+            "SIGHUP; connections that stand keep what they began with.",
+};
+
+static const struct fm_schema_row peer_tls_items[] = {
+    {.kind = FM_KIND_WORD, AT(struct fm_root, peer_tls), WORDS(peer_words)},
+    {.kind = FM_KIND_SECTION,
+     PRESENT(struct fm_root, conf.peer_tls.present),
+     .section = &peer_tls_section},
+};
+
 static const struct fm_schema_row context_item = {.kind = FM_KIND_SECTION,
                                                   .section = &fm_schema_context};
 
@@ -324,14 +362,11 @@ static const struct fm_schema_row root_rows[] = {
      .def_note = "`/var/lib/fulmar/{host}`; not as root: `$XDG_STATE_HOME/fulmar/{host}`",
      .help = "Folder of what a host keeps: view, events, sockets."},
     {.name = "peer-tls",
-     .kind = FM_KIND_WORD,
-     AT(struct fm_root, peer_tls),
-     .reload = FM_RELOAD_RESTART,
-     WORDS(peer_words),
-     .decode = fm_decode_peer_tls,
+     .kind = FM_KIND_EITHER,
+     ITEMS(peer_tls_items),
+     .tag = FM_PEER_MUTUAL,
      .def_note = "must be said where `hosts` has agents beyond loopback",
-     .help = "How hosts talk to each other. Mutual TLS comes in a later version; until then say "
-             "that you know."},
+     .help = "How hosts talk to each other: by mutual TLS, or in the clear."},
     {.name = "edge",
      .kind = FM_KIND_SECTION,
      AT(struct fm_root, conf.edge),

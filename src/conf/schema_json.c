@@ -28,7 +28,7 @@ static void collect(struct walk *w, const struct fm_schema_section *s)
     for (size_t i = 0; i < w->n; i++)
         if (w->seen[i] == s)
             return;
-    FM_ASSERT(w->n < SECTIONS_MAX);
+    FM_ASSERT(w->n < SECTIONS_MAX && s->id && s->rows && s->n > 0);
     w->seen[w->n++] = s;
     for (size_t i = 0; i < s->n; i++)
         collect_row(w, &s->rows[i]);
@@ -54,6 +54,7 @@ static void value(struct fm_buf *b, const struct fm_schema_row *row);
 static void words(struct fm_buf *b, const struct fm_schema_row *row)
 {
     const char *comma = "";
+    FM_ASSERT(row->words && row->nwords > 0);
     fm_buf_lit(b, "\"enum\": [");
     for (size_t i = 0; i < row->nwords; i++) {
         if (row->words[i].later)
@@ -78,6 +79,7 @@ static void named(struct fm_buf *b, const struct fm_schema_row *row)
 
 static void either(struct fm_buf *b, const struct fm_schema_row *row)
 {
+    FM_ASSERT(row->nitem > 1);
     fm_buf_lit(b, "\"anyOf\": [");
     for (size_t i = 0; i < row->nitem; i++) {
         fm_buf_printf(b, "%s{", i ? ", " : "");
@@ -123,6 +125,7 @@ static void value(struct fm_buf *b, const struct fm_schema_row *row)
         either(b, row);
         return;
     default:
+        FM_ASSERT(fm_kind_info(row->kind)->id);
         fm_buf_printf(b, "\"$ref\": \"#/$defs/%s\"", fm_kind_info(row->kind)->id);
         return;
     }

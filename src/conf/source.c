@@ -12,6 +12,7 @@
 static enum fm_err read_all(int fd, struct fm_arena *arena, size_t size, struct fm_source *out,
                             struct fm_error *e)
 {
+    FM_ASSERT(fd >= 0 && size <= FM_SOURCE_BYTES_MAX);
     char *mem = fm_arena_alloc(arena, size + 1);
     if (!mem)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
@@ -102,6 +103,7 @@ bool fm_source_check(struct fm_source *s, struct fm_conf_report *report)
         pos.col = cp == '\n' ? 1 : pos.col + 1;
         pos.line += cp == '\n';
         i += len;
+        FM_ASSERT(i <= s->text.n);
     }
     return true;
 }
@@ -131,6 +133,7 @@ struct fm_str fm_source_line(const struct fm_source *s, uint32_t line)
             return (struct fm_str){NULL, 0};
         one = fm_str_cut(rest, '\n', &rest);
     }
+    FM_ASSERT(one.p && one.p >= s->text.p && one.p + one.n <= s->text.p + s->text.n);
     if (one.n && one.p[one.n - 1] == '\r')
         one.n--;
     return one;
@@ -142,6 +145,7 @@ size_t fm_source_column(struct fm_str line, uint32_t col)
     for (uint32_t i = 1; i < col && at < line.n; i++)
         for (at++; at < line.n && ((unsigned char)line.p[at] & 0xc0) == 0x80;)
             at++;
+    FM_ASSERT(at <= line.n);
     return at;
 }
 

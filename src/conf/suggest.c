@@ -14,6 +14,7 @@ static unsigned near_enough(struct fm_str wrong)
 struct fm_str fm_suggest_name(struct fm_str wrong, const struct fm_str *names, size_t n)
 {
     struct fm_str best = {NULL, 0};
+    FM_ASSERT(names || n == 0);
     unsigned least = near_enough(wrong) + 1;
     for (size_t i = 0; i < n; i++) {
         unsigned d = fm_str_distance(wrong, names[i]);
@@ -83,6 +84,7 @@ void fm_suggest_keys(struct fm_load *l, const struct fm_schema_section *s)
         if (n < 0 || (size_t)n >= sizeof text - used)
             break;
         used += (size_t)n;
+        FM_ASSERT(used < sizeof text);
     }
     fm_report_advice(l->report, "the keys here are %s", text);
 }

@@ -3,6 +3,8 @@
  * it has reported it; the last resort is libyaml's own text. */
 #include "conf/syntax.h"
 
+#include "base/assert.h"
+
 struct trouble {
     struct fm_conf_report *report;
     const struct fm_source *src;
@@ -32,6 +34,7 @@ static bool word(char c)
 /* Behind the bracket that closes the one at `i`; the end of s where none does. */
 static size_t behind_group(struct fm_str s, size_t i)
 {
+    FM_ASSERT(i < s.n && (s.p[i] == '{' || s.p[i] == '['));
     char close = s.p[i] == '{' ? '}' : ']';
     const char *end = memchr(s.p + i, close, s.n - i);
     return end ? (size_t)(end - s.p) + 1 : s.n;
@@ -39,6 +42,7 @@ static size_t behind_group(struct fm_str s, size_t i)
 
 struct fm_str fm_syntax_token(struct fm_str line, size_t at)
 {
+    FM_ASSERT(at <= line.n);
     size_t from = at, to = at;
     while (from > 0 && !blank(line.p[from - 1]) && !strchr(",[{", line.p[from - 1])) {
         from--;
@@ -47,6 +51,7 @@ struct fm_str fm_syntax_token(struct fm_str line, size_t at)
     }
     while (to < line.n && !blank(line.p[to]) && !strchr(",]}", line.p[to]))
         to = line.p[to] == '{' || line.p[to] == '[' ? behind_group(line, to) : to + 1;
+    FM_ASSERT(from <= to && to <= line.n);
     return fm_str(line.p + from, to - from);
 }
 
@@ -342,13 +347,16 @@ void fm_syntax_error(struct fm_load *l, const struct fm_source *src, const yaml_
     if (!t.line.p)
         t.line = FM_STR("");
     t.at = fm_source_column(t.line, t.pos.col);
+    FM_ASSERT(t.at <= t.line.n && t.pos.line > 0 && t.pos.col > 0);
     static bool (*const known[])(const struct trouble *) = {
         tab,           quotes,    star_or_anchor, unquoted_brackets, bad_start,
         missing_space, not_a_key, unclosed,       misplaced,
     };
+    size_t errors = l->report->errors;
     for (size_t i = 0; i < FM_COUNT(known); i++)
         if (known[i](&t))
             return;
+    FM_ASSERT(l->report->errors == errors); /* who says no has said nothing */
     fm_report_error(l->report, t.pos, "not YAML: %s%s%s", t.problem, t.context ? " " : "",
                     t.context ? t.context : "");
     fm_report_advice(l->report, "look at this line and the one before: indentation, quotes, "

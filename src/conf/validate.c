@@ -107,9 +107,11 @@ static void peer_tls(struct fm_load *l)
         fm_report_error(l->report, h->pos,
                         "the agent of `%s` is reached beyond loopback, and `peer-tls` is not said",
                         FM_Q(h->name));
-        fm_report_advice(l->report, "add `peer-tls: plaintext` at the top level if the network "
-                                    "between the hosts is trusted; mutual TLS comes in a later "
-                                    "version");
+        fm_report_advice(l->report,
+                         "make certificates (`fulmar help certs`) and add "
+                         "`peer-tls: {ca: peers-ca.pem, cert: \"{host}.pem\", "
+                         "key: \"{host}.key\"}`, or `peer-tls: plaintext` if the network between "
+                         "the hosts is trusted");
         return;
     }
 }
@@ -142,6 +144,7 @@ static bool all_have(const struct fm_conf *c, struct fm_str pool)
 static void choose_pool(struct fm_load *l, struct fm_conf_context *ctx)
 {
     struct fm_conf *c = l->conf;
+    FM_ASSERT(c->nregions > 0 && !ctx->app.p);
     struct fm_str only =
         c->regions[0].npools == 1 ? c->regions[0].pools[0].name : FM_STR("default");
     for (size_t i = 0; i < c->nregions; i++)
@@ -171,6 +174,7 @@ static void context_pool(struct fm_load *l, struct fm_conf_context *ctx, const s
     for (size_t i = 0; app && ctx->app.p && i < c->nregions; i++) {
         const struct fm_conf_region *r = &c->regions[i];
         struct fm_str names[FM_CONF_POOLS_MAX];
+        FM_ASSERT(r->npools <= FM_CONF_POOLS_MAX);
         if (!l->pools_known[i] || fm_conf_find_pool(r, ctx->app) >= 0)
             continue;
         for (size_t k = 0; k < r->npools; k++)
@@ -200,6 +204,7 @@ static void context_needs(struct fm_load *l, const struct fm_node *n)
         for (size_t i = 0; i < c->nregions; i++) {
             const struct fm_conf_region *r = &c->regions[i];
             struct fm_str names[FM_CONF_CHECKS_MAX];
+            FM_ASSERT(r->nchecks <= FM_CONF_CHECKS_MAX || !l->region_checks_known[i]);
             if (!r->has_health || !l->region_checks_known[i] ||
                 fm_conf_find_check(r, need->text) >= 0)
                 continue;
@@ -257,6 +262,7 @@ static void contexts(struct fm_load *l)
 {
     for (size_t i = 0; i < l->conf->ncontexts; i++) {
         struct fm_conf_context *ctx = &l->conf->contexts[i];
+        FM_ASSERT(l->context_node[i]);
         context_pool(l, ctx, l->context_node[i]);
         context_needs(l, l->context_node[i]);
         if (!l->context_bad[i])

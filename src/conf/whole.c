@@ -166,6 +166,11 @@ void fm_load_assert_whole(const struct fm_conf *c)
     FM_ASSERT(c->nregions > 0 && c->nregions <= FM_CONF_REGIONS_MAX);
     FM_ASSERT(c->ncontexts > 0 && c->ncontexts <= FM_CONF_CONTEXTS_MAX);
     FM_ASSERT(c->nhosts <= FM_CONF_HOSTS_MAX);
+    if (c->peer_tls.present) {
+        text(c->peer_tls.ca);
+        text(c->peer_tls.cert);
+        text(c->peer_tls.key);
+    }
     edge(&c->edge);
     probe(&c->probe);
     for (size_t i = 0; i < c->nhosts; i++)

@@ -193,8 +193,19 @@ int fm_balance(const struct fm_instance *in, unsigned n, uint64_t random)
     return -1;
 }
 
-bool fm_budget_allows(uint32_t in_flight, uint32_t retrying, uint32_t share_ppm, uint32_t floor)
+static uint64_t budget(uint32_t in_flight, uint32_t share_ppm, uint32_t floor)
 {
     uint64_t allowed = (uint64_t)in_flight * share_ppm / 1000000;
-    return retrying < (allowed > floor ? allowed : floor);
+    return allowed > floor ? allowed : floor;
+}
+
+bool fm_budget_allows(uint32_t in_flight, uint32_t retrying, uint32_t share_ppm, uint32_t floor)
+{
+    return retrying < budget(in_flight, share_ppm, floor);
+}
+
+bool fm_budget_allows_hedge(uint32_t in_flight, uint32_t retrying, uint32_t share_ppm,
+                            uint32_t floor)
+{
+    return UINT64_C(2) * retrying < budget(in_flight, share_ppm, floor);
 }

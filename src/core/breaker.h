@@ -91,7 +91,10 @@ int fm_balance(const struct fm_instance *i, unsigned n, uint64_t random);
 
 /* -------- retry budget (SAFETY.md rule 22) -------- */
 
-/* May another retry or hedge start while `retrying` of `in_flight` requests are retried ones? */
+/* May another retry start while `retrying` of `in_flight` requests are retried ones? */
 bool fm_budget_allows(uint32_t in_flight, uint32_t retrying, uint32_t share_ppm, uint32_t floor);
+/* The same for a hedge, which nobody would fail without: half of the budget is left to retries. */
+bool fm_budget_allows_hedge(uint32_t in_flight, uint32_t retrying, uint32_t share_ppm,
+                            uint32_t floor);
 
 #endif

@@ -7,7 +7,7 @@
  * offset the length, the cell and the key. A look-up reads one line of slots (now and then the
  * next, when a bucket is full) and, where a fingerprint agrees, the entry: two cache misses for a
  * key that is there, one for a key that is not. fm_directory_find_many overlaps the misses of a
- * batch. Why this and no perfect hash, trie or sorted array: docs/decisions/0009-directory.md.
+ * batch. Why this and no perfect hash, trie or sorted array: docs/decisions/0011-directory.md.
  *
  * Building: write the entries, count them, init over zeroed slots, add all, then never change it:
  * then any number of threads may look up. Pure: no heap, no clock; the hash key comes in, random,

@@ -143,7 +143,8 @@ static bool repeatable(const struct fm_exchange *x, bool executed_no)
 }
 
 /* Attempt i is over without an answer to relay. Wait for another, try elsewhere, or give up.
- * Leaving a region that is marked down is free; anything else is paid for. */
+ * Leaving a region that is marked down is free, and so is leaving an instance that is out: nothing
+ * would be asked twice that still works. Anything else is paid for. */
 static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
                           const struct fm_exchange_event *e, struct fm_exchange_actions *out)
 {
@@ -153,7 +154,7 @@ static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
         x->maybe_executed = true;
     if (hope(x, e, -1))
         return;
-    bool free = region_is_left(e, x->attempt[i].region);
+    bool free = region_is_left(e, x->attempt[i].region) || e->instance_out;
     if (can_try(x) && repeatable(x, executed_no) && (free || e->budget)) {
         (void)promote_good(x, e);
         try_next(x, false, !free, out);

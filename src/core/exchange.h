@@ -75,7 +75,8 @@ struct fm_exchange_event {
     uint16_t status;
     enum fm_problem problem; /* what a gate said of its answer */
     /* The world at this moment. */
-    bool budget;           /* another retry or hedge may start */
+    bool budget;       /* another retry or hedge may start */
+    bool instance_out; /* the instance of `attempt` takes nothing now: leaving it is free, too */
     uint32_t left_regions; /* bit per region: marked down, leaving it is free */
 };
 

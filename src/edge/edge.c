@@ -114,6 +114,7 @@ static void reload(struct fm_daemon *d, struct fm_conf *conf)
     struct edge *x = fm_container_of(d, struct edge, daemon);
     struct fm_director_config c = x->director.config;
     c.access_sample_ppm = conf->edge.access_log.sample_ppm;
+    c.peers = d->peers;
     struct fm_error e;
     if (fm_director_reload(&x->director, conf, &c, &e)) {
         fm_log(FM_LOG_ERROR, "reload_failed", FM_KE(&e));
@@ -206,7 +207,8 @@ static enum fm_err start(struct edge *x, struct fm_conf *conf, struct fm_error *
     struct fm_director_config c = {.mode = FM_PROXY_EDGE,
                                    .nworkers = count_workers(conf),
                                    .access_log = x->access,
-                                   .access_sample_ppm = conf->edge.access_log.sample_ppm};
+                                   .access_sample_ppm = conf->edge.access_log.sample_ppm,
+                                   .peers = x->daemon.peers};
     if (err) {
         fm_conf_free(conf);
         return err;

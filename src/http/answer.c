@@ -11,6 +11,7 @@
 
 void fm_http_conn_free_answer(struct fm_http_conn *c)
 {
+    FM_ASSERT(!fm_sock_is_sending(&c->s.sock) || c->state == FM_CONN_CLOSED);
     if (c->out)
         fm_pool_put(c->server->loop->pool, c->out);
     c->out = NULL;
@@ -20,6 +21,7 @@ void fm_http_conn_free_answer(struct fm_http_conn *c)
 
 struct fm_str fm_http_conn_header(const struct fm_http_conn *c, bool close)
 {
+    FM_ASSERT(c->state == FM_CONN_BUSY);
     bool will_close = close || c->close_after || !c->keep_alive || c->server->draining ||
                       (fm_http_conn_has_body(c) && !c->tunnel);
     if (will_close)
@@ -42,6 +44,8 @@ static void take_over(struct fm_http_conn *c)
 static bool write_head(struct fm_http_conn *c, unsigned status, struct fm_str content_type,
                        struct fm_str headers, size_t body_n)
 {
+    FM_ASSERT(status >= 200 && status <= 599 && !c->answering);
+    FM_ASSERT(body_n == 0 || (status != 204 && status != 304));
     c->out = fm_pool_get(c->server->loop->pool);
     if (!c->out)
         return false;
@@ -62,6 +66,7 @@ static bool write_head(struct fm_http_conn *c, unsigned status, struct fm_str co
     fm_buf_str_add(&b, fm_http_conn_header(c, false));
     fm_buf_str_add(&b, headers);
     fm_buf_lit(&b, "\r\n");
+    FM_ASSERT(b.n <= c->out->size);
     c->out->n = (uint32_t)b.n;
     return !b.full;
 }
@@ -79,6 +84,7 @@ void fm_http_conn_answer(struct fm_http_conn *c, unsigned status, struct fm_str 
         memcpy(c->out->data + c->out->n, body.p, body.n);
         c->out->n += (uint32_t)body.n;
     }
+    FM_ASSERT(c->out->n > 0 && c->out->n <= c->out->size);
     struct iovec iov = {c->out->data, c->out->n};
     fm_http_conn_send(c, &iov, 1);
 }
@@ -86,6 +92,7 @@ void fm_http_conn_answer(struct fm_http_conn *c, unsigned status, struct fm_str 
 void fm_http_conn_answer_heap(struct fm_http_conn *c, unsigned status, struct fm_str content_type,
                               struct fm_str headers, char *body, size_t n)
 {
+    FM_ASSERT(body || n == 0);
     take_over(c);
     c->out_heap = body;
     if (!write_head(c, status, content_type, headers, n)) {
@@ -99,6 +106,7 @@ void fm_http_conn_answer_heap(struct fm_http_conn *c, unsigned status, struct fm
 void fm_http_problem_body(struct fm_buf *b, unsigned status, struct fm_str type,
                           struct fm_str detail, struct fm_str ref)
 {
+    FM_ASSERT(status >= 400 && status <= 599);
     fm_buf_lit(b, "{\"type\":\"");
     if (type.n) {
         fm_buf_lit(b, "urn:fulmar:");
@@ -126,5 +134,6 @@ void fm_http_conn_problem(struct fm_http_conn *c, unsigned status, struct fm_str
     char text[2048];
     struct fm_buf b = fm_buf(text, sizeof text);
     fm_http_problem_body(&b, status, type, detail, fm_str(NULL, 0));
+    FM_ASSERT(!b.full); /* details are our own words */
     fm_http_conn_answer(c, status, FM_STR("application/problem+json"), headers, fm_buf_str(&b));
 }

@@ -23,6 +23,7 @@ enum state {
 void fm_http_body_init(struct fm_http_body *b, enum fm_http_framing framing, uint64_t length,
                        const struct fm_http_limits *limits)
 {
+    FM_ASSERT(framing <= FM_BODY_CLOSE);
     *b = (struct fm_http_body){.framing = (uint8_t)framing,
                                .left = length,
                                .room = limits->body_bytes,
@@ -44,6 +45,7 @@ static bool hex_digit(struct fm_http_body *b, char c)
     unsigned d = c <= '9' ? (unsigned)(c - '0') : (unsigned)(fm_lower(c) - 'a') + 10;
     if (++b->digits > 16)
         return false;
+    FM_ASSERT(d < 16 && b->left >> 60 == 0);
     b->left = b->left << 4 | d;
     return true;
 }
@@ -119,6 +121,7 @@ static const char *chunk_head(struct fm_http_body *b, char c)
     case SIZE_LF:
         if (c != '\n')
             return broken_chunk;
+        FM_ASSERT(b->digits > 0);
         b->digits = 0;
         b->state = b->left ? DATA : TRAILER_START;
         return NULL;
@@ -162,6 +165,7 @@ static const char *trailer(struct fm_http_body *b, char c, bool *done)
         }
         if (!fm_http_is(c, FM_CH_TOKEN))
             return broken_trailer;
+        FM_ASSERT(b->name_n <= sizeof b->name);
         if (b->name_n < sizeof b->name)
             b->name[b->name_n++] = c;
         return NULL;
@@ -197,6 +201,7 @@ static enum fm_http_body_step chunked(struct fm_http_body *b, struct fm_str in, 
             size_t n = (size_t)fm_min_u64(b->left, in.n - i);
             *data = fm_str(in.p + i, n);
             *used = i + n;
+            FM_ASSERT(n > 0 && n <= b->left);
             b->left -= n;
             if (b->left == 0)
                 b->state = DATA_CR;
@@ -214,6 +219,7 @@ static enum fm_http_body_step chunked(struct fm_http_body *b, struct fm_str in, 
             }
             continue;
         }
+        FM_ASSERT(b->state <= END_LF && b->left == 0);
         if (b->trailer_left-- == 0)
             return bad(why, 431, "a trailer section larger than the limit");
         bool done = false;
@@ -221,6 +227,7 @@ static enum fm_http_body_step chunked(struct fm_http_body *b, struct fm_str in, 
         if (broken)
             return bad(why, 400, broken);
         if (done) {
+            FM_ASSERT(i <= in.n);
             b->framing = FM_BODY_NONE;
             *used = i;
             return FM_BODY_STEP_DONE;
@@ -247,6 +254,7 @@ enum fm_http_body_step fm_http_body_step(struct fm_http_body *b, struct fm_str i
     case FM_BODY_LENGTH:
         break;
     }
+    FM_ASSERT(b->left > 0);
     if (in.n == 0)
         return FM_BODY_STEP_MORE;
     *used = (size_t)fm_min_u64(b->left, in.n);
@@ -266,6 +274,7 @@ enum fm_http_body_step fm_http_body_skip(struct fm_http_body *b, struct fm_str i
         struct fm_str data;
         enum fm_http_body_step r =
             fm_http_body_step(b, fm_str(in.p + *used, in.n - *used), &n, &data, why);
+        FM_ASSERT(n <= in.n - *used);
         *used += n;
         if (r == FM_BODY_STEP_DATA && b->framing == FM_BODY_NONE)
             return FM_BODY_STEP_DONE;

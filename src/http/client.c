@@ -4,6 +4,7 @@
 #include "base/assert.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 enum { INTERIM_MAX = 16 };
 
@@ -17,6 +18,7 @@ void fm_http_client_close(struct fm_http_client *c)
 
 static void fail(struct fm_http_client *c, int err, const char *why)
 {
+    FM_ASSERT(err <= 0 && why);
     c->wants_head = c->wants_body = c->whole = c->parked = false;
     fm_http_client_close(c);
     c->handler->failed(c, err, why);
@@ -29,6 +31,7 @@ static void parse_head(struct fm_http_client *c)
     struct fm_http_head h;
     struct fm_http_refusal why;
     struct fm_str rest = fm_http_stream_rest(&c->s);
+    FM_ASSERT(c->wants_head && !c->wants_body && !c->parked);
     switch (fm_http_parse_response(&c->s.scan, rest.p, rest.n, c->method, c->limits, c->fields, &h,
                                    &why)) {
     case FM_PARSE_BAD:
@@ -41,6 +44,7 @@ static void parse_head(struct fm_http_client *c)
     case FM_PARSE_DONE:
         break;
     }
+    FM_ASSERT(h.size <= rest.n && h.status >= 100);
     fm_http_stream_use(&c->s, h.size);
     c->s.scan = (struct fm_http_scan){0};
     bool interim = h.status < 200 && h.status != 101;
@@ -65,7 +69,8 @@ static void parse_head(struct fm_http_client *c)
 void fm_http_client_head(struct fm_http_client *c, enum fm_http_method method,
                          struct fm_mono deadline)
 {
-    FM_ASSERT(!c->wants_head && !c->wants_body && !c->parked);
+    FM_ASSERT(!c->wants_head && !c->wants_body && !c->parked && !c->tunnel);
+    FM_ASSERT(!fm_http_stream_has(&c->s)); /* an answer before its request is none */
     c->method = (uint8_t)method;
     c->wants_head = true;
     c->any_byte = false;
@@ -83,6 +88,7 @@ static void give_piece(struct fm_http_client *c)
 {
     struct fm_http_refusal why;
     struct fm_str piece;
+    FM_ASSERT(c->wants_body && !c->wants_head);
     if (c->whole && fm_http_stream_rest(&c->s).n < c->s.body.left) {
         if (!fm_http_stream_more(&c->s, fm_mono_add_ms(fm_loop_now(c->loop), c->body_ms)))
             FM_UNREACHABLE(); /* it was checked to fit */
@@ -108,6 +114,7 @@ static void give_piece(struct fm_http_client *c)
 bool fm_http_client_take(struct fm_http_client *c, struct fm_str *body)
 {
     struct fm_str rest = fm_http_stream_rest(&c->s);
+    FM_ASSERT(!c->wants_head && !c->wants_body);
     if (c->s.body.framing != FM_BODY_LENGTH || rest.n < c->s.body.left)
         return false;
     *body = fm_str(rest.p, (size_t)c->s.body.left);
@@ -119,6 +126,7 @@ bool fm_http_client_take(struct fm_http_client *c, struct fm_str *body)
 
 bool fm_http_client_hold(struct fm_http_client *c, int64_t idle_ms)
 {
+    FM_ASSERT(!c->whole && idle_ms > 0);
     if (c->s.body.framing != FM_BODY_LENGTH || c->s.body.left > c->loop->pool->block_size)
         return false;
     c->whole = true;
@@ -129,6 +137,7 @@ bool fm_http_client_hold(struct fm_http_client *c, int64_t idle_ms)
 void fm_http_client_body(struct fm_http_client *c, int64_t idle_ms)
 {
     FM_ASSERT(!c->wants_head && !c->wants_body && fm_http_client_has_body(c));
+    FM_ASSERT(fm_http_client_is_open(c) && !c->parked);
     c->wants_body = true;
     c->body_ms = idle_ms;
     if (fm_http_stream_has(&c->s))
@@ -142,6 +151,7 @@ void fm_http_client_body(struct fm_http_client *c, int64_t idle_ms)
 static void client_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
 {
     struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    FM_ASSERT((c->wants_head || c->wants_body) && !c->connecting);
     fm_http_stream_got(&c->s, b);
     if (n > 0) {
         c->any_byte = true;
@@ -174,6 +184,7 @@ static void client_nudged(struct fm_sock *sock)
 static void client_sent(struct fm_sock *sock, int err)
 {
     struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    FM_ASSERT(!c->parked && !c->connecting);
     c->sent_bytes = sock->sent;
     if (!err) {
         c->handler->sent(c);
@@ -190,7 +201,13 @@ static void client_sent(struct fm_sock *sock, int err)
 static void client_connected(struct fm_sock *sock, int err)
 {
     struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    FM_ASSERT(c->connecting && !c->wants_body);
     c->connecting = false;
+    if (err == -EPROTO) {
+        snprintf(c->tls_failure, sizeof c->tls_failure, "TLS: %s", fm_sock_tls_failure(sock));
+        fail(c, err, c->tls_failure);
+        return;
+    }
     if (err) {
         fail(c, err, "cannot connect");
         return;
@@ -203,6 +220,7 @@ static void client_connected(struct fm_sock *sock, int err)
 static void client_closed(struct fm_sock *sock)
 {
     struct fm_http_client *c = fm_container_of(sock, struct fm_http_client, s.sock);
+    FM_ASSERT(!c->s.in && !fm_http_client_is_open(c));
     c->handler->closed(c);
 }
 
@@ -228,21 +246,24 @@ enum fm_err fm_http_client_open(struct fm_http_client *c, struct fm_loop *l,
                                 const struct fm_http_limits *limits, struct fm_http_field *fields,
                                 struct fm_error *e)
 {
-    bool raw = c->raw_bodies;
-    memset(c, 0, sizeof *c);
-    c->raw_bodies = raw;
+    FM_ASSERT(handler->head && handler->failed && handler->closed && fields);
+    FM_ASSERT(limits->fields <= FM_HTTP_FIELDS_MAX);
+    struct fm_http_client set = {.raw_bodies = c->raw_bodies, .tls = c->tls, .peer = c->peer};
+    *c = set;
     c->loop = l;
     c->handler = handler;
     c->limits = limits;
     c->fields = fields;
     c->connecting = true;
-    return fm_sock_connect(&c->s.sock, l, to, deadline, &client_ops, e);
+    if (!c->tls)
+        return fm_sock_connect(&c->s.sock, l, to, deadline, &client_ops, e);
+    return fm_sock_connect_tls(&c->s.sock, l, to, deadline, c->tls, c->peer, &client_ops, e);
 }
 
 void fm_http_client_send(struct fm_http_client *c, const struct iovec *iov, unsigned n,
                          struct fm_mono deadline)
 {
-    FM_ASSERT(!c->connecting && !c->parked);
+    FM_ASSERT(!c->connecting && !c->parked && !c->cut);
     c->sent_bytes = 0;
     fm_sock_send(&c->s.sock, iov, n, deadline);
 }
@@ -259,19 +280,21 @@ void fm_http_client_park(struct fm_http_client *c)
 {
     FM_ASSERT(fm_http_client_is_reusable(c));
     fm_http_stream_drop(&c->s);
+    FM_ASSERT(!c->parked && !fm_sock_is_receiving(&c->s.sock));
     c->parked = true;
     c->s.sock.flags |= FM_SOCK_WATCH_FIN;
 }
 
 bool fm_http_client_unpark(struct fm_http_client *c)
 {
-    FM_ASSERT(c->parked);
+    FM_ASSERT(c->parked && !c->s.in && fm_http_client_is_open(c));
     c->parked = false;
     return !fm_sock_is_readable(&c->s.sock);
 }
 
 void fm_http_client_to_tunnel(struct fm_http_client *c)
 {
+    FM_ASSERT(!c->wants_head && !c->wants_body && !c->tunnel && !fm_http_client_has_body(c));
     c->s.body.framing = FM_BODY_CLOSE;
     c->tunnel = true;
     c->keep_alive = false;

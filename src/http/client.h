@@ -1,6 +1,7 @@
 /* http/client.h: the client side of HTTP/1.1 connections on a loop.
  *
- * The owner embeds struct fm_http_client, opens it, sends the bytes of a request (head and body are
+ * The owner embeds struct fm_http_client, sets what is marked `before open` (or leaves it zero),
+ * opens it, sends the bytes of a request (head and body are
  * the owner's business), asks for the head of the answer, then for its body piece by piece. Between
  * requests the connection may be parked: it holds no memory then and tells `failed` when the server
  * closes it. One owner, one loop. Views are valid until the handler returns, pieces until the next
@@ -19,7 +20,8 @@ struct fm_http_client_handler {
     void (*head)(struct fm_http_client *c, const struct fm_http_head *h);
     void (*body)(struct fm_http_client *c, struct fm_str piece, bool last);
     /* The connection is of no use any more: err is -errno, 0 for an end of stream at a wrong place,
-     * -EPROTO for a malformed message (`why` says what). It is closed; `closed` follows. */
+     * -EPROTO for a malformed message or a server that TLS refuses (`why` says what). It is closed;
+     * `closed` follows. */
     void (*failed)(struct fm_http_client *c, int err, const char *why);
     void (*closed)(struct fm_http_client *c);
 };
@@ -30,6 +32,8 @@ struct fm_http_client {
     const struct fm_http_client_handler *handler;
     const struct fm_http_limits *limits;
     struct fm_http_field *fields; /* scratch for heads, the owner's, shared by all of a loop */
+    struct fm_tls *tls;           /* before open: speak TLS; the owner's until `connected` */
+    const char *peer;             /* before open: whose certificate is expected, with tls */
     uint8_t method;               /* of the request whose answer is expected */
     bool connecting, wants_head, wants_body, whole, raw_bodies, tunnel, parked;
     bool keep_alive;         /* the answer allows another request */
@@ -39,6 +43,7 @@ struct fm_http_client {
     struct fm_mono deadline; /* of what is waited for */
     int64_t body_ms;         /* longest silence within a body */
     size_t sent_bytes;       /* of the last send, whether it completed or not */
+    char tls_failure[96];    /* what `failed` is told where TLS refuses the server */
 };
 
 enum fm_err fm_http_client_open(struct fm_http_client *c, struct fm_loop *l,

@@ -1,6 +1,8 @@
 /* Names, numbers and look-ups of message heads. Tables, no state. */
 #include "http/msg.h"
 
+#include "base/assert.h"
+
 static struct fm_str field_name(unsigned id)
 {
     static const struct fm_str name[FM_HDR_COUNT] = {
@@ -8,6 +10,7 @@ static struct fm_str field_name(unsigned id)
         FM_HTTP_FIELDS(X)
 #undef X
     };
+    FM_ASSERT(id > FM_HDR_OTHER && id < FM_HDR_FULMAR_OTHER);
     return name[id];
 }
 
@@ -29,6 +32,7 @@ static enum fm_http_field_id either(struct fm_str name, enum fm_http_field_id a)
 
 static enum fm_http_field_id fulmar_family(struct fm_str name)
 {
+    FM_ASSERT(name.n > 7);
     if (!fm_str_eq_nocase(fm_str(name.p, 6), FM_STR("fulmar")))
         return FM_HDR_OTHER;
     if (name.p[6] == '_')
@@ -102,11 +106,13 @@ enum fm_http_method fm_http_method_id(struct fm_str name)
 
 bool fm_http_method_is_safe(enum fm_http_method m)
 {
+    FM_ASSERT((unsigned)m < FM_METHOD_COUNT);
     return methods[m].safe;
 }
 
 struct fm_str fm_http_find(const struct fm_http_head *h, struct fm_str name)
 {
+    FM_ASSERT(h->nfields <= FM_HTTP_FIELDS_MAX);
     for (unsigned i = 0; i < h->nfields; i++)
         if (fm_str_eq_nocase(h->field[i].name, name))
             return h->field[i].value;
@@ -117,6 +123,7 @@ struct fm_str fm_http_cookie(const struct fm_http_head *h, struct fm_str name)
 {
     if (h->known[FM_HDR_COOKIE] < 0)
         return (struct fm_str){NULL, 0};
+    FM_ASSERT((unsigned)h->known[FM_HDR_COOKIE] < h->nfields);
     for (unsigned i = (unsigned)h->known[FM_HDR_COOKIE]; i < h->nfields; i++) {
         if (h->field[i].id != FM_HDR_COOKIE)
             continue;
@@ -134,6 +141,7 @@ bool fm_http_connection_names(const struct fm_http_head *h, struct fm_str option
 {
     if (h->known[FM_HDR_CONNECTION] < 0)
         return false;
+    FM_ASSERT((unsigned)h->known[FM_HDR_CONNECTION] < h->nfields);
     for (unsigned i = (unsigned)h->known[FM_HDR_CONNECTION]; i < h->nfields; i++) {
         if (h->field[i].id != FM_HDR_CONNECTION)
             continue;

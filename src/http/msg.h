@@ -5,6 +5,7 @@
 #ifndef FM_HTTP_MSG_H
 #define FM_HTTP_MSG_H
 
+#include "base/assert.h"
 #include "base/str.h"
 
 #define FM_HTTP_FIELDS(X)                                                                          \
@@ -84,6 +85,7 @@ enum fm_http_framing {
 };
 
 enum { FM_HTTP_FIELDS_MAX = 256 };
+_Static_assert(FM_HTTP_FIELDS_MAX <= INT16_MAX && FM_HDR_COUNT <= UINT8_MAX, "as `known` and `id`");
 
 struct fm_http_head {
     size_t size; /* of the head in its buffer, with the empty line */
@@ -117,6 +119,7 @@ struct fm_http_head {
 
 static inline struct fm_str fm_http_value(const struct fm_http_head *h, enum fm_http_field_id id)
 {
+    FM_ASSERT((unsigned)id < FM_HDR_COUNT);
     int i = h->known[id];
     return i < 0 ? (struct fm_str){NULL, 0} : h->field[i].value;
 }

@@ -1,6 +1,8 @@
 /* Read-only pages: see the header. */
 #include "http/pages.h"
 
+#include "base/assert.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -24,6 +26,7 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     struct fm_page_request q = {h->path, h->query, p->user};
     struct fm_page_answer a = {.status = 200, .content_type = "text/plain; charset=utf-8"};
     page->write(&q, &a);
+    FM_ASSERT(a.content_type && (a.body || a.n == 0));
     fm_http_conn_answer_heap(c, a.status, fm_str_z(a.content_type),
                              FM_STR("Cache-Control: no-store\r\n"), a.body, a.n);
 }
@@ -59,9 +62,20 @@ enum fm_err fm_pages_init(struct fm_pages *p, struct fm_loop *l, const struct fm
                                                  .trailer_bytes = 1024},
                                       .header_ms = HEADER_MS,
                                       .idle_ms = IDLE_MS};
+    FM_ASSERT(pages);
     p->pages = pages;
     p->user = user;
     return fm_http_server_init(&p->server, l, &c, &pages_handler, p, e);
+}
+
+void fm_pages_accept(struct fm_pages *p, int fd, const struct fm_addr *from)
+{
+    size_t n = p->server.nconns;
+    FM_ASSERT(n <= 2 * FM_PAGES_CONNS_MAX);
+    if (n == 2 * FM_PAGES_CONNS_MAX)
+        close(fd);
+    else
+        (void)fm_http_server_accept(&p->server, fd, from, n >= FM_PAGES_CONNS_MAX);
 }
 
 void fm_pages_close_all(struct fm_pages *p)

@@ -37,10 +37,8 @@ enum fm_err fm_pages_init(struct fm_pages *p, struct fm_loop *l, const struct fm
 void fm_pages_close_all(struct fm_pages *p);
 void fm_pages_deinit(struct fm_pages *p);
 
-/* For a listener's `accepted`. */
-static inline void fm_pages_accept(struct fm_pages *p, int fd, const struct fm_addr *from)
-{
-    (void)fm_http_server_accept(&p->server, fd, from, p->server.nconns >= FM_PAGES_CONNS_MAX);
-}
+/* For a listener's `accepted`. Past FM_PAGES_CONNS_MAX connections the next ones are told so, past
+ * twice as many they are closed at once. */
+void fm_pages_accept(struct fm_pages *p, int fd, const struct fm_addr *from);
 
 #endif

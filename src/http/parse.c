@@ -15,6 +15,7 @@ struct cursor {
 
 static enum fm_http_parse bad(struct cursor *c, unsigned status, const char *reason)
 {
+    FM_ASSERT(status >= 400 && status <= 505 && c->p <= c->end);
     c->why->status = status;
     c->why->why = reason;
     return FM_PARSE_BAD;
@@ -109,6 +110,7 @@ static enum fm_http_parse one_field(struct cursor *c, struct fm_http_field *f)
     enum fm_http_parse end = crlf(c, "a control character in a header value");
     if (end != FM_PARSE_DONE)
         return end;
+    FM_ASSERT(colon > start && last > colon && c->p == last + 2);
     f->name = fm_str(start, (size_t)(colon - start));
     f->value = fm_str_trim(fm_str(value, (size_t)(last - value)));
     f->id = (uint8_t)fm_http_field_id(f->name);
@@ -124,6 +126,7 @@ static enum fm_http_parse all_fields(struct cursor *c, unsigned max, struct fm_h
             return crlf(c, "");
         if (h->nfields == max)
             return bad(c, 431, "too many header lines");
+        FM_ASSERT(h->nfields < max);
         struct fm_http_field *f = &h->field[h->nfields];
         enum fm_http_parse r = one_field(c, f);
         if (r != FM_PARSE_DONE)
@@ -224,6 +227,7 @@ static enum fm_http_parse connection(struct cursor *c, struct fm_http_head *h)
 
 static enum fm_http_parse transfer_encoding(struct cursor *c, struct fm_http_head *h)
 {
+    FM_ASSERT(h->known[FM_HDR_TRANSFER_ENCODING] >= 0);
     unsigned codings = 0, chunked = 0;
     bool last_chunked = false;
     for (unsigned i = (unsigned)h->known[FM_HDR_TRANSFER_ENCODING]; i < h->nfields; i++) {
@@ -246,6 +250,7 @@ static enum fm_http_parse transfer_encoding(struct cursor *c, struct fm_http_hea
     if (fm_http_value(h, FM_HDR_TRANSFER_ENCODING).n != strlen("chunked") ||
         count(h, FM_HDR_TRANSFER_ENCODING) > 1)
         return bad(c, 400, "a malformed Transfer-Encoding");
+    FM_ASSERT(chunked == 1 && codings == 1 && h->minor == 1);
     h->framing = FM_BODY_CHUNKED;
     return FM_PARSE_DONE;
 }
@@ -276,6 +281,7 @@ static enum fm_http_parse framing(struct cursor *c, struct fm_http_head *h)
 static enum fm_http_parse split_target(struct cursor *c, struct fm_http_head *h)
 {
     struct fm_str t = h->target;
+    FM_ASSERT(t.n > 0);
     h->absolute = false;
     if (fm_str_eq(t, FM_STR("*"))) {
         if (h->method != FM_METHOD_OPTIONS)
@@ -300,6 +306,7 @@ static enum fm_http_parse split_target(struct cursor *c, struct fm_http_head *h)
     const char *q = t.n ? memchr(t.p, '?', t.n) : NULL;
     size_t path_n = q ? (size_t)(q - t.p) : t.n;
     h->path = path_n ? fm_str(t.p, path_n) : FM_STR("/");
+    FM_ASSERT(path_n <= t.n && (!q || *q == '?'));
     h->query = fm_str(t.p + path_n, t.n - path_n);
     return FM_PARSE_DONE;
 }
@@ -383,6 +390,7 @@ static bool host_is_valid(struct fm_str host)
     if (literal ? !is_ip_literal(fm_str(host.p + 1, n - 1)) : !is_reg_name(fm_str(host.p, n)))
         return false;
     n += literal;
+    FM_ASSERT(n <= host.n);
     struct fm_str port = fm_str(host.p + n, host.n - n);
     uint64_t number;
     return port.n == 0 || (port.p[0] == ':' &&
@@ -479,6 +487,7 @@ static enum fm_http_parse response_meaning(struct cursor *c, enum fm_http_method
 
 static void clear(struct fm_http_head *h, struct fm_http_field *fields)
 {
+    FM_ASSERT(fields);
     *h = (struct fm_http_head){.field = fields};
     memset(h->known, 0xff, sizeof h->known); /* -1 */
 }
@@ -488,6 +497,7 @@ static void clear(struct fm_http_head *h, struct fm_http_field *fields)
  * most, whatever the pieces, and the verdict does not depend on them. */
 static bool worth_parsing(const struct fm_http_scan *scan, const char *p, size_t n, size_t limit)
 {
+    FM_ASSERT(scan->at <= n || n == limit); /* a lower limit may come between two looks */
     if (n == scan->at)
         return false;
     return scan->at == 0 || n == limit || memchr(p + scan->at, '\n', n - scan->at) != NULL;
@@ -497,6 +507,7 @@ static enum fm_http_parse incomplete(struct fm_http_scan *scan, size_t n,
                                      const struct fm_http_limits *limits, bool in_first_line,
                                      struct cursor *c)
 {
+    FM_ASSERT(n <= limits->head_bytes);
     scan->at = n;
     if (n < limits->head_bytes)
         return FM_PARSE_MORE;
@@ -525,6 +536,7 @@ enum fm_http_parse fm_http_parse_request(struct fm_http_scan *scan, const char *
         r = all_fields(&c, limits->fields, h);
     if (r == FM_PARSE_MORE)
         return incomplete(scan, n, limits, in_first_line, &c);
+    FM_ASSERT(c.p <= c.end && h->nfields <= limits->fields);
     if (r == FM_PARSE_DONE)
         r = request_meaning(&c, limits, h);
     h->size = (size_t)(c.p - p);
@@ -552,6 +564,7 @@ enum fm_http_parse fm_http_parse_response(struct fm_http_scan *scan, const char 
         r = incomplete(scan, n, limits, false, &c);
     else if (r == FM_PARSE_DONE)
         r = response_meaning(&c, method, limits, h);
+    FM_ASSERT(c.p <= c.end && h->nfields <= limits->fields);
     h->size = (size_t)(c.p - p);
     if (r == FM_PARSE_BAD)
         why->status = 502;

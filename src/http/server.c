@@ -27,6 +27,7 @@ static struct fm_mono body_deadline(const struct fm_http_conn *c)
 {
     if (c->tunnel)
         return in_ms(c, c->tunnel_idle_ms);
+    FM_ASSERT(c->body_waited_ns >= 0);
     struct fm_mono idle = in_ms(c, c->server->config.idle_ms);
     uint64_t bps = c->server->config.min_body_bps;
     if (bps == 0)
@@ -38,6 +39,7 @@ static struct fm_mono body_deadline(const struct fm_http_conn *c)
 
 static void receive_body(struct fm_http_conn *c)
 {
+    FM_ASSERT(c->state == FM_CONN_BUSY && c->wants_body);
     c->body_asked = fm_loop_now(c->server->loop);
     if (!fm_http_stream_more(&c->s, body_deadline(c)))
         FM_UNREACHABLE(); /* all that was in hand has been used */
@@ -71,6 +73,7 @@ static void conn_closed(struct fm_sock *sock)
     struct fm_http_conn *c = fm_container_of(sock, struct fm_http_conn, s.sock);
     struct fm_http_server *s = c->server;
     FM_ASSERT(s->nconns > 0 && c->state == FM_CONN_CLOSED);
+    FM_ASSERT(!c->s.in && !c->out && !c->out_heap);
     fm_list_remove(&c->node);
     fm_list_push_front(&s->spare, &c->node);
     s->nconns--;
@@ -96,6 +99,7 @@ static void lose(struct fm_http_conn *c, const char *why)
 
 static void start_linger(struct fm_http_conn *c)
 {
+    FM_ASSERT(c->state == FM_CONN_BUSY && !c->out && !c->out_heap);
     c->state = FM_CONN_LINGER;
     fm_sock_shutdown(&c->s.sock);
     (void)fm_sock_recv_cancel(&c->s.sock);
@@ -107,6 +111,8 @@ static void start_linger(struct fm_http_conn *c)
 /* Answer without a handler and close. */
 static void refuse(struct fm_http_conn *c, const struct fm_http_refusal *why)
 {
+    FM_ASSERT(c->state != FM_CONN_CLOSED && c->state != FM_CONN_LINGER);
+    FM_ASSERT(why->status >= 400 && why->why);
     if (c->server->handler->refused)
         c->server->handler->refused(c, why);
     if (c->answering || fm_sock_is_sending(&c->s.sock)) {
@@ -130,6 +136,7 @@ static void fail_and_refuse(struct fm_http_conn *c, const struct fm_http_refusal
 
 static void handle_head(struct fm_http_conn *c, const struct fm_http_head *h)
 {
+    FM_ASSERT((c->state == FM_CONN_IDLE || c->state == FM_CONN_HEAD) && !c->released);
     c->state = FM_CONN_BUSY;
     c->minor = (uint8_t)h->minor;
     c->method = h->method;
@@ -173,6 +180,7 @@ static void parse_head(struct fm_http_conn *c)
     struct fm_http_head h;
     struct fm_http_refusal why;
     struct fm_str rest = fm_http_stream_rest(&c->s);
+    FM_ASSERT(c->state == FM_CONN_IDLE || c->state == FM_CONN_HEAD);
     enum fm_http_parse r =
         fm_http_parse_request(&c->s.scan, rest.p, rest.n, &s->config.limits, s->fields, &h, &why);
     if (r == FM_PARSE_DONE) {
@@ -193,6 +201,8 @@ static void parse_head(struct fm_http_conn *c)
 
 static void next_request(struct fm_http_conn *c)
 {
+    FM_ASSERT(c->state != FM_CONN_CLOSED && !c->out && !c->out_heap);
+    FM_ASSERT(fm_http_body_is_done(&c->s.body) && !c->wants_body);
     c->state = FM_CONN_IDLE;
     c->s.scan = (struct fm_http_scan){0};
     c->wants_body = c->answering = c->released = c->close_after = c->tunnel = false;
@@ -227,6 +237,7 @@ static void give_piece(struct fm_http_conn *c)
 {
     struct fm_http_refusal why;
     struct fm_str piece;
+    FM_ASSERT(c->wants_body && !c->released && c->state == FM_CONN_BUSY);
     switch (fm_http_stream_piece(&c->s, c->server->config.raw_bodies, &piece, &why)) {
     case FM_BODY_STEP_BAD:
         c->wants_body = false;
@@ -289,9 +300,18 @@ static void conn_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
     case FM_CONN_BUSY:
         body_received(c, n);
         return;
+    case FM_CONN_HANDSHAKE:
     case FM_CONN_CLOSED:
         FM_UNREACHABLE();
     }
+}
+
+/* An interim answer. One that cannot go out at once is left out, which its sender may do (RFC 9110
+ * sections 10.1.1 and 15.2); one that went out in part lets everything behind it fail. */
+static void say_now(struct fm_http_conn *c, struct fm_str head)
+{
+    bool said = fm_sock_send_now(&c->s.sock, head);
+    (void)said;
 }
 
 void fm_http_conn_body(struct fm_http_conn *c)
@@ -304,8 +324,7 @@ void fm_http_conn_body(struct fm_http_conn *c)
     }
     if (c->expect_continue && !c->answering) {
         c->expect_continue = false;
-        if (!fm_sock_send_now(&c->s.sock, FM_STR("HTTP/1.1 100 Continue\r\n\r\n")))
-            c->close_after = true; /* the receive below will tell how it ends */
+        say_now(c, FM_STR("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     receive_body(c);
 }
@@ -321,7 +340,7 @@ static void conn_nudged(struct fm_sock *sock)
 
 void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned n)
 {
-    FM_ASSERT(c->state == FM_CONN_BUSY);
+    FM_ASSERT(c->state == FM_CONN_BUSY && !fm_sock_is_sending(&c->s.sock));
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++)
         bytes += iov[i].iov_len;
@@ -332,8 +351,8 @@ void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned
 void fm_http_conn_interim(struct fm_http_conn *c, struct fm_str head)
 {
     FM_ASSERT(c->state == FM_CONN_BUSY && !c->answering);
-    if (!fm_sock_is_sending(&c->s.sock) && !fm_sock_send_now(&c->s.sock, head))
-        c->close_after = true; /* the stream is broken: what follows will fail by itself */
+    if (!fm_sock_is_sending(&c->s.sock))
+        say_now(c, head);
 }
 
 void fm_http_conn_done(struct fm_http_conn *c, bool close)
@@ -356,6 +375,7 @@ void fm_http_conn_abort(struct fm_http_conn *c)
 static void conn_sent(struct fm_sock *sock, int err)
 {
     struct fm_http_conn *c = fm_container_of(sock, struct fm_http_conn, s.sock);
+    FM_ASSERT(c->state == FM_CONN_BUSY && c->answering);
     if (err)
         lose(c, err == -ETIMEDOUT ? "the client read too slowly" : "the client is gone");
     else if (c->released)
@@ -373,9 +393,17 @@ static void conn_lost(struct fm_sock *sock)
 
 static void conn_connected(struct fm_sock *sock, int err)
 {
-    (void)sock;
-    (void)err;
-    FM_UNREACHABLE();
+    struct fm_http_conn *c = fm_container_of(sock, struct fm_http_conn, s.sock);
+    struct fm_http_server *s = c->server;
+    FM_ASSERT(c->state == FM_CONN_HANDSHAKE);
+    if (!err) {
+        next_request(c);
+        return;
+    }
+    if (s->refused_peer && (err == -EPROTO || err == -ETIMEDOUT))
+        s->refused_peer(s, &c->peer,
+                        err == -ETIMEDOUT ? "no handshake in time" : fm_sock_tls_failure(sock));
+    close_now(c);
 }
 
 static const struct fm_sock_ops conn_ops = {
@@ -390,6 +418,7 @@ static const struct fm_sock_ops conn_ops = {
 void fm_http_conn_to_tunnel(struct fm_http_conn *c, int64_t idle_ms)
 {
     FM_ASSERT(c->state == FM_CONN_BUSY && !c->wants_body && !fm_http_conn_has_body(c));
+    FM_ASSERT(!c->tunnel && !c->released && idle_ms > 0);
     c->tunnel = true;
     c->tunnel_idle_ms = idle_ms;
     c->close_after = true;
@@ -398,12 +427,14 @@ void fm_http_conn_to_tunnel(struct fm_http_conn *c, int64_t idle_ms)
 
 void fm_http_conn_touch(struct fm_http_conn *c)
 {
+    FM_ASSERT(c->state == FM_CONN_BUSY && c->tunnel);
     if (fm_sock_is_receiving(&c->s.sock))
         fm_sock_recv_deadline(&c->s.sock, body_deadline(c));
 }
 
 void fm_http_conn_shutdown(struct fm_http_conn *c)
 {
+    FM_ASSERT(c->state == FM_CONN_BUSY && c->tunnel);
     fm_sock_shutdown(&c->s.sock);
 }
 
@@ -415,6 +446,9 @@ enum fm_err fm_http_server_init(struct fm_http_server *s, struct fm_loop *l,
                                 struct fm_error *e)
 {
     FM_ASSERT(config->limits.head_bytes <= l->pool->block_size);
+    FM_ASSERT(config->limits.fields > 0 && config->limits.fields <= FM_HTTP_FIELDS_MAX);
+    FM_ASSERT(config->header_ms > 0 && config->idle_ms > 0);
+    FM_ASSERT(handler->request && handler->body && handler->sent && handler->failed);
     *s = (struct fm_http_server){.loop = l, .config = *config, .handler = handler, .user = user};
     fm_list_init(&s->conns);
     fm_list_init(&s->spare);
@@ -451,8 +485,15 @@ struct fm_http_conn *fm_http_server_accept(struct fm_http_server *s, int fd,
     c->over_limit = over_limit;
     fm_list_push_back(&s->conns, &c->node);
     s->nconns++;
-    next_request(c);
-    return c;
+    if (!s->config.tls) {
+        next_request(c);
+        return c;
+    }
+    c->state = FM_CONN_HANDSHAKE;
+    if (fm_sock_handshake(&c->s.sock, s->config.tls, in_ms(c, s->config.header_ms)))
+        return c;
+    close_now(c);
+    return NULL;
 }
 
 void fm_http_server_drain(struct fm_http_server *s)
@@ -461,7 +502,8 @@ void fm_http_server_drain(struct fm_http_server *s)
     fm_list_each_safe (at, next, &s->conns) {
         struct fm_http_conn *c = fm_container_of(at, struct fm_http_conn, node);
         /* a request that has arrived is answered, and told that it was the last */
-        if (c->state == FM_CONN_IDLE && !fm_sock_has_input(&c->s.sock))
+        bool idle = c->state == FM_CONN_IDLE && !fm_sock_has_input(&c->s.sock);
+        if (idle || c->state == FM_CONN_HANDSHAKE)
             close_now(c);
     }
 }
@@ -477,7 +519,7 @@ void fm_http_server_close_all(struct fm_http_server *s)
 
 void fm_http_server_deinit(struct fm_http_server *s)
 {
-    FM_ASSERT(s->nconns == 0);
+    FM_ASSERT(s->nconns == 0 && fm_list_empty(&s->conns));
     while (!fm_list_empty(&s->spare)) {
         struct fm_http_conn *c = fm_list_first(&s->spare, struct fm_http_conn, node);
         fm_list_remove(&c->node);

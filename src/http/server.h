@@ -9,8 +9,9 @@
  * to fm_http_conn_body or fm_http_conn_done.
  *
  * What is refused before a handler sees it (malformed, too large, too slow) is answered here with
- * application/problem+json and closed; `refused` only tells. Deadlines: header_ms from the first
- * byte of a request, idle_ms between requests, and min_body_bps for bodies in both directions. */
+ * application/problem+json and closed; `refused` only tells. Deadlines: header_ms for a TLS
+ * handshake and from the first byte of a request, idle_ms between requests, and min_body_bps for
+ * bodies in both directions. */
 #ifndef FM_HTTP_SERVER_H
 #define FM_HTTP_SERVER_H
 
@@ -40,6 +41,8 @@ struct fm_http_server_config {
     uint64_t min_body_bps; /* 0 = no minimum */
     bool raw_bodies;       /* pieces keep the framing of chunks */
     bool stamps;           /* the listener has FM_LISTEN_STAMPS */
+    struct fm_tls *tls;    /* what new connections speak; NULL for plain. The owner's, at least
+                              while connections are accepted */
 };
 
 struct fm_http_server {
@@ -53,13 +56,16 @@ struct fm_http_server {
     bool draining;
     struct fm_http_field *fields;                 /* of the head being parsed */
     void (*closed_one)(struct fm_http_server *s); /* optional: a connection less */
+    /* Optional: TLS refused a peer, or its handshake took too long. */
+    void (*refused_peer)(struct fm_http_server *s, const struct fm_addr *peer, const char *why);
 };
 
 enum fm_http_conn_state {
-    FM_CONN_IDLE,   /* no byte of a request yet */
-    FM_CONN_HEAD,   /* some bytes of a head */
-    FM_CONN_BUSY,   /* with the handler */
-    FM_CONN_LINGER, /* answered; reading what still comes so that the answer is not reset away */
+    FM_CONN_HANDSHAKE, /* of TLS: nothing of HTTP yet */
+    FM_CONN_IDLE,      /* no byte of a request yet */
+    FM_CONN_HEAD,      /* some bytes of a head */
+    FM_CONN_BUSY,      /* with the handler */
+    FM_CONN_LINGER,    /* answered; reading what still comes so that the answer is not reset away */
     FM_CONN_CLOSED,
 };
 
@@ -119,10 +125,11 @@ static inline bool fm_http_conn_has_body(const struct fm_http_conn *c)
 
 /* The client has ended its stream. To a gate or an application behind one that means: whoever asked
  * has given up. (The kernel joins the end of a stream with data that waits, and stamps both with
- * the later time, so that the age of such a request cannot be trusted either.) */
+ * the later time, so that the age of such a request cannot be trusted either. The end may have come
+ * between the event and the receive: hence a look at the kernel, for each request that asks.) */
 static inline bool fm_http_conn_hung_up(const struct fm_http_conn *c)
 {
-    return c->s.sock.flags & FM_SOCK_EOF;
+    return fm_sock_has_ended(&c->s.sock);
 }
 
 /* Ask for the next piece: one call of `body` follows, never from inside this. Answers
@@ -131,7 +138,8 @@ void fm_http_conn_body(struct fm_http_conn *c);
 
 void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned n);
 
-/* A whole 1xx head, before the answer. Left out where it cannot go out at once. */
+/* A whole 1xx head, before the answer. Left out where it cannot go out at once; where only a part
+ * of it goes out the answer will fail, so that nothing is taken for the rest. */
 void fm_http_conn_interim(struct fm_http_conn *c, struct fm_str head);
 
 /* The answer is complete. The connection serves its next request or closes, when the client or

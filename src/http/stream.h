@@ -3,6 +3,7 @@
 #ifndef FM_HTTP_STREAM_H
 #define FM_HTTP_STREAM_H
 
+#include "base/assert.h"
 #include "http/parse.h"
 #include "io/sock.h"
 
@@ -36,12 +37,15 @@ bool fm_http_stream_more(struct fm_http_stream *s, struct fm_mono deadline) FM_W
 /* Take over the block of a completed receive. */
 static inline void fm_http_stream_got(struct fm_http_stream *s, struct fm_block *b)
 {
+    FM_ASSERT(!s->in || s->in == b);
+    FM_ASSERT(!b || b->n <= b->size);
     s->in = b;
 }
 
 /* Mark n bytes as used. */
 static inline void fm_http_stream_use(struct fm_http_stream *s, size_t n)
 {
+    FM_ASSERT(n == 0 || n <= s->in->n - s->at);
     s->at += (uint32_t)n;
 }
 

@@ -1,6 +1,7 @@
 /* Request targets: paths for matching (RFC 3986 section 6.2.2) and host names. */
 #include "http/parse.h"
 
+#include "base/assert.h"
 #include "http/chars.h"
 
 static bool needs_work(struct fm_str path)
@@ -34,6 +35,7 @@ static bool decode(struct fm_str path, char *out, size_t *n)
         }
         out[(*n)++] = c;
     }
+    FM_ASSERT(*n <= path.n);
     return true;
 }
 
@@ -42,6 +44,7 @@ static bool decode(struct fm_str path, char *out, size_t *n)
 static bool resolve(char *p, size_t n, size_t *result)
 {
     size_t out = 0, i = 0;
+    FM_ASSERT(n > 0 && p[0] == '/');
     while (i < n) {
         size_t start = ++i; /* behind the slash */
         while (i < n && p[i] != '/')
@@ -58,12 +61,14 @@ static bool resolve(char *p, size_t n, size_t *result)
         }
         if ((dot || dots || len == 0) && !last)
             continue;
+        FM_ASSERT(out < start && start <= i && i <= n);
         p[out++] = '/';
         if (dot || dots)
             len = 0; /* "/a/." is "/a/" */
         memmove(p + out, p + start, len);
         out += len;
     }
+    FM_ASSERT(out > 0 && out <= n);
     *result = out;
     return true;
 }
@@ -77,6 +82,7 @@ bool fm_http_normalise_path(struct fm_str path, char *out, struct fm_str *result
     size_t n;
     if (!decode(path, out, &n) || !resolve(out, n, &n))
         return false;
+    FM_ASSERT(n <= path.n && out[0] == '/');
     *result = fm_str(out, n);
     return true;
 }

@@ -1,8 +1,14 @@
 /* Socket addresses: see the header. */
 #include "io/addr.h"
 
+#include "base/assert.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
+
+_Static_assert(sizeof "unix:" + sizeof((struct sockaddr_un *)0)->sun_path <= FM_ADDR_TEXT_MAX,
+               "every path fits");
+_Static_assert(INET6_ADDRSTRLEN + sizeof "[]:65535" <= FM_ADDR_TEXT_MAX, "and every IP address");
 
 enum fm_err fm_addr_ip(struct fm_addr *a, struct fm_str ip, uint16_t port)
 {
@@ -52,6 +58,7 @@ enum fm_err fm_addr_unix(struct fm_addr *a, struct fm_str path)
         return FM_ERR_LIMIT;
     a->un.sun_family = AF_UNIX;
     memcpy(a->un.sun_path, path.p, path.n);
+    FM_ASSERT(a->un.sun_path[path.n] == 0);
     a->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + 1);
     return FM_ERR_OK;
 }
@@ -72,7 +79,7 @@ size_t fm_addr_format_ip(const struct fm_addr *a, char out[FM_ADDR_TEXT_MAX])
         done = inet_ntop(AF_INET6, &a->in6.sin6_addr, out, FM_ADDR_TEXT_MAX);
     else
         snprintf(out, FM_ADDR_TEXT_MAX, "unix");
-    (void)done;
+    FM_ASSERT(done || (a->sa.sa_family != AF_INET && a->sa.sa_family != AF_INET6));
     return strlen(out);
 }
 
@@ -85,7 +92,8 @@ size_t fm_addr_format(const struct fm_addr *a, char out[FM_ADDR_TEXT_MAX])
     unsigned port = fm_addr_port(a);
     int n = strchr(ip, ':') ? snprintf(out, FM_ADDR_TEXT_MAX, "[%s]:%u", ip, port)
                             : snprintf(out, FM_ADDR_TEXT_MAX, "%s:%u", ip, port);
-    return n > 0 ? (size_t)n : 0;
+    FM_ASSERT(n > 0 && n < FM_ADDR_TEXT_MAX);
+    return (size_t)n;
 }
 
 bool fm_addr_eq(const struct fm_addr *a, const struct fm_addr *b)

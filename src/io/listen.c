@@ -14,6 +14,7 @@ static void listener_ready(struct fm_watch *w, uint32_t events)
 {
     (void)events;
     struct fm_listener *ln = fm_container_of(w, struct fm_listener, watch);
+    FM_ASSERT(w->fd >= 0 && ln->accepted);
     for (int i = 0; i < ACCEPTS_PER_TURN && !ln->paused && w->fd >= 0; i++) {
         struct fm_addr from = {.len = sizeof from.un};
         int fd = accept4(w->fd, &from.sa, &from.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -30,6 +31,7 @@ static void listener_ready(struct fm_watch *w, uint32_t events)
         int one = 1;
         if (from.sa.sa_family != AF_UNIX)
             (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        FM_ASSERT(from.len <= sizeof from.un);
         ln->accepted(ln, fd, &from);
     }
 }
@@ -37,6 +39,7 @@ static void listener_ready(struct fm_watch *w, uint32_t events)
 static void rested(struct fm_timer *t)
 {
     struct fm_listener *ln = fm_container_of(t, struct fm_listener, again);
+    FM_ASSERT(ln->watch.fd >= 0 && ln->watch.events == 0);
     if (!ln->paused)
         fm_loop_rewatch(ln->loop, &ln->watch, EPOLLIN);
 }
@@ -73,6 +76,7 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
                              void (*accepted)(struct fm_listener *, int, const struct fm_addr *),
                              struct fm_error *e)
 {
+    FM_ASSERT(accepted && at->len > 0 && at->len <= sizeof at->un);
     *ln = (struct fm_listener){
         .watch = {.fd = -1, .ready = listener_ready}, .loop = l, .accepted = accepted};
     fm_timer_init(&ln->again, rested);
@@ -100,6 +104,7 @@ void fm_listener_close(struct fm_listener *ln)
         return;
     fm_loop_unwatch(ln->loop, &ln->watch);
     fm_loop_cancel(ln->loop, &ln->again);
+    FM_ASSERT(!fm_timer_is_set(&ln->again));
     close(ln->watch.fd);
     ln->watch.fd = -1;
     if (ln->address.sa.sa_family == AF_UNIX)
@@ -108,6 +113,7 @@ void fm_listener_close(struct fm_listener *ln)
 
 void fm_listener_pause(struct fm_listener *ln, bool pause)
 {
+    FM_ASSERT(ln->watch.fd >= 0);
     if (ln->paused == pause)
         return;
     ln->paused = pause;

@@ -11,41 +11,52 @@
 
 enum { BATCH = 256, BATCHES_MAX = 16, DEFERRED_ROUNDS = 16, STALL_MS = 5 };
 
+/* While a thread runs the loop nobody else may touch it. */
+static bool is_ours(const struct fm_loop *l)
+{
+    return !l->running || pthread_equal(l->thread, pthread_self());
+}
+
 enum fm_err fm_loop_init(struct fm_loop *l, struct fm_pool *pool, struct fm_error *e)
 {
     *l = (struct fm_loop){.epfd = epoll_create1(EPOLL_CLOEXEC), .pool = pool};
-    if (l->epfd < 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot create an event loop");
+    int err = l->epfd < 0 ? errno : 0;
     l->now = fm_mono_now();
     l->slept = l->now;
     fm_wheel_init(&l->wheel, l->now);
     fm_list_init(&l->deferred);
     fm_list_init(&l->dead);
+    if (err)
+        return fm_error_errno(e, FM_ERR_LIMIT, err, "cannot create an event loop");
     return FM_ERR_OK;
 }
 
 void fm_loop_deinit(struct fm_loop *l)
 {
-    FM_ASSERT(fm_list_empty(&l->deferred));
+    FM_ASSERT(fm_list_empty(&l->deferred) && !l->running && !l->batch);
     fm_sock_bury(l);
-    close(l->epfd);
+    FM_ASSERT(fm_list_empty(&l->dead));
+    if (l->epfd >= 0)
+        close(l->epfd);
     l->epfd = -1;
 }
 
 enum fm_err fm_loop_watch(struct fm_loop *l, struct fm_watch *w, int fd, uint32_t events,
                           struct fm_error *e)
 {
-    FM_ASSERT(w->ready && fd >= 0);
-    w->fd = fd;
+    FM_ASSERT(w->ready && fd >= 0 && is_ours(l));
+    w->fd = -1;
     w->events = events;
     struct epoll_event ev = {.events = events, .data.ptr = w};
     if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot watch a descriptor");
+    w->fd = fd;
     return FM_ERR_OK;
 }
 
 void fm_loop_rewatch(struct fm_loop *l, struct fm_watch *w, uint32_t events)
 {
+    FM_ASSERT(w->fd >= 0 && is_ours(l));
     if (w->events == events)
         return;
     struct epoll_event ev = {.events = events, .data.ptr = w};
@@ -56,6 +67,7 @@ void fm_loop_rewatch(struct fm_loop *l, struct fm_watch *w, uint32_t events)
 
 void fm_loop_unwatch(struct fm_loop *l, struct fm_watch *w)
 {
+    FM_ASSERT(w->fd >= 0 && is_ours(l));
     /* Explicitly, not by close alone: a child between fork and exec still holds the descriptor and
      * would keep the registration alive. */
     int rc = epoll_ctl(l->epfd, EPOLL_CTL_DEL, w->fd, NULL);
@@ -67,6 +79,7 @@ void fm_loop_unwatch(struct fm_loop *l, struct fm_watch *w)
 
 static int wait_for(struct fm_loop *l, struct epoll_event *ev, int64_t wait_ns)
 {
+    FM_ASSERT(wait_ns >= 0);
     struct timespec ts = {.tv_sec = (time_t)(wait_ns / FM_NS_PER_S),
                           .tv_nsec = (long)(wait_ns % FM_NS_PER_S)};
     static _Thread_local bool no_pwait2; /* a kernel before 5.11 */
@@ -98,6 +111,7 @@ static int64_t lateness(const struct fm_loop *l)
 
 static void handle(struct fm_loop *l, struct epoll_event *ev, size_t n)
 {
+    FM_ASSERT(!l->batch && n <= BATCH); /* a loop is never turned from inside of itself */
     l->batch = ev;
     l->batch_n = n;
     for (l->batch_at = 0; l->batch_at < l->batch_n; l->batch_at++) {
@@ -141,10 +155,14 @@ void fm_loop_turn(struct fm_loop *l, int64_t wait_ns)
 
 void fm_loop_run(struct fm_loop *l)
 {
+    FM_ASSERT(!l->running);
+    l->thread = pthread_self();
+    l->running = true;
     l->stop = false;
     l->now = l->slept = fm_mono_now();
     while (!l->stop)
         fm_loop_turn(l, 3600 * FM_NS_PER_S);
+    l->running = false;
 }
 
 void fm_loop_stop(struct fm_loop *l)

@@ -17,19 +17,21 @@
 #include "io/pool.h"
 #include "io/wheel.h"
 
+#include <pthread.h>
 #include <sys/epoll.h>
 
 /* A file descriptor whose readiness is watched. Internal to src/io and the few units beside sockets
  * that live on readiness (signals, children, mailboxes, listeners). */
 struct fm_watch {
-    int fd;
+    int fd; /* -1: not watched */
     uint32_t events;
     void (*ready)(struct fm_watch *w, uint32_t events);
 };
 
 struct fm_loop {
     int epfd;
-    bool stop;
+    bool stop, running;
+    pthread_t thread;     /* that runs it, while it does */
     struct fm_mono now;   /* the clock of this turn */
     struct fm_mono slept; /* when the last wait began */
     int64_t planned_ns;   /* how long that wait was allowed to take */
@@ -46,7 +48,8 @@ struct fm_loop {
     void *woke_user;
 };
 
-/* `pool` must outlive the loop and belong to the same thread. */
+/* `pool` must outlive the loop and belong to the same thread. A loop that could not be made may be
+ * deinitialised like one that was. */
 enum fm_err fm_loop_init(struct fm_loop *l, struct fm_pool *pool,
                          struct fm_error *e) FM_WARN_UNUSED;
 void fm_loop_deinit(struct fm_loop *l);
@@ -78,7 +81,8 @@ static inline void fm_loop_cancel(struct fm_loop *l, struct fm_timer *t)
     fm_wheel_cancel(&l->wheel, t);
 }
 
-/* Level-triggered unless EPOLLET is among the events. */
+/* Level-triggered unless EPOLLET is among the events. w->ready is set before; w->fd is `fd` from
+ * here on, or -1 where this failed (the descriptor stays the caller's). */
 enum fm_err fm_loop_watch(struct fm_loop *l, struct fm_watch *w, int fd, uint32_t events,
                           struct fm_error *e) FM_WARN_UNUSED;
 void fm_loop_rewatch(struct fm_loop *l, struct fm_watch *w, uint32_t events);

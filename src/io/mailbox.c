@@ -19,6 +19,7 @@ static void deliver_all(struct fm_mailbox *m)
     }
     while (in_order) {
         struct fm_msg *next = in_order->next;
+        FM_ASSERT(in_order->deliver);
         in_order->deliver(in_order, m->user);
         in_order = next;
     }
@@ -35,7 +36,7 @@ static void mailbox_ready(struct fm_watch *w, uint32_t events)
 
 enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user, struct fm_error *e)
 {
-    m->watch.ready = mailbox_ready;
+    m->watch = (struct fm_watch){.fd = -1, .ready = mailbox_ready};
     m->loop = l;
     m->user = user;
     atomic_store(&m->head, NULL);
@@ -50,13 +51,18 @@ enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user,
 
 void fm_mailbox_close(struct fm_mailbox *m)
 {
+    if (m->watch.fd < 0)
+        return;
     deliver_all(m);
     fm_loop_unwatch(m->loop, &m->watch);
+    FM_ASSERT(!atomic_load(&m->head));
     close(m->watch.fd);
+    m->watch.fd = -1;
 }
 
 void fm_mailbox_post(struct fm_mailbox *m, struct fm_msg *msg)
 {
+    FM_ASSERT(msg->deliver && m->watch.fd >= 0);
     struct fm_msg *head = atomic_load_explicit(&m->head, memory_order_relaxed);
     do
         msg->next = head;

@@ -26,7 +26,8 @@ struct fm_mailbox {
 /* `user` is handed to every delivery. */
 enum fm_err fm_mailbox_open(struct fm_mailbox *m, struct fm_loop *l, void *user,
                             struct fm_error *e) FM_WARN_UNUSED;
-/* No more posts may come; what waits is delivered first. */
+/* No more posts may come; what waits is delivered first. Harmless where it could not be opened, and
+ * a second time. */
 void fm_mailbox_close(struct fm_mailbox *m);
 
 /* Any thread. */

@@ -42,6 +42,7 @@ static size_t stride(const struct fm_pool *p)
 
 static void add_slab(struct fm_pool *p)
 {
+    FM_ASSERT(p->blocks <= p->blocks_max && !p->free);
     size_t room = p->blocks_max - p->blocks;
     size_t count = SLAB / stride(p);
     if (count == 0)
@@ -70,6 +71,7 @@ static void add_slab(struct fm_pool *p)
 
 struct fm_block *fm_pool_get(struct fm_pool *p)
 {
+    FM_ASSERT(p->in_use <= p->blocks && p->blocks <= p->blocks_max);
     if (fm_unlikely(!p->free))
         add_slab(p);
     struct fm_block *b = p->free;
@@ -77,6 +79,7 @@ struct fm_block *fm_pool_get(struct fm_pool *p)
         return NULL;
     p->free = b->next;
     p->in_use++;
+    FM_ASSERT(b->size == p->block_size);
     UNPOISON(b);
     b->next = NULL;
     b->n = 0;
@@ -85,7 +88,8 @@ struct fm_block *fm_pool_get(struct fm_pool *p)
 
 void fm_pool_put(struct fm_pool *p, struct fm_block *b)
 {
-    FM_ASSERT(p->in_use > 0 && b->size == p->block_size);
+    FM_ASSERT(p->in_use > 0 && b->size == p->block_size && b->n <= b->size);
+    FM_ASSERT(p->free != b); /* the likeliest way of giving one back twice */
     p->in_use--;
     POISON(b);
     b->next = p->free;

@@ -34,15 +34,30 @@ void fm_signals_block(void)
     sigaddset(&set, SIGCHLD);
     int rc = sigprocmask(SIG_BLOCK, &set, NULL);
     FM_ASSERT(rc == 0);
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, dfl = {.sa_handler = SIG_DFL};
     rc = sigaction(SIGPIPE, &ignore, NULL);
     FM_ASSERT(rc == 0);
+    /* a parent may have left it ignored: then the kernel reaps, and there is nothing to wait for */
+    rc = sigaction(SIGCHLD, &dfl, NULL);
+    FM_ASSERT(rc == 0);
+}
+
+bool fm_std_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR); /* the lowest that is free; to be inherited */
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
 }
 
 static void signals_ready(struct fm_watch *w, uint32_t events)
 {
     (void)events;
     struct fm_signals *s = fm_container_of(w, struct fm_signals, watch);
+    FM_ASSERT(w->fd >= 0 && s->got);
     struct signalfd_siginfo info;
     if (read(w->fd, &info, sizeof info) == sizeof info)
         s->got(s, (int)info.ssi_signo);
@@ -53,7 +68,7 @@ enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
 {
     sigset_t set;
     our_signals(&set);
-    *s = (struct fm_signals){.watch = {.ready = signals_ready}, .loop = l, .got = got};
+    *s = (struct fm_signals){.watch = {.fd = -1, .ready = signals_ready}, .loop = l, .got = got};
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a signalfd");
@@ -65,8 +80,11 @@ enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
 
 void fm_signals_close(struct fm_signals *s)
 {
+    if (s->watch.fd < 0)
+        return;
     fm_loop_unwatch(s->loop, &s->watch);
     close(s->watch.fd);
+    s->watch.fd = -1;
 }
 
 /* -------- children -------- */
@@ -85,6 +103,7 @@ static void close_output(struct fm_child *c)
 static bool read_output(struct fm_child *c)
 {
     char scratch[4096];
+    FM_ASSERT(c->out.fd >= 0 && c->output_n <= c->output_cap);
     bool keep = c->output_n < c->output_cap;
     char *to = keep ? c->output + c->output_n : scratch;
     size_t room = keep ? c->output_cap - c->output_n : sizeof scratch;
@@ -97,6 +116,7 @@ static bool read_output(struct fm_child *c)
         close_output(c);
         return false;
     }
+    FM_ASSERT((size_t)n <= room);
     if (keep)
         c->output_n += (size_t)n;
     return true;
@@ -113,6 +133,7 @@ static void output_ready(struct fm_watch *w, uint32_t events)
 
 static void forget(struct fm_child *c)
 {
+    FM_ASSERT(c->running && c->watch.fd >= 0);
     fm_loop_cancel(c->loop, &c->timer);
     fm_loop_unwatch(c->loop, &c->watch);
     close(c->watch.fd);
@@ -122,6 +143,7 @@ static void forget(struct fm_child *c)
 
 static int reap(struct fm_child *c)
 {
+    FM_ASSERT(c->pid > 0);
     int status = 0;
     pid_t got;
     do
@@ -135,17 +157,20 @@ static void child_ready(struct fm_watch *w, uint32_t events)
 {
     (void)events;
     struct fm_child *c = fm_container_of(w, struct fm_child, watch);
+    FM_ASSERT(c->running && c->exited);
     int status = reap(c);
     while (c->out.fd >= 0 && c->output_n < c->output_cap && read_output(c)) {
     }
     close_output(c);
     forget(c);
+    FM_ASSERT(!fm_timer_is_set(&c->timer) && c->out.fd < 0);
     c->exited(c, status);
 }
 
 static void child_timed_out(struct fm_timer *t)
 {
     struct fm_child *c = fm_container_of(t, struct fm_child, timer);
+    FM_ASSERT(c->running && !c->timed_out);
     c->timed_out = true;
     fm_child_kill(c, SIGKILL);
 }
@@ -217,6 +242,7 @@ static enum fm_err spawn(struct fm_child *c, const struct fm_child_options *o, i
 enum fm_err fm_child_start(struct fm_child *c, struct fm_loop *l, const struct fm_child_options *o,
                            void (*exited)(struct fm_child *, int), struct fm_error *e)
 {
+    FM_ASSERT(o->argv && o->argv[0] && exited && (o->output || o->output_cap == 0));
     *c = (struct fm_child){.watch = {.fd = -1, .ready = child_ready},
                            .out = {.fd = -1, .ready = output_ready},
                            .loop = l,
@@ -272,6 +298,7 @@ void fm_child_kill(struct fm_child *c, int signo)
 {
     if (!c->running)
         return;
+    FM_ASSERT(c->pid > 1); /* -1 would be everybody */
     if (kill(-c->pid, signo) < 0)
         (void)kill(c->pid, signo);
 }

@@ -16,13 +16,20 @@ struct fm_signals {
     void (*got)(struct fm_signals *s, int signo);
 };
 
+/* Where standard input, output or error is closed, open /dev/null in its place: else a socket or a
+ * file of ours would get its number, and what is printed or logged would go into that. The first
+ * thing a program does. False where there is no /dev/null. */
+bool fm_std_descriptors(void) FM_WARN_UNUSED;
+
 /* Block SIGHUP, SIGINT, SIGTERM, SIGUSR1 and SIGCHLD in the calling thread and those it creates,
- * and ignore SIGPIPE. Call it before any thread is started. */
+ * ignore SIGPIPE, and take SIGCHLD back from a parent that ignored it. Call it before any thread is
+ * started. */
 void fm_signals_block(void);
 /* Deliver the blocked ones (but SIGCHLD) to `got`. */
 enum fm_err fm_signals_open(struct fm_signals *s, struct fm_loop *l,
                             void (*got)(struct fm_signals *, int),
                             struct fm_error *e) FM_WARN_UNUSED;
+/* Harmless where it could not be opened, and a second time. */
 void fm_signals_close(struct fm_signals *s);
 
 struct fm_child {

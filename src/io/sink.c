@@ -1,6 +1,8 @@
-/* The writer thread: see the header. Invariant: bytes queued never exceed bytes_max. */
+/* The writer thread: see the header. Invariants: bytes queued never exceed bytes_max; the lock is
+ * never held in a call that may block; fd and path belong to the thread once it runs. */
 #include "io/sink.h"
 
+#include "base/assert.h"
 #include "base/time.h"
 
 #include <errno.h>
@@ -45,6 +47,7 @@ static void write_all(struct fm_sink *s, const char *p, size_t n)
             atomic_fetch_add(&s->dropped, 1);
             return;
         }
+        FM_ASSERT((size_t)done <= n);
         p += done;
         n -= (size_t)done;
     }
@@ -57,6 +60,7 @@ static int open_path(const char *path)
 
 static void do_reopen(struct fm_sink *s)
 {
+    FM_ASSERT(s->path);
     int fd = open_path(s->path);
     if (fd < 0)
         return; /* go on with the old file rather than with none */
@@ -66,6 +70,7 @@ static void do_reopen(struct fm_sink *s)
 
 static void destroy(struct fm_sink *s)
 {
+    FM_ASSERT(s->stop && !s->writing);
     while (s->first) {
         struct piece *p = s->first;
         s->first = p->next;
@@ -85,14 +90,18 @@ static void *sink_loop(void *arg)
     struct fm_sink *s = arg;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        if (s->reopen) {
+        if (s->reopen && !s->abandoned) {
             s->reopen = false;
+            s->writing = true; /* opening may take as long as writing: a pipe, a dead server */
+            pthread_mutex_unlock(&s->lock);
             do_reopen(s);
+            pthread_mutex_lock(&s->lock);
         }
         struct piece *list = s->first;
         if (!list || s->abandoned) {
             s->writing = false;
             pthread_cond_broadcast(&s->idle);
+            FM_ASSERT(s->abandoned || s->bytes == 0);
             if (s->stop)
                 break;
             pthread_cond_wait(&s->some, &s->lock);
@@ -105,6 +114,7 @@ static void *sink_loop(void *arg)
         pthread_mutex_unlock(&s->lock);
         write_all(s, list->data, list->n);
         pthread_mutex_lock(&s->lock);
+        FM_ASSERT(s->bytes >= list->n && s->writing);
         s->bytes -= list->n;
         free(list);
     }
@@ -117,6 +127,7 @@ static void *sink_loop(void *arg)
 
 struct fm_sink *fm_sink_open(const char *path, int fd, size_t bytes_max, struct fm_error *e)
 {
+    FM_ASSERT(path || fd >= 0);
     struct fm_sink *s = calloc(1, sizeof *s);
     if (s && path)
         s->path = strdup(path);
@@ -157,12 +168,14 @@ void fm_sink_close(struct fm_sink *s, int64_t wait_ms)
 {
     if (!s)
         return;
+    FM_ASSERT(wait_ms >= 0);
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + wait_ms * FM_NS_PER_MS;
     until.tv_sec += (time_t)(ns / FM_NS_PER_S);
     until.tv_nsec = (long)(ns % FM_NS_PER_S);
     pthread_mutex_lock(&s->lock);
+    FM_ASSERT(!s->stop);
     s->stop = true;
     pthread_cond_signal(&s->some);
     int rc = 0;
@@ -193,6 +206,7 @@ bool fm_sink_write(struct fm_sink *s, struct fm_str lines)
         pthread_mutex_lock(&s->lock);
         if (!s->stop && s->bytes + lines.n <= s->bytes_max) {
             s->bytes += lines.n;
+            FM_ASSERT(s->bytes <= s->bytes_max && !*s->last);
             *s->last = p;
             s->last = &p->next;
             pthread_cond_signal(&s->some);

@@ -1,19 +1,25 @@
 /* io/sock.h: stream sockets with completions and deadlines.
  *
  * The owner embeds struct fm_sock and keeps it until `closed` is called. At most one receive and
- * one send (or connect) are outstanding per socket. Every operation has a deadline; when it passes,
- * the operation completes with -ETIMEDOUT and the socket stays open (the owner closes it).
+ * one send (or connect) are outstanding per socket. Every operation has a deadline, never
+ * FM_MONO_NEVER; when it passes, the operation completes with -ETIMEDOUT and the socket stays open
+ * (the owner closes it).
  *
  * Receiving takes its block from the loop's pool when there is something to receive, so that an
  * idle connection holds no buffer; or it goes on in a block that the owner already has. The block
  * belongs to the owner from then on.
  *
- * Sending completes when all is handed to the kernel, or at the first error. */
+ * Sending completes when all is handed to the kernel, or at the first error.
+ *
+ * The same socket carries TLS (io/tls.h): one that connects is `connected` when the handshake is
+ * done, one that was accepted asks for it with fm_sock_handshake; then the bytes above are those
+ * inside of TLS. */
 #ifndef FM_IO_SOCK_H
 #define FM_IO_SOCK_H
 
 #include "io/addr.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 #include <sys/uio.h>
 
@@ -28,6 +34,8 @@ struct fm_sock_ops {
     void (*received)(struct fm_sock *s, struct fm_block *b, ssize_t n);
     /* 0 or -errno. s->sent says how many bytes the kernel took, also after an error. */
     void (*sent)(struct fm_sock *s, int err);
+    /* Of fm_sock_connect and fm_sock_handshake: 0 or -errno; -EPROTO where TLS refuses the peer
+     * (fm_sock_tls_failure says why). */
     void (*connected)(struct fm_sock *s, int err);
     /* Optional: what fm_sock_nudge asked for. */
     void (*nudged)(struct fm_sock *s);
@@ -52,6 +60,7 @@ struct fm_sock {
     struct fm_timer timer;
     struct fm_mono timer_at;
     struct fm_list pending; /* in loop->deferred or loop->dead */
+    struct ssl_st *tls;     /* NULL for a plain connection */
     int64_t recv_age_ns;    /* with stamps: how long the newest byte of the last receive had waited
                                in the kernel; INT64_MAX where the wall clock went back */
 };
@@ -69,7 +78,10 @@ enum fm_sock_flag {
     FM_SOCK_WATCH_FIN = 512,
     FM_SOCK_RESET = 1024, /* the connection is gone, not only the end of a direction */
     FM_SOCK_NUDGED = 2048,
-    FM_SOCK_SHUT = 4096, /* we have said all: fm_sock_shutdown */
+    FM_SOCK_SHUT = 4096,            /* we have said all: fm_sock_shutdown */
+    FM_SOCK_SHAKING = 8192,         /* the TLS handshake is outstanding */
+    FM_SOCK_TLS_PENDING = 16384,    /* bytes wait in the TLS state rather than in the kernel */
+    FM_SOCK_TLS_WANTS_ROOM = 32768, /* TLS has to write before it can read */
 };
 
 /* Take over a connected descriptor (nonblocking, close-on-exec); closed on failure. `stamps`: the
@@ -83,6 +95,17 @@ enum fm_err fm_sock_connect(struct fm_sock *s, struct fm_loop *l, const struct f
                             struct fm_mono deadline, const struct fm_sock_ops *ops,
                             struct fm_error *e) FM_WARN_UNUSED;
 
+/* The same, with TLS: `peer` is the name or address that its certificate must be for. Completes
+ * when the handshake is done. */
+enum fm_err fm_sock_connect_tls(struct fm_sock *s, struct fm_loop *l, const struct fm_addr *to,
+                                struct fm_mono deadline, struct fm_tls *tls, const char *peer,
+                                const struct fm_sock_ops *ops, struct fm_error *e) FM_WARN_UNUSED;
+
+/* TLS on a socket that was accepted, before anything is received; `connected` follows. False
+ * without memory. */
+bool fm_sock_handshake(struct fm_sock *s, struct fm_tls *tls,
+                       struct fm_mono deadline) FM_WARN_UNUSED;
+
 /* Receive at least one byte into `into` behind its n (it must have room), or into a block of the
  * pool where it is NULL. */
 void fm_sock_recv(struct fm_sock *s, struct fm_block *into, struct fm_mono deadline);
@@ -94,7 +117,8 @@ struct fm_block *fm_sock_recv_cancel(struct fm_sock *s);
 void fm_sock_send(struct fm_sock *s, const struct iovec *iov, unsigned n, struct fm_mono deadline);
 
 /* Hand a few bytes to the kernel at once, outside of the completions; only while no send is
- * outstanding. False where it did not take all of them: then the stream is broken, close it. */
+ * outstanding. False where it did not take all of them. Where it took some, the stream is broken
+ * and has been shut down: sends that follow fail with -EPIPE. */
 bool fm_sock_send_now(struct fm_sock *s, struct fm_str bytes) FM_WARN_UNUSED;
 
 /* Call `nudged` from the loop, in this turn: for an owner that has something to go on with but must
@@ -109,7 +133,7 @@ void fm_sock_shutdown(struct fm_sock *s);
  * again. */
 void fm_sock_close(struct fm_sock *s);
 
-/* Move the deadline of the outstanding receive. */
+/* Move the deadline of the outstanding receive, either way. */
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline);
 
 static inline bool fm_sock_is_open(const struct fm_sock *s)
@@ -130,11 +154,15 @@ static inline bool fm_sock_is_sending(const struct fm_sock *s)
 /* Bytes (or an end) wait in the kernel for the next receive, as far as the loop knows. */
 static inline bool fm_sock_is_readable(const struct fm_sock *s)
 {
-    return s->flags & FM_SOCK_READABLE;
+    return s->flags & (FM_SOCK_READABLE | FM_SOCK_TLS_PENDING);
 }
 
 /* The same, asked of the kernel now. */
 bool fm_sock_has_input(const struct fm_sock *s);
+
+/* Has the peer ended its stream? Asks the kernel, too, which may know of it since the last event.
+ */
+bool fm_sock_has_ended(const struct fm_sock *s);
 
 /* -------- listeners -------- */
 
@@ -160,7 +188,9 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
                              unsigned flags,
                              void (*accepted)(struct fm_listener *, int, const struct fm_addr *),
                              struct fm_error *e) FM_WARN_UNUSED;
+/* Harmless where it is not open; allowed from inside `accepted`. A unix path is removed. */
 void fm_listener_close(struct fm_listener *ln);
+/* While it is open. Connections wait in the kernel's queue meanwhile. */
 void fm_listener_pause(struct fm_listener *ln, bool pause);
 
 #endif

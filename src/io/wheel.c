@@ -17,7 +17,7 @@ void fm_wheel_init(struct fm_wheel *w, struct fm_mono now)
 
 static void put(struct fm_wheel *w, struct fm_timer *t)
 {
-    FM_ASSERT(t->tick >= w->now);
+    FM_ASSERT(t->tick >= w->now && t->fire);
     uint64_t ahead = t->tick - w->now;
     unsigned level = 0;
     while (level < FM_WHEEL_LEVELS - 1 && ahead >> (SLOT_BITS * (level + 1)))
@@ -25,6 +25,7 @@ static void put(struct fm_wheel *w, struct fm_timer *t)
     uint64_t reach = (UINT64_C(1) << (SLOT_BITS * FM_WHEEL_LEVELS)) - 1;
     uint64_t at = ahead > reach ? w->now + reach : t->tick;
     unsigned i = (unsigned)(at >> (SLOT_BITS * level)) & SLOT_MASK;
+    FM_ASSERT(level < FM_WHEEL_LEVELS);
     t->slot = (uint16_t)(level * FM_WHEEL_SLOTS + i);
     fm_list_push_back(&w->slot[t->slot], &t->node);
     w->bits[level][i / 64] |= UINT64_C(1) << (i % 64);
@@ -32,6 +33,7 @@ static void put(struct fm_wheel *w, struct fm_timer *t)
 
 static void take(struct fm_wheel *w, struct fm_timer *t)
 {
+    FM_ASSERT(t->slot < FM_COUNT(w->slot));
     fm_list_remove(&t->node);
     if (fm_list_empty(&w->slot[t->slot])) {
         unsigned i = t->slot & SLOT_MASK;
@@ -134,6 +136,7 @@ void fm_wheel_advance(struct fm_wheel *w, struct fm_mono now)
     uint64_t target = (uint64_t)now.ns >> FM_WHEEL_TICK_BITS;
     while (w->now < target) {
         uint64_t next = next_tick(w);
+        FM_ASSERT(next > w->now);
         if (next > target) {
             w->now = target;
             break;

@@ -22,6 +22,7 @@ static void destroy(struct fm_board *b)
     free(b->slot);
     free(b->counts);
     free(b->context);
+    fm_peers_drop(&b->peers);
     fm_conf_free(b->conf);
     free(b);
 }

@@ -9,10 +9,10 @@
 #define FM_PROXY_BOARD_H
 
 #include "base/metrics.h"
-#include "conf/conf.h"
 #include "core/breaker.h"
 #include "core/health.h"
 #include "io/mailbox.h"
+#include "proxy/peers.h"
 
 #include <stdalign.h>
 
@@ -53,7 +53,8 @@ struct fm_board_context_stats {
 };
 
 struct fm_board {
-    struct fm_conf *conf; /* owned */
+    struct fm_conf *conf;  /* owned */
+    struct fm_peers peers; /* owned; set before the first view: how hosts know each other */
     unsigned nregions, ncontexts, nworkers;
     struct fm_board_slot *slot;             /* [region][context] */
     struct fm_board_counts *counts;         /* [worker][region][context] */

@@ -61,6 +61,22 @@ static void log_findings(const struct fm_conf_report *r)
     }
 }
 
+/* The certificates anew, also where only they have changed. */
+static enum fm_err reload_peers(struct fm_daemon *d, const struct fm_conf *c)
+{
+    struct fm_peers fresh;
+    struct fm_error e;
+    enum fm_err err = fm_peers_load(&fresh, c, fm_str_z(d->host), fm_str_z(d->region), &e);
+    if (err) {
+        fm_log(FM_LOG_ERROR, "peer_tls_refused", FM_KE(&e));
+        d->reload_error = strdup(e.msg);
+        return err;
+    }
+    fm_peers_drop(&d->peers);
+    d->peers = fresh;
+    return FM_ERR_OK;
+}
+
 static void reload(struct fm_daemon *d)
 {
     struct fm_conf_report r;
@@ -74,6 +90,10 @@ static void reload(struct fm_daemon *d)
     free(d->reload_error);
     d->reload_error = c ? NULL : report_text(&r);
     fm_conf_report_deinit(&r);
+    if (c && reload_peers(d, c)) {
+        fm_conf_free(c);
+        c = NULL;
+    }
     if (!c) {
         fm_log(FM_LOG_ERROR, "reload_refused", FM_KZ("file", d->options.config_path),
                FM_KZ("meaning", "the configuration that was loaded before goes on"));
@@ -201,6 +221,8 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
     enum fm_err err = fm_conf_state_dir(conf, fm_str_z(d->host), fm_str_z(d->region), d->state_dir,
                                         sizeof d->state_dir, e);
     if (!err)
+        err = fm_peers_load(&d->peers, conf, fm_str_z(d->host), fm_str_z(d->region), e);
+    if (!err)
         err = make_folders(d->state_dir, e);
     if (!err)
         err = take_lock(d, e);
@@ -220,7 +242,7 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
         err = fm_signals_open(&d->signals, &d->loop, got_signal, e);
     if (err)
         return err;
-    d->resolver = fm_resolver_new(e);
+    d->resolver = fm_resolver_new(&d->mailbox, e);
     return d->resolver ? FM_ERR_OK : FM_ERR_LIMIT;
 }
 
@@ -298,6 +320,7 @@ void fm_daemon_deinit(struct fm_daemon *d)
         fm_pool_deinit(&d->pool);
     }
     free(d->reload_error);
+    fm_peers_drop(&d->peers);
     if (d->log) {
         fm_log_set_writer(NULL, NULL);
         fm_sink_close(d->log, LOG_END_MS);

@@ -11,6 +11,7 @@
 #include "io/process.h"
 #include "io/resolve.h"
 #include "io/sink.h"
+#include "proxy/peers.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -41,7 +42,8 @@ struct fm_daemon {
     bool has_admin, has_local;
     bool ending;
     int64_t loaded_wall_ns;
-    char *reload_error; /* NULL = the last one was good */
+    char *reload_error;    /* NULL = the last one was good */
+    struct fm_peers peers; /* of the configuration that is loaded */
     /* Set by the owner. */
     void (*reload)(struct fm_daemon *d, struct fm_conf *conf); /* takes over conf */
     void (*terminate)(struct fm_daemon *d, bool at_once);

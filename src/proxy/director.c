@@ -330,6 +330,15 @@ static enum fm_err remake_view(struct fm_director *d)
     return FM_ERR_OK;
 }
 
+uint64_t fm_director_in_use(const struct fm_director *d)
+{
+    uint64_t oldest = d->generation;
+    for (unsigned w = 0; w < d->nrunning; w++)
+        oldest = fm_min_u64(oldest,
+                            atomic_load_explicit(&d->workers[w].generation, memory_order_relaxed));
+    return oldest;
+}
+
 static void names_changed(void *user)
 {
     struct fm_director *d = user;
@@ -401,6 +410,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
 {
     memset(d, 0, sizeof *d);
     d->config = *c;
+    d->config.peers = (struct fm_peers){NULL, NULL}; /* the board has its own */
     d->loop = l;
     d->mailbox = m;
     d->resolver = resolver;
@@ -410,13 +420,14 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
     fm_rand_bytes(&d->rand, sizeof d->rand);
     fm_timer_init(&d->poll, polled);
     fm_timer_init(&d->patience, out_of_patience);
-    fm_names_init(&d->names, resolver, m, l, names_changed, d);
+    fm_names_init(&d->names, resolver, l, names_changed, d);
     struct fm_board *board = fm_board_new(conf, c->nworkers, m, alarmed, d, NULL);
     struct slots s;
     if (!board || !make_slots(&s, board)) {
         fm_board_unref(board);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the state of regions");
     }
+    board->peers = fm_peers_ref(&c->peers);
     use_slots(d, board, &s);
     if (fm_names_set(&d->names, conf, c->mode, c->self) || remake_view(d))
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
@@ -484,6 +495,7 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
         fm_board_unref(board);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the state of regions");
     }
+    board->peers = fm_peers_ref(&c->peers);
     inherit_health(d, &s, board);
     struct fm_director_config was = d->config;
     use_slots(d, board, &s);

@@ -26,6 +26,7 @@ struct fm_director_config {
     unsigned nworkers;
     struct fm_sink *access_log;
     uint32_t access_sample_ppm;
+    struct fm_peers peers; /* the caller's; shared where it is passed in */
 };
 
 struct fm_director {
@@ -74,6 +75,9 @@ enum fm_err fm_director_start(struct fm_director *d, struct fm_error *e) FM_WARN
 enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
                                const struct fm_director_config *c,
                                struct fm_error *e) FM_WARN_UNUSED;
+
+/* The generation of the oldest view that some worker routes new requests by. */
+uint64_t fm_director_in_use(const struct fm_director *d);
 
 /* A probe of `region` for `context` has ended. `detail` is kept as evidence. */
 void fm_director_probe(struct fm_director *d, unsigned region, unsigned context, bool ok,

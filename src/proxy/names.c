@@ -16,16 +16,16 @@ struct fm_name {
     struct fm_timer timer;
     uint16_t region, pool; /* REGION_NONE: only for fm_names_find */
     bool is_ip, answered, abandoned;
+    const char *peer; /* of a gate, in the configuration */
     int64_t refresh_ms;
     size_t n;
     struct fm_addr *addr;
 };
 
-void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_mailbox *mailbox,
-                   struct fm_loop *loop, void (*changed)(void *user), void *user)
+void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_loop *loop,
+                   void (*changed)(void *user), void *user)
 {
-    *n = (struct fm_names){
-        .resolver = resolver, .mailbox = mailbox, .loop = loop, .changed = changed, .user = user};
+    *n = (struct fm_names){.resolver = resolver, .loop = loop, .changed = changed, .user = user};
 }
 
 static void free_name(struct fm_name *m)
@@ -101,8 +101,8 @@ struct builder {
     bool failed;
 };
 
-static void add(struct builder *b, const struct fm_conf_addr *a, unsigned region, unsigned pool,
-                int64_t refresh_ms)
+static void add(struct builder *b, const struct fm_conf_addr *a, const char *peer, unsigned region,
+                unsigned pool, int64_t refresh_ms)
 {
     struct fm_name *m = calloc(1, sizeof *m);
     if (!m || a->host.n > FM_LOOKUP_NAME_MAX) {
@@ -113,11 +113,11 @@ static void add(struct builder *b, const struct fm_conf_addr *a, unsigned region
     m->all = b->names;
     m->region = (uint16_t)region;
     m->pool = (uint16_t)pool;
+    m->peer = peer;
     m->refresh_ms = refresh_ms;
     fm_timer_init(&m->timer, refresh);
     memcpy(m->lookup.name, a->host.p, a->host.n);
     m->lookup.port = a->port;
-    m->lookup.to = b->names->mailbox;
     m->lookup.done = answered;
     *b->last = m;
     b->last = &m->next;
@@ -137,12 +137,12 @@ static void add_region(struct builder *b, const struct fm_conf *c, unsigned r, b
     if (gates) {
         for (size_t h = 0; h < c->nhosts; h++)
             if (c->hosts[h].region == r && (c->hosts[h].roles & FM_ROLE_GATE))
-                add(b, &c->hosts[h].gate, r, 0, HOST_REFRESH_MS);
+                add(b, &c->hosts[h].gate, c->hosts[h].name.p, r, 0, HOST_REFRESH_MS);
         return;
     }
     for (unsigned p = 0; p < cr->npools; p++)
         for (size_t i = 0; i < cr->pools[p].napps; i++)
-            add(b, &cr->pools[p].apps[i], r, p, cr->pools[p].refresh_ms);
+            add(b, &cr->pools[p].apps[i], NULL, r, p, cr->pools[p].refresh_ms);
 }
 
 /* What is known of the same name and port is kept across a reload. */
@@ -189,7 +189,7 @@ enum fm_err fm_names_set(struct fm_names *n, const struct fm_conf *c, enum fm_pr
             add_region(&b, c, r, mode == FM_PROXY_EDGE && c->regions[r].has_gates);
     for (size_t h = 0; h < c->nhosts && mode == FM_PROXY_EDGE; h++)
         if (c->hosts[h].roles & FM_ROLE_HEALTH)
-            add(&b, &c->hosts[h].peer, REGION_NONE, 0, HOST_REFRESH_MS);
+            add(&b, &c->hosts[h].peer, NULL, REGION_NONE, 0, HOST_REFRESH_MS);
     for (struct fm_name *m = b.first; m; m = m->next)
         inherit(m, n);
     if (b.failed) {
@@ -221,7 +221,7 @@ struct fm_view_address *fm_names_addresses(const struct fm_names *n, size_t *cou
     *count = 0;
     for (const struct fm_name *m = n->first; out && m; m = m->next)
         for (size_t i = 0; m->region != REGION_NONE && i < m->n; i++)
-            out[(*count)++] = (struct fm_view_address){m->region, m->pool, m->addr[i]};
+            out[(*count)++] = (struct fm_view_address){m->region, m->pool, m->addr[i], m->peer};
     return out;
 }
 

@@ -12,7 +12,6 @@ struct fm_name;
 
 struct fm_names {
     struct fm_resolver *resolver;
-    struct fm_mailbox *mailbox;
     struct fm_loop *loop;
     struct fm_name *first, *abandoned;
     size_t waiting;              /* names that were never answered */
@@ -20,9 +19,9 @@ struct fm_names {
     void *user;
 };
 
-/* `resolver` and `mailbox` outlive the names. `changed` is called from the loop. */
-void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_mailbox *mailbox,
-                   struct fm_loop *loop, void (*changed)(void *user), void *user);
+/* `loop` is the one that the resolver answers to. `changed` is called from it. */
+void fm_names_init(struct fm_names *n, struct fm_resolver *resolver, struct fm_loop *loop,
+                   void (*changed)(void *user), void *user);
 
 /* Watch all that `mode` needs of this configuration instead of what was watched; what is known of a
  * name is kept. FM_ERR_MEMORY leaves the old set. */

@@ -23,6 +23,7 @@ struct target {
     struct fm_timer timer; /* the probe's time-out, over all of it */
     struct fm_addr addr;
     const struct fm_conf_addr *conf; /* of an agent: looked up anew each time */
+    const char *peer;                /* the agent's host */
     char name[FM_ADDR_TEXT_MAX];
     int endpoint; /* index in the view, or -1 */
     bool open, asked, stale, ok, answered, refused;
@@ -315,6 +316,8 @@ static void ask(struct target *t)
     }
     int64_t ms = conf_of(p)->probe.timeout_ms;
     struct fm_error e;
+    t->http.tls = t->peer ? p->d->board->peers.client : NULL;
+    t->http.peer = t->peer;
     if (fm_http_client_open(&t->http, p->d->loop, &t->addr, fm_mono_add_ms(fm_mono_now(), ms),
                             &probe_handler, &p->limits, p->fields, &e)) {
         t->refused = e.code == FM_ERR_UNREACHABLE;
@@ -397,6 +400,7 @@ static void add_agents(struct fm_probes *p, unsigned region)
         if (!t)
             return;
         t->conf = &c->hosts[h].peer;
+        t->peer = c->hosts[h].name.p;
         snprintf(t->name, sizeof t->name, "%.*s", FM_STR_ARG(c->hosts[h].name));
     }
 }

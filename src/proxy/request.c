@@ -151,6 +151,16 @@ static bool wants_budget(enum fm_exchange_event_kind k)
     return k == FM_EXCHANGE_HEDGE_DUE || k == FM_EXCHANGE_NOT_SENT || k == FM_EXCHANGE_LOST;
 }
 
+static bool has_budget(const struct fm_request *rq, enum fm_exchange_event_kind k)
+{
+    const struct fm_worker *w = rq->w;
+    const struct fm_view_route *r = rq->route;
+    if (!r)
+        return true;
+    return (k == FM_EXCHANGE_HEDGE_DUE ? fm_budget_allows_hedge : fm_budget_allows)(
+        w->in_flight, w->retrying, r->budget_ppm, r->budget_floor);
+}
+
 void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
 {
     struct fm_worker *w = rq->w;
@@ -159,8 +169,7 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
         int failed = -1;
         enum fm_problem problem = FM_PROBLEM_NONE;
         ev.left_regions = fm_request_left_regions(rq);
-        ev.budget = !rq->route || fm_budget_allows(w->in_flight, w->retrying, rq->route->budget_ppm,
-                                                   rq->route->budget_floor);
+        ev.budget = has_budget(rq, ev.kind);
         fm_exchange_step(&rq->x, &ev, &todo);
         if (!ev.budget && wants_budget(ev.kind) && todo.n == 0)
             fm_counter_inc(&w->metrics.budget_denied);
@@ -169,8 +178,10 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
                 return;
         if (failed < 0)
             return;
-        ev = (struct fm_exchange_event){
-            .kind = FM_EXCHANGE_NOT_SENT, .attempt = (uint8_t)failed, .problem = problem};
+        ev = (struct fm_exchange_event){.kind = FM_EXCHANGE_NOT_SENT,
+                                        .attempt = (uint8_t)failed,
+                                        .problem = problem,
+                                        .instance_out = problem == FM_PROBLEM_NONE}; /* refused */
     }
 }
 

@@ -181,6 +181,8 @@ bool fm_status_add(const struct fm_director *d, json_t *root)
         json_array_append_new(contexts, context_json(d, c));
     int rc = json_object_set_new(root, "service", str_json(d->board->conf->service));
     rc |= json_object_set_new(root, "generation", json_integer((json_int_t)d->generation));
+    rc |= json_object_set_new(root, "generation_in_use",
+                              json_integer((json_int_t)fm_director_in_use(d)));
     rc |= json_object_set_new(root, "started_at", time_json(d->started_wall_ns));
     rc |= json_object_set_new(root, "workers", json_integer((json_int_t)d->nworkers));
     rc |= json_object_set_new(root, "connections",

@@ -93,8 +93,10 @@ static bool is_bad(enum fm_outcome o)
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region, unsigned context)
 {
     struct fm_target *target = fm_target(vr, region, context);
-    if (fm_list_empty(&target->sweep))
+    if (fm_list_empty(&target->sweep)) {
+        fm_view_ref_use(vr);
         fm_list_push_back(&w->sweeps, &target->sweep);
+    }
     fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
 }
 
@@ -561,6 +563,14 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
                                                    .problem = t->problem});
 }
 
+/* Its instance refuses, or has failed so often that nothing new is sent to it. */
+static bool instance_is_out(const struct fm_try *t)
+{
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    return !fm_breaker_would(&t->up->link, &fm_upstream_link_policy, now) ||
+           !fm_breaker_would(&t->up->answers, &fm_upstream_answers_policy, now);
+}
+
 static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     (void)why;
@@ -592,11 +602,13 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
     } else if (rq->relay == t) {
         fm_relay_broken(rq);
     } else {
+        bool out = instance_is_out(t);
         fm_try_finish(t);
         fm_request_feed(
             rq, (struct fm_exchange_event){.kind = sent ? FM_EXCHANGE_LOST : FM_EXCHANGE_NOT_SENT,
                                            .attempt = index,
-                                           .problem = sent ? problem : FM_PROBLEM_NONE});
+                                           .problem = sent ? problem : FM_PROBLEM_NONE,
+                                           .instance_out = out});
     }
 }
 

@@ -50,6 +50,7 @@ static void forget_if_unused(struct fm_upstream *up)
     if (up->views || up->nconns || up->in_flight)
         return;
     fm_list_remove(&up->node);
+    fm_tls_unref(up->tls);
     free(up);
 }
 
@@ -76,6 +77,18 @@ static void close_idle(struct fm_upstream *up)
 {
     while (!fm_list_empty(&up->idle))
         fm_upconn_close(fm_list_first(&up->idle, struct fm_upconn, node));
+}
+
+void fm_upstream_speak(struct fm_upstream *up, struct fm_tls *tls, const char *peer)
+{
+    FM_ASSERT(!tls || (peer && strlen(peer) < sizeof up->peer));
+    struct fm_tls *was = up->tls;
+    if (!was != !tls)
+        close_idle(up);
+    up->tls = tls ? fm_tls_ref(tls) : NULL;
+    fm_tls_unref(was);
+    if (tls)
+        memcpy(up->peer, peer, strlen(peer) + 1);
 }
 
 void fm_upstreams_sweep(struct fm_upstreams *u)
@@ -181,6 +194,8 @@ static struct fm_upconn *new_conn(struct fm_upstreams *u, struct fm_upstream *up
     c->all = u;
     c->up = up;
     c->http.raw_bodies = true;
+    c->http.tls = up->tls;
+    c->http.peer = up->peer;
     *err = fm_http_client_open(&c->http, u->loop, &up->addr, deadline, u->handler, u->limits,
                                u->fields, NULL);
     if (*err) {

@@ -26,8 +26,10 @@ struct fm_upstreams {
 struct fm_upstream {
     struct fm_list node;
     struct fm_addr addr;
-    uint32_t views; /* how many views of this worker name it, as endpoints */
-    bool current;   /* one of them is the current one: its connections are worth keeping */
+    struct fm_tls *tls; /* what new connections speak; NULL for plain */
+    char peer[256];     /* whose certificate they expect, with tls */
+    uint32_t views;     /* how many views of this worker name it, as endpoints */
+    bool current;       /* one of them is the current one: its connections are worth keeping */
     /* Two reasons to stay away: nobody listens (that makes a region unreachable), and answers that
      * fail (that only makes other instances the better choice). */
     struct fm_breaker link, answers;
@@ -58,6 +60,9 @@ void fm_upstreams_deinit(struct fm_upstreams *u);
 
 /* Find or make. NULL without memory. */
 struct fm_upstream *fm_upstream_get(struct fm_upstreams *u, const struct fm_addr *addr);
+/* How new connections to it are made: `tls` NULL for plain ones. Where that changes between plain
+ * and TLS, what is parked is closed. */
+void fm_upstream_speak(struct fm_upstream *up, struct fm_tls *tls, const char *peer);
 /* A view names it, or does not any more; without views and users it is forgotten. */
 void fm_upstream_listed(struct fm_upstream *up);
 void fm_upstream_unlisted(struct fm_upstream *up);

@@ -207,6 +207,7 @@ static bool compile_endpoints(struct fm_view *v, const struct fm_view_address *a
         if (p->n++ == 0)
             p->first = v->nendpoints;
         e->addr = sorted[i].addr;
+        e->peer = sorted[i].peer;
         e->region = sorted[i].region;
         e->pool = sorted[i].pool;
         fm_addr_format(&e->addr, e->text);

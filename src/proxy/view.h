@@ -20,6 +20,7 @@ enum fm_proxy_mode { FM_PROXY_EDGE, FM_PROXY_GATE };
 struct fm_view_endpoint {
     struct fm_addr addr;
     char text[FM_ADDR_TEXT_MAX];
+    const char *peer; /* of a gate: its host's name; NULL of an app */
     uint16_t region, pool;
     _Atomic bool probe_down; /* control's probes of this one endpoint fail */
 };
@@ -81,6 +82,7 @@ struct fm_view {
 struct fm_view_address {
     uint16_t region, pool;
     struct fm_addr addr;
+    const char *peer; /* as in the endpoint; of the board's configuration */
 };
 
 /* For an edge a region that has gates has the one pool "gates" (0); other pools are as in the

@@ -39,8 +39,9 @@ void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr)
         view_ref_free(vr);
 }
 
-static void init_target(struct fm_target *t)
+static void init_target(struct fm_target *t, struct fm_view_ref *of)
 {
+    t->of = of;
     fm_list_init(&t->owed);
     fm_list_init(&t->sweep);
 }
@@ -84,14 +85,24 @@ static struct fm_view_ref *view_ref_new(struct fm_worker *w, struct fm_view *v)
     vr->view = v;
     fm_view_ref(v);
     for (size_t i = 0; i < targets; i++)
-        init_target(&vr->target[i]);
+        init_target(&vr->target[i], vr);
     for (unsigned i = 0; i < v->nendpoints; i++) {
-        vr->up[i] = fm_upstream_get(&w->upstreams, &v->endpoints[i].addr);
-        if (vr->up[i])
-            fm_upstream_listed(vr->up[i]);
+        const struct fm_view_endpoint *e = &v->endpoints[i];
+        vr->up[i] = fm_upstream_get(&w->upstreams, &e->addr);
+        if (!vr->up[i])
+            continue;
+        fm_upstream_listed(vr->up[i]);
+        fm_upstream_speak(vr->up[i], e->peer ? v->board->peers.client : NULL, e->peer);
     }
     fm_list_push_back(&w->views, &vr->node);
     return vr;
+}
+
+/* A gate's clients are edges, which it knows by their certificates. */
+static void speak_to_clients(struct fm_worker *w)
+{
+    const struct fm_view *v = w->view->view;
+    w->server.config.tls = v->mode == FM_PROXY_GATE ? v->board->peers.server : NULL;
 }
 
 static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
@@ -104,6 +115,8 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
                 old->up[i]->current = false;
     }
     w->view = vr;
+    atomic_store_explicit(&w->generation, vr->view->generation, memory_order_relaxed);
+    speak_to_clients(w);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
             vr->up[i]->current = true;
@@ -114,9 +127,11 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 
 /* -------- leaving regions -------- */
 
-static void sweep_target(struct fm_worker *w, struct fm_target *target)
+/* Requests that leave may end, and with the last of them the view that they used: somebody else has
+ * to use it meanwhile. */
+static void sweep_target(struct fm_target *target)
 {
-    (void)w;
+    FM_ASSERT(target->of->users > 0);
     struct fm_list todo;
     fm_list_init(&todo);
     fm_list_splice(&todo, &target->owed);
@@ -130,13 +145,20 @@ static void sweep_target(struct fm_worker *w, struct fm_target *target)
     }
 }
 
+static struct fm_target *next_sweep(struct fm_worker *w)
+{
+    struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
+    if (t)
+        fm_list_remove(&t->sweep);
+    return t;
+}
+
 static void sweep(struct fm_timer *timer)
 {
     struct fm_worker *w = fm_container_of(timer, struct fm_worker, sweeper);
-    while (!fm_list_empty(&w->sweeps)) {
-        struct fm_target *t = fm_list_first(&w->sweeps, struct fm_target, sweep);
-        fm_list_remove(&t->sweep);
-        sweep_target(w, t);
+    for (struct fm_target *t; (t = next_sweep(w));) {
+        sweep_target(t);
+        fm_view_ref_drop(w, t->of);
     }
 }
 
@@ -163,8 +185,12 @@ static void got_region_left(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
-    if (w->view && w->view->view == vm->view)
-        sweep_target(w, fm_target(w->view, vm->region, vm->context));
+    struct fm_view_ref *vr = w->view;
+    if (vr && vr->view == vm->view) {
+        fm_view_ref_use(vr);
+        sweep_target(fm_target(vr, vm->region, vm->context));
+        fm_view_ref_drop(w, vr);
+    }
     fm_view_unref(vm->view);
     free(vm);
 }
@@ -207,6 +233,7 @@ static void got_config(struct fm_msg *m, void *user)
     cm->config.http.limits = limits;
     w->config = cm->config;
     w->server.config = cm->config.http;
+    speak_to_clients(w);
     free(cm);
 }
 
@@ -322,6 +349,33 @@ static enum fm_err allocate(struct fm_worker *w, struct fm_error *e)
     return FM_ERR_OK;
 }
 
+/* All that can fail; what is there after a failure is known by its pointer to the loop or pool. */
+static enum fm_err set_up(struct fm_worker *w, struct fm_error *e)
+{
+    enum fm_err err = allocate(w, e);
+    if (!err)
+        err = fm_loop_init(&w->loop, &w->pool, e);
+    if (!err)
+        err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
+    if (!err)
+        err = fm_http_server_init(&w->server, &w->loop, &w->config.http, &fm_request_handler, w, e);
+    return err;
+}
+
+static void undo(struct fm_worker *w)
+{
+    if (w->server.loop)
+        fm_http_server_deinit(&w->server);
+    if (w->inbox.loop)
+        fm_mailbox_close(&w->inbox);
+    if (w->loop.pool)
+        fm_loop_deinit(&w->loop);
+    fm_pool_deinit(&w->pool);
+    free(w->scratch);
+    free(w->access_buf);
+    w->scratch = w->access_buf = NULL;
+}
+
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e)
 {
@@ -341,19 +395,15 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     size_t block = c->http.limits.head_bytes > 16 * 1024 ? c->http.limits.head_bytes : 16 * 1024;
     size_t blocks = (size_t)c->connections_max * (FM_REPLAY_BLOCKS + 2) + POOL_SPARE;
     fm_pool_init(&w->pool, block, blocks);
-    enum fm_err err = allocate(w, e);
-    if (!err)
-        err = fm_loop_init(&w->loop, &w->pool, e);
-    if (err)
+    enum fm_err err = set_up(w, e);
+    if (err) {
+        undo(w);
         return err;
+    }
     w->loop.woke = woke;
     w->loop.woke_user = w;
-    err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
-    if (!err)
-        err = fm_http_server_init(&w->server, &w->loop, &c->http, &fm_request_handler, w, e);
-    if (err)
-        return err;
     w->server.closed_one = conn_closed;
+    w->server.refused_peer = fm_peers_refused;
     w->upstream_limits = (struct fm_http_limits){.head_bytes = (uint32_t)block,
                                                  .fields = FM_HTTP_FIELDS_MAX,
                                                  .body_bytes = UINT64_MAX,
@@ -362,8 +412,11 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_upstreams_init(&w->upstreams, &w->loop, &fm_try_handler, &w->upstream_limits,
                       w->server.fields);
     struct fm_view_ref *vr = view_ref_new(w, v);
-    if (!vr)
+    if (!vr) {
+        fm_upstreams_deinit(&w->upstreams);
+        undo(w);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
+    }
     use_view(w, vr);
     if (c->access_log || c->mode == FM_PROXY_GATE) /* a gate's loop has to notice a freeze */
         fm_loop_timer_in_ms(&w->loop, &w->flusher, FLUSH_MS);
@@ -437,6 +490,8 @@ void fm_worker_deinit(struct fm_worker *w)
         fm_loop_turn(&w->loop, 0);
     }
     fm_mailbox_close(&w->inbox);
+    for (struct fm_target *t; (t = next_sweep(w));)
+        fm_view_ref_drop(w, t->of); /* NOLINT(clang-analyzer-unix*): what was freed was removed */
     if (w->view) {
         struct fm_view_ref *vr = w->view;
         w->view = NULL;

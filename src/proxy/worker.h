@@ -25,8 +25,9 @@ struct fm_target {
     struct fm_list owed;       /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
     struct fm_mono last_heard, last_ok;
-    int64_t pace_ns;      /* core/latency.h */
-    struct fm_list sweep; /* in worker->sweeps: it was left, what is under way must leave too */
+    int64_t pace_ns;        /* core/latency.h */
+    struct fm_list sweep;   /* in worker->sweeps: it was left, what is under way must leave too */
+    struct fm_view_ref *of; /* whose it is; while it is in worker->sweeps, it uses that */
 };
 
 /* A view as one worker uses it. */
@@ -56,6 +57,7 @@ struct fm_worker_config {
 
 struct fm_worker {
     struct fm_worker_config config;
+    _Atomic uint64_t generation; /* of the view in use; read by control */
     pthread_t thread;
     struct fm_loop loop;
     struct fm_pool pool;
@@ -82,6 +84,7 @@ struct fm_worker {
     size_t access_n;
 };
 
+/* After a failure nothing is left to undo. */
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e) FM_WARN_UNUSED;
 /* Before the thread runs. */

@@ -19,14 +19,14 @@ static void writes_typed_fields(void **state)
     fm_log_set_writer(keep, NULL);
     struct fm_error e = {FM_ERR_IO, "disk \"full\""};
     fm_log(FM_LOG_WARN, "region_down", FM_KZ("region", "west"), FM_KU("n", 5), FM_KI("d", -2),
-           FM_KB("ok", false), FM_KMS("age_ms", 1234567), FM_KE(&e),
+           FM_KB("ok", false), FM_KMS("age_ms", 1234567), FM_KMS("early_ms", -500000), FM_KE(&e),
            FM_KS("none", fm_str(NULL, 0)));
     fm_log_set_writer(NULL, NULL);
     const char *rest = strchr(got, ',');
     assert_non_null(rest);
     assert_string_equal(rest,
                         ",\"level\":\"warn\",\"event\":\"region_down\",\"region\":\"west\",\"n\":5,"
-                        "\"d\":-2,\"ok\":false,\"age_ms\":1.234,"
+                        "\"d\":-2,\"ok\":false,\"age_ms\":1.234,\"early_ms\":-0.500,"
                         "\"error\":\"disk \\\"full\\\"\",\"none\":null}\n");
 }
 

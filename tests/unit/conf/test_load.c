@@ -408,6 +408,19 @@ static void memory_has_no_includes(void **state)
     fm_conf_report_deinit(&report);
 }
 
+/* What was wrong before and is still wrong is an error of this call, too. */
+static void one_report_serves_many_loads(void **state)
+{
+    (void)state;
+    fm_conf_report_init(&report);
+    for (size_t i = 1; i <= 3; i++) {
+        assert_null(fm_conf_parse(FM_STR("fulmar: 1\nservice: Shop\n"), "x", &report));
+        assert_int_equal(report.errors, 3 * i);
+        assert_int_equal(report.n, 4 * i); /* and a warning */
+    }
+    fm_conf_report_deinit(&report);
+}
+
 static void files_that_cannot_be_read_are_said(void **state)
 {
     (void)state;
@@ -428,6 +441,35 @@ static void files_that_cannot_be_read_are_said(void **state)
         assert_int_equal(report.finding[0].pos.line, 0);
         fm_conf_report_deinit(&report);
     }
+}
+
+static void the_state_is_found_in_spite_of_errors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *is;
+    } cases[] = {
+        {"fulmar: 1\nstate: /var/lib/x/{host}\nprobes: {}\n", "/var/lib/x/{host}"},
+        {"fulmar: 1\nstate: /x\nedge: {listen: [\n", ""}, /* a syntax error: nothing is believed */
+        {"fulmar: 1\nstate: [x]\n", ""},
+        {"fulmar: 1\n", ""},
+        {"", ""},
+    };
+    char path[] = "/tmp/fulmar-state-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        size_t n = strlen(cases[i].text);
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, cases[i].text, n, 0), (int)n);
+        struct fm_conf *c = fm_conf_load_state(path);
+        assert_non_null(c);
+        assert_int_equal(c->state.n, strlen(cases[i].is));
+        assert_memory_equal(c->state.p ? c->state.p : "", cases[i].is, c->state.n);
+        fm_conf_free(c);
+    }
+    close(fd);
+    assert_int_equal(unlink(path), 0);
 }
 
 static void huge_texts_are_refused(void **state)
@@ -483,6 +525,7 @@ static void the_state_folder_follows_the_file_or_the_system(void **state)
 FM_TEST_MAIN(fm_test(the_smallest_file_has_all_defaults), fm_test(every_key_arrives),
              fm_test(strings_are_terminated), fm_test(the_only_pool_is_the_default),
              fm_test(small_forms_mean_what_they_say), fm_test(wildcards_of_hosts_differ_in_length),
-             fm_test(memory_has_no_includes), fm_test(files_that_cannot_be_read_are_said),
-             fm_test(huge_texts_are_refused),
+             fm_test(memory_has_no_includes), fm_test(one_report_serves_many_loads),
+             fm_test(files_that_cannot_be_read_are_said),
+             fm_test(the_state_is_found_in_spite_of_errors), fm_test(huge_texts_are_refused),
              fm_test(the_state_folder_follows_the_file_or_the_system))

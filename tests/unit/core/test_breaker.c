@@ -498,6 +498,24 @@ static void the_budget_is_a_share_with_a_floor(void **state)
             cases[i].allowed);
 }
 
+static void hedges_leave_half_of_the_budget_to_retries(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t in_flight, retrying, ppm, floor;
+        bool allowed;
+    } cases[] = {
+        {0, 4, 200000, 10, true},       {0, 5, 200000, 10, false}, {100, 9, 200000, 10, true},
+        {100, 10, 200000, 10, false},   {0, 0, 0, 0, false},       {0, 0, 200000, 1, true},
+        {0, 1, 200000, 1, false},       {0, 1, 200000, 3, true},   {0, 2, 200000, 3, false},
+        {0, 0x80000000u, 0, 10, false}, {9, 0, 1000000, 0, true},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++)
+        assert_int_equal(fm_budget_allows_hedge(cases[i].in_flight, cases[i].retrying, cases[i].ppm,
+                                                cases[i].floor),
+                         cases[i].allowed);
+}
+
 FM_TEST_MAIN(fm_test(failures_in_a_row_open_it), fm_test(what_is_no_sign_of_death_opens_nothing),
              fm_test(trials_close_it_and_one_failure_opens_it_again),
              fm_test(a_trial_without_an_outcome_is_given_up),
@@ -512,4 +530,5 @@ FM_TEST_MAIN(fm_test(failures_in_a_row_open_it), fm_test(what_is_no_sign_of_deat
              fm_test(a_region_that_keeps_failing_makes_sure_at_once),
              fm_test(only_what_is_usable_is_chosen_and_what_was_tried_comes_last),
              fm_test(of_two_the_less_loaded_is_chosen), fm_test(the_two_are_drawn_evenly),
-             fm_test(load_is_spread_by_share), fm_test(the_budget_is_a_share_with_a_floor))
+             fm_test(load_is_spread_by_share), fm_test(the_budget_is_a_share_with_a_floor),
+             fm_test(hedges_leave_half_of_the_budget_to_retries))

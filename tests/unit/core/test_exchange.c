@@ -11,7 +11,8 @@
 
 /* A script is a list of steps `event>actions`.
  *   events   begin  sent0  not0 (not sent)  ans0=503[!problem]  lost0[!problem]  hedge  left=A
- *            timeout  gone  streamed; with a $ behind it the budget is spent
+ *            timeout  gone  streamed; with a $ behind it the budget is spent, with a ^ before that
+ *            the instance is out
  *   actions  tA (try there)  c0 (cancel)  r0 (relay)  f!problem (fail)  d (drop)
  * A `left` lasts. What kind of request it is: S(afe), K(eyed) or N(ever to be repeated), then
  * h(edging), g (at a gate), s (its body is streamed from the beginning). */
@@ -89,13 +90,14 @@ static struct fm_exchange_event parse_event(struct player *p, struct fm_str t)
     }
     if (starts(&t, "=")) {
         uint64_t status;
-        assert_true(fm_str_u64(word_until(&t, "!$"), &status));
+        assert_true(fm_str_u64(word_until(&t, "!^$"), &status));
         e.status = (uint16_t)status;
     }
     if (e.kind == FM_EXCHANGE_LOST)
         e.problem = FM_PROBLEM_TIMEOUT;
     if (starts(&t, "!"))
-        e.problem = fm_problem_find(word_until(&t, "$"));
+        e.problem = fm_problem_find(word_until(&t, "^$"));
+    e.instance_out = starts(&t, "^");
     if (starts(&t, "$"))
         e.budget = false;
     if (t.n)
@@ -261,6 +263,10 @@ static void what_is_under_way_leaves_a_region_that_is_left(void **state)
         {"S", "AB", 2, "left=A> begin>tA sent0> lost0$>tB sent1> ans1=503$>r1"},
         {"S", "AB", 2, "begin>tA sent0> lost0$>f!timeout"},
         {"S", "AB", 2, "begin>tA sent0> ans0=503$>r0"},
+        {"S", "AB", 2, "begin>tA sent0> lost0^$>tB not1^$>tA"},
+        {"K", "AB", 1, "begin>tA not0^$>tB sent1> lost1^$>f!outcome-unknown"},
+        {"N", "AB", 1, "begin>tA sent0> lost0^$>f!outcome-unknown"}, /* not even then */
+        {"S", "AB", 1, "begin>tA sent0> streamed> lost0^$>f!timeout"},
         /* an answer in hand is not thrown away for a region that is down ... */
         {"S", "AB", 1, "left=B> begin>tA sent0> ans0=503>r0"},
         /* ... unless it came from one */
@@ -400,6 +406,8 @@ static struct fm_exchange_event happens(struct life *l)
     if (fm_rand_below(&l->r, 20) == 0)
         l->left &= fm_rand_below(&l->r, 16); /* some are back */
     e.left_regions = l->left;
+    e.instance_out = (e.kind == FM_EXCHANGE_LOST || e.kind == FM_EXCHANGE_NOT_SENT) &&
+                     fm_rand_below(&l->r, 4) == 0;
     return e;
 }
 
@@ -446,7 +454,8 @@ static void check_try(struct life *l, const struct fm_exchange_event *e,
     }
     bool ended = e->kind == FM_EXCHANGE_NOT_SENT || e->kind == FM_EXCHANGE_LOST ||
                  e->kind == FM_EXCHANGE_ANSWER;
-    if (ended && !is_left(l, l->region[e->attempt]))
+    bool paid = ended && !is_left(l, l->region[e->attempt]) && !e->instance_out;
+    if (paid)
         assert_true(e->budget);
     if (e->kind == FM_EXCHANGE_REGION_LEFT)
         assert_false(is_left(l, a->region));
@@ -455,8 +464,7 @@ static void check_try(struct life *l, const struct fm_exchange_event *e,
                     e->kind == FM_EXCHANGE_HEDGE_DUE);
     bool hedge = e->kind == FM_EXCHANGE_HEDGE_DUE;
     assert_int_equal(l->x.attempt[l->n].hedge, hedge);
-    assert_int_equal(l->x.attempt[l->n].budgeted,
-                     hedge || (ended && !is_left(l, l->region[e->attempt])));
+    assert_int_equal(l->x.attempt[l->n].budgeted, hedge || paid);
     l->book[l->n] = CONNECTING;
     l->region[l->n++] = a->region;
 }

@@ -136,7 +136,23 @@ static void sheds_a_crowd(void **state)
     free(crowd);
 }
 
+/* Those that are told to go away may stay away from going: past a second bound they are cut. */
+static void a_crowd_costs_no_more_than_twice_the_bound(void **state)
+{
+    (void)state;
+    enum { CROWD = 3 * FM_PAGES_CONNS_MAX };
+    struct peer *crowd = calloc(CROWD, sizeof *crowd);
+    assert_non_null(crowd);
+    for (size_t i = 0; i < CROWD; i++)
+        peer_connect(&crowd[i], &listener.address);
+    NET_UNTIL(&net, peer_is_over(&crowd[CROWD - 1]));
+    assert_int_equal(pages.server.nconns, 2 * FM_PAGES_CONNS_MAX);
+    for (size_t i = 0; i < CROWD; i++)
+        peer_close(&crowd[i]);
+    free(crowd);
+}
+
 #define with_pages(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_pages(answers_from_its_table), with_pages(refuses_what_is_not_there),
-             with_pages(sheds_a_crowd))
+             with_pages(sheds_a_crowd), with_pages(a_crowd_costs_no_more_than_twice_the_bound))

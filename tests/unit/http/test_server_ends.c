@@ -374,13 +374,32 @@ static void passes_an_interim_answer_on(void **state)
     assert_false(says_close());
 }
 
+/* An interim answer of which the kernel took a part: the answer must not be taken for the rest. */
+static void nothing_follows_half_of_an_interim_answer(void **state)
+{
+    (void)state;
+    static char head[1 << 20] = "HTTP/1.1 103 Early Hints\r\nLink: ";
+    memset(head + strlen(head), 'x', sizeof head - strlen(head));
+    serve_hold("GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    int small = 4096;
+    assert_int_equal(
+        setsockopt(app.conn->s.sock.watch.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    fm_http_conn_interim(app.conn, fm_str(head, sizeof head));
+    serve_answer(200, "ok");
+    NET_UNTIL(&net, peer_is_over(&p));
+    assert_true(p.n > 0 && p.n < sizeof p.in);
+    assert_memory_equal(p.in, head, p.n);
+}
+
 static void knows_that_a_client_has_hung_up(void **state)
 {
     (void)state;
     serve_hold("GET /hold HTTP/1.1\r\n" HOST "\r\n");
     assert_false(fm_http_conn_hung_up(app.conn));
     assert_int_equal(shutdown(p.fd, SHUT_WR), 0);
-    NET_UNTIL(&net, fm_http_conn_hung_up(app.conn));
+    assert_true(fm_http_conn_hung_up(app.conn)); /* before any event could tell */
+    NET_UNTIL(&net, app.conn->s.sock.flags & FM_SOCK_EOF);
+    assert_true(fm_http_conn_hung_up(app.conn));
     serve_answer(200, "ok");
     expect(200, "ok");
 }
@@ -454,6 +473,7 @@ FM_TEST_MAIN(
     with_server(draining_answers_what_has_arrived),
     with_server(draining_lets_a_begun_request_finish), with_server(closing_all_tells_the_handlers),
     with_server(a_connection_too_many_gets_one_answer), with_server(passes_an_interim_answer_on),
+    with_server(nothing_follows_half_of_an_interim_answer),
     with_server(knows_that_a_client_has_hung_up), with_server(survives_an_empty_pool),
     with_server(an_answer_that_does_not_fit_is_no_answer),
     with_stamps(a_request_that_waited_behind_another_is_that_old),

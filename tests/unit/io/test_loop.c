@@ -2,6 +2,7 @@
 #include "net.h"
 
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct net net;
@@ -213,10 +214,25 @@ static void tells_how_late_it_is(void **state)
     assert_in_range(latest_ns, 250 * FM_NS_PER_MS, 450 * FM_NS_PER_MS);
 }
 
+static void one_that_cannot_be_made_can_be_undone(void **state)
+{
+    (void)state;
+    struct fm_loop l;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum fm_err err = fm_loop_init(&l, &net.pool, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(err, FM_ERR_LIMIT);
+    fm_loop_deinit(&l);
+}
+
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_net(runs_until_it_is_stopped), with_net(waits_no_longer_than_told),
              with_net(timers_come_after_input),
              with_net(a_watch_repeats_unless_it_is_edge_triggered),
              with_net(an_event_of_a_removed_watch_is_forgotten),
-             with_net(says_what_it_cannot_watch), with_net(tells_how_late_it_is))
+             with_net(says_what_it_cannot_watch), with_net(tells_how_late_it_is),
+             with_net(one_that_cannot_be_made_can_be_undone))

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 enum { SENDERS = 4, MESSAGES = 20000, ROUND = 50 };
 
@@ -119,9 +120,24 @@ static void closing_delivers_what_waits(void **state)
     assert_int_equal(delivered, 3);
 }
 
+static void one_that_cannot_be_opened_can_be_closed(void **state)
+{
+    (void)state;
+    struct fm_mailbox m;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum fm_err err = fm_mailbox_open(&m, &net.loop, NULL, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(err, FM_ERR_LIMIT);
+    fm_mailbox_close(&m);
+}
+
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_net(delivers_all_in_the_order_of_each_sender),
              with_net(a_post_wakes_a_loop_that_sleeps),
              with_net(a_message_may_be_posted_again_from_its_delivery),
-             with_net(closing_delivers_what_waits))
+             with_net(closing_delivers_what_waits),
+             with_net(one_that_cannot_be_opened_can_be_closed))

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -325,16 +327,77 @@ static void signals_come_as_events(void **state)
     fm_signals_close(&s);
 }
 
+/* What a careless parent may leave behind: SIGCHLD ignored, so that the kernel reaps children. */
+static void waits_for_children_although_the_parent_ignored_them(void **state)
+{
+    (void)state;
+    signal(SIGCHLD, SIG_IGN);
+    fm_signals_block();
+    struct fm_child_options o = {.argv = SH("exit 7"), .out_fd = -1, .err_fd = -1};
+    assert_int_equal(fm_child_start(&run.child, &net.loop, &o, on_exit_, NULL), FM_ERR_OK);
+    finish();
+    assert_true(WIFEXITED(run.status));
+    assert_int_equal(WEXITSTATUS(run.status), 7);
+}
+
+/* In a child, which may close what it likes: the exit code is 0, or the number of the step. */
+static int with_closed_descriptors(void)
+{
+    struct stat st, null;
+    close(0);
+    close(2);
+    if (!fm_std_descriptors())
+        return 1;
+    if (stat("/dev/null", &null) != 0)
+        return 2;
+    for (int fd = 0; fd <= 2; fd++)
+        if (fstat(fd, &st) != 0 || (fd != 1 && st.st_rdev != null.st_rdev))
+            return 3;
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC), before = next;
+    close(next);
+    if (!fm_std_descriptors()) /* all are there: nothing is opened */
+        return 4;
+    next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return next == before ? 0 : 5;
+}
+
+static void fills_the_standard_descriptors(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(with_closed_descriptors());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void signals_that_cannot_be_had_can_be_closed(void **state)
+{
+    (void)state;
+    struct fm_signals s;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum fm_err err = fm_signals_open(&s, &net.loop, on_signal, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(err, FM_ERR_LIMIT);
+    fm_signals_close(&s);
+    fm_signals_close(&s);
+}
+
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
-             with_net(keeps_no_more_than_the_cap),
-             with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
-             with_net(kills_a_child_that_takes_too_long),
-             with_net(kills_the_children_of_a_child_with_it),
-             with_net(does_not_wait_for_who_holds_its_output),
-             with_net(a_discarded_child_is_killed_and_says_nothing),
-             with_net(says_what_cannot_be_started),
-             with_net(gives_a_child_its_folder_and_its_environment),
-             with_net(gives_a_child_nothing_else), with_net(writes_to_the_descriptors_it_is_given),
-             with_net(a_child_does_not_outlive_its_parent), with_net(signals_come_as_events))
+FM_TEST_MAIN(
+    with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
+    with_net(keeps_no_more_than_the_cap),
+    with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
+    with_net(kills_a_child_that_takes_too_long), with_net(kills_the_children_of_a_child_with_it),
+    with_net(does_not_wait_for_who_holds_its_output),
+    with_net(a_discarded_child_is_killed_and_says_nothing), with_net(says_what_cannot_be_started),
+    with_net(gives_a_child_its_folder_and_its_environment), with_net(gives_a_child_nothing_else),
+    with_net(writes_to_the_descriptors_it_is_given), with_net(a_child_does_not_outlive_its_parent),
+    with_net(signals_come_as_events), with_net(waits_for_children_although_the_parent_ignored_them),
+    with_net(fills_the_standard_descriptors), with_net(signals_that_cannot_be_had_can_be_closed))

@@ -4,6 +4,10 @@
 
 #include "io/resolve.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,6 +15,42 @@ static struct net net;
 static struct fm_mailbox box;
 static struct fm_resolver *resolver;
 static unsigned done;
+
+/* -------- a name server that does not answer -------- */
+
+static sem_t answer_now;
+static _Atomic unsigned hanging;
+
+/* In the place of libc's: a lookup of `hangs` hangs until the test lets it go. */
+int getaddrinfo(const char *restrict name, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict list)
+{
+    static int (*_Atomic real)(const char *, const char *, const struct addrinfo *,
+                               struct addrinfo **);
+    if (!real) {
+        void *found = dlsym(RTLD_NEXT, "getaddrinfo");
+        int (*f)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+        memcpy(&f, &found, sizeof f);
+        real = f;
+    }
+    bool hangs = strcmp(name, "hangs") == 0;
+    hanging += hangs;
+    while (hangs && sem_wait(&answer_now) != 0) {
+    }
+    hanging -= hangs;
+    return real(hangs ? "127.0.0.1" : name, service, hints, list);
+}
+
+static void let_go(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        sem_post(&answer_now);
+    for (int64_t end = net_patience(); hanging && !net_is_over(end);)
+        net_sleep_ms(1);
+    assert_int_equal(hanging, 0);
+}
+
+/* -------- set-up -------- */
 
 static void on_done(struct fm_lookup *q)
 {
@@ -23,7 +63,8 @@ static int setup(void **state)
     int rc = fm_test_fds_before(state);
     net_open(&net, 1024, 4);
     assert_int_equal(fm_mailbox_open(&box, &net.loop, NULL, NULL), FM_ERR_OK);
-    resolver = fm_resolver_new(NULL);
+    assert_int_equal(sem_init(&answer_now, 0, 0), 0);
+    resolver = fm_resolver_new(&box, NULL);
     assert_non_null(resolver);
     done = 0;
     return rc;
@@ -39,7 +80,7 @@ static int teardown(void **state)
 
 static void ask(struct fm_lookup *q, const char *name)
 {
-    *q = (struct fm_lookup){.to = &box, .port = 8080, .done = on_done};
+    *q = (struct fm_lookup){.port = 8080, .done = on_done};
     (void)snprintf(q->name, sizeof q->name, "%s", name);
     fm_resolver_ask(resolver, q);
     assert_true(q->busy);
@@ -118,15 +159,93 @@ static void can_be_freed_with_questions_open(void **state)
     for (size_t i = 0; i < MANY; i++)
         ask(&q[i], "127.0.0.1");
     fm_resolver_free(resolver);
-    fm_mailbox_close(&box); /* delivers the answers that were there */
-    assert_true(done <= MANY);
     free(q);
-    assert_int_equal(fm_mailbox_open(&box, &net.loop, NULL, NULL), FM_ERR_OK);
+    net_turn_ms(&net, 2);
+    assert_int_equal(done, 0);
     resolver = NULL;
+}
+
+/* What was answered and not told yet is not told to who is gone. */
+static void tells_nothing_after_it_was_freed(void **state)
+{
+    (void)state;
+    struct fm_lookup *q = calloc(1, sizeof *q);
+    assert_non_null(q);
+    ask(q, "127.0.0.1");
+    for (int64_t end = net_patience(); !atomic_load(&box.head) && !net_is_over(end);)
+        net_sleep_ms(1);
+    assert_non_null(atomic_load(&box.head));
+    fm_resolver_free(resolver);
+    resolver = NULL;
+    free(q);
+    net_turn_ms(&net, 2);
+    assert_int_equal(done, 0);
+}
+
+static void does_not_wait_for_a_name_that_hangs(void **state)
+{
+    (void)state;
+    struct fm_lookup *q = calloc(1, sizeof *q);
+    assert_non_null(q);
+    ask(q, "hangs");
+    NET_UNTIL(&net, hanging == 1);
+    fm_resolver_free(resolver);
+    resolver = NULL;
+    free(q);
+    assert_int_equal(hanging, 1);
+    let_go(1);
+    net_turn_ms(&net, 2);
+    assert_int_equal(done, 0);
+}
+
+static void a_name_that_hangs_does_not_hold_up_others(void **state)
+{
+    (void)state;
+    static struct fm_lookup bad[FM_RESOLVER_THREADS + 1], good;
+    for (unsigned i = 0; i < FM_RESOLVER_THREADS - 1; i++)
+        ask(&bad[i], "hangs");
+    for (unsigned i = 1; i <= 20; i++) {
+        ask(&good, "127.0.0.1");
+        NET_UNTIL(&net, done == i);
+        assert_false(good.busy);
+    }
+    /* and past the number of threads they wait for each other, in their order */
+    ask(&bad[FM_RESOLVER_THREADS - 1], "hangs");
+    NET_UNTIL(&net, hanging == FM_RESOLVER_THREADS);
+    ask(&bad[FM_RESOLVER_THREADS], "127.0.0.1");
+    net_turn_ms(&net, 2);
+    assert_int_equal(done, 20);
+    let_go(FM_RESOLVER_THREADS);
+    NET_UNTIL(&net, done == 20 + FM_RESOLVER_THREADS + 1);
+    for (unsigned i = 0; i <= FM_RESOLVER_THREADS; i++)
+        assert_int_equal(bad[i].n, 1);
+}
+
+static void on_done_free(struct fm_lookup *q)
+{
+    on_done(q);
+    fm_resolver_free(resolver);
+    resolver = NULL;
+}
+
+static void may_be_freed_from_an_answer(void **state)
+{
+    (void)state;
+    static struct fm_lookup q, other;
+    ask(&q, "127.0.0.1");
+    q.done = on_done_free;
+    ask(&other, "127.0.0.1");
+    other.done = on_done_free;
+    NET_UNTIL(&net, done == 1);
+    net_turn_ms(&net, 2);
+    assert_int_equal(done, 1);
 }
 
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_net(finds_addresses_with_their_port), with_net(sorts_without_doubles),
              with_net(says_why_a_name_is_none), with_net(answers_all_who_ask),
-             with_net(can_be_freed_with_questions_open))
+             with_net(can_be_freed_with_questions_open), with_net(tells_nothing_after_it_was_freed),
+             with_net(does_not_wait_for_a_name_that_hangs),
+             with_net(a_name_that_hangs_does_not_hold_up_others),
+             with_net(may_be_freed_from_an_answer))

@@ -174,6 +174,38 @@ static void goes_on_in_the_old_file_where_there_can_be_no_new_one(void **state)
     holds(path, "kept\n");
 }
 
+/* Opening a pipe waits for a reader; who writes lines must not wait with it. */
+static void a_path_that_cannot_be_opened_now_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct fm_sink *s = fm_sink_open(path, -1, 1000, NULL);
+    assert_non_null(s);
+    assert_true(fm_sink_write(s, FM_STR("old\n")));
+    wait_for_size(path, 4);
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    fm_sink_reopen(s);
+    for (int i = 0; i < 50; i++) {
+        alarm(10); /* else a failure would be a hang */
+        fm_sink_write(s, FM_STR("line\n"));
+        alarm(0);
+        nap();
+    }
+    int reader = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(reader >= 0);
+    fm_sink_close(s, 5000);
+    char out[1000];
+    size_t n = 0;
+    for (ssize_t got; (got = read(reader, out + n, sizeof out - n)) > 0;)
+        n += (size_t)got;
+    close(reader);
+    struct stat st;
+    assert_int_equal(stat(moved, &st), 0);
+    /* those before the thread looked went to the old file, none is lost */
+    assert_int_equal(n + (size_t)st.st_size, 4 + 50 * 5);
+    assert_true(n > 0);
+}
+
 static size_t threads(void)
 {
     glob_t g;
@@ -247,6 +279,7 @@ int main(void)
         with_files(counts_what_cannot_be_written),
         with_files(goes_on_in_a_new_file),
         with_files(goes_on_in_the_old_file_where_there_can_be_no_new_one),
+        with_files(a_path_that_cannot_be_opened_now_holds_nobody_up),
         with_files(closes_in_time_although_nobody_reads),
         with_files(takes_lines_of_any_thread),
     };
