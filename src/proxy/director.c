@@ -109,7 +109,9 @@ static void describe(const struct fm_director *d, unsigned region, unsigned cont
                      const struct fm_health_verdict *v, char out[FM_EVENT_TEXT_MAX])
 {
     const struct fm_health_counts *w = &v->window;
-    if (v->why == FM_HEALTH_WHY_PROBES_FAIL)
+    bool probed = v->why == FM_HEALTH_WHY_PROBES_FAIL ||
+                  (v->why == FM_HEALTH_WHY_UNREACHABLE && w->connect == 0);
+    if (probed)
         snprintf(out, FM_EVENT_TEXT_MAX, "%s", d->evidence[region * d->board->ncontexts + context]);
     else
         snprintf(

@@ -251,7 +251,7 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     struct target *t = fm_container_of(h, struct target, http);
     t->refused = err == -ECONNREFUSED;
-    give_up(t, t->refused ? "connection refused" : why);
+    give_up(t, t->refused ? "connection refused" : err == -ETIMEDOUT ? "no answer in time" : why);
 }
 
 static void free_round(struct round *r)
