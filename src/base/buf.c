@@ -111,3 +111,18 @@ void fm_buf_json(struct fm_buf *b, struct fm_str s)
     b->full |= was_full;
     FM_ASSERT(b->n >= start && b->n <= b->cap);
 }
+
+void fm_text_tame(char *z)
+{
+    size_t n = strlen(z);
+    for (size_t i = 0; i < n;) {
+        size_t len = utf8_len((const unsigned char *)z + i, n - i);
+        unsigned char a = (unsigned char)z[i], b = (unsigned char)z[i + (len > 1)];
+        bool control = a < 0x20 || a == 0x7f || (a == 0xc2 && len == 2 && b < 0xa0);
+        if (len == 0 || control) {
+            len = len ? len : 1;
+            memset(z + i, '?', len);
+        }
+        i += len;
+    }
+}

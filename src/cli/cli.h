@@ -50,9 +50,9 @@ struct fm_args {
     X(OUTPUT, "output", 'o', "FORMAT", output_text, "table, json or yaml")                         \
     X(COLOR, "color", 0, "WHEN", color_text, "auto, always or never")                              \
     X(TIMEOUT, "timeout", 0, "TIME", timeout_text, "give up after this time, such as 5s")          \
-    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all")                   \
-    X(RATE, "rate", 0, "N", rate_text, "requests per second")                                      \
-    X(REGIONS, "regions", 0, "N", regions_text, "how many regions")                                \
+    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
+    X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
+    X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
     X(WATCH, "watch", 0, NULL, watch, "show it again every second")                                \
     X(CHECK, "check", 0, NULL, check, "exit 2 unless everything is well")                          \
     X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \

@@ -110,10 +110,9 @@ static int64_t lateness(const struct fm_loop *l)
 }
 
 /* From here on a watch that goes takes its event with it. */
-static void take_batch(struct fm_loop *l, struct epoll_event *ev, int n)
+static void take(struct fm_loop *l, struct epoll_event *ev, int n)
 {
     FM_ASSERT(!l->batch && n <= BATCH); /* a loop is never turned from inside of itself */
-    FM_ASSERT(n >= 0 || errno == EINTR);
     l->batch = ev;
     l->batch_n = n > 0 ? (size_t)n : 0;
     l->batch_at = 0;
@@ -121,12 +120,11 @@ static void take_batch(struct fm_loop *l, struct epoll_event *ev, int n)
 
 static void handle(struct fm_loop *l)
 {
-    struct epoll_event *ev = l->batch;
-    FM_ASSERT(ev && l->batch_at == 0);
+    FM_ASSERT(l->batch && l->batch_at == 0);
     for (; l->batch_at < l->batch_n; l->batch_at++) {
-        struct fm_watch *w = ev[l->batch_at].data.ptr;
+        struct fm_watch *w = l->batch[l->batch_at].data.ptr;
         if (w)
-            w->ready(w, ev[l->batch_at].events);
+            w->ready(w, l->batch[l->batch_at].events);
     }
     l->batch = NULL;
     l->batch_n = l->batch_at = 0;
@@ -140,20 +138,21 @@ void fm_loop_turn(struct fm_loop *l, int64_t wait_ns)
     struct epoll_event ev[BATCH];
     int64_t planned = plan(l, wait_ns);
     int n = wait_for(l, ev, planned);
-    take_batch(l, ev, n);
+    FM_ASSERT(n >= 0 || errno == EINTR);
     l->planned_ns = planned;
     l->now = fm_mono_now();
     l->turns++;
     int64_t late = lateness(l);
     l->slept = l->now; /* from here on lateness counts: work of this turn and the next wait */
+    take(l, ev, n);
     if (l->woke)
-        l->woke(l, late, l->woke_user); /* it may close what the batch has events for */
-
+        l->woke(l, late, l->woke_user); /* may close what is ready */
     handle(l);
     /* After a stall more is ready than a batch holds, and many a timer is due */
     for (int i = 1; n == BATCH && late > STALL_MS * FM_NS_PER_MS && i < BATCHES_MAX; i++) {
         n = wait_for(l, ev, 0);
-        take_batch(l, ev, n);
+        FM_ASSERT(n >= 0 || errno == EINTR);
+        take(l, ev, n);
         handle(l);
     }
     fm_wheel_advance(&l->wheel, l->now);
