@@ -284,7 +284,7 @@ static int show(const struct fm_args *a, const struct fm_addr *to)
 
 int fm_cmd_status(const struct fm_args *a)
 {
-    struct fm_addr to;
+    struct fm_addr to = {.len = 0};
     if (!a->server || fm_addr_parse(&to, fm_str_z(a->server))) {
         int code = address_by_config(a, &to);
         if (code)
