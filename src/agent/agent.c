@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4 };
+enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4, REAL_DIGITS = 9 };
 
 struct agent {
     struct fm_daemon daemon;
@@ -82,7 +82,7 @@ static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *fo
 static void page_json(struct fm_page_answer *a, json_t *doc)
 {
     a->content_type = "application/json";
-    a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    a->body = doc ? json_dumps(doc, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS)) : NULL;
     json_decref(doc);
     if (a->body)
         a->n = strlen(a->body);
@@ -125,7 +125,10 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
 {
     struct agent *x = q->user;
     json_t *root = fm_daemon_status(&x->daemon);
+    struct fm_str service = conf_of(x)->service;
     bool ok, found;
+    if (root)
+        json_object_set_new(root, "service", json_stringn(service.p, service.n));
     if (root && x->has_gate && !fm_status_add(&x->director, root)) {
         json_decref(root);
         root = NULL;
@@ -154,39 +157,64 @@ static const struct fm_conf *current(struct fm_daemon *d)
     return conf_of(fm_container_of(d, struct agent, daemon));
 }
 
-static void reload(struct fm_daemon *d, struct fm_conf *conf)
+/* Where this host is in another configuration: still an agent's, still in its region. */
+static enum fm_err find_again(const struct agent *x, const struct fm_conf *conf, int *host,
+                              struct fm_error *e)
+{
+    *host = fm_conf_find_host(conf, fm_str_z(x->daemon.host));
+    if (*host < 0 || !(conf->hosts[*host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)))
+        return fm_error_set(e, FM_ERR_STATE,
+                            "host `%s` is not an agent's in the new configuration; stop it, or "
+                            "list it again",
+                            x->daemon.host);
+    if (!fm_str_eqz(conf->regions[conf->hosts[*host].region].name, x->daemon.region))
+        return fm_error_set(e, FM_ERR_STATE,
+                            "host `%s` is not in region `%s` any more; restart it there",
+                            x->daemon.host, x->daemon.region);
+    return FM_ERR_OK;
+}
+
+static enum fm_err reload_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
+{
+    struct fm_director_config c = x->director.config;
+    c.self = conf->hosts[x->host].region;
+    c.peers = x->daemon.peers;
+    enum fm_err err = fm_director_reload(&x->director, conf, &c, e);
+    if (!err)
+        fm_probes_reset(x->probes);
+    return err;
+}
+
+static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e)
 {
     struct agent *x = fm_container_of(d, struct agent, daemon);
-    int host = fm_conf_find_host(conf, fm_str_z(d->host));
-    struct fm_error e = {0};
-    if (host < 0 || !(conf->hosts[host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH))) {
-        fm_log(FM_LOG_ERROR, "reload_refused",
-               FM_KZ("why", "this host is not an agent's in the new configuration"));
+    int host, was = x->host;
+    enum fm_err err = find_again(x, conf, &host, e);
+    if (err) {
         fm_conf_free(conf);
-        return;
+        return err;
     }
-    unsigned region = conf->hosts[host].region;
-    if (x->has_gate) {
-        struct fm_director_config c = x->director.config;
-        c.self = region;
-        c.peers = d->peers;
-        if (fm_director_reload(&x->director, conf, &c, &e)) {
-            fm_log(FM_LOG_ERROR, "reload_failed", FM_KE(&e));
-            return;
-        }
-        fm_probes_reset(x->probes);
-    }
-    x->peer_pages.server.config.tls = d->peers.server;
+    /* the checks look at the old configuration until they have taken over what they know */
+    struct fm_board *old = x->has_gate ? x->director.board : NULL;
+    if (old)
+        fm_board_ref(old);
     x->host = host;
-    x->region = region;
-    /* the old configuration may be gone by now: the checks must not look at it any more */
-    if (x->checks && fm_checks_reset(x->checks, conf, x->region, &e))
-        fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&e));
-    if (!x->has_gate) {
-        fm_conf_free(x->conf);
-        x->conf = conf;
+    err = x->has_gate ? reload_gate(x, conf, e) : FM_ERR_OK;
+    if (err) {
+        x->host = was;
+    } else {
+        x->region = conf->hosts[host].region;
+        x->peer_pages.server.config.tls = d->peers.server;
+        struct fm_error missing = {0};
+        if (x->checks && fm_checks_reset(x->checks, conf, x->region, &missing))
+            fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&missing));
+        if (!x->has_gate) {
+            fm_conf_free(x->conf);
+            x->conf = conf;
+        }
     }
-    fm_log(FM_LOG_INFO, "reloaded");
+    fm_board_unref(old);
+    return err;
 }
 
 static void view_changed(struct fm_director *d)
@@ -306,10 +334,15 @@ static void bring_down(struct agent *x)
         fm_pages_deinit(&x->peer_pages);
     }
     fm_daemon_end_resolver(&x->daemon);
-    fm_checks_free(x->checks);
+    /* names must not wake up in the last turn of the checks, which need the configuration */
+    struct fm_board *board = x->has_gate ? x->director.board : NULL;
+    if (board)
+        fm_board_ref(board);
     if (x->has_gate)
         fm_director_deinit(&x->director);
-    else
+    fm_checks_free(x->checks);
+    fm_board_unref(board);
+    if (!x->has_gate)
         fm_conf_free(x->conf);
 }
 

@@ -105,9 +105,10 @@ static void http_head(struct fm_http_client *h, const struct fm_http_head *head)
     if (head->status < 200)
         return;
     unsigned want = io->conf->status;
-    bool ok = want ? head->status == want : head->status >= 200 && head->status < 300;
-    if (!ok)
-        fail(io, "status %u, expected %s", head->status, want ? "another" : "2xx");
+    if (want && head->status != want)
+        fail(io, "status %u, expected %u", head->status, want);
+    else if (!want && (head->status < 200 || head->status >= 300))
+        fail(io, "status %u, expected 2xx", head->status);
     else if (!io->conf->body.n || !fm_http_client_has_body(h))
         http_whole(io);
     else
@@ -165,14 +166,15 @@ static void tls_step(struct fm_check_io *io, struct fm_str in)
         fail(io, "the TLS handshake failed");
         return;
     }
+    /* also where the handshake is over for us: the server must not take us for a broken client */
+    if (out.n && !fm_sock_send_now(&io->sock, out) && rc == 0) {
+        fail(io, "the connection broke during the handshake");
+        return;
+    }
     if (rc == 1) {
         struct fm_check_result r = {.ok = true};
         fm_check_tls_judge(io->tls, io->conf->warn_ms, &r);
         finish(io, &r);
-        return;
-    }
-    if (out.n && !fm_sock_send_now(&io->sock, out)) {
-        fail(io, "the connection broke during the handshake");
         return;
     }
     fm_sock_recv(&io->sock, NULL, deadline(io));

@@ -73,11 +73,12 @@ static void bury_stale(struct fm_checks *c)
     }
 }
 
+/* Rather early than late: `max-age` counts on a result within the interval. */
 static void next_run(struct run *r, int64_t ms)
 {
     FM_ASSERT(ms > 0 && !r->io.running && !fm_timer_is_set(&r->timer));
     int64_t jitter = ms / 10 > 0 ? (int64_t)(fm_rand_u64(&r->all->rand) % (uint64_t)(ms / 10)) : 0;
-    fm_loop_timer_in_ms(r->all->loop, &r->timer, ms + jitter);
+    fm_loop_timer_in_ms(r->all->loop, &r->timer, ms - jitter);
 }
 
 static void done(struct fm_check_io *io, const struct fm_check_result *res)

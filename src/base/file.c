@@ -131,6 +131,7 @@ enum fm_err fm_file_read(const char *path, size_t max, char **bytes, size_t *n, 
         free(p);
         return err;
     }
+    FM_ASSERT(p);
     p[*n] = '\0';
     *bytes = p;
     return FM_ERR_OK;

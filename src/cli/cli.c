@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "io/process.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,7 @@ static const struct fm_command *find_command(int argc, char **argv, int *used)
 
 static int unknown_command(int argc, char **argv)
 {
-    char asked[128];
+    char asked[128], two[128];
     snprintf(asked, sizeof asked, "%s", argv[0]);
     const struct fm_command *best = NULL;
     unsigned best_d = 4;
@@ -107,14 +108,17 @@ static int unknown_command(int argc, char **argv)
         struct fm_str rest, first = fm_str_cut(fm_str_z(c->name), ' ', &rest);
         if (rest.p && fm_str_eqz(first, argv[0])) {
             is_group = true;
-            snprintf(asked, sizeof asked, "%s %s", argv[0], argc > 1 ? argv[1] : "");
+            if (argc > 1)
+                snprintf(asked, sizeof asked, "%s %s", argv[0], argv[1]);
         }
-        unsigned d = fm_str_distance(fm_str_z(asked), fm_str_z(c->name));
-        unsigned d1 = fm_str_distance(fm_str_z(argv[0]), first);
-        d = d1 < d ? d1 : d;
+        /* of a group both words count, if both were said */
+        bool both = rest.p && argc > 1;
+        snprintf(two, sizeof two, "%s %s", argv[0], argc > 1 ? argv[1] : "");
+        unsigned d = both ? fm_str_distance(fm_str_z(two), fm_str_z(c->name))
+                          : fm_str_distance(fm_str_z(argv[0]), first);
         if (d < best_d || (is_group && !best)) {
             best = c;
-            best_d = d;
+            best_d = d < best_d ? d : best_d;
         }
     }
     if (best)
@@ -265,7 +269,7 @@ static int finish_args(struct fm_args *a)
         return code;
     const char *o = a->output_text ? a->output_text : "table";
     if (strcmp(o, "json") == 0)
-        a->output = FM_OUTPUT_JSON;
+        a->output = a->watch ? FM_OUTPUT_JSON_LINES : FM_OUTPUT_JSON;
     else if (strcmp(o, "yaml") == 0)
         a->output = FM_OUTPUT_YAML;
     else if (strcmp(o, "table") != 0)
@@ -304,7 +308,13 @@ int fm_cmd_help(const struct fm_args *a)
     return FM_EXIT_OK;
 }
 
-int fm_cli_main(int argc, char **argv)
+static int print_version(void)
+{
+    puts("fulmar " FM_VERSION);
+    return FM_EXIT_OK;
+}
+
+static int dispatch(int argc, char **argv)
 {
     if (!fm_std_descriptors())
         return FM_EXIT_FAILED;
@@ -312,14 +322,14 @@ int fm_cli_main(int argc, char **argv)
         print_overview(stdout);
         return FM_EXIT_OK;
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        puts("fulmar " FM_VERSION);
-        return FM_EXIT_OK;
-    }
+    if (strcmp(argv[1], "--version") == 0)
+        return print_version();
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_overview(stdout);
         return FM_EXIT_OK;
     }
+    if (argv[1][0] == '-')
+        return fm_usage("options come behind the command: fulmar COMMAND %s", argv[1]);
     int used;
     const struct fm_command *c = find_command(argc - 1, argv + 1, &used);
     if (!c)
@@ -331,7 +341,21 @@ int fm_cli_main(int argc, char **argv)
         print_help(c);
         return FM_EXIT_OK;
     }
+    if (!code && a.version)
+        return print_version();
     if (!code)
         code = finish_args(&a);
     return code ? code : c->run(&a);
+}
+
+/* A result that could not be written is no result. */
+int fm_cli_main(int argc, char **argv)
+{
+    int code = dispatch(argc, argv);
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "fulmar: cannot write the result%s%s\n", errno ? ": " : "",
+            errno ? strerror(errno) : "");
+    return code ? code : FM_EXIT_FAILED;
 }

@@ -21,7 +21,7 @@ enum fm_exit {
     FM_EXIT_CONFIG = 78,
 };
 
-enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_YAML };
+enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_JSON_LINES, FM_OUTPUT_YAML };
 
 enum { FM_ARGS_MAX = 8 };
 
@@ -31,7 +31,7 @@ struct fm_args {
     const char *rate_text, *regions_text;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
-    bool watch, keep, no_input, verbose, help, version, check, authority;
+    bool watch, keep, no_input, help, version, check, authority;
     int64_t timeout_ms;
     unsigned rate, regions;
     const char *arg[FM_ARGS_MAX];
@@ -58,7 +58,6 @@ struct fm_args {
     X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \
     X(AUTHORITY, "authority", 0, NULL, authority, "the authority, not the hosts")                  \
     X(NO_INPUT, "no-input", 0, NULL, no_input, "never ask")                                        \
-    X(VERBOSE, "verbose", 'v', NULL, verbose, "say more")                                          \
     X(VERSION, "version", 0, NULL, version, "print the version")                                   \
     X(HELP, "help", 'h', NULL, help, "explain the command")
 
@@ -89,8 +88,12 @@ int fm_cli_main(int argc, char **argv);
 /* -------- for commands -------- */
 
 int fm_usage(const char *fmt, ...) FM_PRINTF(1, 2);
-/* Print a JSON document as the user asked for (JSON or YAML). */
+/* Print a JSON document as the user asked for: JSON, one line of it (--watch), or YAML. */
 void fm_print_document(const json_t *doc, enum fm_output o);
+/* What went wrong and what helps: to stderr for people and, where a document was asked for, as one
+ * to stdout. Returns `code`. */
+int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
+                   const char *remedy);
 
 int fm_cmd_edge(const struct fm_args *a);
 int fm_cmd_agent(const struct fm_args *a);

@@ -55,7 +55,8 @@ static void yaml_value(const json_t *v, int depth, bool in_list)
         return;
     }
     for (size_t i = 0; i < json_array_size(v); i++) {
-        indent(depth);
+        if (i > 0 || !in_list) /* the first one of a list in a list stands behind its dash */
+            indent(depth);
         fputs("- ", stdout);
         yaml_value(json_array_get(v, i), depth + 1, true);
     }
@@ -64,10 +65,30 @@ static void yaml_value(const json_t *v, int depth, bool in_list)
 void fm_print_document(const json_t *doc, enum fm_output o)
 {
     if (o == FM_OUTPUT_YAML) {
+        puts("---"); /* one document after another with --watch */
         yaml_object(doc, 0, false);
         return;
     }
-    char *text = json_dumps(doc, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    size_t layout = o == FM_OUTPUT_JSON_LINES ? JSON_COMPACT : JSON_INDENT(1);
+    char *text = json_dumps(doc, layout | JSON_REAL_PRECISION(6));
     puts(text ? text : "null");
     free(text);
+}
+
+int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
+                   const char *remedy)
+{
+    fprintf(stderr, "fulmar %s: %s\n", command, what);
+    if (remedy)
+        fprintf(stderr, "  %s\n", remedy);
+    if (a->output == FM_OUTPUT_TABLE)
+        return code;
+    json_t *doc = json_object();
+    json_object_set_new(doc, "schema", json_string("fulmar.error/1"));
+    json_object_set_new(doc, "exit_code", json_integer(code));
+    json_object_set_new(doc, "error", json_string(what));
+    json_object_set_new(doc, "remedy", remedy ? json_string(remedy) : json_null());
+    fm_print_document(doc, a->output);
+    json_decref(doc);
+    return code;
 }

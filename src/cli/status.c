@@ -13,14 +13,15 @@ enum { TEXT_MAX = 512 };
 
 /* -------- whom to ask -------- */
 
-static void say_first_error(const struct fm_conf_report *r)
+static void first_error(const struct fm_conf_report *r, char out[TEXT_MAX])
 {
     const struct fm_conf_finding *f = r->finding;
     while (f < r->finding + r->n && f->severity != FM_CONF_ERROR)
         f++;
-    if (f < r->finding + r->n)
-        fprintf(stderr, "fulmar status: %s:%u:%u: %s\n", f->pos.file, f->pos.line, f->pos.col,
-                f->what);
+    if (f == r->finding + r->n)
+        snprintf(out, TEXT_MAX, "the configuration cannot be read");
+    else
+        snprintf(out, TEXT_MAX, "%s:%u:%u: %s", f->pos.file, f->pos.line, f->pos.col, f->what);
 }
 
 static bool local_socket(const struct fm_conf *c, const char *host, const char *role,
@@ -56,18 +57,20 @@ static void this_host(const struct fm_conf *c, const struct fm_args *a, char *ou
 static int address_in_spite_of(const struct fm_args *a, const struct fm_conf_report *r,
                                struct fm_addr *to)
 {
-    char host[256];
+    char host[256], what[TEXT_MAX];
     struct fm_conf *c = a->server ? NULL : fm_conf_load_state(a->config);
     bool found = false;
-    say_first_error(r);
+    first_error(r, what);
     if (c) {
         this_host(c, a, host, sizeof host);
         found = local_socket(c, host, "edge", to) || local_socket(c, host, "agent", to);
         fm_conf_free(c);
     }
     if (!found)
-        fprintf(stderr, "  Ask a daemon by its admin address: --server 127.0.0.1:7104\n");
-    return found ? FM_EXIT_OK : FM_EXIT_CONFIG;
+        return fm_print_error(a, "status", FM_EXIT_CONFIG, what,
+                              "ask a daemon by its admin address: --server 127.0.0.1:7104");
+    fprintf(stderr, "fulmar status: %s\n", what);
+    return FM_EXIT_OK;
 }
 
 /* By the configuration: a local socket, or the admin address of a listed host. */
@@ -96,12 +99,13 @@ static int address_by_config(const struct fm_args *a, struct fm_addr *to)
             char dir[PATH_MAX];
             if (fm_conf_state_dir(c, fm_str_z(host), FM_STR(""), dir, sizeof dir, NULL))
                 snprintf(dir, sizeof dir, "its state folder");
-            fprintf(
-                stderr,
-                "fulmar status: no edge or agent of host `%s` runs here (no socket in %s).\n"
-                "  Start one (fulmar edge -c %s), or name another host with --host or --server.\n",
-                host, dir, a->config);
-            code = FM_EXIT_UNREACHABLE;
+            char what[TEXT_MAX + PATH_MAX], remedy[TEXT_MAX];
+            snprintf(what, sizeof what, "no edge or agent of host `%s` runs here (no socket in %s)",
+                     host, dir);
+            snprintf(remedy, sizeof remedy,
+                     "start one (fulmar edge -c %s), or name another host with --host or --server",
+                     a->config);
+            code = fm_print_error(a, "status", FM_EXIT_UNREACHABLE, what, remedy);
         }
     }
     fm_conf_free(c);
@@ -175,10 +179,15 @@ static void print_checks(const struct fm_args *a, const json_t *doc)
     json_object_foreach(checks, name, c)
     {
         const char *state = text_of(c, "state");
-        bool good = strcmp(state, "good") == 0;
-        printf("%-20s %-8s %s%-8s%s %7.1f ms  %s\n", name, text_of(c, "type"),
-               paint(a, good ? "up" : "down"), state, a->color ? "\033[0m" : "",
-               json_number_value(json_object_get(c, "latency_ms")), text_of(c, "last_error"));
+        const char *like = strcmp(state, "good") == 0   ? "up"
+                           : strcmp(state, "warn") != 0 ? "down"
+                                                        : "";
+        char latency[32] = "-";
+        if (json_is_number(json_object_get(c, "latency_ms")))
+            snprintf(latency, sizeof latency, "%.1f ms",
+                     json_number_value(json_object_get(c, "latency_ms")));
+        printf("%-20s %-8s %s%-8s%s %10s  %s\n", name, text_of(c, "type"), paint(a, like), state,
+               a->color ? "\033[0m" : "", latency, text_of(c, "last_error"));
     }
 }
 
@@ -199,17 +208,23 @@ static void print_events(const json_t *doc)
 
 static void print_table(const struct fm_args *a, const json_t *doc, const char *only)
 {
-    printf("service %s, %s %s, generation %lld, version %s, %lld connections\n",
-           text_of(doc, "service"), text_of(doc, "role"), text_of(doc, "host"),
-           number_of(doc, "generation"), text_of(doc, "version"), number_of(doc, "connections"));
+    bool proxy = json_object_get(doc, "regions") != NULL;
+    printf("service %s, %s %s, version %s", text_of(doc, "service"), text_of(doc, "role"),
+           text_of(doc, "host"), text_of(doc, "version"));
+    if (proxy)
+        printf(", generation %lld, %lld connections", number_of(doc, "generation"),
+               number_of(doc, "connections"));
+    puts("");
     const json_t *config = json_object_get(doc, "config");
     const char *reload = text_of(config, "reload_error");
     if (reload[0])
         printf("%sTHE LAST RELOAD WAS REFUSED; the configuration of %s goes on:%s\n%s",
                a->color ? "\033[31m" : "", text_of(config, "loaded_at"), a->color ? "\033[0m" : "",
                reload);
-    puts("");
-    print_regions(a, doc, only);
+    if (proxy) {
+        puts("");
+        print_regions(a, doc, only);
+    }
     print_checks(a, doc);
     print_events(doc);
 }
@@ -255,17 +270,17 @@ static int show(const struct fm_args *a, const struct fm_addr *to)
     struct fm_fetched got;
     struct fm_error e = {0};
     if (fm_fetch(to, "/status", a->timeout_ms, &got, &e)) {
-        char text[FM_ADDR_TEXT_MAX];
+        char text[FM_ADDR_TEXT_MAX], what[TEXT_MAX];
         fm_addr_format(to, text);
-        fprintf(stderr, "fulmar status: %s does not answer: %s\n", text, e.msg);
-        return FM_EXIT_UNREACHABLE;
+        snprintf(what, sizeof what, "%s does not answer: %s", text, e.msg);
+        return fm_print_error(a, "status", FM_EXIT_UNREACHABLE, what, NULL);
     }
     json_t *doc = got.status == 200 ? json_loadb(got.body, got.n, 0, NULL) : NULL;
     free(got.body);
     if (!doc) {
-        fprintf(stderr, "fulmar status: the answer (status %u) is no status document\n",
-                got.status);
-        return FM_EXIT_FAILED;
+        char what[TEXT_MAX];
+        snprintf(what, sizeof what, "the answer (status %u) is no status document", got.status);
+        return fm_print_error(a, "status", FM_EXIT_FAILED, what, NULL);
     }
     const char *only = a->nargs ? a->arg[0] : NULL;
     int code = FM_EXIT_OK;
@@ -296,7 +311,8 @@ int fm_cmd_status(const struct fm_args *a)
         int code = show(a, &to);
         if (!a->watch || code == FM_EXIT_USAGE)
             return code;
-        fflush(stdout);
+        if (fflush(stdout) != 0)
+            return FM_EXIT_FAILED; /* nobody reads it */
         sleep(1);
     }
 }

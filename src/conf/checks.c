@@ -98,6 +98,14 @@ static bool said(const struct fm_node *top, const struct fm_node *own, const cha
     return fm_node_getz(own, key) || fm_node_getz(top, key);
 }
 
+/* Room for a result that is late, twice. */
+static int64_t default_max_age_ms(const struct fm_conf_check *c)
+{
+    int64_t runs = 6 * c->interval_ms, twice = 2 * (c->interval_ms + c->timeout_ms);
+    int64_t most = runs > twice ? runs : twice;
+    return most > 3000 ? most : 3000;
+}
+
 /* Defaults that depend on the type, and rules among the keys. */
 static void complete(struct fm_load *l, const struct fm_node *top, const struct fm_node *own,
                      struct fm_conf_check *c)
@@ -106,7 +114,7 @@ static void complete(struct fm_load *l, const struct fm_node *top, const struct 
     if (c->type == FM_CHECK_COMMAND && !said(top, own, "timeout"))
         c->timeout_ms = 2000;
     if (!said(top, own, "max-age"))
-        c->max_age_ms = c->interval_ms * 6 > 3000 ? c->interval_ms * 6 : 3000;
+        c->max_age_ms = default_max_age_ms(c);
     if (c->type == FM_CHECK_TLS && !c->server_name.p) {
         if (c->target.is_ip) {
             fm_report_error(l->report, where(top, own, "tls"),

@@ -51,7 +51,7 @@ static const struct fm_schema_row check_rows[] = {
      .kind = FM_KIND_DURATION,
      AT(struct fm_conf_check, max_age_ms),
      RANGE(100, DAY),
-     .def_note = "`3s`, or six times `interval` where that is more",
+     .def_note = "`3s`, six times `interval` or twice `interval` and `timeout`, whichever is most",
      .help = "A result older than this counts as bad; at least `interval` and `timeout` together."},
     {.name = "fall",
      .kind = FM_KIND_UINT,

@@ -149,6 +149,19 @@ static void default_value(struct fm_buf *b, const struct fm_schema_row *row)
     }
 }
 
+static void required(struct fm_buf *b, const struct fm_schema_section *s)
+{
+    const char *comma = "";
+    fm_buf_lit(b, "\"required\": [");
+    for (size_t i = 0; i < s->n; i++) {
+        if (!(s->rows[i].flags & FM_ROW_REQUIRED))
+            continue;
+        fm_buf_printf(b, "%s\"%s\"", comma, s->rows[i].name);
+        comma = ", ";
+    }
+    fm_buf_lit(b, "]");
+}
+
 static void section(struct fm_buf *b, const struct fm_schema_section *s)
 {
     const char *comma = "";
@@ -157,15 +170,14 @@ static void section(struct fm_buf *b, const struct fm_schema_section *s)
         member(b, "description", s->help);
     if (s->exactly_one)
         fm_buf_lit(b, ", \"minProperties\": 1, \"maxProperties\": 1");
-    fm_buf_lit(b, ",\n      \"additionalProperties\": false, \"required\": [");
-    for (size_t i = 0; i < s->n; i++) {
-        if (!(s->rows[i].flags & FM_ROW_REQUIRED))
-            continue;
-        fm_buf_printf(b, "%s\"%s\"", comma, s->rows[i].name);
-        comma = ", ";
-    }
-    fm_buf_lit(b, "],\n      \"properties\": {");
-    comma = "";
+    fm_buf_lit(b, ",\n      \"additionalProperties\": false, ");
+    if (s == &fm_schema_root) /* a file that includes others, and one of them, is not the whole */
+        fm_buf_lit(b, "\"if\": {\"required\": [\"fulmar\"], "
+                      "\"not\": {\"required\": [\"include\"]}},\n      \"then\": {");
+    required(b, s);
+    if (s == &fm_schema_root)
+        fm_buf_lit(b, "}");
+    fm_buf_lit(b, ",\n      \"properties\": {");
     for (size_t i = 0; i < s->n; i++) {
         const struct fm_schema_row *row = &s->rows[i];
         if (row->kind == FM_KIND_LATER)

@@ -340,34 +340,36 @@ static json_t *run_scenario(struct demo *d, const struct scenario *s)
 
 /* -------- staying up -------- */
 
-static void print_pids(const struct demo *d, unsigned region, const char *verb)
+static void print_pids(FILE *to, const struct demo *d, unsigned region, const char *verb)
 {
     FM_ASSERT(region < d->world.nregions);
-    printf("    kill -%s", verb);
+    fprintf(to, "    kill -%s", verb);
     for (unsigned i = 0; i < FM_WORLD_ROLES; i++)
         if (d->world.region[region].process[i].child.running)
-            printf(" %d", (int)d->world.region[region].process[i].child.pid);
-    putchar('\n');
+            fprintf(to, " %d", (int)d->world.region[region].process[i].child.pid);
+    fputc('\n', to);
 }
 
 static void print_help(const struct demo *d)
 {
-    printf("\nIt is yours now: %u requests/s go on through http://127.0.0.1:%u\n", d->options.rate,
-           d->world.edge_port);
+    FILE *to = d->options.quiet ? stderr : stdout; /* stdout is for the document */
+    fprintf(to, "\nIt is yours now: %u requests/s go on through http://127.0.0.1:%u\n",
+            d->options.rate, d->world.edge_port);
     for (unsigned r = 0; r < d->world.nregions; r++) {
-        printf("  region %s: kill, freeze, or go on\n", d->world.region[r].name);
-        print_pids(d, r, "KILL");
-        print_pids(d, r, "STOP");
-        print_pids(d, r, "CONT");
+        fprintf(to, "  region %s: kill, freeze, or go on\n", d->world.region[r].name);
+        print_pids(to, d, r, "KILL");
+        print_pids(to, d, r, "STOP");
+        print_pids(to, d, r, "CONT");
     }
-    printf("  start again what was killed:   kill -USR1 %d\n"
-           "  what the edge sees:            %s status -c %s --host edge-1 --watch\n"
-           "  the log of all processes:      tail -f %s/log\n"
-           "  a command of your own:         curl -d '' -H 'Idempotency-Key: my-1' "
-           "'http://127.0.0.1:%u/ledger/me/debit?amount=5'\n"
-           "Ctrl-C ends it and cleans up.\n\n",
-           (int)getpid(), d->world.fulmar, d->world.config, d->world.dir, d->world.edge_port);
-    fflush(stdout);
+    fprintf(to,
+            "  start again what was killed:   kill -USR1 %d\n"
+            "  what the edge sees:            %s status -c %s --host edge-1 --watch\n"
+            "  the log of all processes:      tail -f %s/log\n"
+            "  a command of your own:         curl -d '' -H 'Idempotency-Key: my-1' "
+            "'http://127.0.0.1:%u/ledger/me/debit?amount=5'\n"
+            "Ctrl-C ends it and cleans up.\n\n",
+            (int)getpid(), d->world.fulmar, d->world.config, d->world.dir, d->world.edge_port);
+    fflush(to);
 }
 
 static bool start_load(struct demo *d, unsigned seconds)

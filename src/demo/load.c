@@ -24,6 +24,7 @@ struct slot {
     struct fm_http_client http;
     struct fm_load *load;
     struct fm_list node; /* idle */
+    struct fm_list one;  /* of all */
     size_t record;       /* + 1; 0 = none */
     enum fm_http_method method;
     char text[REQUEST_MAX];
@@ -41,7 +42,7 @@ struct fm_load {
     struct fm_timer tick, end;
     struct fm_http_limits limits;
     struct fm_http_field *fields;
-    struct fm_list idle;
+    struct fm_list idle, all;
     size_t nslots, busy;
     unsigned rate;
     uint32_t run;
@@ -215,8 +216,9 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 static void on_closed(struct fm_http_client *h)
 {
     struct slot *s = of(h);
-    FM_ASSERT(s->load->nslots > 0 && s->record == 0 && fm_list_empty(&s->node));
+    FM_ASSERT(s->load->nslots > 0);
     s->load->nslots--;
+    fm_list_remove(&s->one);
     free(s);
 }
 
@@ -252,6 +254,7 @@ static struct slot *open_slot(struct fm_load *l)
         return NULL;
     s->load = l;
     fm_list_init(&s->node);
+    fm_list_init(&s->one);
     if (fm_http_client_open(&s->http, &l->loop, &l->to,
                             fm_mono_add_ms(fm_loop_now(&l->loop), TIMEOUT_MS), &handler, &l->limits,
                             l->fields, NULL)) {
@@ -259,6 +262,7 @@ static struct slot *open_slot(struct fm_load *l)
         return NULL;
     }
     l->nslots++;
+    fm_list_push_back(&l->all, &s->one);
     return s;
 }
 
@@ -326,12 +330,13 @@ static void *run(void *arg)
 {
     struct fm_load *l = arg;
     fm_loop_run(&l->loop);
-    while (!fm_list_empty(&l->idle)) {
-        struct slot *s = fm_list_first(&l->idle, struct slot, node);
-        fm_list_remove(&s->node);
-        fm_http_client_close(&s->http);
+    fm_list_each (at, &l->all) { /* parked, or still without an answer */
+        struct slot *s = fm_container_of(at, struct slot, one);
+        if (fm_http_client_is_open(&s->http))
+            fm_http_client_close(&s->http);
     }
-    fm_loop_turn(&l->loop, 0);
+    fm_loop_turn(&l->loop, 0); /* buries them */
+    FM_ASSERT(l->nslots == 0);
     return NULL;
 }
 
@@ -355,6 +360,7 @@ struct fm_load *fm_load_start(const struct fm_addr *to, unsigned rate, uint32_t 
     l->limits = (struct fm_http_limits)FM_HTTP_LIMITS_DEFAULT;
     l->limits.head_bytes = BLOCK;
     fm_list_init(&l->idle);
+    fm_list_init(&l->all);
     fm_timer_init(&l->tick, tick);
     fm_timer_init(&l->end, end_of_patience);
     fm_pool_init(&l->pool, BLOCK, SLOTS_MAX + 64);
@@ -390,8 +396,7 @@ void fm_load_free(struct fm_load *l)
         return;
     fm_mailbox_close(&l->inbox);
     fm_loop_deinit(&l->loop);
-    if (l->pool.in_use == 0)
-        fm_pool_deinit(&l->pool);
+    fm_pool_deinit(&l->pool);
     free(l->record);
     free(l->fields);
     free(l);

@@ -111,22 +111,20 @@ static const struct fm_conf *current(struct fm_daemon *d)
     return fm_container_of(d, struct edge, daemon)->director.board->conf;
 }
 
-static void reload(struct fm_daemon *d, struct fm_conf *conf)
+static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e)
 {
     struct edge *x = fm_container_of(d, struct edge, daemon);
     struct fm_director_config c = x->director.config;
     c.access_sample_ppm = conf->edge.access_log.sample_ppm;
     c.peers = d->peers;
-    struct fm_error e;
-    if (fm_director_reload(&x->director, conf, &c, &e)) {
-        fm_log(FM_LOG_ERROR, "reload_failed", FM_KE(&e));
-        return;
-    }
+    enum fm_err err = fm_director_reload(&x->director, conf, &c, e);
+    if (err)
+        return err;
     FM_ASSERT(x->director.board->conf == conf);
     if (x->access)
         fm_sink_reopen(x->access);
     fm_probes_reset(x->probes);
-    fm_log(FM_LOG_INFO, "reloaded", FM_KU("generation", x->director.generation));
+    return FM_ERR_OK;
 }
 
 /* Addresses changed: the targets of app probes are endpoints of the view. */

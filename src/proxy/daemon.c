@@ -62,20 +62,24 @@ static void log_findings(const struct fm_conf_report *r)
     }
 }
 
-/* The certificates anew, also where only they have changed. */
-static enum fm_err reload_peers(struct fm_daemon *d, const struct fm_conf *c)
+/* Use this configuration, which is freed where that fails, and the certificates anew, also where
+ * only they have changed. */
+static enum fm_err take_over(struct fm_daemon *d, struct fm_conf *c, struct fm_error *e)
 {
     struct fm_peers fresh;
-    struct fm_error e;
-    enum fm_err err = fm_peers_load(&fresh, c, fm_str_z(d->host), fm_str_z(d->region), &e);
+    enum fm_err err = fm_peers_load(&fresh, c, fm_str_z(d->host), fm_str_z(d->region), e);
     if (err) {
-        fm_log(FM_LOG_ERROR, "peer_tls_refused", FM_KE(&e));
-        d->reload_error = strdup(e.msg);
+        fm_log(FM_LOG_ERROR, "peer_tls_refused", FM_KE(e));
+        fm_conf_free(c);
         return err;
     }
-    fm_peers_drop(&d->peers);
+    struct fm_peers old = d->peers;
     d->peers = fresh;
-    return FM_ERR_OK;
+    err = d->reload(d, c, e);
+    if (err)
+        d->peers = old;
+    fm_peers_drop(err ? &fresh : &old);
+    return err;
 }
 
 static void reload(struct fm_daemon *d)
@@ -92,17 +96,19 @@ static void reload(struct fm_daemon *d)
     free(d->reload_error);
     d->reload_error = c ? NULL : report_text(&r);
     fm_conf_report_deinit(&r);
-    if (c && reload_peers(d, c)) {
-        fm_conf_free(c);
+    struct fm_error e = {0};
+    if (c && take_over(d, c, &e)) {
+        d->reload_error = strdup(e.msg);
         c = NULL;
     }
     if (!c) {
         fm_log(FM_LOG_ERROR, "reload_refused", FM_KZ("file", d->options.config_path),
+               FM_KZ("why", e.msg[0] ? e.msg : "it has errors"),
                FM_KZ("meaning", "the configuration that was loaded before goes on"));
         return;
     }
     d->loaded_wall_ns = fm_wall_now_ns();
-    d->reload(d, c);
+    fm_log(FM_LOG_INFO, "reloaded");
 }
 
 static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, struct fm_error *e)

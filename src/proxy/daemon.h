@@ -45,7 +45,8 @@ struct fm_daemon {
     char *reload_error;    /* NULL = the last one was good */
     struct fm_peers peers; /* of the configuration that is loaded */
     /* Set by the owner. */
-    void (*reload)(struct fm_daemon *d, struct fm_conf *conf); /* takes over conf */
+    /* Takes over conf, also on failure, which leaves everything as it was. */
+    enum fm_err (*reload)(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e);
     void (*terminate)(struct fm_daemon *d, bool at_once);
     const struct fm_conf *(*current)(struct fm_daemon *d);
 };

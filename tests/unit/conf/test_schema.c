@@ -96,7 +96,7 @@ static void the_json_schema_is_whole(void **state)
     check_json(defs, root);
     json_t *top = at(defs, "fulmar", NULL), *edge = at(defs, "edge", "properties");
     assert_true(json_is_false(at(top, "additionalProperties", NULL)));
-    assert_int_equal(json_array_size(at(top, "required", NULL)), 4);
+    assert_int_equal(json_array_size(at(top, "then", "required")), 4);
     assert_int_equal(json_integer_value(at(edge, "workers", "maximum")), 256);
     assert_string_equal(json_string_value(at(edge, "min-body-rate", "default")), "1KiB/s");
     assert_null(json_object_get(at(top, "properties", NULL), "coordination"));
