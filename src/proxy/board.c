@@ -109,7 +109,6 @@ struct fm_board *fm_board_new(struct fm_conf *conf, unsigned nworkers, struct fm
                               const struct fm_board *before)
 {
     FM_ASSERT(nworkers > 0 && conf->nregions > 0 && conf->ncontexts > 0);
-    FM_ASSERT(!before || before->nworkers == nworkers);
     _Static_assert(sizeof(struct fm_board_slot) % FM_CACHELINE == 0 &&
                        sizeof(struct fm_board_counts) % FM_CACHELINE == 0,
                    "what one writes is not on a line that another reads");

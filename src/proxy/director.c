@@ -112,7 +112,8 @@ static void describe(const struct fm_director *d, unsigned region, unsigned cont
     const struct fm_health_counts *w = &v->window;
     const char *probe = d->evidence[region * d->board->ncontexts + context];
     bool silent_window = !(w->ok || w->error || w->connect || w->reset || w->timeout);
-    if (v->why == FM_HEALTH_WHY_PROBES_FAIL)
+    if (v->why == FM_HEALTH_WHY_PROBES_FAIL ||
+        (v->why == FM_HEALTH_WHY_UNREACHABLE && w->connect == 0))
         snprintf(out, FM_EVENT_TEXT_MAX, "%s", probe);
     else if (silent_window && is_probed(d, region)) /* it was not traffic that has told */
         snprintf(out, FM_EVENT_TEXT_MAX, "no requests in the last second; the last probe: %.80s",

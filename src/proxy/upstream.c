@@ -138,7 +138,6 @@ void fm_upstreams_init(struct fm_upstreams *u, struct fm_loop *l,
 
 void fm_upstreams_stop(struct fm_upstreams *u)
 {
-    FM_ASSERT(!u->stopping);
     u->stopping = true;
     fm_loop_cancel(u->loop, &u->reaper);
     for (unsigned b = 0; b < FM_UPSTREAM_BUCKETS; b++) {

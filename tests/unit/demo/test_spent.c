@@ -1,4 +1,4 @@
-/* The load generator: its schedule, and its end. */
+/* The load generator has room for so many requests, and says when it is used up. */
 #include "test.h"
 
 #include "demo/load.h"
