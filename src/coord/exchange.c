@@ -243,7 +243,8 @@ static bool send_op(struct fm_coord *c, struct fm_coord_slot *s, struct fm_coord
     struct fm_error e = {0};
     struct fm_coord_post p = {.to = &to->addr, .host = to->header, .token = c->token};
     p.connect = fm_mono_min(fm_mono_add_ms(now, c->config.connect_ms), op->deadline);
-    p.deadline = FM_MONO_NEVER; /* a transaction is given its own time, by its own timer */
+    /* a transaction is ended by its own timer, which is first */
+    p.deadline = fm_mono_add_ms(op->deadline, 1000);
     if (!op->txn)
         p.deadline = fm_mono_min(fm_mono_add_ms(now, c->config.attempt_ms), op->deadline);
     op->floor = c->revision;
