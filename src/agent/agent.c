@@ -4,6 +4,7 @@
 #include "agent/checks.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "coord/owner.h"
 #include "proxy/daemon.h"
 #include "proxy/probes.h"
 #include "proxy/status.h"
@@ -19,7 +20,9 @@ struct agent {
     struct fm_director director; /* role gate */
     struct fm_probes *probes;
     struct fm_checks *checks; /* role health */
-    struct fm_conf *conf;     /* where there is no director to hold it */
+    struct fm_owner *owner;   /* role coordination */
+    bool owner_failed;
+    struct fm_conf *conf; /* where there is no director to hold it */
     struct fm_pages peer_pages;
     struct fm_listener peer;
     bool has_gate, has_peer, started;
@@ -36,6 +39,7 @@ static const struct fm_conf *conf_of(const struct agent *x)
 
 static json_t *context_json(struct agent *x, unsigned context)
 {
+    FM_ASSERT(context < conf_of(x)->ncontexts);
     const struct fm_conf_context *c = &conf_of(x)->contexts[context];
     const char *why = NULL;
     bool capable = !x->checks || fm_checks_capable(x->checks, c, &why);
@@ -54,6 +58,7 @@ static json_t *context_json(struct agent *x, unsigned context)
 static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *found)
 {
     const struct fm_conf *conf = conf_of(x);
+    FM_ASSERT(x->region < conf->nregions && x->host < (int)conf->nhosts);
     json_t *contexts = json_object();
     *ok = true;
     *found = only.n == 0;
@@ -160,7 +165,7 @@ static enum fm_err find_again(const struct agent *x, const struct fm_conf *conf,
                               struct fm_error *e)
 {
     *host = fm_conf_find_host(conf, fm_str_z(x->daemon.host));
-    if (*host < 0 || !(conf->hosts[*host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)))
+    if (*host < 0 || !(conf->hosts[*host].roles & FM_ROLES_AGENT))
         return fm_error_set(e, FM_ERR_STATE,
                             "host `%s` is not an agent's in the new configuration; stop it, or "
                             "list it again",
@@ -218,6 +223,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
 static void view_changed(struct fm_director *d)
 {
     struct agent *x = fm_container_of(d, struct agent, director);
+    FM_ASSERT(x->has_gate);
     if (x->probes)
         fm_probes_reset(x->probes);
 }
@@ -231,6 +237,7 @@ static void terminate(struct fm_daemon *d, bool at_once)
 {
     struct agent *x = fm_container_of(d, struct agent, daemon);
     int64_t finish_ms = conf_of(x)->edge.drain_finish_ms;
+    FM_ASSERT(d->ending && finish_ms >= 0);
     if (x->has_gate && x->started)
         fm_director_drain(&x->director, at_once ? 1000 : finish_ms);
     else
@@ -243,6 +250,7 @@ static unsigned count_workers(void)
 {
     cpu_set_t set;
     unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    FM_ASSERT(n > 0);
     return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
@@ -256,6 +264,7 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
 
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(!x->has_gate && !x->started && x->region < conf->nregions);
     struct fm_director_config c = {.mode = FM_PROXY_GATE,
                                    .self = x->region,
                                    .nworkers = count_workers(),
@@ -279,13 +288,38 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
     return x->probes ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
+static void owner_failed(void *user, const char *why)
+{
+    struct agent *x = user;
+    fm_log(FM_LOG_ERROR, "agent_stops", FM_KZ("why", why));
+    x->owner_failed = true;
+    if (x->has_gate && x->started)
+        fm_director_drain(&x->director, 1000);
+    else
+        fm_daemon_stop(&x->daemon);
+}
+
+static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
+{
+    struct fm_owner_config c = {.path = conf->coordination.sqlite.p,
+                                .service = conf->service.p,
+                                .failed = owner_failed,
+                                .user = x};
+    x->owner = fm_owner_open(&x->daemon.loop, &c, e);
+    return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
+}
+
 static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(x->host >= 0 && x->host < (int)conf->nhosts);
     unsigned roles = conf->hosts[x->host].roles;
     struct fm_conf_addr peer = conf->hosts[x->host].peer_bind, admin = conf->hosts[x->host].admin;
     enum fm_err err = FM_ERR_OK;
+    FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)) && !x->conf);
     x->conf = conf;
-    if (roles & FM_ROLE_GATE)
+    if (roles & FM_ROLE_COORDINATION)
+        err = start_owner(x, conf, e);
+    if (!err && (roles & FM_ROLE_GATE))
         err = start_gate(x, conf, e);
     if (!err && (roles & FM_ROLE_HEALTH)) {
         x->checks = fm_checks_new(&x->daemon.loop, x->daemon.resolver, conf, x->region, e);
@@ -318,6 +352,8 @@ static void bring_down(struct agent *x)
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_probes_free(x->probes);
+    if (x->owner)
+        fm_owner_close(x->owner);
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {
@@ -348,7 +384,7 @@ int fm_agent_main(const struct fm_agent_options *o)
     x->daemon.options = (struct fm_daemon_options){.role = "agent",
                                                    .config_path = o->config_path,
                                                    .host = o->host,
-                                                   .roles = FM_ROLE_GATE | FM_ROLE_HEALTH,
+                                                   .roles = FM_ROLES_AGENT,
                                                    .must_be_listed = true,
                                                    .user = x};
     x->daemon.lock_fd = -1;
@@ -376,6 +412,7 @@ int fm_agent_main(const struct fm_agent_options *o)
     fm_daemon_deinit(&x->daemon);
     if (err)
         fprintf(stderr, "fulmar agent: %s\n", e.msg);
+    bool failed = x->owner_failed;
     free(x);
-    return err ? code : 0;
+    return err ? code : failed ? EXIT_FAILED : 0;
 }

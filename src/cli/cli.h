@@ -18,6 +18,8 @@ enum fm_exit {
     FM_EXIT_USAGE = 64,
     FM_EXIT_UNREACHABLE = 69,
     FM_EXIT_BUG = 70,
+    FM_EXIT_NO_QUORUM = 75, /* somebody is there, and cannot agree now */
+    FM_EXIT_NOT_ALLOWED = 77,
     FM_EXIT_CONFIG = 78,
 };
 
@@ -51,9 +53,9 @@ struct fm_args {
     X(OUTPUT, "output", 'o', "FORMAT", output_text, "table, json or yaml")                         \
     X(COLOR, "color", 0, "WHEN", color_text, "auto, always or never")                              \
     X(TIMEOUT, "timeout", 0, "TIME", timeout_text, "give up after this time, such as 5s")          \
-    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all")                   \
-    X(RATE, "rate", 0, "N", rate_text, "requests per second")                                      \
-    X(REGIONS, "regions", 0, "N", regions_text, "how many regions")                                \
+    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
+    X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
+    X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
     X(FILE, "file", 0, "PATH", file, "a journal, instead of this host's")                          \
     X(STATE, "state", 0, "STATE", state, "only those: queued, in-flight, unknown or done")         \
     X(LIMIT, "limit", 0, "N", limit_text, "only the newest N (default 50)")                        \
@@ -92,6 +94,9 @@ int fm_cli_main(int argc, char **argv);
 /* -------- for commands -------- */
 
 int fm_usage(const char *fmt, ...) FM_PRINTF(1, 2);
+/* The host of --host, else this machine as the configuration knows it. */
+struct fm_conf;
+void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n);
 /* Print a JSON document as the user asked for: JSON, one line of it (--watch), or YAML. */
 void fm_print_document(const json_t *doc, enum fm_output o);
 /* What went wrong and what helps: to stderr for people and, where a document was asked for, as one
@@ -108,6 +113,7 @@ int fm_cmd_agent(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);
+int fm_cmd_coordination_status(const struct fm_args *a);
 int fm_cmd_certs_init(const struct fm_args *a);
 int fm_cmd_certs_add(const struct fm_args *a);
 int fm_cmd_certs_rotate(const struct fm_args *a);

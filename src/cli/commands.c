@@ -36,6 +36,14 @@ const struct fm_command fm_commands[] = {
     {"config reference", "", "print the reference of the configuration as Markdown",
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
+    {"coordination status", "",
+     "ask whether regions can agree: the store, its endpoints, its stamp",
+     "Reads the store of `coordination` itself, not through a daemon, and writes nothing.\n"
+     "Exit code 0 where a linearizable read succeeds; 2 where the store is another service's;\n"
+     "69 if nobody answered; 75 if somebody did, but there is no quorum; 77 if it lets us not in.",
+     "fulmar coordination status -c fulmar.yaml",
+     FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(TIMEOUT), 0,
+     fm_cmd_coordination_status},
     {"certs init", "", "make the private authority by which hosts know each other",
      "Writes peers-ca.pem and peers-ca.key into the folder of `peer-tls.ca`. The key makes\n"
      "certificates: keep it where you run this command, not on the hosts.",

@@ -1,4 +1,5 @@
 /* fulmar status: what an edge or an agent sees, from its /status document. */
+#include "base/assert.h"
 #include "cli/cli.h"
 #include "conf/conf.h"
 #include "http/fetch.h"
@@ -28,6 +29,7 @@ static bool local_socket(const struct fm_conf *c, const char *host, const char *
 {
     char dir[PATH_MAX], path[PATH_MAX + 16];
     int h = fm_conf_find_host(c, fm_str_z(host));
+    FM_ASSERT(h < (int)c->nhosts);
     struct fm_str region = h >= 0 ? c->regions[c->hosts[h].region].name : FM_STR("");
     if (fm_conf_state_dir(c, fm_str_z(host), region, dir, sizeof dir, NULL))
         return false;
@@ -249,6 +251,7 @@ static bool knows(const json_t *doc, const char *name)
 
 static int show(const struct fm_args *a, const struct fm_addr *to)
 {
+    FM_ASSERT(to->len > 0 && a->timeout_ms >= 0);
     struct fm_fetched got;
     struct fm_error e = {0};
     if (fm_fetch(to, "/status", a->timeout_ms, &got, &e)) {
