@@ -4,6 +4,7 @@
 #include "agent/checks.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "coord/owner.h"
 #include "proxy/daemon.h"
 #include "proxy/probes.h"
 #include "proxy/status.h"
@@ -19,7 +20,9 @@ struct agent {
     struct fm_director director; /* role gate */
     struct fm_probes *probes;
     struct fm_checks *checks; /* role health */
-    struct fm_conf *conf;     /* where there is no director to hold it */
+    struct fm_owner *owner;   /* role coordination */
+    bool owner_failed;
+    struct fm_conf *conf; /* where there is no director to hold it */
     struct fm_pages peer_pages;
     struct fm_listener peer;
     bool has_gate, has_peer, started;
@@ -162,7 +165,7 @@ static enum fm_err find_again(const struct agent *x, const struct fm_conf *conf,
                               struct fm_error *e)
 {
     *host = fm_conf_find_host(conf, fm_str_z(x->daemon.host));
-    if (*host < 0 || !(conf->hosts[*host].roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)))
+    if (*host < 0 || !(conf->hosts[*host].roles & FM_ROLES_AGENT))
         return fm_error_set(e, FM_ERR_STATE,
                             "host `%s` is not an agent's in the new configuration; stop it, or "
                             "list it again",
@@ -285,6 +288,27 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
     return x->probes ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
+static void owner_failed(void *user, const char *why)
+{
+    struct agent *x = user;
+    fm_log(FM_LOG_ERROR, "agent_stops", FM_KZ("why", why));
+    x->owner_failed = true;
+    if (x->has_gate && x->started)
+        fm_director_drain(&x->director, 1000);
+    else
+        fm_daemon_stop(&x->daemon);
+}
+
+static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
+{
+    struct fm_owner_config c = {.path = conf->coordination.sqlite.p,
+                                .service = conf->service.p,
+                                .failed = owner_failed,
+                                .user = x};
+    x->owner = fm_owner_open(&x->daemon.loop, &c, e);
+    return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
+}
+
 static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
     FM_ASSERT(x->host >= 0 && x->host < (int)conf->nhosts);
@@ -293,7 +317,9 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     enum fm_err err = FM_ERR_OK;
     FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)) && !x->conf);
     x->conf = conf;
-    if (roles & FM_ROLE_GATE)
+    if (roles & FM_ROLE_COORDINATION)
+        err = start_owner(x, conf, e);
+    if (!err && (roles & FM_ROLE_GATE))
         err = start_gate(x, conf, e);
     if (!err && (roles & FM_ROLE_HEALTH)) {
         x->checks = fm_checks_new(&x->daemon.loop, x->daemon.resolver, conf, x->region, e);
@@ -326,6 +352,8 @@ static void bring_down(struct agent *x)
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_probes_free(x->probes);
+    if (x->owner)
+        fm_owner_close(x->owner);
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {
@@ -356,7 +384,7 @@ int fm_agent_main(const struct fm_agent_options *o)
     x->daemon.options = (struct fm_daemon_options){.role = "agent",
                                                    .config_path = o->config_path,
                                                    .host = o->host,
-                                                   .roles = FM_ROLE_GATE | FM_ROLE_HEALTH,
+                                                   .roles = FM_ROLES_AGENT,
                                                    .must_be_listed = true,
                                                    .user = x};
     x->daemon.lock_fd = -1;
@@ -384,6 +412,7 @@ int fm_agent_main(const struct fm_agent_options *o)
     fm_daemon_deinit(&x->daemon);
     if (err)
         fprintf(stderr, "fulmar agent: %s\n", e.msg);
+    bool failed = x->owner_failed;
     free(x);
-    return err ? code : 0;
+    return err ? code : failed ? EXIT_FAILED : 0;
 }

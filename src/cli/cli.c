@@ -48,7 +48,7 @@ static void print_overview(FILE *to)
           "Usage: fulmar COMMAND [OPTION...]\n\n",
           to);
     for (const struct fm_command *c = fm_commands; c->name; c++)
-        fprintf(to, "  %-17s %s\n  %-17s   $ %s\n", c->name, c->summary, "", c->example);
+        fprintf(to, "  %-20s %s\n  %-20s   $ %s\n", c->name, c->summary, "", c->example);
     fputs("\nfulmar help COMMAND explains one. The first thing to try: fulmar demo\n", to);
 }
 
@@ -263,6 +263,8 @@ static int finish_args(struct fm_args *a)
     int code = number("rate", a->rate_text, 1, 1000000, &a->rate);
     if (!code)
         code = number("regions", a->regions_text, 2, 8, &a->regions);
+    if (!code)
+        code = number("limit", a->limit_text, 1, 1000000, &a->limit);
     if (!code && a->timeout_text)
         code = duration(a->timeout_text, &a->timeout_ms);
     if (code)
@@ -335,7 +337,7 @@ static int dispatch(int argc, char **argv)
     if (!c)
         return unknown_command(argc - 1, argv + 1);
     FM_ASSERT(used >= 1 && used <= argc - 1);
-    struct fm_args a = {.timeout_ms = 5000, .rate = 2000, .regions = 2};
+    struct fm_args a = {.timeout_ms = 5000, .rate = 2000, .regions = 2, .limit = 50};
     int code = parse_all(c, &a, argc - 1 - used, argv + 1 + used);
     if (!code && a.help) {
         print_help(c);

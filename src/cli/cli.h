@@ -18,6 +18,8 @@ enum fm_exit {
     FM_EXIT_USAGE = 64,
     FM_EXIT_UNREACHABLE = 69,
     FM_EXIT_BUG = 70,
+    FM_EXIT_NO_QUORUM = 75, /* somebody is there, and cannot agree now */
+    FM_EXIT_NOT_ALLOWED = 77,
     FM_EXIT_CONFIG = 78,
 };
 
@@ -28,12 +30,13 @@ enum { FM_ARGS_MAX = 8 };
 struct fm_args {
     const char *config; /* -c, FULMAR_CONFIG or /etc/fulmar/fulmar.yaml */
     const char *host, *region, *server, *scenario, *color_text, *output_text, *timeout_text;
-    const char *rate_text, *regions_text;
+    const char *rate_text, *regions_text, *limit_text;
+    const char *file, *state;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
     bool watch, keep, no_input, help, version, check, authority;
     int64_t timeout_ms;
-    unsigned rate, regions;
+    unsigned rate, regions, limit;
     const char *arg[FM_ARGS_MAX];
     int nargs;
 };
@@ -53,6 +56,9 @@ struct fm_args {
     X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
     X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
     X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
+    X(FILE, "file", 0, "PATH", file, "a journal, instead of this host's")                          \
+    X(STATE, "state", 0, "STATE", state, "only those: queued, in-flight, unknown or done")         \
+    X(LIMIT, "limit", 0, "N", limit_text, "only the newest N (default 50)")                        \
     X(WATCH, "watch", 0, NULL, watch, "show it again every second")                                \
     X(CHECK, "check", 0, NULL, check, "exit 2 unless everything is well")                          \
     X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \
@@ -88,6 +94,9 @@ int fm_cli_main(int argc, char **argv);
 /* -------- for commands -------- */
 
 int fm_usage(const char *fmt, ...) FM_PRINTF(1, 2);
+/* The host of --host, else this machine as the configuration knows it. */
+struct fm_conf;
+void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n);
 /* Print a JSON document as the user asked for: JSON, one line of it (--watch), or YAML. */
 void fm_print_document(const json_t *doc, enum fm_output o);
 /* What went wrong and what helps: to stderr for people and, where a document was asked for, as one
@@ -95,16 +104,23 @@ void fm_print_document(const json_t *doc, enum fm_output o);
 int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
                    const char *remedy);
 
+struct fm_conf;
+/* --host, or the name of this machine as the configuration knows it: whole, or up to its dot. */
+void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n);
+
 int fm_cmd_edge(const struct fm_args *a);
 int fm_cmd_agent(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);
+int fm_cmd_coordination_status(const struct fm_args *a);
 int fm_cmd_certs_init(const struct fm_args *a);
 int fm_cmd_certs_add(const struct fm_args *a);
 int fm_cmd_certs_rotate(const struct fm_args *a);
 int fm_cmd_status(const struct fm_args *a);
 int fm_cmd_demo(const struct fm_args *a);
+int fm_cmd_journal_list(const struct fm_args *a);
+int fm_cmd_journal_show(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);
 
 #endif

@@ -37,21 +37,6 @@ static bool local_socket(const struct fm_conf *c, const char *host, const char *
     return fm_addr_unix(to, fm_str_z(path)) == FM_ERR_OK && access(path, F_OK) == 0;
 }
 
-static void this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n)
-{
-    FM_ASSERT(n > 1);
-    if (a->host) {
-        snprintf(out, n, "%s", a->host);
-        return;
-    }
-    if (gethostname(out, n - 1) < 0)
-        snprintf(out, n, "localhost");
-    out[n - 1] = 0;
-    char *dot = strchr(out, '.');
-    if (dot && fm_conf_find_host(c, fm_str_z(out)) < 0)
-        *dot = 0;
-}
-
 /* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then its status
  * is wanted most of all. */
 static int address_in_spite_of(const struct fm_args *a, const struct fm_conf_report *r,
@@ -62,7 +47,7 @@ static int address_in_spite_of(const struct fm_args *a, const struct fm_conf_rep
     bool found = false;
     first_error(r, what);
     if (c) {
-        this_host(c, a, host, sizeof host);
+        fm_cli_this_host(c, a, host, sizeof host);
         found = local_socket(c, host, "edge", to) || local_socket(c, host, "agent", to);
         fm_conf_free(c);
     }
@@ -94,7 +79,7 @@ static int address_by_config(const struct fm_args *a, struct fm_addr *to)
             code = fm_usage("the admin address of `%s` is not an IP address", a->server);
     } else {
         char host[256];
-        this_host(c, a, host, sizeof host);
+        fm_cli_this_host(c, a, host, sizeof host);
         if (!local_socket(c, host, "edge", to) && !local_socket(c, host, "agent", to)) {
             char dir[PATH_MAX];
             if (fm_conf_state_dir(c, fm_str_z(host), FM_STR(""), dir, sizeof dir, NULL))
@@ -299,7 +284,7 @@ static int show(const struct fm_args *a, const struct fm_addr *to)
 
 int fm_cmd_status(const struct fm_args *a)
 {
-    struct fm_addr to;
+    struct fm_addr to = {.len = 0};
     if (!a->server || fm_addr_parse(&to, fm_str_z(a->server))) {
         int code = address_by_config(a, &to);
         if (code)

@@ -29,8 +29,9 @@ enum {
     FM_CONF_POOL_APPS_MAX = 256, /* of one pool */
     FM_CONF_CHECKS_MAX = 64,     /* of one region */
     FM_CONF_LISTEN_MAX = 64,
-    FM_CONF_LIST_MAX = 64,     /* hosts, needs, methods, ... of one list */
-    FM_CONF_SEGMENTS_MAX = 32, /* of one route's path */
+    FM_CONF_LIST_MAX = 64,      /* hosts, needs, methods, ... of one list */
+    FM_CONF_SEGMENTS_MAX = 32,  /* of one route's path */
+    FM_CONF_ENDPOINTS_MAX = 16, /* of etcd */
 };
 
 /* Where a value was written, for messages; line 0 = a default, written nowhere. */
@@ -47,7 +48,13 @@ struct fm_conf_addr {
     struct fm_conf_pos pos;
 };
 
-enum fm_conf_role { FM_ROLE_EDGE = 1, FM_ROLE_GATE = 2, FM_ROLE_HEALTH = 4 };
+enum fm_conf_role {
+    FM_ROLE_EDGE = 1,
+    FM_ROLE_GATE = 2,
+    FM_ROLE_HEALTH = 4,
+    FM_ROLE_COORDINATION = 8,
+    FM_ROLES_AGENT = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION, /* any of them */
+};
 
 struct fm_conf_host {
     struct fm_str name;
@@ -236,6 +243,28 @@ struct fm_conf_context {
     struct fm_conf_pos pos;
 };
 
+struct fm_conf_endpoint {
+    struct fm_str region; /* where it stands; perhaps none of `regions` */
+    struct fm_str url;    /* as written */
+    struct fm_conf_addr address;
+};
+
+struct fm_conf_etcd {
+    bool present;
+    struct fm_conf_endpoint *endpoint; /* in the order of the file */
+    size_t nendpoint;
+    int64_t election_ms;
+    struct fm_str user;          /* empty: no authentication */
+    struct fm_str password_file; /* a template, see fm_conf_expand */
+};
+
+/* Exactly one of the two where it is present. */
+struct fm_conf_coordination {
+    bool present;
+    struct fm_conf_etcd etcd;
+    struct fm_str sqlite; /* path of the file */
+};
+
 /* Mutual TLS between the hosts of the service: PEM files, as templates (fm_conf_expand). */
 struct fm_conf_peer_tls {
     bool present; /* false: plain connections */
@@ -247,6 +276,7 @@ struct fm_conf {
     struct fm_str file; /* as given to fm_conf_load */
     struct fm_str service;
     struct fm_str state; /* template with {host}; empty = the default, see fm_conf_state_dir */
+    struct fm_conf_coordination coordination;
     struct fm_conf_peer_tls peer_tls;
     struct fm_conf_host *hosts;
     size_t nhosts;

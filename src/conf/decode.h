@@ -62,15 +62,19 @@ fm_decode_fn fm_decode_nothing, fm_decode_log_path;
 fm_decode_fn fm_decode_hosts, fm_decode_roles, fm_decode_host_address;
 fm_decode_fn fm_decode_regions, fm_decode_pools;
 fm_decode_fn fm_decode_checks;
+fm_decode_fn fm_decode_endpoints;
 fm_decode_fn fm_decode_contexts, fm_decode_routes, fm_decode_sticky;
 
 /* checks.c: the checks of every region, from its own map and the one of the top level. */
 void fm_checks_resolve(struct fm_load *l);
+/* coordination.c: does it fit the hosts? */
+void fm_coordination_check(struct fm_load *l);
 /* routes.c: no two routes may be equally specific. */
 void fm_routes_check(struct fm_load *l);
 
 /* Rules of sections (fm_schema_section.check). */
 void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_idempotency(struct fm_load *l, const struct fm_node *map, void *at);

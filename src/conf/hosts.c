@@ -149,7 +149,7 @@ void fm_decode_host_address(struct fm_load *l, const struct fm_schema_row *row,
 static void check_roles(struct fm_load *l, const struct fm_node *n, const struct fm_host_def *def)
 {
     const struct fm_node *gate = fm_node_getz(n, "gate"), *peer = fm_node_getz(n, "peer");
-    bool agent = def->roles & (FM_ROLE_GATE | FM_ROLE_HEALTH);
+    bool agent = def->roles & FM_ROLES_AGENT;
     if (!def->roles)
         return;
     if (gate && !(def->roles & FM_ROLE_GATE)) {
@@ -158,9 +158,10 @@ static void check_roles(struct fm_load *l, const struct fm_node *n, const struct
         fm_report_advice(l->report, "add the role or delete the key");
     }
     if (peer && !agent) {
-        fm_report_error(l->report, peer->key_pos,
-                        "`peer` needs the role `gate` or `health`, and `%s` has neither",
-                        FM_Q(n->key));
+        fm_report_error(
+            l->report, peer->key_pos,
+            "`peer` needs the role `gate`, `health` or `coordination`, and `%s` has none",
+            FM_Q(n->key));
         fm_report_advice(l->report, "add a role or delete the key");
     }
     if (agent && !fm_node_getz(n, "address")) {
@@ -216,7 +217,7 @@ static void set_door(struct fm_load *l, const struct fm_conf_addr *address,
 static void set_admin(struct fm_load *l, const struct fm_host_def *def, struct fm_conf_host *h)
 {
     struct fm_fault f = {.memory = false};
-    bool agent = def->roles & (FM_ROLE_GATE | FM_ROLE_HEALTH);
+    bool agent = def->roles & FM_ROLES_AGENT;
     struct fm_conf_addr usual = {.pos = h->pos};
     if (!fm_conf_addr_bind(l->arena, FM_STR("127.0.0.1:7102"), &usual, &f))
         l->oom = true;

@@ -82,10 +82,26 @@ static void compare(struct change *c, const struct fm_schema_section *s, const c
         if (row->kind == FM_KIND_SECTION && !row->decode)
             compare(c, row->section, from + row->offset, to + row->offset,
                     fm_node_getz(map, row->name));
-        else if (row->kind != FM_KIND_LATER && row->reload != FM_RELOAD_LIVE &&
-                 (row->size || row->count) && !same(row, from, to))
+        else if (row->kind != FM_KIND_LATER && row->kind != FM_KIND_NAMED &&
+                 row->reload != FM_RELOAD_LIVE && (row->size || row->count) && !same(row, from, to))
             changed(c, s, row, map);
     }
+}
+
+static void compare_endpoints(struct change *c, const struct fm_conf *from,
+                              const struct fm_node *root)
+{
+    const struct fm_conf_etcd *a = &from->coordination.etcd, *b = &c->to->coordination.etcd;
+    const struct fm_node *n =
+        fm_node_getz(fm_node_getz(fm_node_getz(root, "coordination"), "etcd"), "endpoints");
+    bool same_ones = a->nendpoint == b->nendpoint;
+    for (size_t i = 0; same_ones && i < a->nendpoint; i++)
+        same_ones = fm_str_eq(a->endpoint[i].url, b->endpoint[i].url) &&
+                    fm_str_eq(a->endpoint[i].region, b->endpoint[i].region);
+    if (!same_ones)
+        fm_report_warning(c->report, n ? n->key_pos : (struct fm_conf_pos){c->to->file.p, 1, 1},
+                          "`coordination.etcd.endpoints` changed, and takes effect at the next "
+                          "restart");
 }
 
 /* What of a host needs a restart of that host. */
@@ -117,6 +133,7 @@ enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_con
     size_t first = fm_report_begin(report);
     FM_ASSERT(a->node && b->node && from != to);
     compare(&c, &fm_schema_root, (const char *)a, (const char *)b, b->node);
+    compare_endpoints(&c, from, b->node);
     for (size_t i = 0; i < to->nhosts; i++) {
         int at = fm_conf_find_host(from, to->hosts[i].name);
         if (at >= 0)

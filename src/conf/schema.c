@@ -215,7 +215,8 @@ static const struct fm_word role_words[] = {
     {"postgres", 0, "runs PostgreSQL nodes", true},
     {"replicator", 0, "moves data between regions", true},
     {"witness", 0, "votes and never serves", true},
-    {"coordination", 0, "owns the local coordination file", true},
+    {"coordination", FM_ROLE_COORDINATION,
+     "owns the file of `coordination.sqlite` (`fulmar agent`)", false},
 };
 
 static const struct fm_schema_row role_item = {.kind = FM_KIND_WORD, WORDS(role_words)};
@@ -243,7 +244,7 @@ static const struct fm_schema_row host_rows[] = {
      AT(struct fm_host_def, address),
      .reload = FM_RELOAD_RESTART,
      .decode = fm_decode_host_address,
-     .def_note = "required for `gate` and `health`",
+     .def_note = "required for `gate`, `health` and `coordination`",
      .help = "The name or IP address at which others reach it; {host} and {region} expand."},
     {.name = "zone",
      .kind = FM_KIND_NAME,
@@ -262,7 +263,7 @@ static const struct fm_schema_row host_rows[] = {
      .reload = FM_RELOAD_RESTART,
      .def_note = "all interfaces, port 7101",
      .help = "Where its agent listens for other hosts (/health/deep); others dial that port at "
-             "`address`. Needs the role `gate` or `health`."},
+             "`address`. Needs the role `gate`, `health` or `coordination`."},
     {.name = "admin",
      .kind = FM_KIND_BIND,
      AT(struct fm_host_def, admin),
@@ -361,6 +362,13 @@ static const struct fm_schema_row root_rows[] = {
      .reload = FM_RELOAD_RESTART,
      .def_note = "`/var/lib/fulmar/{host}`; not as root: `$XDG_STATE_HOME/fulmar/{host}`",
      .help = "Folder of what a host keeps: view, events, sockets."},
+    {.name = "coordination",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_root, conf.coordination),
+     PRESENT(struct fm_root, conf.coordination.present),
+     .section = &fm_schema_coordination,
+     .def_note = "none",
+     .help = "Where regions agree on who may write."},
     {.name = "peer-tls",
      .kind = FM_KIND_EITHER,
      ITEMS(peer_tls_items),
@@ -429,7 +437,6 @@ static const struct fm_schema_row root_rows[] = {
      .decode = fm_decode_contexts,
      .example = "contexts: {shop: {topology: multi-write, routes: [\"/**\"]}}",
      .help = "The bounded contexts of the business, the unit of policy."},
-    LATER("coordination", "where regions agree on who may write"),
     LATER("groups", "PostgreSQL failover groups"),
     LATER("authority-webhook", "tells downstream systems who holds what"),
 };

@@ -31,6 +31,7 @@ enum fm_kind {
     FM_KIND_FILE,
     FM_KIND_ROUTE_PATH,
     FM_KIND_HTTP_URL,
+    FM_KIND_ENDPOINT, /* fm_decode_endpoints reads it */
     /* struct fm_conf_addr: */
     FM_KIND_BIND,
     FM_KIND_TARGET,
@@ -119,6 +120,8 @@ extern const struct fm_schema_section fm_schema_host, fm_schema_region, fm_schem
     fm_schema_check;
 /* schema_edge.c */
 extern const struct fm_schema_section fm_schema_edge, fm_schema_probe;
+/* schema_coordination.c */
+extern const struct fm_schema_section fm_schema_coordination;
 /* schema_context.c */
 extern const struct fm_schema_section fm_schema_context, fm_schema_route, fm_schema_sticky;
 extern const struct fm_schema_section fm_schema_routing, fm_schema_timeouts, fm_schema_retry,

@@ -8,7 +8,7 @@
 /* Has an agent, with an address that could be read. */
 static bool is_agent(const struct fm_conf_host *h)
 {
-    return h->roles & (FM_ROLE_GATE | FM_ROLE_HEALTH) && h->peer.host.p;
+    return h->roles & FM_ROLES_AGENT && h->peer.host.p;
 }
 
 /* Regions, contexts and hosts share one namespace: a command names one of them. */
@@ -321,6 +321,7 @@ void fm_validate(struct fm_load *l)
     host_addresses(l);
     host_admins(l);
     peer_tls(l);
+    fm_coordination_check(l);
     region_health(l);
     contexts(l);
     fm_routes_check(l);

@@ -28,10 +28,10 @@ static void host(const struct fm_conf *c, const struct fm_conf_host *h)
 {
     text(h->name);
     FM_ASSERT(h->region < c->nregions);
-    FM_ASSERT(h->roles && !(h->roles & ~(unsigned)(FM_ROLE_EDGE | FM_ROLE_GATE | FM_ROLE_HEALTH)));
+    FM_ASSERT(h->roles && !(h->roles & ~(unsigned)(FM_ROLE_EDGE | FM_ROLES_AGENT)));
     bound(&h->admin);
     bound(&h->edge_admin);
-    if (h->roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)) {
+    if (h->roles & FM_ROLES_AGENT) {
         address(&h->gate);
         address(&h->peer);
         bound(&h->gate_bind);
@@ -58,6 +58,24 @@ static void edge(const struct fm_conf_edge *e)
     FM_ASSERT(e->timeouts.header_ms > 0 && e->timeouts.idle_ms > 0);
     FM_ASSERT(e->timeouts.tunnel_idle_ms > 0);
     FM_ASSERT(e->drain_announce_ms >= 0 && e->drain_finish_ms >= 0);
+}
+
+static void coordination(const struct fm_conf_coordination *k)
+{
+    if (!k->present)
+        return;
+    FM_ASSERT(k->etcd.present == !k->sqlite.p);
+    if (k->sqlite.p) {
+        text(k->sqlite);
+        return;
+    }
+    FM_ASSERT(k->etcd.nendpoint > 0 && k->etcd.nendpoint <= FM_CONF_ENDPOINTS_MAX);
+    FM_ASSERT(k->etcd.election_ms > 0 && (k->etcd.user.n > 0) == (k->etcd.password_file.n > 0));
+    for (size_t i = 0; i < k->etcd.nendpoint; i++) {
+        address(&k->etcd.endpoint[i].address);
+        text(k->etcd.endpoint[i].region);
+        text(k->etcd.endpoint[i].url);
+    }
 }
 
 static void probe(const struct fm_conf_probe *p)
@@ -166,6 +184,7 @@ void fm_load_assert_whole(const struct fm_conf *c)
     FM_ASSERT(c->nregions > 0 && c->nregions <= FM_CONF_REGIONS_MAX);
     FM_ASSERT(c->ncontexts > 0 && c->ncontexts <= FM_CONF_CONTEXTS_MAX);
     FM_ASSERT(c->nhosts <= FM_CONF_HOSTS_MAX);
+    coordination(&c->coordination);
     if (c->peer_tls.present) {
         text(c->peer_tls.ca);
         text(c->peer_tls.cert);

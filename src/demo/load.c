@@ -218,6 +218,7 @@ static void on_closed(struct fm_http_client *h)
     struct slot *s = of(h);
     FM_ASSERT(s->load->nslots > 0);
     s->load->nslots--;
+    fm_list_remove(&s->node); /* the end of all closes what is idle, too */
     fm_list_remove(&s->one);
     free(s);
 }

@@ -74,4 +74,5 @@ void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, cons
         m->commands_missing += acknowledged && effects[i] == 0;
         m->applied_twice += effects[i] > 1;
     }
+    FM_ASSERT(m->commands_missing <= last - first && m->applied_twice <= last - first);
 }

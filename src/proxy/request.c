@@ -320,30 +320,20 @@ static void plan_route(struct fm_request *rq, const struct fm_http_head *h,
 
 /* -------- what kind of request it is -------- */
 
-static bool is_command(const struct fm_view_context *c, const struct fm_view_route *r,
-                       struct fm_str method)
-{
-    if (r->as != FM_AS_METHOD)
-        return r->as == FM_AS_COMMAND;
-    for (size_t i = 0; i < c->conf->ncommands; i++)
-        if (fm_str_eq(c->conf->commands[i], method))
-            return true;
-    return false;
-}
-
 static enum fm_repeat repeat_of(struct fm_request *rq, const struct fm_http_head *h,
                                 enum fm_problem *problem)
 {
     const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
     const struct fm_view_route *r = rq->route;
     bool key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY).n > 0;
-    rq->command = is_command(c, r, h->method_name);
+    rq->command = fm_class_is_command((enum fm_class_as)r->as, c->conf->commands,
+                                      c->conf->ncommands, h->method_name);
     *problem = FM_PROBLEM_NONE;
     if (rq->command && !key && c->conf->idempotency.key == FM_KEY_REQUIRED)
         *problem = FM_PROBLEM_KEY_MISSING;
     bool keyed =
         key && c->conf->idempotency.key != FM_KEY_IGNORED && c->conf->idempotency.by == FM_BY_APP;
-    if (!rq->command && r->safe && (r->as == FM_AS_QUERY || fm_http_method_is_safe(h->method)))
+    if (!rq->command && r->safe && (r->as == FM_CLASS_QUERY || fm_http_method_is_safe(h->method)))
         return FM_REPEAT_SAFE;
     return keyed ? FM_REPEAT_KEYED : FM_REPEAT_NEVER;
 }

@@ -263,7 +263,8 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
             in[i].tried |= rq->tried[a] == up[i];
     }
     int at = fm_balance(in, n, random);
-    if (at < 0) { /* none is usable: asking a doubtful one is better than asking nobody */
+    /* asking a doubtful one is better than asking nobody, or who was asked already */
+    if (at < 0 || in[at].tried) {
         for (unsigned i = 0; i < n; i++)
             in[i].usable = up[i] != NULL;
         at = fm_balance(in, n, random);

@@ -23,6 +23,19 @@ static enum fm_route_by by_of(enum fm_conf_routing_by by)
     FM_UNREACHABLE();
 }
 
+static enum fm_class_as class_of(enum fm_conf_as as)
+{
+    switch (as) {
+    case FM_AS_METHOD:
+        return FM_CLASS_BY_METHOD;
+    case FM_AS_QUERY:
+        return FM_CLASS_QUERY;
+    case FM_AS_COMMAND:
+        return FM_CLASS_COMMAND;
+    }
+    FM_UNREACHABLE();
+}
+
 static struct fm_hedge_policy hedge_of(const struct fm_conf_route *r)
 {
     struct fm_hedge_policy p = {.after_ns = r->retry.hedge_ms * FM_NS_PER_MS,
@@ -62,7 +75,7 @@ static void compile_route(struct fm_view_route *to, unsigned context,
     FM_ASSERT(context <= UINT16_MAX && r->retry.other_regions <= UINT8_MAX);
     *to = (struct fm_view_route){
         .context = (uint16_t)context,
-        .as = (uint8_t)r->as,
+        .as = (uint8_t)class_of(r->as),
         .safe = r->safe,
         .path = r->path,
         .sticky_segment = sticky_segment(c, r),

@@ -8,6 +8,7 @@
 #define FM_PROXY_VIEW_H
 
 #include "base/assert.h"
+#include "core/classify.h"
 #include "core/exchange.h"
 #include "core/latency.h"
 #include "core/match.h"
@@ -41,7 +42,7 @@ struct fm_view_region {
 
 struct fm_view_route {
     uint16_t context;
-    uint8_t as; /* enum fm_conf_as */
+    uint8_t as; /* enum fm_class_as */
     bool safe;
     struct fm_str path;     /* as configured, for logs */
     int16_t sticky_segment; /* -1 = none */

@@ -156,6 +156,41 @@ static void check_hosts(const struct fm_conf *c)
     assert_true(c->regions[0].has_gates && c->regions[0].has_health);
 }
 
+static void check_coordination(const struct fm_conf_coordination *k)
+{
+    assert_true(k->present && k->etcd.present);
+    assert_null(k->sqlite.p);
+    assert_int_equal(k->etcd.nendpoint, 3);
+    assert_str(k->etcd.endpoint[0].region, "west");
+    assert_str(k->etcd.endpoint[0].url, "http://127.0.0.1:2379");
+    assert_str(k->etcd.endpoint[0].address.host, "127.0.0.1");
+    assert_int_equal(k->etcd.endpoint[0].address.port, 2379);
+    assert_str(k->etcd.endpoint[1].address.host, "localhost");
+    assert_str(k->etcd.endpoint[2].region, "north");
+    assert_str(k->etcd.endpoint[2].address.host, "::1");
+    assert_int_equal(k->etcd.endpoint[2].address.port, 80);
+    assert_int_equal(k->etcd.election_ms, 2000);
+    assert_str(k->etcd.user, "fulmar");
+    assert_str(k->etcd.password_file, DATA "everything/secrets/{host}.password");
+}
+
+static void a_file_for_one_machine(void **state)
+{
+    (void)state;
+    struct fm_conf *c =
+        parse("fulmar: 1\nservice: shop\ncoordination: {sqlite: /x/c.db}\n"
+              "hosts: {c: {region: west, roles: [coordination], address: 127.0.0.1}}\n"
+              "regions: {west: {apps: [\"127.0.0.1:8080\"]}}\n"
+              "contexts: {shop: {topology: multi-write, routes: [\"/**\"]}}\n");
+    assert_str(c->coordination.sqlite, "/x/c.db");
+    assert_false(c->coordination.etcd.present);
+    assert_int_equal(c->hosts[0].roles, FM_ROLE_COORDINATION);
+    assert_str(c->hosts[0].peer.text, "127.0.0.1:7101");
+    assert_str(c->hosts[0].admin.text, "127.0.0.1:7102");
+    assert_false(c->regions[0].has_health);
+    fm_conf_free(c);
+}
+
 static void check_edge(const struct fm_conf_edge *e)
 {
     static const uint8_t one[16] = {[10] = 0xff, 0xff, 10, 1, 2, 3};
@@ -293,6 +328,7 @@ static void every_key_arrives(void **state)
     assert_str(c->service, "bank");
     assert_str(c->state, DATA "everything/state/{host}");
     check_hosts(c);
+    check_coordination(&c->coordination);
     check_edge(&c->edge);
     assert_int_equal(c->probe.app, FM_PROBE_HTTP);
     assert_str(c->probe.app_path, "/health");
@@ -522,10 +558,10 @@ static void the_state_folder_follows_the_file_or_the_system(void **state)
     fm_conf_free(c);
 }
 
-FM_TEST_MAIN(fm_test(the_smallest_file_has_all_defaults), fm_test(every_key_arrives),
-             fm_test(strings_are_terminated), fm_test(the_only_pool_is_the_default),
-             fm_test(small_forms_mean_what_they_say), fm_test(wildcards_of_hosts_differ_in_length),
-             fm_test(memory_has_no_includes), fm_test(one_report_serves_many_loads),
-             fm_test(files_that_cannot_be_read_are_said),
+FM_TEST_MAIN(fm_test(a_file_for_one_machine), fm_test(the_smallest_file_has_all_defaults),
+             fm_test(every_key_arrives), fm_test(strings_are_terminated),
+             fm_test(the_only_pool_is_the_default), fm_test(small_forms_mean_what_they_say),
+             fm_test(wildcards_of_hosts_differ_in_length), fm_test(memory_has_no_includes),
+             fm_test(one_report_serves_many_loads), fm_test(files_that_cannot_be_read_are_said),
              fm_test(the_state_is_found_in_spite_of_errors), fm_test(huge_texts_are_refused),
              fm_test(the_state_folder_follows_the_file_or_the_system))

@@ -12,6 +12,13 @@
     "hosts: {h: {region: " region ", roles: [gate, health], address: 127.0.0.1" rest "}, "         \
     "n: {region: north, roles: [health], address: 127.0.0.2, admin: \"127.0.0.1:7302\"}}\n"
 
+#define ETCD(last, election)                                                                       \
+    "coordination: {etcd: {endpoints: {west: [\"http://10.0." last                                 \
+    ":2379\"]}, election: " election "}}\n"
+#define SQLITE(name)                                                                               \
+    "coordination: {sqlite: /x/" name                                                              \
+    "}\nhosts: {h: {region: west, roles: [coordination], address: 127.0.0.1}}\n"
+
 static struct fm_conf *parse(const char *text)
 {
     struct fm_conf_report r;
@@ -58,6 +65,13 @@ static const struct {
      SERVICE EDGE HOST("west", ", gate: \"127.0.0.1:7200\"") REST,
      "`gate` of host `h` changed, and takes effect at its next restart", 4, false},
     {SERVICE EDGE HOST("west", "") REST, SERVICE EDGE REST, NULL, 0, false},
+    {SERVICE EDGE ETCD("1.5", "1s") REST, SERVICE EDGE ETCD("1.5", "1s") REST, NULL, 0, false},
+    {SERVICE EDGE ETCD("1.5", "1s") REST, SERVICE EDGE ETCD("1.6", "1s") REST,
+     "`coordination.etcd.endpoints` changed, and takes effect at the next restart", 4, false},
+    {SERVICE EDGE ETCD("1.5", "1s") REST, SERVICE EDGE ETCD("1.5", "2s") REST,
+     "`coordination.etcd.election` changed, and takes effect at the next restart", 4, false},
+    {SERVICE EDGE SQLITE("a") REST, SERVICE EDGE SQLITE("b") REST,
+     "`coordination.sqlite` changed, and takes effect at the next restart", 4, false},
 };
 
 static void refuses_what_is_fixed_and_warns_of_restarts(void **state)
