@@ -84,7 +84,7 @@ static void next_run(struct run *r, int64_t ms)
 static void done(struct fm_check_io *io, const struct fm_check_result *res)
 {
     struct run *r = fm_container_of(io, struct run, io);
-    struct fm_mono now = fm_loop_now(r->all->loop);
+    struct fm_mono now = fm_mono_now(); /* it may have ended in the turn in which it began */
     struct fm_check_policy p = policy_of(io->conf);
     FM_ASSERT(!io->running && (res->ok || res->text[0]) && (!res->warn || res->ok));
     bool was_warn = r->state.warn;
