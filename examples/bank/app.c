@@ -33,6 +33,8 @@ struct work {
     struct fm_http_conn *conn; /* NULL: the client is gone */
     struct bank_call *call;
     struct fm_timer delay;
+    struct fm_mono deadline;
+    void (*next)(struct work *w); /* what is to be done, now or after the delay */
     enum fm_http_method store_method;
     char text[1024]; /* the request to the store */
     size_t text_n;
@@ -108,6 +110,32 @@ static void ask_network(struct work *w)
         sorry(w, 503, "the card network cannot be asked");
 }
 
+static void show_catalog(struct work *w)
+{
+    answer(w, 200, FM_STR("{\"catalog\":[\"current account\",\"card\",\"savings\"]}\n"));
+}
+
+/* (*) A request that has waited longer than its deadline is not executed: whoever sent it has been
+ * told by now that it failed. */
+static void go_on(struct fm_timer *t)
+{
+    struct work *w = fm_container_of(t, struct work, delay);
+    if (!fm_mono_before(fm_mono_now(), w->deadline))
+        sorry(w, 504, "the deadline of this request has passed; it was not executed");
+    else
+        w->next(w);
+}
+
+/* At once, or slowly where we were told to be slow; it is the same that is done. */
+static void go(struct work *w, void (*next)(struct work *w))
+{
+    w->next = next;
+    if (w->app->mode == MODE_SLOW)
+        fm_loop_timer_in_ms(&w->app->process.loop, &w->delay, SLOW_MS);
+    else
+        next(w);
+}
+
 /* -------- requests -------- */
 
 static bool plain(struct fm_str s)
@@ -154,7 +182,7 @@ static void dispatch(struct work *w, const struct fm_http_head *h)
     struct fm_str key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
     bool get = h->method == FM_METHOD_GET, post = h->method == FM_METHOD_POST;
     if (fm_str_eqz(part[0], "catalog") && get) {
-        answer(w, 200, FM_STR("{\"catalog\":[\"current account\",\"card\",\"savings\"]}\n"));
+        go(w, show_catalog);
     } else if (fm_str_eqz(part[0], "health")) {
         answer(w, 200, FM_STR("{\"healthy\":true}\n"));
     } else if (!plain(part[1]) || key.n >= 128) {
@@ -163,47 +191,37 @@ static void dispatch(struct work *w, const struct fm_http_head *h)
         bool put = h->method == FM_METHOD_PUT;
         to_store(w, put ? FM_METHOD_POST : FM_METHOD_GET, put ? "POST" : "GET", "profile", part[1],
                  0, put ? key : fm_str(NULL, 0));
-        ask_store(w);
+        go(w, ask_store);
     } else if (fm_str_eqz(part[0], "cards") && post && fm_str_eqz(part[2], "freeze")) {
         to_store(w, FM_METHOD_POST, "POST", "freeze", part[1], 0, key);
         if (w->app->mode == MODE_DEPENDENCY_DOWN)
             sorry(w, 503, "the card network does not answer");
         else
-            ask_network(w);
+            go(w, ask_network);
     } else if (fm_str_eqz(part[0], "ledger") && post && fm_str_eqz(part[2], "debit")) {
         if (!key.n) {
             sorry(w, 400, "a debit needs an Idempotency-Key");
             return;
         }
         to_store(w, FM_METHOD_POST, "POST", "debit", part[1], amount_of(h->query), key);
-        ask_store(w);
+        go(w, ask_store);
     } else if (fm_str_eqz(part[0], "ledger") && get) {
         to_store(w, FM_METHOD_GET, "GET", "ledger", part[1], 0, fm_str(NULL, 0));
-        ask_store(w);
+        go(w, ask_store);
     } else {
         sorry(w, 404, "no such thing here");
     }
 }
 
-static void slow_enough(struct fm_timer *t)
-{
-    struct work *w = fm_container_of(t, struct work, delay);
-    if (w->text_n)
-        ask_store(w);
-    else
-        answer(w, 200, FM_STR("{\"slow\":true}\n"));
-}
-
-/* (*) A request that has waited longer than its deadline is not executed: whoever sent it has been
- * told by now that it failed. The time it waited in the kernel counts. Nor is one whose sender has
+/* (*) The time that it waited in the kernel counts, too. Nor is a request executed whose sender has
  * hung up. */
-static bool too_late(const struct fm_http_conn *c, const struct fm_http_head *h)
+static bool too_late(struct work *w, const struct fm_http_head *h)
 {
-    if (fm_http_conn_hung_up(c))
-        return true;
+    const struct fm_http_conn *c = w->conn;
     int64_t age = c->head_age_ns == INT64_MAX ? -1 : c->head_age_ns;
     struct fm_deadline d = fm_deadline_left(fm_http_value(h, FM_HDR_FULMAR_DEADLINE), age);
-    return d.given && d.left_ns <= 0;
+    w->deadline = d.given ? fm_mono_add_ns(fm_mono_now(), d.left_ns) : FM_MONO_NEVER;
+    return fm_http_conn_hung_up(c) || (d.given && d.left_ns <= 0);
 }
 
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
@@ -213,19 +231,15 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     FM_ASSERT(w);
     w->app = a;
     w->conn = c;
-    fm_timer_init(&w->delay, slow_enough);
+    fm_timer_init(&w->delay, go_on);
     c->data = w;
     bool health = fm_str_eqz(h->path, "/health");
-    if (too_late(c, h)) {
+    if (too_late(w, h)) {
         sorry(w, 504, "the deadline of this request has passed; it was not executed");
     } else if (a->mode == MODE_HANG && !health) {
         return; /* until the client gives up */
     } else if (a->mode == MODE_ERROR && !health) {
         sorry(w, 500, "told to fail");
-    } else if (a->mode == MODE_SLOW && !health) {
-        fm_loop_timer_in_ms(&a->process.loop, &w->delay, SLOW_MS);
-        if (h->method == FM_METHOD_GET && fm_str_starts(h->path, FM_STR("/ledger/")))
-            to_store(w, FM_METHOD_GET, "GET", "ledger", FM_STR("slow"), 0, fm_str(NULL, 0));
     } else {
         dispatch(w, h);
     }

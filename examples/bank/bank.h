@@ -4,8 +4,8 @@
  *   bank store    the data: SQLite, a unique idempotency key in the transaction of the effect. It
  *                 stands for a replicated database and is outside of what the demo kills.
  *   bank app      stateless instances: profile, cards, ledger, catalog. Shows what a good citizen
- * does with Fulmar-Deadline, with an Idempotency-Key, and after it was frozen. bank network  the
- * card network of a region, which the cards depend on.
+ *                 does with Fulmar-Deadline, with an Idempotency-Key, and after it was frozen.
+ *   bank network  the card network of a region, which the cards depend on.
  */
 #ifndef BANK_H
 #define BANK_H
@@ -49,8 +49,6 @@ struct bank_call *bank_call(struct bank_calls *c, enum fm_http_method method, st
                             int64_t timeout_ms,
                             void (*done)(void *user, unsigned status, struct fm_str body),
                             void *user);
-/* The caller is gone: `done` is not called. */
-void bank_call_forget(struct bank_call *call);
 
 /* -------- db.c -------- */
 

@@ -197,8 +197,3 @@ struct bank_call *bank_call(struct bank_calls *all, enum fm_http_method method, 
         send_it(c);
     return c;
 }
-
-void bank_call_forget(struct bank_call *c)
-{
-    c->done = NULL;
-}

@@ -39,6 +39,7 @@ static const struct fm_conf *conf_of(const struct agent *x)
 
 static json_t *context_json(struct agent *x, unsigned context)
 {
+    FM_ASSERT(context < conf_of(x)->ncontexts);
     const struct fm_conf_context *c = &conf_of(x)->contexts[context];
     const char *why = NULL;
     bool capable = !x->checks || fm_checks_capable(x->checks, c, &why);
@@ -57,6 +58,7 @@ static json_t *context_json(struct agent *x, unsigned context)
 static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *found)
 {
     const struct fm_conf *conf = conf_of(x);
+    FM_ASSERT(x->region < conf->nregions && x->host < (int)conf->nhosts);
     json_t *contexts = json_object();
     *ok = true;
     *found = only.n == 0;
@@ -221,6 +223,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
 static void view_changed(struct fm_director *d)
 {
     struct agent *x = fm_container_of(d, struct agent, director);
+    FM_ASSERT(x->has_gate);
     if (x->probes)
         fm_probes_reset(x->probes);
 }
@@ -234,6 +237,7 @@ static void terminate(struct fm_daemon *d, bool at_once)
 {
     struct agent *x = fm_container_of(d, struct agent, daemon);
     int64_t finish_ms = conf_of(x)->edge.drain_finish_ms;
+    FM_ASSERT(d->ending && finish_ms >= 0);
     if (x->has_gate && x->started)
         fm_director_drain(&x->director, at_once ? 1000 : finish_ms);
     else
@@ -246,6 +250,7 @@ static unsigned count_workers(void)
 {
     cpu_set_t set;
     unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    FM_ASSERT(n > 0);
     return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
@@ -259,6 +264,7 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
 
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(!x->has_gate && !x->started && x->region < conf->nregions);
     struct fm_director_config c = {.mode = FM_PROXY_GATE,
                                    .self = x->region,
                                    .nworkers = count_workers(),
@@ -305,9 +311,11 @@ static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, stru
 
 static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(x->host >= 0 && x->host < (int)conf->nhosts);
     unsigned roles = conf->hosts[x->host].roles;
     struct fm_conf_addr peer = conf->hosts[x->host].peer_bind, admin = conf->hosts[x->host].admin;
     enum fm_err err = FM_ERR_OK;
+    FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION)) && !x->conf);
     x->conf = conf;
     if (roles & FM_ROLE_COORDINATION)
         err = start_owner(x, conf, e);

@@ -14,6 +14,7 @@ static void finish(struct fm_check_io *io, struct fm_check_result *r)
 {
     if (!io->running)
         return;
+    FM_ASSERT(io->done);
     fm_check_io_abort(io);
     int64_t ms = fm_mono_sub_ms(fm_loop_now(io->loop), io->started);
     if (r->ok && io->conf->latency_ms && ms > io->conf->latency_ms) {
@@ -63,6 +64,7 @@ static struct fm_check_io *of_http(struct fm_http_client *h)
 static void http_connected(struct fm_http_client *h)
 {
     struct fm_check_io *io = of_http(h);
+    FM_ASSERT(io->running && io->open);
     if (io->conf->type == FM_CHECK_TCP) {
         succeed(io);
         return;
@@ -116,6 +118,7 @@ static void http_head(struct fm_http_client *h, const struct fm_http_head *head)
 static void http_body(struct fm_http_client *h, struct fm_str piece, bool last)
 {
     struct fm_check_io *io = of_http(h);
+    FM_ASSERT(io->running && io->body_n <= FM_CHECK_BODY_MAX);
     if (!io->body)
         io->body = malloc(FM_CHECK_BODY_MAX);
     size_t n = io->body ? fm_min_size(piece.n, FM_CHECK_BODY_MAX - io->body_n) : 0;
@@ -137,6 +140,7 @@ static void http_failed(struct fm_http_client *h, int err, const char *why)
 
 static void http_closed(struct fm_http_client *h)
 {
+    FM_ASSERT(of_http(h)->open && !of_http(h)->running);
     of_http(h)->open = false;
 }
 
@@ -180,6 +184,7 @@ static void sock_connected(struct fm_sock *s, int err)
 {
     struct fm_check_io *io = of_sock(s);
     char buf[96];
+    FM_ASSERT(io->running && io->open && err <= 0);
     if (err) {
         fail(io, "cannot connect: %s", strerror_r(-err, buf, sizeof buf));
         return;
@@ -197,6 +202,7 @@ static void sock_connected(struct fm_sock *s, int err)
 static void sock_received(struct fm_sock *s, struct fm_block *b, ssize_t n)
 {
     struct fm_check_io *io = of_sock(s);
+    FM_ASSERT(io->running && (n <= 0 || b));
     struct fm_str in = b ? fm_str(b->data, b->n) : fm_str(NULL, 0);
     char line[64];
     snprintf(line, sizeof line, "%.*s", (int)fm_min_size(in.n, 40), in.n ? in.p : "");
@@ -229,6 +235,7 @@ static void sock_sent(struct fm_sock *s, int err)
 
 static void sock_closed(struct fm_sock *s)
 {
+    FM_ASSERT(of_sock(s)->open && !of_sock(s)->running);
     of_sock(s)->open = false;
 }
 
@@ -242,6 +249,7 @@ static const struct fm_sock_ops sock_ops = {.received = sock_received,
 static void child_exited(struct fm_child *c, int status)
 {
     struct fm_check_io *io = fm_container_of(c, struct fm_check_io, child);
+    FM_ASSERT(io->running && !c->running && c->output_n <= sizeof io->output);
     struct fm_str out = fm_str(io->output, c->output_n), rest;
     struct fm_str first = fm_str_cut(out, '\n', &rest);
     if (c->timed_out)
@@ -258,6 +266,7 @@ static void child_exited(struct fm_child *c, int status)
 static void start_command(struct fm_check_io *io)
 {
     size_t n = io->conf->ncommand;
+    FM_ASSERT(n > 0 && !io->argv);
     io->argv = calloc(n + 1, sizeof *io->argv);
     if (!io->argv) {
         fail(io, "out of memory");
@@ -283,6 +292,7 @@ static void open_socket(struct fm_check_io *io)
 {
     struct fm_error e;
     enum fm_err err;
+    FM_ASSERT(io->running && !io->open && io->addr.len > 0);
     if (io->conf->type == FM_CHECK_TCP || io->conf->type == FM_CHECK_HTTP) {
         err = fm_http_client_open(&io->http, io->loop, &io->addr, deadline(io), &http_handler,
                                   io->limits, io->fields, &e);
@@ -307,6 +317,7 @@ static void open_socket(struct fm_check_io *io)
 static void looked_up(struct fm_lookup *q)
 {
     struct fm_check_io *io = fm_container_of(q, struct fm_check_io, lookup);
+    FM_ASSERT(!q->busy);
     if (!io->running)
         return;
     if (q->result) {
@@ -325,6 +336,7 @@ static void look_up(struct fm_check_io *io, struct fm_str name, uint16_t port)
         fail(io, "the name is too long");
         return;
     }
+    FM_ASSERT(!io->lookup.busy);
     memcpy(io->lookup.name, name.p, name.n);
     io->lookup.name[name.n] = 0;
     io->lookup.port = port;

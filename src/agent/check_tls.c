@@ -60,6 +60,7 @@ failed:
 
 int fm_check_tls_step(struct fm_check_tls *t, struct fm_str in, struct fm_str *out)
 {
+    FM_ASSERT(t && t->ssl);
     *out = fm_str(NULL, 0);
     if (in.n && (in.n > INT32_MAX || BIO_write(t->in, in.p, (int)in.n) != (int)in.n))
         return -1;
@@ -76,6 +77,7 @@ int fm_check_tls_step(struct fm_check_tls *t, struct fm_str in, struct fm_str *o
 
 void fm_check_tls_judge(struct fm_check_tls *t, int64_t warn_ms, struct fm_check_result *r)
 {
+    FM_ASSERT(warn_ms >= 0 && r->ok && !r->text[0]);
     X509 *cert = SSL_get1_peer_certificate(t->ssl);
     if (!cert) {
         r->ok = false;
@@ -99,5 +101,6 @@ void fm_check_tls_judge(struct fm_check_tls *t, int64_t warn_ms, struct fm_check
     else if (t->name[0] && X509_check_host(cert, t->name, 0, 0, NULL) != 1)
         snprintf(r->text, sizeof r->text, "the certificate is not for %s", t->name);
     r->warn = r->ok && r->text[0];
+    FM_ASSERT(r->ok || r->text[0]);
     X509_free(cert);
 }

@@ -4,6 +4,7 @@
 
 #include "agent/check_io.h"
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "core/check.h"
@@ -19,7 +20,6 @@ struct run {
     struct fm_check state;
     char text[FM_CHECK_TEXT_MAX];
     int64_t changed_wall_ns;
-    bool stale;
 };
 
 struct fm_checks {
@@ -34,6 +34,7 @@ struct fm_checks {
 
 static struct fm_check_policy policy_of(const struct fm_conf_check *c)
 {
+    FM_ASSERT(c->fall > 0 && c->fall <= UINT8_MAX && c->rise > 0 && c->rise <= UINT8_MAX);
     return (struct fm_check_policy){
         .fall = (uint8_t)c->fall, .rise = (uint8_t)c->rise, .max_age_ms = c->max_age_ms};
 }
@@ -65,6 +66,7 @@ static void bury_stale(struct fm_checks *c)
             at = &r->next;
             continue;
         }
+        FM_ASSERT(!fm_timer_is_set(&r->timer));
         *at = r->next;
         fm_check_io_deinit(&r->io);
         free(r);
@@ -74,6 +76,7 @@ static void bury_stale(struct fm_checks *c)
 /* Rather early than late: `max-age` counts on a result within the interval. */
 static void next_run(struct run *r, int64_t ms)
 {
+    FM_ASSERT(ms > 0 && !r->io.running && !fm_timer_is_set(&r->timer));
     int64_t jitter = ms / 10 > 0 ? (int64_t)(fm_rand_u64(&r->all->rand) % (uint64_t)(ms / 10)) : 0;
     fm_loop_timer_in_ms(r->all->loop, &r->timer, ms - jitter);
 }
@@ -81,10 +84,12 @@ static void next_run(struct run *r, int64_t ms)
 static void done(struct fm_check_io *io, const struct fm_check_result *res)
 {
     struct run *r = fm_container_of(io, struct run, io);
-    struct fm_mono now = fm_loop_now(r->all->loop);
+    struct fm_mono now = fm_mono_now(); /* it may have ended in the turn in which it began */
     struct fm_check_policy p = policy_of(io->conf);
+    FM_ASSERT(!io->running && (res->ok || res->text[0]) && (!res->warn || res->ok));
     bool was_warn = r->state.warn;
     memcpy(r->text, res->text, sizeof r->text);
+    fm_text_tame(r->text); /* it may hold what a dependency said */
     bool flipped =
         fm_check_result(&r->state, &p, res->ok, res->warn, fm_mono_sub_ns(now, io->started), now);
     if (flipped || was_warn != r->state.warn) {
@@ -113,6 +118,7 @@ static struct run *new_run(struct fm_checks *c, const struct fm_conf_check *conf
     if (!r)
         return NULL;
     r->all = c;
+    FM_ASSERT(conf->interval_ms > 0 && conf->timeout_ms > 0 && conf->max_age_ms > 0);
     r->io.conf = conf;
     r->io.loop = c->loop;
     r->io.resolver = c->resolver;
@@ -130,6 +136,7 @@ static void drop(struct fm_checks *c, struct run *r)
 {
     fm_loop_cancel(c->loop, &r->timer);
     fm_check_io_abort(&r->io);
+    FM_ASSERT(!r->io.running);
     r->next = c->stale;
     c->stale = r;
 }
@@ -137,6 +144,7 @@ static void drop(struct fm_checks *c, struct run *r)
 enum fm_err fm_checks_reset(struct fm_checks *c, const struct fm_conf *conf, unsigned region,
                             struct fm_error *e)
 {
+    FM_ASSERT(region < conf->nregions);
     const struct fm_conf_region *cr = &conf->regions[region];
     struct run *fresh = NULL;
     enum fm_err err = FM_ERR_OK;
@@ -229,6 +237,7 @@ bool fm_checks_capable(struct fm_checks *c, const struct fm_conf_context *contex
             continue;
         snprintf(c->why, sizeof c->why, "%.*s is %s%s%s", FM_STR_ARG(context->needs[i]),
                  fm_check_state_name(s), r && r->text[0] ? ": " : "", r ? r->text : "");
+        FM_ASSERT(c->why[0]);
         *why = c->why;
         return false;
     }
@@ -243,6 +252,7 @@ json_t *fm_checks_json(const struct fm_checks *c)
         struct fm_check_policy p = policy_of(r->io.conf);
         bool known = r->state.known;
         int64_t latency_us = r->state.latency_ns / FM_NS_PER_US;
+        FM_ASSERT(r->all == c && latency_us >= 0);
         char since[FM_RFC3339_LEN];
         fm_wall_format(since, r->changed_wall_ns);
         json_t *o = json_object();

@@ -54,29 +54,6 @@ void fm_buf_printf(struct fm_buf *b, const char *fmt, ...)
     va_end(ap);
 }
 
-/* The length of the UTF-8 sequence at p, or 0 where it is not one (RFC 3629 section 4). */
-static size_t utf8_len(const unsigned char *p, size_t n)
-{
-    FM_ASSERT(n > 0);
-    size_t want = p[0] < 0x80             ? 1
-                  : (p[0] & 0xe0) == 0xc0 ? 2
-                  : (p[0] & 0xf0) == 0xe0 ? 3
-                  : (p[0] & 0xf8) == 0xf0 ? 4
-                                          : 0;
-    if (want == 0 || want > n)
-        return 0;
-    uint32_t cp = want == 1 ? p[0] : (uint32_t)(p[0] & (0x7f >> want));
-    for (size_t i = 1; i < want; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        cp = cp << 6 | (p[i] & 0x3f);
-    }
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (cp < least[want] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
-        return 0;
-    return want;
-}
-
 void fm_buf_json(struct fm_buf *b, struct fm_str s)
 {
     size_t start = b->n;
@@ -97,7 +74,7 @@ void fm_buf_json(struct fm_buf *b, struct fm_str s)
             fm_buf_add(b, esc, 6);
             i++;
         } else {
-            size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);
+            size_t len = fm_str_utf8(fm_str(s.p + i, s.n - i), NULL);
             if (len)
                 fm_buf_add(b, s.p + i, len);
             else
@@ -110,4 +87,19 @@ void fm_buf_json(struct fm_buf *b, struct fm_str s)
         b->n = start; /* whole or not at all */
     b->full |= was_full;
     FM_ASSERT(b->n >= start && b->n <= b->cap);
+}
+
+void fm_text_tame(char *z)
+{
+    size_t n = strlen(z);
+    for (size_t i = 0; i < n;) {
+        size_t len = fm_str_utf8(fm_str(z + i, n - i), NULL);
+        unsigned char a = (unsigned char)z[i], b = (unsigned char)z[i + (len > 1)];
+        bool control = a < 0x20 || a == 0x7f || (a == 0xc2 && len == 2 && b < 0xa0);
+        if (len == 0 || control) {
+            len = len ? len : 1;
+            memset(z + i, '?', len);
+        }
+        i += len;
+    }
 }

@@ -61,4 +61,8 @@ void fm_buf_vprintf(struct fm_buf *b, const char *fmt, va_list ap) FM_PRINTF(2, 
 /* As a JSON string with its quotes (RFC 8259 section 7). Bytes that are not UTF-8 become U+FFFD. */
 void fm_buf_json(struct fm_buf *b, struct fm_str s);
 
+/* Make a text that came from elsewhere fit for documents and terminals, in place: control
+ * characters and bytes that are not UTF-8 (as where a text was cut) become "?". */
+void fm_text_tame(char *z);
+
 #endif

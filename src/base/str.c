@@ -93,6 +93,33 @@ bool fm_str_u64_hex(struct fm_str s, uint64_t *out)
     return true;
 }
 
+size_t fm_str_utf8(struct fm_str s, uint32_t *out)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *p = (const unsigned char *)s.p;
+    if (s.n == 0)
+        return 0;
+    size_t want = p[0] < 0x80             ? 1
+                  : (p[0] & 0xe0) == 0xc0 ? 2
+                  : (p[0] & 0xf0) == 0xe0 ? 3
+                  : (p[0] & 0xf8) == 0xf0 ? 4
+                                          : 0;
+    if (want == 0 || want > s.n)
+        return 0;
+    uint32_t cp = want == 1 ? p[0] : (uint32_t)(p[0] & (0x7f >> want));
+    for (size_t i = 1; i < want; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        cp = cp << 6 | (p[i] & 0x3f);
+    }
+    if (cp < least[want] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
+        return 0;
+    FM_ASSERT(want <= s.n);
+    if (out)
+        *out = cp;
+    return want;
+}
+
 unsigned fm_str_distance(struct fm_str a, struct fm_str b)
 {
     enum { MAX = 64 };

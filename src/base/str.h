@@ -75,6 +75,11 @@ bool fm_str_list_next(struct fm_str *rest, struct fm_str *item);
 bool fm_str_u64(struct fm_str s, uint64_t *out) FM_WARN_UNUSED;
 bool fm_str_u64_hex(struct fm_str s, uint64_t *out) FM_WARN_UNUSED;
 
+/* The character at the front of s and its length in bytes; 0 where it is not UTF-8 (RFC 3629
+ * section 4: shortest form, no surrogates, nothing above U+10FFFF) or s is empty. `out` may be
+ * NULL. */
+size_t fm_str_utf8(struct fm_str s, uint32_t *out);
+
 /* Edit distance (insert, delete, replace, swap of neighbours), for "did you mean"; views longer
  * than 64 count as far away. */
 unsigned fm_str_distance(struct fm_str a, struct fm_str b);

@@ -1,6 +1,7 @@
 /* fulmar certs: the private authority of a service and the certificates of its hosts, in the folder
  * of `peer-tls.ca`. */
 #include "io/certs.h"
+#include "base/assert.h"
 #include "cli/cli.h"
 #include "conf/conf.h"
 
@@ -18,6 +19,7 @@ struct place {
 
 static int bad(const struct fm_error *e)
 {
+    FM_ASSERT(e->code != FM_ERR_OK && e->msg[0]);
     fprintf(stderr, "fulmar: %s\n", e->msg);
     return e->code == FM_ERR_EXISTS ? FM_EXIT_REFUSED : FM_EXIT_FAILED;
 }
@@ -33,6 +35,7 @@ static int open_place(struct place *p, const struct fm_args *a)
                 a->config);
         return FM_EXIT_CONFIG;
     }
+    FM_ASSERT(p->conf->service.n > 0 && p->conf->service.n < sizeof p->service);
     snprintf(p->service, sizeof p->service, "%.*s", FM_STR_ARG(p->conf->service));
     struct fm_str at = p->conf->peer_tls.present ? p->conf->peer_tls.ca : p->conf->file;
     const char *slash = memrchr(at.p, '/', at.n);
@@ -54,12 +57,14 @@ static bool is_file(struct fm_str path, struct fm_str name)
 static bool wanted_files(const struct place *p)
 {
     const struct fm_conf_peer_tls *t = &p->conf->peer_tls;
+    FM_ASSERT(!t->present || (t->ca.n && t->cert.n && t->key.n));
     return t->present && is_file(t->ca, FM_STR("peers-ca.pem")) &&
            is_file(t->cert, FM_STR("{host}.pem")) && is_file(t->key, FM_STR("{host}.key"));
 }
 
 static void next_steps(const struct place *p)
 {
+    FM_ASSERT(p->conf && p->folder[0]);
     if (wanted_files(p))
         return;
     printf("put into the configuration:\n"
@@ -93,6 +98,7 @@ int fm_cmd_certs_init(const struct fm_args *a)
 static int add_one(const struct place *p, const char *host, const char *const *names, unsigned n,
                    bool quiet_if_there)
 {
+    FM_ASSERT(host && n <= FM_ARGS_MAX);
     struct fm_error e;
     enum fm_err err = fm_certs_add(p->folder, host, names, n, FM_CERTS_HOST_DAYS, false, &e);
     if (err == FM_ERR_EXISTS && quiet_if_there) {
@@ -109,6 +115,7 @@ static int add_one(const struct place *p, const char *host, const char *const *n
 static const char *address_of(const struct place *p, const char *host, char *out, size_t size)
 {
     int i = fm_conf_find_host(p->conf, fm_str_z(host));
+    FM_ASSERT(i < (int)p->conf->nhosts && size > 0);
     struct fm_str at = i >= 0 ? p->conf->hosts[i].peer.host : FM_STR("");
     if (!at.n || at.n >= size || fm_str_eqz(at, host))
         return NULL;
@@ -123,6 +130,7 @@ static int add_listed(const struct place *p)
     for (size_t i = 0; !code && i < p->conf->nhosts; i++) {
         char address[256];
         const char *host = p->conf->hosts[i].name.p;
+        FM_ASSERT(host && host[p->conf->hosts[i].name.n] == '\0');
         const char *name = address_of(p, host, address, sizeof address);
         code = add_one(p, host, &name, name ? 1 : 0, true);
     }
@@ -144,6 +152,7 @@ int fm_cmd_certs_add(const struct fm_args *a)
         names[n++] = a->arg[i];
     if (a->nargs && (names[n] = address_of(&p, a->arg[0], address, sizeof address)))
         n++;
+    FM_ASSERT(n <= (unsigned)FM_ARGS_MAX && (a->nargs > 0 || n == 0));
     code = a->nargs ? add_one(&p, a->arg[0], names, n, false) : add_listed(&p);
     if (!code)
         next_steps(&p);
@@ -175,6 +184,7 @@ static int rotate_all(const struct place *p)
     struct dirent **found = NULL;
     int n = scandir(p->folder, &found, is_host_file, alphasort), code = FM_EXIT_OK;
     for (int i = 0; i < n; i++) {
+        FM_ASSERT(strlen(found[i]->d_name) > 4); /* NAME.key */
         found[i]->d_name[strlen(found[i]->d_name) - 4] = '\0';
         if (!code)
             code = rotate_one(p, found[i]->d_name);

@@ -26,6 +26,8 @@ static const struct option_row options[FM_OPT_COUNT] = {
 #undef X
 };
 
+_Static_assert(FM_OPT_COUNT <= 32, "an option is a bit of fm_command.options");
+
 int fm_usage(const char *fmt, ...)
 {
     va_list ap;
@@ -52,8 +54,9 @@ static void print_overview(FILE *to)
 
 static void print_help(const struct fm_command *c)
 {
-    printf("Usage: fulmar %s%s%s%s\n\n%s.\n", c->name, c->args[0] ? " " : "", c->args,
-           c->options ? " [OPTION...]" : "", c->summary);
+    FM_ASSERT(c->summary[0] >= 'a' && c->summary[0] <= 'z' && c->example);
+    printf("Usage: fulmar %s%s%s%s\n\n%c%s.\n", c->name, c->args[0] ? " " : "", c->args,
+           c->options ? " [OPTION...]" : "", c->summary[0] - 'a' + 'A', c->summary + 1);
     if (c->details)
         printf("\n%s\n", c->details);
     printf("\nExample:\n  $ %s\n", c->example);
@@ -76,6 +79,7 @@ static void print_help(const struct fm_command *c)
 
 static const struct fm_command *find_command(int argc, char **argv, int *used)
 {
+    FM_ASSERT(argc > 0 && argv[0]);
     for (const struct fm_command *c = fm_commands; c->name; c++) {
         const char *space = strchr(c->name, ' ');
         size_t first = space ? (size_t)(space - c->name) : strlen(c->name);
@@ -145,7 +149,9 @@ static int unknown_option(const struct fm_command *c, struct fm_str name)
 static int take_option(const struct fm_command *c, struct fm_args *a, unsigned id,
                        const char *value)
 {
+    FM_ASSERT(id < FM_OPT_COUNT);
     const struct option_row *o = &options[id];
+    FM_ASSERT((value != NULL) == (o->arg != NULL) && o->at < sizeof *a);
     unsigned allowed = c->options | FM_OPT_BIT(HELP) | FM_OPT_BIT(VERSION);
     if (!(allowed & 1u << id))
         return unknown_option(c, fm_str_z(o->name));
@@ -159,6 +165,7 @@ static int take_option(const struct fm_command *c, struct fm_args *a, unsigned i
 
 static int parse_long(const struct fm_command *c, struct fm_args *a, char **argv, int argc, int *i)
 {
+    FM_ASSERT(*i < argc && argv[*i][0] == '-' && argv[*i][1] == '-');
     struct fm_str value, name = fm_str_cut(fm_str_z(argv[*i] + 2), '=', &value);
     for (unsigned id = 0; id < FM_OPT_COUNT; id++) {
         if (!fm_str_eqz(name, options[id].name))
@@ -179,6 +186,7 @@ static int parse_long(const struct fm_command *c, struct fm_args *a, char **argv
 
 static int parse_short(const struct fm_command *c, struct fm_args *a, char **argv, int argc, int *i)
 {
+    FM_ASSERT(*i < argc && argv[*i][0] == '-' && argv[*i][1]);
     char letter = argv[*i][1];
     for (unsigned id = 0; id < FM_OPT_COUNT; id++) {
         if (options[id].letter != letter)
@@ -198,6 +206,7 @@ static int parse_short(const struct fm_command *c, struct fm_args *a, char **arg
 static int parse_all(const struct fm_command *c, struct fm_args *a, int argc, char **argv)
 {
     bool only_args = false;
+    FM_ASSERT(c->args_max >= 0 && c->args_max <= FM_ARGS_MAX);
     for (int i = 0; i < argc; i++) {
         int code = FM_EXIT_OK;
         if (!only_args && strcmp(argv[i], "--") == 0)
@@ -213,6 +222,7 @@ static int parse_all(const struct fm_command *c, struct fm_args *a, int argc, ch
             a->arg[a->nargs++] = argv[i];
         if (code)
             return code;
+        FM_ASSERT(a->nargs <= c->args_max);
     }
     return FM_EXIT_OK;
 }
@@ -220,6 +230,7 @@ static int parse_all(const struct fm_command *c, struct fm_args *a, int argc, ch
 static int number(const char *name, const char *text, unsigned least, unsigned most, unsigned *out)
 {
     uint64_t v;
+    FM_ASSERT(least <= *out && *out <= most); /* the default is one of them */
     if (!text)
         return FM_EXIT_OK;
     if (!fm_str_u64(fm_str_z(text), &v) || v < least || v > most)
@@ -252,6 +263,8 @@ static int finish_args(struct fm_args *a)
     int code = number("rate", a->rate_text, 1, 1000000, &a->rate);
     if (!code)
         code = number("regions", a->regions_text, 2, 8, &a->regions);
+    if (!code)
+        code = number("limit", a->limit_text, 1, 1000000, &a->limit);
     if (!code && a->timeout_text)
         code = duration(a->timeout_text, &a->timeout_ms);
     if (code)
@@ -287,6 +300,7 @@ int fm_cmd_help(const struct fm_args *a)
         print_overview(stdout);
         return FM_EXIT_OK;
     }
+    FM_ASSERT(a->nargs <= 2);
     char *argv[2] = {(char *)(uintptr_t)a->arg[0], (char *)(uintptr_t)a->arg[1]};
     int used;
     const struct fm_command *c = find_command(a->nargs, argv, &used);
@@ -322,7 +336,8 @@ static int dispatch(int argc, char **argv)
     const struct fm_command *c = find_command(argc - 1, argv + 1, &used);
     if (!c)
         return unknown_command(argc - 1, argv + 1);
-    struct fm_args a = {.timeout_ms = 5000, .rate = 2000, .regions = 2};
+    FM_ASSERT(used >= 1 && used <= argc - 1);
+    struct fm_args a = {.timeout_ms = 5000, .rate = 2000, .regions = 2, .limit = 50};
     int code = parse_all(c, &a, argc - 1 - used, argv + 1 + used);
     if (!code && a.help) {
         print_help(c);

@@ -30,12 +30,13 @@ enum { FM_ARGS_MAX = 8 };
 struct fm_args {
     const char *config; /* -c, FULMAR_CONFIG or /etc/fulmar/fulmar.yaml */
     const char *host, *region, *server, *scenario, *color_text, *output_text, *timeout_text;
-    const char *rate_text, *regions_text;
+    const char *rate_text, *regions_text, *limit_text;
+    const char *file, *state;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
     bool watch, keep, no_input, help, version, check, authority;
     int64_t timeout_ms;
-    unsigned rate, regions;
+    unsigned rate, regions, limit;
     const char *arg[FM_ARGS_MAX];
     int nargs;
 };
@@ -52,9 +53,12 @@ struct fm_args {
     X(OUTPUT, "output", 'o', "FORMAT", output_text, "table, json or yaml")                         \
     X(COLOR, "color", 0, "WHEN", color_text, "auto, always or never")                              \
     X(TIMEOUT, "timeout", 0, "TIME", timeout_text, "give up after this time, such as 5s")          \
-    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all")                   \
-    X(RATE, "rate", 0, "N", rate_text, "requests per second")                                      \
-    X(REGIONS, "regions", 0, "N", regions_text, "how many regions")                                \
+    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
+    X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
+    X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
+    X(FILE, "file", 0, "PATH", file, "a journal, instead of this host's")                          \
+    X(STATE, "state", 0, "STATE", state, "only those: queued, in-flight, unknown or done")         \
+    X(LIMIT, "limit", 0, "N", limit_text, "only the newest N (default 50)")                        \
     X(WATCH, "watch", 0, NULL, watch, "show it again every second")                                \
     X(CHECK, "check", 0, NULL, check, "exit 2 unless everything is well")                          \
     X(KEEP, "keep", 0, NULL, keep, "stay up afterwards, for you to play")                          \
@@ -100,6 +104,10 @@ void fm_print_document(const json_t *doc, enum fm_output o);
 int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
                    const char *remedy);
 
+struct fm_conf;
+/* --host, or the name of this machine as the configuration knows it: whole, or up to its dot. */
+void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n);
+
 int fm_cmd_edge(const struct fm_args *a);
 int fm_cmd_agent(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
@@ -111,6 +119,8 @@ int fm_cmd_certs_add(const struct fm_args *a);
 int fm_cmd_certs_rotate(const struct fm_args *a);
 int fm_cmd_status(const struct fm_args *a);
 int fm_cmd_demo(const struct fm_args *a);
+int fm_cmd_journal_list(const struct fm_args *a);
+int fm_cmd_journal_show(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);
 
 #endif

@@ -3,6 +3,9 @@
 
 #define DAEMON_OPTIONS (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST))
 
+#define JOURNAL_OPTIONS                                                                            \
+    (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(FILE) | FM_OPT_BIT(OUTPUT))
+
 const struct fm_command fm_commands[] = {
     {"demo", "[bank]", "watch a region die under live traffic, and nobody notice",
      "Starts two regions on this machine (an agent and two instances of a sample application "
@@ -67,6 +70,19 @@ const struct fm_command fm_commands[] = {
      FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(SERVER) | FM_OPT_BIT(OUTPUT) |
          FM_OPT_BIT(WATCH) | FM_OPT_BIT(CHECK) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(TIMEOUT),
      1, fm_cmd_status},
+    {"journal list", "[CONTEXT]", "list the commands that a region accepted, the newest first",
+     "Reads the journal of this host beside its daemon, or the one of --file, and changes "
+     "nothing.\n"
+     "A state is queued (it waits to be delivered), in-flight (no outcome yet), unknown (it may "
+     "or\n"
+     "may not have been executed, and is not repeated) or done. Exit code 69 where there is none.\n"
+     "Gates of this version do not write one yet.",
+     "fulmar journal list ledger --state unknown",
+     JOURNAL_OPTIONS | FM_OPT_BIT(STATE) | FM_OPT_BIT(LIMIT), 1, fm_cmd_journal_list},
+    {"journal show", "CONTEXT KEY", "show one command by its key, with the answer that is repeated",
+     "Exit code 2 where the journal has no such key (any more).",
+     "fulmar journal show ledger 8e03978e-40d5-43dd-bc93-6894a57f9324", JOURNAL_OPTIONS, 2,
+     fm_cmd_journal_show},
     {"help", "[COMMAND]", "explain a command", NULL, "fulmar help demo", 0, 2, fm_cmd_help},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

@@ -1,4 +1,5 @@
 /* fulmar config: check, schema, reference. */
+#include "base/assert.h"
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "conf/conf.h"
@@ -10,6 +11,7 @@ enum { PAGE_MAX = 512 * 1024, REPORT_MAX = 256 * 1024 };
 
 static json_t *finding_json(const struct fm_conf_finding *f)
 {
+    FM_ASSERT(f->what && f->pos.file);
     json_t *o = json_object();
     json_object_set_new(o, "severity",
                         json_string(f->severity == FM_CONF_ERROR ? "error" : "warning"));
@@ -23,6 +25,7 @@ static json_t *finding_json(const struct fm_conf_finding *f)
 
 static void print_json(const struct fm_conf_report *r, bool good, enum fm_output o)
 {
+    FM_ASSERT(good == (r->errors == 0) && r->n <= FM_CONF_FINDINGS_MAX);
     json_t *list = json_array();
     for (size_t i = 0; i < r->n; i++)
         json_array_append_new(list, finding_json(&r->finding[i]));
@@ -38,6 +41,7 @@ static void print_json(const struct fm_conf_report *r, bool good, enum fm_output
 
 static void print_text(const struct fm_conf_report *r, const struct fm_conf *c, const char *path)
 {
+    FM_ASSERT((c != NULL) == (r->errors == 0));
     char *mem = malloc(REPORT_MAX);
     if (!mem)
         return;
@@ -54,6 +58,7 @@ static void print_text(const struct fm_conf_report *r, const struct fm_conf *c, 
 int fm_cmd_config_check(const struct fm_args *a)
 {
     const char *path = a->nargs ? a->arg[0] : a->config;
+    FM_ASSERT(path);
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(path, &r);
@@ -76,6 +81,7 @@ static int print_page(enum fm_err (*make)(struct fm_buf *out))
         fprintf(stderr, "fulmar: the page does not fit\n");
         return FM_EXIT_BUG;
     }
+    FM_ASSERT(b.n > 0 && !b.full);
     fwrite(b.p, 1, b.n, stdout);
     free(mem);
     return FM_EXIT_OK;

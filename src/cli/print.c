@@ -1,4 +1,5 @@
 /* Documents for machines: JSON from jansson, YAML as a plain block form of the same. */
+#include "base/assert.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -64,6 +65,7 @@ static void yaml_value(const json_t *v, int depth, bool in_list)
 
 void fm_print_document(const json_t *doc, enum fm_output o)
 {
+    FM_ASSERT(doc && o != FM_OUTPUT_TABLE);
     if (o == FM_OUTPUT_YAML) {
         puts("---"); /* one document after another with --watch */
         yaml_object(doc, 0, false);
@@ -78,6 +80,7 @@ void fm_print_document(const json_t *doc, enum fm_output o)
 int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
                    const char *remedy)
 {
+    FM_ASSERT(command && what && what[0] && code != FM_EXIT_OK);
     fprintf(stderr, "fulmar %s: %s\n", command, what);
     if (remedy)
         fprintf(stderr, "  %s\n", remedy);

@@ -1,4 +1,5 @@
 /* fulmar status: what an edge or an agent sees, from its /status document. */
+#include "base/assert.h"
 #include "cli/cli.h"
 #include "conf/conf.h"
 #include "http/fetch.h"
@@ -28,25 +29,12 @@ static bool local_socket(const struct fm_conf *c, const char *host, const char *
 {
     char dir[PATH_MAX], path[PATH_MAX + 16];
     int h = fm_conf_find_host(c, fm_str_z(host));
+    FM_ASSERT(h < (int)c->nhosts);
     struct fm_str region = h >= 0 ? c->regions[c->hosts[h].region].name : FM_STR("");
     if (fm_conf_state_dir(c, fm_str_z(host), region, dir, sizeof dir, NULL))
         return false;
     snprintf(path, sizeof path, "%s/%s.sock", dir, role);
     return fm_addr_unix(to, fm_str_z(path)) == FM_ERR_OK && access(path, F_OK) == 0;
-}
-
-void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n)
-{
-    if (a->host) {
-        snprintf(out, n, "%s", a->host);
-        return;
-    }
-    if (gethostname(out, n - 1) < 0)
-        snprintf(out, n, "localhost");
-    out[n - 1] = 0;
-    char *dot = strchr(out, '.');
-    if (dot && fm_conf_find_host(c, fm_str_z(out)) < 0)
-        *dot = 0;
 }
 
 /* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then its status
@@ -263,6 +251,7 @@ static bool knows(const json_t *doc, const char *name)
 
 static int show(const struct fm_args *a, const struct fm_addr *to)
 {
+    FM_ASSERT(to->len > 0 && a->timeout_ms >= 0);
     struct fm_fetched got;
     struct fm_error e = {0};
     if (fm_fetch(to, "/status", a->timeout_ms, &got, &e)) {
@@ -295,7 +284,7 @@ static int show(const struct fm_args *a, const struct fm_addr *to)
 
 int fm_cmd_status(const struct fm_args *a)
 {
-    struct fm_addr to;
+    struct fm_addr to = {.len = 0};
     if (!a->server || fm_addr_parse(&to, fm_str_z(a->server))) {
         int code = address_by_config(a, &to);
         if (code)

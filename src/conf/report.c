@@ -127,6 +127,15 @@ void fm_report_advice(struct fm_conf_report *r, const char *fmt, ...)
         r->finding[r->last].advice = fm_arena_str(&r->arena, fm_str_z(text)).p;
 }
 
+void fm_report_source(struct fm_conf_report *r, struct fm_str line)
+{
+    size_t n = 0;
+    while (n < line.n && (line.p[n] == '\t' || (unsigned char)line.p[n] >= ' '))
+        n++; /* a terminal would obey what is behind */
+    if (r->last < r->n)
+        r->finding[r->last].source = fm_arena_str(&r->arena, fm_str(line.p, n)).p;
+}
+
 /* Is a before b, by file in the order of reading, then line and column? */
 static bool before(const struct fm_source *sources, const struct fm_conf_pos *a,
                    const struct fm_conf_pos *b)
@@ -156,7 +165,8 @@ void fm_report_finish(struct fm_conf_report *r, size_t first, const struct fm_so
     for (size_t i = first; i < r->n; i++) {
         struct fm_conf_finding *f = &r->finding[i];
         struct fm_str line = fm_source_line(fm_source_find(sources, f->pos.file), f->pos.line);
-        f->source = line.p ? fm_arena_str(&r->arena, line).p : NULL;
+        if (line.p)
+            f->source = fm_arena_str(&r->arena, line).p;
     }
 }
 

@@ -16,6 +16,10 @@ void fm_report_warning(struct fm_conf_report *r, struct fm_conf_pos pos, const c
 /* For the finding that was just added; nothing where that was dropped. */
 void fm_report_advice(struct fm_conf_report *r, const char *fmt, ...) FM_PRINTF(2, 3);
 
+/* The line of the file, for the finding that was just added, where the file is not among the
+ * sources of fm_report_finish. */
+void fm_report_source(struct fm_conf_report *r, struct fm_str line);
+
 /* User text for a message: cut to a sane length, without control characters, terminated. */
 struct fm_quoted {
     char s[100];

@@ -46,13 +46,15 @@ static const struct fm_schema_row timeouts_rows[] = {
      AT(struct fm_conf_timeouts, first_byte_ms),
      RANGE(1, HOUR),
      .def = "10s",
-     .help = "From the request sent to the first byte of the answer, of one try; at most `total`."},
+     .help = "From the end of the request to the first byte of the answer, of one try; at most "
+             "`total`."},
     {.name = "total",
      .kind = FM_KIND_DURATION,
      AT(struct fm_conf_timeouts, total_ms),
      RANGE(1, DAY),
      .def = "60s",
-     .help = "Until the head of the answer, over all tries; bodies obey `edge.min-body-rate`."},
+     .help = "From the end of the request to the head of the answer, over all tries; bodies obey "
+             "`edge.min-body-rate`."},
 };
 
 const struct fm_schema_section fm_schema_timeouts = {

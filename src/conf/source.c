@@ -61,30 +61,6 @@ enum fm_err fm_source_read(struct fm_arena *arena, const char *path, struct fm_s
     return err;
 }
 
-/* The character at p and its length in bytes; 0 where it is not UTF-8 (RFC 3629 section 4). */
-static size_t decode(const unsigned char *p, size_t n, uint32_t *out)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t want = p[0] < 0x80             ? 1
-                  : (p[0] & 0xe0) == 0xc0 ? 2
-                  : (p[0] & 0xf0) == 0xe0 ? 3
-                  : (p[0] & 0xf8) == 0xf0 ? 4
-                                          : 0;
-    if (want == 0 || want > n)
-        return 0;
-    uint32_t cp = want == 1 ? p[0] : (uint32_t)(p[0] & (0x7f >> want));
-    for (size_t i = 1; i < want; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        cp = cp << 6 | (p[i] & 0x3f);
-    }
-    if (cp < least[want] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
-        return 0;
-    FM_ASSERT(want <= n);
-    *out = cp;
-    return want;
-}
-
 static bool refused(uint32_t cp, unsigned char next)
 {
     if (cp == '\r')
@@ -112,7 +88,7 @@ bool fm_source_check(struct fm_source *s, struct fm_conf_report *report)
     const unsigned char *p = (const unsigned char *)s->text.p;
     for (size_t i = 0; i < s->text.n;) {
         uint32_t cp = 0;
-        size_t len = decode(p + i, s->text.n - i, &cp);
+        size_t len = fm_str_utf8(fm_str(s->text.p + i, s->text.n - i), &cp);
         if (len == 0) {
             fm_report_error(report, pos, "byte 0x%02x is not UTF-8", p[i]);
             fm_report_advice(report, "save the file as UTF-8");

@@ -4,6 +4,7 @@
 #include "core/exchange.h"
 
 #include "base/assert.h"
+#include "core/rule.h"
 
 void fm_exchange_init(struct fm_exchange *x, const struct fm_exchange_begin *b,
                       const struct fm_route_plan *plan)
@@ -186,8 +187,9 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
     bool again = failed && x->leave_region && repeatable(x, executed_no);
     bool free = region_is_left(e, x->attempt[i].region);
-    bool better = again && (hope(x, e, (int)i) ||
-                            (can_try(x) && (free || (e->budget && promote_good(x, e)))));
+    bool better =
+        again && (hope(x, e, (int)i) || (can_try(x) && (FM_RULE_PICK(R22_FLOOR, free, false) ||
+                                                        (e->budget && promote_good(x, e)))));
     if (!better) {
         last_word(x, i, failed, out);
         return;

@@ -17,6 +17,24 @@ enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
     X(BAD_PATH, "bad-path", 400, NO, "the path has a broken escape or leaves the root")            \
     X(HEAD_TOO_LARGE, "head-too-large", 431, NO, "no room for the request's header")               \
     X(KEY_MISSING, "key-missing", 400, NO, "this command needs an Idempotency-Key header")         \
+    X(KEY_INVALID, "key-invalid", 400, UNKNOWN,                                                    \
+      "the Idempotency-Key is longer than 255 characters or has one that is not printable")        \
+    X(KEY_IN_FLIGHT, "key-in-flight", 409, UNKNOWN,                                                \
+      "a command with this Idempotency-Key is under way; its answer is not known yet")             \
+    X(KEY_REUSED, "key-reused", 422, UNKNOWN, "this Idempotency-Key was used for another request") \
+    X(ANSWER_NOT_KEPT, "answer-not-kept", 409, UNKNOWN,                                            \
+      "this command was executed; its answer was too large to be kept")                            \
+    X(JOURNAL_FAILED, "journal-failed", 503, NO,                                                   \
+      "this region cannot record commands; not executed")                                          \
+    X(ENTITY_MISSING, "entity-missing", 400, NO, "the request does not name what it is about")     \
+    X(ENTITY_REPEATED, "entity-repeated", 400, NO,                                                 \
+      "the request names what it is about more than once")                                         \
+    X(ENTITY_TOO_LONG, "entity-too-long", 400, NO, "the name of what this is about is too long")   \
+    X(ENTITY_MALFORMED, "entity-malformed", 400, NO,                                               \
+      "what this request is about is named in a way that could be misread")                        \
+    X(ENTITY_OUT_OF_REACH, "entity-out-of-reach", 413, NO,                                         \
+      "too large to look into for what this request is about")                                     \
+    X(ENTITY_UNKNOWN, "entity-unknown", 404, NO, "the directory does not know this name")          \
     X(OVERLOADED, "overloaded", 503, NO, "too many requests are in flight; try again shortly")     \
     X(UNREACHABLE, "unreachable", 503, NO, "no region that could answer can be reached")           \
     X(NO_INSTANCE, "no-instance", 503, NO, "no instance of the application can be reached")        \

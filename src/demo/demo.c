@@ -99,6 +99,7 @@ static void refresh(struct demo *d)
 /* Let `ms` pass, or until `until` says so; false when it was interrupted. */
 static bool wait_for(struct demo *d, int64_t ms, bool (*until)(struct demo *d))
 {
+    FM_ASSERT(ms > 0);
     struct fm_mono end = fm_mono_add_ms(fm_mono_now(), ms), next = fm_mono_now();
     while (!d->interrupted) {
         struct fm_mono now = fm_mono_now();
@@ -149,6 +150,7 @@ static bool all_up(struct demo *d)
 static bool all_settled(struct demo *d)
 {
     const struct fm_load_record *r = fm_load_records(d->load);
+    FM_ASSERT(d->first <= d->last && d->last <= fm_load_count(d->load));
     for (size_t i = d->first; i < d->last; i++)
         if (atomic_load_explicit(&r[i].outcome, memory_order_acquire) == FM_LOAD_PENDING)
             return false;
@@ -206,6 +208,7 @@ static struct edge_view look_at_edge(struct demo *d, const struct scenario *s, c
                                      int64_t fault_ns)
 {
     const char *context = s->id == FM_DEMO_PARTIAL ? "cards" : NULL;
+    FM_ASSERT(fault_ns > 0);
     struct edge_view v = {-1, -1, true};
     int64_t down = first_down(d->status, region, context, fault_ns);
     if (down)
@@ -230,6 +233,7 @@ static json_t *scenario_json(struct demo *d, const struct scenario *s, const cha
                              const struct fm_measure *m, const struct edge_view *v, bool effects)
 {
     double gap = (double)m->longest_gap_ns / 1e6;
+    FM_ASSERT(m->failed <= m->requests && m->longest_gap_ns >= 0);
     bool partial = s->id == FM_DEMO_PARTIAL;
     bool pass = m->failed == 0 && effects && m->commands_missing == 0 && m->applied_twice == 0 &&
                 v->detect_ms >= 0 && (!s->gap_ms || gap <= (double)s->gap_ms) &&
@@ -273,6 +277,7 @@ static json_t *scenario_json(struct demo *d, const struct scenario *s, const cha
 static bool measure(struct demo *d, int64_t fault_ns, struct fm_measure *m, int64_t *last_failed_ms)
 {
     size_t first = d->first, last = d->last;
+    FM_ASSERT(first <= last && d->load);
     int64_t *scratch = calloc(last - first + 1, sizeof *scratch);
     unsigned char *effects = calloc(last + 1, 1);
     FM_ASSERT(scratch && effects);
@@ -292,6 +297,7 @@ static bool measure(struct demo *d, int64_t fault_ns, struct fm_measure *m, int6
 static json_t *run_scenario(struct demo *d, const struct scenario *s)
 {
     unsigned broken = 0;
+    FM_ASSERT(d->load && s->break_it);
     const char *region = d->world.region[broken].name;
     char what[FM_VIEW_LINE_MAX];
     d->first = d->last = fm_load_count(d->load);
@@ -301,6 +307,7 @@ static json_t *run_scenario(struct demo *d, const struct scenario *s)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     snprintf(what, sizeof what, s->what, region);
+    refresh(d); /* what happened before is told before */
     int64_t fault_ns = fm_mono_now().ns;
     s->break_it(&d->world, broken);
     fm_demo_view_say(&d->view, ">>> %s", what);
@@ -309,6 +316,7 @@ static json_t *run_scenario(struct demo *d, const struct scenario *s)
     struct edge_view v = look_at_edge(d, s, region, fault_ns);
     snprintf(what, sizeof what, s->healed, region);
 #pragma GCC diagnostic pop
+    refresh(d);
     fm_demo_view_say(&d->view, ">>> %s", what);
     if (fm_world_heal(&d->world, broken, &d->error)) {
         d->failed = true;
@@ -334,6 +342,7 @@ static json_t *run_scenario(struct demo *d, const struct scenario *s)
 
 static void print_pids(FILE *to, const struct demo *d, unsigned region, const char *verb)
 {
+    FM_ASSERT(region < d->world.nregions);
     fprintf(to, "    kill -%s", verb);
     for (unsigned i = 0; i < FM_WORLD_ROLES; i++)
         if (d->world.region[region].process[i].child.running)
@@ -366,6 +375,7 @@ static void print_help(const struct demo *d)
 static bool start_load(struct demo *d, unsigned seconds)
 {
     uint32_t run;
+    FM_ASSERT(!d->load && seconds > 0);
     fm_rand_bytes(&run, sizeof run);
     struct fm_addr edge = fm_world_loopback(d->world.edge_port);
     d->load =
@@ -384,10 +394,11 @@ static void stop_load(struct demo *d)
 
 static void keep_up(struct demo *d)
 {
+    FM_ASSERT(!d->view.screen || d->options.live);
     fm_demo_view_end(&d->view);
     print_help(d);
     while (!d->interrupted) {
-        if (!d->load || fm_load_count(d->load) >= (size_t)d->options.rate * KEEP_SECONDS_MAX) {
+        if (!d->load || fm_load_is_spent(d->load)) {
             stop_load(d);
             if (!start_load(d, KEEP_SECONDS_MAX))
                 return;
@@ -469,6 +480,7 @@ int fm_demo_main(const struct fm_demo_options *o, json_t **report)
 {
     struct demo *d = calloc(1, sizeof *d);
     FM_ASSERT(d);
+    FM_ASSERT(o->scenarios && o->rate > 0 && o->regions <= FM_WORLD_REGIONS_MAX);
     d->options = *o;
     d->world.log_fd = -1;
     *report = NULL;

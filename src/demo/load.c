@@ -70,6 +70,7 @@ void fm_load_key(const struct fm_load *l, size_t i, char out[40])
 {
     struct fm_buf b = fm_buf(out, 39);
     fm_buf_printf(&b, "demo-%08x-%zu", l->run, i);
+    FM_ASSERT(!b.full);
     out[b.n] = 0;
 }
 
@@ -78,6 +79,7 @@ void fm_load_key(const struct fm_load *l, size_t i, char out[40])
 static enum fm_http_method compose(struct fm_load *l, size_t i, struct fm_buf *b)
 {
     char key[40];
+    FM_ASSERT(i < l->records_max && b->n == 0);
     fm_load_key(l, i, key);
     uint64_t who = fm_mix64(i) % 1000;
     enum fm_http_method m = FM_METHOD_GET;
@@ -118,7 +120,9 @@ static enum fm_http_method compose(struct fm_load *l, size_t i, struct fm_buf *b
 
 static void settle(struct fm_load *l, size_t i, enum fm_load_outcome o, uint16_t status)
 {
+    FM_ASSERT(i < l->records_max && o != FM_LOAD_PENDING && o < FM_LOAD_OUTCOME_COUNT);
     struct fm_load_record *r = &l->record[i];
+    FM_ASSERT(atomic_load_explicit(&r->outcome, memory_order_relaxed) == FM_LOAD_PENDING);
     r->done_ns = fm_loop_now(&l->loop).ns;
     r->status = status;
     atomic_store_explicit(&r->outcome, (uint8_t)o, memory_order_release);
@@ -144,6 +148,7 @@ static struct slot *of(struct fm_http_client *h)
 
 static void send_it(struct slot *s)
 {
+    FM_ASSERT(s->record > 0 && s->text_n > 0);
     struct fm_mono by =
         fm_mono_add_ms((struct fm_mono){s->load->record[s->record - 1].due_ns}, TIMEOUT_MS);
     struct iovec iov = {s->text, s->text_n};
@@ -153,6 +158,7 @@ static void send_it(struct slot *s)
 
 static void complete(struct slot *s)
 {
+    FM_ASSERT(s->record > 0 && s->status >= 200 && fm_list_empty(&s->node));
     slot_over(s, s->status < 400   ? FM_LOAD_OK
                  : s->status < 500 ? FM_LOAD_STATUS_4XX
                                    : FM_LOAD_STATUS_5XX);
@@ -210,7 +216,9 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 static void on_closed(struct fm_http_client *h)
 {
     struct slot *s = of(h);
+    FM_ASSERT(s->load->nslots > 0);
     s->load->nslots--;
+    fm_list_remove(&s->node); /* the end of all closes what is idle, too */
     fm_list_remove(&s->one);
     free(s);
 }
@@ -230,6 +238,7 @@ static struct slot *take_idle(struct fm_load *l)
         struct slot *s = fm_list_first(&l->idle, struct slot, node);
         if (!s)
             return NULL;
+        FM_ASSERT(s->record == 0);
         fm_list_remove(&s->node);
         if (fm_http_client_unpark(&s->http))
             return s;
@@ -260,6 +269,7 @@ static struct slot *open_slot(struct fm_load *l)
 
 static void launch(struct fm_load *l, size_t i, struct fm_mono due)
 {
+    FM_ASSERT(l->busy <= l->nslots && l->nslots <= SLOTS_MAX);
     l->record[i].due_ns = due.ns;
     struct slot *s = take_idle(l);
     bool kept = s != NULL;
@@ -284,6 +294,7 @@ static void tick(struct fm_timer *t)
     struct fm_load *l = fm_container_of(t, struct fm_load, tick);
     struct fm_mono now = fm_loop_now(&l->loop);
     size_t n = atomic_load_explicit(&l->count, memory_order_relaxed);
+    FM_ASSERT(n <= l->records_max && l->rate > 0);
     for (; !l->stopping && n < l->records_max; n++) {
         int64_t offset = (int64_t)((fm_u128)n * (fm_u128)FM_NS_PER_S / l->rate);
         struct fm_mono due = fm_mono_add_ns(l->start, offset);
@@ -308,6 +319,7 @@ static void told_to_stop(struct fm_msg *m, void *user)
 {
     (void)m;
     struct fm_load *l = user;
+    FM_ASSERT(!l->stopping);
     l->stopping = true;
     if (l->busy == 0)
         fm_loop_stop(&l->loop);
@@ -332,6 +344,7 @@ static void *run(void *arg)
 struct fm_load *fm_load_start(const struct fm_addr *to, unsigned rate, uint32_t run_id,
                               size_t records_max, struct fm_error *e)
 {
+    FM_ASSERT(rate > 0 && records_max > 0);
     struct fm_load *l = calloc(1, sizeof *l);
     if (l) {
         l->record = calloc(records_max, sizeof *l->record);
@@ -371,6 +384,7 @@ failed:
 
 void fm_load_stop(struct fm_load *l, int64_t wait_ms)
 {
+    FM_ASSERT(wait_ms >= 0);
     l->stop_wait_ms = wait_ms;
     l->stop_msg.deliver = told_to_stop;
     fm_mailbox_post(&l->inbox, &l->stop_msg);
@@ -392,6 +406,11 @@ void fm_load_free(struct fm_load *l)
 size_t fm_load_count(const struct fm_load *l)
 {
     return atomic_load_explicit(&l->count, memory_order_acquire);
+}
+
+bool fm_load_is_spent(const struct fm_load *l)
+{
+    return fm_load_count(l) >= l->records_max;
 }
 
 const struct fm_load_record *fm_load_records(const struct fm_load *l)

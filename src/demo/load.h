@@ -50,6 +50,8 @@ void fm_load_free(struct fm_load *l);
 
 /* How many were sent so far; their records are [0, n). */
 size_t fm_load_count(const struct fm_load *l);
+/* It has sent all that there is room for: nothing comes any more. */
+bool fm_load_is_spent(const struct fm_load *l);
 const struct fm_load_record *fm_load_records(const struct fm_load *l);
 /* The Idempotency-Key of command number i; terminated. */
 void fm_load_key(const struct fm_load *l, size_t i, char out[40]);

@@ -18,8 +18,10 @@ void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t las
 {
     *m = (struct fm_measure){0};
     size_t ok = 0;
+    FM_ASSERT(first <= last);
     for (size_t i = first; i < last; i++) {
         enum fm_load_outcome o = atomic_load_explicit(&r[i].outcome, memory_order_acquire);
+        FM_ASSERT(o < FM_LOAD_OUTCOME_COUNT && (i == first || r[i].due_ns >= r[i - 1].due_ns));
         m->requests++;
         m->by_kind[o]++;
         if (o == FM_LOAD_OK) {
@@ -33,6 +35,7 @@ void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t las
             m->last_failed_ns = r[i].due_ns;
         }
     }
+    FM_ASSERT(ok + m->failed == m->requests && m->requests == last - first);
     qsort(scratch, ok, sizeof *scratch, compare);
     int64_t before = last > first ? r[first].due_ns : 0;
     for (size_t i = 0; i < ok; i++) {
@@ -49,6 +52,7 @@ void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, cons
                         size_t keys_n, unsigned char *effects, struct fm_measure *m)
 {
     char sample[40];
+    FM_ASSERT(first <= last && last <= fm_load_count(l));
     fm_load_key(l, 0, sample);
     size_t prefix = strlen(sample) - 1; /* all but the number */
     memset(effects, 0, last);
@@ -70,4 +74,5 @@ void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, cons
         m->commands_missing += acknowledged && effects[i] == 0;
         m->applied_twice += effects[i] > 1;
     }
+    FM_ASSERT(m->commands_missing <= last - first && m->applied_twice <= last - first);
 }

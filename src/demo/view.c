@@ -2,6 +2,7 @@
  * when it ends. */
 #include "demo/view.h"
 
+#include "base/assert.h"
 #include "base/metrics.h"
 
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 
 void fm_demo_view_init(struct fm_view_state *v, const struct fm_demo_options *o)
 {
+    FM_ASSERT(!(o->live && o->quiet)); /* a screen is not drawn into a document */
     memset(v, 0, sizeof *v);
     v->options = *o;
     v->started_ns = fm_mono_now().ns;
@@ -29,23 +31,29 @@ void fm_demo_view_end(struct fm_view_state *v)
     v->screen = false;
 }
 
-void fm_demo_view_say(struct fm_view_state *v, const char *fmt, ...)
+static void add_line(struct fm_view_state *v, int64_t at_ns, const char *text)
 {
     if (v->nlines == FM_VIEW_LINES) {
         memmove(v->line[0], v->line[1], sizeof v->line - sizeof v->line[0]);
         v->nlines--;
     }
+    FM_ASSERT(v->nlines < FM_VIEW_LINES);
     char *line = v->line[v->nlines++];
-    double at = (double)(fm_mono_now().ns - v->started_ns) / 1e9;
-    int n = snprintf(line, FM_VIEW_LINE_MAX, "%7.2fs  ", at);
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line + n, (size_t)(FM_VIEW_LINE_MAX - n), fmt, ap);
-    va_end(ap);
+    snprintf(line, FM_VIEW_LINE_MAX, "%8.3fs  %s", (double)(at_ns - v->started_ns) / 1e9, text);
     if (!v->screen && !v->options.quiet) {
         puts(line);
         fflush(stdout);
     }
+}
+
+void fm_demo_view_say(struct fm_view_state *v, const char *fmt, ...)
+{
+    char text[FM_VIEW_LINE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    add_line(v, fm_mono_now().ns, text);
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -68,8 +76,11 @@ static void take_events(struct fm_view_state *v, const json_t *status)
         if (number_of(e, "number") <= v->events_seen)
             continue;
         v->events_seen = number_of(e, "number");
-        fm_demo_view_say(v, "edge: %s/%s %s -> %s: %s", text_of(e, "region"), text_of(e, "context"),
-                         text_of(e, "from"), text_of(e, "to"), text_of(e, "why"));
+        char text[FM_VIEW_LINE_MAX];
+        snprintf(text, sizeof text, "edge: %s/%s %s -> %s: %s", text_of(e, "region"),
+                 text_of(e, "context"), text_of(e, "from"), text_of(e, "to"), text_of(e, "why"));
+        /* when it happened, not when it was seen: the edge's clock is this machine's */
+        add_line(v, (int64_t)number_of(e, "boot_ns"), text);
     }
 }
 
@@ -92,6 +103,7 @@ static const char *plain(const struct fm_view_state *v)
 static void draw_region(struct fm_view_state *v, size_t r, const json_t *region, double seconds)
 {
     uint64_t sent = 0, errors = 0, flying = 0;
+    FM_ASSERT(r < FM_VIEW_REGIONS && v->screen);
     size_t i;
     json_t *c;
     json_array_foreach(json_object_get(region, "contexts"), i, c)
@@ -123,6 +135,7 @@ static void draw_clients(const struct fm_load *l)
     memset(&h, 0, sizeof h);
     const struct fm_load_record *r = fm_load_records(l);
     size_t n = fm_load_count(l), failed = 0, all_failed = 0;
+    FM_ASSERT(r);
     int64_t since = fm_mono_now().ns - FM_NS_PER_S;
     for (size_t i = 0; i < n; i++) {
         uint8_t o = atomic_load_explicit(&r[i].outcome, memory_order_acquire);

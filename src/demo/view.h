@@ -22,7 +22,7 @@ struct fm_view_state {
 };
 
 void fm_demo_view_init(struct fm_view_state *v, const struct fm_demo_options *o);
-/* Something happened: a line of the event log. */
+/* Something happened just now: a line of the event log. */
 void fm_demo_view_say(struct fm_view_state *v, const char *fmt, ...) FM_PRINTF(2, 3);
 /* Take in new events of the edge and draw. `status` may be NULL (the edge does not answer). */
 void fm_demo_view_draw(struct fm_view_state *v, const json_t *status, const struct fm_load *l);

@@ -3,6 +3,7 @@
 #include "demo/world.h"
 
 #include "base/assert.h"
+#include "base/rand.h"
 #include "http/fetch.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEALTH_MS = 500 };
+enum { HEALTH_MS = 500, PORT_FIRST = 10000, PORT_END = 32000, PORT_TRIES = 1000 };
 
 static const char *const region_names[FM_WORLD_REGIONS_MAX] = {
     "west", "north", "east", "south", "central", "island", "coast", "valley"};
@@ -35,6 +36,7 @@ static enum fm_err find_programs(struct fm_world *w, struct fm_error *e)
     ssize_t n = readlink("/proc/self/exe", w->fulmar, sizeof w->fulmar - 1);
     if (n <= 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot find this program");
+    FM_ASSERT((size_t)n < sizeof w->fulmar && w->fulmar[0] == '/');
     w->fulmar[n] = 0;
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s", w->fulmar);
@@ -58,21 +60,28 @@ static enum fm_err find_programs(struct fm_world *w, struct fm_error *e)
                         w->fulmar);
 }
 
-/* Held open until all are taken, so that none is given twice. */
+/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice.
+ * Not one of those that the kernel gives to outgoing connections: one of them could have it by the
+ * time that its owner starts. */
 static uint16_t free_port(int *held)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct fm_addr a = fm_world_loopback(0);
     int one = 1;
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-        bind(fd, &a.sa, a.len) < 0 || getsockname(fd, &a.sa, &a.len) < 0) {
+    *held = -1;
+    for (unsigned i = 0; i < PORT_TRIES; i++) {
+        uint32_t random;
+        fm_rand_bytes(&random, sizeof random);
+        uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
+        struct fm_addr a = fm_world_loopback(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+            bind(fd, &a.sa, a.len) == 0) {
+            *held = fd;
+            return port;
+        }
         if (fd >= 0)
             close(fd);
-        *held = -1;
-        return 0;
     }
-    *held = fd;
-    return fm_addr_port(&a);
+    return 0;
 }
 
 static enum fm_err take_ports(struct fm_world *w, struct fm_error *e)
@@ -95,6 +104,7 @@ static enum fm_err take_ports(struct fm_world *w, struct fm_error *e)
         }
     }
     bool ok = true;
+    FM_ASSERT(n <= FM_COUNT(port));
     for (size_t i = 0; i < n; i++) {
         *port[i] = free_port(&held[i]);
         ok &= *port[i] != 0;
@@ -109,6 +119,7 @@ static enum fm_err take_ports(struct fm_world *w, struct fm_error *e)
 
 static enum fm_err write_config(struct fm_world *w, struct fm_error *e)
 {
+    FM_ASSERT(w->dir[0] && w->edge_port && w->edge_admin && w->store_port);
     snprintf(w->config, sizeof w->config, "%s/fulmar.yaml", w->dir);
     FILE *f = fopen(w->config, "we");
     if (!f)
@@ -188,6 +199,7 @@ static void exited(struct fm_child *c, int status)
 {
     (void)status;
     struct fm_world_process *p = fm_container_of(c, struct fm_world_process, child);
+    FM_ASSERT(!c->running && p->world);
     if (p->wanted && p->world->died)
         p->world->died(p->world, p->name);
 }
@@ -196,6 +208,7 @@ static enum fm_err start_one(struct fm_world *w, struct fm_world_process *p, str
 {
     if (p->child.running)
         return FM_ERR_OK;
+    FM_ASSERT(p->argv[0] && p->name[0] && w->log_fd >= 0);
     struct fm_child_options o = {.argv = p->argv, .out_fd = w->log_fd, .err_fd = w->log_fd};
     p->world = w;
     enum fm_err err = fm_child_start(&p->child, w->loop, &o, exited, e);
@@ -288,6 +301,7 @@ bool fm_world_edge_is_ready(const struct fm_world *w)
 
 void fm_world_kill(struct fm_world *w, unsigned region)
 {
+    FM_ASSERT(region < w->nregions);
     for (unsigned i = 0; i < FM_WORLD_ROLES; i++) {
         w->region[region].process[i].wanted = false;
         fm_child_kill(&w->region[region].process[i].child, SIGKILL);
@@ -296,12 +310,14 @@ void fm_world_kill(struct fm_world *w, unsigned region)
 
 void fm_world_freeze(struct fm_world *w, unsigned region)
 {
+    FM_ASSERT(region < w->nregions);
     for (unsigned i = 0; i < FM_WORLD_ROLES; i++)
         fm_child_kill(&w->region[region].process[i].child, SIGSTOP);
 }
 
 void fm_world_break_network(struct fm_world *w, unsigned region)
 {
+    FM_ASSERT(region < w->nregions);
     struct fm_world_process *p = &w->region[region].process[FM_WORLD_NETWORK];
     p->wanted = false;
     fm_child_kill(&p->child, SIGKILL);
@@ -309,6 +325,7 @@ void fm_world_break_network(struct fm_world *w, unsigned region)
 
 enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *e)
 {
+    FM_ASSERT(region < w->nregions);
     for (unsigned i = 0; i < FM_WORLD_ROLES; i++) {
         struct fm_world_process *p = &w->region[region].process[i];
         if (p->child.running)
@@ -327,6 +344,7 @@ static void discard(struct fm_world_process *p)
     p->wanted = false;
     if (p->child.running)
         fm_child_discard(&p->child);
+    FM_ASSERT(!p->child.running);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)

@@ -48,6 +48,7 @@ static void write_live(const struct fm_page_request *q, struct fm_page_answer *a
 static void write_ready(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     const struct edge *x = q->user;
+    FM_ASSERT(x->has_ready);
     bool ready = x->started && x->director.names_known && !x->daemon.ending;
     a->status = ready ? 200 : 503;
     page_text(a, ready ? "ready\n" : x->daemon.ending ? "draining\n" : "no view yet\n");
@@ -92,6 +93,7 @@ static enum fm_err open_ready(struct edge *x, const struct fm_conf *conf, struct
         return FM_ERR_OK;
     snprintf(x->ready_path, sizeof x->ready_path, "%.*s", FM_STR_ARG(conf->edge.ready.path));
     x->ready_page[0] = (struct fm_page){x->ready_path, write_ready};
+    FM_ASSERT(!x->has_ready && x->ready_path[0] == '/');
     struct fm_addr at;
     if (fm_addr_ip(&at, conf->edge.ready.address.host, conf->edge.ready.address.port))
         return fm_error_set(e, FM_ERR_INVALID, "edge.ready.address is not an IP address");
@@ -118,6 +120,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
     enum fm_err err = fm_director_reload(&x->director, conf, &c, e);
     if (err)
         return err;
+    FM_ASSERT(x->director.board->conf == conf);
     if (x->access)
         fm_sink_reopen(x->access);
     fm_probes_reset(x->probes);
@@ -140,6 +143,7 @@ static void workers_ended(struct fm_director *d)
 static void announce_over(struct fm_timer *t)
 {
     struct edge *x = fm_container_of(t, struct edge, announce);
+    FM_ASSERT(x->daemon.ending);
     fm_director_drain(&x->director, x->director.board->conf->edge.drain_finish_ms);
 }
 
@@ -147,6 +151,7 @@ static void terminate(struct fm_daemon *d, bool at_once)
 {
     struct edge *x = fm_container_of(d, struct edge, daemon);
     const struct fm_conf_edge *e = &x->director.board->conf->edge;
+    FM_ASSERT(d->ending && e->drain_announce_ms >= 0 && e->drain_finish_ms >= 0);
     int64_t announce_ms = e->ready.present && !at_once ? e->drain_announce_ms : 0;
     fm_log(FM_LOG_INFO, "draining", FM_KI("announce_ms", announce_ms),
            FM_KI("finish_ms", e->drain_finish_ms));
@@ -184,6 +189,7 @@ static enum fm_err open_access_log(struct edge *x, const struct fm_conf *conf, s
 
 static enum fm_err listen_all(struct edge *x, const struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(conf->edge.nlisten > 0 && !x->started);
     for (size_t i = 0; i < conf->edge.nlisten; i++) {
         const struct fm_conf_addr *a = &conf->edge.listen[i].address;
         struct fm_addr at;
@@ -200,6 +206,7 @@ static enum fm_err listen_all(struct edge *x, const struct fm_conf *conf, struct
 
 static enum fm_err start(struct edge *x, struct fm_conf *conf, struct fm_error *e)
 {
+    FM_ASSERT(x->host < (int)conf->nhosts && !x->started);
     struct fm_conf_addr admin = x->host >= 0 ? conf->hosts[x->host].edge_admin : conf->edge.admin;
     enum fm_err err = open_access_log(x, conf, e);
     struct fm_director_config c = {.mode = FM_PROXY_EDGE,
@@ -234,6 +241,7 @@ static enum fm_err start(struct edge *x, struct fm_conf *conf, struct fm_error *
 
 static void bring_down(struct edge *x)
 {
+    FM_ASSERT(!x->started || x->director.nended == x->director.nrunning);
     fm_director_join(&x->director);
     fm_probes_free(x->probes);
     if (x->has_ready) {

@@ -82,6 +82,14 @@ void fm_http_client_head(struct fm_http_client *c, enum fm_http_method method,
         FM_UNREACHABLE();
 }
 
+void fm_http_client_head_by(struct fm_http_client *c, struct fm_mono deadline)
+{
+    FM_ASSERT(c->wants_head && !c->parked);
+    c->deadline = deadline;
+    if (fm_sock_is_receiving(&c->s.sock))
+        fm_sock_recv_deadline(&c->s.sock, deadline);
+}
+
 /* -------- bodies -------- */
 
 static void give_piece(struct fm_http_client *c)

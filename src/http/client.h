@@ -65,6 +65,9 @@ void fm_http_client_send(struct fm_http_client *c, const struct iovec *iov, unsi
 void fm_http_client_head(struct fm_http_client *c, enum fm_http_method method,
                          struct fm_mono deadline);
 
+/* The head that is expected may take until then. */
+void fm_http_client_head_by(struct fm_http_client *c, struct fm_mono deadline);
+
 static inline bool fm_http_client_has_body(const struct fm_http_client *c)
 {
     return !fm_http_body_is_done(&c->s.body);

@@ -109,15 +109,22 @@ static int64_t lateness(const struct fm_loop *l)
     return late > 0 ? late : 0;
 }
 
-static void handle(struct fm_loop *l, struct epoll_event *ev, size_t n)
+/* From here on a watch that goes takes its event with it. */
+static void take(struct fm_loop *l, struct epoll_event *ev, int n)
 {
     FM_ASSERT(!l->batch && n <= BATCH); /* a loop is never turned from inside of itself */
     l->batch = ev;
-    l->batch_n = n;
-    for (l->batch_at = 0; l->batch_at < l->batch_n; l->batch_at++) {
-        struct fm_watch *w = ev[l->batch_at].data.ptr;
+    l->batch_n = n > 0 ? (size_t)n : 0;
+    l->batch_at = 0;
+}
+
+static void handle(struct fm_loop *l)
+{
+    FM_ASSERT(l->batch && l->batch_at == 0);
+    for (; l->batch_at < l->batch_n; l->batch_at++) {
+        struct fm_watch *w = l->batch[l->batch_at].data.ptr;
         if (w)
-            w->ready(w, ev[l->batch_at].events);
+            w->ready(w, l->batch[l->batch_at].events);
     }
     l->batch = NULL;
     l->batch_n = l->batch_at = 0;
@@ -137,15 +144,16 @@ void fm_loop_turn(struct fm_loop *l, int64_t wait_ns)
     l->turns++;
     int64_t late = lateness(l);
     l->slept = l->now; /* from here on lateness counts: work of this turn and the next wait */
+    take(l, ev, n);
     if (l->woke)
-        l->woke(l, late, l->woke_user);
-
-    handle(l, ev, n > 0 ? (size_t)n : 0);
+        l->woke(l, late, l->woke_user); /* may close what is ready */
+    handle(l);
     /* After a stall more is ready than a batch holds, and many a timer is due */
     for (int i = 1; n == BATCH && late > STALL_MS * FM_NS_PER_MS && i < BATCHES_MAX; i++) {
         n = wait_for(l, ev, 0);
         FM_ASSERT(n >= 0 || errno == EINTR);
-        handle(l, ev, n > 0 ? (size_t)n : 0);
+        take(l, ev, n);
+        handle(l);
     }
     fm_wheel_advance(&l->wheel, l->now);
     if (!fm_list_empty(&l->deferred))

@@ -62,11 +62,16 @@ void fm_mailbox_close(struct fm_mailbox *m)
 
 void fm_mailbox_post(struct fm_mailbox *m, struct fm_msg *msg)
 {
-    FM_ASSERT(msg->deliver && m->watch.fd >= 0);
+    fm_mailbox_post_chain(m, msg, msg);
+}
+
+void fm_mailbox_post_chain(struct fm_mailbox *m, struct fm_msg *last, struct fm_msg *first)
+{
+    FM_ASSERT(last->deliver && m->watch.fd >= 0);
     struct fm_msg *head = atomic_load_explicit(&m->head, memory_order_relaxed);
     do
-        msg->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&m->head, &head, msg, memory_order_release,
+        first->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&m->head, &head, last, memory_order_release,
                                                   memory_order_relaxed));
     if (head)
         return; /* whoever made it non-empty wakes the loop */

@@ -32,5 +32,9 @@ void fm_mailbox_close(struct fm_mailbox *m);
 
 /* Any thread. */
 void fm_mailbox_post(struct fm_mailbox *m, struct fm_msg *msg);
+/* Several at once, which are delivered together: linked by `next` from the one to be delivered last
+ * to the one to be delivered first. Posted one by one, the first would wake a loop that then finds
+ * the others in dribs and drabs. */
+void fm_mailbox_post_chain(struct fm_mailbox *m, struct fm_msg *last, struct fm_msg *first);
 
 #endif

@@ -9,8 +9,10 @@ enum { LINE_MAX_BYTES = 1024 };
 
 void fm_access_flush(struct fm_worker *w)
 {
+    FM_ASSERT(w->access_n <= FM_ACCESS_BUFFER);
     if (w->access_n == 0)
         return;
+    FM_ASSERT(w->config.access_log);
     if (!fm_sink_write(w->config.access_log, fm_str(w->access_buf, w->access_n)))
         fm_counter_inc(&w->metrics.log_lines_dropped);
     w->access_n = 0;
@@ -24,6 +26,7 @@ static void count(struct fm_request *rq, int64_t ns)
     if (!rq->route)
         return;
     struct fm_board_context_stats *s = &b->context[w->config.index * b->ncontexts + rq->context];
+    FM_ASSERT(rq->context < b->ncontexts && w->config.index < b->nworkers);
     unsigned cls = rq->status / 100u;
     fm_counter_inc(&s->status[cls < FM_COUNT(s->status) ? cls : 0]);
     fm_counter_inc(rq->command ? &s->commands : &s->queries);
@@ -40,10 +43,11 @@ static void key(struct fm_buf *b, const char *name)
 static void write_line(struct fm_request *rq, int64_t ns, struct fm_buf *b)
 {
     const struct fm_view *v = rq->vr->view;
+    FM_ASSERT(rq->answered_region <= v->nregions);
     char when[FM_RFC3339_LEN];
     fm_wall_format(when, fm_wall_now_ns());
     fm_buf_printf(b, "{\"time\":\"%s\",\"ref\":\"%.*s\",\"client\":", when, FM_REF_LEN, rq->ref);
-    fm_buf_json(b, rq->conn ? fm_str(rq->conn->peer_ip, rq->conn->peer_ip_n) : FM_STR("gone"));
+    fm_buf_json(b, fm_str(rq->conn->peer_ip, rq->conn->peer_ip_n));
     key(b, "method");
     fm_buf_json(b, fm_str(rq->log_method, rq->log_method_n));
     key(b, "path");
@@ -60,7 +64,14 @@ static void write_line(struct fm_request *rq, int64_t ns, struct fm_buf *b)
     else
         fm_buf_lit(b, "null");
     key(b, "status");
-    fm_buf_u64(b, rq->status);
+    if (rq->status)
+        fm_buf_u64(b, rq->status);
+    else
+        fm_buf_lit(b, "null"); /* none was sent */
+    if (rq->client_gone) {
+        key(b, "client_gone");
+        fm_buf_lit(b, "true");
+    }
     if (rq->problem) {
         key(b, "problem");
         fm_buf_json(b, fm_problem_info(rq->problem)->name);

@@ -52,6 +52,7 @@ static void inherit_slot(struct fm_board *to, unsigned r, unsigned c, const stru
                          unsigned from_r, unsigned from_c)
 {
     struct fm_board_sum sum;
+    FM_ASSERT(to != from);
     fm_board_sum(from, from_r, from_c, &sum);
     struct fm_board_counts *counts = fm_board_counts(to, 0, r, c);
     for (unsigned o = 0; o < FM_OUTCOME_COUNT; o++) {
@@ -68,6 +69,7 @@ static void inherit_slot(struct fm_board *to, unsigned r, unsigned c, const stru
     const struct fm_board_slot *old = fm_board_slot(from, from_r, from_c);
     struct fm_board_slot *slot = fm_board_slot(to, r, c);
     atomic_store(&slot->word, atomic_load(&old->word));
+    FM_ASSERT(fm_board_share(atomic_load(&slot->word)) <= 1000);
     atomic_store(&slot->tried_ns, atomic_load(&old->tried_ns));
 }
 
@@ -106,7 +108,10 @@ struct fm_board *fm_board_new(struct fm_conf *conf, unsigned nworkers, struct fm
                               void (*alarmed)(struct fm_msg *, void *), void *owner,
                               const struct fm_board *before)
 {
-    FM_ASSERT(nworkers > 0);
+    FM_ASSERT(nworkers > 0 && conf->nregions > 0 && conf->ncontexts > 0);
+    _Static_assert(sizeof(struct fm_board_slot) % FM_CACHELINE == 0 &&
+                       sizeof(struct fm_board_counts) % FM_CACHELINE == 0,
+                   "what one writes is not on a line that another reads");
     struct fm_board *b = calloc(1, sizeof *b);
     if (!b) {
         fm_conf_free(conf);
@@ -137,12 +142,17 @@ struct fm_board *fm_board_new(struct fm_conf *conf, unsigned nworkers, struct fm
 
 void fm_board_ref(struct fm_board *b)
 {
-    atomic_fetch_add(&b->refs, 1);
+    uint32_t before = atomic_fetch_add(&b->refs, 1);
+    FM_ASSERT(before > 0);
 }
 
 void fm_board_unref(struct fm_board *b)
 {
-    if (b && atomic_fetch_sub(&b->refs, 1) == 1)
+    if (!b)
+        return;
+    uint32_t before = atomic_fetch_sub(&b->refs, 1);
+    FM_ASSERT(before > 0);
+    if (before == 1)
         destroy(b);
 }
 

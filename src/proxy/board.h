@@ -8,6 +8,7 @@
 #ifndef FM_PROXY_BOARD_H
 #define FM_PROXY_BOARD_H
 
+#include "base/assert.h"
 #include "base/metrics.h"
 #include "core/breaker.h"
 #include "core/health.h"
@@ -77,12 +78,14 @@ void fm_board_unref(struct fm_board *b);
 static inline struct fm_board_slot *fm_board_slot(const struct fm_board *b, unsigned region,
                                                   unsigned context)
 {
+    FM_ASSERT(region < b->nregions && context < b->ncontexts);
     return &b->slot[region * b->ncontexts + context];
 }
 
 static inline struct fm_board_counts *fm_board_counts(const struct fm_board *b, unsigned worker,
                                                       unsigned region, unsigned context)
 {
+    FM_ASSERT(worker < b->nworkers && region < b->nregions && context < b->ncontexts);
     return &b->counts[(worker * b->nregions + region) * b->ncontexts + context];
 }
 

@@ -34,6 +34,7 @@ static char *report_text(const struct fm_conf_report *r)
         return NULL;
     struct fm_buf b = fm_buf(mem, REPORT_MAX - 1);
     fm_conf_report_print(r, &b);
+    FM_ASSERT(b.n < REPORT_MAX);
     mem[b.n] = 0;
     return mem;
 }
@@ -83,6 +84,7 @@ static enum fm_err take_over(struct fm_daemon *d, struct fm_conf *c, struct fm_e
 
 static void reload(struct fm_daemon *d)
 {
+    FM_ASSERT(d->current && d->reload && d->current(d));
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(d->options.config_path, &r);
@@ -126,6 +128,7 @@ static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, st
 enum fm_err fm_daemon_find_host(struct fm_daemon *d, const struct fm_conf *conf, int *host,
                                 struct fm_error *e)
 {
+    FM_ASSERT(d->options.role && d->options.config_path && d->options.roles);
     enum fm_err err = host_name(d, conf, e);
     if (err)
         return err;
@@ -151,6 +154,7 @@ enum fm_err fm_daemon_find_host(struct fm_daemon *d, const struct fm_conf *conf,
 
 static enum fm_err make_folders(char *path, struct fm_error *e)
 {
+    FM_ASSERT(path[0]);
     for (char *p = path + 1;; p++) {
         if (*p != '/' && *p != 0)
             continue;
@@ -173,6 +177,7 @@ static enum fm_err take_lock(struct fm_daemon *d, struct fm_error *e)
 {
     char path[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s.lock", d->state_dir, d->options.role);
+    FM_ASSERT(d->lock_fd < 0);
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot open %s", path);
@@ -212,6 +217,7 @@ static void got_signal(struct fm_signals *s, int signo)
         fm_log(FM_LOG_INFO, "reload_asked");
         reload(d);
     } else if (signo == SIGTERM || signo == SIGINT) {
+        FM_ASSERT(d->terminate);
         bool again = d->ending;
         d->ending = true;
         fm_log(FM_LOG_INFO, again ? "stop_asked_again" : "stop_asked",
@@ -265,6 +271,7 @@ static void local_accepted(struct fm_listener *ln, int fd, const struct fm_addr 
 enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admin,
                             const struct fm_page *pages, struct fm_error *e)
 {
+    FM_ASSERT(!d->has_admin && !d->has_local && d->loop.pool);
     enum fm_err err = fm_pages_init(&d->pages, &d->loop, pages, d->options.user, e);
     if (err)
         return err;
@@ -286,11 +293,12 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
             strlen(path), path);
     err = fm_listener_open(&d->local, &d->loop, &at, 0, local_accepted, e);
     d->has_local = err == FM_ERR_OK;
-    return err;
+    return err ? fm_error_wrap(e, "local socket") : FM_ERR_OK;
 }
 
 void fm_daemon_run(struct fm_daemon *d)
 {
+    FM_ASSERT(d->has_admin && d->has_local);
     fm_loop_run(&d->loop);
 }
 

@@ -4,6 +4,7 @@
 #include "proxy/director.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -49,6 +50,7 @@ static void worker_ended(struct fm_msg *m, void *user)
     (void)user;
     struct fm_worker *w = fm_container_of(m, struct fm_worker, ended_msg);
     struct fm_director *d = fm_container_of(w->config.connections, struct fm_director, connections);
+    FM_ASSERT(d->nended < d->nrunning);
     if (++d->nended == d->nrunning && d->ended)
         d->ended(d);
 }
@@ -59,8 +61,6 @@ static struct fm_worker_config worker_config(struct fm_director *d, const struct
     struct fm_worker_config w = {
         .mode = d->config.mode,
         .index = index,
-        .workers = d->nworkers,
-        .self = d->config.self,
         .access_log = d->config.access_log,
         .access_sample_ppm = d->config.access_sample_ppm,
         .connections = &d->connections,
@@ -98,6 +98,7 @@ static bool is_probed(const struct fm_director *d, unsigned region)
 static struct fm_health_policy region_policy(const struct fm_director *d, unsigned region)
 {
     struct fm_health_policy p = d->policy;
+    FM_ASSERT(region < d->board->nregions);
     if (!is_probed(d, region))
         p.samples = p.successes = p.rise = 0;
     return p;
@@ -109,10 +110,14 @@ static void describe(const struct fm_director *d, unsigned region, unsigned cont
                      const struct fm_health_verdict *v, char out[FM_EVENT_TEXT_MAX])
 {
     const struct fm_health_counts *w = &v->window;
-    bool probed = v->why == FM_HEALTH_WHY_PROBES_FAIL ||
-                  (v->why == FM_HEALTH_WHY_UNREACHABLE && w->connect == 0);
-    if (probed)
-        snprintf(out, FM_EVENT_TEXT_MAX, "%s", d->evidence[region * d->board->ncontexts + context]);
+    const char *probe = d->evidence[region * d->board->ncontexts + context];
+    bool silent_window = !(w->ok || w->error || w->connect || w->reset || w->timeout);
+    if (v->why == FM_HEALTH_WHY_PROBES_FAIL ||
+        (v->why == FM_HEALTH_WHY_UNREACHABLE && w->connect == 0))
+        snprintf(out, FM_EVENT_TEXT_MAX, "%s", probe);
+    else if (silent_window && is_probed(d, region)) /* it was not traffic that has told */
+        snprintf(out, FM_EVENT_TEXT_MAX, "no requests in the last second; the last probe: %.80s",
+                 probe);
     else
         snprintf(
             out, FM_EVENT_TEXT_MAX,
@@ -126,6 +131,7 @@ static void record(struct fm_director *d, unsigned region, unsigned context,
     struct fm_event *e = &d->event[d->nevents % FM_EVENTS_MAX];
     struct fm_str region_name = d->board->conf->regions[region].name;
     struct fm_str context_name = d->board->conf->contexts[context].name;
+    FM_ASSERT(v->from != v->to);
     *e = (struct fm_event){.number = ++d->nevents,
                            .wall_ns = fm_wall_now_ns(),
                            .boot_ns = fm_mono_now().ns,
@@ -145,7 +151,7 @@ static void record(struct fm_director *d, unsigned region, unsigned context,
 
 static void watch_fail_open(struct fm_director *d, unsigned context)
 {
-    bool all = true;
+    bool all = d->config.mode == FM_PROXY_EDGE;
     for (unsigned r = 0; r < d->board->nregions; r++)
         all &= fm_director_health(d, r, context)->state == FM_HEALTH_DOWN ||
                fm_director_health(d, r, context)->state == FM_HEALTH_SUSPECT;
@@ -166,6 +172,7 @@ static void publish(struct fm_director *d, unsigned region, unsigned context,
     struct fm_board_slot *slot = fm_board_slot(d->board, region, context);
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     uint64_t epoch = fm_board_epoch(word) + (uint64_t)v->changed;
+    FM_ASSERT(v->share <= 1000);
     atomic_store_explicit(&slot->tried_ns, fm_director_health(d, region, context)->tried_at.ns,
                           memory_order_relaxed);
     atomic_store_explicit(&slot->word, (epoch & UINT32_MAX) << 32 | v->share, memory_order_release);
@@ -193,6 +200,7 @@ static void step(struct fm_director *d, unsigned region, unsigned context,
 
 static uint32_t delta(uint64_t now, uint64_t *seen)
 {
+    FM_ASSERT(now >= *seen); /* counters only grow, also over a reload */
     uint64_t n = now - *seen;
     *seen = now;
     return (uint32_t)fm_min_u64(n, UINT32_MAX);
@@ -208,6 +216,7 @@ static uint32_t news(const struct fm_board_sum *now, struct fm_board_sum *seen, 
 /* A worker found that nothing of a pool accepts connections: that is so for all who use it. */
 static void nobody(struct fm_director *d, unsigned region, unsigned context)
 {
+    FM_ASSERT(d->view && d->view->board == d->board);
     const struct fm_view_context *v = d->view->contexts;
     for (unsigned c = 0; c < d->board->ncontexts; c++)
         if (v[c].pool[region] == v[context].pool[region])
@@ -272,8 +281,10 @@ static void polled(struct fm_timer *t)
 void fm_director_probe(struct fm_director *d, unsigned region, unsigned context, bool ok,
                        struct fm_str detail)
 {
+    FM_ASSERT(region < d->board->nregions && context < d->board->ncontexts);
     size_t at = region * d->board->ncontexts + context;
     snprintf(d->evidence[at], FM_EVENT_TEXT_MAX, "%.*s", FM_STR_ARG(detail));
+    fm_text_tame(d->evidence[at]); /* what an agent said, cut to fit */
     if (d->config.mode == FM_PROXY_GATE)
         return; /* a gate has nobody to leave its region for */
     step(d, region, context, &(struct fm_health_event){.kind = FM_HEALTH_PROBE, .ok = ok});
@@ -303,6 +314,7 @@ void fm_director_endpoint(struct fm_director *d, unsigned endpoint, bool ok)
 int64_t fm_director_probe_in_ms(struct fm_director *d, unsigned region, unsigned context)
 {
     struct fm_health_policy p = region_policy(d, region);
+    FM_ASSERT(context < d->board->ncontexts);
     return fm_health_probe_in_ms(fm_director_health(d, region, context), &p, fm_rand_u64(&d->rand));
 }
 
@@ -319,7 +331,10 @@ static enum fm_err remake_view(struct fm_director *d)
     free(a);
     if (!v)
         return FM_ERR_MEMORY;
+    FM_ASSERT(d->config.self < v->nregions);
+    v->self = (uint16_t)d->config.self;
     d->generation++;
+    FM_ASSERT(v->generation == d->generation && v->board == d->board);
     for (unsigned i = 0; d->view && i < v->nendpoints; i++)
         for (unsigned j = 0; j < d->view->nendpoints; j++)
             if (fm_addr_eq(&v->endpoints[i].addr, &d->view->endpoints[j].addr))
@@ -410,6 +425,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
                              struct fm_resolver *resolver, struct fm_conf *conf,
                              const struct fm_director_config *c, struct fm_error *e)
 {
+    FM_ASSERT(conf && c->nworkers > 0 && c->self < conf->nregions);
     memset(d, 0, sizeof *d);
     d->config = *c;
     d->config.peers = (struct fm_peers){NULL, NULL}; /* the board has its own */
@@ -450,6 +466,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
 
 enum fm_err fm_director_listen(struct fm_director *d, const struct fm_addr *at, struct fm_error *e)
 {
+    FM_ASSERT(d->nrunning == 0);
     for (unsigned w = 0; w < d->nworkers; w++) {
         enum fm_err err = fm_worker_listen(&d->workers[w], at, e);
         if (err)
@@ -460,10 +477,13 @@ enum fm_err fm_director_listen(struct fm_director *d, const struct fm_addr *at, 
 
 enum fm_err fm_director_start(struct fm_director *d, struct fm_error *e)
 {
+    FM_ASSERT(d->nrunning == 0 && d->view);
     for (; d->nrunning < d->nworkers; d->nrunning++) {
         enum fm_err err = fm_worker_start(&d->workers[d->nrunning], e);
-        if (err)
+        if (err) {
+            fm_director_drain(d, 0); /* those that run must end before they are joined */
             return err;
+        }
     }
     return FM_ERR_OK;
 }
@@ -473,6 +493,10 @@ static void inherit_health(const struct fm_director *d, const struct slots *to,
                            const struct fm_board *board)
 {
     const struct fm_conf *now = d->board->conf, *next = board->conf;
+    for (unsigned c = 0; c < board->ncontexts; c++) {
+        int fc = fm_conf_find_context(now, next->contexts[c].name);
+        to->all_down[c] = fc >= 0 && d->all_down[fc];
+    }
     for (unsigned r = 0; r < board->nregions; r++) {
         int fr = fm_conf_find_region(now, next->regions[r].name);
         for (unsigned c = 0; fr >= 0 && c < board->ncontexts; c++) {
@@ -491,6 +515,7 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
                                const struct fm_director_config *c, struct fm_error *e)
 {
     struct fm_board *old = d->board;
+    FM_ASSERT(conf && conf != old->conf && c->self < conf->nregions);
     struct fm_board *board = fm_board_new(conf, d->nworkers, d->mailbox, alarmed, d, old);
     struct slots s, before = {d->health, d->seen, d->evidence, d->all_down};
     if (!board || !make_slots(&s, board)) {
@@ -512,6 +537,8 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
     }
     free_slots(&before);
     fm_board_unref(old);
+    for (unsigned at = 0; at < board->ncontexts; at++)
+        watch_fail_open(d, at); /* there may be other regions now */
     for (unsigned w = 0; w < d->nrunning; w++) {
         struct fm_worker_config wc = worker_config(d, conf, w);
         fm_worker_set_config(&d->workers[w], &wc);
@@ -521,6 +548,7 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
 
 void fm_director_drain(struct fm_director *d, int64_t finish_ms)
 {
+    FM_ASSERT(finish_ms >= 0 && d->nrunning <= d->nworkers);
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_drain(&d->workers[w], finish_ms);
 }

@@ -100,6 +100,7 @@ void fm_director_deinit(struct fm_director *d);
 static inline struct fm_health *fm_director_health(const struct fm_director *d, unsigned region,
                                                    unsigned context)
 {
+    FM_ASSERT(region < d->board->nregions && context < d->board->ncontexts);
     return &d->health[region * d->board->ncontexts + context];
 }
 

@@ -10,11 +10,13 @@ static inline __attribute__((always_inline)) void copy_fields(
     bool (*drops)(const struct fm_http_field *f, const void *o), const void *o)
 {
     const char *run = NULL;
+    FM_ASSERT(h->nfields <= FM_HTTP_FIELDS_MAX);
     for (unsigned i = 0; i < h->nfields; i++) {
         const struct fm_http_field *f = &h->field[i];
         bool drop = drops(f, o) || (h->names_fields && fm_http_connection_names(h, f->name));
         if (!drop && !run)
             run = f->name.p;
+        FM_ASSERT(f->name.n > 0 && (!run || run <= f->name.p)); /* as they came, in one buffer */
         if (drop && run) {
             fm_buf_add(out, run, (size_t)(f->name.p - run));
             run = NULL;
@@ -97,6 +99,7 @@ static void add_list(struct fm_buf *out, const struct fm_http_head *h, enum fm_h
 {
     if (!fm_http_has(h, id))
         return;
+    FM_ASSERT((unsigned)h->known[id] < h->nfields && h->field[h->known[id]].id == id);
     for (unsigned i = (unsigned)h->known[id]; i < h->nfields; i++) {
         if (h->field[i].id != id || h->field[i].value.n == 0)
             continue;
@@ -138,6 +141,7 @@ static void add_forwarded(struct fm_buf *out, const struct fm_http_head *h,
 void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const struct fm_forward *f,
                       size_t *deadline_at)
 {
+    FM_ASSERT(h->method_name.n > 0 && f->ref.n > 0 && out->n == 0);
     fm_buf_str_add(out, h->method_name);
     fm_buf_ch(out, ' ');
     if (h->absolute) {
@@ -177,6 +181,7 @@ void fm_heads_set_deadline(char *digits, uint64_t ms)
 {
     char text[20];
     size_t n = fm_u64_write(text, fm_min_u64(ms, UINT64_C(9999999999)));
+    FM_ASSERT(n <= FM_DEADLINE_DIGITS);
     memset(digits, ' ', FM_DEADLINE_DIGITS);
     memcpy(digits + FM_DEADLINE_DIGITS - n, text, n);
 }
@@ -229,6 +234,7 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
 
 void fm_heads_answer(struct fm_buf *out, const struct fm_http_head *h, const struct fm_answer *a)
 {
+    FM_ASSERT(h->status >= 100 && h->status_text.n >= 3);
     fm_buf_lit(out, "HTTP/1.1 ");
     fm_buf_str_add(out, h->status_text);
     fm_buf_lit(out, "\r\n");

@@ -30,7 +30,6 @@ void fm_heads_set_deadline(char *digits, uint64_t ms);
 
 struct fm_answer {
     bool from_gate; /* its Fulmar- fields are passed on (but Fulmar-Problem to clients) */
-    bool to_edge;   /* we are a gate: Fulmar-Region is ours to set */
     bool decoded;   /* the body goes out without chunks (to an HTTP/1.0 client) */
     struct fm_str ref, region; /* empty = not set */
     struct fm_str connection;  /* the Connection line with its CRLF, or nothing */

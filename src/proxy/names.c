@@ -63,10 +63,13 @@ static void answered(struct fm_lookup *q)
 {
     struct fm_name *m = fm_container_of(q, struct fm_name, lookup);
     struct fm_names *all = m->all;
+    FM_ASSERT(!m->is_ip && !q->busy);
     if (m->abandoned) {
         struct fm_name **at = &all->abandoned;
-        while (*at != m)
+        while (*at != m) {
+            FM_ASSERT(*at);
             at = &(*at)->next;
+        }
         *at = m->next;
         free_name(m);
         return;
@@ -90,6 +93,7 @@ static void answered(struct fm_lookup *q)
 static void refresh(struct fm_timer *t)
 {
     struct fm_name *m = fm_container_of(t, struct fm_name, timer);
+    FM_ASSERT(!m->is_ip && !m->abandoned && !m->lookup.busy);
     fm_resolver_ask(m->all->resolver, &m->lookup);
 }
 
@@ -110,6 +114,7 @@ static void add(struct builder *b, const struct fm_conf_addr *a, const char *pee
         b->failed = true;
         return;
     }
+    FM_ASSERT(refresh_ms > 0 && a->port > 0 && region <= REGION_NONE);
     m->all = b->names;
     m->region = (uint16_t)region;
     m->pool = (uint16_t)pool;
@@ -133,6 +138,7 @@ static void add(struct builder *b, const struct fm_conf_addr *a, const char *pee
 
 static void add_region(struct builder *b, const struct fm_conf *c, unsigned r, bool gates)
 {
+    FM_ASSERT(r < c->nregions);
     const struct fm_conf_region *cr = &c->regions[r];
     if (gates) {
         for (size_t h = 0; h < c->nhosts; h++)
@@ -155,6 +161,7 @@ static void inherit(struct fm_name *to, const struct fm_names *from)
         to->addr = calloc(o->n, sizeof *to->addr);
         if (!to->addr)
             return;
+        FM_ASSERT(o->addr && o != to);
         memcpy(to->addr, o->addr, o->n * sizeof *to->addr);
         to->n = o->n;
         to->answered = true;
@@ -166,6 +173,7 @@ static void drop_all(struct fm_names *n)
 {
     while (n->first) {
         struct fm_name *m = n->first;
+        FM_ASSERT(!m->abandoned);
         n->first = m->next;
         fm_loop_cancel(n->loop, &m->timer);
         if (m->lookup.busy) {
@@ -201,6 +209,7 @@ enum fm_err fm_names_set(struct fm_names *n, const struct fm_conf *c, enum fm_pr
         return FM_ERR_MEMORY;
     }
     drop_all(n);
+    FM_ASSERT(!n->first && n->waiting == 0);
     n->first = b.first;
     for (struct fm_name *m = n->first; m; m = m->next) {
         n->waiting += !m->answered;
@@ -222,6 +231,7 @@ struct fm_view_address *fm_names_addresses(const struct fm_names *n, size_t *cou
     for (const struct fm_name *m = n->first; out && m; m = m->next)
         for (size_t i = 0; m->region != REGION_NONE && i < m->n; i++)
             out[(*count)++] = (struct fm_view_address){m->region, m->pool, m->addr[i], m->peer};
+    FM_ASSERT(!out || *count == total);
     return out;
 }
 

@@ -64,6 +64,7 @@ static const struct fm_conf *conf_of(const struct fm_probes *p)
 
 static bool in_round(const struct round *r, unsigned context)
 {
+    FM_ASSERT(context < r->all->d->view->ncontexts && r->region < r->all->d->view->nregions);
     return r->deep || r->all->d->view->contexts[context].pool[r->region] == r->pool;
 }
 
@@ -76,6 +77,7 @@ static void set_timer(struct round *r)
         if (!in_round(r, c))
             continue;
         int64_t ms = fm_director_probe_in_ms(r->all->d, r->region, c);
+        FM_ASSERT(ms > 0);
         best = ms < best ? ms : best;
     }
     if (best != INT64_MAX)
@@ -101,6 +103,7 @@ static int agent_says(const struct target *t, const char *context, char *why, si
 static void tell_deep(struct round *r)
 {
     struct fm_director *d = r->all->d;
+    FM_ASSERT(r->deep && r->samples && r->pending == 0);
     for (unsigned c = 0; c < d->board->ncontexts; c++) {
         unsigned yes = 0, no = 0;
         char why[FM_EVENT_TEXT_MAX] = "";
@@ -118,8 +121,10 @@ static void tell_apps(struct round *r)
 {
     struct fm_director *d = r->all->d;
     unsigned ok = 0, refused = 0, n = 0;
+    FM_ASSERT(!r->deep && r->pending == 0);
     const char *why = "no address is known";
     for (struct target *t = r->targets; t; t = t->next, n++) {
+        FM_ASSERT(t->endpoint >= 0 && !t->asked && !(t->ok && t->refused));
         t->failed_in_row = t->ok ? 0 : (uint8_t)(t->failed_in_row + (t->failed_in_row < 255));
         fm_director_endpoint(d, (unsigned)t->endpoint,
                              t->ok || (!t->refused && t->failed_in_row < ENDPOINT_FALL));
@@ -144,8 +149,8 @@ static void target_done(struct target *t)
         return;
     t->asked = false;
     fm_loop_cancel(r->all->d->loop, &t->timer);
-    FM_ASSERT(r->pending > 0);
-    if (--r->pending > 0 || t->stale)
+    FM_ASSERT(r->pending > 0 && !t->stale);
+    if (--r->pending > 0)
         return;
     if (r->deep)
         tell_deep(r);
@@ -179,6 +184,11 @@ static void send_question(struct target *t)
     fm_buf_lit(&b, " HTTP/1.1\r\nUser-Agent: fulmar-probe\r\nConnection: close\r\nHost: ");
     fm_buf_str_add(&b, fm_str_z(t->name));
     fm_buf_lit(&b, "\r\n\r\n");
+    FM_ASSERT(t->open && t->asked);
+    if (b.full) {
+        give_up(t, "the path of probe.app is too long");
+        return;
+    }
     struct iovec iov = {text, b.n};
     struct fm_mono by = fm_mono_add_ms(fm_loop_now(p->d->loop), conf_of(p)->probe.timeout_ms);
     fm_http_client_send(&t->http, &iov, 1, by);
@@ -204,6 +214,7 @@ static void on_sent(struct fm_http_client *h)
 
 static void answered(struct target *t)
 {
+    FM_ASSERT(t->asked && !t->answered && t->status >= 200);
     t->answered = true;
     t->ok = t->status >= 200 && t->status < 300;
     if (t->round->deep && t->body)
@@ -250,14 +261,22 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
 static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     struct target *t = fm_container_of(h, struct target, http);
+    char text[FM_EVENT_TEXT_MAX], because[64];
     t->refused = err == -ECONNREFUSED;
-    give_up(t, t->refused ? "connection refused" : err == -ETIMEDOUT ? "no answer in time" : why);
+    if (err == -ETIMEDOUT)
+        snprintf(text, sizeof text, "no answer in time");
+    else if (t->refused || err == 0 || err == -EPROTO)
+        snprintf(text, sizeof text, "%s", t->refused ? "connection refused" : why);
+    else
+        snprintf(text, sizeof text, "%s: %s", why, strerror_r(-err, because, sizeof because));
+    give_up(t, text);
 }
 
 static void free_round(struct round *r)
 {
     while (r->targets) {
         struct target *t = r->targets;
+        FM_ASSERT(!t->open && !fm_timer_is_set(&t->timer));
         r->targets = t->next;
         free(t->body);
         json_decref(t->doc);
@@ -286,6 +305,7 @@ static void bury_stale(struct fm_probes *p)
 static void on_closed(struct fm_http_client *h)
 {
     struct target *t = fm_container_of(h, struct target, http);
+    FM_ASSERT(t->open && !t->asked);
     t->open = false;
     if (t->stale)
         bury_stale(t->round->all);
@@ -303,6 +323,7 @@ static const struct fm_http_client_handler probe_handler = {.connected = on_conn
 static void ask(struct target *t)
 {
     struct fm_probes *p = t->round->all;
+    FM_ASSERT(t->asked && !t->open && !t->stale);
     t->ok = t->answered = t->refused = false;
     t->status = 0;
     free(t->body);
@@ -332,6 +353,7 @@ static void ask_all(struct fm_timer *timer)
 {
     struct round *r = fm_container_of(timer, struct round, timer);
     unsigned n = 0;
+    FM_ASSERT(r->pending == 0);
     for (struct target *t = r->targets; t; t = t->next) {
         if (t->open) { /* the last connection is not buried yet: a turn later */
             fm_loop_timer_in_ms(r->all->d->loop, timer, 1);
@@ -409,6 +431,7 @@ static void add_apps(struct fm_probes *p, unsigned region)
 {
     const struct fm_view *v = p->d->view;
     const struct fm_view_region *vr = &v->regions[region];
+    FM_ASSERT(!vr->gates && region < v->nregions);
     for (unsigned pool = 0; pool < vr->npools; pool++) {
         struct round *r =
             new_round(p, region, pool, false, !conf_of(p)->regions[region].has_health);
@@ -446,6 +469,7 @@ static void drop_rounds(struct fm_probes *p)
 void fm_probes_reset(struct fm_probes *p)
 {
     drop_rounds(p);
+    FM_ASSERT(!p->rounds && p->d->view->conf == conf_of(p));
     const struct fm_conf *c = conf_of(p);
     bool edge = p->d->config.mode == FM_PROXY_EDGE;
     for (unsigned r = 0; r < c->nregions; r++) {

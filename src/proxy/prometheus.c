@@ -19,6 +19,7 @@ static void put(struct text *t, const char *fmt, ...) FM_PRINTF(2, 3);
 
 static void put(struct text *t, const char *fmt, ...)
 {
+    FM_ASSERT(t->failed || t->n < t->cap);
     for (int again = 0; again < 2 && !t->failed; again++) {
         va_list ap;
         va_start(ap, fmt);
@@ -160,6 +161,7 @@ static void latency(struct text *t, const struct fm_director *d, struct fm_hist_
             put(t, "fulmar_%s_latency_seconds_bucket{context=\"%.*s\",le=\"%g\"} %llu\n", t->role,
                 FM_STR_ARG(cn), (double)bound_us[k] / 1e6, (unsigned long long)sum);
         }
+        FM_ASSERT(sum <= h->count); /* buckets are cumulative */
         put(t,
             "fulmar_%s_latency_seconds_bucket{context=\"%.*s\",le=\"+Inf\"} %llu\n"
             "fulmar_%s_latency_seconds_sum{context=\"%.*s\"} %.6f\n"
@@ -171,6 +173,7 @@ static void latency(struct text *t, const struct fm_director *d, struct fm_hist_
 
 char *fm_status_metrics(const struct fm_director *d, const char *role, size_t *n)
 {
+    FM_ASSERT(role && d->board);
     struct text t = {.p = malloc(16 * 1024), .cap = 16 * 1024, .role = role};
     struct fm_hist_view *h = calloc(1, sizeof *h);
     t.failed = !t.p || !h;

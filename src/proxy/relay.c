@@ -15,6 +15,7 @@ void fm_relay_interim(struct fm_try *t, const struct fm_http_head *h)
 {
     struct fm_request *rq = t->rq;
     char text[INTERIM_MAX];
+    FM_ASSERT(rq && !rq->head_sent && h->status < 200);
     if (h->status == 100 || rq->minor == 0 || fm_exchange_alive(&rq->x) != 1)
         return;
     struct fm_buf b = fm_buf(text, sizeof text);
@@ -29,6 +30,7 @@ bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h)
     struct fm_request *rq = t->rq;
     struct fm_worker *w = t->w;
     const struct fm_view_region *region = &t->vr->view->regions[t->region];
+    FM_ASSERT(rq && !rq->relay && !rq->head_sent);
     if (!t->head)
         t->head = fm_pool_get(&w->pool);
     if (!t->head)
@@ -39,7 +41,6 @@ bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h)
     t->answer_close = close;
     struct fm_answer a = {
         .from_gate = region->gates,
-        .to_edge = w->config.mode == FM_PROXY_GATE,
         .decoded = to_old,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .region = region->gates ? fm_str(NULL, 0) : region->name,
@@ -57,6 +58,7 @@ bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h)
 
 static void send_to_client(struct fm_request *rq, const struct iovec *iov, unsigned n)
 {
+    FM_ASSERT(n > 0 && rq->head_sent && rq->relay);
     for (unsigned i = 0; i < n; i++)
         rq->bytes_out += iov[i].iov_len;
     fm_http_conn_send(rq->conn, iov, n);
@@ -67,6 +69,7 @@ static void finish(struct fm_request *rq)
 {
     struct fm_http_conn *c = rq->conn;
     struct fm_try *t = rq->relay;
+    FM_ASSERT(t && t->rq == rq && rq->head_sent && t->conn);
     bool close = t->answer_close || rq->tunnel;
     if (rq->streaming && !rq->body_done) { /* it answered before it had all of the request */
         fm_upconn_close(t->conn);
@@ -79,6 +82,7 @@ static void finish(struct fm_request *rq)
 
 static void send_head(struct fm_request *rq, struct fm_try *t)
 {
+    FM_ASSERT(!rq->head_sent && rq->relay == t && t->head->n > 0);
     rq->head_sent = true;
     fm_loop_cancel(&rq->w->loop, &rq->timer);
     struct iovec iov[2] = {{t->head->data, t->head->n}, {NULL, 0}};
@@ -141,6 +145,7 @@ void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last)
 static void start_tunnel(struct fm_request *rq)
 {
     struct fm_try *t = rq->relay;
+    FM_ASSERT(rq->upgrade && rq->body_done && rq->head_sent && !rq->tunnel);
     rq->tunnel = true;
     fm_counter_inc(&rq->w->metrics.tunnels);
     fm_http_conn_to_tunnel(rq->conn, rq->w->config.tunnel_idle_ms);
@@ -152,7 +157,7 @@ static void start_tunnel(struct fm_request *rq)
 void fm_relay_sent(struct fm_request *rq)
 {
     struct fm_try *t = rq->relay;
-    FM_ASSERT(t);
+    FM_ASSERT(t && rq->head_sent && !rq->client_gone);
     if (rq->status == 101 && !rq->tunnel) {
         start_tunnel(rq);
         return;
@@ -168,10 +173,16 @@ void fm_relay_broken(struct fm_request *rq)
 {
     struct fm_try *t = rq->relay;
     struct fm_http_conn *c = rq->conn;
-    if (!rq->tunnel)
-        fm_counter_inc(&rq->w->metrics.answers_cut);
+    FM_ASSERT(t && t->rq == rq && !t->conn);
     rq->relay = NULL;
     fm_try_finish(t);
+    if (!rq->head_sent) { /* the first of its body was malformed: nothing of it was passed on */
+        fm_relay_problem(rq, rq->x.repeat == FM_REPEAT_SAFE ? FM_PROBLEM_BAD_ANSWER
+                                                            : FM_PROBLEM_OUTCOME_UNKNOWN);
+        return;
+    }
+    if (!rq->tunnel)
+        fm_counter_inc(&rq->w->metrics.answers_cut);
     fm_request_free(rq);
     fm_http_conn_abort(c);
 }
@@ -180,10 +191,11 @@ void fm_relay_broken(struct fm_request *rq)
 
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
 {
+    FM_ASSERT(p != FM_PROBLEM_NONE && !rq->relay);
     const struct fm_problem_info *info = fm_problem_info(p);
     struct fm_http_conn *c = rq->conn;
     struct fm_worker *w = rq->w;
-    FM_ASSERT(c && !rq->head_sent);
+    FM_ASSERT(c && !rq->head_sent && !rq->client_gone);
     rq->status = (uint16_t)info->status;
     rq->problem = (uint8_t)p;
     char headers[256], body[1024];
@@ -197,7 +209,7 @@ void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
         fm_buf_lit(&h, "Fulmar-Problem: ");
         fm_buf_str_add(&h, info->name);
         fm_buf_lit(&h, "\r\nFulmar-Region: ");
-        fm_buf_str_add(&h, rq->vr->view->regions[w->config.self].name);
+        fm_buf_str_add(&h, rq->vr->view->regions[rq->vr->view->self].name);
         fm_buf_lit(&h, "\r\n");
     }
     fm_http_problem_body(&b, info->status, info->name, info->detail, fm_str(rq->ref, FM_REF_LEN));
@@ -217,6 +229,7 @@ void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last
         /* the answer is already there; the rest of the body is not wanted */
         return;
     }
+    FM_ASSERT(t->rq == rq && (rq->tunnel || (rq->streaming && !rq->body_done)));
     rq->body_done = last;
     if (rq->tunnel)
         fm_http_client_touch(&t->conn->http);
@@ -231,26 +244,36 @@ void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last
         fm_try_upload(t, piece);
     else if (!last)
         fm_http_conn_body(rq->conn);
+    else if (!rq->tunnel)
+        fm_try_all_sent(t);
 }
 
 void fm_relay_upload_sent(struct fm_try *t)
 {
     struct fm_request *rq = t->rq;
+    FM_ASSERT(rq && (!rq->upload || rq->upload == t));
     if (rq->tunnel) {
+        FM_ASSERT(rq->relay == t);
         if (!rq->tunnel_up_done)
             fm_http_conn_body(rq->conn);
         return;
     }
-    if (!rq->streaming || rq->body_done)
+    if (!rq->streaming)
         return;
+    if (rq->body_done) {
+        fm_try_all_sent(t);
+        return;
+    }
     /* from here on the request cannot be sent again */
     rq->upload = t;
+    fm_try_between_pieces(t);
     if (rq->x.replayable) {
         struct fm_exchange_actions none;
         fm_exchange_step(&rq->x, &(struct fm_exchange_event){.kind = FM_EXCHANGE_NOT_REPLAYABLE},
                          &none);
     }
     if (rq->pending.n) {
+        FM_ASSERT(!rq->x.replayable);
         struct fm_str piece = rq->pending;
         rq->pending = fm_str(NULL, 0);
         rq->body_done = rq->pending_last;

@@ -23,6 +23,7 @@ static struct fm_request *new_request(struct fm_worker *w, struct fm_http_conn *
         rq = malloc(sizeof *rq);
     if (!rq)
         return NULL;
+    FM_ASSERT(w->view && !c->data);
     memset(rq, 0, offsetof(struct fm_request, log_method));
     rq->w = w;
     rq->conn = c;
@@ -43,6 +44,7 @@ void fm_request_free(struct fm_request *rq)
     struct fm_worker *w = rq->w;
     for (unsigned i = 0; i < FM_ATTEMPTS_MAX; i++)
         FM_ASSERT(!rq->attempt[i]);
+    FM_ASSERT(rq->nout <= FM_REPLAY_BLOCKS && !fm_list_empty(&rq->node));
     fm_access_log(rq);
     fm_loop_cancel(&w->loop, &rq->timer);
     for (unsigned i = 0; i < rq->nout; i++)
@@ -119,8 +121,10 @@ uint32_t fm_request_left_regions(const struct fm_request *rq)
 static bool act(struct fm_request *rq, const struct fm_exchange_action *a, int *failed,
                 enum fm_problem *problem)
 {
+    FM_ASSERT(a->attempt < FM_ATTEMPTS_MAX);
     switch (a->kind) {
     case FM_EXCHANGE_TRY: {
+        FM_ASSERT(*failed < 0); /* one a step */
         const struct fm_attempt *at = &rq->x.attempt[a->attempt];
         bool started = false, canary = rq->canary_region == a->region + 1;
         rq->canary_region = 0;
@@ -131,6 +135,7 @@ static bool act(struct fm_request *rq, const struct fm_exchange_action *a, int *
         return true;
     }
     case FM_EXCHANGE_CANCEL:
+        FM_ASSERT(rq->attempt[a->attempt]);
         fm_try_cancel(rq->attempt[a->attempt]);
         return true;
     case FM_EXCHANGE_RELAY:
@@ -164,7 +169,9 @@ static bool has_budget(const struct fm_request *rq, enum fm_exchange_event_kind 
 void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
 {
     struct fm_worker *w = rq->w;
-    for (;;) {
+    FM_ASSERT(ev.kind < FM_EXCHANGE_EVENT_COUNT && ev.attempt < FM_ATTEMPTS_MAX);
+    for (unsigned rounds = 0;; rounds++) {
+        FM_ASSERT(rounds <= FM_ATTEMPTS_MAX); /* each ends with one attempt less to make */
         struct fm_exchange_actions todo;
         int failed = -1;
         enum fm_problem problem = FM_PROBLEM_NONE;
@@ -192,6 +199,7 @@ bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigne
 {
     const struct fm_view *v = vr->view;
     const struct fm_view_pool *p = fm_view_pool(v, region, context);
+    FM_ASSERT(p->first + p->n <= v->nendpoints);
     for (unsigned i = p->first; i < p->first + p->n; i++)
         if (vr->up[i] && !atomic_load_explicit(&v->endpoints[i].probe_down, memory_order_relaxed) &&
             fm_breaker_would(&vr->up[i]->link, &fm_upstream_link_policy, now))
@@ -207,6 +215,7 @@ static void look_at_region(const struct fm_request *rq, unsigned r, bool canarie
     struct fm_board_slot *slot = fm_board_slot(v->board, r, rq->context);
     struct fm_mono now = fm_loop_now(&rq->w->loop);
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    FM_ASSERT(fm_board_share(word) <= 1000);
     bool left = fm_leave_is_left(&t->leave, fm_board_epoch(word), now);
     uint32_t canary = FM_CANARY_NONE;
     if (canaries && fm_board_share(word) == 0)
@@ -265,6 +274,7 @@ static uint64_t sticky_hash(struct fm_request *rq, const struct fm_http_head *h,
 /* Take the canary token of the first region of the plan, or plan again without canaries. */
 static bool claim_canary(const struct fm_request *rq, const struct fm_route_plan *plan)
 {
+    FM_ASSERT(plan->canary && plan->n > 0);
     struct fm_board_slot *slot = fm_board_slot(rq->vr->view->board, plan->region[0], rq->context);
     uint32_t had = atomic_exchange_explicit(&slot->canary, FM_CANARY_NONE, memory_order_relaxed);
     return had != FM_CANARY_NONE;
@@ -276,9 +286,11 @@ static void plan_route(struct fm_request *rq, const struct fm_http_head *h,
 {
     struct fm_worker *w = rq->w;
     const struct fm_view *v = rq->vr->view;
+    FM_ASSERT(v->nregions > 0 && v->nregions <= FM_REGIONS_MAX);
     if (v->mode == FM_PROXY_GATE) {
+        FM_ASSERT(v->self < v->nregions);
         *plan = (struct fm_route_plan){.n = 1, .healthy = 1};
-        plan->region[0] = (uint8_t)w->config.self;
+        plan->region[0] = (uint8_t)v->self;
         return;
     }
     struct fm_route_request q = {.by = rq->route->by,
@@ -299,6 +311,7 @@ static void plan_route(struct fm_request *rq, const struct fm_http_head *h,
             break;
         }
     }
+    FM_ASSERT(plan->n <= v->nregions && plan->healthy <= plan->n);
     if (plan->fail_open && !plan->canary) {
         rq->fail_open = true;
         fm_counter_inc(&w->metrics.fail_open);
@@ -307,41 +320,40 @@ static void plan_route(struct fm_request *rq, const struct fm_http_head *h,
 
 /* -------- what kind of request it is -------- */
 
-static bool is_command(const struct fm_view_context *c, const struct fm_view_route *r,
-                       struct fm_str method)
-{
-    if (r->as != FM_AS_METHOD)
-        return r->as == FM_AS_COMMAND;
-    for (size_t i = 0; i < c->conf->ncommands; i++)
-        if (fm_str_eq(c->conf->commands[i], method))
-            return true;
-    return false;
-}
-
 static enum fm_repeat repeat_of(struct fm_request *rq, const struct fm_http_head *h,
                                 enum fm_problem *problem)
 {
     const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
     const struct fm_view_route *r = rq->route;
     bool key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY).n > 0;
-    rq->command = is_command(c, r, h->method_name);
+    rq->command = fm_class_is_command((enum fm_class_as)r->as, c->conf->commands,
+                                      c->conf->ncommands, h->method_name);
     *problem = FM_PROBLEM_NONE;
     if (rq->command && !key && c->conf->idempotency.key == FM_KEY_REQUIRED)
         *problem = FM_PROBLEM_KEY_MISSING;
     bool keyed =
         key && c->conf->idempotency.key != FM_KEY_IGNORED && c->conf->idempotency.by == FM_BY_APP;
-    if (!rq->command && r->safe && (r->as == FM_AS_QUERY || fm_http_method_is_safe(h->method)))
+    if (!rq->command && r->safe && (r->as == FM_CLASS_QUERY || fm_http_method_is_safe(h->method)))
         return FM_REPEAT_SAFE;
     return keyed ? FM_REPEAT_KEYED : FM_REPEAT_NEVER;
 }
 
 /* -------- the request as it is sent on -------- */
 
+/* As an edge makes them: anything else would have to be escaped in logs and documents. */
+static bool is_ref(struct fm_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!(s.p[i] >= '0' && s.p[i] <= '9') && !(s.p[i] >= 'a' && s.p[i] <= 'f') && s.p[i] != '-')
+            return false;
+    return s.n == FM_REF_LEN;
+}
+
 static void make_ref(struct fm_request *rq, const struct fm_http_head *h)
 {
     struct fm_worker *w = rq->w;
     struct fm_str given = fm_http_value(h, FM_HDR_FULMAR_REF);
-    if (w->config.mode == FM_PROXY_GATE && given.n == FM_REF_LEN) {
+    if (w->config.mode == FM_PROXY_GATE && is_ref(given)) {
         memcpy(rq->ref, given.p, FM_REF_LEN);
         return;
     }
@@ -379,6 +391,7 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
     struct fm_block *b = fm_pool_get(&w->pool);
     if (!b)
         return false;
+    FM_ASSERT(rq->nout == 0);
     rq->out[rq->nout++] = b;
     char trace[FM_TRACEPARENT_LEN];
     struct fm_forward f = {
@@ -407,6 +420,7 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
 
 static bool keep_piece(struct fm_request *rq, struct fm_str piece)
 {
+    FM_ASSERT(rq->collecting && rq->nout > 0 && rq->nout <= FM_REPLAY_BLOCKS);
     if (rq->collected + piece.n > rq->w->config.replay_body_bytes)
         return false;
     while (piece.n) {
@@ -427,7 +441,11 @@ static bool keep_piece(struct fm_request *rq, struct fm_str piece)
 
 static void begin(struct fm_request *rq)
 {
+    FM_ASSERT(rq->x.nattempts == 0 && rq->patience_ns > 0 && rq->nout > 0);
+    FM_ASSERT(rq->streaming != rq->body_done);
     rq->collecting = false;
+    /* the time that its body took to come was bounded by edge.min-body-rate */
+    rq->total_deadline = fm_mono_add_ns(fm_loop_now(&rq->w->loop), rq->patience_ns);
     if (rq->streaming)
         rq->x.hedging = false; /* there is no second copy to send */
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});
@@ -436,6 +454,7 @@ static void begin(struct fm_request *rq)
 static void on_body(struct fm_http_conn *c, struct fm_str piece, bool last)
 {
     struct fm_request *rq = c->data;
+    FM_ASSERT(rq && rq->conn == c && !rq->client_gone);
     fm_counter_add(&rq->w->metrics.bytes_in, piece.n);
     if (!rq->collecting) {
         fm_relay_client_piece(rq, piece, last);
@@ -474,7 +493,7 @@ static void start_log(struct fm_request *rq, const struct fm_http_head *h)
 /* The deadline that came with the request, at a gate. */
 static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
 {
-    rq->total_deadline = fm_mono_add_ns(rq->start, rq->route->total_ns);
+    rq->patience_ns = rq->route->total_ns;
     if (rq->w->config.mode != FM_PROXY_GATE)
         return true;
     int64_t since = fm_mono_sub_ns(fm_mono_now(), rq->start);
@@ -484,8 +503,8 @@ static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
         return true;
     if (d.left_ns <= 0)
         return false;
-    rq->total_deadline =
-        fm_mono_min(rq->total_deadline, fm_mono_add_ns(rq->start, d.left_ns + since));
+    if (d.left_ns + since < rq->patience_ns) /* counted from the clock of this turn */
+        rq->patience_ns = d.left_ns + since;
     return true;
 }
 
@@ -513,8 +532,10 @@ static enum fm_problem find_route(struct fm_request *rq, const struct fm_http_he
     fm_match_find(rq->vr->view->match, &q, m);
     if (!m->found)
         return FM_PROBLEM_NO_ROUTE;
+    FM_ASSERT(m->route < rq->vr->view->nroutes);
     rq->route = &rq->vr->view->routes[m->route];
     rq->context = rq->route->context;
+    FM_ASSERT(rq->context < rq->vr->view->ncontexts);
     return FM_PROBLEM_NONE;
 }
 
@@ -568,9 +589,11 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 
 static void on_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
 {
-    (void)why;
     struct fm_request *rq = c->data;
-    rq->conn = NULL;
+    FM_ASSERT(rq && rq->conn == c);
+    rq->client_gone = why->status == 0; /* else the server answers with it */
+    if (!rq->head_sent)
+        rq->status = (uint16_t)why->status;
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_CLIENT_GONE});
 }
 

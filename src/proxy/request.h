@@ -14,7 +14,7 @@ enum { FM_LOG_PATH_MAX = 160 };
 /* One attempt. It may outlive its request, as an orphan that lost a race: its answer, or its
  * silence, is still evidence. */
 struct fm_try {
-    struct fm_list node;   /* spare, or in target->owed */
+    struct fm_list node;   /* spare, or in target->owed or ->held */
     struct fm_list all;    /* in worker->tries */
     struct fm_request *rq; /* NULL for an orphan */
     struct fm_worker *w;
@@ -29,6 +29,7 @@ struct fm_try {
     uint8_t index; /* of the attempt in the exchange */
     bool is_hedge, budgeted;
     bool owed, reported, succeeded, sent_all, holding, canary;
+    bool whole;        /* all of the request was sent: an answer is due */
     bool answer_close; /* the client's connection cannot be kept behind this answer */
     uint16_t status;
     uint8_t problem;
@@ -57,10 +58,11 @@ struct fm_request {
     bool pending_last, collecting, streaming, body_done, upload_busy;
     /* time */
     struct fm_timer timer;
-    struct fm_mono start, total_deadline, hedge_at, silence_at, first_byte_deadline;
+    struct fm_mono start, total_deadline, hedge_at, silence_at;
+    int64_t patience_ns; /* for its answer, once all of it is here */
     uint8_t method, minor;
     bool upgrade, tunnel, tunnel_up_done, tunnel_down_done, command, fail_open;
-    bool head_sent;
+    bool head_sent, client_gone;
     uint8_t canary_region; /* index + 1 of the region whose canary token this request holds */
     uint16_t context, answered_region;
     uint16_t status;
@@ -95,7 +97,10 @@ void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned regio
                      unsigned context);
 /* Is its region silent, or, of a canary, is it not answered? Then control is told. */
 void fm_try_check_silence(const struct fm_try *t);
+/* A streamed body: send a piece; wait for the client's next one; the last one was sent. */
 void fm_try_upload(struct fm_try *t, struct fm_str piece);
+void fm_try_between_pieces(struct fm_try *t);
+void fm_try_all_sent(struct fm_try *t);
 
 /* relay.c */
 /* Pass on a 1xx answer other than 100, where nobody else may still answer. */

@@ -23,6 +23,7 @@ static json_t *time_json(int64_t wall_ns)
 /* An instant of the boot clock as a wall clock time. */
 static json_t *mono_json(struct fm_mono t)
 {
+    FM_ASSERT(t.ns >= 0);
     if (t.ns == 0)
         return json_null();
     return time_json(fm_wall_now_ns() - (fm_mono_now().ns - t.ns));
@@ -53,6 +54,7 @@ static json_t *region_context_json(const struct fm_director *d, unsigned r, unsi
     const struct fm_board_slot *slot = fm_board_slot(d->board, r, c);
     struct fm_board_sum sum;
     fm_board_sum(d->board, r, c, &sum);
+    FM_ASSERT(h->state < FM_HEALTH_STATE_COUNT && h->why < FM_HEALTH_WHY_COUNT);
     struct fm_health_counts window = fm_health_window(h);
     struct fm_mono last = {(int64_t)sum.last_sent_ns};
     json_t *o = json_object();
@@ -81,6 +83,7 @@ static json_t *endpoints_json(const struct fm_view *v, unsigned r)
         const struct fm_view_endpoint *e = &v->endpoints[i];
         if (e->region != r)
             continue;
+        FM_ASSERT(e->pool < v->regions[r].npools);
         json_array_append_new(list, json_pack("{s:s,s:o,s:b}", "address", e->text, "pool",
                                               str_json(v->regions[r].pools[e->pool].name),
                                               "probe_down", (int)atomic_load(&e->probe_down)));
@@ -145,6 +148,7 @@ static json_t *events_json(const struct fm_director *d)
     uint64_t n = d->nevents < EVENTS_SHOWN ? d->nevents : EVENTS_SHOWN;
     for (uint64_t i = d->nevents - n; i < d->nevents; i++) {
         const struct fm_event *e = &d->event[i % FM_EVENTS_MAX];
+        FM_ASSERT(e->number == i + 1);
         json_array_append_new(
             list,
             json_pack("{s:I,s:o,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "number", (json_int_t)e->number,
@@ -173,6 +177,7 @@ static json_t *totals_json(const struct fm_director *d)
 
 bool fm_status_add(const struct fm_director *d, json_t *root)
 {
+    FM_ASSERT(d->view && d->view->board == d->board);
     json_t *regions = json_array(), *contexts = json_array();
     for (unsigned r = 0; r < d->board->nregions; r++)
         if (d->config.mode == FM_PROXY_EDGE || r == d->config.self)

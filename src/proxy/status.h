@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-/* Add regions, contexts, events and totals to `root` (docs/reference/status.md). False without
+/* Add regions, contexts, events and totals to `root` (docs/reference/wire.md). False without
  * memory. */
 bool fm_status_add(const struct fm_director *d, json_t *root) FM_WARN_UNUSED;
 

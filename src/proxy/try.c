@@ -19,6 +19,8 @@ static void orphan_expired(struct fm_timer *timer);
 static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned region)
 {
     struct fm_worker *w = rq->w;
+    FM_ASSERT(index < FM_ATTEMPTS_MAX && !rq->attempt[index]);
+    FM_ASSERT(rq->route && rq->route->context == rq->context);
     struct fm_try *t = fm_list_first(&w->spare_tries, struct fm_try, node);
     if (t)
         fm_list_remove(&t->node);
@@ -54,6 +56,7 @@ static void not_owed(struct fm_try *t)
     fm_list_remove(&t->node);
     FM_ASSERT(t->target->nowed > 0);
     t->target->nowed--;
+    FM_ASSERT(t->target->nowed > 0 || fm_list_empty(&t->target->owed));
 }
 
 static struct fm_board_slot *slot_of(const struct fm_try *t)
@@ -64,7 +67,10 @@ static struct fm_board_slot *slot_of(const struct fm_try *t)
 static void free_try(struct fm_try *t)
 {
     struct fm_worker *w = t->w;
+    FM_ASSERT(!t->conn && t->reported);
+    FM_ASSERT(!t->rq || t->rq->attempt[t->index] == t);
     not_owed(t);
+    fm_list_remove(&t->node); /* of what is held */
     fm_list_remove(&t->all);
     fm_loop_cancel(&w->loop, &t->orphan_timer);
     if (t->head)
@@ -75,7 +81,8 @@ static void free_try(struct fm_try *t)
         FM_ASSERT(w->retrying > 0);
         w->retrying--;
     }
-    atomic_fetch_sub_explicit(&slot_of(t)->in_flight, 1, memory_order_relaxed);
+    uint32_t flew = atomic_fetch_sub_explicit(&slot_of(t)->in_flight, 1, memory_order_relaxed);
+    FM_ASSERT(flew > 0);
     if (t->up)
         fm_upstream_request_over(t->up);
     fm_view_ref_drop(w, t->vr);
@@ -102,6 +109,7 @@ void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned regio
 
 static void report(struct fm_try *t, enum fm_outcome o)
 {
+    FM_ASSERT(o < FM_OUTCOME_COUNT);
     if (t->reported)
         return;
     t->reported = true;
@@ -156,6 +164,7 @@ static void report_refused(struct fm_try *t)
 /* A first byte has come: the region is alive, whatever it says. */
 static void heard(struct fm_try *t)
 {
+    FM_ASSERT(t->conn && t->sent_at.ns != 0);
     struct fm_mono now = fm_loop_now(&t->w->loop);
     t->target->pace_ns = fm_pace_ns(t->target->pace_ns, t->target->last_heard, now);
     t->target->last_heard = now;
@@ -176,7 +185,7 @@ static void heard(struct fm_try *t)
  * also when a hedge overtook it, else only the fast ones would be known, and ever more hedged. */
 static void learn(struct fm_try *t)
 {
-    if (t->succeeded && !t->is_hedge)
+    if (t->succeeded && !t->is_hedge && t->whole)
         fm_latency_add(&t->target->answers, fm_mono_sub_ns(fm_loop_now(&t->w->loop), t->sent_at));
 }
 
@@ -184,6 +193,7 @@ static bool region_is_silent(const struct fm_try *t)
 {
     const struct fm_target *target = t->target;
     const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
+    FM_ASSERT(!oldest || target->nowed > 0);
     struct fm_silence s = {.owed = target->nowed,
                            .last_heard = target->last_heard,
                            .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
@@ -232,6 +242,7 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     struct fm_mono now = fm_loop_now(&rq->w->loop);
     if (p->n == 0)
         return NULL;
+    FM_ASSERT(p->first + p->n <= v->nendpoints);
     /* of a large pool a random window is enough */
     unsigned n = p->n < POOL_SCAN_MAX ? p->n : POOL_SCAN_MAX;
     unsigned start = p->n > n ? (unsigned)(random % p->n) : 0;
@@ -252,13 +263,15 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
             in[i].tried |= rq->tried[a] == up[i];
     }
     int at = fm_balance(in, n, random);
-    if (at < 0) { /* none is usable: asking a doubtful one is better than asking nobody */
+    /* asking a doubtful one is better than asking nobody, or who was asked already */
+    if (at < 0 || in[at].tried) {
         for (unsigned i = 0; i < n; i++)
             in[i].usable = up[i] != NULL;
         at = fm_balance(in, n, random);
     }
     if (at < 0)
         return NULL;
+    FM_ASSERT((unsigned)at < n);
     (void)fm_breaker_try(&up[at]->link, &fm_upstream_link_policy, now);
     (void)fm_breaker_try(&up[at]->answers, &fm_upstream_answers_policy, now);
     return up[at];
@@ -266,10 +279,29 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
 
 /* -------- sending -------- */
 
+/* All of the request is with the kernel: from here on an answer is due, and its clocks run. */
+static void owe(struct fm_try *t, struct fm_mono now)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(!t->owed && !t->whole && t->status == 0 && fm_list_empty(&t->node));
+    t->whole = t->owed = true;
+    t->sent_at = now;
+    fm_list_push_back(&t->target->owed, &t->node);
+    t->target->nowed++;
+    int64_t delay = fm_hedge_delay_ns(&t->target->answers, &rq->route->hedge);
+    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
+    if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
+        rq->hedge_at = fm_mono_add_ns(now, delay);
+    if (t->w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
+        rq->silence_at = fm_mono_add_ns(now, look);
+}
+
 static enum fm_problem transmit(struct fm_try *t)
 {
     struct fm_request *rq = t->rq;
     struct fm_worker *w = t->w;
+    FM_ASSERT(t->conn && t->sent_at.ns == 0 && rq->attempt[t->index] == t);
+    FM_ASSERT(rq->nout > 0 && rq->deadline_at + FM_DEADLINE_DIGITS <= rq->out[0]->n);
     struct fm_mono now = fm_loop_now(&w->loop);
     if (w->config.mode == FM_PROXY_GATE)
         now = fm_mono_now(); /* this turn may have been a long one (rule 14) */
@@ -291,20 +323,13 @@ static enum fm_problem transmit(struct fm_try *t)
     fm_http_client_head(&t->conn->http, rq->method, by);
 
     t->sent_at = now;
-    t->owed = true;
-    fm_list_push_back(&t->target->owed, &t->node);
-    t->target->nowed++;
     struct fm_board_counts *counts =
         fm_board_counts(t->vr->view->board, w->config.index, t->region, t->context);
     fm_counter_inc(&counts->sent);
     atomic_store_explicit(&counts->last_sent_ns.v, (uint64_t)now.ns, memory_order_relaxed);
 
-    int64_t delay = fm_hedge_delay_ns(&t->target->answers, &rq->route->hedge);
-    int64_t look = fm_silence_check_ns(&t->target->heard, &rq->route->hedge);
-    if (rq->x.hedging && delay != INT64_MAX && !t->is_hedge)
-        rq->hedge_at = fm_mono_add_ns(now, delay);
-    if (w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
-        rq->silence_at = fm_mono_add_ns(now, look);
+    if (!rq->streaming)
+        owe(t, now);
     fm_request_arm(rq);
     return FM_PROBLEM_NONE;
 }
@@ -315,6 +340,8 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     struct fm_worker *w = rq->w;
     const struct fm_view *v = rq->vr->view;
     struct fm_board_slot *slot = fm_board_slot(v->board, region, rq->context);
+    FM_ASSERT(region < v->nregions && rq->x.attempt[index].region == region);
+    FM_ASSERT(!hedge || budgeted);
     *started = false;
     uint32_t flying = atomic_fetch_add_explicit(&slot->in_flight, 1, memory_order_relaxed);
     if (w->config.mode == FM_PROXY_EDGE && flying >= v->contexts[rq->context].conf->in_flight_max) {
@@ -380,11 +407,48 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     return FM_PROBLEM_NONE;
 }
 
+/* -------- streamed bodies --------
+ *
+ * While a body is on its way no answer is due, however long that takes: a region that is sent
+ * uploads is not silent, and the time-outs for answers do not run. What bounds it is how slow the
+ * client may be (edge.min-body-rate) and how long the upstream may refuse to take a piece. */
+
 void fm_try_upload(struct fm_try *t, struct fm_str piece)
 {
+    FM_ASSERT(t->rq && t->conn && piece.n > 0);
+    FM_ASSERT(t->rq->tunnel || t->rq->streaming);
     struct iovec iov = {(void *)(uintptr_t)piece.p, piece.n};
-    fm_http_client_send(&t->conn->http, &iov, 1,
-                        fm_mono_add_ms(fm_loop_now(&t->w->loop), t->w->config.body_idle_ms));
+    struct fm_mono by = fm_mono_add_ms(fm_loop_now(&t->w->loop), t->w->config.body_idle_ms);
+    fm_http_client_send(&t->conn->http, &iov, 1, by);
+    if (t->status == 0)
+        fm_http_client_head_by(&t->conn->http, by);
+}
+
+void fm_try_between_pieces(struct fm_try *t)
+{
+    FM_ASSERT(t->rq->streaming && !t->rq->body_done && !t->owed && !t->whole);
+    if (t->status)
+        return; /* it answers already */
+    /* the client's own deadline for its next piece is the nearer one */
+    fm_http_client_head_by(&t->conn->http,
+                           fm_mono_add_ms(fm_loop_now(&t->w->loop), 2 * t->w->config.body_idle_ms));
+    t->rq->total_deadline = FM_MONO_NEVER;
+    fm_request_arm(t->rq);
+}
+
+void fm_try_all_sent(struct fm_try *t)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(rq->streaming && rq->body_done);
+    if (t->status || t->whole)
+        return;
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    rq->total_deadline = fm_mono_add_ns(now, rq->patience_ns);
+    fm_http_client_head_by(
+        &t->conn->http,
+        fm_mono_min(fm_mono_add_ns(now, rq->route->first_byte_ns), rq->total_deadline));
+    owe(t, now);
+    fm_request_arm(rq);
 }
 
 /* -------- ending -------- */
@@ -401,6 +465,7 @@ void fm_try_finish(struct fm_try *t)
 static void orphan_expired(struct fm_timer *timer)
 {
     struct fm_try *t = fm_container_of(timer, struct fm_try, orphan_timer);
+    FM_ASSERT(!t->rq && t->conn);
     fm_try_check_silence(t);
     fm_try_finish(t);
 }
@@ -417,8 +482,9 @@ void fm_try_end_orphans(struct fm_worker *w)
 void fm_try_cancel(struct fm_try *t)
 {
     struct fm_request *rq = t->rq;
-    FM_ASSERT(rq);
+    FM_ASSERT(rq && rq->attempt[t->index] == t);
     if (t->owed && rq->x.relaying) {
+        FM_ASSERT(t->conn && rq->relay != t);
         /* lost a race: what it still says, or does not, is evidence */
         rq->attempt[t->index] = NULL;
         t->rq = NULL;
@@ -441,7 +507,7 @@ void fm_try_cancel(struct fm_try *t)
 static void on_connected(struct fm_http_client *h)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
-    FM_ASSERT(t && t->rq);
+    FM_ASSERT(t && t->rq && t->conn == fm_upconn_of(h));
     enum fm_problem problem = transmit(t);
     if (problem == FM_PROBLEM_NONE)
         return;
@@ -477,6 +543,7 @@ static enum fm_outcome outcome_of(unsigned status, enum fm_problem p)
  */
 static void orphan_answered(struct fm_try *t)
 {
+    FM_ASSERT(!t->rq && !t->owed);
     struct fm_http_client *h = &t->conn->http;
     bool body = fm_http_client_has_body(h) && !fm_http_client_take(h, &t->piece);
     t->holding = body && fm_http_client_hold(h, ORPHAN_LEAST_MS);
@@ -492,7 +559,7 @@ static void orphan_answered(struct fm_try *t)
 static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
-    FM_ASSERT(t);
+    FM_ASSERT(t && t->conn == fm_upconn_of(h) && t->status == 0);
     heard(t);
     if (head->status < 200 && head->status != 101) {
         if (t->rq)
@@ -526,6 +593,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         /* A small answer to what may be repeated is relayed when it is whole: if its sender dies in
          * the middle of it, the client never learns. */
         t->holding = true;
+        fm_list_push_back(&t->target->held, &t->node);
         return;
     }
     learn(t);
@@ -538,7 +606,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
-    FM_ASSERT(t);
+    FM_ASSERT(t && t->conn == fm_upconn_of(h) && t->status != 0);
     struct fm_request *rq = t->rq;
     if (t->holding && last)
         learn(t);
@@ -555,6 +623,7 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
     }
     FM_ASSERT(last);
     t->holding = false;
+    fm_list_remove(&t->node);
     t->piece = piece;
     t->has_piece = t->piece_is_last = true;
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
@@ -580,8 +649,10 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
         fm_upconn_failed_idle(c);
         return;
     }
+    FM_ASSERT(t->conn == c);
     struct fm_request *rq = t->rq;
     bool connected = t->sent_at.ns != 0;
+    FM_ASSERT(connected || !t->owed);
     bool sent = connected && (t->sent_all || h->s.sock.sent > 0);
     uint8_t index = t->index;
     c->data = NULL;

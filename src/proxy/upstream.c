@@ -36,6 +36,7 @@ struct fm_upstream *fm_upstream_get(struct fm_upstreams *u, const struct fm_addr
         if (fm_addr_eq(&up->addr, addr))
             return up;
     }
+    FM_ASSERT(addr->len > 0);
     struct fm_upstream *up = calloc(1, sizeof *up);
     if (!up)
         return NULL;
@@ -49,6 +50,7 @@ static void forget_if_unused(struct fm_upstream *up)
 {
     if (up->views || up->nconns || up->in_flight)
         return;
+    FM_ASSERT(fm_list_empty(&up->idle) && up->nidle == 0);
     fm_list_remove(&up->node);
     fm_tls_unref(up->tls);
     free(up);
@@ -77,6 +79,7 @@ static void close_idle(struct fm_upstream *up)
 {
     while (!fm_list_empty(&up->idle))
         fm_upconn_close(fm_list_first(&up->idle, struct fm_upconn, node));
+    FM_ASSERT(up->nidle == 0);
 }
 
 void fm_upstream_speak(struct fm_upstream *up, struct fm_tls *tls, const char *peer)
@@ -106,6 +109,7 @@ static void reap(struct fm_timer *t)
 {
     struct fm_upstreams *u = fm_container_of(t, struct fm_upstreams, reaper);
     struct fm_mono now = fm_loop_now(u->loop);
+    FM_ASSERT(!u->stopping);
     for (unsigned b = 0; b < FM_UPSTREAM_BUCKETS; b++) {
         fm_list_each (at, &u->bucket[b]) {
             struct fm_upstream *up = fm_container_of(at, struct fm_upstream, node);
@@ -117,8 +121,7 @@ static void reap(struct fm_timer *t)
             }
         }
     }
-    if (!u->stopping)
-        fm_loop_timer_in_ms(u->loop, t, REAP_MS);
+    fm_loop_timer_in_ms(u->loop, t, REAP_MS);
 }
 
 void fm_upstreams_init(struct fm_upstreams *u, struct fm_loop *l,
@@ -167,6 +170,7 @@ static struct fm_upconn *take_parked(struct fm_upstreams *u, struct fm_upstream 
         struct fm_upconn *c = fm_list_first(&up->idle, struct fm_upconn, node);
         if (!c || fm_mono_sub_ns(fm_loop_now(u->loop), c->idle_since) >= fresh_ns)
             return NULL;
+        FM_ASSERT(c->up == up && !c->data && up->nidle > 0);
         fm_list_remove(&c->node);
         up->nidle--;
         if (fm_http_client_unpark(&c->http)) {
@@ -211,6 +215,7 @@ struct fm_upconn *fm_upconn_acquire(struct fm_upstreams *u, struct fm_upstream *
                                     int64_t fresh_ns, struct fm_mono connect_deadline,
                                     enum fm_err *err)
 {
+    FM_ASSERT(!u->stopping && up->nidle <= up->nconns && fresh_ns >= 0);
     struct fm_upconn *c = take_parked(u, up, fresh_ns);
     return c ? c : new_conn(u, up, connect_deadline, err);
 }
@@ -228,7 +233,7 @@ void fm_upconn_close(struct fm_upconn *c)
 
 void fm_upconn_release(struct fm_upconn *c)
 {
-    FM_ASSERT(fm_list_empty(&c->node));
+    FM_ASSERT(fm_list_empty(&c->node) && c->up->nidle < c->up->nconns);
     c->data = NULL;
     c->reused = false;
     if (c->all->stopping || !c->up->current || c->up->nidle >= FM_UPSTREAM_IDLE_MAX ||
@@ -240,6 +245,7 @@ void fm_upconn_release(struct fm_upconn *c)
     c->idle_since = fm_loop_now(c->all->loop);
     fm_list_push_front(&c->up->idle, &c->node);
     c->up->nidle++;
+    FM_ASSERT(c->up->nidle <= FM_UPSTREAM_IDLE_MAX);
 }
 
 void fm_upconn_failed_idle(struct fm_upconn *c)
@@ -254,6 +260,7 @@ void fm_upconn_failed_idle(struct fm_upconn *c)
 void fm_upconn_closed(struct fm_upconn *c)
 {
     FM_ASSERT(c->all->nconns > 0 && c->up->nconns > 0 && fm_list_empty(&c->node));
+    FM_ASSERT(!c->data && c->all->nconns >= c->up->nconns);
     c->all->nconns--;
     c->up->nconns--;
     forget_if_unused(c->up);

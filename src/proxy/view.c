@@ -23,6 +23,19 @@ static enum fm_route_by by_of(enum fm_conf_routing_by by)
     FM_UNREACHABLE();
 }
 
+static enum fm_class_as class_of(enum fm_conf_as as)
+{
+    switch (as) {
+    case FM_AS_METHOD:
+        return FM_CLASS_BY_METHOD;
+    case FM_AS_QUERY:
+        return FM_CLASS_QUERY;
+    case FM_AS_COMMAND:
+        return FM_CLASS_COMMAND;
+    }
+    FM_UNREACHABLE();
+}
+
 static struct fm_hedge_policy hedge_of(const struct fm_conf_route *r)
 {
     struct fm_hedge_policy p = {.after_ns = r->retry.hedge_ms * FM_NS_PER_MS,
@@ -57,9 +70,12 @@ static int16_t sticky_segment(const struct fm_conf_context *c, const struct fm_c
 static void compile_route(struct fm_view_route *to, unsigned context,
                           const struct fm_conf_context *c, const struct fm_conf_route *r)
 {
+    FM_ASSERT(r->timeouts.connect_ms > 0 && r->timeouts.first_byte_ms > 0);
+    FM_ASSERT(r->timeouts.total_ms >= r->timeouts.first_byte_ms);
+    FM_ASSERT(context <= UINT16_MAX && r->retry.other_regions <= UINT8_MAX);
     *to = (struct fm_view_route){
         .context = (uint16_t)context,
-        .as = (uint8_t)r->as,
+        .as = (uint8_t)class_of(r->as),
         .safe = r->safe,
         .path = r->path,
         .sticky_segment = sticky_segment(c, r),
@@ -109,6 +125,7 @@ static bool compile_routes(struct fm_view *v)
             struct fm_segment *segments = compile_segments(&v->arena, r);
             if (!segments)
                 return false;
+            FM_ASSERT(v->nroutes < nroutes);
             compile_route(&v->routes[v->nroutes], c, cc, r);
             for (size_t h = 0; h < (cc->nhosts ? cc->nhosts : 1); h++)
                 rules[n++] = (struct fm_match_rule){
@@ -129,6 +146,7 @@ static bool compile_routes(struct fm_view *v)
     struct fm_hash_key key;
     fm_rand_bytes(&key, sizeof key);
     v->match = fm_match_build(mem, rules, n, key);
+    FM_ASSERT(v->match);
     return true;
 }
 
@@ -137,6 +155,7 @@ static bool compile_routes(struct fm_view *v)
 static int compare_addresses(const void *x, const void *y)
 {
     const struct fm_view_address *a = x, *b = y;
+    FM_ASSERT(a->addr.len > 0 && b->addr.len > 0);
     if (a->region != b->region)
         return a->region < b->region ? -1 : 1;
     if (a->pool != b->pool)
@@ -161,6 +180,7 @@ static bool compile_region(struct fm_view *v, unsigned r)
                                   .weight = (uint16_t)cr->weight,
                                   .gates = v->mode == FM_PROXY_EDGE && cr->has_gates};
     to->npools = to->gates ? 1 : (unsigned)cr->npools;
+    FM_ASSERT(to->npools > 0 && cr->priority <= UINT16_MAX && cr->weight <= UINT16_MAX);
     to->pools = fm_arena_array(&v->arena, to->npools, sizeof *to->pools);
     if (!to->pools)
         return false;
@@ -168,7 +188,7 @@ static bool compile_region(struct fm_view *v, unsigned r)
         to->pools[p].name = to->gates ? FM_STR("gates") : cr->pools[p].name;
     for (unsigned c = 0; c < v->ncontexts; c++) {
         int pool = to->gates ? 0 : fm_conf_find_pool(cr, v->conf->contexts[c].app);
-        FM_ASSERT(pool >= 0);
+        FM_ASSERT(pool >= 0 && (unsigned)pool < to->npools);
         v->contexts[c].pool[r] = (uint16_t)pool;
     }
     return true;
@@ -193,6 +213,7 @@ static bool compile_endpoints(struct fm_view *v, const struct fm_view_address *a
         struct fm_view_endpoint *e = &v->endpoints[v->nendpoints];
         if (p->n++ == 0)
             p->first = v->nendpoints;
+        FM_ASSERT(p->first + p->n - 1 == v->nendpoints); /* they stand together */
         e->addr = sorted[i].addr;
         e->peer = sorted[i].peer;
         e->region = sorted[i].region;
@@ -207,7 +228,7 @@ static bool compile(struct fm_view *v, const struct fm_view_address *addrs, size
 {
     v->nregions = (unsigned)v->conf->nregions;
     v->ncontexts = (unsigned)v->conf->ncontexts;
-    FM_ASSERT(v->nregions <= FM_REGIONS_MAX);
+    FM_ASSERT(v->nregions > 0 && v->nregions <= FM_REGIONS_MAX && v->ncontexts > 0);
     v->regions = fm_arena_array(&v->arena, v->nregions, sizeof *v->regions);
     v->contexts = fm_arena_array(&v->arena, v->ncontexts, sizeof *v->contexts);
     if (!v->regions || !v->contexts)
@@ -233,6 +254,7 @@ static void destroy(struct fm_view *v)
 struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
                             const struct fm_view_address *addrs, size_t naddrs)
 {
+    FM_ASSERT(generation > 0 && (addrs || naddrs == 0));
     struct fm_view *v = calloc(1, sizeof *v);
     if (!v)
         return NULL;
@@ -252,11 +274,16 @@ struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uin
 
 void fm_view_ref(struct fm_view *v)
 {
-    atomic_fetch_add(&v->refs, 1);
+    uint32_t before = atomic_fetch_add(&v->refs, 1);
+    FM_ASSERT(before > 0); /* nobody brings a dead one back */
 }
 
 void fm_view_unref(struct fm_view *v)
 {
-    if (v && atomic_fetch_sub(&v->refs, 1) == 1)
+    if (!v)
+        return;
+    uint32_t before = atomic_fetch_sub(&v->refs, 1);
+    FM_ASSERT(before > 0);
+    if (before == 1)
         destroy(v);
 }

@@ -7,6 +7,8 @@
 #ifndef FM_PROXY_VIEW_H
 #define FM_PROXY_VIEW_H
 
+#include "base/assert.h"
+#include "core/classify.h"
 #include "core/exchange.h"
 #include "core/latency.h"
 #include "core/match.h"
@@ -40,7 +42,7 @@ struct fm_view_region {
 
 struct fm_view_route {
     uint16_t context;
-    uint8_t as; /* enum fm_conf_as */
+    uint8_t as; /* enum fm_class_as */
     bool safe;
     struct fm_str path;     /* as configured, for logs */
     int16_t sticky_segment; /* -1 = none */
@@ -63,6 +65,7 @@ struct fm_view {
     _Atomic uint32_t refs;
     uint64_t generation;
     enum fm_proxy_mode mode;
+    uint16_t self;          /* of a gate: its region, here */
     struct fm_board *board; /* holds the configuration */
     const struct fm_conf *conf;
     struct fm_match *match;
@@ -85,7 +88,7 @@ struct fm_view_address {
 };
 
 /* For an edge a region that has gates has the one pool "gates" (0); other pools are as in the
- * configuration. Takes a reference of the board. */
+ * configuration. Takes a reference of the board. Whoever makes one for a gate sets `self`. */
 struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
                             const struct fm_view_address *addrs, size_t naddrs) FM_WARN_UNUSED;
 void fm_view_ref(struct fm_view *v);
@@ -94,6 +97,8 @@ void fm_view_unref(struct fm_view *v);
 static inline struct fm_view_pool *fm_view_pool(const struct fm_view *v, unsigned region,
                                                 unsigned context)
 {
+    FM_ASSERT(region < v->nregions && context < v->ncontexts);
+    FM_ASSERT(v->contexts[context].pool[region] < v->regions[region].npools);
     return &v->regions[region].pools[v->contexts[context].pool[region]];
 }
 

@@ -17,6 +17,12 @@ enum { FLUSH_MS = 200, POOL_SPARE = 512, REFUSED_POLITELY_MAX = 256 };
 
 static void view_ref_free(struct fm_view_ref *vr)
 {
+    FM_ASSERT(vr->users == 0);
+    size_t targets = (size_t)vr->view->nregions * vr->view->ncontexts;
+    for (size_t i = 0; i < targets; i++) {
+        FM_ASSERT(fm_list_empty(&vr->target[i].owed) && vr->target[i].nowed == 0);
+        FM_ASSERT(fm_list_empty(&vr->target[i].held) && fm_list_empty(&vr->target[i].sweep));
+    }
     fm_list_remove(&vr->node);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])
@@ -29,6 +35,7 @@ static void view_ref_free(struct fm_view_ref *vr)
 
 void fm_view_ref_use(struct fm_view_ref *vr)
 {
+    FM_ASSERT(vr->users < UINT32_MAX);
     vr->users++;
 }
 
@@ -43,12 +50,14 @@ static void init_target(struct fm_target *t, struct fm_view_ref *of)
 {
     t->of = of;
     fm_list_init(&t->owed);
+    fm_list_init(&t->held);
     fm_list_init(&t->sweep);
 }
 
 /* What was learnt about regions and contexts that go on under the same names. */
 static void inherit(struct fm_view_ref *to, const struct fm_view_ref *from)
 {
+    FM_ASSERT(to != from && to->users == 0);
     for (unsigned c = 0; c < to->view->ncontexts; c++) {
         int fc = fm_conf_find_context(from->view->conf, to->view->contexts[c].name);
         for (unsigned r = 0; fc >= 0 && r < to->view->nregions; r++) {
@@ -109,6 +118,8 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 {
     struct fm_view_ref *old = w->view;
     if (old) {
+        FM_ASSERT(vr->view->generation > old->view->generation); /* views never go back */
+        FM_ASSERT(vr->view->mode == old->view->mode);
         inherit(vr, old);
         for (unsigned i = 0; i < old->view->nendpoints; i++)
             if (old->up[i])
@@ -127,22 +138,29 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
 
 /* -------- leaving regions -------- */
 
-/* Requests that leave may end, and with the last of them the view that they used: somebody else has
- * to use it meanwhile. */
-static void sweep_target(struct fm_target *target)
+static void sweep_list(struct fm_list *tries)
 {
-    FM_ASSERT(target->of->users > 0);
     struct fm_list todo;
     fm_list_init(&todo);
-    fm_list_splice(&todo, &target->owed);
+    fm_list_splice(&todo, tries);
     while (!fm_list_empty(&todo)) {
         struct fm_try *t = fm_list_first(&todo, struct fm_try, node);
+        FM_ASSERT(t->owed || t->holding);
         fm_list_remove(&t->node);
-        fm_list_push_back(&target->owed, &t->node);
+        fm_list_push_back(tries, &t->node);
         if (t->rq)
             fm_request_feed(t->rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_REGION_LEFT,
                                                               .region = (uint8_t)t->region});
     }
+}
+
+/* Half an answer may be all that comes of it, too. Requests that leave may end, and with the last
+ * of them the view that they used: somebody else has to use it meanwhile. */
+static void sweep_target(struct fm_target *target)
+{
+    FM_ASSERT(target->of->users > 0);
+    sweep_list(&target->owed);
+    sweep_list(&target->held);
 }
 
 static struct fm_target *next_sweep(struct fm_worker *w)
@@ -185,8 +203,11 @@ static void got_region_left(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct view_msg *vm = fm_container_of(m, struct view_msg, msg);
-    struct fm_view_ref *vr = w->view;
-    if (vr && vr->view == vm->view) {
+    /* also what began before other addresses of the same regions were known */
+    fm_list_each_safe (at, next, &w->views) {
+        struct fm_view_ref *vr = fm_container_of(at, struct fm_view_ref, node);
+        if (vr->view->board != vm->view->board)
+            continue;
         fm_view_ref_use(vr);
         sweep_target(fm_target(vr, vm->region, vm->context));
         fm_view_ref_drop(w, vr);
@@ -198,6 +219,7 @@ static void got_region_left(struct fm_msg *m, void *user)
 static void post_view(struct fm_worker *w, struct fm_view *v, unsigned region, unsigned context,
                       void (*deliver)(struct fm_msg *, void *))
 {
+    FM_ASSERT(v && region < v->nregions && context < v->ncontexts);
     struct view_msg *vm = calloc(1, sizeof *vm);
     if (!vm)
         return; /* it goes on with what it has */
@@ -228,6 +250,8 @@ static void got_config(struct fm_msg *m, void *user)
     struct fm_worker *w = user;
     struct config_msg *cm = fm_container_of(m, struct config_msg, msg);
     struct fm_http_limits limits = cm->config.http.limits;
+    FM_ASSERT(cm->config.index == w->config.index && cm->config.mode == w->config.mode);
+    FM_ASSERT(cm->config.connections == w->config.connections);
     if (limits.head_bytes > w->pool.block_size)
         limits.head_bytes = (uint32_t)w->pool.block_size; /* larger blocks need a restart */
     cm->config.http.limits = limits;
@@ -258,6 +282,7 @@ static void maybe_stop(struct fm_worker *w)
 {
     if (!w->draining || w->server.nconns > 0)
         return;
+    FM_ASSERT(w->in_flight == 0 && fm_list_empty(&w->requests));
     if (!w->stopping) {
         w->stopping = true;
         fm_upstreams_stop(&w->upstreams);
@@ -268,7 +293,8 @@ static void maybe_stop(struct fm_worker *w)
 static void conn_closed(struct fm_http_server *s)
 {
     struct fm_worker *w = s->user;
-    atomic_fetch_sub(w->config.connections, 1);
+    uint32_t before = atomic_fetch_sub(w->config.connections, 1);
+    FM_ASSERT(before > 0);
     maybe_stop(w);
 }
 
@@ -282,6 +308,7 @@ static void got_drain(struct fm_msg *m, void *user)
 {
     struct fm_worker *w = user;
     struct drain_msg *dm = fm_container_of(m, struct drain_msg, msg);
+    FM_ASSERT(dm->finish_ms >= 0);
     w->draining = true;
     for (unsigned i = 0; i < w->nlisteners; i++)
         fm_listener_close(&w->listener[i]);
@@ -321,6 +348,7 @@ static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     struct fm_worker *w = user;
+    FM_ASSERT(late_ns >= 0 && l == &w->loop);
     if (fm_was_away(late_ns))
         w->awake = l->now;
     if (!fm_was_frozen(late_ns))
@@ -379,6 +407,7 @@ static void undo(struct fm_worker *w)
 enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c, struct fm_view *v,
                            struct fm_error *e)
 {
+    FM_ASSERT(v && v->mode == c->mode && c->index < v->board->nworkers && c->connections);
     memset(w, 0, sizeof *w);
     w->config = *c;
     fm_list_init(&w->views);
@@ -481,6 +510,7 @@ static void free_all(struct fm_list *l, size_t offset)
 
 void fm_worker_deinit(struct fm_worker *w)
 {
+    FM_ASSERT(w->view && w->nlisteners <= FM_WORKER_LISTENERS_MAX);
     for (unsigned i = 0; i < w->nlisteners; i++)
         fm_listener_close(&w->listener[i]);
     if (!w->stopping) {
@@ -498,6 +528,8 @@ void fm_worker_deinit(struct fm_worker *w)
         FM_ASSERT(vr->users == 0);
         view_ref_free(vr);
     }
+    FM_ASSERT(fm_list_empty(&w->requests) && fm_list_empty(&w->tries) && fm_list_empty(&w->views));
+    FM_ASSERT(w->in_flight == 0 && w->retrying == 0 && fm_list_empty(&w->sweeps));
     fm_loop_deinit(&w->loop);
     fm_http_server_deinit(&w->server);
     fm_upstreams_deinit(&w->upstreams);

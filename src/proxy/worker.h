@@ -3,6 +3,7 @@
 #ifndef FM_PROXY_WORKER_H
 #define FM_PROXY_WORKER_H
 
+#include "base/assert.h"
 #include "base/rand.h"
 #include "http/server.h"
 #include "io/sink.h"
@@ -24,6 +25,7 @@ struct fm_target {
     struct fm_latency heard;   /* of all first bytes, also of tries that lost */
     struct fm_list owed;       /* tries sent and not answered by a byte, oldest first */
     unsigned nowed;
+    struct fm_list held; /* tries whose answer has begun, and is passed on when it is whole */
     struct fm_mono last_heard, last_ok;
     int64_t pace_ns;        /* core/latency.h */
     struct fm_list sweep;   /* in worker->sweeps: it was left, what is under way must leave too */
@@ -41,8 +43,7 @@ struct fm_view_ref {
 
 struct fm_worker_config {
     enum fm_proxy_mode mode;
-    unsigned index, workers;
-    unsigned self; /* region of a gate */
+    unsigned index;
     struct fm_http_server_config http;
     uint32_t connections_max; /* of the process */
     uint32_t replay_body_bytes;
@@ -111,6 +112,7 @@ void fm_worker_drain(struct fm_worker *w, int64_t finish_ms);
 static inline struct fm_target *fm_target(const struct fm_view_ref *vr, unsigned region,
                                           unsigned context)
 {
+    FM_ASSERT(region < vr->view->nregions && context < vr->view->ncontexts);
     return &vr->target[region * vr->view->ncontexts + context];
 }
 

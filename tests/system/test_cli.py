@@ -26,7 +26,8 @@ except ImportError:
     yaml = None
 
 COMMANDS = ["demo", "edge", "agent", "config check", "config schema", "config reference",
-            "certs init", "certs add", "certs rotate", "coordination status", "status", "help"]
+            "certs init", "certs add", "certs rotate", "coordination status",
+            "journal list", "journal show", "status", "help"]
 BROKEN = ROOT / "tests" / "unit" / "conf" / "broken"
 GOOD = [ROOT / "examples" / "bank" / "fulmar.yaml",
         ROOT / "tests" / "unit" / "conf" / "data" / "smallest.yaml",

@@ -106,7 +106,7 @@ def test_commands(stage):
 def test_reference_of_commands(stage):
     """docs/reference/cli.md has every command with its options, and every exit code."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
-    rows = dict(re.findall(r"^\| `fulmar ((?:config |certs |coordination )?\w+)([^`]*)` \|", page, re.M))
+    rows = dict(re.findall(r"^\| `fulmar ((?:config |certs |coordination |journal )?\w+)([^`]*)` \|", page, re.M))
     known = commands_and_options()
     check_equal(sorted([*rows, "help"]), sorted(known), "commands of the page")
     for name, rest in rows.items():

@@ -2,6 +2,7 @@
 """Starting where the machine gives little: few descriptors, a taken port, closed standard
 descriptors. What cannot start says why and ends; it never crashes."""
 
+import json
 import os
 import socket
 
@@ -62,6 +63,35 @@ def test_closed_descriptors_are_not_taken_by_others(stage):
     for fd in (0, 2):
         check_equal(os.readlink(f"/proc/{edge.pid}/fd/{fd}"), "/dev/null", f"descriptor {fd}")
     check_equal(edge.stop(), 0, "exit code")
+
+
+def test_an_agent_without_descriptors_says_so(stage):
+    """An agent has a gate, checks and a peer port to open, too."""
+    def at():
+        return f"127.0.0.1:{lib.free_port()}"
+
+    path = stage.write("agent.yaml", json.dumps({
+        "fulmar": 1, "service": "shop", "state": str(stage.path("state-{host}")),
+        "edge": {"workers": 2, "listen": [{"address": at()}]},
+        "hosts": {"west-1": {"region": "west", "roles": ["gate", "health"],
+                             "address": "127.0.0.1", "gate": at(), "peer": at(), "admin": at()}},
+        "regions": {"west": {"apps": [at()]}},
+        "contexts": {"all": {"topology": "multi-write", "routes": ["/**"]}},
+    }))
+    refused = 0
+    for n in range(6, 64):
+        agent = stage.start(f"agent-{n}", [
+            "sh", "-c", f'ulimit -n {n} && exec "$0" agent -c "$1" --host west-1', lib.FULMAR, path])
+        lib.wait_until(f"the agent with {n} descriptors is up or over",
+                       lambda: not agent.is_alive() or "agent_started" in agent.output())
+        if agent.is_alive():
+            check_equal(agent.stop(), 0, "exit code")
+            break
+        refused += 1
+        check_equal(agent.wait(), 1, f"exit code with {n} descriptors: {agent.output()[-300:]}")
+        check("fulmar agent: " in agent.output() and "Too many open files" in agent.output(),
+              f"with {n} descriptors it says {agent.output()!r}")
+    check(4 < refused < 57, f"{refused} were too few")
 
 
 if __name__ == "__main__":

@@ -342,8 +342,7 @@ class Agent:
                         "admin": f"127.0.0.1:{self.admin}"}
 
     def start(self, conf):
-        return self.stage.start_until(self.host, [lib.FULMAR, "agent", "-c", conf, "--host", self.host],
-                                      self.gate)
+        return self.stage.fulmar(self.host, "agent", "-c", conf, "--host", self.host, port=self.gate)
 
     def is_capable(self):
         """Of everything."""

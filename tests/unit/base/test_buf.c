@@ -81,6 +81,30 @@ static void json_that_does_not_fit_leaves_nothing(void **state)
     assert_str(fm_buf_str(&b), "[");
 }
 
+static void tames_foreign_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"", ""},
+        {"plain, (ok) ~", "plain, (ok) ~"},
+        {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
+         "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\033[31mred\a\n\r\t\x7f", "?[31mred?????"},
+        {"c1 \xc2\x9b\xc2\xa0", "c1 ??\xc2\xa0"}, /* CSI of 8 bits; a no-break space is fine */
+        {"\xff\xfe latin \xfc", "?? latin ?"},
+        {"cut \xe2\x82", "cut ??"},
+        {"\xc0\xaf\xed\xa0\x80", "?????"}, /* overlong; a surrogate */
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char text[64];
+        memcpy(text, cases[i].in, strlen(cases[i].in) + 1);
+        fm_text_tame(text);
+        assert_string_equal(text, cases[i].out);
+    }
+}
+
 FM_TEST_MAIN(fm_test(appends_whole_or_not_at_all), fm_test(writes_numbers),
              fm_test(printf_that_does_not_fit_leaves_nothing), fm_test(escapes_json),
-             fm_test(json_that_does_not_fit_leaves_nothing))
+             fm_test(json_that_does_not_fit_leaves_nothing), fm_test(tames_foreign_text))

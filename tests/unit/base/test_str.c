@@ -92,6 +92,36 @@ static void distance_counts_slips_of_the_hand(void **state)
         assert_int_equal(fm_str_distance(fm_str_z(cases[i].a), fm_str_z(cases[i].b)), cases[i].d);
 }
 
+static void reads_utf8_strictly(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t n, len;
+        uint32_t cp;
+    } cases[] = {{"a", 1, 1, 'a'},
+                 {"\0", 1, 1, 0},
+                 {"\xc3\xa9x", 3, 2, 0xe9},
+                 {"\xe2\x82\xac", 3, 3, 0x20ac},
+                 {"\xf0\x9f\x98\x80", 4, 4, 0x1f600},
+                 {"\xf4\x8f\xbf\xbf", 4, 4, 0x10ffff},
+                 {"", 0, 0, 0},
+                 {"\x80", 1, 0, 0},             /* a continuation alone */
+                 {"\xc3", 1, 0, 0},             /* cut */
+                 {"\xc3(", 2, 0, 0},            /* no continuation */
+                 {"\xc0\xaf", 2, 0, 0},         /* longer than needed */
+                 {"\xe0\x80\xaf", 3, 0, 0},     /* the same */
+                 {"\xed\xa0\x80", 3, 0, 0},     /* a surrogate */
+                 {"\xf4\x90\x80\x80", 4, 0, 0}, /* above the last */
+                 {"\xff", 1, 0, 0}};
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        uint32_t cp = 0;
+        assert_int_equal(fm_str_utf8(fm_str(cases[i].text, cases[i].n), &cp), cases[i].len);
+        assert_int_equal(cp, cases[i].cp);
+        assert_int_equal(fm_str_utf8(fm_str(cases[i].text, cases[i].n), NULL), cases[i].len);
+    }
+}
+
 FM_TEST_MAIN(fm_test(numbers_are_parsed_strictly), fm_test(writes_what_it_reads),
              fm_test(cuts_and_trims), fm_test(lists_skip_empty_elements), fm_test(compares),
-             fm_test(distance_counts_slips_of_the_hand))
+             fm_test(distance_counts_slips_of_the_hand), fm_test(reads_utf8_strictly))

@@ -108,7 +108,7 @@ static void without_colour_there_is_none(void **state)
 static void the_last_lines_stay_and_long_ones_are_cut(void **state)
 {
     (void)state;
-    struct fm_demo_options o = {.quiet = true};
+    struct fm_demo_options o = {.rate = 100, .regions = 2, .quiet = true};
     fm_demo_view_init(&v, &o);
     for (int i = 0; i < 3 * FM_VIEW_LINES; i++)
         fm_demo_view_say(&v, "line %d", i);

@@ -230,9 +230,39 @@ static void one_that_cannot_be_made_can_be_undone(void **state)
 
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
+/* As a gate does that closes its connections because it was frozen. */
+static void unwatch_late(struct fm_loop *l, int64_t late_ns, void *user)
+{
+    struct eye *e = user;
+    if (late_ns > 0 && e->watch.fd >= 0) {
+        fm_loop_unwatch(l, &e->watch);
+        close(e->watch.fd);
+        e->watch.fd = -1;
+    }
+}
+
+static void what_goes_when_it_wakes_is_not_told_any_more(void **state)
+{
+    (void)state;
+    struct eye gone, stays;
+    open_eye(&gone, 1, EPOLLIN);
+    open_eye(&stays, 1, EPOLLIN);
+    net.loop.woke = unwatch_late;
+    net.loop.woke_user = &gone;
+    net_skip_ms(300);
+    fm_loop_turn(&net.loop, 0); /* both were ready before it woke */
+    assert_int_equal(gone.watch.fd, -1);
+    assert_int_equal(gone.ready, 0);
+    assert_int_equal(stays.ready, 1);
+    net.loop.woke = NULL;
+    fm_loop_unwatch(&net.loop, &stays.watch);
+    close(stays.watch.fd);
+}
+
 FM_TEST_MAIN(with_net(runs_until_it_is_stopped), with_net(waits_no_longer_than_told),
              with_net(timers_come_after_input),
              with_net(a_watch_repeats_unless_it_is_edge_triggered),
              with_net(an_event_of_a_removed_watch_is_forgotten),
              with_net(says_what_it_cannot_watch), with_net(tells_how_late_it_is),
+             with_net(what_goes_when_it_wakes_is_not_told_any_more),
              with_net(one_that_cannot_be_made_can_be_undone))

@@ -106,6 +106,27 @@ static void a_message_may_be_posted_again_from_its_delivery(void **state)
     NET_UNTIL(&net, delivered == 5);
 }
 
+static void a_chain_comes_in_its_order_behind_what_waits(void **state)
+{
+    (void)state;
+    struct note n[5];
+    for (unsigned i = 0; i < FM_COUNT(n); i++)
+        n[i] = (struct note){.msg.deliver = deliver, .number = i};
+    fm_mailbox_post(&box, &n[0].msg);
+    n[3].msg.next = &n[2].msg; /* the last one first */
+    n[2].msg.next = &n[1].msg;
+    fm_mailbox_post_chain(&box, &n[3].msg, &n[1].msg);
+    fm_mailbox_post(&box, &n[4].msg);
+    fm_loop_turn(&net.loop, 0);
+    assert_int_equal(delivered, 5);
+    n[1].number = 5;
+    n[0].number = 6;
+    n[0].msg.next = &n[1].msg;
+    fm_mailbox_post_chain(&box, &n[0].msg, &n[1].msg); /* wakes a loop that sleeps */
+    fm_loop_turn(&net.loop, 3600 * FM_NS_PER_S);
+    assert_int_equal(delivered, 7);
+}
+
 static void closing_delivers_what_waits(void **state)
 {
     (void)state;
@@ -139,5 +160,6 @@ static void one_that_cannot_be_opened_can_be_closed(void **state)
 FM_TEST_MAIN(with_net(delivers_all_in_the_order_of_each_sender),
              with_net(a_post_wakes_a_loop_that_sleeps),
              with_net(a_message_may_be_posted_again_from_its_delivery),
+             with_net(a_chain_comes_in_its_order_behind_what_waits),
              with_net(closing_delivers_what_waits),
              with_net(one_that_cannot_be_opened_can_be_closed))

@@ -116,7 +116,7 @@ static void a_reload_carries_over_what_goes_on_by_name(void **state)
     }
     atomic_store(&fm_board_slot(old, WEST, LEDGER)->word, UINT64_C(9) << 32 | 250);
     atomic_store(&fm_board_slot(old, WEST, LEDGER)->tried_ns, 4711);
-    struct fm_board *b = fm_board_new(given_conf(changed), 3, NULL, NULL, NULL, old);
+    struct fm_board *b = fm_board_new(given_conf(changed), 2, NULL, NULL, NULL, old);
     assert_non_null(b);
     fm_board_unref(old);
 
@@ -138,7 +138,7 @@ static void a_reload_carries_over_what_goes_on_by_name(void **state)
         }
     struct fm_hist_view h = {.count = 0};
     uint64_t answers = 0, commands = 0, queries = 0;
-    for (unsigned w = 0; w < 3; w++) {
+    for (unsigned w = 0; w < 2; w++) {
         fm_hist_view_add(&h, &b->context[w * 2 + 1].latency_us);
         answers += fm_counter_get(&b->context[w * 2 + 1].status[2]);
         commands += fm_counter_get(&b->context[w * 2 + 1].commands);

@@ -131,7 +131,7 @@ static void a_region_where_nobody_listens_is_down_at_once(void **state)
                 FM_PROXY_EDGE);
     NET_UNTIL(&net, directed_state(0, 0) == FM_HEALTH_DOWN);
     assert_int_equal(fm_director_health(&director, 0, 0)->why, FM_HEALTH_WHY_UNREACHABLE);
-    assert_string_equal(director.event[0].text, "connection refused");
+    assert_non_null(strstr(director.event[0].text, "connection refused"));
     assert_true(atomic_load(&director.view->endpoints[0].probe_down));
 }
 

@@ -78,7 +78,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    fm_upstreams_stop(&all);
+    if (!all.stopping)
+        fm_upstreams_stop(&all);
     NET_UNTIL(&net, all.nconns == 0);
     fm_upstreams_deinit(&all);
     if (server.fd >= 0)

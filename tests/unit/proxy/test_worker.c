@@ -66,7 +66,6 @@ static int setup(void **state)
     sink = fm_sink_open(log_path, -1, 1 << 20, NULL);
     assert_non_null(sink);
     config = (struct fm_worker_config){.mode = FM_PROXY_EDGE,
-                                       .workers = 1,
                                        .http = {.limits = FM_HTTP_LIMITS_DEFAULT,
                                                 .header_ms = 5000,
                                                 .idle_ms = 60000,

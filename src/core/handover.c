@@ -1,0 +1,169 @@
+/* Giving away, and what else a keeper changes of a cell: stop, release, retake, members.
+ *
+ * Invariants: `released` is written only by a settled keeper, after every sub-lessee has
+ * acknowledged that it stopped or has run out (rules 5, 7); a cell whose sub-lessees were told to
+ * stop is never granted again under the same epoch; a change of unknown outcome is sent again as
+ * the same compare-and-swap, or overtaken by another one. One change is on its way at a time. */
+#include "core/authority_parts.h"
+
+void fm_handover_stop(struct fm_authority *a, unsigned cell, struct fm_mono now)
+{
+    struct fm_keeper *k = &a->k;
+    FM_ASSERT(cell < a->cfg.ncells);
+    uint64_t bit = fm_bit(cell);
+    if (!(fm_authority_holds(a) & bit) || k->stopping & bit)
+        return;
+    k->stopping |= bit;
+    k->stopped &= ~bit;
+    k->stop_wait[cell] = now;
+    for (unsigned i = 0; i < FM_SUBS_MAX; i++) {
+        struct fm_grantee *g = &k->grantee[i];
+        g->stopped &= ~bit;
+        if (g->used)
+            k->stop_wait[cell] = fm_mono_max(k->stop_wait[cell], g->until);
+    }
+    k->stop_at = now;
+}
+
+void fm_handover_sub_stopped(struct fm_authority *a, const struct fm_auth_event *e)
+{
+    for (unsigned i = 0; i < FM_SUBS_MAX; i++) {
+        struct fm_grantee *g = &a->k.grantee[i];
+        if (!g->used || !fm_sub_same(g->sub, e->sub))
+            continue;
+        for (unsigned c = 0; c < a->cfg.ncells; c++)
+            if (e->cells & fm_bit(c) && !fm_epoch_newer(a->cell[c].at.r.epoch, e->epochs[c]))
+                g->stopped |= fm_bit(c);
+    }
+}
+
+static bool all_stopped(const struct fm_authority *a, unsigned cell, struct fm_mono now)
+{
+    const struct fm_keeper *k = &a->k;
+    if (!fm_mono_before(now, k->stop_wait[cell]))
+        return true; /* whoever did not answer has run out */
+    for (unsigned i = 0; i < FM_SUBS_MAX; i++) {
+        const struct fm_grantee *g = &k->grantee[i];
+        bool live = g->used && fm_mono_before(now, g->until);
+        if (live && !FM_RULE(R7_STOPPED, (g->stopped & fm_bit(cell)) != 0))
+            return false;
+    }
+    return true;
+}
+
+/* -------- changes of a cell -------- */
+
+/* A cell that was released is taken back after so many leases. */
+enum { ORPHANED = 4 };
+
+static int64_t lease_ms(const struct fm_authority *a)
+{
+    return a->cfg.lease_ms;
+}
+
+static bool settled(const struct fm_authority *a, struct fm_mono now)
+{
+    return a->k.state == FM_CHAIN_HOLD &&
+           FM_RULE(R5_RELEASE, !fm_mono_before(now, a->k.settled_at)) &&
+           !fm_mono_before(now, a->ready_at);
+}
+
+static struct fm_cell_record *begin_change(struct fm_authority *a, unsigned cell,
+                                           enum fm_auth_why goal)
+{
+    struct fm_auth_slot *slot = &a->k.change;
+    FM_ASSERT(!slot->busy && a->keeper);
+    slot->txn = (struct fm_txn){0};
+    slot->cell = (uint8_t)cell;
+    slot->goal = goal;
+    struct fm_key key = fm_auth_cell_key(a, cell);
+    if (goal != FM_AUTH_WHY_RELEASED || FM_RULE_PICK(R2_RELEASE_CAS, true, false)) {
+        fm_txn_compare(&slot->txn, key, a->cell[cell].at.revision);
+        fm_txn_compare(&slot->txn, fm_auth_keeper_key(a), a->keeper_revision);
+    }
+    struct fm_cell_record *c = &fm_txn_write(&slot->txn, key)->to.cell;
+    *c = a->cell[cell].at.r;
+    return c;
+}
+
+static bool held_here(const struct fm_authority *a, unsigned cell)
+{
+    return (fm_authority_holds(a) & fm_bit(cell)) != 0;
+}
+
+static bool released_here(const struct fm_authority *a, unsigned cell)
+{
+    const struct fm_cell_at *c = &a->cell[cell].at;
+    return c->revision.n && c->r.region == a->region && c->r.state == FM_CELL_RELEASED;
+}
+
+/* The first change that is due, or false. */
+static bool next_change(struct fm_authority *a, struct fm_mono now)
+{
+    struct fm_keeper *k = &a->k;
+    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+        uint64_t bit = fm_bit(i);
+        if (k->retake & bit && (held_here(a, i) || released_here(a, i))) {
+            struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RETAKEN);
+            c->state = FM_CELL_HELD;
+            c->epoch = FM_RULE_PICK(R16_ABORT, fm_epoch_next(c->epoch), c->epoch);
+            return true;
+        }
+        bool stopped = (k->stopped & bit) != 0;
+        if (k->releasing & bit && held_here(a, i) && settled(a, now) && stopped) {
+            struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RELEASED);
+            c->state = FM_CELL_RELEASED;
+            c->to = k->release_to[i];
+            FM_ASSERT(c->to != a->region);
+            return true;
+        }
+        if (k->members_wanted && held_here(a, i) && settled(a, now) && !(k->stopping & bit) &&
+            !fm_members_same(&a->cell[i].at.r.members, &k->members)) {
+            begin_change(a, i, FM_AUTH_WHY_NONE)->members = k->members;
+            return true;
+        }
+    }
+    return false;
+}
+
+void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event *e,
+                             struct fm_mono now, struct fm_auth_actions *out)
+{
+    struct fm_auth_slot *slot = &a->k.change;
+    FM_ASSERT(slot->busy && slot->cell < a->cfg.ncells);
+    slot->busy = false;
+    if (e->outcome == FM_OUTCOME_DONE) {
+        fm_seen_wrote(a, &slot->txn, e->revision, now);
+        if (slot->goal != FM_AUTH_WHY_NONE)
+            fm_auth_say(out, slot->goal, slot->cell);
+        if (slot->goal == FM_AUTH_WHY_RETAKEN)
+            a->k.retake &= ~fm_bit(slot->cell);
+        return;
+    }
+    a->k.change_doubt = true;
+    a->k.change_need = fm_auth_want_read(a);
+}
+
+void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out)
+{
+    struct fm_keeper *k = &a->k;
+    uint64_t waiting = k->stopping & ~k->stopped & fm_authority_holds(a);
+    for (unsigned i = 0; i < a->cfg.ncells; i++)
+        if (waiting & fm_bit(i) && all_stopped(a, i, now)) {
+            k->stopped |= fm_bit(i);
+            fm_auth_say(out, FM_AUTH_WHY_STOPPED, i);
+        }
+    waiting &= ~k->stopped;
+    if (waiting && !fm_mono_before(now, k->stop_at)) {
+        k->stop_at = fm_mono_add_ms(now, a->cfg.retry_ms);
+        fm_auth_do(out, FM_AUTH_DO_STOP)->cells = waiting;
+    }
+    for (unsigned i = 0; i < a->cfg.ncells; i++) /* released, and the heir does not come */
+        if (released_here(a, i) && fm_mono_sub_ms(now, a->cell[i].since) >= ORPHANED * lease_ms(a))
+            k->retake |= fm_bit(i);
+    if (k->change_doubt && fm_auth_read_done(a, k->change_need))
+        k->change_doubt = false;
+    if (!k->change.busy && !k->change_doubt && a->keeper && !a->frozen &&
+        k->state == FM_CHAIN_HOLD && next_change(a, now))
+        fm_auth_commit(a, &k->change, now, out);
+}

@@ -1,0 +1,113 @@
+/* core/rule.h: the decisions of authority, numbered by the rules of the safety protocol.
+ *
+ * FM_RULE(ID, condition) is the condition. FM_RULE_PICK(ID, right, wrong) is `right`. Only in the
+ * build that the simulator makes for it (FM_MUTANTS) can one of them at a time be switched off by
+ * number: then the condition counts as true, or `wrong` is taken. So one program tries every
+ * mutant, and a rule that nothing catches is seen. The number in the name is that of the rule. */
+#ifndef FM_CORE_RULE_H
+#define FM_CORE_RULE_H
+
+#include "base/time.h"
+
+/* id, what the mutant does */
+#define FM_RULES(X)                                                                                \
+    X(R1_FROM_SEND, "the holder counts its lease from the reply")                                  \
+    X(R1_HELD_RATE, "the holder counts L(1+rho)")                                                  \
+    X(R1_WAIT_RATE, "the observer waits L(1-rho)")                                                 \
+    X(R1_AFTER_READ, "the observer counts from the record before the one it read")                 \
+    X(R2_RENEW_CAS, "a renewal is written whatever the revision")                                  \
+    X(R2_RELEASE_CAS, "a release is written whatever the revision")                                \
+    X(R3_UNKNOWN_NOT_DONE, "a renewal of unknown outcome counts as done")                          \
+    X(R3_UNRESOLVED, "an acquire of unknown outcome counts as not done")                           \
+    X(R3_CONFIRM, "no linearizable read before acting")                                            \
+    X(R4_STORE, "a store that shows less than it had shown is believed")                           \
+    X(R4_EPOCH, "a cell that shows a lower epoch than it had shown is believed")                   \
+    X(R4_RESEED, "after a new seed nobody waits for what was granted before it")                   \
+    X(R5_FROM_ASK, "a sub-lease counts from the grant's arrival")                                  \
+    X(R5_LEFT, "a sub-lease may be longer than what the keeper has left")                          \
+    X(R5_RECORDED, "a sub-lease is granted before it is recorded")                                 \
+    X(R5_ACQUIRE, "a new keeper acquires at once")                                                 \
+    X(R5_PROMISE, "a restarted agent promises at once")                                            \
+    X(R5_RELEASE, "a new keeper releases at once")                                                 \
+    X(R5_HOLDINGS, "a new keeper trusts what it had seen of the cells before its first renewal")   \
+    X(R6_LEASE, "an acquire does not compare the holder's lease")                                  \
+    X(R6_CELL, "an acquire does not compare the cell")                                             \
+    X(R6_KEEPER, "an acquire does not compare its own keeper's record")                            \
+    X(R6_WAIT, "an acquire does not wait for the lease")                                           \
+    X(R6_DEAD, "an acquire leaves the old lease live")                                             \
+    X(R6_DEAD_STAYS, "a dead lease is renewed as if it lived")                                     \
+    X(R6_EPOCH, "an acquire keeps the epoch")                                                      \
+    X(R6_AT_MOST, "an acquire is not counted")                                                     \
+    X(R7_STOPPED, "a release does not wait for its sub-lessees")                                   \
+    X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
+    X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
+    X(R8_ALL, "one testimony speaks for all sub-lessees")                                          \
+    X(R8_LIFE, "a testimony counts for another life of the same host")                             \
+    X(R8_EVERYTHING, "the death of a gate alone counts as that of its host")                       \
+    X(R8_REFUSED, "connections that fail count as testimony")                                      \
+    X(R10_OWN_WORD, "a successor acquires in spite of its promise")                                \
+    X(R10_UNRESOLVED, "a promise is given while an acquire is unresolved")                         \
+    X(R10_HIGHER, "a promise is given to one whose cell has moved on")                             \
+    X(R10_EARLIER_LIFE, "a promise is given while an earlier life may still acquire")              \
+    X(R10_FROM_ASK, "a promise is counted from its arrival")                                       \
+    X(R10_OWN_REGION, "a keeper that was replaced needs no promise of its own region")             \
+    X(R11_EVERY, "one promise of a region speaks for all of its agents")                           \
+    X(R11_STORED, "the membership is that of the local file")                                      \
+    X(R11_MEMBER, "an agent that is no member acquires")                                           \
+    X(R12_MAJORITY, "one observer is enough")                                                      \
+    X(R12_ATTEST, "two regions complete without a person")                                         \
+    X(R13_LIVE, "a command is admitted without a live sub-lease")                                  \
+    X(R13_EPOCH, "a command is admitted under an epoch that has ended")                            \
+    X(R13_RELAY, "a success is relayed without the second check")                                  \
+    X(R13_EDGE, "an edge passes on a success of an epoch that was ended by force")                 \
+    X(R14_STALL, "a gate that was frozen parses what waited")                                      \
+    X(R14_AGE, "a request's time in the socket does not count")                                    \
+    X(R15_MOVING, "moving is answered as not-holder")                                              \
+    X(R15_HIGHER, "a gate that sees a higher epoch goes on")                                       \
+    X(R16_READY, "a planned move begins to an heir that is not ready")                             \
+    X(R16_HOLD, "a planned move does not hold new commands")                                       \
+    X(R16_DRAIN, "a planned move does not wait for commands in flight")                            \
+    X(R16_FINAL, "a planned move releases before the data is final")                               \
+    X(R16_ABORT, "an abort after the stop keeps the epoch")                                        \
+    X(R17_FINDING, "an override begins because one edge lost its path")                            \
+    X(R19_INTENT, "a command is forwarded before its intent is durable")                           \
+    X(R19_UNKNOWN, "a command of unknown outcome is forwarded again")                              \
+    X(R20_CARRIED, "a successor takes a retry that it knows nothing of")                           \
+    X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
+    X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
+    X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
+    X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
+    X(R30_QUOTE, "a quote that has become worse still counts")                                     \
+    X(I6_VIEW, "an edge's view goes back")                                                         \
+    X(I7_LAG, "failback begins with lag")                                                          \
+    X(I8_PAUSED, "automatic goes on while it is paused")                                           \
+    X(I10_HOLD, "the queue of held commands has no end")
+
+enum fm_rule {
+    FM_RULE_NONE,
+#define X(id, mutant) FM_RULE_##id,
+    FM_RULES(X)
+#undef X
+        FM_RULE_COUNT
+};
+
+#ifdef FM_MUTANTS
+extern unsigned fm_mutant;      /* the rule that is switched off; FM_RULE_NONE: none */
+extern unsigned fm_mutant_hits; /* how often that made a difference */
+
+static inline bool fm_rule_holds(enum fm_rule id, bool condition)
+{
+    if (fm_mutant != id)
+        return condition;
+    fm_mutant_hits += !condition;
+    return true;
+}
+
+#define FM_RULE(id, condition)         fm_rule_holds(FM_RULE_##id, (condition))
+#define FM_RULE_PICK(id, right, wrong) (fm_mutant == FM_RULE_##id ? (wrong) : (right))
+#else
+#define FM_RULE(id, condition)         (condition)
+#define FM_RULE_PICK(id, right, wrong) (right)
+#endif
+
+#endif

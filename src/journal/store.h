@@ -1,0 +1,88 @@
+/* journal/store.h: the tables of the journal and what each call does to them.
+ *
+ * Every function here is a part of the open transaction of its caller (journal.c) and sets what the
+ * call brings back; db.failed at the end tells whether it may be committed. Numbers of commands,
+ * outcomes and queued requests come from one counter, so that "what changed since N" has one
+ * answer. Private to src/journal; one thread at a time. */
+#ifndef FM_JOURNAL_STORE_H
+#define FM_JOURNAL_STORE_H
+
+#include "base/hash.h"
+#include "journal/db.h"
+#include "journal/journal.h"
+
+struct fm_store {
+    struct fm_db db;
+    struct fm_journal_options o;
+    int lock_fd;
+    struct fm_hash_key hash_key; /* of this file; nobody outside can choose keys that collide */
+    uint64_t last;               /* the last number given out */
+    int64_t age_before_ms;       /* how long the journal was open in earlier lives */
+    struct fm_mono opened;
+    uint64_t oldest;       /* everything up to here was found too young, or never to go */
+    int64_t oldest_age_ms; /* of what comes behind; INT64_MAX: nothing */
+    uint64_t file_pages;   /* in use, as of the last look */
+    bool full;
+    int64_t
+        oldest_delivered_ms; /* age of the first of the queue to be forgotten; INT64_MAX: none */
+    uint32_t queue_n;        /* that are not delivered */
+    uint64_t queue_bytes;
+    uint32_t added; /* commands and queued requests, in this transaction */
+};
+
+enum fm_err fm_store_open(struct fm_store *s, const struct fm_journal_options *o,
+                          struct fm_error *e) FM_WARN_UNUSED;
+void fm_store_close(struct fm_store *s);
+
+bool fm_store_transaction(struct fm_store *s); /* begin it; false after a failure */
+/* True once it is durable. */
+bool fm_store_commit(struct fm_store *s);
+bool fm_store_checkpoint_is_due(const struct fm_store *s);
+void fm_store_checkpoint(struct fm_store *s);
+
+/* Forget what is past its retention, a bounded number of rows; how many. */
+unsigned fm_store_expire(struct fm_store *s);
+bool fm_store_is_something_old(const struct fm_store *s);
+
+void fm_store_begin(struct fm_store *s, struct fm_journal_call *c);
+void fm_store_outcome(struct fm_store *s, struct fm_journal_call *c);
+void fm_store_read(struct fm_store *s, struct fm_journal_call *c);     /* heir.c */
+void fm_store_import(struct fm_store *s, struct fm_journal_call *c);   /* heir.c */
+void fm_store_enqueue(struct fm_store *s, struct fm_journal_call *c);  /* queue.c */
+void fm_store_take(struct fm_store *s, struct fm_journal_call *c);     /* queue.c */
+void fm_store_settle(struct fm_store *s, struct fm_journal_call *c);   /* queue.c */
+void fm_store_ask(struct fm_store *s, struct fm_journal_call *c);      /* queue.c */
+unsigned fm_store_expire_queue(struct fm_store *s, int64_t cutoff_ms); /* queue.c */
+void fm_store_open_queue(struct fm_store *s);                          /* queue.c */
+
+/* -------- what they share -------- */
+
+struct fm_found {
+    enum fm_idem_known known; /* ABSENT, QUEUED, IN_FLIGHT, UNKNOWN or DONE */
+    uint64_t seq;             /* or the id in the queue */
+    bool same_request, answer_kept;
+};
+
+/* `but` is the id of a queued request that is not looked at, or 0. */
+struct fm_found fm_store_find(struct fm_store *s, const struct fm_journal_command *c, uint64_t but);
+
+/* The decision about c's command with what was found: c->decision, c->seq, and the answer of what
+ * is to be replayed. */
+void fm_store_decide(struct fm_store *s, struct fm_journal_call *c, const struct fm_found *f);
+
+uint64_t fm_store_next(struct fm_store *s);
+int64_t fm_store_age_ms(const struct fm_store *s);
+int64_t fm_store_wall_ms(void);
+void fm_store_add_key(struct fm_store *s, struct fm_str context, struct fm_str key,
+                      uint64_t number);
+void fm_store_drop_key(struct fm_store *s, struct fm_str context, struct fm_str key,
+                       uint64_t number);
+/* With a new seq, which is returned; its key, and no outcome. */
+uint64_t fm_store_add_command(struct fm_store *s, const struct fm_journal_entry *e);
+void fm_store_add_outcome(struct fm_store *s, uint64_t seq, enum fm_idem_known state,
+                          const struct fm_journal_answer *a, int64_t at_ms);
+
+/* A copy that the caller of the journal will free; NULL where there is no memory. */
+void *fm_store_give(struct fm_journal_call *c, size_t n) FM_WARN_UNUSED;
+
+#endif

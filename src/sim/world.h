@@ -1,0 +1,345 @@
+/* sim/world.h: the inside of the simulator, for its own files. See sim/sim.h. */
+#ifndef FM_SIM_WORLD_H
+#define FM_SIM_WORLD_H
+
+#include "sim/sim.h"
+
+#include <stdio.h>
+
+#define MS FM_NS_PER_MS
+#define S  FM_NS_PER_S
+
+enum proc_kind { PROC_AGENT, PROC_GATE, PROC_APP, PROC_EDGE };
+
+struct proc {
+    uint8_t kind, region, index;
+    bool up;
+    int64_t resume_at; /* paused until then */
+    uint32_t life;     /* grows at each start */
+    int64_t base_real, base_local;
+    int32_t ppm;         /* of its clock; -1000000 = it stands still */
+    int32_t crash_after; /* so many actions; -1 = none */
+    int64_t timer_at;
+};
+
+/* -------- messages -------- */
+
+enum msg_kind {
+    MSG_TIMER,
+    MSG_FAULT_BEGIN,
+    MSG_FAULT_END,
+    MSG_COMMIT, /* to the store */
+    MSG_READ,
+    MSG_COMMITTED, /* and back */
+    MSG_READ_DONE,
+    MSG_WATCH,
+    MSG_ELECTED,
+    MSG_SUB_ASKS,
+    MSG_GRANT,
+    MSG_STOP,
+    MSG_STOPPED,
+    MSG_PROMISE_ASKED,
+    MSG_PROMISED,
+    MSG_TESTIMONY,
+    MSG_VIEW_ASKED,
+    MSG_VIEW,
+    MSG_CLIENT,  /* a client has a command */
+    MSG_TRY,     /* the edge tries it */
+    MSG_REQUEST, /* edge to gate */
+    MSG_EXECUTE, /* gate to app */
+    MSG_EXECUTED,
+    MSG_ANSWER, /* gate to edge */
+    MSG_GIVE_UP,
+    MSG_REPLICATE,
+    MSG_DURABLE, /* the intent is in the journal */
+    MSG_QUIET,   /* hold new commands of these cells */
+    MSG_QUIETED, /* and nothing of them is in flight */
+    MSG_HEIR_ASKED,
+    MSG_HEIR,
+    MSG_SHIP, /* data and journal of a cell, to the heir */
+    MSG_SHIPPED,
+    MSG_VOTE,
+    MSG_PRESS,   /* an operator's button */
+    MSG_TESTIFY, /* a guard has something to say */
+    MSG_NUDGE,   /* there is something to ask for */
+    MSG_KINDS
+};
+
+enum answer { ANSWER_OK, ANSWER_UNKNOWN, ANSWER_MOVING, ANSWER_ELSEWHERE, ANSWER_REFUSED };
+
+struct msg {
+    uint8_t kind, from, to, ctx;
+    uint8_t region, cell, answer, flag;
+    uint32_t life; /* of the process it is for; 0 = any */
+    uint32_t op;
+    uint32_t tries;
+    int32_t blob; /* -1 = none */
+    int64_t asked_ns, sent_at, received_at, left_ns;
+    int32_t ms;
+    uint64_t cells, revision;
+    struct fm_agent_id agent;
+    struct fm_incarnation incarnation;
+    struct fm_sub sub;
+    struct fm_epoch epoch;
+    struct fm_epoch epochs[SIM_CELLS];
+};
+
+/* -------- coordination -------- */
+
+struct store_ctx {
+    struct fm_lease_at lease[SIM_REGIONS];
+    struct fm_cell_at cell[SIM_CELLS];
+    struct fm_budget_at budget;
+};
+
+struct store {
+    uint64_t id, revision;
+    struct fm_view_at view;
+    struct fm_keeper_at keeper[SIM_REGIONS];
+    struct store_ctx ctx[SIM_CONTEXTS];
+};
+
+union blob {
+    struct fm_txn txn;
+    struct {
+        uint64_t id, revision;
+        struct fm_view_at view;
+        struct fm_keeper_at keeper;
+        struct store_ctx ctx;
+    } read;
+};
+
+/* -------- actors -------- */
+
+struct agent {
+    struct fm_office office;
+    struct fm_authority auth[SIM_CONTEXTS];
+    struct fm_marks disk[SIM_CONTEXTS];
+    bool has_disk;
+    struct fm_revision lease_seen[SIM_CONTEXTS];
+    /* what it operates; sim/operate.c */
+    struct fm_failover fo[SIM_CONTEXTS][SIM_REGIONS]; /* by the region that is lost */
+    int64_t started_at[SIM_CONTEXTS][SIM_REGIONS];    /* of the standby; 0 = not starting */
+    struct fm_move mv[SIM_CONTEXTS];
+    uint8_t drained[SIM_CONTEXTS]; /* gates, for the move under way */
+    int64_t repeat_at[SIM_CONTEXTS];
+    int64_t heard[SIM_REGIONS], vote_at;
+    struct {
+        uint8_t lost, well;
+        int64_t at;
+    } vote[SIM_REGIONS];
+    bool paused, reseeded;
+};
+
+struct gate {
+    struct fm_sublease sub[SIM_CONTEXTS];
+    struct fm_sub id;
+    uint8_t in_flight[SIM_CONTEXTS][SIM_CELLS];
+};
+
+struct edge {
+    struct fm_authority_view view[SIM_CONTEXTS];
+    uint32_t held;
+};
+
+enum command_state { CMD_OPEN, CMD_ACKED, CMD_UNKNOWN, CMD_REFUSED };
+
+struct command {
+    uint8_t ctx, cell, edge, state;
+    uint32_t tries;
+    uint8_t effects; /* how often it was executed, by everybody */
+    bool held, maybe_executed;
+    int64_t held_since;
+    struct fm_epoch epoch; /* it was acknowledged under */
+    struct fm_epoch first; /* of the first try that was not refused */
+    int64_t deadline;
+};
+
+/* One region's data of one cell: commands in the order of their effect. */
+struct data {
+    uint32_t n;
+    uint64_t line; /* the epoch that made this history its own */
+    uint16_t op[SIM_LOG_MAX / 2];
+};
+
+/* What a region's journal knows of a command; and which life of which gate wrote an intent. */
+struct entry {
+    uint8_t state; /* enum fm_entry */
+    uint8_t gate;
+    bool durable;
+    uint16_t life;
+};
+
+struct config {
+    uint8_t contexts, cells[SIM_CONTEXTS];
+    int32_t lease_ms, renew_ms, retry_ms;
+    uint32_t rho_ppm;
+    int64_t grace_ms, near_us, far_us, command_gap_us, op_timeout_ms, election_ms;
+    uint8_t mode; /* enum fm_failover_mode */
+    bool fenced, by_app[SIM_CONTEXTS];
+    bool eager;       /* somebody orders a failover as soon as a lease looks lapsed */
+    int64_t moves_ms; /* somebody moves cells about so often; 0 = nobody */
+    uint64_t max_loss;
+    int64_t journal_us, hold_ms, ask_after_ms;
+    bool failback_automatic;
+    uint8_t at_most;
+    int64_t window_ms;
+};
+
+struct queued {
+    int64_t at;
+    uint32_t seq;
+    int32_t msg;
+};
+
+enum { QUEUE_MAX = 8192, MSGS_MAX = 8192, BLOBS_MAX = 1024, AUTOMATIC_MAX = 64 };
+
+struct world {
+    const struct sim_options *o;
+    struct sim_result *r;
+    struct fm_rand dice, net, faults;
+    int64_t now, end, faults_end;
+    struct config cfg;
+    struct proc proc[SIM_PROCS];
+    struct agent agent[SIM_REGIONS * SIM_AGENTS];
+    struct gate gate[SIM_REGIONS * SIM_GATES];
+    struct edge edge[SIM_EDGES];
+    struct store store, stale[SIM_STALE], backup;
+    unsigned stale_at;
+    int leader; /* region of the coordination's leader; -1 = none */
+    int64_t elected_at;
+    bool coord_down, coord_cut[SIM_REGIONS];
+    /* the network */
+    bool cut[SIM_REGIONS][SIM_REGIONS];
+    uint32_t loss_ppm, dup_ppm, unknown_ppm, late_ppm, stale_ppm;
+    int64_t delay_max;
+    bool edge_stale[SIM_EDGES], watch_gap[SIM_REGIONS * SIM_AGENTS];
+    bool watch_due[SIM_REGIONS * SIM_AGENTS];
+    /* faults */
+    struct sim_fault fault[SIM_FAULTS_MAX];
+    unsigned nfaults;
+    /* commands and data */
+    struct command command[SIM_COMMANDS_MAX];
+    uint32_t ncommands;
+    struct entry journal[SIM_REGIONS][SIM_COMMANDS_MAX];
+    struct data data[SIM_REGIONS][SIM_CONTEXTS][SIM_CELLS];
+    struct {                          /* of the checker */
+        struct fm_epoch epoch, first; /* the first one that this region admitted in a row */
+        uint8_t region;
+    } admitted[SIM_CONTEXTS][SIM_CELLS];
+    struct fm_epoch seeded[SIM_CONTEXTS][SIM_CELLS]; /* by the last new seed */
+    struct {
+        unsigned agent, region;
+        int64_t since, at;
+    } automatic[SIM_CONTEXTS][AUTOMATIC_MAX];
+    unsigned nautomatic[SIM_CONTEXTS];
+    unsigned faults_on;
+    int64_t calm_since;
+    /* the queue */
+    struct queued queue[QUEUE_MAX];
+    unsigned nqueue;
+    uint32_t seq;
+    struct msg msgs[MSGS_MAX];
+    int32_t free_msg[MSGS_MAX];
+    unsigned nfree_msg;
+    union blob blobs[BLOBS_MAX];
+    int32_t free_blob[BLOBS_MAX];
+    unsigned nfree_blob;
+    uint64_t hash;
+    uint64_t incarnations;
+};
+
+/* -------- world.c -------- */
+
+unsigned proc_agent(unsigned region, unsigned index);
+unsigned proc_gate(unsigned region, unsigned index);
+unsigned proc_app(unsigned region, unsigned index);
+unsigned proc_edge(unsigned index);
+static inline struct agent *agent_of(struct world *w, unsigned p)
+{
+    return &w->agent[w->proc[p].region * SIM_AGENTS + w->proc[p].index];
+}
+static inline struct gate *gate_of(struct world *w, unsigned p)
+{
+    return &w->gate[w->proc[p].region * SIM_GATES + w->proc[p].index];
+}
+
+struct fm_mono local_at(const struct proc *p, int64_t real);
+static inline struct fm_mono local_now(const struct world *w, unsigned p)
+{
+    return local_at(&w->proc[p], w->now);
+}
+int64_t real_after(const struct proc *p, int64_t local_ns);
+void clock_rate(struct world *w, unsigned p, int32_t ppm);
+
+uint32_t chance(struct world *w, uint32_t ppm);
+int64_t between(struct fm_rand *r, int64_t lo, int64_t hi);
+
+/* A message to be filled in and given to post() or send_msg(). */
+struct msg *new_msg(struct world *w, enum msg_kind kind, unsigned from, unsigned to);
+int32_t new_blob(struct world *w);
+void free_blob(struct world *w, int32_t b);
+void drop(struct world *w, struct msg *m);
+/* For sure, at that time. */
+void post(struct world *w, struct msg *m, int64_t at);
+/* Over the network, with what it does to messages. */
+void send_msg(struct world *w, struct msg *m);
+int64_t transit(struct world *w, unsigned from_region, unsigned to_region);
+void arm(struct world *w, unsigned p, int64_t at);
+
+void proc_start(struct world *w, unsigned p);
+void proc_kill(struct world *w, unsigned p);
+void broken(struct world *w, const char *what, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void trace(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* -------- the actors -------- */
+
+void store_begin(struct world *w);
+void store_commit(struct world *w, struct msg *m);
+void store_read(struct world *w, struct msg *m);
+void store_connect(struct world *w); /* the network or the regions changed */
+void store_elected(struct world *w, const struct msg *m);
+void store_changed(struct world *w);
+bool store_reached(const struct world *w, unsigned region, bool back);
+
+void agent_start(struct world *w, unsigned p);
+void agent_take(struct world *w, struct msg *m);
+void agent_order(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_event *e);
+
+void gate_start(struct world *w, unsigned p);
+void gate_take(struct world *w, struct msg *m);
+void app_take(struct world *w, struct msg *m);
+void edge_take(struct world *w, struct msg *m);
+void client_take(struct world *w, struct msg *m);
+void guard_take(struct world *w, struct msg *m);
+void guard_speaks(struct world *w, unsigned gate, bool everything);
+void data_acquired(struct world *w, unsigned from, unsigned region, unsigned ctx, unsigned cell,
+                   bool gentle, struct fm_epoch epoch);
+void data_replicate(struct world *w, struct msg *m);
+uint8_t data_shipped(struct world *w, const struct msg *m); /* 1 the data, 2 the journal is whole */
+uint32_t data_lag(const struct world *w, unsigned from, unsigned to, unsigned ctx, unsigned cell);
+
+void operate_start(struct world *w, unsigned p);
+void operate_eager(struct world *w, unsigned p);
+void operate_tick(struct world *w, unsigned p);
+void operate_take(struct world *w, struct msg *m);
+void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_action *act);
+unsigned home_of(const struct world *w, unsigned ctx, unsigned cell);
+
+unsigned fault_draw_kind(struct fm_rand *d);
+void faults_draw(struct world *w);
+void fault_begin(struct world *w, unsigned i);
+void fault_end(struct world *w, unsigned i);
+
+void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
+                    struct fm_epoch epoch);
+void check_granted(struct world *w, unsigned gate, unsigned ctx, uint64_t cells);
+void check_relayed(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
+                   struct fm_epoch epoch);
+void check_committed(struct world *w, const struct store *before, const struct fm_txn *t,
+                     unsigned from);
+void check_ordered(struct world *w, unsigned p, unsigned ctx, unsigned region, bool glass);
+void check_end(struct world *w);
+
+#endif

@@ -1,0 +1,266 @@
+/* The failover machine: its table, its modes, and what stands against it. */
+#include "test.h"
+
+#include "base/rand.h"
+#include "core/failover.h"
+
+static struct fm_failover f;
+static struct fm_failover_policy p;
+static struct fm_failover_evidence ev;
+static struct fm_mono now;
+
+static void begin(enum fm_failover_mode mode)
+{
+    now = (struct fm_mono){FM_NS_PER_S};
+    fm_failover_init(&f, now);
+    p = (struct fm_failover_policy){
+        .mode = mode, .grace_ms = 1000, .ask_after_ms = 5000, .soak_ms = 10000, .max_loss = 100};
+    ev = (struct fm_failover_evidence){.heir = true,
+                                       .observers = 3,
+                                       .lost_by = 2,
+                                       .domains = 3,
+                                       .quorum = true,
+                                       .ready = true,
+                                       .capacity = true,
+                                       .fenced = true,
+                                       .budget_left = 1,
+                                       .loss = 50,
+                                       .window = true};
+}
+
+static struct fm_failover_verdict on(enum fm_failover_event_kind kind)
+{
+    struct fm_failover_event e = {
+        .kind = kind, .ev = &ev, .quote = {ev.loss, false, fm_mono_add_ms(now, 5000)}};
+    return fm_failover_step(&f, &p, &e, now);
+}
+
+static struct fm_failover_verdict after(int64_t ms)
+{
+    now = fm_mono_add_ms(now, ms);
+    return on(FM_FAILOVER_ON_TICK);
+}
+
+static void prepare(void)
+{
+    after(0);
+    assert_int_equal(after(1000).action, FM_FAILOVER_DO_START);
+    assert_int_equal(on(FM_FAILOVER_ON_STARTED).to, FM_FAILOVER_PREPARED);
+}
+
+static void automatic_completes_when_all_is_clear(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    after(0);
+    assert_int_equal(after(999).to, FM_FAILOVER_STEADY); /* grace */
+    assert_int_equal(after(1).to, FM_FAILOVER_PREPARING);
+    on(FM_FAILOVER_ON_STARTED);
+    struct fm_failover_verdict v = after(1);
+    assert_int_equal(v.action, FM_FAILOVER_DO_TAKE);
+    assert_true(f.automatic);
+    assert_int_equal(on(FM_FAILOVER_ON_TAKEN).to, FM_FAILOVER_FAILED_OVER);
+}
+
+static void whatever_is_missing_makes_automatic_ask(void **state)
+{
+    (void)state;
+    struct {
+        enum fm_failover_why why;
+        size_t at;
+        uint64_t value;
+        unsigned size;
+    } cases[] = {
+#define CASE(WHY, field, v)                                                                        \
+    {FM_FAILOVER_WHY_##WHY, offsetof(struct fm_failover_evidence, field), v, sizeof ev.field}
+        CASE(NO_QUORUM, quorum, 0),  CASE(TWO_DOMAINS, domains, 2), CASE(NOT_READY, ready, 0),
+        CASE(CAPACITY, capacity, 0), CASE(FENCES, fenced, 0),       CASE(LOSS, loss, 101),
+        CASE(LOSS, unbounded, 1),    CASE(AT_MOST, budget_left, 0), CASE(PAUSED, paused, 1),
+    };
+    for (unsigned i = 0; i < FM_COUNT(cases); i++) {
+        begin(FM_MODE_AUTOMATIC);
+        struct fm_failover_evidence good = ev;
+        memcpy((char *)&ev + cases[i].at, &cases[i].value, cases[i].size); /* little endian */
+        prepare();
+        struct fm_failover_verdict v = after(1);
+        assert_int_equal(v.to, FM_FAILOVER_ASKING);
+        assert_int_equal(v.action, FM_FAILOVER_DO_ASK);
+        assert_int_equal(v.why, cases[i].why);
+        assert_int_not_equal(after(3600 * 1000).to, FM_FAILOVER_COMPLETING); /* a timer only asks */
+        ev = good;
+        assert_int_equal(after(1).to, FM_FAILOVER_COMPLETING);
+    }
+}
+
+static void one_observer_is_no_majority(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    ev.lost_by = 1;
+    after(0);
+    assert_int_equal(after(60000).to, FM_FAILOVER_STEADY);
+}
+
+static void assisted_asks_and_asks_again_and_never_consents(void **state)
+{
+    (void)state;
+    begin(FM_MODE_ASSISTED);
+    prepare();
+    assert_int_equal(after(1).action, FM_FAILOVER_DO_ASK);
+    unsigned asked = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        struct fm_failover_verdict v = after(1000);
+        asked += v.action == FM_FAILOVER_DO_ASK;
+        assert_int_equal(f.state, FM_FAILOVER_ASKING);
+    }
+    assert_int_equal(asked, 20);
+    assert_int_equal(on(FM_FAILOVER_ON_COMPLETE).action, FM_FAILOVER_DO_TAKE);
+    assert_false(f.automatic);
+}
+
+static void manual_waits_for_a_person(void **state)
+{
+    (void)state;
+    begin(FM_MODE_MANUAL);
+    after(0);
+    assert_int_equal(after(60000).to, FM_FAILOVER_STEADY);
+    assert_int_equal(on(FM_FAILOVER_ON_PREPARE).action, FM_FAILOVER_DO_START);
+    on(FM_FAILOVER_ON_STARTED);
+    assert_int_equal(on(FM_FAILOVER_ON_STAND_DOWN).action, FM_FAILOVER_DO_STOP);
+}
+
+static struct fm_failover_verdict complete(uint64_t quoted, int64_t valid_ms, bool glass)
+{
+    struct fm_failover_event e = {.kind = FM_FAILOVER_ON_COMPLETE,
+                                  .ev = &ev,
+                                  .quote = {quoted, false, fm_mono_add_ms(now, valid_ms)},
+                                  .break_glass = glass};
+    return fm_failover_step(&f, &p, &e, now);
+}
+
+static void a_quote_that_has_become_worse_is_void(void **state)
+{
+    (void)state;
+    begin(FM_MODE_ASSISTED);
+    prepare();
+    struct fm_failover_verdict v = complete(49, 5000, false);
+    assert_true(v.refused);
+    assert_int_equal(v.why, FM_FAILOVER_WHY_QUOTE);
+    assert_true(complete(50, 0, false).refused);
+    ev.unbounded = true;
+    assert_true(complete(50, 5000, false).refused);
+    ev.unbounded = false;
+    assert_int_equal(complete(50, 5000, false).to, FM_FAILOVER_COMPLETING);
+}
+
+static void the_health_gate_refuses_and_glass_breaks_it(void **state)
+{
+    (void)state;
+    begin(FM_MODE_ASSISTED);
+    on(FM_FAILOVER_ON_PREPARE);
+    on(FM_FAILOVER_ON_STARTED);
+    ev.healthy_by = 2;
+    ev.lost_by = 0;
+    assert_int_equal(complete(50, 5000, false).why, FM_FAILOVER_WHY_HEALTHY);
+    assert_int_equal(f.state, FM_FAILOVER_PREPARED);
+    assert_int_equal(complete(50, 5000, true).to, FM_FAILOVER_COMPLETING);
+    assert_int_equal(after(1).to, FM_FAILOVER_COMPLETING);
+    begin(FM_MODE_AUTOMATIC);
+    prepare();
+    after(1);
+    ev.healthy_by = 2;
+    ev.lost_by = 0;
+    struct fm_failover_verdict v = after(1); /* it is looked at again before anything is taken */
+    assert_int_equal(v.action, FM_FAILOVER_DO_DESIST);
+    assert_int_equal(after(1).to, FM_FAILOVER_STEADY);
+}
+
+static void with_two_domains_a_person_attests(void **state)
+{
+    (void)state;
+    begin(FM_MODE_ASSISTED);
+    ev.domains = 2;
+    prepare();
+    assert_int_equal(complete(50, 5000, false).why, FM_FAILOVER_WHY_TWO_DOMAINS);
+    ev.attested = true;
+    assert_int_equal(complete(50, 5000, false).to, FM_FAILOVER_COMPLETING);
+}
+
+static void failback_waits_for_soak_window_and_lag(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    prepare();
+    after(1);
+    on(FM_FAILOVER_ON_TAKEN);
+    ev.lost_by = 0;
+    ev.home_well = true;
+    after(0);
+    assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).why, FM_FAILOVER_WHY_SOAK);
+    after(10000);
+    assert_int_equal(f.state, FM_FAILOVER_FAILED_OVER); /* never by itself unless told so */
+    ev.lag = 1;
+    assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).why, FM_FAILOVER_WHY_LAG);
+    ev.lag = 0;
+    ev.window = false;
+    assert_true(on(FM_FAILOVER_ON_FAILBACK).refused);
+    ev.window = true;
+    assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).action, FM_FAILOVER_DO_MOVE_HOME);
+    assert_int_equal(on(FM_FAILOVER_ON_BREACH).action, FM_FAILOVER_DO_MOVE_BACK);
+    p.failback_automatic = true;
+    assert_int_equal(after(1).to, FM_FAILOVER_FAILING_BACK);
+    assert_int_equal(on(FM_FAILOVER_ON_RETURNED).to, FM_FAILOVER_STEADY);
+}
+
+static void every_state_is_reached_and_left_and_every_row_fires(void **state)
+{
+    (void)state;
+    bool in[FM_FAILOVER_STATE_COUNT] = {false}, out[FM_FAILOVER_STATE_COUNT] = {false};
+    for (unsigned i = 0; i < fm_failover_nrows; i++) {
+        const struct fm_failover_row *r = &fm_failover_rows[i];
+        assert_true(r->from < FM_FAILOVER_STATE_COUNT && r->to < FM_FAILOVER_STATE_COUNT);
+        assert_true(strlen(r->comment) > 0 && r->guard);
+        in[r->to] |= r->from != r->to;
+        out[r->from] |= r->from != r->to;
+    }
+    for (unsigned i = 0; i < FM_FAILOVER_STATE_COUNT; i++) {
+        assert_true(in[i] && out[i]);
+        assert_true(strlen(fm_failover_state_name((enum fm_failover_state)i)) > 0);
+    }
+    /* a random life: the machine is total, and COMPLETING has a reason */
+    struct fm_rand r = {5};
+    unsigned seen[FM_FAILOVER_STATE_COUNT] = {0};
+    begin(FM_MODE_AUTOMATIC);
+    for (unsigned i = 0; i < 200000; i++) {
+        now = fm_mono_add_ms(now, fm_rand_below(&r, 2000));
+        p.mode = (uint8_t)fm_rand_below(&r, 3);
+        f.automatic &= p.mode == FM_MODE_AUTOMATIC;
+        ev.lost_by = (uint8_t)fm_rand_below(&r, 4);
+        ev.healthy_by = (uint8_t)(fm_rand_below(&r, 4 - ev.lost_by));
+        ev.fenced = fm_rand_below(&r, 2);
+        ev.home_well = fm_rand_below(&r, 8) != 0;
+        ev.lag = fm_rand_below(&r, 2);
+        uint8_t was = f.state;
+        on((enum fm_failover_event_kind)fm_rand_below(&r, FM_FAILOVER_EVENT_COUNT));
+        if (was != f.state && f.state == FM_FAILOVER_COMPLETING && f.automatic)
+            assert_true(2 * ev.lost_by > ev.observers && ev.fenced);
+        seen[f.state]++;
+    }
+    for (unsigned i = 0; i < FM_FAILOVER_STATE_COUNT; i++)
+        assert_true(seen[i] > 0);
+    for (unsigned i = 0; i < FM_FAILOVER_EVENT_COUNT; i++)
+        assert_true(strlen(fm_failover_event_name((enum fm_failover_event_kind)i)) > 0);
+    for (unsigned i = 1; i < FM_FAILOVER_WHY_COUNT; i++) {
+        assert_true(strlen(fm_failover_why_name((enum fm_failover_why)i)) > 0);
+        assert_true(strlen(fm_failover_why_text((enum fm_failover_why)i)) > 0);
+    }
+}
+
+FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
+             fm_test(whatever_is_missing_makes_automatic_ask), fm_test(one_observer_is_no_majority),
+             fm_test(assisted_asks_and_asks_again_and_never_consents),
+             fm_test(manual_waits_for_a_person), fm_test(a_quote_that_has_become_worse_is_void),
+             fm_test(the_health_gate_refuses_and_glass_breaks_it),
+             fm_test(with_two_domains_a_person_attests),
+             fm_test(failback_waits_for_soak_window_and_lag),
+             fm_test(every_state_is_reached_and_left_and_every_row_fires))
