@@ -315,7 +315,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     unsigned roles = conf->hosts[x->host].roles;
     struct fm_conf_addr peer = conf->hosts[x->host].peer_bind, admin = conf->hosts[x->host].admin;
     enum fm_err err = FM_ERR_OK;
-    FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH)) && !x->conf);
+    FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION)) && !x->conf);
     x->conf = conf;
     if (roles & FM_ROLE_COORDINATION)
         err = start_owner(x, conf, e);

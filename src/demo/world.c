@@ -3,6 +3,7 @@
 #include "demo/world.h"
 
 #include "base/assert.h"
+#include "base/rand.h"
 #include "http/fetch.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEALTH_MS = 500 };
+enum { HEALTH_MS = 500, PORT_FIRST = 10000, PORT_END = 32000, PORT_TRIES = 1000 };
 
 static const char *const region_names[FM_WORLD_REGIONS_MAX] = {
     "west", "north", "east", "south", "central", "island", "coast", "valley"};
@@ -59,21 +60,28 @@ static enum fm_err find_programs(struct fm_world *w, struct fm_error *e)
                         w->fulmar);
 }
 
-/* Held open until all are taken, so that none is given twice. */
+/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice.
+ * Not one of those that the kernel gives to outgoing connections: one of them could have it by the
+ * time that its owner starts. */
 static uint16_t free_port(int *held)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct fm_addr a = fm_world_loopback(0);
     int one = 1;
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-        bind(fd, &a.sa, a.len) < 0 || getsockname(fd, &a.sa, &a.len) < 0) {
+    *held = -1;
+    for (unsigned i = 0; i < PORT_TRIES; i++) {
+        uint32_t random;
+        fm_rand_bytes(&random, sizeof random);
+        uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
+        struct fm_addr a = fm_world_loopback(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+            bind(fd, &a.sa, a.len) == 0) {
+            *held = fd;
+            return port;
+        }
         if (fd >= 0)
             close(fd);
-        *held = -1;
-        return 0;
     }
-    *held = fd;
-    return fm_addr_port(&a);
+    return 0;
 }
 
 static enum fm_err take_ports(struct fm_world *w, struct fm_error *e)

@@ -250,16 +250,20 @@ static bool parse(struct options *o, int argc, char **argv)
     return true;
 }
 
+#ifdef FM_MUTANTS
+#define MUTANT_OPTIONS " [--mutant NAME] [--list]"
+#else
+#define MUTANT_OPTIONS ""
+#endif
+
 int main(int argc, char **argv)
 {
     struct options o = {.count = 1, .sim = {.seed = 1, .keep = UINT32_MAX}};
     if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "usage: fulmar-sim [--seed S] [--count N] [--beyond] [--trace] [--hashes] "
-                        "[--keep MASK] [--end SECONDS] [--shrink] [--first]"
-#ifdef FM_MUTANTS
-                        " [--mutant NAME] [--list]"
-#endif
-                        "\n");
+        fprintf(stderr,
+                "usage: fulmar-sim [--seed S] [--count N] [--beyond] [--trace] [--hashes] "
+                "[--keep MASK] [--end SECONDS] [--shrink] [--first]%s\n",
+                MUTANT_OPTIONS);
         return 64;
     }
 #ifdef FM_MUTANTS
