@@ -25,9 +25,6 @@ try:
 except ImportError:
     yaml = None
 
-COMMANDS = ["demo", "edge", "agent", "config check", "config schema", "config reference",
-            "certs init", "certs add", "certs rotate", "coordination status",
-            "journal list", "journal show", "status", "help"]
 BROKEN = ROOT / "tests" / "unit" / "conf" / "broken"
 GOOD = [ROOT / "examples" / "bank" / "fulmar.yaml",
         ROOT / "tests" / "unit" / "conf" / "data" / "smallest.yaml",
@@ -82,6 +79,14 @@ def refused(code, why, *arguments, **env):
     check_equal(done.out, "", f"stdout of {what}")
 
 
+def commands():
+    """The names in the table of src/cli/commands.c."""
+    table = (ROOT / "src" / "cli" / "commands.c").read_text()
+    names = re.findall(r'^    \{"([a-z ]+)",', table, re.M)
+    check({"demo", "edge", "agent", "config check", "status", "help"} <= set(names), f"{names}")
+    return names
+
+
 # -------- help --------
 
 
@@ -89,11 +94,11 @@ def test_alone(stage):
     """`fulmar` lists every command with a line and an example, in the width of a terminal."""
     done = run()
     check_equal((done.code, done.err), (0, ""), "fulmar alone")
-    for name in COMMANDS:
+    for name in commands():
         found = re.search(rf"^  {name} +(\S.+)\n +\$ fulmar {name}\b.*$", done.out, re.M)
         check(found, f"`{name}` has no line with an example in:\n{done.out}")
     listed = re.findall(r"^  (\S+(?: \S+)?)  ", done.out, re.M)
-    check_equal(sorted(listed), sorted(COMMANDS), "commands")
+    check_equal(sorted(listed), sorted(commands()), "commands")
     for line in done.out.splitlines():
         check(len(line) <= 100, f"too wide: {line!r}")
     for same in (["help"], ["--help"], ["-h"]):
@@ -106,7 +111,7 @@ def options_of(text):
 
 def test_help_of_each_command(stage):
     """Usage, an example that only uses what the command has, its options; three ways to ask."""
-    for name in COMMANDS:
+    for name in commands():
         done = run("help", *name.split())
         check_equal((done.code, done.err), (0, ""), f"help {name}")
         check(done.out.startswith(f"Usage: fulmar {name}"), f"help {name}: {done.out[:80]!r}")
