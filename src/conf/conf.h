@@ -29,9 +29,11 @@ enum {
     FM_CONF_POOL_APPS_MAX = 256, /* of one pool */
     FM_CONF_CHECKS_MAX = 64,     /* of one region */
     FM_CONF_LISTEN_MAX = 64,
-    FM_CONF_LIST_MAX = 64,      /* hosts, needs, methods, ... of one list */
-    FM_CONF_SEGMENTS_MAX = 32,  /* of one route's path */
-    FM_CONF_ENDPOINTS_MAX = 16, /* of etcd */
+    FM_CONF_LIST_MAX = 64,       /* hosts, needs, methods, ... of one list */
+    FM_CONF_SEGMENTS_MAX = 32,   /* of one route's path */
+    FM_CONF_ENDPOINTS_MAX = 16,  /* of etcd */
+    FM_CONF_CELLS_MAX = 64,      /* of one context */
+    FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
 };
 
 /* Where a value was written, for messages; line 0 = a default, written nowhere. */
@@ -53,7 +55,10 @@ enum fm_conf_role {
     FM_ROLE_GATE = 2,
     FM_ROLE_HEALTH = 4,
     FM_ROLE_COORDINATION = 8,
-    FM_ROLES_AGENT = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION, /* any of them */
+    FM_ROLE_CONTROLLER = 16, /* may become keeper of its region */
+    FM_ROLE_WITNESS = 32,    /* votes, in a region that never serves */
+    FM_ROLES_AGENT = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION | FM_ROLE_CONTROLLER |
+                     FM_ROLE_WITNESS, /* any of them */
 };
 
 struct fm_conf_host {
@@ -163,6 +168,8 @@ struct fm_conf_region {
     struct fm_conf_check *checks;
     size_t nchecks;
     bool has_gates, has_health; /* some host has the role */
+    bool witness;               /* votes and never serves: no pools */
+    uint32_t capacity_rps;      /* of the whole region, all contexts; 0 = not said */
     struct fm_conf_pos pos;
 };
 
@@ -201,6 +208,60 @@ struct fm_conf_segment {
     struct fm_str text; /* the literal (decoded), or the name */
 };
 
+/* -------- who may write (docs/concepts.md) -------- */
+
+enum fm_conf_topology {
+    FM_TOPOLOGY_MULTI_WRITE,    /* no region holds anything alone */
+    FM_TOPOLOGY_ACTIVE_PASSIVE, /* one cell, one writer region */
+    FM_TOPOLOGY_AFFINITY,       /* `cells` cells, each with a home region */
+};
+
+enum fm_conf_key_from {
+    FM_CONF_KEY_PATH,
+    FM_CONF_KEY_HEADER,
+    FM_CONF_KEY_COOKIE,
+    FM_CONF_KEY_QUERY,
+    FM_CONF_KEY_BODY,
+    FM_CONF_KEY_CLAIM,
+};
+
+enum fm_conf_away { FM_CONF_AWAY_REJECT, FM_CONF_AWAY_QUEUE, FM_CONF_AWAY_OVERRIDE };
+
+enum fm_conf_mode { FM_CONF_MANUAL, FM_CONF_ASSISTED, FM_CONF_AUTOMATIC };
+
+/* What happens while nobody holds what a request is about. */
+struct fm_conf_when_away {
+    int64_t hold_ms;            /* commands wait so long at the edge */
+    enum fm_conf_away commands; /* what happens to them then */
+    bool queries_any;           /* queries are answered by any region meanwhile */
+    struct fm_str message;      /* the operator's, for problem bodies; may be empty */
+};
+
+struct fm_conf_failover {
+    enum fm_conf_mode mode;
+    int64_t grace_ms, ask_after_ms;
+    unsigned at_most; /* automatic failovers ... */
+    int64_t at_most_window_ms;
+    enum { FM_PREFER_TIME, FM_PREFER_DATA } prefer;
+};
+
+struct fm_conf_failback {
+    enum { FM_FAILBACK_MANUAL, FM_FAILBACK_AUTOMATIC } mode;
+    int64_t soak_ms;
+    struct {
+        bool present;
+        uint8_t days;              /* bit 0 = Sunday; 127 = every day */
+        uint16_t from_min, to_min; /* of the day, UTC; to < from: over midnight */
+    } window;
+};
+
+struct fm_conf_objectives {
+    int64_t rto_ms, rpo_ms;    /* -1 = not said */
+    int64_t rpo_bytes;         /* -1 = not said */
+    uint32_t availability_ppm; /* 0 = not said */
+    int64_t latency_p99_ms;    /* 0 = none. Slower answers are evidence against a region */
+};
+
 struct fm_conf_route {
     struct fm_str path; /* as written */
     struct fm_conf_segment *segments;
@@ -208,7 +269,10 @@ struct fm_conf_route {
     struct fm_str *methods; /* none = every method */
     size_t nmethods;
     enum fm_conf_as as;
-    bool safe; /* false: never hedged and never repeated, whatever its method */
+    bool safe;  /* false: never hedged and never repeated, whatever its method */
+    bool relay; /* a gate whose region does not hold the cell passes commands on to one that does */
+    bool concurrent; /* an override needs no finding that the holder's lease has lapsed */
+    struct fm_conf_when_away when_away;
     struct fm_conf_timeouts timeouts;
     struct fm_conf_retry retry;
     struct fm_conf_routing routing;
@@ -224,9 +288,33 @@ struct fm_conf_context {
     size_t nroutes;
     struct fm_str *commands; /* methods that may change state */
     size_t ncommands;
+    enum fm_conf_topology topology;
+    unsigned home; /* active-passive: region */
+    unsigned
+        *moves_with; /* contexts that fail over together with this one; symmetric, without it */
+    size_t nmoves_with;
+    unsigned ncells;                      /* 0 where nobody holds anything alone */
+    uint8_t cell_home[FM_CONF_CELLS_MAX]; /* region of each cell */
+    struct {
+        enum { FM_HOMES_HASH, FM_HOMES_DIRECTORY } by;
+        struct fm_str pins, directory; /* files; empty = none */
+    } homes;
+    struct {
+        bool present;
+        enum fm_conf_key_from from;
+        struct fm_str name; /* of the segment, header, ...; of body and claim "a.b.c" */
+    } key;
+    bool queries_any;                 /* else only the holder's region answers queries */
+    int64_t queries_max_staleness_ms; /* with `any`; 0 = not said */
+    int64_t lease_ms;
+    struct fm_conf_failover failover;
+    struct fm_conf_failback failback;
+    struct fm_conf_when_away when_away;
+    struct fm_conf_objectives objectives;
     struct {
         enum { FM_KEY_IGNORED, FM_KEY_OPTIONAL, FM_KEY_REQUIRED } key;
-        enum { FM_BY_NONE, FM_BY_APP } by;
+        enum { FM_BY_NONE, FM_BY_APP, FM_BY_GATE } by; /* who stops doubles */
+        int64_t retention_ms;
     } idempotency;
     struct fm_str *needs; /* names of checks; every region with agents has them */
     size_t nneeds;
@@ -239,7 +327,6 @@ struct fm_conf_context {
     struct fm_conf_timeouts timeouts;
     struct fm_conf_retry retry;
     uint32_t in_flight_max;
-    int64_t latency_p99_ms; /* objective; 0 = none. Slower answers are evidence against a region */
     struct fm_conf_pos pos;
 };
 

@@ -282,7 +282,7 @@ const struct fm_schema_section fm_schema_sticky = {
 static const struct fm_schema_row objectives_rows[] = {
     {.name = "latency-p99",
      .kind = FM_KIND_DURATION,
-     AT(struct fm_conf_context, latency_p99_ms),
+     AT(struct fm_conf_context, objectives.latency_p99_ms),
      RANGE(1, HOUR),
      .def_note = "none",
      .help = "Slower answers are evidence against a region."},

@@ -17,7 +17,7 @@ NAMES(fm_away_name, fm_away, FM_AWAYS)
 
 bool fm_view_adopt(struct fm_authority_view *v, const struct fm_authority_view *next)
 {
-    FM_ASSERT(next->ncells > 0 && next->ncells <= FM_CELLS_MAX);
+    FM_ASSERT(next->ncells > 0 && next->ncells <= FM_AUTH_CELLS_MAX);
     FM_ASSERT(v->ncells == 0 || v->ncells == next->ncells);
     bool newer = v->ncells == 0 ||
                  fm_view_newer(next->incarnation, next->generation, v->incarnation, v->generation);

@@ -18,7 +18,7 @@ struct fm_authority_view {
     struct fm_incarnation incarnation;
     struct fm_generation generation;
     uint8_t ncells;
-    struct fm_view_cell cell[FM_CELLS_MAX];
+    struct fm_view_cell cell[FM_AUTH_CELLS_MAX];
 };
 
 /* Replace `v` by `next` if that is newer; per cell nothing goes back either, unless the store was

@@ -74,7 +74,7 @@ void fm_auth_commit(struct fm_authority *a, struct fm_auth_slot *slot, struct fm
 void fm_authority_init(struct fm_authority *a, const struct fm_auth_config *cfg,
                        const struct fm_marks *marks, struct fm_mono now)
 {
-    FM_ASSERT(cfg->incarnation.n != 0 && cfg->ncells > 0 && cfg->ncells <= FM_CELLS_MAX);
+    FM_ASSERT(cfg->incarnation.n != 0 && cfg->ncells > 0 && cfg->ncells <= FM_AUTH_CELLS_MAX);
     FM_ASSERT(cfg->nregions > 0 && cfg->nregions <= FM_AUTH_REGIONS_MAX);
     FM_ASSERT(cfg->lease_ms > 0 && cfg->renew_ms > 0 && cfg->retry_ms > 0);
     FM_ASSERT(cfg->at_most <= FM_BUDGET_SEEN_MAX && fm_agent_region(cfg->self) < cfg->nregions);
@@ -102,7 +102,7 @@ const struct fm_txn *fm_authority_txn(const struct fm_authority *a, uint32_t op)
 static void over(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
                  struct fm_auth_actions *out)
 {
-    FM_ASSERT(e->outcome < FM_OUTCOME_COUNT);
+    FM_ASSERT(e->outcome < FM_TXN_COUNT);
     if (a->k.renewal.busy && a->k.renewal.op == e->op)
         fm_keeper_renewal_over(a, e, now, out);
     else if (a->k.change.busy && a->k.change.op == e->op)
@@ -111,7 +111,7 @@ static void over(struct fm_authority *a, const struct fm_auth_event *e, struct f
         fm_successor_over(a, e, now, out);
     else if (a->free_slot.busy && a->free_slot.op == e->op) {
         a->free_slot.busy = false;
-        if (e->outcome == FM_OUTCOME_DONE)
+        if (e->outcome == FM_TXN_DONE)
             fm_seen_wrote(a, &a->free_slot.txn, e->revision, now);
     }
     /* else it is of a store that was left, or told twice */

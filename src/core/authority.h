@@ -39,7 +39,7 @@ struct fm_marks {
     uint64_t store_id;
     struct fm_revision store;
     struct fm_incarnation incarnation; /* of the seed */
-    struct fm_epoch epoch[FM_CELLS_MAX];
+    struct fm_epoch epoch[FM_AUTH_CELLS_MAX];
 };
 
 enum fm_auth_event_kind {
@@ -69,7 +69,7 @@ struct fm_auth_event {
     bool ok, keeper, resolved, automatic, everything, refused;
     const struct fm_snapshot *snapshot;
     uint64_t store_id;
-    enum fm_outcome outcome;
+    enum fm_txn_outcome outcome;
     struct fm_revision revision;
     struct fm_sub sub;
     struct fm_agent_id agent;
@@ -214,8 +214,8 @@ struct fm_keeper {
     struct fm_grantee grantee[FM_SUBS_MAX];
     uint64_t stopping, stopped; /* cells */
     uint64_t retake;            /* cells whose sub-lessees stopped for a keeper that is gone */
-    struct fm_mono stop_wait[FM_CELLS_MAX];
-    uint8_t release_to[FM_CELLS_MAX];
+    struct fm_mono stop_wait[FM_AUTH_CELLS_MAX];
+    uint8_t release_to[FM_AUTH_CELLS_MAX];
     uint64_t releasing;
     bool change_doubt;
     uint32_t change_need;
@@ -245,7 +245,7 @@ struct fm_authority {
     struct fm_revision keeper_revision;
     /* what was seen */
     struct fm_seen_lease lease[FM_AUTH_REGIONS_MAX];
-    struct fm_seen_cell cell[FM_CELLS_MAX];
+    struct fm_seen_cell cell[FM_AUTH_CELLS_MAX];
     struct fm_budget_at budget;
     struct fm_mono spent_at[FM_BUDGET_SEEN_MAX]; /* when a unit was first seen spent */
     struct fm_view_at view;

@@ -19,27 +19,27 @@ static inline bool fm_auth_read_done(const struct fm_authority *a, uint32_t need
     return a->read_done >= need;
 }
 
-static inline struct fm_key fm_auth_lease_key(const struct fm_authority *a, unsigned region)
+static inline struct fm_record_key fm_auth_lease_key(const struct fm_authority *a, unsigned region)
 {
     FM_ASSERT(region < a->cfg.nregions);
-    return (struct fm_key){
-        .kind = FM_KEY_LEASE, .region = (uint8_t)region, .id = {a->cfg.context, 0}};
+    return (struct fm_record_key){
+        .kind = FM_RECORD_LEASE, .region = (uint8_t)region, .id = {a->cfg.context, 0}};
 }
 
-static inline struct fm_key fm_auth_cell_key(const struct fm_authority *a, unsigned cell)
+static inline struct fm_record_key fm_auth_cell_key(const struct fm_authority *a, unsigned cell)
 {
     FM_ASSERT(cell < a->cfg.ncells);
-    return (struct fm_key){.kind = FM_KEY_CELL, .id = {a->cfg.context, (uint16_t)cell}};
+    return (struct fm_record_key){.kind = FM_RECORD_CELL, .id = {a->cfg.context, (uint16_t)cell}};
 }
 
-static inline struct fm_key fm_auth_keeper_key(const struct fm_authority *a)
+static inline struct fm_record_key fm_auth_keeper_key(const struct fm_authority *a)
 {
-    return (struct fm_key){.kind = FM_KEY_KEEPER, .region = a->region};
+    return (struct fm_record_key){.kind = FM_RECORD_KEEPER, .region = a->region};
 }
 
-static inline struct fm_key fm_auth_budget_key(const struct fm_authority *a)
+static inline struct fm_record_key fm_auth_budget_key(const struct fm_authority *a)
 {
-    return (struct fm_key){.kind = FM_KEY_BUDGET, .id = {a->cfg.context, 0}};
+    return (struct fm_record_key){.kind = FM_RECORD_BUDGET, .id = {a->cfg.context, 0}};
 }
 
 static inline uint64_t fm_bit(unsigned i)

@@ -76,7 +76,7 @@ static struct fm_cell_record *begin_change(struct fm_authority *a, unsigned cell
     slot->txn = (struct fm_txn){0};
     slot->cell = (uint8_t)cell;
     slot->goal = goal;
-    struct fm_key key = fm_auth_cell_key(a, cell);
+    struct fm_record_key key = fm_auth_cell_key(a, cell);
     if (goal != FM_AUTH_WHY_RELEASED || FM_RULE_PICK(R2_RELEASE_CAS, true, false)) {
         fm_txn_compare(&slot->txn, key, a->cell[cell].at.revision);
         fm_txn_compare(&slot->txn, fm_auth_keeper_key(a), a->keeper_revision);
@@ -132,7 +132,7 @@ void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event 
     struct fm_auth_slot *slot = &a->k.change;
     FM_ASSERT(slot->busy && slot->cell < a->cfg.ncells);
     slot->busy = false;
-    if (e->outcome == FM_OUTCOME_DONE) {
+    if (e->outcome == FM_TXN_DONE) {
         fm_seen_wrote(a, &slot->txn, e->revision, now);
         if (slot->goal != FM_AUTH_WHY_NONE)
             fm_auth_say(out, slot->goal, slot->cell);

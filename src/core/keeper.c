@@ -98,7 +98,7 @@ static void renew(struct fm_authority *a, struct fm_mono now, struct fm_auth_act
 {
     struct fm_keeper *k = &a->k;
     struct fm_txn *t = &k->renewal.txn;
-    struct fm_key key = fm_auth_lease_key(a, a->region);
+    struct fm_record_key key = fm_auth_lease_key(a, a->region);
     *t = (struct fm_txn){0};
     if (FM_RULE_PICK(R2_RENEW_CAS, true, false))
         fm_txn_compare(t, key, a->lease[a->region].at.revision);
@@ -119,12 +119,12 @@ void fm_keeper_renewal_over(struct fm_authority *a, const struct fm_auth_event *
     struct fm_keeper *k = &a->k;
     FM_ASSERT(k->renewal.busy);
     k->renewal.busy = false;
-    bool done = e->outcome == FM_OUTCOME_DONE;
+    bool done = e->outcome == FM_TXN_DONE;
     if (done)
         fm_seen_wrote(a, &k->renewal.txn, e->revision, now);
     bool mine = fm_revision_same(a->lease[a->region].at.revision, e->revision);
     bool counts =
-        e->outcome == FM_OUTCOME_UNKNOWN ? FM_RULE_PICK(R3_UNKNOWN_NOT_DONE, false, true) : done;
+        e->outcome == FM_TXN_UNKNOWN ? FM_RULE_PICK(R3_UNKNOWN_NOT_DONE, false, true) : done;
     struct fm_mono from = FM_RULE_PICK(R1_FROM_SEND, k->renewal.sent, now);
     struct fm_mono until = fm_mono_add_ns(from, fm_held_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
     if (k->state == FM_CHAIN_TAKE) {

@@ -50,7 +50,7 @@ static void take_record(struct fm_office *o, const struct fm_office_event *e, st
 
 static void claim_over(struct fm_office *o, const struct fm_office_event *e, struct fm_mono now)
 {
-    if (e->outcome != FM_OUTCOME_DONE)
+    if (e->outcome != FM_TXN_DONE)
         return; /* CLAIMING stays until a read shows what became of it, or a retry */
     if (!fm_revision_newer(e->revision, o->at.revision))
         return; /* something newer was seen meanwhile */
@@ -72,7 +72,7 @@ static bool wants_office(const struct fm_office *o, struct fm_mono now)
 
 static void claim(struct fm_office *o, struct fm_mono now, struct fm_office_verdict *v)
 {
-    struct fm_key key = {.kind = FM_KEY_KEEPER, .region = fm_agent_region(o->cfg.self)};
+    struct fm_record_key key = {.kind = FM_RECORD_KEEPER, .region = fm_agent_region(o->cfg.self)};
     v->claim = true;
     v->txn = (struct fm_txn){0};
     fm_txn_compare(&v->txn, key, o->at.revision);

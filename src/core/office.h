@@ -57,7 +57,7 @@ struct fm_office_event {
     enum fm_office_event_kind kind;
     struct fm_keeper_at at;
     bool linear;
-    enum fm_outcome outcome;
+    enum fm_txn_outcome outcome;
     struct fm_revision revision;
 };
 

@@ -16,7 +16,7 @@
 
 #include "core/epoch.h"
 
-enum { FM_CELLS_MAX = 64, FM_SUBS_MAX = 16, FM_TXN_COMPARES_MAX = 6, FM_TXN_WRITES_MAX = 3 };
+enum { FM_AUTH_CELLS_MAX = 64, FM_SUBS_MAX = 16, FM_TXN_COMPARES_MAX = 6, FM_TXN_WRITES_MAX = 3 };
 
 struct fm_keeper_record {
     struct fm_agent_id agent;
@@ -106,28 +106,28 @@ struct fm_snapshot {
 
 /* -------- transactions -------- */
 
-enum fm_key_kind {
-    FM_KEY_KEEPER, /* region */
-    FM_KEY_LEASE,  /* context, region */
-    FM_KEY_CELL,   /* context, cell */
-    FM_KEY_BUDGET, /* context */
-    FM_KEY_VIEW,
-    FM_KEY_KIND_COUNT
+enum fm_record_kind {
+    FM_RECORD_KEEPER, /* region */
+    FM_RECORD_LEASE,  /* context, region */
+    FM_RECORD_CELL,   /* context, cell */
+    FM_RECORD_BUDGET, /* context */
+    FM_RECORD_VIEW,
+    FM_RECORD_KIND_COUNT
 };
 
-struct fm_key {
-    uint8_t kind; /* enum fm_key_kind */
+struct fm_record_key {
+    uint8_t kind; /* enum fm_record_kind */
     uint8_t region;
     struct fm_cell_id id;
 };
 
 struct fm_compare {
-    struct fm_key key;
+    struct fm_record_key key;
     struct fm_revision revision; /* 0 = must be absent */
 };
 
 struct fm_write {
-    struct fm_key key;
+    struct fm_record_key key;
     union {
         struct fm_keeper_record keeper;
         struct fm_lease_record lease;
@@ -143,18 +143,19 @@ struct fm_txn {
     struct fm_write write[FM_TXN_WRITES_MAX];
 };
 
-enum fm_outcome { FM_OUTCOME_DONE, FM_OUTCOME_NOT_DONE, FM_OUTCOME_UNKNOWN, FM_OUTCOME_COUNT };
+enum fm_txn_outcome { FM_TXN_DONE, FM_TXN_NOT_DONE, FM_TXN_UNKNOWN, FM_TXN_COUNT };
 
-static inline void fm_txn_compare(struct fm_txn *t, struct fm_key key, struct fm_revision revision)
+static inline void fm_txn_compare(struct fm_txn *t, struct fm_record_key key,
+                                  struct fm_revision revision)
 {
-    FM_ASSERT(t->ncompare < FM_TXN_COMPARES_MAX && key.kind < FM_KEY_KIND_COUNT);
+    FM_ASSERT(t->ncompare < FM_TXN_COMPARES_MAX && key.kind < FM_RECORD_KIND_COUNT);
     t->compare[t->ncompare++] = (struct fm_compare){key, revision};
 }
 
 /* The write to fill in. Every record that is written is compared, too (rule 2). */
-static inline struct fm_write *fm_txn_write(struct fm_txn *t, struct fm_key key)
+static inline struct fm_write *fm_txn_write(struct fm_txn *t, struct fm_record_key key)
 {
-    FM_ASSERT(t->nwrite < FM_TXN_WRITES_MAX && key.kind < FM_KEY_KIND_COUNT);
+    FM_ASSERT(t->nwrite < FM_TXN_WRITES_MAX && key.kind < FM_RECORD_KIND_COUNT);
     t->write[t->nwrite].key = key;
     return &t->write[t->nwrite++];
 }

@@ -84,7 +84,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     a->free_slot.busy = false;
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
         a->lease[r] = (struct fm_seen_lease){.since = now};
-    for (unsigned i = 0; i < FM_CELLS_MAX; i++)
+    for (unsigned i = 0; i < FM_AUTH_CELLS_MAX; i++)
         a->cell[i] = (struct fm_seen_cell){.since = now};
     a->budget = (struct fm_budget_at){.revision = {0}};
     a->view = (struct fm_view_at){.revision = {0}};
@@ -142,19 +142,19 @@ void fm_seen_wrote(struct fm_authority *a, const struct fm_txn *t, struct fm_rev
 {
     for (unsigned w = 0; w < t->nwrite; w++) {
         const struct fm_write *x = &t->write[w];
-        switch ((enum fm_key_kind)x->key.kind) {
-        case FM_KEY_LEASE:
+        switch ((enum fm_record_kind)x->key.kind) {
+        case FM_RECORD_LEASE:
             take_lease(a, x->key.region, &(struct fm_lease_at){revision, x->to.lease}, now);
             break;
-        case FM_KEY_CELL:
+        case FM_RECORD_CELL:
             take_cell(a, x->key.id.cell, &(struct fm_cell_at){revision, x->to.cell}, now);
             break;
-        case FM_KEY_BUDGET:
+        case FM_RECORD_BUDGET:
             take_budget(a, &(struct fm_budget_at){revision, x->to.budget}, now);
             break;
-        case FM_KEY_KEEPER:
-        case FM_KEY_VIEW:
-        case FM_KEY_KIND_COUNT:
+        case FM_RECORD_KEEPER:
+        case FM_RECORD_VIEW:
+        case FM_RECORD_KIND_COUNT:
             FM_UNREACHABLE();
         }
     }

@@ -16,16 +16,16 @@ const char *fm_admit_name(enum fm_admit a)
 
 static uint64_t bit(unsigned cell)
 {
-    FM_ASSERT(cell < FM_CELLS_MAX);
+    FM_ASSERT(cell < FM_AUTH_CELLS_MAX);
     return UINT64_C(1) << cell;
 }
 
 void fm_sublease_init(struct fm_sublease *s, uint8_t region, unsigned ncells, uint32_t rho_ppm)
 {
-    FM_ASSERT(ncells > 0 && ncells <= FM_CELLS_MAX && rho_ppm <= FM_RATE_PPM_MAX);
+    FM_ASSERT(ncells > 0 && ncells <= FM_AUTH_CELLS_MAX && rho_ppm <= FM_RATE_PPM_MAX);
     *s = (struct fm_sublease){.ncells = (uint8_t)ncells, .region = region, .rho_ppm = rho_ppm};
-    for (unsigned i = 0; i < FM_CELLS_MAX; i++)
-        s->holder[i] = FM_NOBODY;
+    for (unsigned i = 0; i < FM_AUTH_CELLS_MAX; i++)
+        s->cell[i].holder = FM_NOBODY;
 }
 
 void fm_sublease_granted(struct fm_sublease *s, int64_t asked_ns, int32_t ms, uint64_t cells,
@@ -37,20 +37,20 @@ void fm_sublease_granted(struct fm_sublease *s, int64_t asked_ns, int32_t ms, ui
     for (unsigned i = 0; i < s->ncells; i++) {
         if (!(cells & bit(i)))
             continue;
-        bool ended =
-            fm_epoch_newer(s->epoch[i], epochs[i]) || fm_epoch_newer(s->known[i], epochs[i]);
-        bool stopped = !fm_epoch_newer(epochs[i], s->stopped[i]);
+        bool ended = fm_epoch_newer(s->cell[i].epoch, epochs[i]) ||
+                     fm_epoch_newer(s->cell[i].known, epochs[i]);
+        bool stopped = !fm_epoch_newer(epochs[i], s->cell[i].stopped);
         if (!FM_RULE(R15_HIGHER, !ended) || !FM_RULE(R7_STOP_STAYS, !stopped))
             continue;
-        if (fm_epoch_newer(epochs[i], s->epoch[i])) {
-            s->until[i] = until;
-            s->quiet_until[i] = now; /* the move that it was held for is over */
+        if (fm_epoch_newer(epochs[i], s->cell[i].epoch)) {
+            s->cell[i].until = until;
+            s->cell[i].quiet_until = now; /* the move that it was held for is over */
         } else {
-            s->until[i] = fm_mono_max(s->until[i], until);
+            s->cell[i].until = fm_mono_max(s->cell[i].until, until);
         }
-        s->epoch[i] = epochs[i];
-        s->known[i] = epochs[i];
-        s->holder[i] = s->region;
+        s->cell[i].epoch = epochs[i];
+        s->cell[i].known = epochs[i];
+        s->cell[i].holder = s->region;
     }
 }
 
@@ -60,9 +60,9 @@ uint64_t fm_sublease_stop(struct fm_sublease *s, uint64_t cells, const struct fm
     for (unsigned i = 0; i < s->ncells; i++) {
         if (!(cells & bit(i)))
             continue;
-        s->stopped[i] = fm_epoch_max(s->stopped[i], epochs[i]);
-        if (!fm_epoch_newer(s->epoch[i], s->stopped[i]))
-            s->until[i] = FM_MONO_ZERO;
+        s->cell[i].stopped = fm_epoch_max(s->cell[i].stopped, epochs[i]);
+        if (!fm_epoch_newer(s->cell[i].epoch, s->cell[i].stopped))
+            s->cell[i].until = FM_MONO_ZERO;
         done |= bit(i);
     }
     return done;
@@ -72,7 +72,7 @@ uint64_t fm_sublease_stopped(const struct fm_sublease *s)
 {
     uint64_t cells = 0;
     for (unsigned i = 0; i < s->ncells; i++)
-        if (s->stopped[i].n && !fm_epoch_newer(s->known[i], s->stopped[i]))
+        if (s->cell[i].stopped.n && !fm_epoch_newer(s->cell[i].known, s->cell[i].stopped))
             cells |= bit(i);
     return cells;
 }
@@ -82,46 +82,50 @@ void fm_sublease_quiet(struct fm_sublease *s, uint64_t cells, int32_t ms, struct
     FM_ASSERT(ms >= 0);
     for (unsigned i = 0; i < s->ncells; i++)
         if (cells & bit(i))
-            s->quiet_until[i] = fm_mono_add_ms(now, FM_RULE_PICK(R16_HOLD, ms, 0));
+            s->cell[i].quiet_until = fm_mono_add_ms(now, FM_RULE_PICK(R16_HOLD, ms, 0));
 }
 
 void fm_sublease_saw(struct fm_sublease *s, unsigned cell, struct fm_epoch epoch, uint8_t holder)
 {
     FM_ASSERT(cell < s->ncells);
-    if (fm_epoch_newer(s->known[cell], epoch))
+    if (fm_epoch_newer(s->cell[cell].known, epoch))
         return;
-    bool news = fm_epoch_newer(epoch, s->known[cell]);
-    s->known[cell] = epoch;
-    if (news || holder == FM_NOBODY || s->holder[cell] == FM_NOBODY)
-        s->holder[cell] = holder;
+    bool news = fm_epoch_newer(epoch, s->cell[cell].known);
+    s->cell[cell].known = epoch;
+    if (news || holder == FM_NOBODY || s->cell[cell].holder == FM_NOBODY)
+        s->cell[cell].holder = holder;
 }
 
-bool fm_sublease_live(const struct fm_sublease *s, unsigned cell, struct fm_epoch epoch,
-                      struct fm_mono now)
+void fm_sublease_heard(struct fm_sublease *s, unsigned cell, struct fm_epoch epoch)
 {
     FM_ASSERT(cell < s->ncells);
-    bool current = fm_epoch_same(s->epoch[cell], epoch) && epoch.n != 0;
-    bool ended = FM_RULE_PICK(R15_HIGHER, fm_epoch_newer(s->known[cell], epoch), false);
-    return current && !ended && FM_RULE(R13_LIVE, fm_mono_before(now, s->until[cell]));
+    if (!fm_epoch_newer(epoch, s->cell[cell].known))
+        return;
+    s->cell[cell].known = epoch;
+    s->cell[cell].holder = FM_NOBODY;
 }
 
-enum fm_admit fm_sublease_admit(struct fm_sublease *s, const struct fm_command *c,
-                                struct fm_mono now)
+bool fm_sublease_live(const struct fm_sublease_cell *c, struct fm_epoch epoch, struct fm_mono now)
 {
-    unsigned i = c->cell;
-    FM_ASSERT(i < s->ncells);
-    if (!FM_RULE(R14_AGE, c->age_ns >= 0 && c->age_ns < c->left_ns))
+    bool current = fm_epoch_same(c->epoch, epoch) && epoch.n != 0;
+    bool ended = FM_RULE_PICK(R15_HIGHER, fm_epoch_newer(c->known, epoch), false);
+    return current && !ended && FM_RULE(R13_LIVE, fm_mono_before(now, c->until));
+}
+
+enum fm_admit fm_sublease_admit(const struct fm_sublease_cell *c, const struct fm_command *q,
+                                const struct fm_gate_now *at, bool *higher)
+{
+    *higher = fm_epoch_newer(q->epoch, c->known);
+    if (!FM_RULE(R14_AGE, q->age_ns >= 0 && q->age_ns < q->left_ns))
         return FM_ADMIT_DEADLINE;
-    if (fm_epoch_newer(c->epoch, s->known[i])) {
-        s->known[i] = c->epoch; /* somebody knows more: this region holds, and asks */
-        s->holder[i] = FM_NOBODY;
-    }
-    bool elsewhere = s->holder[i] != FM_NOBODY && s->holder[i] != s->region;
-    if (!fm_sublease_live(s, i, s->epoch[i], now))
+    if (FM_RULE_PICK(R15_HIGHER, *higher, false))
+        return FM_ADMIT_MOVING; /* this region holds, and asks */
+    bool elsewhere = c->holder != FM_NOBODY && c->holder != at->region;
+    if (!fm_sublease_live(c, c->epoch, at->now))
         return FM_RULE_PICK(R15_MOVING, elsewhere, true) ? FM_ADMIT_NOT_HOLDER : FM_ADMIT_MOVING;
-    if (fm_mono_before(now, s->quiet_until[i]))
+    if (fm_mono_before(at->now, c->quiet_until))
         return FM_ADMIT_MOVING;
-    if (c->epoch.n != 0 && !FM_RULE(R13_EPOCH, fm_epoch_same(c->epoch, s->epoch[i])))
+    if (q->epoch.n != 0 && !FM_RULE(R13_EPOCH, fm_epoch_same(q->epoch, c->epoch)))
         return FM_ADMIT_NOT_HOLDER;
-    return s->read_only ? FM_ADMIT_READ_ONLY : FM_ADMIT_YES;
+    return at->read_only ? FM_ADMIT_READ_ONLY : FM_ADMIT_YES;
 }

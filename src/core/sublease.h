@@ -29,19 +29,24 @@ enum fm_admit {
 
 const char *fm_admit_name(enum fm_admit a);
 
+enum { FM_NOBODY = 255 };
+
+/* One cell, small enough to be copied to who decides about a command. */
+struct fm_sublease_cell {
+    struct fm_mono until;       /* it may act before this */
+    struct fm_mono quiet_until; /* new commands are held for a planned move */
+    struct fm_epoch epoch;      /* granted */
+    struct fm_epoch known;      /* the highest that was heard of */
+    struct fm_epoch stopped;    /* never again at or below this one */
+    uint8_t holder;             /* of the known epoch; FM_NOBODY while it moves */
+};
+
 struct fm_sublease {
     uint8_t ncells, region;
     uint32_t rho_ppm;
     bool read_only;
-    struct fm_mono quiet_until[FM_CELLS_MAX]; /* new commands are held for a planned move */
-    struct fm_mono until[FM_CELLS_MAX];
-    struct fm_epoch epoch[FM_CELLS_MAX];   /* granted */
-    struct fm_epoch known[FM_CELLS_MAX];   /* the highest that was heard of */
-    struct fm_epoch stopped[FM_CELLS_MAX]; /* never again at or below this one */
-    uint8_t holder[FM_CELLS_MAX];          /* of the known epoch; FM_NOBODY while it moves */
+    struct fm_sublease_cell cell[FM_AUTH_CELLS_MAX];
 };
-
-enum { FM_NOBODY = 255 };
 
 void fm_sublease_init(struct fm_sublease *s, uint8_t region, unsigned ncells, uint32_t rho_ppm);
 
@@ -70,18 +75,28 @@ struct fm_command {
     int64_t age_ns;        /* since the kernel received it; negative = not known */
 };
 
-/* May this command be executed now? (rule 13) A YES is under s->epoch[cell]. */
-enum fm_admit fm_sublease_admit(struct fm_sublease *s, const struct fm_command *c,
-                                struct fm_mono now);
+/* Who asks: its region, and whether it is in read-only mode. */
+struct fm_gate_now {
+    uint8_t region;
+    bool read_only;
+    struct fm_mono now;
+};
+
+/* May this command be executed now? (rule 13) A YES is under c->epoch. `higher`: the command knows
+ * of an epoch that this gate does not; tell fm_sublease_heard, and ask the keeper. */
+enum fm_admit fm_sublease_admit(const struct fm_sublease_cell *c, const struct fm_command *q,
+                                const struct fm_gate_now *at, bool *higher);
+
+/* Somebody knows of this epoch: where it is a higher one, this region holds, and asks. */
+void fm_sublease_heard(struct fm_sublease *s, unsigned cell, struct fm_epoch epoch);
 
 /* Is the authority of `epoch` live at this moment? The second check, before a success goes out; the
  * first one is made of it, too. */
-bool fm_sublease_live(const struct fm_sublease *s, unsigned cell, struct fm_epoch epoch,
-                      struct fm_mono now);
-static inline bool fm_sublease_may_relay(const struct fm_sublease *s, unsigned cell,
-                                         struct fm_epoch epoch, struct fm_mono now)
+bool fm_sublease_live(const struct fm_sublease_cell *c, struct fm_epoch epoch, struct fm_mono now);
+static inline bool fm_sublease_may_relay(const struct fm_sublease_cell *c, struct fm_epoch epoch,
+                                         struct fm_mono now)
 {
-    return FM_RULE(R13_RELAY, fm_sublease_live(s, cell, epoch, now));
+    return FM_RULE(R13_RELAY, fm_sublease_live(c, epoch, now));
 }
 
 /* A loop that was away for so long closes its inbound connections before it parses (rule 14). */

@@ -35,7 +35,7 @@ static bool to_count(const struct fm_authority *a, unsigned cell)
 static void count(struct fm_authority *a, const struct fm_txn *t)
 {
     for (unsigned i = 0; i < t->nwrite; i++)
-        if (t->write[i].key.kind == FM_KEY_BUDGET)
+        if (t->write[i].key.kind == FM_RECORD_BUDGET)
             a->s.counted = (uint16_t)(a->s.counted | 1u << a->s.counting);
 }
 
@@ -108,7 +108,7 @@ static void acquire(struct fm_authority *a, unsigned cell, struct fm_mono now,
     write_cell(a, cell, t);
     if (!released(a, cell)) {
         const struct fm_lease_at *l = &a->lease[c->r.region].at;
-        struct fm_key key = fm_auth_lease_key(a, c->r.region);
+        struct fm_record_key key = fm_auth_lease_key(a, c->r.region);
         if (FM_RULE_PICK(R6_LEASE, true, false))
             fm_txn_compare(t, key, l->revision);
         if (l->revision.n && !l->r.dead && FM_RULE_PICK(R6_DEAD, true, false)) {
@@ -133,13 +133,13 @@ static bool resolved(const struct fm_authority *a)
     for (unsigned i = 0; i < t->ncompare; i++) {
         const struct fm_compare *c = &t->compare[i];
         struct fm_revision seen = c->revision;
-        if (c->key.kind == FM_KEY_CELL)
+        if (c->key.kind == FM_RECORD_CELL)
             seen = a->cell[c->key.id.cell].at.revision;
-        else if (c->key.kind == FM_KEY_LEASE)
+        else if (c->key.kind == FM_RECORD_LEASE)
             seen = a->lease[c->key.region].at.revision;
-        else if (c->key.kind == FM_KEY_KEEPER)
+        else if (c->key.kind == FM_RECORD_KEEPER)
             seen = a->keeper_revision;
-        else if (c->key.kind == FM_KEY_BUDGET)
+        else if (c->key.kind == FM_RECORD_BUDGET)
             seen = a->budget.revision;
         if (fm_revision_newer(seen, c->revision))
             return true;
@@ -153,25 +153,25 @@ void fm_successor_over(struct fm_authority *a, const struct fm_auth_event *e, st
     struct fm_successor *s = &a->s;
     FM_ASSERT(s->slot.busy && s->slot.cell < a->cfg.ncells);
     s->slot.busy = false;
-    s->confirmed = s->confirming = e->outcome == FM_OUTCOME_DONE && s->confirmed;
+    s->confirmed = s->confirming = e->outcome == FM_TXN_DONE && s->confirmed;
     switch (e->outcome) {
-    case FM_OUTCOME_DONE:
+    case FM_TXN_DONE:
         s->unresolved = false;
         count(a, &s->slot.txn);
         fm_seen_wrote(a, &s->slot.txn, e->revision, now);
         fm_auth_say(out, FM_AUTH_WHY_ACQUIRED, s->slot.cell);
         return;
-    case FM_OUTCOME_NOT_DONE:
+    case FM_TXN_NOT_DONE:
         s->unresolved = false; /* revisions never come back: what was unknown can not apply now */
         fm_auth_want_read(a);
         s->retry_at = fm_mono_add_ms(now, a->cfg.retry_ms);
         return;
-    case FM_OUTCOME_UNKNOWN:
+    case FM_TXN_UNKNOWN:
         s->unresolved = FM_RULE_PICK(R3_UNRESOLVED, true, false);
         s->resolve_need = fm_auth_want_read(a);
         s->retry_at = fm_mono_add_ms(now, a->cfg.retry_ms);
         return;
-    case FM_OUTCOME_COUNT:
+    case FM_TXN_COUNT:
         break;
     }
     FM_UNREACHABLE();

@@ -236,7 +236,7 @@ static bool compile(struct fm_view *v, const struct fm_view_address *addrs, size
     for (unsigned c = 0; c < v->ncontexts; c++) {
         v->contexts[c].conf = &v->conf->contexts[c];
         v->contexts[c].name = v->conf->contexts[c].name;
-        v->contexts[c].slow_ns = v->conf->contexts[c].latency_p99_ms * FM_NS_PER_MS;
+        v->contexts[c].slow_ns = v->conf->contexts[c].objectives.latency_p99_ms * FM_NS_PER_MS;
     }
     for (unsigned r = 0; r < v->nregions; r++)
         if (!compile_region(v, r))

@@ -302,14 +302,14 @@ static void committed(struct world *w, unsigned p, const struct msg *m)
     if (m->op == 0) {
         office(w, p,
                &(struct fm_office_event){.kind = FM_OFFICE_CLAIM_OVER,
-                                         .outcome = (enum fm_outcome)m->answer,
+                                         .outcome = (enum fm_txn_outcome)m->answer,
                                          .revision = {m->revision}});
         return;
     }
     step(w, p, m->ctx,
          &(struct fm_auth_event){.kind = FM_AUTH_OVER,
                                  .op = m->op,
-                                 .outcome = (enum fm_outcome)m->answer,
+                                 .outcome = (enum fm_txn_outcome)m->answer,
                                  .revision = {m->revision}});
 }
 

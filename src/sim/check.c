@@ -7,9 +7,12 @@ static bool could_admit(const struct world *w, unsigned p, unsigned ctx, unsigne
 {
     if (!w->proc[p].up)
         return false;
-    struct fm_sublease s = w->gate[w->proc[p].region * SIM_GATES + w->proc[p].index].sub[ctx];
+    const struct fm_sublease *s =
+        &w->gate[w->proc[p].region * SIM_GATES + w->proc[p].index].sub[ctx];
     struct fm_command c = {.cell = (uint8_t)cell, .left_ns = 1};
-    return fm_sublease_admit(&s, &c, local_now(w, p)) == FM_ADMIT_YES;
+    struct fm_gate_now at = {s->region, s->read_only, local_now(w, p)};
+    bool higher;
+    return fm_sublease_admit(&s->cell[cell], &c, &at, &higher) == FM_ADMIT_YES;
 }
 
 /* Nobody in another region could admit at this instant. A process that is paused can not, but its
@@ -112,7 +115,7 @@ void check_committed(struct world *w, const struct store *before, const struct f
 {
     for (unsigned i = 0; i < t->nwrite; i++) {
         const struct fm_write *x = &t->write[i];
-        if (x->key.kind != FM_KEY_CELL)
+        if (x->key.kind != FM_RECORD_CELL)
             continue;
         unsigned c = x->key.id.context, n = x->key.id.cell;
         const struct fm_cell_record *old = &before->ctx[c].cell[n].r, *new = &x->to.cell;
@@ -161,10 +164,10 @@ static void dump(struct world *w, unsigned c, unsigned i)
             unsigned p = proc_gate(r, k);
             const struct fm_sublease *s = &gate_of(w, p)->sub[c];
             trace(w, "gate %u.%u: up %d until %.3f epoch %llu known %llu stopped %llu quiet %.3f",
-                  r, k, w->proc[p].up, (double)fm_mono_sub_ns(s->until[i], local_now(w, p)) / 1e9,
-                  (unsigned long long)s->epoch[i].n, (unsigned long long)s->known[i].n,
-                  (unsigned long long)s->stopped[i].n,
-                  (double)fm_mono_sub_ns(s->quiet_until[i], local_now(w, p)) / 1e9);
+                  r, k, w->proc[p].up, (double)fm_mono_sub_ns(s->cell[i].until, local_now(w, p)) / 1e9,
+                  (unsigned long long)s->cell[i].epoch.n, (unsigned long long)s->cell[i].known.n,
+                  (unsigned long long)s->cell[i].stopped.n,
+                  (double)fm_mono_sub_ns(s->cell[i].quiet_until, local_now(w, p)) / 1e9);
         }
 }
 

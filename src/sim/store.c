@@ -81,20 +81,20 @@ bool store_reached(const struct world *w, unsigned region, bool back)
 
 /* -------- transactions -------- */
 
-static struct fm_revision revision_of(const struct store *s, const struct fm_key *k)
+static struct fm_revision revision_of(const struct store *s, const struct fm_record_key *k)
 {
-    switch ((enum fm_key_kind)k->kind) {
-    case FM_KEY_KEEPER:
+    switch ((enum fm_record_kind)k->kind) {
+    case FM_RECORD_KEEPER:
         return s->keeper[k->region].revision;
-    case FM_KEY_LEASE:
+    case FM_RECORD_LEASE:
         return s->ctx[k->id.context].lease[k->region].revision;
-    case FM_KEY_CELL:
+    case FM_RECORD_CELL:
         return s->ctx[k->id.context].cell[k->id.cell].revision;
-    case FM_KEY_BUDGET:
+    case FM_RECORD_BUDGET:
         return s->ctx[k->id.context].budget.revision;
-    case FM_KEY_VIEW:
+    case FM_RECORD_VIEW:
         return s->view.revision;
-    case FM_KEY_KIND_COUNT:
+    case FM_RECORD_KIND_COUNT:
         break;
     }
     FM_UNREACHABLE();
@@ -104,23 +104,23 @@ static void write_one(struct store *s, const struct fm_write *x)
 {
     struct fm_revision rev = {s->revision};
     struct store_ctx *c = &s->ctx[x->key.id.context];
-    switch ((enum fm_key_kind)x->key.kind) {
-    case FM_KEY_KEEPER:
+    switch ((enum fm_record_kind)x->key.kind) {
+    case FM_RECORD_KEEPER:
         s->keeper[x->key.region] = (struct fm_keeper_at){rev, x->to.keeper};
         return;
-    case FM_KEY_LEASE:
+    case FM_RECORD_LEASE:
         c->lease[x->key.region] = (struct fm_lease_at){rev, x->to.lease};
         return;
-    case FM_KEY_CELL:
+    case FM_RECORD_CELL:
         c->cell[x->key.id.cell] = (struct fm_cell_at){rev, x->to.cell};
         return;
-    case FM_KEY_BUDGET:
+    case FM_RECORD_BUDGET:
         c->budget = (struct fm_budget_at){rev, x->to.budget};
         return;
-    case FM_KEY_VIEW:
+    case FM_RECORD_VIEW:
         s->view = (struct fm_view_at){rev, x->to.view};
         return;
-    case FM_KEY_KIND_COUNT:
+    case FM_RECORD_KIND_COUNT:
         break;
     }
     FM_UNREACHABLE();
@@ -145,7 +145,7 @@ static bool apply(struct world *w, const struct fm_txn *t, unsigned from)
 }
 
 static void answer(struct world *w, const struct msg *m, enum msg_kind kind, int32_t blob, bool ok,
-                   enum fm_outcome outcome)
+                   enum fm_txn_outcome outcome)
 {
     struct msg *a = new_msg(w, kind, m->from, m->from);
     a->ctx = m->ctx;
@@ -155,13 +155,13 @@ static void answer(struct world *w, const struct msg *m, enum msg_kind kind, int
     a->answer = (uint8_t)outcome;
     a->revision = w->store.revision;
     a->blob = blob;
-    bool told = ok || outcome == FM_OUTCOME_NOT_DONE;
+    bool told = ok || outcome == FM_TXN_NOT_DONE;
     int64_t timeout = m->sent_at + w->cfg.op_timeout_ms * MS;
     unsigned home = w->proc[m->from].region, leader = w->leader >= 0 ? (unsigned)w->leader : home;
     int64_t at = w->now + transit(w, leader, home);
     if (!told || at > timeout) {
         a->flag = false;
-        a->answer = FM_OUTCOME_UNKNOWN;
+        a->answer = FM_TXN_UNKNOWN;
         at = timeout > w->now ? timeout : w->now;
     }
     post(w, a, at);
@@ -181,12 +181,12 @@ void store_commit(struct world *w, struct msg *m)
         post(w, again, w->now + between(&w->net, 0, 4 * w->cfg.lease_ms) * MS);
     }
     if (!m->flag && (late || lost_on_its_way)) {
-        answer(w, m, MSG_COMMITTED, -1, false, FM_OUTCOME_UNKNOWN);
+        answer(w, m, MSG_COMMITTED, -1, false, FM_TXN_UNKNOWN);
         return;
     }
     if (w->leader < 0 || w->coord_down || !of_this_store) {
         if (!m->flag)
-            answer(w, m, MSG_COMMITTED, -1, false, FM_OUTCOME_UNKNOWN);
+            answer(w, m, MSG_COMMITTED, -1, false, FM_TXN_UNKNOWN);
         return;
     }
     bool done = apply(w, &w->blobs[m->blob].txn, m->from);
@@ -195,9 +195,9 @@ void store_commit(struct world *w, struct msg *m)
     bool lost =
         !store_reached(w, region, true) || chance(w, w->unknown_ppm) || chance(w, w->loss_ppm);
     answer(w, m, MSG_COMMITTED, -1, done && !lost,
-           lost   ? FM_OUTCOME_UNKNOWN
-           : done ? FM_OUTCOME_DONE
-                  : FM_OUTCOME_NOT_DONE);
+           lost   ? FM_TXN_UNKNOWN
+           : done ? FM_TXN_DONE
+                  : FM_TXN_NOT_DONE);
 }
 
 void store_read(struct world *w, struct msg *m)
@@ -205,7 +205,7 @@ void store_read(struct world *w, struct msg *m)
     unsigned region = w->proc[m->from].region;
     if (!store_reached(w, region, false) || !store_reached(w, region, true) ||
         chance(w, w->loss_ppm)) {
-        answer(w, m, MSG_READ_DONE, -1, false, FM_OUTCOME_UNKNOWN);
+        answer(w, m, MSG_READ_DONE, -1, false, FM_TXN_UNKNOWN);
         return;
     }
     int32_t b = new_blob(w);
@@ -215,7 +215,7 @@ void store_read(struct world *w, struct msg *m)
     x->read.view = w->store.view;
     x->read.keeper = w->store.keeper[region];
     x->read.ctx = w->store.ctx[m->ctx];
-    answer(w, m, MSG_READ_DONE, b, true, FM_OUTCOME_DONE);
+    answer(w, m, MSG_READ_DONE, b, true, FM_TXN_DONE);
 }
 
 /* -------- watches -------- */

@@ -23,7 +23,7 @@ static void gate_ask(struct world *w, unsigned p, unsigned c)
         m->asked_ns = local_now(w, p).ns;
         m->cells = fm_sublease_stopped(&g->sub[c]);
         for (unsigned k = 0; k < w->cfg.cells[c]; k++)
-            m->epochs[k] = g->sub[c].stopped[k];
+            m->epochs[k] = g->sub[c].cell[k].stopped;
         send_msg(w, m);
     }
 }
@@ -43,7 +43,7 @@ static void gate_granted(struct world *w, unsigned p, const struct msg *m)
     struct fm_mono now = local_now(w, p);
     uint64_t idle = 0;
     for (unsigned i = 0; i < w->cfg.cells[m->ctx]; i++)
-        if (!fm_sublease_live(s, i, s->epoch[i], now))
+        if (!fm_sublease_live(&s->cell[i], s->cell[i].epoch, now))
             idle |= UINT64_C(1) << i;
     fm_sublease_granted(s, m->asked_ns, m->ms, m->cells, m->epochs, now);
     check_granted(w, p, m->ctx, m->cells & idle);
@@ -109,7 +109,13 @@ static enum answer admit(struct world *w, unsigned p, const struct msg *m)
                            .epoch = m->epoch,
                            .left_ns = m->left_ns,
                            .age_ns = now.ns - local_at(&w->proc[p], m->received_at).ns};
-    switch (fm_sublease_admit(&gate_of(w, p)->sub[m->ctx], &c, now)) {
+    struct fm_sublease *s = &gate_of(w, p)->sub[m->ctx];
+    struct fm_gate_now at = {s->region, s->read_only, now};
+    bool higher;
+    enum fm_admit verdict = fm_sublease_admit(&s->cell[m->cell], &c, &at, &higher);
+    if (higher)
+        fm_sublease_heard(s, m->cell, m->epoch);
+    switch (verdict) {
     case FM_ADMIT_YES:
         return ANSWER_OK;
     case FM_ADMIT_MOVING:
@@ -160,7 +166,7 @@ static void gate_request(struct world *w, unsigned p, const struct msg *m)
     case FM_ONCE_FORWARD:
         break;
     case FM_ONCE_REPLAY:
-        if (fm_sublease_may_relay(&g->sub[m->ctx], m->cell, m->epoch, local_now(w, p)))
+        if (fm_sublease_may_relay(&g->sub[m->ctx].cell[m->cell], m->epoch, local_now(w, p)))
             to_edge(w, m, p, ANSWER_OK, m->epoch);
         return;
     case FM_ONCE_IN_FLIGHT:
@@ -173,7 +179,7 @@ static void gate_request(struct world *w, unsigned p, const struct msg *m)
     struct msg *d = carry(w, MSG_DURABLE, m, p, p);
     d->life = w->proc[p].life;
     d->left_ns = m->left_ns;
-    d->epoch = g->sub[m->ctx].epoch[m->cell];
+    d->epoch = g->sub[m->ctx].cell[m->cell].epoch;
     d->flag = !fm_once_may_forward(false);
     if (!d->flag)
         forward(w, p, d);
@@ -187,7 +193,7 @@ static void gate_durable(struct world *w, unsigned p, const struct msg *m)
     e->durable = true;
     if (!m->flag)
         return; /* it is gone already */
-    if (fm_sublease_live(&gate_of(w, p)->sub[m->ctx], m->cell, m->epoch, local_now(w, p)))
+    if (fm_sublease_live(&gate_of(w, p)->sub[m->ctx].cell[m->cell], m->epoch, local_now(w, p)))
         forward(w, p, m);
     else {
         e->state = FM_ENTRY_NONE; /* it was not forwarded, and is not in the journal any more */
@@ -202,7 +208,7 @@ static void gate_executed(struct world *w, unsigned p, const struct msg *m)
     if (m->life == w->proc[p].life && g->in_flight[m->ctx][m->cell])
         g->in_flight[m->ctx][m->cell]--;
     e->state = FM_ENTRY_DONE;
-    bool ok = fm_sublease_may_relay(&g->sub[m->ctx], m->cell, m->epoch, local_now(w, p));
+    bool ok = fm_sublease_may_relay(&g->sub[m->ctx].cell[m->cell], m->epoch, local_now(w, p));
     if (ok)
         check_relayed(w, p, m->ctx, m->cell, m->epoch);
     to_edge(w, m, p, ok ? ANSWER_OK : ANSWER_UNKNOWN, m->epoch);

@@ -114,7 +114,7 @@ static void the_smallest_file_has_all_defaults(void **state)
     assert_int_equal(x->retry.budget_floor, 10);
     assert_int_equal(x->retry.hedge, FM_HEDGE_P95);
     assert_int_equal(x->in_flight_max, 2000);
-    assert_int_equal(x->latency_p99_ms, 0);
+    assert_int_equal(x->objectives.latency_p99_ms, 0);
     assert_memory_equal(&x->routes[0].timeouts, &x->timeouts, sizeof x->timeouts);
     assert_int_equal(fm_conf_find_region(c, FM_STR("north")), 1);
     assert_int_equal(fm_conf_find_region(c, FM_STR("south")), -1);
@@ -286,7 +286,7 @@ static void check_ledger(const struct fm_conf_context *x)
     assert_str(x->needs[1], "disk");
     assert_int_equal(x->sticky.kind, FM_STICKY_HEADER);
     assert_str(x->sticky.name, "X-User");
-    assert_int_equal(x->latency_p99_ms, 300);
+    assert_int_equal(x->objectives.latency_p99_ms, 300);
     assert_int_equal(x->in_flight_max, 500);
     /* the context replaces single keys of the top level */
     assert_int_equal(x->routing.by, FM_ROUTING_PRIORITY);

@@ -101,22 +101,22 @@ static inline void answer_reads(struct scene *s)
 static inline void write_record(struct scene *s, const struct fm_write *w)
 {
     struct fm_revision r = {s->revision};
-    if (w->key.kind == FM_KEY_LEASE)
+    if (w->key.kind == FM_RECORD_LEASE)
         s->lease[w->key.region] = (struct fm_lease_at){r, w->to.lease};
-    else if (w->key.kind == FM_KEY_CELL)
+    else if (w->key.kind == FM_RECORD_CELL)
         s->cell[w->key.id.cell] = (struct fm_cell_at){r, w->to.cell};
-    else if (w->key.kind == FM_KEY_BUDGET)
+    else if (w->key.kind == FM_RECORD_BUDGET)
         s->budget = (struct fm_budget_at){r, w->to.budget};
 }
 
 /* The transaction of the last step comes to this; DONE writes it. Returns a copy of it. */
-static inline struct fm_txn finish(struct scene *s, enum fm_outcome outcome)
+static inline struct fm_txn finish(struct scene *s, enum fm_txn_outcome outcome)
 {
     const struct fm_auth_action *c = did(s, FM_AUTH_DO_COMMIT);
     assert_non_null(c);
     struct fm_txn t = *fm_authority_txn(&s->a, c->op);
     uint32_t op = c->op;
-    if (outcome == FM_OUTCOME_DONE) {
+    if (outcome == FM_TXN_DONE) {
         s->revision++;
         for (unsigned i = 0; i < t.nwrite; i++)
             write_record(s, &t.write[i]);
@@ -126,7 +126,7 @@ static inline struct fm_txn finish(struct scene *s, enum fm_outcome outcome)
     return t;
 }
 
-static inline bool compares(const struct fm_txn *t, enum fm_key_kind kind, unsigned region)
+static inline bool compares(const struct fm_txn *t, enum fm_record_kind kind, unsigned region)
 {
     for (unsigned i = 0; i < t->ncompare; i++)
         if (t->compare[i].key.kind == kind && t->compare[i].key.region == region)
@@ -191,7 +191,7 @@ static inline struct scene *begin_keeper(struct scene *s)
     later(s, 200);
     tick(s);
     answer_reads(s);
-    finish(s, FM_OUTCOME_DONE); /* it takes the lease */
+    finish(s, FM_TXN_DONE); /* it takes the lease */
     later(s, 200);
     tick(s);
     answer_reads(s);
@@ -210,11 +210,11 @@ static inline void live(struct scene *s, int64_t ms, bool holder_renews)
         }
         show(s);
         if (did(s, FM_AUTH_DO_COMMIT))
-            finish(s, FM_OUTCOME_DONE);
+            finish(s, FM_TXN_DONE);
         answer_reads(s);
         tick(s);
         if (did(s, FM_AUTH_DO_COMMIT))
-            finish(s, FM_OUTCOME_DONE);
+            finish(s, FM_TXN_DONE);
         answer_reads(s);
     }
 }
@@ -255,7 +255,7 @@ static inline void with_sub(struct scene *s, struct fm_sub sub)
 {
     sub_asks(s, sub, 0);
     if (did(s, FM_AUTH_DO_COMMIT))
-        finish(s, FM_OUTCOME_DONE);
+        finish(s, FM_TXN_DONE);
     sub_asks(s, sub, 0);
 }
 

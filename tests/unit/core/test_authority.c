@@ -45,9 +45,8 @@ static void an_outcome_that_nobody_waits_for_changes_nothing(void **state)
     (void)state;
     begin_holder(&s);
     struct fm_authority before = s.a;
-    feed(&s,
-         (struct fm_auth_event){
-             .kind = FM_AUTH_OVER, .op = 99999, .outcome = FM_OUTCOME_DONE, .revision = {9999}});
+    feed(&s, (struct fm_auth_event){
+                 .kind = FM_AUTH_OVER, .op = 99999, .outcome = FM_TXN_DONE, .revision = {9999}});
     assert_int_equal(before.k.state, s.a.k.state);
     assert_int_equal(before.marks.store.n, s.a.marks.store.n);
 }
@@ -70,7 +69,7 @@ static struct fm_auth_event any_event(struct fm_rand *r, struct fm_snapshot *sna
                               .everything = fm_rand_below(r, 2),
                               .snapshot = snap,
                               .store_id = 7,
-                              .outcome = (enum fm_outcome)fm_rand_below(r, 3),
+                              .outcome = (enum fm_txn_outcome)fm_rand_below(r, 3),
                               .revision = {s.revision},
                               .sub = {(uint16_t)fm_rand_below(r, 20), {1 + fm_rand_below(r, 3)}},
                               .agent = agent_id(fm_rand_below(r, REGIONS), fm_rand_below(r, 2)),
@@ -119,7 +118,7 @@ static void a_random_life_keeps_every_assertion(void **state)
             met[s.a.k.state][e.kind] = true;
             feed(&s, e);
             if (did(&s, FM_AUTH_DO_COMMIT) && fm_rand_below(&r, 2))
-                finish(&s, (enum fm_outcome)fm_rand_below(&r, 2));
+                finish(&s, (enum fm_txn_outcome)fm_rand_below(&r, 2));
             assert_true(s.out.n <= FM_AUTH_ACTIONS_MAX);
             assert_false(fm_mono_before(s.out.wake, s.now));
         }

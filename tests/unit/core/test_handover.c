@@ -22,7 +22,7 @@ static const struct fm_txn *change(void)
         const struct fm_auth_action *c = &s.out.action[i];
         const struct fm_txn *t =
             c->kind == FM_AUTH_DO_COMMIT ? fm_authority_txn(&s.a, c->op) : NULL;
-        if (t && t->write[0].key.kind == FM_KEY_CELL)
+        if (t && t->write[0].key.kind == FM_RECORD_CELL)
             return t;
     }
     return NULL;
@@ -56,8 +56,8 @@ static void a_cell_is_released_when_all_have_stopped(void **state)
     assert_int_equal(t->write[0].to.cell.state, FM_CELL_RELEASED);
     assert_int_equal(t->write[0].to.cell.to, 2);
     assert_int_equal(t->write[0].to.cell.epoch.n, 6);
-    assert_true(compares(t, FM_KEY_CELL, 0) && compares(t, FM_KEY_KEEPER, 1));
-    finish(&s, FM_OUTCOME_DONE);
+    assert_true(compares(t, FM_RECORD_CELL, 0) && compares(t, FM_RECORD_KEEPER, 1));
+    finish(&s, FM_TXN_DONE);
     assert_true(said(&s, FM_AUTH_WHY_RELEASED));
     assert_int_equal(fm_authority_holds(&s.a), 2);
 }
@@ -76,7 +76,7 @@ static void who_does_not_answer_is_waited_for_until_it_has_run_out(void **state)
         released = change() != NULL;
         assert_true(!released || i >= 15); /* its grant was for almost the whole lease */
         if (!released && did(&s, FM_AUTH_DO_COMMIT))
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
     }
     assert_true(released);
 }
@@ -112,7 +112,7 @@ static void a_new_keeper_does_not_release(void **state)
         later(&s, 100);
         tick(&s);
         if (did(&s, FM_AUTH_DO_COMMIT) && !change())
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
     }
     assert_non_null(change());
     assert_true(fm_mono_sub_ms(s.now, begun) >= 1500);
@@ -129,7 +129,7 @@ static void an_abort_after_the_stop_is_another_epoch(void **state)
     assert_non_null(t);
     assert_int_equal(t->write[0].to.cell.epoch.n, 7);
     assert_int_equal(t->write[0].to.cell.state, FM_CELL_HELD);
-    finish(&s, FM_OUTCOME_DONE);
+    finish(&s, FM_TXN_DONE);
     assert_true(said(&s, FM_AUTH_WHY_RETAKEN));
     sub_asks(&s, gate, 0);
     assert_int_equal(did(&s, FM_AUTH_DO_GRANT)->cells, 3);
@@ -141,14 +141,14 @@ static void a_release_of_unknown_outcome_is_sent_again(void **state)
     begin_holder(&s);
     cell_order(FM_AUTH_STOP, 0, 0);
     cell_order(FM_AUTH_RELEASE, 0, 2);
-    struct fm_txn first = finish(&s, FM_OUTCOME_UNKNOWN);
+    struct fm_txn first = finish(&s, FM_TXN_UNKNOWN);
     assert_int_equal(first.write[0].to.cell.state, FM_CELL_RELEASED);
     with_sub(&s, gate);
     const struct fm_auth_action *g = did(&s, FM_AUTH_DO_GRANT);
     assert_true(!g || !(g->cells & 1)); /* it may be released by now */
     for (unsigned i = 0; i < 10 && !change(); i++) {
         if (did(&s, FM_AUTH_DO_COMMIT))
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
         later(&s, 100);
         tick(&s);
         answer_reads(&s);
@@ -167,7 +167,7 @@ static void a_cell_whose_heir_does_not_come_is_taken_back(void **state)
     show(&s);
     for (unsigned i = 0; i < 200 && !change(); i++) {
         if (did(&s, FM_AUTH_DO_COMMIT))
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
         later(&s, 100);
         tick(&s);
     }
@@ -183,8 +183,8 @@ static void members_are_written_with_the_cell(void **state)
     fm_members_remove(&fewer, agent_id(2, 1));
     feed(&s, (struct fm_auth_event){.kind = FM_AUTH_MEMBERS, .members = fewer});
     for (unsigned i = 0; i < CELLS; i++) {
-        struct fm_txn t = finish(&s, FM_OUTCOME_DONE);
-        assert_int_equal(t.write[0].key.kind, FM_KEY_CELL);
+        struct fm_txn t = finish(&s, FM_TXN_DONE);
+        assert_int_equal(t.write[0].key.kind, FM_RECORD_CELL);
         assert_true(fm_members_same(&t.write[0].to.cell.members, &fewer));
         assert_int_equal(t.write[0].to.cell.epoch.n, 6);
     }

@@ -27,7 +27,7 @@ static void a_lease_counts_from_before_its_renewal_was_sent(void **state)
     struct fm_auth_actions sent_out = s.out;
     later(&s, 300);
     s.out = sent_out;
-    finish(&s, FM_OUTCOME_DONE);
+    finish(&s, FM_TXN_DONE);
     int64_t from_send = fm_mono_sub_ns(s.a.k.lease_until, sent);
     assert_true(from_send <= LEASE * FM_NS_PER_MS - LEASE * (int64_t)RHO);
     assert_true(from_send > LEASE * FM_NS_PER_MS - LEASE * (int64_t)RHO - 10);
@@ -39,7 +39,7 @@ static void a_renewal_of_unknown_outcome_is_not_done_for_the_holder(void **state
     begin_holder(&s);
     renew_at_once();
     int64_t before = left_ms();
-    finish(&s, FM_OUTCOME_UNKNOWN);
+    finish(&s, FM_TXN_UNKNOWN);
     assert_true(left_ms() <= before);
     assert_int_equal(s.a.k.state, FM_CHAIN_DOUBT);
     assert_true(fm_authority_holds(&s.a) != 0); /* what it had goes on */
@@ -50,8 +50,8 @@ static void a_renewal_compares_the_revision(void **state)
     (void)state;
     begin_holder(&s);
     renew_at_once();
-    struct fm_txn t = finish(&s, FM_OUTCOME_DONE);
-    assert_true(compares(&t, FM_KEY_LEASE, 1));
+    struct fm_txn t = finish(&s, FM_TXN_DONE);
+    assert_true(compares(&t, FM_RECORD_LEASE, 1));
     assert_int_equal(t.nwrite, 1);
 }
 
@@ -68,7 +68,7 @@ static void a_new_keeper_knows_its_cells_only_from_a_read_after_its_first_renewa
     later(&s, 200);
     tick(&s);
     answer_reads(&s);
-    finish(&s, FM_OUTCOME_DONE);
+    finish(&s, FM_TXN_DONE);
     assert_int_equal(s.a.k.state, FM_CHAIN_HOLDINGS);
     assert_int_equal(fm_authority_holds(&s.a), 0);
     later(&s, 200);
@@ -96,10 +96,10 @@ static void a_dead_lease_is_made_anew_and_its_cells_are_read_again(void **state)
         tick(&s);
         answer_reads(&s);
     }
-    struct fm_txn t = finish(&s, FM_OUTCOME_DONE);
+    struct fm_txn t = finish(&s, FM_TXN_DONE);
     assert_int_equal(t.write[0].to.lease.life, life + 1);
     assert_int_equal(t.write[0].to.lease.nsubs, 0);
-    assert_true(compares(&t, FM_KEY_KEEPER, 1));
+    assert_true(compares(&t, FM_RECORD_KEEPER, 1));
     assert_int_equal(s.a.k.state, FM_CHAIN_HOLDINGS);
 }
 
@@ -109,7 +109,7 @@ static void a_sub_lessee_is_recorded_before_its_first_grant(void **state)
     begin_holder(&s);
     sub_asks(&s, gate, 0);
     assert_null(did(&s, FM_AUTH_DO_GRANT));
-    struct fm_txn t = finish(&s, FM_OUTCOME_DONE);
+    struct fm_txn t = finish(&s, FM_TXN_DONE);
     assert_true(fm_lease_find_sub(&t.write[0].to.lease, gate) >= 0);
     sub_asks(&s, gate, 0);
     const struct fm_auth_action *g = did(&s, FM_AUTH_DO_GRANT);
@@ -141,7 +141,7 @@ static void two_that_ask_in_turn_both_stay_recorded(void **state)
         later(&s, 250);
         sub_asks(&s, i % 2 ? gate : other, 0);
         if (did(&s, FM_AUTH_DO_COMMIT))
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
     }
     assert_true(fm_lease_find_sub(&s.lease[1].r, gate) >= 0);
     assert_true(fm_lease_find_sub(&s.lease[1].r, other) >= 0);
@@ -173,8 +173,8 @@ static void a_cell_stopped_for_a_keeper_that_is_gone_gets_another_epoch(void **s
     begin_holder(&s);
     with_sub(&s, gate);
     sub_asks(&s, gate, 1);
-    struct fm_txn t = finish(&s, FM_OUTCOME_DONE);
-    assert_int_equal(t.write[0].key.kind, FM_KEY_CELL);
+    struct fm_txn t = finish(&s, FM_TXN_DONE);
+    assert_int_equal(t.write[0].key.kind, FM_RECORD_CELL);
     assert_int_equal(t.write[0].to.cell.epoch.n, 7);
     assert_int_equal(t.write[0].to.cell.region, 1);
 }

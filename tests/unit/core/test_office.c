@@ -65,7 +65,7 @@ static void a_claim_of_unknown_outcome_is_settled_by_a_read(void **state)
     begin();
     saw(5, 8, 3, true);
     assert_true(tick_after(1500).claim);
-    step((struct fm_office_event){.kind = FM_OFFICE_CLAIM_OVER, .outcome = FM_OUTCOME_UNKNOWN});
+    step((struct fm_office_event){.kind = FM_OFFICE_CLAIM_OVER, .outcome = FM_TXN_UNKNOWN});
     assert_false(fm_office_is_keeper(&o));
     saw(6, 9, 50, false);
     assert_true(fm_office_is_keeper(&o));

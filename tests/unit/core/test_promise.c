@@ -158,7 +158,7 @@ static void promises_are_asked_for_all_the_time(void **state)
             assert_true(fm_members_has(&ask->members, agent_id(2, 1)));
         }
         if (did(&s, FM_AUTH_DO_COMMIT))
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
     }
     assert_true(asked >= 3 && asked <= 5);
 }

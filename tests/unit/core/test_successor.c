@@ -22,7 +22,7 @@ static struct fm_txn acquire_txn(void)
         if (t && t == &s.a.s.slot.txn)
             return *t;
         if (c)
-            finish(&s, FM_OUTCOME_DONE);
+            finish(&s, FM_TXN_DONE);
         answer_reads(&s);
         if (did(&s, FM_AUTH_DO_COMMIT))
             continue;
@@ -64,15 +64,15 @@ static void one_transaction_compares_and_writes_everything(void **state)
     assert_null(did(&s, FM_AUTH_DO_COMMIT)); /* a linearizable read confirms first */
     assert_true(s.a.reading);
     struct fm_txn t = acquire_txn();
-    assert_true(compares(&t, FM_KEY_CELL, 0) && compares(&t, FM_KEY_LEASE, 0));
-    assert_true(compares(&t, FM_KEY_KEEPER, 1) && compares(&t, FM_KEY_BUDGET, 0));
+    assert_true(compares(&t, FM_RECORD_CELL, 0) && compares(&t, FM_RECORD_LEASE, 0));
+    assert_true(compares(&t, FM_RECORD_KEEPER, 1) && compares(&t, FM_RECORD_BUDGET, 0));
     assert_int_equal(t.nwrite, 3);
     assert_int_equal(t.write[0].to.cell.region, 1);
     assert_int_equal(t.write[0].to.cell.epoch.n, 6);
     assert_int_equal(t.write[0].to.cell.gentle_from.n, 6); /* the one before ended by force */
     assert_true(t.write[1].to.lease.dead);
     assert_int_equal(t.write[2].to.budget.spent, 1);
-    finish(&s, FM_OUTCOME_DONE);
+    finish(&s, FM_TXN_DONE);
     assert_true(said(&s, FM_AUTH_WHY_ACQUIRED));
     assert_int_equal(fm_authority_holds(&s.a) & 1, 1);
 }
@@ -84,10 +84,10 @@ static void an_order_is_counted_once_and_the_bound_holds(void **state)
     silence(2500);
     order(&s, FM_AUTH_ACQUIRE, 3, true);
     acquire_txn();
-    finish(&s, FM_OUTCOME_DONE);
+    finish(&s, FM_TXN_DONE);
     struct fm_txn second = acquire_txn(); /* the same order, from a lease that is dead */
-    assert_false(compares(&second, FM_KEY_BUDGET, 0));
-    finish(&s, FM_OUTCOME_DONE);
+    assert_false(compares(&second, FM_RECORD_BUDGET, 0));
+    finish(&s, FM_TXN_DONE);
     assert_int_equal(fm_authority_budget_left(&s.a), 0);
     s.cell[0].r = (struct fm_cell_record){
         .region = 2, .epoch = {9}, .gentle_from = {1}, .members = everybody()};
@@ -174,7 +174,7 @@ static void an_acquire_of_unknown_outcome_forbids_promises_until_it_is_resolved(
     silence(2500);
     order(&s, FM_AUTH_ACQUIRE, 1, false);
     acquire_txn();
-    finish(&s, FM_OUTCOME_UNKNOWN);
+    finish(&s, FM_TXN_UNKNOWN);
     order(&s, FM_AUTH_DESIST, 0, false);
     ask_promise(&s, agent_id(2, 0), 5);
     assert_int_equal(did(&s, FM_AUTH_DO_REFUSE)->why, FM_AUTH_WHY_UNRESOLVED);
