@@ -141,12 +141,13 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     page_json(a, root);
 }
 
-static const struct fm_page admin_pages[] = {{"/health/live", write_live},
-                                             {"/metrics", write_metrics},
-                                             {"/status", write_status},
-                                             {NULL, NULL}};
-static const struct fm_page peer_pages[] = {
-    {"/health/live", write_live}, {"/health/deep", write_deep}, {NULL, NULL}};
+static const struct fm_page admin_pages[] = {{.path = "/health/live", .write = write_live},
+                                             {.path = "/metrics", .write = write_metrics},
+                                             {.path = "/status", .write = write_status},
+                                             {.path = NULL}};
+static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
+                                            {.path = "/health/deep", .write = write_deep},
+                                            {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {

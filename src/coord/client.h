@@ -9,8 +9,8 @@
 #ifndef FM_COORD_CLIENT_H
 #define FM_COORD_CLIENT_H
 
-#include "coord/link.h"
 #include "coord/wire.h"
+#include "http/link.h"
 
 enum { FM_COORD_SLOTS = 4 };
 
@@ -25,7 +25,7 @@ struct fm_coord_place {
 };
 
 struct fm_coord_slot {
-    struct fm_coord_link link; /* first */
+    struct fm_http_link link; /* first */
     struct fm_coord *coord;
     unsigned place;
     struct fm_coord_op *op; /* NULL: free */
@@ -34,7 +34,7 @@ struct fm_coord_slot {
 enum fm_coord_step { FM_COORD_STEP_LOGIN, FM_COORD_STEP_READ, FM_COORD_STEP_STAMP };
 
 struct fm_coord_hello {
-    struct fm_coord_link link; /* first */
+    struct fm_http_link link; /* first */
     struct fm_coord *coord;
     enum fm_coord_step step;
     unsigned place;
@@ -97,6 +97,9 @@ bool fm_coord_place_ready(struct fm_coord *c, unsigned place);
 enum fm_coord_sight { FM_COORD_SIGHT_GOOD, FM_COORD_SIGHT_OTHER, FM_COORD_SIGHT_BACK };
 enum fm_coord_sight fm_coord_see(struct fm_coord *c, const struct fm_coord_answer *a,
                                  uint64_t floor);
+
+/* A request to an endpoint: what all of them have in common. */
+struct fm_http_ask fm_coord_ask_of(const struct fm_coord *c, unsigned place);
 
 /* exchange.c */
 void fm_coord_dispatch(struct fm_coord *c);

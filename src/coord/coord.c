@@ -114,6 +114,17 @@ bool fm_coord_place_ready(struct fm_coord *c, unsigned place)
     return false;
 }
 
+struct fm_http_ask fm_coord_ask_of(const struct fm_coord *c, unsigned place)
+{
+    FM_ASSERT(place < c->nplace && c->place[place].known);
+    const struct fm_coord_place *to = &c->place[place];
+    return (struct fm_http_ask){.to = &to->addr,
+                                .host = to->header,
+                                .token = c->token,
+                                .headers = "Grpc-Metadata-Hasleader: true\r\n",
+                                .answer_max = FM_COORD_ANSWER_MAX};
+}
+
 /* -------- completing -------- */
 
 void fm_coord_complete(struct fm_coord_op *op, enum fm_coord_outcome outcome, enum fm_coord_why why)
@@ -498,7 +509,7 @@ void fm_coord_close(struct fm_coord *c)
                          FM_COORD_WHY_CLOSED, "coordination is being closed");
     }
     if (c->hello.link.open)
-        fm_coord_link_close(&c->hello.link);
+        fm_http_link_close(&c->hello.link);
     fm_coord_streams_end(c);
     fm_coord_survey_end(c);
     fm_coord_kick(c, 0);

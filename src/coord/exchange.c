@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static struct fm_coord_slot *slot_of(struct fm_coord_link *l)
+static struct fm_coord_slot *slot_of(struct fm_http_link *l)
 {
     return fm_container_of(l, struct fm_coord_slot, link);
 }
@@ -19,7 +19,7 @@ void fm_coord_slot_drop(struct fm_coord_slot *s)
     if (s->op)
         s->op->slot = NULL;
     s->op = NULL;
-    fm_coord_link_close(&s->link);
+    fm_http_link_close(&s->link);
 }
 
 static struct fm_coord_op *release(struct fm_coord_slot *s)
@@ -39,7 +39,7 @@ static void bad_answer(struct fm_coord_slot *s, struct fm_coord_op *op, const ch
     struct fm_coord *c = s->coord;
     fm_coord_leave(c, s->place, why);
     if (s->link.open)
-        fm_coord_link_close(&s->link); /* who knows what it says next */
+        fm_http_link_close(&s->link); /* who knows what it says next */
     if (!op->txn) {
         fm_coord_requeue(op); /* another endpoint may know better, until the deadline */
         return;
@@ -186,7 +186,7 @@ static void refused(struct fm_coord_slot *s, struct fm_coord_op *op,
 
 /* -------- the link -------- */
 
-static void slot_answered(struct fm_coord_link *l, unsigned status, struct fm_str body)
+static void slot_answered(struct fm_http_link *l, unsigned status, struct fm_str body)
 {
     struct fm_coord_slot *s = slot_of(l);
     struct fm_coord *c = s->coord;
@@ -208,7 +208,7 @@ static void slot_answered(struct fm_coord_link *l, unsigned status, struct fm_st
     fm_coord_run(c);
 }
 
-static void slot_failed(struct fm_coord_link *l, int err, const char *why)
+static void slot_failed(struct fm_http_link *l, int err, const char *why)
 {
     struct fm_coord_slot *s = slot_of(l);
     struct fm_coord *c = s->coord;
@@ -223,26 +223,17 @@ static void slot_failed(struct fm_coord_link *l, int err, const char *why)
                       err == -ETIMEDOUT ? FM_COORD_WHY_TIMEOUT : FM_COORD_WHY_UNREACHABLE);
 }
 
-static void slot_message(struct fm_coord_link *l, struct fm_str line)
-{
-    (void)l;
-    (void)line;
-    FM_UNREACHABLE(); /* no slot carries a stream */
-}
-
-static void slot_closed(struct fm_coord_link *l)
+static void slot_closed(struct fm_http_link *l)
 {
     struct fm_coord_slot *s = slot_of(l);
     FM_ASSERT(!s->op);
     fm_coord_kick(s->coord, 0);
 }
 
-static const struct fm_coord_link_ops slot_ops = {.answered = slot_answered,
-                                                  .message = slot_message,
-                                                  .failed = slot_failed,
-                                                  .closed = slot_closed};
+static const struct fm_http_link_ops slot_ops = {
+    .answered = slot_answered, .failed = slot_failed, .closed = slot_closed};
 
-static bool write_request(struct fm_coord *c, const struct fm_coord_op *op, struct fm_coord_post *p)
+static bool write_request(struct fm_coord *c, const struct fm_coord_op *op, struct fm_http_ask *p)
 {
     FM_ASSERT(!op->txn || c->stamp_revision > 0);
     size_t room = op->txn ? fm_coord_wire_txn_room(c->prefix, op->txn) : FM_COORD_WIRE_READ_ROOM;
@@ -256,7 +247,7 @@ static bool write_request(struct fm_coord *c, const struct fm_coord_op *op, stru
         fm_coord_wire_range(&b, c->prefix, op->key, op->all, op->stale);
     FM_ASSERT(!b.full);
     p->body_n = b.n;
-    p->path = op->txn ? "/v3/kv/txn" : "/v3/kv/range";
+    p->target = op->txn ? "/v3/kv/txn" : "/v3/kv/range";
     return true;
 }
 
@@ -264,10 +255,9 @@ static bool write_request(struct fm_coord *c, const struct fm_coord_op *op, stru
 static bool send_op(struct fm_coord *c, struct fm_coord_slot *s, struct fm_coord_op *op)
 {
     FM_ASSERT(c->checked && !s->op && c->place[c->at].known);
-    struct fm_coord_place *to = &c->place[c->at];
     struct fm_mono now = fm_loop_now(c->loop);
     struct fm_error e = {0};
-    struct fm_coord_post p = {.to = &to->addr, .host = to->header, .token = c->token};
+    struct fm_http_ask p = fm_coord_ask_of(c, c->at);
     p.connect = fm_mono_min(fm_mono_add_ms(now, c->config.connect_ms), op->deadline);
     /* a transaction is ended by its own timer, which is first */
     p.deadline = fm_mono_add_ms(op->deadline, 1000);
@@ -280,7 +270,7 @@ static bool send_op(struct fm_coord *c, struct fm_coord_slot *s, struct fm_coord
         fm_coord_kick(c, 100);
         return false;
     }
-    if (fm_coord_link_post(&s->link, c->loop, &slot_ops, &p, &e)) {
+    if (fm_http_link_ask(&s->link, c->loop, &slot_ops, &p, &e)) {
         if (!reused)
             fm_coord_leave(c, c->at, e.msg);
         return reused; /* it went while idle; another slot, or this one when it is closed */
@@ -302,7 +292,7 @@ void fm_coord_dispatch(struct fm_coord *c)
         if (s->op || (s->link.open && !s->link.ready))
             continue;
         if (s->link.open && s->place != c->at) {
-            fm_coord_link_close(&s->link); /* of an endpoint that we left */
+            fm_http_link_close(&s->link); /* of an endpoint that we left */
             continue;
         }
         if (!send_op(c, s, op))

@@ -15,29 +15,27 @@
 
 enum { PASSWORD_MAX = 1024, LOGIN_ROOM = 16 * 1024 };
 
-static const struct fm_coord_link_ops hello_ops;
+static const struct fm_http_link_ops hello_ops;
 
 static void post(struct fm_coord *c, enum fm_coord_step step, const char *path, char *body,
                  size_t n)
 {
     FM_ASSERT(body && n > 0 && !c->hello.link.busy && c->place[c->at].known);
     struct fm_coord_hello *h = &c->hello;
-    struct fm_coord_place *to = &c->place[c->at];
     struct fm_mono now = fm_loop_now(c->loop);
     struct fm_error e = {0};
-    struct fm_coord_post p = {.to = &to->addr,
-                              .path = path,
-                              .host = to->header,
-                              .token = step == FM_COORD_STEP_LOGIN ? NULL : c->token,
-                              .body = body,
-                              .body_n = n,
-                              .connect = fm_mono_add_ms(now, c->config.connect_ms),
-                              .deadline = fm_mono_add_ms(now, c->config.attempt_ms)};
+    struct fm_http_ask p = fm_coord_ask_of(c, c->at);
+    p.target = path;
+    p.token = step == FM_COORD_STEP_LOGIN ? NULL : c->token;
+    p.body = body;
+    p.body_n = n;
+    p.connect = fm_mono_add_ms(now, c->config.connect_ms);
+    p.deadline = fm_mono_add_ms(now, c->config.attempt_ms);
     h->step = step;
     h->place = c->at;
     h->floor = c->revision;
     bool reused = h->link.open;
-    if (fm_coord_link_post(&h->link, c->loop, &hello_ops, &p, &e) && !reused)
+    if (fm_http_link_ask(&h->link, c->loop, &hello_ops, &p, &e) && !reused)
         fm_coord_leave(c, c->at, e.msg);
 }
 
@@ -241,12 +239,12 @@ static void hello_good(struct fm_coord *c, struct fm_str body)
 
 /* -------- the link -------- */
 
-static struct fm_coord_hello *hello_of(struct fm_coord_link *l)
+static struct fm_coord_hello *hello_of(struct fm_http_link *l)
 {
     return fm_container_of(l, struct fm_coord_hello, link);
 }
 
-static void hello_answered(struct fm_coord_link *l, unsigned status, struct fm_str body)
+static void hello_answered(struct fm_http_link *l, unsigned status, struct fm_str body)
 {
     struct fm_coord *c = hello_of(l)->coord;
     if (status == 200 && c->hello.place == c->at) {
@@ -260,29 +258,20 @@ static void hello_answered(struct fm_coord_link *l, unsigned status, struct fm_s
     fm_coord_run(c);
 }
 
-static void hello_failed(struct fm_coord_link *l, int err, const char *why)
+static void hello_failed(struct fm_http_link *l, int err, const char *why)
 {
     struct fm_coord_hello *h = hello_of(l);
     (void)err;
     fm_coord_leave(h->coord, h->place, why);
 }
 
-static void hello_message(struct fm_coord_link *l, struct fm_str line)
-{
-    (void)l;
-    (void)line;
-    FM_UNREACHABLE(); /* it is no stream */
-}
-
-static void hello_closed(struct fm_coord_link *l)
+static void hello_closed(struct fm_http_link *l)
 {
     fm_coord_kick(hello_of(l)->coord, 0);
 }
 
-static const struct fm_coord_link_ops hello_ops = {.answered = hello_answered,
-                                                   .message = hello_message,
-                                                   .failed = hello_failed,
-                                                   .closed = hello_closed};
+static const struct fm_http_link_ops hello_ops = {
+    .answered = hello_answered, .failed = hello_failed, .closed = hello_closed};
 
 void fm_coord_hello_run(struct fm_coord *c)
 {
@@ -291,7 +280,7 @@ void fm_coord_hello_run(struct fm_coord *c)
     if (h->link.busy || (h->link.open && !h->link.ready))
         return;
     if (h->link.open && h->place != c->at) {
-        fm_coord_link_close(&h->link);
+        fm_http_link_close(&h->link);
         return;
     }
     if (!fm_coord_place_ready(c, c->at))

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 struct visit {
-    struct fm_coord_link link; /* first */
+    struct fm_http_link link; /* first */
     struct fm_coord_survey *survey;
     struct fm_mono began;
     bool posted, over;
@@ -41,7 +41,7 @@ static void end_if_over(struct fm_coord_survey *s)
     fm_coord_kick(c, 0);
 }
 
-static struct visit *visit_of(struct fm_coord_link *l)
+static struct visit *visit_of(struct fm_http_link *l)
 {
     return fm_container_of(l, struct visit, link);
 }
@@ -60,7 +60,7 @@ static void fail(struct visit *v, const char *why)
     fm_error_set(&seen_by(v)->error, FM_ERR_UNREACHABLE, "%s", why);
 }
 
-static void visit_answered(struct fm_coord_link *l, unsigned status, struct fm_str body)
+static void visit_answered(struct fm_http_link *l, unsigned status, struct fm_str body)
 {
     struct visit *v = visit_of(l);
     struct fm_coord_seen *out = seen_by(v);
@@ -84,37 +84,27 @@ static void visit_answered(struct fm_coord_link *l, unsigned status, struct fm_s
     }
     fm_coord_wire_free(&a);
     v->over = true;
-    fm_coord_link_close(l);
+    fm_http_link_close(l);
 }
 
-static void visit_message(struct fm_coord_link *l, struct fm_str line)
-{
-    (void)l;
-    (void)line;
-    FM_UNREACHABLE(); /* it is no stream */
-}
-
-static void visit_failed(struct fm_coord_link *l, int err, const char *why)
+static void visit_failed(struct fm_http_link *l, int err, const char *why)
 {
     (void)err;
     fail(visit_of(l), why);
 }
 
-static void visit_closed(struct fm_coord_link *l)
+static void visit_closed(struct fm_http_link *l)
 {
     end_if_over(visit_of(l)->survey);
 }
 
-static const struct fm_coord_link_ops visit_ops = {.answered = visit_answered,
-                                                   .message = visit_message,
-                                                   .failed = visit_failed,
-                                                   .closed = visit_closed};
+static const struct fm_http_link_ops visit_ops = {
+    .answered = visit_answered, .failed = visit_failed, .closed = visit_closed};
 
 static void post(struct visit *v, unsigned place)
 {
     FM_ASSERT(!v->posted && !v->over && place < v->survey->coord->nplace);
     struct fm_coord *c = v->survey->coord;
-    struct fm_coord_place *to = &c->place[place];
     struct fm_error e = {0};
     char *body = strdup("{}");
     if (!body) {
@@ -123,15 +113,12 @@ static void post(struct visit *v, unsigned place)
     }
     v->posted = true;
     v->began = fm_loop_now(c->loop);
-    struct fm_coord_post p = {.to = &to->addr,
-                              .path = "/v3/maintenance/status",
-                              .host = to->header,
-                              .token = c->token,
-                              .body = body,
-                              .body_n = 2,
-                              .connect = v->survey->deadline,
-                              .deadline = v->survey->deadline};
-    if (fm_coord_link_post(&v->link, c->loop, &visit_ops, &p, &e))
+    struct fm_http_ask p = fm_coord_ask_of(c, place);
+    p.target = "/v3/maintenance/status";
+    p.body = body;
+    p.body_n = 2;
+    p.connect = p.deadline = v->survey->deadline;
+    if (fm_http_link_ask(&v->link, c->loop, &visit_ops, &p, &e))
         fail(v, e.msg);
 }
 
@@ -195,7 +182,7 @@ void fm_coord_survey_end(struct fm_coord *c)
     for (size_t i = 0; i < c->nplace; i++) {
         s->visit[i].over = true;
         if (s->visit[i].link.open)
-            fm_coord_link_close(&s->visit[i].link);
+            fm_http_link_close(&s->visit[i].link);
     }
     end_if_over(s);
 }

@@ -12,7 +12,7 @@
 enum { FRESH_MS = 10000, AGAIN_MS = 100, AGAIN_MAX_MS = 3200 };
 
 struct fm_coord_stream {
-    struct fm_coord_link link; /* first */
+    struct fm_http_link link; /* first */
     struct fm_coord *coord;
     struct fm_coord_watch *watch; /* NULL: closed by its owner */
     struct fm_list node;
@@ -27,7 +27,7 @@ struct fm_coord_stream {
     char key[FM_COORD_KEY_MAX];
 };
 
-static struct fm_coord_stream *stream_of(struct fm_coord_link *l)
+static struct fm_coord_stream *stream_of(struct fm_http_link *l)
 {
     return fm_container_of(l, struct fm_coord_stream, link);
 }
@@ -49,7 +49,7 @@ static void let_go(struct fm_coord_stream *s)
         s->watch->stream = NULL;
     s->watch = NULL;
     if (s->link.open)
-        fm_coord_link_close(&s->link);
+        fm_http_link_close(&s->link);
     else if (!s->reading && !s->telling)
         stream_free(s);
 }
@@ -114,7 +114,7 @@ static void forgotten(struct fm_coord_stream *s)
 {
     FM_ASSERT(s->link.open && s->next > 0);
     s->next = 0;
-    fm_coord_link_close(&s->link); /* when it is closed, the fresh read follows */
+    fm_http_link_close(&s->link); /* when it is closed, the fresh read follows */
 }
 
 static void canceled(struct fm_coord_stream *s, int code, const char *message)
@@ -127,7 +127,7 @@ static void canceled(struct fm_coord_stream *s, int code, const char *message)
     }
     fm_coord_leave(c, s->place, message);
     again_later(s);
-    fm_coord_link_close(&s->link);
+    fm_http_link_close(&s->link);
 }
 
 static bool fits(const struct fm_coord_stream *s, const struct fm_coord_answer *a)
@@ -155,7 +155,7 @@ static void tell(struct fm_coord_stream *s, const struct fm_coord_event *event, 
     (void)still_wanted(s); /* its link is open: it stays until that is closed */
 }
 
-static void stream_message(struct fm_coord_link *l, struct fm_str line)
+static void stream_message(struct fm_http_link *l, struct fm_str line)
 {
     struct fm_coord_stream *s = stream_of(l);
     struct fm_coord *c = s->coord;
@@ -182,7 +182,7 @@ static void stream_message(struct fm_coord_link *l, struct fm_str line)
     fm_coord_wire_free(&a);
 }
 
-static void stream_answered(struct fm_coord_link *l, unsigned status, struct fm_str body)
+static void stream_answered(struct fm_http_link *l, unsigned status, struct fm_str body)
 {
     struct fm_coord_stream *s = stream_of(l);
     struct fm_coord_answer a;
@@ -192,10 +192,10 @@ static void stream_answered(struct fm_coord_link *l, unsigned status, struct fm_
     fm_coord_wire_free(&a);
     again_later(s);
     if (l->open)
-        fm_coord_link_close(l);
+        fm_http_link_close(l);
 }
 
-static void stream_failed(struct fm_coord_link *l, int err, const char *why)
+static void stream_failed(struct fm_http_link *l, int err, const char *why)
 {
     struct fm_coord_stream *s = stream_of(l);
     if (err == -ETIMEDOUT && s->created)
@@ -204,7 +204,7 @@ static void stream_failed(struct fm_coord_link *l, int err, const char *why)
     again_later(s);
 }
 
-static void stream_closed(struct fm_coord_link *l)
+static void stream_closed(struct fm_http_link *l)
 {
     struct fm_coord_stream *s = stream_of(l);
     if (!s->watch && !s->reading)
@@ -213,16 +213,15 @@ static void stream_closed(struct fm_coord_link *l)
         fm_coord_kick(s->coord, 0);
 }
 
-static const struct fm_coord_link_ops stream_ops = {.answered = stream_answered,
-                                                    .message = stream_message,
-                                                    .failed = stream_failed,
-                                                    .closed = stream_closed};
+static const struct fm_http_link_ops stream_ops = {.answered = stream_answered,
+                                                   .message = stream_message,
+                                                   .failed = stream_failed,
+                                                   .closed = stream_closed};
 
 static void open_stream(struct fm_coord_stream *s)
 {
     FM_ASSERT(s->watch && !s->link.open && s->next > 0 && s->coord->checked);
     struct fm_coord *c = s->coord;
-    struct fm_coord_place *to = &c->place[c->at];
     struct fm_mono now = fm_loop_now(c->loop);
     struct fm_error e = {0};
     char *body = malloc(FM_COORD_WIRE_READ_ROOM);
@@ -233,18 +232,16 @@ static void open_stream(struct fm_coord_stream *s)
     struct fm_buf b = fm_buf(body, FM_COORD_WIRE_READ_ROOM);
     fm_coord_wire_watch(&b, c->prefix, fm_str(s->key, s->key_n), s->next);
     FM_ASSERT(!b.full);
-    struct fm_coord_post p = {.to = &to->addr,
-                              .path = "/v3/watch",
-                              .host = to->header,
-                              .token = c->token,
-                              .body = body,
-                              .body_n = b.n,
-                              .connect = fm_mono_add_ms(now, c->config.connect_ms),
-                              .deadline = fm_mono_add_ms(now, c->config.attempt_ms),
-                              .idle_ms = c->config.silence_ms};
+    struct fm_http_ask p = fm_coord_ask_of(c, c->at);
+    p.target = "/v3/watch";
+    p.body = body;
+    p.body_n = b.n;
+    p.connect = fm_mono_add_ms(now, c->config.connect_ms);
+    p.deadline = fm_mono_add_ms(now, c->config.attempt_ms);
+    p.idle_ms = c->config.silence_ms;
     s->place = c->at;
     s->created = false;
-    if (fm_coord_link_post(&s->link, c->loop, &stream_ops, &p, &e)) {
+    if (fm_http_link_ask(&s->link, c->loop, &stream_ops, &p, &e)) {
         fm_coord_leave(c, c->at, e.msg);
         again_later(s);
     }

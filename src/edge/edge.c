@@ -77,10 +77,10 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
         a->status = 503;
 }
 
-static const struct fm_page pages[] = {{"/health/live", write_live},
-                                       {"/metrics", write_metrics},
-                                       {"/status", write_status},
-                                       {NULL, NULL}};
+static const struct fm_page pages[] = {{.path = "/health/live", .write = write_live},
+                                       {.path = "/metrics", .write = write_metrics},
+                                       {.path = "/status", .write = write_status},
+                                       {.path = NULL}};
 
 static void ready_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
@@ -92,7 +92,7 @@ static enum fm_err open_ready(struct edge *x, const struct fm_conf *conf, struct
     if (!conf->edge.ready.present)
         return FM_ERR_OK;
     snprintf(x->ready_path, sizeof x->ready_path, "%.*s", FM_STR_ARG(conf->edge.ready.path));
-    x->ready_page[0] = (struct fm_page){x->ready_path, write_ready};
+    x->ready_page[0] = (struct fm_page){.path = x->ready_path, .write = write_ready};
     FM_ASSERT(!x->has_ready && x->ready_path[0] == '/');
     struct fm_addr at;
     if (fm_addr_ip(&at, conf->edge.ready.address.host, conf->edge.ready.address.port))

@@ -336,6 +336,13 @@ static void conn_nudged(struct fm_sock *sock)
         give_piece(c);
 }
 
+bool fm_http_conn_watch_end(struct fm_http_conn *c)
+{
+    FM_ASSERT(c->state == FM_CONN_BUSY && !c->wants_body && !c->answering && !c->released);
+    c->s.sock.flags |= FM_SOCK_WATCH_FIN;
+    return !fm_sock_has_ended(&c->s.sock);
+}
+
 /* -------- answers -------- */
 
 void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned n)
@@ -345,6 +352,7 @@ void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned
     for (unsigned i = 0; i < n; i++)
         bytes += iov[i].iov_len;
     c->answering = true;
+    c->s.sock.flags &= (uint16_t)~FM_SOCK_WATCH_FIN;
     fm_sock_send(&c->s.sock, iov, n, send_deadline(c, bytes));
 }
 

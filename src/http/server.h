@@ -136,6 +136,10 @@ static inline bool fm_http_conn_hung_up(const struct fm_http_conn *c)
  * Expect: 100-continue first. */
 void fm_http_conn_body(struct fm_http_conn *c);
 
+/* From here until the answer begins, a client that ends its stream has left: the handler is told
+ * `failed`. False where it has left already (the handler is not told; it aborts). */
+bool fm_http_conn_watch_end(struct fm_http_conn *c) FM_WARN_UNUSED;
+
 void fm_http_conn_send(struct fm_http_conn *c, const struct iovec *iov, unsigned n);
 
 /* A whole 1xx head, before the answer. Left out where it cannot go out at once; where only a part

@@ -1,7 +1,7 @@
 /* See the header. */
 #include "drive.h"
 
-#include "coord/link.h"
+#include "http/link.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -175,32 +175,26 @@ uint64_t drive_erase(struct drive *d, const char *key)
 /* -------- beside the client -------- */
 
 struct aside {
-    struct fm_coord_link link;
+    struct fm_http_link link;
     unsigned status;
     bool over;
 };
 
-static void aside_answered(struct fm_coord_link *l, unsigned status, struct fm_str body)
+static void aside_answered(struct fm_http_link *l, unsigned status, struct fm_str body)
 {
     (void)body;
     fm_container_of(l, struct aside, link)->status = status;
-    fm_coord_link_close(l);
+    fm_http_link_close(l);
 }
 
-static void aside_message(struct fm_coord_link *l, struct fm_str line)
-{
-    (void)l;
-    (void)line;
-}
-
-static void aside_failed(struct fm_coord_link *l, int err, const char *why)
+static void aside_failed(struct fm_http_link *l, int err, const char *why)
 {
     (void)l;
     (void)err;
     fprintf(stderr, "%s\n", why);
 }
 
-static void aside_closed(struct fm_coord_link *l)
+static void aside_closed(struct fm_http_link *l)
 {
     fm_container_of(l, struct aside, link)->over = true;
 }
@@ -208,10 +202,8 @@ static void aside_closed(struct fm_coord_link *l)
 unsigned drive_post(struct drive *d, const struct drive_target *t, const char *path,
                     const char *body)
 {
-    static const struct fm_coord_link_ops ops = {.answered = aside_answered,
-                                                 .message = aside_message,
-                                                 .failed = aside_failed,
-                                                 .closed = aside_closed};
+    static const struct fm_http_link_ops ops = {
+        .answered = aside_answered, .failed = aside_failed, .closed = aside_closed};
     struct aside a = {.status = 0};
     struct fm_addr to;
     struct fm_error e;
@@ -220,14 +212,15 @@ unsigned drive_post(struct drive *d, const struct drive_target *t, const char *p
         CHECK_EQ(fm_addr_ip(&to, host, t->endpoint[0].port), FM_ERR_OK);
     else
         CHECK_EQ(fm_addr_unix(&to, host), FM_ERR_OK);
-    struct fm_coord_post p = {.to = &to,
-                              .path = path,
-                              .host = "localhost",
-                              .body = strdup(body),
-                              .body_n = strlen(body),
-                              .connect = drive_in_ms(d, 2000),
-                              .deadline = drive_in_ms(d, 5000)};
-    CHECK_EQ(fm_coord_link_post(&a.link, &d->loop, &ops, &p, &e), FM_ERR_OK);
+    struct fm_http_ask p = {.to = &to,
+                            .target = path,
+                            .host = "localhost",
+                            .body = strdup(body),
+                            .body_n = strlen(body),
+                            .answer_max = 1 << 20,
+                            .connect = drive_in_ms(d, 2000),
+                            .deadline = drive_in_ms(d, 5000)};
+    CHECK_EQ(fm_http_link_ask(&a.link, &d->loop, &ops, &p, &e), FM_ERR_OK);
     drive_until(d, &a.over);
     return a.status;
 }

@@ -1,10 +1,12 @@
-/* Read-only pages. */
+/* Pages. */
 #include "net.h"
 
 #include "http/pages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static struct net net;
 static struct fm_pages pages;
@@ -27,10 +29,62 @@ static void write_nothing(const struct fm_page_request *q, struct fm_page_answer
     a->content_type = "text/none";
 }
 
+/* What pages were told. */
+static struct {
+    struct fm_page_wait *wait[4];
+    unsigned posts, nwait, left;
+    enum fm_http_method method;
+    size_t body_n;
+    char body[64];
+    bool at_once, refused;
+} told;
+
+static void take_post(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    told.posts += q->method == FM_METHOD_POST;
+    told.method = q->method;
+    told.body_n = q->body.n;
+    if (q->body.n && q->body.n < sizeof told.body)
+        memcpy(told.body, q->body.p, q->body.n);
+    assert_null(q->peer);
+    assert_str(q->path, "/take");
+    a->body = malloc(100);
+    assert_non_null(a->body);
+    a->n = (size_t)snprintf(a->body, 100, "%zu bytes %.*s", q->body.n, FM_STR_ARG(q->query));
+}
+
+static void on_left(void *u)
+{
+    assert_ptr_equal(u, &told);
+    told.left++;
+}
+
+static void answer_now(unsigned i)
+{
+    struct fm_page_answer a = FM_PAGE_ANSWER;
+    a.body = strdup("at last");
+    a.n = 7;
+    fm_page_answer(told.wait[i], &a);
+}
+
+static void write_later(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    (void)a;
+    struct fm_page_wait *w = fm_page_later(q, on_left, &told);
+    told.refused = !w;
+    if (!w)
+        return;
+    told.wait[told.nwait++] = w;
+    if (told.at_once)
+        answer_now(told.nwait - 1);
+}
+
 static const struct fm_page table[] = {
-    {"/hello", write_hello},
-    {"/nothing", write_nothing},
-    {NULL, NULL},
+    {.path = "/hello", .write = write_hello},
+    {.path = "/nothing", .write = write_nothing},
+    {.path = "/take", .write = take_post, .posts = true},
+    {.path = "/later", .write = write_later, .posts = true},
+    {.path = NULL},
 };
 
 static void accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
@@ -43,6 +97,7 @@ static int setup(void **state)
 {
     int rc = fm_test_fds_before(state);
     struct fm_addr at;
+    memset(&told, 0, sizeof told);
     net_open(&net, 16 * 1024, 8);
     assert_int_equal(fm_pages_init(&pages, &net.loop, table, &user, NULL), FM_ERR_OK);
     assert_int_equal(fm_addr_parse(&at, FM_STR("127.0.0.1:0")), FM_ERR_OK);
@@ -152,7 +207,173 @@ static void a_crowd_costs_no_more_than_twice_the_bound(void **state)
     free(crowd);
 }
 
+#define JSON "Host: a\r\nContent-Type: application/json\r\n"
+
+static void takes_a_body(void **state)
+{
+    (void)state;
+    peer_say(&net, &p, "POST /take?a HTTP/1.1\r\n" JSON "Content-Length: 7\r\n\r\n{\"a\"");
+    NET_UNTIL(&net, pages.server.nconns == 1);
+    net_turn_ms(&net, 5);
+    assert_int_equal(told.posts, 0);
+    peer_say(&net, &p, ":1}");
+    NET_UNTIL(&net, peer_heard_last(&p, "\r\n\r\n7 bytes ?a"));
+    assert_str(fm_str(told.body, told.body_n), "{\"a\":1}");
+    peer_drop(&p, p.n);
+    peer_say(&net, &p,
+             "POST /take HTTP/1.1\r\nHost: a\r\nContent-Type: Application/JSON; charset=utf-8\r\n"
+             "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n1\r\n \r\n0\r\n\r\n");
+    NET_UNTIL(&net, peer_heard_last(&p, "\r\n\r\n3 bytes "));
+    peer_drop(&p, p.n);
+    peer_say(&net, &p, "POST /take HTTP/1.1\r\n" JSON "Content-Length: 0\r\n\r\n");
+    NET_UNTIL(&net, peer_heard_last(&p, "\r\n\r\n0 bytes "));
+    assert_int_equal(told.posts, 3);
+    peer_drop(&p, p.n);
+    peer_say(&net, &p, "GET /take HTTP/1.1\r\nHost: a\r\n\r\n");
+    NET_UNTIL(&net, peer_heard_last(&p, "\r\n\r\n0 bytes "));
+    assert_int_equal(told.method, FM_METHOD_GET);
+}
+
+static void takes_a_body_of_a_mebibyte_and_no_more(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"Content-Length: 1048576\r\n\r\n",
+                                        "Content-Length: 1048577\r\n\r\n",
+                                        "Transfer-Encoding: chunked\r\n\r\n100001\r\n"};
+    static char body[FM_PAGES_BODY_MAX + 1];
+    memset(body, ' ', sizeof body);
+    for (size_t i = 0; i < FM_COUNT(heads); i++) {
+        struct peer one;
+        peer_connect(&one, &listener.address);
+        peer_say(&net, &one, "POST /take HTTP/1.1\r\n" JSON);
+        peer_say(&net, &one, heads[i]);
+        if (i == 0) {
+            peer_send(&net, &one, body, FM_PAGES_BODY_MAX);
+            NET_UNTIL(&net, peer_heard_last(&one, "\r\n\r\n1048576 bytes "));
+        } else {
+            NET_UNTIL(&net, peer_is_over(&one));
+            assert_true(fm_str_starts(fm_str(one.in, one.n), FM_STR("HTTP/1.1 413 ")));
+        }
+        peer_close(&one);
+    }
+    assert_int_equal(told.posts, 1);
+}
+
+static void refuses_what_a_page_does_not_take(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *status;
+    } cases[] = {
+        {"POST /hello HTTP/1.1\r\n" JSON "Content-Length: 2\r\n\r\n{}", "HTTP/1.1 405 "},
+        {"PUT /take HTTP/1.1\r\n" JSON "Content-Length: 2\r\n\r\n{}", "HTTP/1.1 405 "},
+        {"POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 415 "},
+        {"POST /take HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\r\n", "HTTP/1.1 415 "},
+        {"POST /take HTTP/1.1\r\nHost: a\r\nContent-Type: application/jsonp\r\n\r\n",
+         "HTTP/1.1 415 "},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        struct peer one;
+        peer_connect(&one, &listener.address);
+        peer_say(&net, &one, cases[i].text);
+        NET_UNTIL(&net, (peer_poll(&one), one.n > 2 && !memcmp(one.in + one.n - 2, "}\n", 2)));
+        assert_true(fm_str_starts(fm_str(one.in, one.n), fm_str_z(cases[i].status)));
+        peer_close(&one);
+    }
+    assert_int_equal(told.posts, 0);
+}
+
+static void answers_later(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        peer_say(&net, &p,
+                 i == 1 ? "POST /later HTTP/1.1\r\n" JSON "Content-Length: 2\r\n\r\n{}"
+                        : "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+        NET_UNTIL(&net, told.nwait == i + 1);
+        net_skip_ms(60 * 1000); /* nobody ends a wait but its page */
+        net_turn_ms(&net, 5);
+        assert_int_equal(p.n, 0);
+        answer_now(i);
+        NET_UNTIL(&net, peer_heard_last(&p, "\r\n\r\nat last"));
+        peer_drop(&p, p.n);
+    }
+    told.at_once = true;
+    peer_say(&net, &p, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+    NET_UNTIL(&net, peer_heard_last(&p, "\r\n\r\nat last"));
+    assert_int_equal(told.left, 0);
+}
+
+static void a_page_hears_that_its_client_left(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct peer one;
+        peer_connect(&one, &listener.address);
+        peer_say(&net, &one, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+        NET_UNTIL(&net, told.nwait == i + 1);
+        if (i == 0)
+            peer_reset(&one);
+        else
+            peer_close(&one);
+        NET_UNTIL(&net, told.left == i + 1);
+    }
+    NET_UNTIL(&net, pages.server.nconns == 1);
+}
+
+static void nothing_is_begun_for_a_client_that_has_left(void **state)
+{
+    (void)state;
+    struct peer one;
+    peer_connect(&one, &listener.address);
+    NET_UNTIL(&net, pages.server.nconns == 2);
+    static const char text[] = "POST /later HTTP/1.1\r\n" JSON "\r\n";
+    assert_int_equal(write(one.fd, text, sizeof text - 1), sizeof text - 1);
+    peer_close(&one);
+    NET_UNTIL(&net, pages.server.nconns == 1);
+    assert_int_equal(told.nwait, 0);
+    assert_true(told.refused);
+    assert_int_equal(told.left, 0);
+}
+
+static void who_waits_hears_of_the_end_of_the_pages(void **state)
+{
+    (void)state;
+    peer_say(&net, &p, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+    NET_UNTIL(&net, told.nwait == 1);
+    fm_pages_close_all(&pages);
+    assert_int_equal(told.left, 1);
+    NET_UNTIL(&net, peer_is_over(&p));
+}
+
+/* After the answer the client may end its stream: it gets all of it. */
+static void an_answer_is_not_cut_by_the_end_of_the_request(void **state)
+{
+    (void)state;
+    enum { BIG = 8 << 20 };
+    struct peer one;
+    peer_connect(&one, &listener.address);
+    peer_say(&net, &one, "GET /later HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    NET_UNTIL(&net, told.nwait == 1);
+    struct fm_page_answer a = FM_PAGE_ANSWER;
+    a.body = calloc(1, BIG);
+    a.n = BIG;
+    assert_non_null(a.body);
+    fm_page_answer(told.wait[0], &a);
+    assert_int_equal(shutdown(one.fd, SHUT_WR), 0);
+    size_t got = 0;
+    NET_UNTIL(&net, (peer_poll(&one), got += one.n, peer_drop(&one, one.n), one.ended || one.err));
+    assert_true(one.ended && got > BIG);
+    peer_close(&one);
+}
+
 #define with_pages(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_pages(answers_from_its_table), with_pages(refuses_what_is_not_there),
-             with_pages(sheds_a_crowd), with_pages(a_crowd_costs_no_more_than_twice_the_bound))
+             with_pages(sheds_a_crowd), with_pages(a_crowd_costs_no_more_than_twice_the_bound),
+             with_pages(takes_a_body), with_pages(takes_a_body_of_a_mebibyte_and_no_more),
+             with_pages(refuses_what_a_page_does_not_take), with_pages(answers_later),
+             with_pages(a_page_hears_that_its_client_left),
+             with_pages(nothing_is_begun_for_a_client_that_has_left),
+             with_pages(who_waits_hears_of_the_end_of_the_pages),
+             with_pages(an_answer_is_not_cut_by_the_end_of_the_request))

@@ -1,6 +1,6 @@
 /* Links: see the header. Invariant: `busy` from a request until it is answered or has failed; a
  * link that failed is closed by its HTTP client, and says `closed` once. */
-#include "coord/link.h"
+#include "http/link.h"
 
 #include "base/assert.h"
 #include "base/buf.h"
@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { HEAD_ROOM = 2048, LINE_MAX_BYTES = FM_COORD_ANSWER_MAX };
+enum { HOST_MAX = 272, TOKEN_MAX = 1024, HEADERS_MAX = 256 };
+enum { HEAD_ROOM = FM_HTTP_LINK_TARGET_MAX + HOST_MAX + TOKEN_MAX + HEADERS_MAX + 256 };
 
 static const struct fm_http_limits limits = {.head_bytes = 16 * 1024,
                                              .fields = 64,
@@ -16,12 +17,12 @@ static const struct fm_http_limits limits = {.head_bytes = 16 * 1024,
                                              .ext_bytes = 1024,
                                              .trailer_bytes = 4096};
 
-static struct fm_coord_link *link_of(struct fm_http_client *h)
+static struct fm_http_link *link_of(struct fm_http_client *h)
 {
-    return fm_container_of(h, struct fm_coord_link, http);
+    return fm_container_of(h, struct fm_http_link, http);
 }
 
-static void fail(struct fm_coord_link *l, int err, const char *why)
+static void fail(struct fm_http_link *l, int err, const char *why)
 {
     FM_ASSERT(l->open && why);
     l->busy = l->ready = false;
@@ -32,13 +33,13 @@ static void fail(struct fm_coord_link *l, int err, const char *why)
 
 /* -------- sending -------- */
 
-static void send_request(struct fm_coord_link *l)
+static void send_request(struct fm_http_link *l)
 {
     FM_ASSERT(l->busy && !l->ready && l->out_n > 0);
     struct iovec iov = {l->out, l->out_n};
     l->sent = true;
     fm_http_client_send(&l->http, &iov, 1, l->deadline);
-    fm_http_client_head(&l->http, FM_METHOD_POST, l->deadline);
+    fm_http_client_head(&l->http, (enum fm_http_method)l->method, l->deadline);
 }
 
 static void on_connected(struct fm_http_client *h)
@@ -53,7 +54,7 @@ static void on_sent(struct fm_http_client *h)
 
 /* -------- receiving -------- */
 
-static void more(struct fm_coord_link *l)
+static void more(struct fm_http_link *l)
 {
     FM_ASSERT(l->busy && (!l->stream || l->idle_ms > 0));
     int64_t ms = l->idle_ms;
@@ -64,7 +65,7 @@ static void more(struct fm_coord_link *l)
     fm_http_client_body(&l->http, ms);
 }
 
-static void answered(struct fm_coord_link *l)
+static void answered(struct fm_http_link *l)
 {
     FM_ASSERT(l->busy && l->status >= 200);
     if (l->stream) {
@@ -83,7 +84,7 @@ static void answered(struct fm_coord_link *l)
 
 static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
-    struct fm_coord_link *l = link_of(h);
+    struct fm_http_link *l = link_of(h);
     if (head->status < 200)
         return;
     l->status = head->status;
@@ -95,10 +96,10 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         answered(l);
 }
 
-static bool keep(struct fm_coord_link *l, struct fm_str piece)
+static bool keep(struct fm_http_link *l, struct fm_str piece)
 {
-    FM_ASSERT(l->in_n <= l->in_cap && l->in_n <= LINE_MAX_BYTES);
-    if (piece.n > LINE_MAX_BYTES - l->in_n)
+    FM_ASSERT(l->in_n <= l->in_cap && l->in_n <= l->in_max);
+    if (piece.n > l->in_max - l->in_n)
         return false;
     if (l->in_n + piece.n > l->in_cap) {
         size_t cap = 2 * (l->in_n + piece.n) + 1024;
@@ -115,7 +116,7 @@ static bool keep(struct fm_coord_link *l, struct fm_str piece)
 }
 
 /* Whole lines to the owner. False where it has closed the link. */
-static bool lines(struct fm_coord_link *l)
+static bool lines(struct fm_http_link *l)
 {
     FM_ASSERT(l->stream && l->in_n <= l->in_cap);
     size_t at = 0;
@@ -137,7 +138,7 @@ static bool lines(struct fm_coord_link *l)
 
 static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
 {
-    struct fm_coord_link *l = link_of(h);
+    struct fm_http_link *l = link_of(h);
     if (!keep(l, piece)) {
         fail(l, -EMSGSIZE, "the answer is too long");
         return;
@@ -154,7 +155,7 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
 
 static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
-    struct fm_coord_link *l = link_of(h);
+    struct fm_http_link *l = link_of(h);
     if (l->ready) { /* while it was parked: nobody waits for it */
         l->ready = false;
         return;
@@ -168,11 +169,13 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 
 static void on_closed(struct fm_http_client *h)
 {
-    struct fm_coord_link *l = link_of(h);
+    struct fm_http_link *l = link_of(h);
     free(l->in);
     free(l->out);
     l->in = l->out = NULL;
     l->in_n = l->in_cap = l->out_n = 0;
+    fm_tls_unref(l->tls);
+    l->tls = NULL;
     l->open = false;
     l->ops->closed(l);
 }
@@ -184,58 +187,69 @@ static const struct fm_http_client_handler handler = {.connected = on_connected,
                                                       .failed = on_failed,
                                                       .closed = on_closed};
 
-/* -------- posting -------- */
+/* -------- asking -------- */
 
-static bool compose(struct fm_coord_link *l, const struct fm_coord_post *p)
+static bool compose(struct fm_http_link *l, const struct fm_http_ask *a)
 {
-    FM_ASSERT(p->path[0] == '/' && p->host && p->body_n > 0);
-    size_t cap = HEAD_ROOM + p->body_n;
+    FM_ASSERT(a->target[0] == '/' && strlen(a->target) <= FM_HTTP_LINK_TARGET_MAX);
+    FM_ASSERT(strlen(a->host) <= HOST_MAX && (!a->token || strlen(a->token) <= TOKEN_MAX));
+    FM_ASSERT(!a->headers || strlen(a->headers) <= HEADERS_MAX);
+    size_t cap = HEAD_ROOM + a->body_n;
     free(l->out);
     l->out = malloc(cap);
     if (!l->out)
         return false;
     struct fm_buf b = fm_buf(l->out, cap);
-    fm_buf_printf(&b,
-                  "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
-                  "Grpc-Metadata-Hasleader: true\r\nContent-Length: %zu\r\n",
-                  p->path, p->host, p->body_n);
-    if (p->token && p->token[0])
-        fm_buf_printf(&b, "Authorization: %s\r\n", p->token);
+    fm_buf_printf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", a->body ? "POST" : "GET", a->target,
+                  a->host);
+    if (a->token && a->token[0])
+        fm_buf_printf(&b, "Authorization: %s\r\n", a->token);
+    if (a->headers)
+        fm_buf_str_add(&b, fm_str_z(a->headers));
+    if (a->body)
+        fm_buf_printf(&b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", a->body_n);
     fm_buf_lit(&b, "\r\n");
-    fm_buf_add(&b, p->body, p->body_n);
+    if (a->body_n)
+        fm_buf_add(&b, a->body, a->body_n);
     FM_ASSERT(!b.full);
     l->out_n = b.n;
+    l->method = a->body ? FM_METHOD_POST : FM_METHOD_GET;
     return true;
 }
 
-/* Where TLS comes in: a link to an https endpoint handshakes here, before `connected`. */
-static enum fm_err link_connect(struct fm_coord_link *l, const struct fm_coord_post *p,
+static enum fm_err link_connect(struct fm_http_link *l, const struct fm_http_ask *a,
                                 struct fm_error *e)
 {
-    FM_ASSERT(!l->open && p->to->len > 0);
+    FM_ASSERT(!l->open && !l->tls && a->to->len > 0);
     static _Thread_local struct fm_http_field fields[64]; /* scratch while a head is looked at */
+    l->http = (struct fm_http_client){.tls = a->tls, .peer = a->peer};
     enum fm_err err =
-        fm_http_client_open(&l->http, l->loop, p->to, p->connect, &handler, &limits, fields, e);
+        fm_http_client_open(&l->http, l->loop, a->to, a->connect, &handler, &limits, fields, e);
+    l->http.peer = NULL; /* the connection has taken what it needs of it */
     l->open = err == FM_ERR_OK;
+    if (l->open && a->tls)
+        l->tls = fm_tls_ref(a->tls);
     return err;
 }
 
-enum fm_err fm_coord_link_post(struct fm_coord_link *l, struct fm_loop *loop,
-                               const struct fm_coord_link_ops *ops, const struct fm_coord_post *p,
-                               struct fm_error *e)
+enum fm_err fm_http_link_ask(struct fm_http_link *l, struct fm_loop *loop,
+                             const struct fm_http_link_ops *ops, const struct fm_http_ask *a,
+                             struct fm_error *e)
 {
-    FM_ASSERT(!l->busy && (!l->open || l->ready) && p->body);
+    FM_ASSERT(!l->busy && (!l->open || l->ready) && (a->body || a->body_n == 0));
+    FM_ASSERT(a->answer_max > 0 && (!a->tls || a->peer) && (ops->message || a->idle_ms == 0));
     l->loop = loop;
     l->ops = ops;
-    bool composed = compose(l, p);
-    free(p->body);
+    bool composed = compose(l, a);
+    free(a->body);
     if (!composed)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
-    l->stream = p->idle_ms > 0;
-    l->idle_ms = p->idle_ms;
-    l->deadline = p->deadline;
+    l->stream = a->idle_ms > 0;
+    l->idle_ms = a->idle_ms;
+    l->deadline = a->deadline;
     l->sent = false;
     l->in_n = 0;
+    l->in_max = a->answer_max;
     if (l->open) {
         l->ready = false;
         if (fm_http_client_unpark(&l->http)) {
@@ -246,12 +260,12 @@ enum fm_err fm_coord_link_post(struct fm_coord_link *l, struct fm_loop *loop,
         fm_http_client_close(&l->http); /* `closed` follows; the next one connects anew */
         return fm_error_set(e, FM_ERR_UNREACHABLE, "the connection was closed while idle");
     }
-    enum fm_err err = link_connect(l, p, e);
+    enum fm_err err = link_connect(l, a, e);
     l->busy = !err;
     return err;
 }
 
-void fm_coord_link_close(struct fm_coord_link *l)
+void fm_http_link_close(struct fm_http_link *l)
 {
     FM_ASSERT(l->open);
     l->busy = l->ready = false;
