@@ -267,7 +267,8 @@ void fm_checks_resolve(struct fm_load *l)
     if (top && top->kind != FM_NODE_MAP)
         top = NULL;
     for (unsigned i = 0; i < l->conf->nregions; i++)
-        resolve_region(l, top, i);
+        if (!l->conf->regions[i].witness)
+            resolve_region(l, top, i);
     if (top && !l->checks_bad)
         unused(l, top);
 }

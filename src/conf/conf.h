@@ -34,6 +34,7 @@ enum {
     FM_CONF_ENDPOINTS_MAX = 16,  /* of etcd */
     FM_CONF_CELLS_MAX = 64,      /* of one context */
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
+    FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
 };
 
 /* Where a value was written, for messages; line 0 = a default, written nowhere. */
@@ -245,14 +246,17 @@ struct fm_conf_failover {
     enum { FM_PREFER_TIME, FM_PREFER_DATA } prefer;
 };
 
+/* Hours of some days, UTC. */
+struct fm_conf_window {
+    bool present;
+    uint8_t days;              /* on which it opens: bit 0 = Sunday; 127 = every day */
+    uint16_t from_min, to_min; /* of the day, to 1440; to < from: it shuts on the day after */
+};
+
 struct fm_conf_failback {
     enum { FM_FAILBACK_MANUAL, FM_FAILBACK_AUTOMATIC } mode;
     int64_t soak_ms;
-    struct {
-        bool present;
-        uint8_t days;              /* bit 0 = Sunday; 127 = every day */
-        uint16_t from_min, to_min; /* of the day, UTC; to < from: over midnight */
-    } window;
+    struct fm_conf_window window;
 };
 
 struct fm_conf_objectives {

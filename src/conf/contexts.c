@@ -1,4 +1,4 @@
-/* Contexts, and the rules inside of one section (timeouts, probe, edge, idempotency). Keeps the
+/* Contexts, and the rules inside of one section (timeouts, probe, edge). Keeps the
  * invariant that a context has inherited before its own keys are read, and its routes after. */
 #include "conf/addr.h"
 #include "conf/decode.h"
@@ -28,14 +28,6 @@ void fm_decode_sticky(struct fm_load *l, const struct fm_schema_row *row, const 
     FM_ASSERT(c->sticky.kind <= FM_STICKY_CLIENT);
 }
 
-static bool has_segment(const struct fm_conf_route *r, struct fm_str name)
-{
-    for (size_t i = 0; i < r->nsegments; i++)
-        if (r->segments[i].kind == FM_SEG_NAMED && fm_str_eq(r->segments[i].text, name))
-            return true;
-    return false;
-}
-
 /* With `sticky: {path: id}` every route must have {id}. */
 static void check_sticky(struct fm_load *l, const struct fm_node *n,
                          const struct fm_conf_context *c)
@@ -44,7 +36,7 @@ static void check_sticky(struct fm_load *l, const struct fm_node *n,
     if (c->sticky.kind != FM_STICKY_PATH || !at)
         return;
     for (size_t i = 0; i < c->nroutes; i++) {
-        if (!c->routes[i].path.p || has_segment(&c->routes[i], c->sticky.name))
+        if (!c->routes[i].path.p || fm_route_has_segment(&c->routes[i], c->sticky.name))
             continue;
         fm_report_error(l->report, at->pos, "the route `%s` in line %u has no segment `{%s}`",
                         FM_Q(c->routes[i].path), c->routes[i].pos.line, FM_Q(c->sticky.name));
@@ -66,6 +58,8 @@ static void decode_context(struct fm_load *l, const struct fm_schema_row *row,
         .timeouts = policy->timeouts,
         .retry = policy->retry,
         .in_flight_max = policy->in_flight_max,
+        .when_away.hold_ms = -1,
+        .objectives = {.rto_ms = -1, .rpo_ms = -1, .rpo_bytes = -1},
         .pos = n->key_pos,
     };
     FM_ASSERT(!l->context_node[index] && n->key.p);
@@ -74,8 +68,11 @@ static void decode_context(struct fm_load *l, const struct fm_schema_row *row,
         fm_decode_defaults(l, &fm_schema_context, c);
         fm_decode_value(l, row->item, n, c);
     }
-    if (l->report->errors == errors)
+    fm_authority_settle(c, n);
+    if (l->report->errors == errors) {
         check_sticky(l, n, c);
+        fm_authority_fits(l, c, n);
+    }
     l->context_bad[index] = l->report->errors > errors || n->kind == FM_NODE_BAD;
 }
 
@@ -90,20 +87,6 @@ void fm_decode_contexts(struct fm_load *l, const struct fm_schema_row *row, cons
         return;
     fm_node_each(child, n) decode_context(l, row, child, (unsigned)l->conf->ncontexts++);
     FM_ASSERT(l->conf->ncontexts == n->n);
-}
-
-void fm_check_idempotency(struct fm_load *l, const struct fm_node *map, void *at)
-{
-    struct fm_conf_context *c = at;
-    const struct fm_node *key = fm_node_getz(map, "key"), *by = fm_node_getz(map, "by");
-    if (c->idempotency.by == FM_BY_APP && !key)
-        c->idempotency.key = FM_KEY_OPTIONAL;
-    if (c->idempotency.key == FM_KEY_IGNORED || by)
-        return;
-    fm_report_error(l->report, key->pos, "`key: %s` needs somebody who stops doubles",
-                    FM_Q(key->text));
-    fm_report_advice(l->report, "add `by: app` if the app stores the key in the transaction of the "
-                                "effect");
 }
 
 /* `key` of the map where it says it, else the map: the place of a contradiction. */

@@ -194,7 +194,8 @@ static struct others check_keys(struct fm_load *l, const struct fm_schema_sectio
         } else if (row->kind == FM_KIND_LATER) {
             fm_report_error(l->report, n->key_pos, "`%s` is not in this version of Fulmar (%s): %s",
                             row->name, FM_VERSION, row->help);
-            found.alone |= (row->flags & FM_ROW_ALONE) != 0;
+        } else if (row->flags & FM_ROW_ALONE) {
+            found.alone |= n->kind == FM_NODE_SCALAR && fm_str_eqz(n->text, "true");
         }
     }
     return found;

@@ -64,6 +64,16 @@ fm_decode_fn fm_decode_regions, fm_decode_pools;
 fm_decode_fn fm_decode_checks;
 fm_decode_fn fm_decode_endpoints;
 fm_decode_fn fm_decode_contexts, fm_decode_routes, fm_decode_sticky;
+fm_decode_fn fm_decode_home, fm_decode_moves_with, fm_decode_key, fm_decode_at_most, fm_decode_rpo;
+
+/* authority.c: the defaults that follow from the topology, when a context is decoded. */
+void fm_authority_settle(struct fm_conf_context *c, const struct fm_node *n);
+/* What its topology forbids, and what contradicts itself. */
+void fm_authority_fits(struct fm_load *l, const struct fm_conf_context *c, const struct fm_node *n);
+/* Cells and their homes, and who moves with whom, when all contexts are decoded. */
+void fm_authority_resolve(struct fm_load *l);
+/* routes.c: has its path the segment `{name}`? */
+bool fm_route_has_segment(const struct fm_conf_route *r, struct fm_str name) FM_WARN_UNUSED;
 
 /* checks.c: the checks of every region, from its own map and the one of the top level. */
 void fm_checks_resolve(struct fm_load *l);
@@ -77,7 +87,7 @@ void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
-void fm_check_idempotency(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
 
 /* A host as written, before its name is expanded. */
 struct fm_host_def {

@@ -158,16 +158,38 @@ static void check_roles(struct fm_load *l, const struct fm_node *n, const struct
         fm_report_advice(l->report, "add the role or delete the key");
     }
     if (peer && !agent) {
-        fm_report_error(
-            l->report, peer->key_pos,
-            "`peer` needs the role `gate`, `health` or `coordination`, and `%s` has none",
-            FM_Q(n->key));
-        fm_report_advice(l->report, "add a role or delete the key");
+        fm_report_error(l->report, peer->key_pos,
+                        "`peer` is of an agent, and `%s` has only the role `edge`", FM_Q(n->key));
+        fm_report_advice(l->report, "add another role or delete the key");
     }
     if (agent && !fm_node_getz(n, "address")) {
         fm_report_error(l->report, n->key_pos, "the key `address` is missing in `hosts.%s`",
                         FM_Q(n->key));
         fm_report_advice(l->report, "others must reach its agent: add `address: NAME-OR-IP`");
+    }
+}
+
+/* A witness never serves, and nothing votes in its place where the region does. */
+static void check_witness(struct fm_load *l, const struct fm_node *n, const struct fm_host_def *def,
+                          const struct fm_conf_region *r)
+{
+    const unsigned serves = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_CONTROLLER;
+    const struct fm_node *roles = fm_node_getz(n, "roles");
+    FM_ASSERT(roles || !def->roles);
+    if (r->witness && def->roles & serves) {
+        fm_report_error(l->report, roles->pos,
+                        "the region `%s` is a witness, and `%s` has a role of regions that serve",
+                        FM_Q(r->name), FM_Q(n->key));
+        fm_report_advice(l->report, "write `roles: [witness]`");
+    }
+    if (!r->witness && def->roles & FM_ROLE_WITNESS) {
+        fm_report_error(l->report, roles->pos,
+                        "`%s` has the role `witness`, and its region `%s` is none", FM_Q(n->key),
+                        FM_Q(r->name));
+        fm_report_advice(l->report,
+                         "in a region that serves, hosts with the role `controller` vote; or write "
+                         "`%s: {witness: true}` under `regions`",
+                         FM_Q(r->name));
     }
 }
 
@@ -262,6 +284,8 @@ static void decode_entry(struct fm_load *l, const struct fm_schema_row *row,
     fm_decode_value(l, row->item, n, &def);
     unsigned region = l->conf->nregions ? region_of(l, n, &def) : 0;
     check_roles(l, n, &def);
+    if (region < l->conf->nregions)
+        check_witness(l, n, &def, &l->conf->regions[region]);
     /* without roles where these are FM_NODE_BAD, which was told before */
     bool bad = l->report->errors > errors || n->kind != FM_NODE_MAP || !def.roles;
     FM_ASSERT(*at == all->n || all->from[*at] != NULL);

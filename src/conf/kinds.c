@@ -13,6 +13,8 @@ static void store(const struct fm_schema_row *row, void *at, uint64_t v)
         memcpy((char *)at + row->offset, &v, sizeof v);
     else if (row->size == sizeof small)
         memcpy((char *)at + row->offset, &small, sizeof small);
+    else if (row->size == sizeof(bool))
+        *(bool *)((char *)at + row->offset) = v != 0;
     else
         FM_ASSERT(row->size == 0); /* only checked, kept nowhere */
 }
@@ -78,8 +80,12 @@ static struct fm_scalar_text amount(const struct fm_schema_row *row, uint64_t v)
         if (row->kind == FM_KIND_RATE)
             memcpy(out.s + strlen(out.s), "/s", 3);
         return out;
+    case FM_KIND_PERCENT:
+        return fm_scalar_percent_text((uint32_t)v);
     default:
         out.s[fm_u64_write(out.s, v)] = '\0';
+        if (row->kind == FM_KIND_PER_SECOND)
+            memcpy(out.s + strlen(out.s), "/s", 3);
         return out;
     }
 }
@@ -156,7 +162,37 @@ static void percent_value(struct fm_load *l, const struct fm_schema_row *row,
         return;
     FM_ASSERT(row->size == sizeof ppm);
     if (fm_scalar_percent(s, &ppm, &f))
-        store(row, at, ppm);
+        number(l, row, n, at, ppm);
+    else
+        fm_decode_fault(l, row, n, &f);
+}
+
+static void per_second_value(struct fm_load *l, const struct fm_schema_row *row,
+                             const struct fm_node *n, void *at)
+{
+    struct fm_str s;
+    struct fm_fault f;
+    uint64_t v;
+    if (!fm_decode_text(l, row, n, &s))
+        return;
+    FM_ASSERT(row->size == sizeof(uint32_t) && row->max && row->max <= UINT32_MAX);
+    if (fm_scalar_rate(s, &v, &f))
+        number(l, row, n, at, v);
+    else
+        fm_decode_fault(l, row, n, &f);
+}
+
+static void hours_value(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
+                        void *at)
+{
+    struct fm_str s;
+    struct fm_fault f;
+    struct fm_conf_window w;
+    if (!fm_decode_text(l, row, n, &s))
+        return;
+    FM_ASSERT(row->size == sizeof w);
+    if (fm_scalar_window(s, &w, &f))
+        memcpy((char *)at + row->offset, &w, sizeof w);
     else
         fm_decode_fault(l, row, n, &f);
 }
@@ -354,6 +390,18 @@ static const struct fm_kind_info infos[] = {
                       size_value},
     [FM_KIND_PERCENT] = {"a share such as `20%`", "share", "share", "^[0-9]+(\\.[0-9]+)?%$",
                          "`20%`, `0.5%`; up to `100%`.", percent_value},
+    [FM_KIND_PER_SECOND] = {"a number per second such as `5000/s`", "per-second",
+                            "number per second", "^[0-9]+/s$", "`5000/s`: so many in a second.",
+                            per_second_value},
+    [FM_KIND_AT_MOST] = {"a number in a time such as `2 per 6h`", "at-most", "number per time",
+                         "^[0-9]+ per [0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$",
+                         "`2 per 6h`: so many in any such time.", fm_decode_at_most},
+    [FM_KIND_HOURS] = {"hours such as `Sun 02:00-05:00 UTC`", "hours", "hours",
+                       "^([A-Z][a-z]{2}([-,][A-Z][a-z]{2})* )?[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:"
+                       "[0-5][0-9] UTC$",
+                       "`Sun 02:00-05:00 UTC`, `Mon-Fri 22:00-02:00 UTC`, or of every day "
+                       "`02:00-05:00 UTC`; what ends before it begins ends on the day after.",
+                       hours_value},
     [FM_KIND_WORD] = {"one word of a list", NULL, "word", NULL, NULL, word_value},
     [FM_KIND_NAME] = {"a name", "name", "name", "^[a-z][a-z0-9-]{0,62}$",
                       "Begins with a lower-case letter and goes on with lower-case letters, digits "

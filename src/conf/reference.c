@@ -39,7 +39,11 @@ static const char introduction[] =
     "- All errors are told in one run, each with file, line and column. Only an error of YAML "
     "itself hides what stands\n  behind it.\n"
     "- *On reload* says what a running process does with a changed value: `yes`, it takes it over; "
-    "`restart`, it says so\n  and goes on with the old one; `never`, it refuses the file.\n"
+    "`restart`, it says so\n  and goes on with the old one; `never`, it refuses the file; "
+    "`shared`, it takes it over and "
+    "warns: all hosts must say\n  the same, and until they agree through coordination each one "
+    "goes by its own file. Bring the "
+    "new file to all of them.\n"
     "\n";
 
 enum { SECTIONS_MAX = 64 };
@@ -148,7 +152,7 @@ static void meanings(struct fm_buf *b, const struct fm_schema_row *row)
 
 static void table(struct fm_buf *b, const struct fm_schema_section *s)
 {
-    static const char *const reload[] = {"yes", "restart", "never"};
+    static const char *const reload[] = {"yes", "restart", "never", "shared"};
     fm_buf_lit(b, "| Key | Value | Default | On reload | Meaning |\n|---|---|---|---|---|\n");
     for (size_t i = 0; i < s->n; i++) {
         const struct fm_schema_row *row = &s->rows[i];

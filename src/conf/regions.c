@@ -11,13 +11,31 @@ static void decode_region(struct fm_load *l, const struct fm_schema_row *row,
     FM_ASSERT(!l->region_node[index] && n->key.p && !l->region.p);
     r->name = n->key;
     r->pos = n->key_pos;
+    size_t errors = l->report->errors;
     l->region_node[index] = n;
     l->region = n->key;
     if (fm_decode_name(l, n, "a region")) {
         fm_decode_defaults(l, row->item->section, r);
         fm_decode_value(l, row->item, n, r);
     }
+    if (r->witness)
+        l->pools_known[index] = l->report->errors == errors;
     l->region = (struct fm_str){NULL, 0};
+}
+
+void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at)
+{
+    const struct fm_conf_region *r = at;
+    fm_node_each(n, map)
+    {
+        if (!r->witness || fm_str_eqz(n->key, "witness") ||
+            !fm_schema_find(&fm_schema_region, n->key))
+            continue;
+        fm_report_error(l->report, n->key_pos, "`%s` has no meaning in `%s`, a witness",
+                        FM_Q(n->key), FM_Q(r->name));
+        fm_report_advice(l->report, "a witness votes and never serves: delete this key, or "
+                                    "`witness: true`");
+    }
 }
 
 void fm_decode_regions(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,

@@ -159,7 +159,12 @@ static void decode_route(struct fm_load *l, const struct fm_schema_row *row,
 {
     const struct fm_schema_row *path = &row->item[0], *section = &row->item[1];
     *r = (struct fm_conf_route){
-        .timeouts = c->timeouts, .retry = c->retry, .routing = c->routing, .pos = n->pos};
+        .timeouts = c->timeouts,
+        .retry = c->retry,
+        .routing = c->routing,
+        .when_away = c->when_away,
+        .pos = n->pos,
+    };
     fm_decode_defaults(l, section->section, r);
     fm_decode_value(l, n->kind == FM_NODE_MAP ? section : path, n, r);
 }
@@ -183,6 +188,14 @@ void fm_decode_routes(struct fm_load *l, const struct fm_schema_row *row, const 
         return;
     fm_node_each(item, n) decode_route(l, row->item, item, c, &c->routes[c->nroutes++]);
     FM_ASSERT(c->nroutes == n->n);
+}
+
+bool fm_route_has_segment(const struct fm_conf_route *r, struct fm_str name)
+{
+    for (size_t i = 0; i < r->nsegments; i++)
+        if (r->segments[i].kind == FM_SEG_NAMED && fm_str_eq(r->segments[i].text, name))
+            return true;
+    return false;
 }
 
 /* Do both match the same paths? The names of segments do not matter. */

@@ -217,6 +217,97 @@ bool fm_scalar_percent(struct fm_str s, uint32_t *ppm, struct fm_fault *f)
     return true;
 }
 
+bool fm_scalar_at_most(struct fm_str s, uint64_t *times, int64_t *ms, struct fm_fault *f)
+{
+    static const char per[] = " per ";
+    const char *at = NULL;
+    for (size_t i = 0; !at && i + sizeof per - 1 <= s.n; i++)
+        if (memcmp(s.p + i, per, sizeof per - 1) == 0)
+            at = s.p + i;
+    if (!at) {
+        fm_fault(f, "`%s` does not say in which time", FM_Q(s));
+        return fm_fault_advice(f, "write a number and a time: `2 per 6h`");
+    }
+    struct fm_str number = fm_str(s.p, (size_t)(at - s.p));
+    struct fm_str time = fm_str(at + sizeof per - 1, s.n - number.n - (sizeof per - 1));
+    return fm_scalar_u64(number, times, f) && fm_scalar_duration(time, ms, f);
+}
+
+/* -------- hours of days -------- */
+
+static const char *const day_names[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+
+static int day_of(struct fm_str s)
+{
+    for (size_t i = 0; i < FM_COUNT(day_names); i++)
+        if (fm_str_eqz(s, day_names[i]))
+            return (int)i;
+    return -1;
+}
+
+/* `Sun`, `Mon-Fri`, `Sat,Sun` as bits. */
+static bool read_days(struct fm_str s, uint8_t *days, struct fm_fault *f)
+{
+    *days = 0;
+    while (s.p) {
+        struct fm_str to, one = fm_str_cut(s, ',', &s), from = fm_str_cut(one, '-', &to);
+        int a = day_of(from), b = to.p ? day_of(to) : a;
+        if (a < 0 || b < 0) {
+            fm_fault(f, "`%s` is not a day", FM_Q(a < 0 ? from : to));
+            return fm_fault_advice(f, "the days are Sun, Mon, Tue, Wed, Thu, Fri and Sat, as in "
+                                      "`Sun`, `Mon-Fri` or `Sat,Sun`");
+        }
+        for (int day = a;; day = (day + 1) % 7) {
+            *days = (uint8_t)(*days | 1u << day);
+            if (day == b)
+                break;
+        }
+    }
+    FM_ASSERT(*days > 0 && *days < 128);
+    return true;
+}
+
+/* `02:00`, up to `24:00`, as minutes. */
+static bool read_hour(struct fm_str s, uint16_t *min)
+{
+    bool good = s.n == 5 && s.p[2] == ':' && digit(s.p[0]) && digit(s.p[1]) && digit(s.p[3]) &&
+                digit(s.p[4]);
+    if (!good)
+        return false;
+    unsigned h = (unsigned)(s.p[0] - '0') * 10 + (unsigned)(s.p[1] - '0');
+    unsigned m = (unsigned)(s.p[3] - '0') * 10 + (unsigned)(s.p[4] - '0');
+    *min = (uint16_t)(h * 60 + m);
+    return m < 60 && *min <= 24 * 60;
+}
+
+bool fm_scalar_window(struct fm_str s, struct fm_conf_window *out, struct fm_fault *f)
+{
+    static const char advice[] = "write it as in `Sun 02:00-05:00 UTC`, or, for every day, "
+                                 "`02:00-05:00 UTC`";
+    struct fm_conf_window w = {.present = true, .days = 127};
+    struct fm_str end = {NULL, 0}, hours = s, days = {NULL, 0};
+    if (!fm_str_ends(s, FM_STR(" UTC"))) {
+        fm_fault(f, "`%s` does not end with `UTC`, the one zone without changes of the clock",
+                 FM_Q(s));
+        return fm_fault_advice(f, advice);
+    }
+    hours.n -= 4;
+    if (hours.n && !digit(hours.p[0]))
+        days = fm_str_cut(hours, ' ', &hours);
+    if (days.p && !read_days(days, &w.days, f))
+        return false;
+    struct fm_str begin = hours.p ? fm_str_cut(hours, '-', &end) : FM_STR("");
+    if (!hours.p || !end.p || !read_hour(begin, &w.from_min) || !read_hour(end, &w.to_min) ||
+        w.from_min == 24 * 60) {
+        fm_fault(f, "`%s` has no hours", FM_Q(s));
+        return fm_fault_advice(f, advice);
+    }
+    if (w.from_min == w.to_min)
+        return fm_fault(f, "`%s` ends when it begins", FM_Q(s));
+    *out = w;
+    return true;
+}
+
 bool fm_scalar_name(struct fm_str s, struct fm_fault *f)
 {
     bool upper = false, bad = s.n == 0 || !((s.p[0] | 0x20) >= 'a' && (s.p[0] | 0x20) <= 'z');

@@ -25,6 +25,12 @@ bool fm_scalar_byte_rate(struct fm_str s, uint64_t *bps, struct fm_fault *f) FM_
 bool fm_scalar_rate(struct fm_str s, uint64_t *per_s, struct fm_fault *f) FM_WARN_UNUSED;
 /* 20%, 0.5%; up to 100% */
 bool fm_scalar_percent(struct fm_str s, uint32_t *ppm, struct fm_fault *f) FM_WARN_UNUSED;
+/* 2 per 6h */
+bool fm_scalar_at_most(struct fm_str s, uint64_t *times, int64_t *ms,
+                       struct fm_fault *f) FM_WARN_UNUSED;
+/* 02:00-05:00 UTC, Sun 02:00-05:00 UTC, Mon-Fri,Sun 22:00-02:00 UTC */
+bool fm_scalar_window(struct fm_str s, struct fm_conf_window *out,
+                      struct fm_fault *f) FM_WARN_UNUSED;
 
 /* [a-z][a-z0-9-]{0,62} */
 bool fm_scalar_name(struct fm_str s, struct fm_fault *f) FM_WARN_UNUSED;

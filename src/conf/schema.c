@@ -173,6 +173,13 @@ static const struct fm_schema_row region_rows[] = {
      RANGE(1, 1000),
      .def = "100",
      .help = "Share among the regions of the same priority."},
+    {.name = "witness",
+     .kind = FM_KIND_BOOL,
+     .flags = FM_ROW_ALONE,
+     AT(struct fm_conf_region, witness),
+     .def = "false",
+     .help = "With `true` it votes and never serves, and has no other key: the third failure "
+             "domain where two regions serve."},
     {.name = "apps",
      .kind = FM_KIND_EITHER,
      .flags = FM_ROW_REQUIRED,
@@ -188,11 +195,13 @@ static const struct fm_schema_row region_rows[] = {
      ITEM(check_item),
      .decode = fm_decode_nothing, /* fm_checks_resolve does, when it has seen the top level */
      .help = "Targets of the checks in this region, and what differs here."},
-    LATER("capacity", "what the region can take, for guards of planned moves"),
-    {.name = "witness",
-     .kind = FM_KIND_LATER,
-     .flags = FM_ROW_ALONE,
-     .help = "a region that votes and never serves"},
+    {.name = "capacity",
+     .kind = FM_KIND_PER_SECOND,
+     AT(struct fm_conf_region, capacity_rps),
+     RANGE(1, 100000000),
+     .def_note = "not known",
+     .help = "Requests that the whole region can take, of all contexts. Moves and failovers look "
+             "at it; nothing is shed by it."},
 };
 
 const struct fm_schema_section fm_schema_region = {
@@ -200,6 +209,7 @@ const struct fm_schema_section fm_schema_region = {
     .title = "regions.NAME",
     ROWS(region_rows),
     .help = "An independent failure domain and what it has to serve alone.",
+    .check = fm_check_region,
 };
 
 static const struct fm_schema_row region_item = {.kind = FM_KIND_SECTION,
@@ -211,10 +221,13 @@ static const struct fm_word role_words[] = {
     {"edge", FM_ROLE_EDGE, "accepts clients (`fulmar edge`)", false},
     {"gate", FM_ROLE_GATE, "the region's HTTP door (`fulmar agent`)", false},
     {"health", FM_ROLE_HEALTH, "runs the checks (`fulmar agent`)", false},
-    {"controller", 0, "runs planned moves and failovers", true},
+    {"controller", FM_ROLE_CONTROLLER,
+     "may become keeper of its region's leases, and runs moves and failovers; up to eight of a "
+     "region (`fulmar agent`)",
+     false},
     {"postgres", 0, "runs PostgreSQL nodes", true},
     {"replicator", 0, "moves data between regions", true},
-    {"witness", 0, "votes and never serves", true},
+    {"witness", FM_ROLE_WITNESS, "votes, in a region with `witness: true` (`fulmar agent`)", false},
     {"coordination", FM_ROLE_COORDINATION,
      "owns the file of `coordination.sqlite` (`fulmar agent`)", false},
 };
@@ -244,7 +257,7 @@ static const struct fm_schema_row host_rows[] = {
      AT(struct fm_host_def, address),
      .reload = FM_RELOAD_RESTART,
      .decode = fm_decode_host_address,
-     .def_note = "required for `gate`, `health` and `coordination`",
+     .def_note = "required for all roles but `edge`",
      .help = "The name or IP address at which others reach it; {host} and {region} expand."},
     {.name = "zone",
      .kind = FM_KIND_NAME,
@@ -263,7 +276,7 @@ static const struct fm_schema_row host_rows[] = {
      .reload = FM_RELOAD_RESTART,
      .def_note = "all interfaces, port 7101",
      .help = "Where its agent listens for other hosts (/health/deep); others dial that port at "
-             "`address`. Needs the role `gate`, `health` or `coordination`."},
+             "`address`. Needs another role than `edge`."},
     {.name = "admin",
      .kind = FM_KIND_BIND,
      AT(struct fm_host_def, admin),

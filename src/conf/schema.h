@@ -13,13 +13,16 @@
 #include "conf/load.h"
 
 enum fm_kind {
-    FM_KIND_BOOL,     /* bool */
-    FM_KIND_UINT,     /* unsigned, uint32_t or uint64_t */
-    FM_KIND_DURATION, /* int64_t, ms */
-    FM_KIND_SIZE,     /* uint32_t or uint64_t, bytes */
-    FM_KIND_RATE,     /* uint64_t, bytes per second */
-    FM_KIND_PERCENT,  /* uint32_t, ppm */
-    FM_KIND_WORD,     /* an enum, one of `words` */
+    FM_KIND_BOOL,       /* bool */
+    FM_KIND_UINT,       /* unsigned, uint32_t or uint64_t */
+    FM_KIND_DURATION,   /* int64_t, ms */
+    FM_KIND_SIZE,       /* uint32_t or uint64_t, bytes */
+    FM_KIND_RATE,       /* uint64_t, bytes per second */
+    FM_KIND_PERCENT,    /* uint32_t, ppm */
+    FM_KIND_PER_SECOND, /* uint32_t */
+    FM_KIND_AT_MOST,    /* fm_decode_at_most reads it */
+    FM_KIND_HOURS,      /* struct fm_conf_window */
+    FM_KIND_WORD,       /* an enum, or a bool, one of `words` */
     /* struct fm_str: */
     FM_KIND_NAME,
     FM_KIND_TEXT,
@@ -45,14 +48,19 @@ enum fm_kind {
     FM_KINDS
 };
 
-enum fm_reload { FM_RELOAD_LIVE, FM_RELOAD_RESTART, FM_RELOAD_FIXED };
+enum fm_reload {
+    FM_RELOAD_LIVE,
+    FM_RELOAD_RESTART,
+    FM_RELOAD_FIXED,
+    FM_RELOAD_SHARED /* live, and all hosts must say the same */
+};
 
 enum {
     FM_ROW_REQUIRED = 1,
     FM_ROW_INHERITS = 2, /* the default is what the level above says */
     FM_ROW_UNIQUE = 4,   /* no entry twice in the list */
     FM_ROW_RANGES = 8,   /* the names of the map may hold ranges: west-gate-[1-3] */
-    FM_ROW_ALONE = 16    /* of FM_KIND_LATER: with it the map needs no other key */
+    FM_ROW_ALONE = 16    /* of FM_KIND_BOOL: where it is true, nothing is required beside it */
 };
 
 struct fm_word {
@@ -122,6 +130,9 @@ extern const struct fm_schema_section fm_schema_host, fm_schema_region, fm_schem
 extern const struct fm_schema_section fm_schema_edge, fm_schema_probe;
 /* schema_coordination.c */
 extern const struct fm_schema_section fm_schema_coordination;
+/* schema_authority.c */
+extern const struct fm_schema_section fm_schema_homes, fm_schema_key, fm_schema_failover,
+    fm_schema_failback, fm_schema_when_away, fm_schema_idempotency, fm_schema_objectives;
 /* schema_context.c */
 extern const struct fm_schema_section fm_schema_context, fm_schema_route, fm_schema_sticky;
 extern const struct fm_schema_section fm_schema_routing, fm_schema_timeouts, fm_schema_retry,

@@ -180,9 +180,24 @@ static const struct fm_schema_row route_rows[] = {
      AT(struct fm_conf_route, routing),
      .section = &fm_schema_routing,
      .help = "Replaces single keys."},
-    LATER("relay", "sends the request on from the edge to the region that may write"),
-    LATER("concurrent", "lets more than one region take the commands of this route"),
-    LATER("when-away", "what to do while the holder is away"),
+    {.name = "relay",
+     .kind = FM_KIND_BOOL,
+     AT(struct fm_conf_route, relay),
+     .def = "false",
+     .help = "A gate that may not take a command passes it on to a gate of the region that may; "
+             "for regions that the edges reach and the holder's they do not."},
+    {.name = "when-away",
+     .kind = FM_KIND_SECTION,
+     .flags = FM_ROW_INHERITS,
+     AT(struct fm_conf_route, when_away),
+     .section = &fm_schema_when_away,
+     .help = "Replaces single keys."},
+    {.name = "concurrent",
+     .kind = FM_KIND_BOOL,
+     AT(struct fm_conf_route, concurrent),
+     .def = "false",
+     .help = "With `when-away: {commands: override}`: the override does not wait until the "
+             "holder's lease is known to have run out; both may take commands then."},
 };
 
 const struct fm_schema_section fm_schema_route = {
@@ -203,50 +218,15 @@ static const struct fm_schema_row route_item = {.kind = FM_KIND_EITHER, ITEMS(ro
 /* contexts */
 
 static const struct fm_word topology_words[] = {
-    {"multi-write", 0, "every region may write; the app resolves conflicts", false},
-    {"active-passive", 0, "one region writes, failover moves it", true},
-    {"affinity", 0, "each key has a home region", true},
+    {"multi-write", FM_TOPOLOGY_MULTI_WRITE, "every region may write; the app resolves conflicts",
+     false},
+    {"active-passive", FM_TOPOLOGY_ACTIVE_PASSIVE, "one region writes, failover moves it", false},
+    {"affinity", FM_TOPOLOGY_AFFINITY, "each key has a home region, which alone writes it", false},
 };
 
 static const struct fm_word queries_words[] = {
-    {"any", 0, "every region may answer", false},
-    {"home", 0, "only the region that may write answers", true},
-};
-
-static const struct fm_word key_words[] = {
-    {"ignored", FM_KEY_IGNORED, "the header means nothing here", false},
-    {"optional", FM_KEY_OPTIONAL, "with the header a command may be tried again", false},
-    {"required", FM_KEY_REQUIRED, "a command without it gets 400", false},
-};
-
-static const struct fm_word by_words[] = {
-    {"app", FM_BY_APP, "the app, which keeps the key in the transaction of the effect", false},
-    {"gate", 0, "the gate, from its journal", true},
-};
-
-static const struct fm_schema_row idempotency_rows[] = {
-    {.name = "key",
-     .kind = FM_KIND_WORD,
-     AT(struct fm_conf_context, idempotency.key),
-     WORDS(key_words),
-     .def = "ignored",
-     .def_note = "`optional` with `by: app`",
-     .help = "What the header Idempotency-Key of a command means."},
-    {.name = "by",
-     .kind = FM_KIND_WORD,
-     AT(struct fm_conf_context, idempotency.by),
-     WORDS(by_words),
-     .def_note = "nobody",
-     .help = "Who stops a command from taking effect twice."},
-    LATER("retention", "how long the gate's journal remembers a key"),
-};
-
-static const struct fm_schema_section idempotency_section = {
-    .id = "idempotency",
-    .title = "contexts.NAME.idempotency",
-    ROWS(idempotency_rows),
-    .help = "Commands of unknown outcome are repeated only where somebody stops doubles.",
-    .check = fm_check_idempotency,
+    {"any", true, "every region may answer", false},
+    {"home", false, "only the region that may write answers", false},
 };
 
 static const struct fm_schema_row sticky_rows[] = {
@@ -279,25 +259,6 @@ const struct fm_schema_section fm_schema_sticky = {
     .exactly_one = true,
 };
 
-static const struct fm_schema_row objectives_rows[] = {
-    {.name = "latency-p99",
-     .kind = FM_KIND_DURATION,
-     AT(struct fm_conf_context, objectives.latency_p99_ms),
-     RANGE(1, HOUR),
-     .def_note = "none",
-     .help = "Slower answers are evidence against a region."},
-    LATER("rto", "how long the context may be away"),
-    LATER("rpo", "how much the context may lose"),
-    LATER("availability", "the share of good answers"),
-};
-
-static const struct fm_schema_section objectives_section = {
-    .id = "objectives",
-    .title = "contexts.NAME.objectives",
-    ROWS(objectives_rows),
-    .help = "What the context promises to its users.",
-};
-
 static const struct fm_schema_row pattern_item = {.kind = FM_KIND_HOST_PATTERN};
 static const struct fm_schema_row name_item = {.kind = FM_KIND_NAME};
 
@@ -305,6 +266,7 @@ static const struct fm_schema_row context_rows[] = {
     {.name = "topology",
      .kind = FM_KIND_WORD,
      .flags = FM_ROW_REQUIRED,
+     AT(struct fm_conf_context, topology),
      .reload = FM_RELOAD_FIXED,
      WORDS(topology_words),
      .example = "topology: multi-write",
@@ -323,6 +285,67 @@ static const struct fm_schema_row context_rows[] = {
      .def_note = "any",
      .help =
          "The Host of its requests, compared before the path; `\"*.x\"` is every name below x."},
+    {.name = "home",
+     .kind = FM_KIND_NAME,
+     AT(struct fm_conf_context, home),
+     .reload = FM_RELOAD_SHARED,
+     .decode = fm_decode_home,
+     .def_note = "the region of the lowest `priority`",
+     .help = "`active-passive`: the region that writes first, and the goal of failback. Editing it "
+             "moves nothing."},
+    {.name = "cells",
+     .kind = FM_KIND_UINT,
+     AT(struct fm_conf_context, ncells),
+     .reload = FM_RELOAD_FIXED,
+     RANGE(2, FM_CONF_CELLS_MAX),
+     .def_note = "`16`",
+     .help = "`affinity`: the units of write authority. A region's cells move one by one."},
+    {.name = "homes",
+     .kind = FM_KIND_SECTION,
+     .reload = FM_RELOAD_SHARED,
+     .section = &fm_schema_homes,
+     .help = "`affinity`: which key lives where."},
+    {.name = "key",
+     .kind = FM_KIND_SECTION,
+     .section = &fm_schema_key,
+     .decode = fm_decode_key,
+     .def_note = "required with `affinity`",
+     .help = "Where a request says what it is about. With `active-passive` it only keeps what is "
+             "queued in order per key."},
+    {.name = "moves-with",
+     .kind = FM_KIND_LIST,
+     .flags = FM_ROW_UNIQUE,
+     .stride = sizeof(struct fm_str),
+     .reload = FM_RELOAD_SHARED,
+     RANGE(0, FM_CONF_LIST_MAX),
+     ITEM(name_item),
+     .decode = fm_decode_moves_with,
+     .def_note = "none",
+     .help = "Contexts that fail over together with this one; said of one, it holds for all of "
+             "them. Their homes, leases and `failover` must agree."},
+    {.name = "lease",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_context, lease_ms),
+     .reload = FM_RELOAD_SHARED,
+     RANGE(100, 10 * MINUTE),
+     .def = "2s",
+     .help = "How long a grant to write lasts. Nobody else may write before it has run out; a "
+             "region that cannot renew it stops."},
+    {.name = "failover",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_conf_context, failover),
+     .section = &fm_schema_failover,
+     .help = "When and by whom the right to write moves."},
+    {.name = "failback",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_conf_context, failback),
+     .section = &fm_schema_failback,
+     .help = "How it returns home."},
+    {.name = "when-away",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_conf_context, when_away),
+     .section = &fm_schema_when_away,
+     .help = "What happens while nobody may write."},
     {.name = "routing",
      .kind = FM_KIND_SECTION,
      .flags = FM_ROW_INHERITS,
@@ -366,12 +389,19 @@ static const struct fm_schema_row context_rows[] = {
      .help = "Methods that may change state; the rest are queries."},
     {.name = "queries",
      .kind = FM_KIND_WORD,
+     AT(struct fm_conf_context, queries_any),
      WORDS(queries_words),
-     .def = "any",
+     .def_note = "`home`; with `multi-write` `any`",
      .help = "Which regions may answer queries."},
+    {.name = "queries-max-staleness",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_context, queries_max_staleness_ms),
+     RANGE(1, DAY),
+     .def_note = "no bound",
+     .help = "With `queries: any`: how old the data behind an answer may be."},
     {.name = "idempotency",
      .kind = FM_KIND_SECTION,
-     .section = &idempotency_section,
+     .section = &fm_schema_idempotency,
      .help = "How doubles of a command are stopped."},
     {.name = "needs",
      .kind = FM_KIND_LIST,
@@ -389,18 +419,8 @@ static const struct fm_schema_row context_rows[] = {
      .help = "Keeps a client in its region."},
     {.name = "objectives",
      .kind = FM_KIND_SECTION,
-     .section = &objectives_section,
+     .section = &fm_schema_objectives,
      .help = "What it promises."},
-    LATER("home", "the region that writes first, and the goal of failback"),
-    LATER("homes", "which key lives in which region"),
-    LATER("cells", "the units of write authority"),
-    LATER("key", "what names an entity in a request"),
-    LATER("moves-with", "contexts that fail over together"),
-    LATER("queries-max-staleness", "how old an answer from another region may be"),
-    LATER("lease", "how long a grant to write lasts"),
-    LATER("failover", "when and by whom the right to write moves"),
-    LATER("failback", "how it returns home"),
-    LATER("when-away", "what to do while the holder is away"),
     LATER("standby", "starts a standby app that is stopped until needed"),
 };
 

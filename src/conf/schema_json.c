@@ -162,8 +162,18 @@ static void required(struct fm_buf *b, const struct fm_schema_section *s)
     fm_buf_lit(b, "]");
 }
 
+/* The key with which nothing is required, where the section has one. */
+static const struct fm_schema_row *alone(const struct fm_schema_section *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->rows[i].flags & FM_ROW_ALONE)
+            return &s->rows[i];
+    return NULL;
+}
+
 static void section(struct fm_buf *b, const struct fm_schema_section *s)
 {
+    const struct fm_schema_row *single = alone(s);
     const char *comma = "";
     fm_buf_printf(b, "    \"%s\": {\n      \"type\": \"object\"", s->id);
     if (s->help[0])
@@ -174,8 +184,13 @@ static void section(struct fm_buf *b, const struct fm_schema_section *s)
     if (s == &fm_schema_root) /* a file that includes others, and one of them, is not the whole */
         fm_buf_lit(b, "\"if\": {\"required\": [\"fulmar\"], "
                       "\"not\": {\"required\": [\"include\"]}},\n      \"then\": {");
+    if (single)
+        fm_buf_printf(b,
+                      "\"if\": {\"required\": [\"%s\"], \"properties\": {\"%s\": {\"const\": "
+                      "true}}},\n      \"else\": {",
+                      single->name, single->name);
     required(b, s);
-    if (s == &fm_schema_root)
+    if (s == &fm_schema_root || single)
         fm_buf_lit(b, "}");
     fm_buf_lit(b, ",\n      \"properties\": {");
     for (size_t i = 0; i < s->n; i++) {

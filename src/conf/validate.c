@@ -132,10 +132,22 @@ static void region_health(struct fm_load *l)
     }
 }
 
+static void regions_serve(struct fm_load *l)
+{
+    const struct fm_conf *c = l->conf;
+    for (size_t i = 0; i < c->nregions; i++)
+        if (!c->regions[i].witness)
+            return;
+    if (!c->nregions)
+        return; /* told: they are missing, or empty */
+    fm_report_error(l->report, c->regions[0].pos, "no region serves: all of them are witnesses");
+    fm_report_advice(l->report, "add a region with `apps`");
+}
+
 static bool all_have(const struct fm_conf *c, struct fm_str pool)
 {
     for (size_t i = 0; i < c->nregions; i++)
-        if (fm_conf_find_pool(&c->regions[i], pool) < 0)
+        if (!c->regions[i].witness && fm_conf_find_pool(&c->regions[i], pool) < 0)
             return false;
     return true;
 }
@@ -145,11 +157,14 @@ static void choose_pool(struct fm_load *l, struct fm_conf_context *ctx)
 {
     struct fm_conf *c = l->conf;
     FM_ASSERT(c->nregions > 0 && !ctx->app.p);
-    struct fm_str only =
-        c->regions[0].npools == 1 ? c->regions[0].pools[0].name : FM_STR("default");
-    for (size_t i = 0; i < c->nregions; i++)
-        if (c->regions[i].npools != 1)
-            only = FM_STR("default");
+    struct fm_str only = {NULL, 0};
+    for (size_t i = 0; i < c->nregions; i++) {
+        const struct fm_conf_region *r = &c->regions[i];
+        if (!r->witness && (r->npools != 1 || !only.p))
+            only = r->npools == 1 ? r->pools[0].name : FM_STR("default");
+    }
+    if (!only.p)
+        return; /* told: no region serves */
     if (all_have(c, FM_STR("default")))
         ctx->app = FM_STR("default");
     else if (all_have(c, only))
@@ -175,7 +190,7 @@ static void context_pool(struct fm_load *l, struct fm_conf_context *ctx, const s
         const struct fm_conf_region *r = &c->regions[i];
         struct fm_str names[FM_CONF_POOLS_MAX];
         FM_ASSERT(r->npools <= FM_CONF_POOLS_MAX);
-        if (!l->pools_known[i] || fm_conf_find_pool(r, ctx->app) >= 0)
+        if (r->witness || !l->pools_known[i] || fm_conf_find_pool(r, ctx->app) >= 0)
             continue;
         for (size_t k = 0; k < r->npools; k++)
             names[k] = r->pools[k].name;
@@ -323,6 +338,8 @@ void fm_validate(struct fm_load *l)
     peer_tls(l);
     fm_coordination_check(l);
     region_health(l);
+    regions_serve(l);
+    fm_authority_resolve(l);
     contexts(l);
     fm_routes_check(l);
     edges(l);

@@ -112,8 +112,9 @@ static void check(const struct fm_conf_check *k)
 static void region(const struct fm_conf_region *r)
 {
     text(r->name);
-    FM_ASSERT(r->priority > 0 && r->weight > 0 && r->npools > 0);
+    FM_ASSERT(r->priority > 0 && r->weight > 0 && (r->npools > 0) == !r->witness);
     FM_ASSERT(!r->has_gates || r->has_health);
+    FM_ASSERT(!r->witness || (!r->has_health && r->nchecks == 0));
     for (size_t i = 0; i < r->npools; i++) {
         const struct fm_conf_pool *p = &r->pools[i];
         text(p->name);
@@ -151,13 +152,49 @@ static void route(const struct fm_conf_route *r)
     policy(&r->timeouts, &r->retry, &r->routing);
 }
 
+static void when_away(const struct fm_conf_when_away *w, bool route)
+{
+    FM_ASSERT(w->hold_ms >= 0);
+    FM_ASSERT(route || w->commands != FM_CONF_AWAY_OVERRIDE);
+}
+
+/* Who may write. */
+static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
+{
+    bool exclusive = x->topology != FM_TOPOLOGY_MULTI_WRITE;
+    FM_ASSERT(x->ncells <= FM_CONF_CELLS_MAX && (x->ncells > 0) == exclusive);
+    FM_ASSERT(x->topology != FM_TOPOLOGY_ACTIVE_PASSIVE || x->ncells == 1);
+    FM_ASSERT(x->topology != FM_TOPOLOGY_AFFINITY || (x->ncells > 1 && x->key.present));
+    for (unsigned i = 0; i < x->ncells; i++)
+        FM_ASSERT(x->cell_home[i] < c->nregions && !c->regions[x->cell_home[i]].witness);
+    for (size_t i = 0; i < x->nmoves_with; i++)
+        FM_ASSERT(x->moves_with[i] < c->ncontexts && &c->contexts[x->moves_with[i]] != x);
+    FM_ASSERT((x->homes.by == FM_HOMES_DIRECTORY) == (x->homes.directory.n > 0));
+    if (x->key.present)
+        text(x->key.name);
+    FM_ASSERT(x->queries_any || exclusive);
+    FM_ASSERT(x->lease_ms > 0 && x->failover.grace_ms >= 0 && x->failover.ask_after_ms > 0);
+    FM_ASSERT(x->failover.at_most > 0 && x->failover.at_most <= FM_CONF_AT_MOST_MAX);
+    FM_ASSERT(x->failover.at_most_window_ms > 0 && x->failback.soak_ms >= 0);
+    const struct fm_conf_window *w = &x->failback.window;
+    FM_ASSERT(!w->present || (w->days && w->from_min < 1440 && w->to_min <= 1440));
+    when_away(&x->when_away, false);
+    for (size_t i = 0; i < x->nroutes; i++) {
+        when_away(&x->routes[i].when_away, true);
+        FM_ASSERT(exclusive || !(x->routes[i].relay || x->routes[i].concurrent));
+    }
+    FM_ASSERT(x->idempotency.key == FM_KEY_IGNORED || x->idempotency.by != FM_BY_NONE);
+    FM_ASSERT(x->idempotency.by != FM_BY_GATE || exclusive);
+    FM_ASSERT(x->idempotency.retention_ms > 0);
+}
+
 static void context(const struct fm_conf *c, const struct fm_conf_context *x)
 {
     text(x->name);
     text(x->app);
     FM_ASSERT(x->nroutes > 0 && x->in_flight_max > 0);
     for (size_t i = 0; i < c->nregions; i++)
-        FM_ASSERT(fm_conf_find_pool(&c->regions[i], x->app) >= 0);
+        FM_ASSERT(c->regions[i].witness || fm_conf_find_pool(&c->regions[i], x->app) >= 0);
     for (size_t i = 0; i < x->nhosts; i++)
         text(x->hosts[i]);
     for (size_t i = 0; i < x->ncommands; i++)
@@ -166,7 +203,7 @@ static void context(const struct fm_conf *c, const struct fm_conf_context *x)
         for (size_t k = 0; k < c->nregions; k++)
             FM_ASSERT(!c->regions[k].has_health ||
                       fm_conf_find_check(&c->regions[k], x->needs[i]) >= 0);
-    FM_ASSERT(x->idempotency.key == FM_KEY_IGNORED || x->idempotency.by == FM_BY_APP);
+    authority(c, x);
     if (x->sticky.kind == FM_STICKY_CLIENT)
         FM_ASSERT(x->sticky.client_bits >= 8 && x->sticky.client_bits <= 32);
     else if (x->sticky.kind != FM_STICKY_NONE)

@@ -125,7 +125,7 @@ static void the_smallest_file_has_all_defaults(void **state)
 
 static void check_hosts(const struct fm_conf *c)
 {
-    assert_int_equal(c->nhosts, 6);
+    assert_int_equal(c->nhosts, 7);
     const struct fm_conf_host *e = &c->hosts[fm_conf_find_host(c, FM_STR("west-edge-2"))];
     assert_int_equal(e->roles, FM_ROLE_EDGE);
     assert_str(e->admin.text, "127.0.0.1:7204");
@@ -133,7 +133,7 @@ static void check_hosts(const struct fm_conf *c)
     const struct fm_conf_host *g = &c->hosts[fm_conf_find_host(c, FM_STR("west-gate-08"))];
     assert_int_equal(fm_conf_find_host(c, FM_STR("west-gate-8")), -1);
     assert_true(fm_conf_find_host(c, FM_STR("west-gate-10")) > 0);
-    assert_int_equal(g->roles, FM_ROLE_GATE | FM_ROLE_HEALTH);
+    assert_int_equal(g->roles, FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_CONTROLLER);
     assert_int_equal(g->region, 0);
     assert_str(g->zone, "a");
     assert_str(g->gate.text, "west-gate-08.west.internal:7100");
@@ -154,13 +154,17 @@ static void check_hosts(const struct fm_conf *c)
     assert_str(n->admin.text, "[::1]:7202");
     assert_str(n->edge_admin.text, "127.0.0.1:7304");
     assert_true(c->regions[0].has_gates && c->regions[0].has_health);
+    const struct fm_conf_host *w = &c->hosts[fm_conf_find_host(c, FM_STR("east-1"))];
+    assert_int_equal(w->roles, FM_ROLE_WITNESS);
+    assert_str(w->peer.text, "10.0.3.9:7101");
+    assert_str(w->admin.text, "127.0.0.1:7102");
 }
 
 static void check_coordination(const struct fm_conf_coordination *k)
 {
     assert_true(k->present && k->etcd.present);
     assert_null(k->sqlite.p);
-    assert_int_equal(k->etcd.nendpoint, 3);
+    assert_int_equal(k->etcd.nendpoint, 4);
     assert_str(k->etcd.endpoint[0].region, "west");
     assert_str(k->etcd.endpoint[0].url, "http://127.0.0.1:2379");
     assert_str(k->etcd.endpoint[0].address.host, "127.0.0.1");
@@ -321,6 +325,99 @@ static void check_ledger(const struct fm_conf_context *x)
     assert_str(x->routes[0].segments[1].text, "account");
 }
 
+static const struct fm_conf_context *find(const struct fm_conf *c, const char *name)
+{
+    int i = fm_conf_find_context(c, fm_str_z(name));
+    assert_true(i >= 0);
+    return &c->contexts[i];
+}
+
+static void check_accounts_routes(const struct fm_conf_context *x)
+{
+    const struct fm_conf_route *r = x->routes;
+    assert_int_equal(x->nroutes, 3);
+    assert_memory_equal(&r[0].when_away, &x->when_away, sizeof x->when_away);
+    assert_false(r[0].relay || r[0].concurrent);
+    /* the route replaces single keys of the context */
+    assert_true(r[1].relay && r[1].concurrent);
+    assert_int_equal(r[1].when_away.commands, FM_CONF_AWAY_OVERRIDE);
+    assert_int_equal(r[1].when_away.hold_ms, 3000);
+    assert_false(r[1].when_away.queries_any);
+    assert_str(r[1].when_away.message, "Accounts are read-only for a moment.");
+    assert_int_equal(r[2].when_away.commands, FM_CONF_AWAY_QUEUE);
+    assert_str(r[2].when_away.message, "Not now.");
+}
+
+static void check_authority(const struct fm_conf *c)
+{
+    const struct fm_conf_context *x = find(c, "accounts"), *y = find(c, "limits");
+    assert_int_equal(x->topology, FM_TOPOLOGY_ACTIVE_PASSIVE);
+    assert_int_equal(x->home, 1);
+    assert_int_equal(x->ncells, 1);
+    assert_int_equal(x->cell_home[0], 1);
+    assert_int_equal(x->nmoves_with, 1);
+    assert_ptr_equal(&c->contexts[x->moves_with[0]], y);
+    assert_int_equal(y->nmoves_with, 1);
+    assert_ptr_equal(&c->contexts[y->moves_with[0]], x);
+    assert_true(x->key.present);
+    assert_int_equal(x->key.from, FM_CONF_KEY_HEADER);
+    assert_str(x->key.name, "X-Account");
+    assert_true(x->queries_any);
+    assert_int_equal(x->queries_max_staleness_ms, 5000);
+    assert_int_equal(x->idempotency.key, FM_KEY_REQUIRED);
+    assert_int_equal(x->idempotency.by, FM_BY_GATE);
+    assert_int_equal(x->idempotency.retention_ms, INT64_C(48) * 3600000);
+    assert_int_equal(x->lease_ms, 5000);
+    assert_int_equal(x->failover.mode, FM_CONF_AUTOMATIC);
+    assert_int_equal(x->failover.grace_ms, 4000);
+    assert_int_equal(x->failover.ask_after_ms, 1200000);
+    assert_int_equal(x->failover.at_most, 3);
+    assert_int_equal(x->failover.at_most_window_ms, INT64_C(12) * 3600000);
+    assert_int_equal(x->failover.prefer, FM_PREFER_DATA);
+    assert_int_equal(x->failback.mode, FM_FAILBACK_AUTOMATIC);
+    assert_int_equal(x->failback.soak_ms, 1200000);
+    assert_true(x->failback.window.present);
+    assert_int_equal(x->failback.window.days, 0x3f);
+    assert_int_equal(x->failback.window.from_min, 22 * 60 + 30);
+    assert_int_equal(x->failback.window.to_min, 120);
+    assert_int_equal(x->when_away.hold_ms, 8000);
+    assert_int_equal(x->when_away.commands, FM_CONF_AWAY_QUEUE);
+    assert_false(x->when_away.queries_any);
+    assert_int_equal(x->objectives.rto_ms, 1200000);
+    assert_int_equal(x->objectives.rpo_bytes, 1 << 20);
+    assert_int_equal(x->objectives.rpo_ms, -1);
+    assert_int_equal(x->objectives.availability_ppm, 999500);
+    check_accounts_routes(x);
+    /* with automatic, a second more than the lease and its drift */
+    assert_int_equal(y->when_away.hold_ms, 6050);
+    assert_int_equal(y->routes[0].when_away.hold_ms, 6050);
+    assert_int_equal(y->objectives.rpo_ms, 30000);
+    assert_int_equal(y->objectives.rpo_bytes, -1);
+}
+
+static void check_cells(const struct fm_conf *c)
+{
+    const struct fm_conf_context *x = find(c, "cards"), *y = find(c, "tokens");
+    const struct fm_conf_context *z = find(c, "cards-log");
+    assert_int_equal(x->topology, FM_TOPOLOGY_AFFINITY);
+    assert_int_equal(x->ncells, 5);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(x->cell_home[i], i % 2); /* never the witness */
+    assert_int_equal(x->homes.by, FM_HOMES_DIRECTORY);
+    assert_str(x->homes.pins, DATA "everything/contexts/pins.csv");
+    assert_str(x->homes.directory, DATA "everything/contexts/../cards.csv");
+    assert_int_equal(x->key.from, FM_CONF_KEY_PATH);
+    assert_str(x->key.name, "card");
+    assert_int_equal(y->ncells, 16);
+    assert_int_equal(y->homes.by, FM_HOMES_HASH);
+    assert_int_equal(y->key.from, FM_CONF_KEY_BODY);
+    assert_str(y->key.name, "card.id");
+    assert_int_equal(y->nmoves_with, 1);
+    assert_int_equal(z->nmoves_with, 1);
+    assert_int_equal(z->key.from, FM_CONF_KEY_CLAIM);
+    assert_int_equal(z->idempotency.by, FM_BY_APP);
+}
+
 static void every_key_arrives(void **state)
 {
     (void)state;
@@ -348,8 +445,15 @@ static void every_key_arrives(void **state)
     assert_str(p->apps[0].host, "profile.west.svc");
     assert_int_equal(p->refresh_ms, 7000);
     check_checks(c);
-    assert_int_equal(c->ncontexts, 4);
-    assert_int_equal(c->nroutes, 7);
+    assert_int_equal(c->nregions, 3);
+    assert_int_equal(c->regions[0].capacity_rps, 5000);
+    assert_int_equal(c->regions[1].capacity_rps, 0);
+    assert_true(c->regions[2].witness && !c->regions[0].witness);
+    assert_int_equal(c->regions[2].npools, 0);
+    assert_int_equal(c->ncontexts, 9);
+    assert_int_equal(c->nroutes, 15);
+    check_authority(c);
+    check_cells(c);
     check_ledger(&c->contexts[fm_conf_find_context(c, FM_STR("ledger"))]);
     const struct fm_conf_context *x = &c->contexts[fm_conf_find_context(c, FM_STR("profile"))];
     assert_int_equal(x->sticky.kind, FM_STICKY_PATH);
@@ -368,11 +472,80 @@ static void every_key_arrives(void **state)
     fm_conf_free(c);
 }
 
+/* What is not said of an exclusive context. */
+static void who_may_write_has_defaults(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse(
+        "fulmar: 1\nservice: s\ncoordination: {sqlite: /x/c.db}\n"
+        "hosts:\n"
+        "  h: {region: a, roles: [gate, health, controller, coordination], address: 127.0.0.1}\n"
+        "  i: {region: b, roles: [gate, health, controller], address: 127.0.0.2, "
+        "admin: \"127.0.0.2:7102\"}\n"
+        "  j: {region: c, roles: [gate, health, controller], address: 127.0.0.3, "
+        "admin: \"127.0.0.3:7102\"}\n"
+        "regions:\n"
+        "  a: {apps: [\"127.0.0.1:80\"], priority: 3}\n"
+        "  b: {apps: [\"127.0.0.1:80\"], priority: 2}\n"
+        "  c: {apps: [\"127.0.0.1:80\"], priority: 2}\n"
+        "contexts:\n"
+        "  x: {topology: active-passive, routes: [/x], moves-with: [y]}\n"
+        "  y: {topology: active-passive, routes: [/y], moves-with: [z]}\n"
+        "  z: {topology: active-passive, routes: [/z]}\n"
+        "  u: {topology: affinity, routes: [/u], key: {query: k}}\n"
+        "  v: {topology: active-passive, routes: [/v], failover: {mode: automatic, grace: 9s}}\n"
+        "  w: {topology: active-passive, routes: [/w], idempotency: {key: ignored}}\n"
+        "  m: {topology: multi-write, routes: [/m]}\n");
+    const struct fm_conf_context *x = find(c, "x"), *z = find(c, "z"), *u = find(c, "u");
+    assert_int_equal(x->home, 1); /* of the lowest priority the first */
+    assert_int_equal(x->cell_home[0], 1);
+    assert_int_equal(x->lease_ms, 2000);
+    assert_int_equal(x->failover.mode, FM_CONF_ASSISTED);
+    assert_int_equal(x->failover.grace_ms, 0);
+    assert_int_equal(x->failover.ask_after_ms, 900000);
+    assert_int_equal(x->failover.at_most, 2);
+    assert_int_equal(x->failover.at_most_window_ms, INT64_C(6) * 3600000);
+    assert_int_equal(x->failover.prefer, FM_PREFER_TIME);
+    assert_int_equal(x->failback.mode, FM_FAILBACK_MANUAL);
+    assert_int_equal(x->failback.soak_ms, 600000);
+    assert_false(x->failback.window.present);
+    assert_int_equal(x->when_away.hold_ms, 7000);
+    assert_int_equal(x->when_away.commands, FM_CONF_AWAY_REJECT);
+    assert_true(x->when_away.queries_any);
+    assert_int_equal(x->when_away.message.n, 0);
+    assert_false(x->queries_any);
+    assert_int_equal(x->queries_max_staleness_ms, 0);
+    assert_false(x->key.present);
+    assert_int_equal(x->idempotency.by, FM_BY_GATE);
+    assert_int_equal(x->idempotency.key, FM_KEY_OPTIONAL);
+    assert_int_equal(x->idempotency.retention_ms, INT64_C(24) * 3600000);
+    assert_int_equal(x->objectives.rto_ms, -1);
+    assert_int_equal(x->objectives.rpo_bytes, -1);
+    assert_int_equal(x->objectives.availability_ppm, 0);
+    assert_false(x->routes[0].relay || x->routes[0].concurrent);
+    /* moves-with goes both ways and on */
+    assert_int_equal(x->nmoves_with, 2);
+    assert_int_equal(z->nmoves_with, 2);
+    assert_int_equal(z->moves_with[0], 0);
+    assert_int_equal(z->moves_with[1], 1);
+    assert_int_equal(u->nmoves_with, 0);
+    assert_int_equal(u->ncells, 16);
+    for (unsigned i = 0; i < u->ncells; i++)
+        assert_int_equal(u->cell_home[i], i % 3);
+    assert_int_equal(find(c, "v")->when_away.hold_ms, 10000); /* grace is more than the lease */
+    assert_int_equal(find(c, "w")->idempotency.key, FM_KEY_IGNORED);
+    assert_int_equal(find(c, "w")->idempotency.by, FM_BY_GATE);
+    assert_int_equal(find(c, "m")->ncells, 0);
+    assert_true(find(c, "m")->queries_any);
+    assert_int_equal(find(c, "m")->idempotency.by, FM_BY_NONE);
+    fm_conf_free(c);
+}
+
 static void strings_are_terminated(void **state)
 {
     (void)state;
     struct fm_conf *c = load(DATA "everything/fulmar.yaml");
-    const struct fm_conf_context *x = &c->contexts[0];
+    const struct fm_conf_context *x = find(c, "ledger");
     assert_string_equal(c->service.p, "bank");
     assert_string_equal(x->routes[0].segments[1].text.p, "account");
     assert_string_equal(x->routes[1].segments[1].text.p, "search all");
@@ -559,9 +732,10 @@ static void the_state_folder_follows_the_file_or_the_system(void **state)
 }
 
 FM_TEST_MAIN(fm_test(a_file_for_one_machine), fm_test(the_smallest_file_has_all_defaults),
-             fm_test(every_key_arrives), fm_test(strings_are_terminated),
-             fm_test(the_only_pool_is_the_default), fm_test(small_forms_mean_what_they_say),
-             fm_test(wildcards_of_hosts_differ_in_length), fm_test(memory_has_no_includes),
-             fm_test(one_report_serves_many_loads), fm_test(files_that_cannot_be_read_are_said),
+             fm_test(every_key_arrives), fm_test(who_may_write_has_defaults),
+             fm_test(strings_are_terminated), fm_test(the_only_pool_is_the_default),
+             fm_test(small_forms_mean_what_they_say), fm_test(wildcards_of_hosts_differ_in_length),
+             fm_test(memory_has_no_includes), fm_test(one_report_serves_many_loads),
+             fm_test(files_that_cannot_be_read_are_said),
              fm_test(the_state_is_found_in_spite_of_errors), fm_test(huge_texts_are_refused),
              fm_test(the_state_folder_follows_the_file_or_the_system))

@@ -285,7 +285,93 @@ static void reads_urls(void **state)
     fm_arena_deinit(&arena);
 }
 
-FM_TEST_MAIN(fm_test(reads_durations), fm_test(reads_sizes), fm_test(reads_rates_and_shares),
+static void reads_so_many_in_a_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t times;
+        int64_t ms; /* -1 = refused */
+    } cases[] = {
+        {"2 per 6h", 2, 21600000},
+        {"0 per 1ms", 0, 1},
+        {"16 per 1.5s", 16, 1500},
+        {"2", 0, -1},
+        {"2 per", 0, -1},
+        {"2 per ", 0, -1},
+        {" per 6h", 0, -1},
+        {"per 6h", 0, -1},
+        {"2per6h", 0, -1},
+        {"2  per 6h", 0, -1},
+        {"2 per  6h", 0, -1},
+        {"2 per 6", 0, -1},
+        {"-2 per 6h", 0, -1},
+        {"2 per 6h per 1h", 0, -1},
+        {"", 0, -1},
+        {"2 in 6h", 0, -1},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        struct fm_fault f;
+        uint64_t times = 0;
+        int64_t ms = -1;
+        bool good = fm_scalar_at_most(fm_str_z(cases[i].text), &times, &ms, &f);
+        if (good != (cases[i].ms >= 0) || (good && (times != cases[i].times || ms != cases[i].ms)))
+            fail_msg("%s gave %d, %llu in %lld ms", cases[i].text, good, (unsigned long long)times,
+                     (long long)ms);
+        if (!good)
+            assert_true(f.why[0]);
+    }
+}
+
+static void reads_hours_of_days(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int days, from, to; /* days 0 = refused */
+    } cases[] = {
+        {"Sun 02:00-05:00 UTC", 1, 120, 300},
+        {"02:00-05:00 UTC", 127, 120, 300},
+        {"Mon-Fri 22:00-02:00 UTC", 0x3e, 1320, 120},
+        {"Fri-Mon 00:00-24:00 UTC", 0x63, 0, 1440},
+        {"Sat,Sun,Wed 00:00-00:01 UTC", 0x49, 0, 1},
+        {"Sun-Sun 23:59-00:00 UTC", 1, 1439, 0},
+        {"Mon-Fri,Sun 22:30-02:00 UTC", 0x3f, 1350, 120},
+        {"Sun 02:00-05:00", 0, 0, 0},
+        {"Sun 02:00-05:00 CET", 0, 0, 0},
+        {"Sun 02:00-05:00UTC", 0, 0, 0},
+        {"02:00-02:00 UTC", 0, 0, 0},
+        {"24:00-02:00 UTC", 0, 0, 0},
+        {"02:00-24:01 UTC", 0, 0, 0},
+        {"02:60-03:00 UTC", 0, 0, 0},
+        {"2:00-3:00 UTC", 0, 0, 0},
+        {"02:00 UTC", 0, 0, 0},
+        {"02:00- UTC", 0, 0, 0},
+        {"02:00-05:00-06:00 UTC", 0, 0, 0},
+        {"sun 02:00-05:00 UTC", 0, 0, 0},
+        {"Sunday 02:00-05:00 UTC", 0, 0, 0},
+        {"Sun, 02:00-05:00 UTC", 0, 0, 0},
+        {"Sun- 02:00-05:00 UTC", 0, 0, 0},
+        {"Sun  02:00-05:00 UTC", 0, 0, 0},
+        {"Sun UTC", 0, 0, 0},
+        {" UTC", 0, 0, 0},
+        {"UTC", 0, 0, 0},
+        {"", 0, 0, 0},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        struct fm_fault f;
+        struct fm_conf_window w = {0};
+        bool good = fm_scalar_window(fm_str_z(cases[i].text), &w, &f);
+        if (good != (cases[i].days > 0) || w.days != cases[i].days || w.from_min != cases[i].from ||
+            w.to_min != cases[i].to || w.present != good)
+            fail_msg("%s gave %d, %x %u-%u", cases[i].text, good, w.days, w.from_min, w.to_min);
+        if (!good)
+            assert_true(f.why[0]);
+    }
+}
+
+FM_TEST_MAIN(fm_test(reads_so_many_in_a_time), fm_test(reads_hours_of_days),
+             fm_test(reads_durations), fm_test(reads_sizes), fm_test(reads_rates_and_shares),
              fm_test(reads_names_and_methods), fm_test(writes_as_one_would),
              fm_test(reads_addresses), fm_test(reads_networks), fm_test(knows_loopback_and_overlap),
              fm_test(reads_urls))
