@@ -437,7 +437,7 @@ static bool adopt_context(struct fm_view_doc *d, const struct fm_view_doc *from,
 /* Forget the names of regions that nothing speaks of any more. */
 static void forget_regions(struct fm_view_doc *d)
 {
-    uint8_t to[FM_VIEW_DOC_REGIONS_MAX], n = 0;
+    uint8_t to[FM_VIEW_DOC_REGIONS_MAX] = {0}, n = 0;
     bool used[FM_VIEW_DOC_REGIONS_MAX] = {false};
     if (d->found_by != FM_VIEW_DOC_NOBODY)
         used[d->found_by] = true;
