@@ -167,6 +167,53 @@ static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *
     fm_pages_accept(&fm_container_of(ln, struct agent, peer)->peer_pages, fd, from);
 }
 
+/* -------- the journal -------- */
+
+enum {
+    JOURNAL_CALLS_MAX = 8192,
+    JOURNAL_ANSWER_MAX = 64 * 1024,
+    JOURNAL_QUEUE_MAX = 100 * 1000,
+};
+#define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
+#define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
+
+/* The longest retention of the contexts whose doubles a gate stops; 0 = there is none. */
+static int64_t retention_ms(const struct fm_conf *conf)
+{
+    int64_t ms = 0;
+    for (size_t i = 0; i < conf->ncontexts; i++)
+        if (conf->contexts[i].idempotency.by == FM_BY_GATE &&
+            conf->contexts[i].idempotency.retention_ms > ms)
+            ms = conf->contexts[i].idempotency.retention_ms;
+    return ms;
+}
+
+static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
+{
+    char path[PATH_MAX + 32];
+    struct fm_journal_options o = {.path = path,
+                                   .service = conf->service.p,
+                                   .retention_ms = retention_ms(conf),
+                                   .calls_max = JOURNAL_CALLS_MAX,
+                                   .answer_max = JOURNAL_ANSWER_MAX,
+                                   .bytes_max = JOURNAL_BYTES_MAX,
+                                   .queue_max = JOURNAL_QUEUE_MAX,
+                                   .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
+    if (o.retention_ms == 0)
+        return FM_ERR_OK;
+    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
+    x->journal = fm_journal_open(&o, e);
+    if (!x->journal)
+        return fm_error_wrap(e, "journal");
+    struct fm_heir_config c = {.loop = &x->daemon.loop,
+                               .mailbox = &x->daemon.mailbox,
+                               .resolver = x->daemon.resolver,
+                               .journal = x->journal,
+                               .region = x->region};
+    x->heir = fm_heir_new(&c, conf, &x->daemon.peers, e);
+    return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
 /* -------- reload and end -------- */
 
 static const struct fm_conf *current(struct fm_daemon *d)
@@ -279,53 +326,6 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
         return fm_error_set(e, FM_ERR_INVALID, "%.*s is not an IP address and a port",
                             FM_STR_ARG(a->text));
     return FM_ERR_OK;
-}
-
-/* -------- the journal -------- */
-
-enum {
-    JOURNAL_CALLS_MAX = 8192,
-    JOURNAL_ANSWER_MAX = 64 * 1024,
-    JOURNAL_QUEUE_MAX = 100 * 1000,
-};
-#define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
-#define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
-
-/* The longest retention of the contexts whose doubles a gate stops; 0 = there is none. */
-static int64_t retention_ms(const struct fm_conf *conf)
-{
-    int64_t ms = 0;
-    for (size_t i = 0; i < conf->ncontexts; i++)
-        if (conf->contexts[i].idempotency.by == FM_BY_GATE &&
-            conf->contexts[i].idempotency.retention_ms > ms)
-            ms = conf->contexts[i].idempotency.retention_ms;
-    return ms;
-}
-
-static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
-{
-    char path[PATH_MAX + 32];
-    struct fm_journal_options o = {.path = path,
-                                   .service = conf->service.p,
-                                   .retention_ms = retention_ms(conf),
-                                   .calls_max = JOURNAL_CALLS_MAX,
-                                   .answer_max = JOURNAL_ANSWER_MAX,
-                                   .bytes_max = JOURNAL_BYTES_MAX,
-                                   .queue_max = JOURNAL_QUEUE_MAX,
-                                   .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
-    if (o.retention_ms == 0)
-        return FM_ERR_OK;
-    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
-    x->journal = fm_journal_open(&o, e);
-    if (!x->journal)
-        return fm_error_wrap(e, "journal");
-    struct fm_heir_config c = {.loop = &x->daemon.loop,
-                               .mailbox = &x->daemon.mailbox,
-                               .resolver = x->daemon.resolver,
-                               .journal = x->journal,
-                               .region = x->region};
-    x->heir = fm_heir_new(&c, conf, &x->daemon.peers, e);
-    return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
