@@ -318,9 +318,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     enum fm_err err = FM_ERR_OK;
     FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION)) && !x->conf);
     x->conf = conf;
-    /* whoever can connect to it can also ask how it is */
-    err = fm_daemon_serve(&x->daemon, &admin, admin_pages, e);
-    if (!err && (roles & FM_ROLE_COORDINATION))
+    if (roles & FM_ROLE_COORDINATION)
         err = start_owner(x, conf, e);
     if (!err && (roles & FM_ROLE_GATE))
         err = start_gate(x, conf, e);
@@ -342,6 +340,8 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
         if (err)
             return fm_error_wrap(e, "peer port");
     }
+    if (!err)
+        err = fm_daemon_serve(&x->daemon, &admin, admin_pages, e);
     if (!err && x->has_gate)
         err = fm_director_start(&x->director, e);
     x->started = err == FM_ERR_OK;

@@ -90,7 +90,7 @@ void fm_authority_init(struct fm_authority *a, const struct fm_auth_config *cfg,
 const struct fm_txn *fm_authority_txn(const struct fm_authority *a, uint32_t op)
 {
     const struct fm_auth_slot *const slots[] = {&a->k.renewal, &a->k.change, &a->s.slot,
-                                                &a->free_slot};
+                                                &a->free_slot, &a->found_slot};
     for (unsigned i = 0; i < FM_COUNT(slots); i++)
         if (slots[i]->busy && slots[i]->op == op)
             return &slots[i]->txn;
@@ -113,6 +113,8 @@ static void over(struct fm_authority *a, const struct fm_auth_event *e, struct f
         a->free_slot.busy = false;
         if (e->outcome == FM_TXN_DONE)
             fm_seen_wrote(a, &a->free_slot.txn, e->revision, now);
+    } else if (a->found_slot.busy && a->found_slot.op == e->op) {
+        fm_found_over(a, e, now, out);
     }
     /* else it is of a store that was left, or told twice */
 }
@@ -260,6 +262,7 @@ static struct fm_mono wake(const struct fm_authority *a, struct fm_mono now)
     struct fm_mono w = fm_mono_add_ms(now, a->cfg.renew_ms);
     if (a->k.state == FM_CHAIN_HOLD && fm_mono_before(now, a->k.renew_at))
         w = fm_mono_min(w, a->k.renew_at);
+    w = fm_mono_min(w, fm_successor_next(a, now));
     bool busy = a->k.stopping || a->s.cells || a->read_wanted > a->read_done;
     return busy ? fm_mono_min(w, fm_mono_add_ms(now, a->cfg.retry_ms)) : w;
 }
@@ -277,6 +280,7 @@ void fm_authority_step(struct fm_authority *a, const struct fm_auth_event *e, st
         fm_promise_work(a, now, out);
         fm_successor_work(a, now, out);
         fm_budget_work(a, now, out);
+        fm_found_work(a, now, out);
     }
     persist(a, out);
     read_work(a, now, out);

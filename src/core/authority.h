@@ -29,8 +29,11 @@ struct fm_auth_config {
     uint32_t rho_ppm;
     int32_t renew_ms;
     int32_t retry_ms;       /* a read or a stop is tried again after so long */
-    struct fm_members file; /* the members as the local file has them; never decides (rule 11) */
-    uint8_t at_most;        /* automatic failovers in a window; 0 = none */
+    struct fm_members file; /* the members as the local file has them; never decides (rule 11) but
+                               for cells that were never written */
+    bool founds;            /* cells that were never written are created in their home */
+    uint8_t home[FM_AUTH_CELLS_MAX]; /* a region each */
+    uint8_t at_most;                 /* automatic failovers in a window; 0 = none */
     int64_t window_ms;
 };
 
@@ -123,6 +126,7 @@ enum fm_auth_action_kind {
     X(RELEASED, "released", "the cell was released")                                               \
     X(ACQUIRED, "acquired", "the cell was acquired")                                               \
     X(RETAKEN, "retaken", "the cell is held on under another epoch")                               \
+    X(FOUNDED, "founded", "the cell was written for the first time")                               \
     X(RESEEDED, "reseeded", "the store was seeded anew")
 
 enum fm_auth_why {
@@ -260,8 +264,10 @@ struct fm_authority {
     uint32_t next_op;
     /* promises given, by region of the holder */
     struct fm_mono given_until[FM_AUTH_REGIONS_MAX];
-    struct fm_mono ready_at;       /* what an earlier life granted, promised or sent has run out */
-    struct fm_auth_slot free_slot; /* giving back a unit of the budget */
+    struct fm_mono ready_at;        /* what an earlier life granted, promised or sent has run out */
+    struct fm_auth_slot free_slot;  /* giving back a unit of the budget */
+    struct fm_auth_slot found_slot; /* writing what never was */
+    uint32_t found_need;
     struct fm_keeper k;
     struct fm_successor s;
 };
@@ -288,7 +294,10 @@ struct fm_mono fm_authority_promised_until(const struct fm_authority *a, struct 
 enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned cell,
                                           struct fm_mono now);
 
-/* A sub-lessee that may have a live grant of this keeper. */
+/* The sub-lessees that may have a live grant of this keeper, and how many. */
+unsigned fm_authority_grantees(const struct fm_authority *a, struct fm_mono now,
+                               struct fm_sub out[FM_SUBS_MAX]);
+/* Is this one of them? */
 bool fm_authority_grants_to(const struct fm_authority *a, struct fm_sub s, struct fm_mono now);
 
 /* The lease of `region` cannot be live any more, by what this agent has seen. */

@@ -57,6 +57,8 @@ void fm_seen_wrote(struct fm_authority *a, const struct fm_txn *t, struct fm_rev
                    struct fm_mono now);
 void fm_seen_testimony(struct fm_authority *a, const struct fm_auth_event *e);
 bool fm_seen_lapsed(const struct fm_authority *a, unsigned region, struct fm_mono now);
+/* When that will be so, as far as it is known; a lease that never was has no length. */
+struct fm_mono fm_seen_lapses_at(const struct fm_authority *a, unsigned region);
 bool fm_seen_all_dead(const struct fm_authority *a, unsigned region);
 void fm_budget_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out);
 
@@ -77,6 +79,12 @@ void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event 
                              struct fm_mono now, struct fm_auth_actions *out);
 void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out);
 
+/* -------- found.c -------- */
+
+void fm_found_over(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
+                   struct fm_auth_actions *out);
+void fm_found_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out);
+
 /* -------- promise.c -------- */
 
 void fm_promise_asked(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
@@ -89,6 +97,8 @@ void fm_promise_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_
 void fm_successor_over(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
                        struct fm_auth_actions *out);
 void fm_successor_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out);
+/* The next moment at which time alone can let an order go on; FM_MONO_NEVER: none is known. */
+struct fm_mono fm_successor_next(const struct fm_authority *a, struct fm_mono now);
 static inline bool fm_successor_wants(const struct fm_authority *a, unsigned region)
 {
     for (unsigned i = 0; i < a->cfg.ncells; i++)

@@ -225,13 +225,25 @@ struct fm_epoch fm_authority_epoch(const struct fm_authority *a, unsigned cell)
 
 /* -------- sub-leases -------- */
 
-bool fm_authority_grants_to(const struct fm_authority *a, struct fm_sub s, struct fm_mono now)
+unsigned fm_authority_grantees(const struct fm_authority *a, struct fm_mono now,
+                               struct fm_sub out[FM_SUBS_MAX])
 {
+    unsigned n = 0;
     for (unsigned i = 0; i < FM_SUBS_MAX; i++) {
         const struct fm_grantee *g = &a->k.grantee[i];
-        if (g->used && fm_sub_same(g->sub, s) && fm_mono_before(now, g->until))
-            return true;
+        if (g->used && fm_mono_before(now, g->until))
+            out[n++] = g->sub;
     }
+    return n;
+}
+
+bool fm_authority_grants_to(const struct fm_authority *a, struct fm_sub s, struct fm_mono now)
+{
+    struct fm_sub live[FM_SUBS_MAX];
+    unsigned n = fm_authority_grantees(a, now, live);
+    for (unsigned i = 0; i < n; i++)
+        if (fm_sub_same(live[i], s))
+            return true;
     return false;
 }
 

@@ -20,6 +20,8 @@
     X(R3_UNKNOWN_NOT_DONE, "a renewal of unknown outcome counts as done")                          \
     X(R3_UNRESOLVED, "an acquire of unknown outcome counts as not done")                           \
     X(R3_CONFIRM, "no linearizable read before acting")                                            \
+    X(R2_FOUND_CAS, "a first record is written over what is there")                                \
+    X(R4_FOUND, "a cell that was seen and is gone is written as if it never was")                  \
     X(R4_STORE, "a store that shows less than it had shown is believed")                           \
     X(R4_EPOCH, "a cell that shows a lower epoch than it had shown is believed")                   \
     X(R4_RESEED, "after a new seed nobody waits for what was granted before it")                   \

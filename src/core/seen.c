@@ -81,7 +81,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     fm_keeper_lose(a, out);
     a->k = (struct fm_keeper){.state = FM_CHAIN_IDLE};
     a->s = (struct fm_successor){.cells = 0};
-    a->free_slot.busy = false;
+    a->free_slot.busy = a->found_slot.busy = false;
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
         a->lease[r] = (struct fm_seen_lease){.since = now};
     for (unsigned i = 0; i < FM_AUTH_CELLS_MAX; i++)
@@ -101,15 +101,25 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     fm_auth_say(out, FM_AUTH_WHY_RESEEDED, 0);
 }
 
+/* The first sight of a store, or of the record of its seed, which is written after the stamp. */
+static void meet(struct fm_authority *a, const struct fm_auth_event *e)
+{
+    struct fm_incarnation seed = e->snapshot->view.r.incarnation;
+    bool first = a->marks.store_id == 0;
+    if (first)
+        a->marks.store_id = e->store_id;
+    if (e->store_id != a->marks.store_id || a->marks.incarnation.n != 0)
+        return;
+    a->marks.incarnation = seed;
+    a->marks_dirty |= first || seed.n != 0;
+}
+
 void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool linear,
                   struct fm_mono now, struct fm_auth_actions *out)
 {
     const struct fm_snapshot *s = e->snapshot;
     FM_ASSERT(s->nregions == a->cfg.nregions && s->ncells == a->cfg.ncells);
-    if (a->marks.store_id == 0) {
-        a->marks.store_id = e->store_id;
-        a->marks.incarnation = s->view.r.incarnation;
-    }
+    meet(a, e);
     bool another = !FM_RULE(R4_STORE, e->store_id == a->marks.store_id);
     bool seeded = s->view.r.incarnation.n > a->marks.incarnation.n;
     if (seeded && linear)
@@ -121,10 +131,8 @@ void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool li
         fm_auth_want_read(a); /* until a seed shows */
         return;
     }
-    if (fm_revision_newer(s->store, a->marks.store)) {
+    if (fm_revision_newer(s->store, a->marks.store)) /* on disk it may lag: epochs decide */
         a->marks.store = s->store;
-        a->marks_dirty |= linear;
-    }
     if (fm_revision_newer(s->store, a->whole))
         a->whole = s->store;
     for (unsigned r = 0; r < s->nregions; r++)
@@ -152,8 +160,13 @@ void fm_seen_wrote(struct fm_authority *a, const struct fm_txn *t, struct fm_rev
         case FM_RECORD_BUDGET:
             take_budget(a, &(struct fm_budget_at){revision, x->to.budget}, now);
             break;
-        case FM_RECORD_KEEPER:
         case FM_RECORD_VIEW:
+            a->view = (struct fm_view_at){revision, x->to.view};
+            if (a->marks.incarnation.n == 0)
+                a->marks.incarnation = x->to.view.incarnation;
+            a->marks_dirty = true;
+            break;
+        case FM_RECORD_KEEPER:
         case FM_RECORD_KIND_COUNT:
             FM_UNREACHABLE();
         }
@@ -187,13 +200,20 @@ bool fm_seen_all_dead(const struct fm_authority *a, unsigned region)
     return FM_RULE_PICK(R8_ALL, (l->testified & all) == all, l->testified != 0);
 }
 
+struct fm_mono fm_seen_lapses_at(const struct fm_authority *a, unsigned region)
+{
+    const struct fm_seen_lease *l = &a->lease[region];
+    FM_ASSERT(region < a->cfg.nregions);
+    struct fm_mono from = FM_RULE_PICK(R1_AFTER_READ, l->since, l->since_before);
+    return fm_mono_add_ns(from, fm_wait_ns(l->at.r.lease_ms, a->cfg.rho_ppm));
+}
+
 bool fm_seen_lapsed(const struct fm_authority *a, unsigned region, struct fm_mono now)
 {
     const struct fm_seen_lease *l = &a->lease[region];
     if (l->at.revision.n == 0 || l->at.r.dead)
         return true;
-    struct fm_mono from = FM_RULE_PICK(R1_AFTER_READ, l->since, l->since_before);
-    return !fm_mono_before(now, fm_mono_add_ns(from, fm_wait_ns(l->at.r.lease_ms, a->cfg.rho_ppm)));
+    return !fm_mono_before(now, fm_seen_lapses_at(a, region));
 }
 
 unsigned fm_authority_budget_left(const struct fm_authority *a)

@@ -219,6 +219,26 @@ static int choose(struct fm_authority *a, struct fm_mono now, struct fm_auth_act
     return -1;
 }
 
+static struct fm_mono sooner(struct fm_mono best, struct fm_mono t, struct fm_mono now)
+{
+    return fm_mono_before(now, t) ? fm_mono_min(best, t) : best;
+}
+
+struct fm_mono fm_successor_next(const struct fm_authority *a, struct fm_mono now)
+{
+    struct fm_mono next = FM_MONO_NEVER;
+    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+        if (!(a->s.cells & fm_bit(i)))
+            continue;
+        unsigned holder = a->cell[i].at.r.region;
+        next = sooner(next, fm_seen_lapses_at(a, holder), now);
+        next = sooner(next, a->given_until[holder], now);
+        next = sooner(next, a->k.settled_at, now);
+        next = sooner(next, a->ready_at, now);
+    }
+    return next;
+}
+
 void fm_successor_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out)
 {
     struct fm_successor *s = &a->s;

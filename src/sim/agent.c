@@ -32,10 +32,17 @@ void agent_start(struct world *w, unsigned p)
                                     .rho_ppm = w->cfg.rho_ppm,
                                     .renew_ms = w->cfg.renew_ms,
                                     .retry_ms = w->cfg.retry_ms,
+                                    .founds = w->cfg.empty,
                                     .at_most = w->cfg.at_most,
                                     .window_ms = w->cfg.window_ms};
-        for (unsigned r = 0; r < SIM_REGIONS; r++) /* a file that knows one agent of each region */
-            fm_members_add(&ac.file, (struct fm_agent_id){(uint8_t)(r * FM_AGENTS_PER_REGION)});
+        /* a file that knows one agent of each region; all of them where it writes the first records
+         */
+        for (unsigned r = 0; r < SIM_REGIONS; r++)
+            for (unsigned i = 0; i < (w->cfg.empty ? SIM_AGENTS : 1); i++)
+                fm_members_add(&ac.file,
+                               (struct fm_agent_id){(uint8_t)(r * FM_AGENTS_PER_REGION + i)});
+        for (unsigned i = 0; i < w->cfg.cells[c]; i++)
+            ac.home[i] = (uint8_t)home_of(w, c, i);
         fm_authority_init(&a->auth[c], &ac, a->has_disk ? &a->disk[c] : NULL, now);
         a->lease_seen[c].n = 0;
     }

@@ -121,7 +121,8 @@ void check_committed(struct world *w, const struct store *before, const struct f
         const struct fm_cell_record *old = &before->ctx[c].cell[n].r, *new = &x->to.cell;
         if (fm_epoch_newer(old->epoch, new->epoch))
             broken(w, "invariant 2", "the epoch of cell %u.%u goes back", c, n);
-        if (old->region != new->region &&new->state == FM_CELL_HELD)
+        bool was = before->ctx[c].cell[n].revision.n != 0;
+        if (was && old->region != new->region &&new->state == FM_CELL_HELD)
             changed_hands(w, old, new, c, n, from);
     }
 }
@@ -164,7 +165,8 @@ static void dump(struct world *w, unsigned c, unsigned i)
             unsigned p = proc_gate(r, k);
             const struct fm_sublease *s = &gate_of(w, p)->sub[c];
             trace(w, "gate %u.%u: up %d until %.3f epoch %llu known %llu stopped %llu quiet %.3f",
-                  r, k, w->proc[p].up, (double)fm_mono_sub_ns(s->cell[i].until, local_now(w, p)) / 1e9,
+                  r, k, w->proc[p].up,
+                  (double)fm_mono_sub_ns(s->cell[i].until, local_now(w, p)) / 1e9,
                   (unsigned long long)s->cell[i].epoch.n, (unsigned long long)s->cell[i].known.n,
                   (unsigned long long)s->cell[i].stopped.n,
                   (double)fm_mono_sub_ns(s->cell[i].quiet_until, local_now(w, p)) / 1e9);

@@ -6,14 +6,17 @@
 
 #include <string.h>
 
+enum { FIRST_BACKUP = 64 };
+
 void store_begin(struct world *w)
 {
     struct store *s = &w->store;
     s->id = 1;
     s->revision = 1;
-    s->view = (struct fm_view_at){{1}, {{1}, {1}}};
+    if (!w->cfg.empty)
+        s->view = (struct fm_view_at){{1}, {{1}, {1}}};
     for (unsigned c = 0; c < w->cfg.contexts; c++)
-        for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
+        for (unsigned i = 0; i < w->cfg.cells[c] && !w->cfg.empty; i++) {
             struct fm_cell_record *r = &s->ctx[c].cell[i].r;
             s->ctx[c].cell[i].revision.n = ++s->revision;
             r->region = (uint8_t)home_of(w, c, i);
@@ -138,8 +141,8 @@ static bool apply(struct world *w, const struct fm_txn *t, unsigned from)
         write_one(s, &t->write[i]);
     if (s->revision % 32 == 0)
         w->stale[w->stale_at++ % SIM_STALE] = *s;
-    if (s->revision % 1024 == 0)
-        w->backup = *s;
+    if (s->revision % 1024 == 0 || (w->cfg.empty && s->revision == FIRST_BACKUP))
+        w->backup = *s; /* nobody makes one of a store in which there is nothing yet */
     store_changed(w);
     return true;
 }

@@ -265,6 +265,7 @@ static void draw_config(struct world *w)
     c->at_most = (uint8_t)between(d, 1, 4);
     c->window_ms = between(d, 60, 600) * 1000;
     w->end = between(d, 200, 420) * S;
+    c->empty = fm_mix64(w->o->seed + 3) % 4 == 0;
 }
 
 static void create(struct world *w)

@@ -177,6 +177,7 @@ struct config {
     int64_t grace_ms, near_us, far_us, command_gap_us, op_timeout_ms, election_ms;
     uint8_t mode; /* enum fm_failover_mode */
     bool fenced, by_app[SIM_CONTEXTS];
+    bool empty;       /* nothing was ever written to the store: keepers create their cells */
     bool eager;       /* somebody orders a failover as soon as a lease looks lapsed */
     int64_t moves_ms; /* somebody moves cells about so often; 0 = nobody */
     uint64_t max_loss;
