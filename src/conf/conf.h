@@ -340,6 +340,7 @@ struct fm_conf_endpoint {
     struct fm_str region; /* where it stands; perhaps none of `regions` */
     struct fm_str url;    /* as written */
     struct fm_conf_addr address;
+    bool https;
 };
 
 struct fm_conf_etcd {
@@ -349,6 +350,11 @@ struct fm_conf_etcd {
     int64_t election_ms;
     struct fm_str user;          /* empty: no authentication */
     struct fm_str password_file; /* a template, see fm_conf_expand */
+    bool https;                  /* all endpoints are, or none */
+    struct {
+        bool present;
+        struct fm_str ca, cert, key; /* templates; ca empty: the system's; cert and key: or none */
+    } tls;
 };
 
 /* Exactly one of the two where it is present. */

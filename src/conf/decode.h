@@ -89,6 +89,7 @@ void fm_routes_check(struct fm_load *l);
 /* Rules of sections (fm_schema_section.check). */
 void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
