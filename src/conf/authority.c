@@ -1,15 +1,14 @@
 /* Who may write a context: what the keys mean together with the topology. Keeps the invariants that
  * a context with cells has a home for each of them in a region that serves, and that `moves_with`
  * is symmetric and transitive. Whether the world around suffices (gates, coordination, times) is
- * asked elsewhere. */
+ * asked in exclusive.c. */
 #include "base/assert.h"
 #include "conf/decode.h"
-#include "core/floor.h"
 #include "core/key.h"
 
 #include <stdio.h>
 
-enum { CELLS_USUAL = 16, HOLD_USUAL_MS = 7000, HOLD_BEYOND_MS = 1000 };
+enum { CELLS_USUAL = 16, HOLD_USUAL_MS = 7000 };
 
 static const char *topology_name(enum fm_conf_topology t)
 {
@@ -150,8 +149,7 @@ static int64_t usual_hold_ms(const struct fm_conf_context *c)
 {
     if (c->failover.mode != FM_CONF_AUTOMATIC)
         return HOLD_USUAL_MS;
-    int64_t wait = fm_floor_lease_wait_ms(c->lease_ms);
-    return HOLD_BEYOND_MS + (wait > c->failover.grace_ms ? wait : c->failover.grace_ms);
+    return fm_floor_hold_ms(c->lease_ms, c->failover.grace_ms) + FM_HOLD_BEYOND_MS;
 }
 
 void fm_authority_settle(struct fm_conf_context *c, const struct fm_node *n)
