@@ -117,7 +117,7 @@ void fm_record_begin(struct fm_request *rq)
     if (fm_journal_submit(rq->w->config.journal, c) == FM_ERR_OK)
         fm_request_arm(rq);
     else
-        fm_relay_problem(rq, c->decision.problem);
+        fm_relay_problem_as(rq, c->decision.problem, c->decision.status);
 }
 
 /* -------- going -------- */
@@ -179,7 +179,7 @@ static void go_on(struct fm_record *r)
         fm_relay_kept(rq, &r->call.answer);
         return;
     case FM_IDEM_REFUSE:
-        fm_relay_problem(rq, d->problem);
+        fm_relay_problem_as(rq, d->problem, d->status);
         return;
     case FM_IDEM_ACCEPTED:
     case FM_IDEM_FORWARD:

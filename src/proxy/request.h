@@ -203,6 +203,8 @@ void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last);
 void fm_relay_sent(struct fm_request *rq);
 void fm_relay_broken(struct fm_request *rq);
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p);
+/* With another status than its usual one. */
+void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned status);
 void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last);
 void fm_relay_upload_sent(struct fm_try *t);
 
