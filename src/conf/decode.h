@@ -72,6 +72,10 @@ void fm_authority_settle(struct fm_conf_context *c, const struct fm_node *n);
 void fm_authority_fits(struct fm_load *l, const struct fm_conf_context *c, const struct fm_node *n);
 /* Cells and their homes, and who moves with whom, when all contexts are decoded. */
 void fm_authority_resolve(struct fm_load *l);
+/* exclusive.c: what contexts need that one region alone may write. */
+void fm_exclusive_check(struct fm_load *l);
+/* A hold that nobody said is so much longer than the least. */
+enum { FM_HOLD_BEYOND_MS = 1000 };
 /* routes.c: has its path the segment `{name}`? */
 bool fm_route_has_segment(const struct fm_conf_route *r, struct fm_str name) FM_WARN_UNUSED;
 
