@@ -60,7 +60,7 @@ static json_t *file_json(const struct fm_follow *f)
 
 json_t *fm_follow_json(const struct fm_follow *f)
 {
-    FM_ASSERT(!f->stopped && f->conf);
+    FM_ASSERT(f->conf);
     char adopted[FM_RFC3339_LEN];
     const char *found_by = NULL;
     if (f->doc.found_by != FM_VIEW_DOC_NOBODY)
