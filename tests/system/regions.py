@@ -188,10 +188,13 @@ class Region:
 
 
 class World:
-    def __init__(self, stage, lease="2s", failover="{mode: automatic, grace: 0s, at-most: 50 per 1h}", election="1s"):
+    def __init__(self, stage, lease="2s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}", election="1s"):
         self.stage = stage
         self.net = Network(stage, NAMES)
         self.database = stage.path("bank.db")
+        with sqlite3.connect(self.database) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("CREATE TABLE applied(key TEXT PRIMARY KEY, region TEXT, path TEXT, authority TEXT, times INTEGER)")
         self.regions = {name: Region(self, name) for name in NAMES}
         endpoints = ", ".join(f'{r.name}: ["http://{r.address}:2379"]' for r in self.regions.values())
         hosts = "".join(

@@ -23,10 +23,7 @@ local = threading.local()
 def database():
     if not hasattr(local, "db"):
         local.db = sqlite3.connect(DATABASE, timeout=30, isolation_level=None)
-        local.db.execute("PRAGMA journal_mode=WAL")
         local.db.execute("PRAGMA synchronous=OFF")
-        local.db.execute("CREATE TABLE IF NOT EXISTS applied(key TEXT PRIMARY KEY, region TEXT, path TEXT,"
-                         " authority TEXT, times INTEGER)")
     return local.db
 
 
@@ -57,9 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             log.write(line + "\n")
         if DELAY_S:
             time.sleep(DELAY_S)
-        first = database().execute("INSERT INTO applied VALUES(?,?,?,?,1) ON CONFLICT(key) DO UPDATE SET times=times+1",
-                                   (key, REGION, self.path, authority))
-        del first
+        database().execute("INSERT INTO applied VALUES(?,?,?,?,1) ON CONFLICT(key) DO UPDATE SET times=times+1",
+                           (key, REGION, self.path, authority))
         self.answer(201, f"applied by {REGION} under {authority}")
 
 
