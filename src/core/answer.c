@@ -35,10 +35,8 @@ bool fm_view_adopt(struct fm_authority_view *v, const struct fm_authority_view *
     return true;
 }
 
-bool fm_answer_passes(const struct fm_authority_view *v, unsigned cell, struct fm_epoch epoch)
+bool fm_answer_passes(const struct fm_view_cell *c, struct fm_epoch epoch)
 {
-    FM_ASSERT(cell < v->ncells);
-    const struct fm_view_cell *c = &v->cell[cell];
     FM_ASSERT(!fm_epoch_newer(c->gentle_from, c->epoch));
     bool older = fm_epoch_newer(c->epoch, epoch);
     bool by_release = !fm_epoch_newer(c->gentle_from, epoch);

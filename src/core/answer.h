@@ -26,7 +26,7 @@ struct fm_authority_view {
 bool fm_view_adopt(struct fm_authority_view *v, const struct fm_authority_view *next);
 
 /* May a success under `epoch` go to the client? Else the outcome is unknown. */
-bool fm_answer_passes(const struct fm_authority_view *v, unsigned cell, struct fm_epoch epoch);
+bool fm_answer_passes(const struct fm_view_cell *c, struct fm_epoch epoch);
 
 #define FM_HOLDS(X)                                                                                \
     X(SEND, "send")                                                                                \

@@ -184,6 +184,12 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
     FM_ASSERT(!x->relaying && e->problem < FM_PROBLEM_COUNT);
     bool executed_no =
         e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
+    if (x->leave_region &&
+        (e->problem == FM_PROBLEM_MOVING || e->problem == FM_PROBLEM_NOT_HOLDER)) {
+        /* nobody else may take it either: whoever asked waits for news of who may */
+        give_up(x, is_unknown(x, (int)i) ? FM_PROBLEM_OUTCOME_UNKNOWN : e->problem, out);
+        return;
+    }
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
     bool again = failed && x->leave_region && repeatable(x, executed_no);
     bool free = region_is_left(e, x->attempt[i].region);

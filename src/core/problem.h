@@ -35,6 +35,10 @@ enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
     X(ENTITY_OUT_OF_REACH, "entity-out-of-reach", 413, NO,                                         \
       "too large to look into for what this request is about")                                     \
     X(ENTITY_UNKNOWN, "entity-unknown", 404, NO, "the directory does not know this name")          \
+    X(MOVING, "moving", 421, NO, "the right to take this is on its way to another region")         \
+    X(NOT_HOLDER, "not-holder", 421, NO, "another region takes this")                              \
+    X(READ_ONLY, "read-only", 503, NO,                                                             \
+      "nothing can be changed at the moment; queries are answered")                                \
     X(OVERLOADED, "overloaded", 503, NO, "too many requests are in flight; try again shortly")     \
     X(UNREACHABLE, "unreachable", 503, NO, "no region that could answer can be reached")           \
     X(NO_INSTANCE, "no-instance", 503, NO, "no instance of the application can be reached")        \

@@ -224,12 +224,11 @@ static enum fm_err start(struct edge *x, struct fm_conf *conf, struct fm_error *
         return err;
     x->director.ended = workers_ended;
     x->director.view_changed = view_changed;
-    /* whoever can connect to it can also ask how it is */
-    err = fm_daemon_serve(&x->daemon, &admin, pages, e);
-    if (!err)
-        err = listen_all(x, conf, e);
+    err = listen_all(x, conf, e);
     if (!err)
         err = open_ready(x, conf, e);
+    if (!err)
+        err = fm_daemon_serve(&x->daemon, &admin, pages, e);
     if (err)
         return err;
     x->probes = fm_probes_new(&x->director, e);

@@ -18,7 +18,7 @@ enum { BATCH_MAX = 1024, IDLE_MS = 1000, POOL_BLOCK = 4096, PARCELS = 16 };
 enum { GATHER_PART = 4, GATHER_STEP_NS = 100 * 1000 };
 
 struct fm_journal {
-    struct fm_store store;
+    struct fm_journal_store store;
     pthread_t thread;
     struct fm_pool pool; /* its loop has no sockets: empty */
     struct fm_loop loop;
@@ -37,33 +37,39 @@ struct fm_journal {
 
 /* -------- one batch -------- */
 
-static void run(struct fm_store *s, struct fm_journal_call *c)
+static void run(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     c->err = FM_ERR_OK;
     switch (c->op) {
     case FM_JOURNAL_BEGIN:
-        fm_store_begin(s, c);
+        fm_journal_store_begin(s, c);
         return;
     case FM_JOURNAL_OUTCOME:
-        fm_store_outcome(s, c);
+        fm_journal_store_outcome(s, c);
+        return;
+    case FM_JOURNAL_WITHDRAW:
+        fm_journal_store_withdraw(s, c);
         return;
     case FM_JOURNAL_READ:
-        fm_store_read(s, c);
+        fm_journal_store_read(s, c);
+        return;
+    case FM_JOURNAL_CURSOR:
+        fm_journal_store_cursor(s, c);
         return;
     case FM_JOURNAL_IMPORT:
-        fm_store_import(s, c);
+        fm_journal_store_import(s, c);
         return;
     case FM_JOURNAL_ENQUEUE:
-        fm_store_enqueue(s, c);
+        fm_journal_store_enqueue(s, c);
         return;
     case FM_JOURNAL_TAKE:
-        fm_store_take(s, c);
+        fm_journal_store_take(s, c);
         return;
     case FM_JOURNAL_SETTLE:
-        fm_store_settle(s, c);
+        fm_journal_store_settle(s, c);
         return;
     case FM_JOURNAL_ASK:
-        fm_store_ask(s, c);
+        fm_journal_store_ask(s, c);
         return;
     }
     FM_UNREACHABLE();
@@ -71,7 +77,8 @@ static void run(struct fm_store *s, struct fm_journal_call *c)
 
 static bool is_bounded(const struct fm_journal_call *c)
 {
-    return c->op != FM_JOURNAL_OUTCOME && c->op != FM_JOURNAL_SETTLE;
+    return c->op != FM_JOURNAL_OUTCOME && c->op != FM_JOURNAL_WITHDRAW &&
+           c->op != FM_JOURNAL_SETTLE;
 }
 
 static bool asks_for_a_decision(const struct fm_journal_call *c)
@@ -197,9 +204,9 @@ static int64_t lap(struct fm_mono *since)
 
 static void checkpoint(struct fm_journal *j, struct fm_mono *t)
 {
-    if (!fm_store_checkpoint_is_due(&j->store))
+    if (!fm_journal_store_checkpoint_is_due(&j->store))
         return;
-    fm_store_checkpoint(&j->store);
+    fm_journal_store_checkpoint(&j->store);
     fm_counter_inc(&j->stats.checkpoints);
     fm_counter_add(&j->stats.checkpoint_ns, (uint64_t)lap(t));
     if (j->store.db.failed)
@@ -208,20 +215,20 @@ static void checkpoint(struct fm_journal *j, struct fm_mono *t)
 
 static void expire(struct fm_journal *j)
 {
-    if (fm_store_is_something_old(&j->store) && !j->store.db.failed)
-        fm_counter_add(&j->stats.expired, fm_store_expire(&j->store));
+    if (fm_journal_store_is_something_old(&j->store) && !j->store.db.failed)
+        fm_counter_add(&j->stats.expired, fm_journal_store_expire(&j->store));
 }
 
 static bool transact(struct fm_journal *j, struct fm_msg *batch, struct fm_mono *t)
 {
-    struct fm_store *s = &j->store;
-    if (!s->db.failed && fm_store_transaction(s)) {
+    struct fm_journal_store *s = &j->store;
+    if (!s->db.failed && fm_journal_store_transaction(s)) {
         for (struct fm_msg *m = batch; m && !s->db.failed; m = m->next)
             run(s, call_of(m));
         expire(j);
     }
     fm_counter_add(&j->stats.work_ns, (uint64_t)lap(t));
-    bool good = !s->db.failed && fm_store_commit(s);
+    bool good = !s->db.failed && fm_journal_store_commit(s);
     int64_t ns = lap(t);
     j->commit_ns += (ns - j->commit_ns) / 8;
     fm_counter_add(&j->stats.commit_ns, (uint64_t)ns);
@@ -249,7 +256,7 @@ static void run_batches(struct fm_journal *j, struct fm_mono *t)
 /* Nothing came for a while: forget what is old. */
 static void tidy(struct fm_journal *j, struct fm_mono *t)
 {
-    if (j->store.db.failed || !fm_store_is_something_old(&j->store))
+    if (j->store.db.failed || !fm_journal_store_is_something_old(&j->store))
         return;
     if (!transact(j, NULL, t))
         fail(j);
@@ -333,11 +340,11 @@ struct fm_journal *fm_journal_open(const struct fm_journal_options *o, struct fm
     }
     j->last = &j->first;
     fm_pool_init(&j->pool, POOL_BLOCK, 1);
-    enum fm_err err = fm_store_open(&j->store, o, e);
+    enum fm_err err = fm_journal_store_open(&j->store, o, e);
     if (!err) {
         err = start(j, e);
         if (err)
-            fm_store_close(&j->store);
+            fm_journal_store_close(&j->store);
     }
     if (err) {
         fm_error_wrap(e, "cannot open the journal %s", o->path);
@@ -358,7 +365,7 @@ void fm_journal_close(struct fm_journal *j)
     FM_ASSERT(atomic_load(&j->waiting) == 0); /* somebody submits while it is closed */
     fm_mailbox_close(&j->inbox);
     fm_loop_deinit(&j->loop);
-    fm_store_close(&j->store);
+    fm_journal_store_close(&j->store);
     fm_pool_deinit(&j->pool);
     free(j);
 }

@@ -16,7 +16,7 @@ _Static_assert(FM_QUEUE_BEHIND == 0 && FM_QUEUE_READY == 1 && FM_QUEUE_TAKEN == 
                    FM_QUEUE_DELIVERED == 3,
                "as in the statements");
 
-void fm_store_open_queue(struct fm_store *s)
+void fm_journal_store_open_queue(struct fm_journal_store *s)
 {
     struct fm_db *d = &s->db;
     (void)fm_db_run(d, FM_SQL_QUEUE_RESET, "");
@@ -36,7 +36,7 @@ void fm_store_open_queue(struct fm_store *s)
 }
 
 /* The first of the lane that is not delivered, or 0. */
-static uint64_t first_of_lane(struct fm_store *s, struct fm_str context, struct fm_str lane)
+static uint64_t first_of_lane(struct fm_journal_store *s, struct fm_str context, struct fm_str lane)
 {
     struct fm_db *d = &s->db;
     uint64_t id = 0;
@@ -48,31 +48,31 @@ static uint64_t first_of_lane(struct fm_store *s, struct fm_str context, struct 
     return id;
 }
 
-static bool has_room(const struct fm_store *s, const struct fm_journal_command *m)
+static bool has_room(const struct fm_journal_store *s, const struct fm_journal_command *m)
 {
     return !s->full && s->queue_n < s->o.queue_max && m->request.n <= s->o.queue_bytes_max &&
            s->queue_bytes <= s->o.queue_bytes_max - m->request.n;
 }
 
 /* False where it is not to be queued; then the decision says why. */
-static bool admit(struct fm_store *s, struct fm_journal_call *c)
+static bool admit(struct fm_journal_store *s, struct fm_journal_call *c)
 {
-    struct fm_found f = fm_store_find(s, &c->command, 0);
+    struct fm_found f = fm_journal_store_find(s, &c->command, 0);
     struct fm_idem_facts *facts = &c->command.facts;
     uint64_t first_epoch = facts->first_epoch;
     facts->first_epoch = 0; /* asked about when it is delivered */
-    fm_store_decide(s, c, &f);
+    fm_journal_store_decide(s, c, &f);
     bool yes = c->decision.action == FM_IDEM_RECORD || c->decision.action == FM_IDEM_FORWARD_AGAIN;
     if (yes && !has_room(s, &c->command)) {
         f.known = FM_IDEM_FULL;
-        fm_store_decide(s, c, &f);
+        fm_journal_store_decide(s, c, &f);
         yes = false;
     }
     facts->first_epoch = first_epoch;
     return yes;
 }
 
-void fm_store_enqueue(struct fm_store *s, struct fm_journal_call *c)
+void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     const struct fm_journal_command *m = &c->command;
     FM_ASSERT(m->lane.n <= FM_JOURNAL_LANE_MAX);
@@ -80,13 +80,13 @@ void fm_store_enqueue(struct fm_store *s, struct fm_journal_call *c)
         return;
     FM_ASSERT(!c->memory); /* nothing was to be replayed */
     bool first = first_of_lane(s, m->context, m->lane) == 0;
-    c->seq = fm_store_next(s);
+    c->seq = fm_journal_store_next(s);
     (void)fm_db_run(&s->db, FM_SQL_QUEUE_ADD, "itttbiiiiib", (int64_t)c->seq, m->context, m->lane,
                     m->facts.key, fm_str((const char *)m->hash.b, sizeof m->hash.b),
-                    (int64_t)m->cell, (int64_t)m->facts.first_epoch, fm_store_wall_ms(),
-                    fm_store_age_ms(s), (int64_t)(first ? FM_QUEUE_READY : FM_QUEUE_BEHIND),
+                    (int64_t)m->cell, (int64_t)m->facts.first_epoch, fm_journal_store_wall_ms(),
+                    fm_journal_store_age_ms(s), (int64_t)(first ? FM_QUEUE_READY : FM_QUEUE_BEHIND),
                     m->request);
-    fm_store_add_key(s, m->context, m->facts.key, c->seq);
+    fm_journal_store_add_key(s, m->context, m->facts.key, c->seq);
     s->added++;
     s->queue_n++;
     s->queue_bytes += m->request.n;
@@ -146,7 +146,7 @@ static void take(const struct fm_journal_item *i, size_t k, void *user)
     t->items[k] = copy;
 }
 
-static size_t each_due(struct fm_store *s, uint32_t limit,
+static size_t each_due(struct fm_journal_store *s, uint32_t limit,
                        void (*visit)(const struct fm_journal_item *, size_t, void *), void *user)
 {
     size_t n = 0;
@@ -158,12 +158,12 @@ static size_t each_due(struct fm_store *s, uint32_t limit,
     return n;
 }
 
-void fm_store_take(struct fm_store *s, struct fm_journal_call *c)
+void fm_journal_store_take(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     uint32_t limit = c->limit < TAKE_MAX ? c->limit : TAKE_MAX;
     size_t bytes = 0;
     size_t n = each_due(s, limit, count, &bytes);
-    struct taking t = {.items = fm_store_give(c, bytes)};
+    struct taking t = {.items = fm_journal_store_give(c, bytes)};
     c->nitems = 0;
     if (!t.items) {
         c->err = FM_ERR_MEMORY;
@@ -190,7 +190,7 @@ struct settled {
     char context[FM_JOURNAL_CONTEXT_MAX], lane[FM_JOURNAL_LANE_MAX];
 };
 
-static bool look_at(struct fm_store *s, struct settled *q)
+static bool look_at(struct fm_journal_store *s, struct settled *q)
 {
     struct fm_db *d = &s->db;
     fm_db_bind(d, FM_SQL_QUEUE_ONE, "i", q->id);
@@ -210,9 +210,9 @@ static bool look_at(struct fm_store *s, struct settled *q)
     return true;
 }
 
-static void delivered(struct fm_store *s, const struct settled *q, uint16_t status)
+static void delivered(struct fm_journal_store *s, const struct settled *q, uint16_t status)
 {
-    int64_t age = fm_store_age_ms(s);
+    int64_t age = fm_journal_store_age_ms(s);
     (void)fm_db_run(&s->db, FM_SQL_QUEUE_DELIVERED, "iii", q->id, (int64_t)status, age);
     FM_ASSERT(s->queue_n > 0 && s->queue_bytes >= q->bytes);
     s->queue_n--;
@@ -224,7 +224,7 @@ static void delivered(struct fm_store *s, const struct settled *q, uint16_t stat
         (void)fm_db_run(&s->db, FM_SQL_QUEUE_STATE, "ii", (int64_t)next, (int64_t)FM_QUEUE_READY);
 }
 
-void fm_store_settle(struct fm_store *s, struct fm_journal_call *c)
+void fm_journal_store_settle(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct settled q = {.id = (int64_t)c->seq};
     if (!look_at(s, &q))
@@ -237,7 +237,7 @@ void fm_store_settle(struct fm_store *s, struct fm_journal_call *c)
         delivered(s, &q, c->outcome.answer.status);
 }
 
-void fm_store_ask(struct fm_store *s, struct fm_journal_call *c)
+void fm_journal_store_ask(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct fm_db *d = &s->db;
     fm_db_bind(d, FM_SQL_QUEUE, "i", (int64_t)c->seq);
@@ -250,7 +250,7 @@ void fm_store_ask(struct fm_store *s, struct fm_journal_call *c)
     fm_db_reset(d, FM_SQL_QUEUE);
 }
 
-unsigned fm_store_expire_queue(struct fm_store *s, int64_t cutoff_ms)
+unsigned fm_journal_store_expire_queue(struct fm_journal_store *s, int64_t cutoff_ms)
 {
     struct fm_db *d = &s->db;
     unsigned n = 0;
@@ -261,8 +261,8 @@ unsigned fm_store_expire_queue(struct fm_store *s, int64_t cutoff_ms)
         if (!fm_db_row(d, FM_SQL_QUEUE_OLD))
             break;
         uint64_t id = (uint64_t)fm_db_i64(d, FM_SQL_QUEUE_OLD, 0);
-        fm_store_drop_key(s, fm_db_str(d, FM_SQL_QUEUE_OLD, 1), fm_db_str(d, FM_SQL_QUEUE_OLD, 2),
-                          id);
+        fm_journal_store_drop_key(s, fm_db_str(d, FM_SQL_QUEUE_OLD, 1),
+                                  fm_db_str(d, FM_SQL_QUEUE_OLD, 2), id);
         fm_db_reset(d, FM_SQL_QUEUE_OLD);
         (void)fm_db_run(d, FM_SQL_QUEUE_DROP, "i", (int64_t)id);
     }

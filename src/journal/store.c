@@ -46,25 +46,25 @@ _Static_assert(APPLICATION == 1179470385 && VERSION == 1, "as in the schema");
 
 /* -------- numbers and times -------- */
 
-uint64_t fm_store_next(struct fm_store *s)
+uint64_t fm_journal_store_next(struct fm_journal_store *s)
 {
     FM_ASSERT(s->last < INT64_MAX);
     return ++s->last;
 }
 
-int64_t fm_store_age_ms(const struct fm_store *s)
+int64_t fm_journal_store_age_ms(const struct fm_journal_store *s)
 {
     int64_t ms = fm_mono_sub_ms(fm_mono_now(), s->opened);
     FM_ASSERT(ms >= 0 && s->age_before_ms >= 0);
     return s->age_before_ms + ms;
 }
 
-int64_t fm_store_wall_ms(void)
+int64_t fm_journal_store_wall_ms(void)
 {
     return fm_wall_now_ns() / FM_NS_PER_MS;
 }
 
-void *fm_store_give(struct fm_journal_call *c, size_t n)
+void *fm_journal_store_give(struct fm_journal_call *c, size_t n)
 {
     FM_ASSERT(!c->memory);
     c->memory = malloc(n ? n : 1);
@@ -73,18 +73,19 @@ void *fm_store_give(struct fm_journal_call *c, size_t n)
 
 /* -------- keys -------- */
 
-static int64_t hash_of(const struct fm_store *s, struct fm_str context, struct fm_str key)
+static int64_t hash_of(const struct fm_journal_store *s, struct fm_str context, struct fm_str key)
 {
     return fm_db_key_hash(s->hash_key, context, key);
 }
 
-void fm_store_add_key(struct fm_store *s, struct fm_str context, struct fm_str key, uint64_t number)
+void fm_journal_store_add_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,
+                              uint64_t number)
 {
     (void)fm_db_run(&s->db, FM_SQL_KEY_ADD, "ii", hash_of(s, context, key), (int64_t)number);
 }
 
-void fm_store_drop_key(struct fm_store *s, struct fm_str context, struct fm_str key,
-                       uint64_t number)
+void fm_journal_store_drop_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,
+                               uint64_t number)
 {
     if (fm_db_run(&s->db, FM_SQL_KEY_DROP, "ii", hash_of(s, context, key), (int64_t)number) &&
         fm_db_changes(&s->db) != 1)
@@ -97,8 +98,8 @@ static bool is_hash(struct fm_str stored, const struct fm_idem_hash *h)
 }
 
 /* The command `seq`, if it has this key. */
-static bool look_at_command(struct fm_store *s, uint64_t seq, const struct fm_journal_command *c,
-                            struct fm_found *f)
+static bool look_at_command(struct fm_journal_store *s, uint64_t seq,
+                            const struct fm_journal_command *c, struct fm_found *f)
 {
     struct fm_db *d = &s->db;
     fm_db_bind(d, FM_SQL_COMMAND, "i", (int64_t)seq);
@@ -127,8 +128,8 @@ static bool look_at_command(struct fm_store *s, uint64_t seq, const struct fm_jo
     return true;
 }
 
-static void look_at_queued(struct fm_store *s, uint64_t id, const struct fm_journal_command *c,
-                           struct fm_found *f)
+static void look_at_queued(struct fm_journal_store *s, uint64_t id,
+                           const struct fm_journal_command *c, struct fm_found *f)
 {
     struct fm_db *d = &s->db;
     fm_db_bind(d, FM_SQL_QUEUE, "i", (int64_t)id);
@@ -145,7 +146,8 @@ static void look_at_queued(struct fm_store *s, uint64_t id, const struct fm_jour
     fm_db_reset(d, FM_SQL_QUEUE);
 }
 
-struct fm_found fm_store_find(struct fm_store *s, const struct fm_journal_command *c, uint64_t but)
+struct fm_found fm_journal_store_find(struct fm_journal_store *s,
+                                      const struct fm_journal_command *c, uint64_t but)
 {
     struct fm_found f = {.known = FM_IDEM_ABSENT};
     fm_db_bind(&s->db, FM_SQL_KEY_FIND, "i", hash_of(s, c->context, c->facts.key));
@@ -157,14 +159,14 @@ struct fm_found fm_store_find(struct fm_store *s, const struct fm_journal_comman
     return f;
 }
 
-static void replay(struct fm_store *s, struct fm_journal_call *c)
+static void replay(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct fm_db *d = &s->db;
     fm_db_bind(d, FM_SQL_OUTCOME, "i", (int64_t)c->seq);
     if (!fm_db_row(d, FM_SQL_OUTCOME))
         return;
     struct fm_str head = fm_db_str(d, FM_SQL_OUTCOME, 3), body = fm_db_str(d, FM_SQL_OUTCOME, 4);
-    char *copy = fm_store_give(c, head.n + body.n);
+    char *copy = fm_journal_store_give(c, head.n + body.n);
     if (copy) {
         if (head.n)
             memcpy(copy, head.p, head.n);
@@ -179,7 +181,8 @@ static void replay(struct fm_store *s, struct fm_journal_call *c)
     fm_db_reset(d, FM_SQL_OUTCOME);
 }
 
-void fm_store_decide(struct fm_store *s, struct fm_journal_call *c, const struct fm_found *f)
+void fm_journal_store_decide(struct fm_journal_store *s, struct fm_journal_call *c,
+                             const struct fm_found *f)
 {
     struct fm_idem_facts *facts = &c->command.facts;
     facts->known = f->known == FM_IDEM_ABSENT && s->full ? FM_IDEM_FULL : f->known;
@@ -193,35 +196,36 @@ void fm_store_decide(struct fm_store *s, struct fm_journal_call *c, const struct
 
 /* -------- commands and outcomes -------- */
 
-uint64_t fm_store_add_command(struct fm_store *s, const struct fm_journal_entry *e)
+uint64_t fm_journal_store_add_command(struct fm_journal_store *s, const struct fm_journal_entry *e)
 {
     FM_ASSERT(e->epoch <= INT64_MAX && e->tries >= 1 && fm_idem_key_is_valid(e->key));
     FM_ASSERT(e->context.n >= 1 && e->context.n <= FM_JOURNAL_CONTEXT_MAX);
-    uint64_t seq = fm_store_next(s);
+    uint64_t seq = fm_journal_store_next(s);
     (void)fm_db_run(&s->db, FM_SQL_COMMAND_ADD, "ittbiiiii", (int64_t)seq, e->context, e->key,
                     fm_str((const char *)e->hash.b, sizeof e->hash.b), (int64_t)e->cell,
-                    (int64_t)e->epoch, (int64_t)e->tries, e->at_ms, fm_store_age_ms(s));
-    fm_store_add_key(s, e->context, e->key, seq);
+                    (int64_t)e->epoch, (int64_t)e->tries, e->at_ms, fm_journal_store_age_ms(s));
+    fm_journal_store_add_key(s, e->context, e->key, seq);
     s->added++;
     if (s->oldest_age_ms == INT64_MAX)
-        s->oldest_age_ms = fm_store_age_ms(s);
+        s->oldest_age_ms = fm_journal_store_age_ms(s);
     return seq;
 }
 
-void fm_store_add_outcome(struct fm_store *s, uint64_t seq, enum fm_idem_known state,
-                          const struct fm_journal_answer *a, int64_t at_ms)
+void fm_journal_store_add_outcome(struct fm_journal_store *s, uint64_t seq,
+                                  enum fm_idem_known state, const struct fm_journal_answer *a,
+                                  int64_t at_ms)
 {
     FM_ASSERT(seq > 0 && seq <= s->last);
     FM_ASSERT(state == FM_IDEM_DONE || state == FM_IDEM_UNKNOWN);
     bool keep = state == FM_IDEM_DONE && a->kept && a->head.n <= s->o.answer_max &&
                 a->body.n <= s->o.answer_max - a->head.n;
     struct fm_str none = {NULL, 0};
-    (void)fm_db_run(&s->db, FM_SQL_OUTCOME_ADD, "iiiiiibb", (int64_t)fm_store_next(s), (int64_t)seq,
-                    (int64_t)state, (int64_t)(state == FM_IDEM_DONE ? a->status : 0), at_ms,
-                    (int64_t)keep, keep ? a->head : none, keep ? a->body : none);
+    (void)fm_db_run(&s->db, FM_SQL_OUTCOME_ADD, "iiiiiibb", (int64_t)fm_journal_store_next(s),
+                    (int64_t)seq, (int64_t)state, (int64_t)(state == FM_IDEM_DONE ? a->status : 0),
+                    at_ms, (int64_t)keep, keep ? a->head : none, keep ? a->body : none);
 }
 
-static void record(struct fm_store *s, struct fm_journal_call *c)
+static void record(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     const struct fm_journal_command *m = &c->command;
     struct fm_journal_entry e = {.context = m->context,
@@ -230,13 +234,13 @@ static void record(struct fm_store *s, struct fm_journal_call *c)
                                  .cell = m->cell,
                                  .epoch = m->facts.epoch,
                                  .tries = 1,
-                                 .at_ms = fm_store_wall_ms()};
-    c->seq = fm_store_add_command(s, &e);
+                                 .at_ms = fm_journal_store_wall_ms()};
+    c->seq = fm_journal_store_add_command(s, &e);
     (void)fm_db_run(&s->db, FM_SQL_PENDING_ADD, "i", (int64_t)c->seq);
 }
 
 /* The application stops doubles. What was unknown is in flight again; what is done stays done. */
-static void again(struct fm_store *s, struct fm_journal_call *c)
+static void again(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct fm_db *d = &s->db;
     (void)fm_db_run(d, FM_SQL_COMMAND_AGAIN, "ii", (int64_t)c->seq,
@@ -247,10 +251,10 @@ static void again(struct fm_store *s, struct fm_journal_call *c)
     (void)fm_db_run(d, FM_SQL_PENDING_ADD, "i", (int64_t)c->seq);
 }
 
-void fm_store_begin(struct fm_store *s, struct fm_journal_call *c)
+void fm_journal_store_begin(struct fm_journal_store *s, struct fm_journal_call *c)
 {
-    struct fm_found f = fm_store_find(s, &c->command, c->command.queued);
-    fm_store_decide(s, c, &f);
+    struct fm_found f = fm_journal_store_find(s, &c->command, c->command.queued);
+    fm_journal_store_decide(s, c, &f);
     switch (c->decision.action) {
     case FM_IDEM_RECORD:
         record(s, c);
@@ -268,7 +272,7 @@ void fm_store_begin(struct fm_store *s, struct fm_journal_call *c)
     FM_UNREACHABLE();
 }
 
-void fm_store_outcome(struct fm_store *s, struct fm_journal_call *c)
+void fm_journal_store_outcome(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct fm_db *d = &s->db;
     const struct fm_journal_outcome *o = &c->outcome;
@@ -287,19 +291,19 @@ void fm_store_outcome(struct fm_store *s, struct fm_journal_call *c)
         }
         (void)fm_db_run(d, FM_SQL_OUTCOME_DROP, "i", (int64_t)c->seq);
     }
-    fm_store_add_outcome(s, c->seq, o->state, &o->answer, fm_store_wall_ms());
+    fm_journal_store_add_outcome(s, c->seq, o->state, &o->answer, fm_journal_store_wall_ms());
 }
 
 /* -------- transactions -------- */
 
-bool fm_store_transaction(struct fm_store *s)
+bool fm_journal_store_transaction(struct fm_journal_store *s)
 {
     s->added = 0;
     return fm_db_run(&s->db, FM_SQL_BEGIN, "");
 }
 
 /* What is in use: of the file as of the last look, and of the WAL now. */
-static void measure(struct fm_store *s, bool look)
+static void measure(struct fm_journal_store *s, bool look)
 {
     struct fm_db *d = &s->db;
     if (look) {
@@ -312,7 +316,7 @@ static void measure(struct fm_store *s, bool look)
     s->full = (s->file_pages + (uint64_t)d->wal_pages) * PAGE >= s->o.bytes_max;
 }
 
-bool fm_store_commit(struct fm_store *s)
+bool fm_journal_store_commit(struct fm_journal_store *s)
 {
     if (!fm_db_run(&s->db, FM_SQL_COMMIT, ""))
         return false;
@@ -320,12 +324,12 @@ bool fm_store_commit(struct fm_store *s)
     return true;
 }
 
-bool fm_store_checkpoint_is_due(const struct fm_store *s)
+bool fm_journal_store_checkpoint_is_due(const struct fm_journal_store *s)
 {
     return s->db.wal_pages >= CHECKPOINT_PAGES && !s->db.failed;
 }
 
-void fm_store_checkpoint(struct fm_store *s)
+void fm_journal_store_checkpoint(struct fm_journal_store *s)
 {
     fm_db_checkpoint(&s->db);
     measure(s, true);
@@ -333,23 +337,39 @@ void fm_store_checkpoint(struct fm_store *s)
 
 /* -------- retention -------- */
 
-static void set_meta(struct fm_store *s, const char *name, int64_t value)
+static void set_meta(struct fm_journal_store *s, const char *name, int64_t value)
 {
     (void)fm_db_run(&s->db, FM_SQL_META_SET, "ti", fm_str_z(name), value);
 }
 
-static void drop_command(struct fm_store *s, uint64_t seq)
+static void drop_command(struct fm_journal_store *s, uint64_t seq)
 {
     struct fm_db *d = &s->db;
-    fm_store_drop_key(s, fm_db_str(d, FM_SQL_COMMAND_OLD, 1), fm_db_str(d, FM_SQL_COMMAND_OLD, 2),
-                      seq);
+    fm_journal_store_drop_key(s, fm_db_str(d, FM_SQL_COMMAND_OLD, 1),
+                              fm_db_str(d, FM_SQL_COMMAND_OLD, 2), seq);
     fm_db_reset(d, FM_SQL_COMMAND_OLD);
     (void)fm_db_run(d, FM_SQL_OUTCOME_DROP, "i", (int64_t)seq);
     (void)fm_db_run(d, FM_SQL_COMMAND_DROP, "i", (int64_t)seq);
 }
 
+void fm_journal_store_withdraw(struct fm_journal_store *s, struct fm_journal_call *c)
+{
+    struct fm_db *d = &s->db;
+    FM_ASSERT(c->seq > 0);
+    (void)fm_db_run(d, FM_SQL_PENDING_DROP, "i", (int64_t)c->seq);
+    if (d->failed || fm_db_changes(d) == 0) {
+        c->err = FM_ERR_NOT_FOUND;
+        return;
+    }
+    fm_db_bind(d, FM_SQL_COMMAND_OLD, "i", (int64_t)c->seq - 1);
+    if (fm_db_row(d, FM_SQL_COMMAND_OLD) && (uint64_t)fm_db_i64(d, FM_SQL_COMMAND_OLD, 0) == c->seq)
+        drop_command(s, c->seq);
+    else
+        fm_db_reset(d, FM_SQL_COMMAND_OLD);
+}
+
 /* The next row behind s->oldest; false where it is not old enough, or there is none. */
-static bool expire_one(struct fm_store *s, int64_t cutoff_ms, bool *dropped)
+static bool expire_one(struct fm_journal_store *s, int64_t cutoff_ms, bool *dropped)
 {
     struct fm_db *d = &s->db;
     *dropped = false;
@@ -376,32 +396,32 @@ static bool expire_one(struct fm_store *s, int64_t cutoff_ms, bool *dropped)
     return !d->failed;
 }
 
-bool fm_store_is_something_old(const struct fm_store *s)
+bool fm_journal_store_is_something_old(const struct fm_journal_store *s)
 {
-    int64_t cutoff = fm_store_age_ms(s) - s->o.retention_ms;
+    int64_t cutoff = fm_journal_store_age_ms(s) - s->o.retention_ms;
     return s->oldest_age_ms < cutoff || s->oldest_delivered_ms < cutoff;
 }
 
-unsigned fm_store_expire(struct fm_store *s)
+unsigned fm_journal_store_expire(struct fm_journal_store *s)
 {
-    int64_t cutoff = fm_store_age_ms(s) - s->o.retention_ms;
+    int64_t cutoff = fm_journal_store_age_ms(s) - s->o.retention_ms;
     unsigned most = 2 * s->added < EXPIRE_LEAST ? EXPIRE_LEAST : 2 * s->added, n = 0;
     if (most > EXPIRE_MOST)
         most = EXPIRE_MOST;
     bool dropped;
     for (unsigned i = 0; i < most && expire_one(s, cutoff, &dropped); i++)
         n += dropped;
-    n += fm_store_expire_queue(s, cutoff);
+    n += fm_journal_store_expire_queue(s, cutoff);
     if (n) { /* what was forgotten is not given out again, nor does it get younger */
         set_meta(s, "last", (int64_t)s->last);
-        set_meta(s, "age_ms", fm_store_age_ms(s));
+        set_meta(s, "age_ms", fm_journal_store_age_ms(s));
     }
     return n;
 }
 
 /* -------- open and close -------- */
 
-static bool get_meta(struct fm_store *s, const char *name, int64_t *out)
+static bool get_meta(struct fm_journal_store *s, const char *name, int64_t *out)
 {
     fm_db_bind(&s->db, FM_SQL_META_GET, "t", fm_str_z(name));
     if (!fm_db_row(&s->db, FM_SQL_META_GET))
@@ -411,7 +431,7 @@ static bool get_meta(struct fm_store *s, const char *name, int64_t *out)
     return true;
 }
 
-static int64_t one_number(struct fm_store *s, enum fm_sql id)
+static int64_t one_number(struct fm_journal_store *s, enum fm_sql id)
 {
     int64_t v = 0;
     fm_db_bind(&s->db, id, "");
@@ -423,7 +443,7 @@ static int64_t one_number(struct fm_store *s, enum fm_sql id)
 }
 
 /* One process writes; two would each think that the other's intents are lost. */
-static enum fm_err take_lock(struct fm_store *s, struct fm_error *e)
+static enum fm_err take_lock(struct fm_journal_store *s, struct fm_error *e)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s.lock", s->o.path);
@@ -437,7 +457,7 @@ static enum fm_err take_lock(struct fm_store *s, struct fm_error *e)
     return fm_error_set(e, FM_ERR_STATE, "%s is open in another process", s->o.path);
 }
 
-static int64_t pragma(struct fm_store *s, const char *sql)
+static int64_t pragma(struct fm_journal_store *s, const char *sql)
 {
     sqlite3_stmt *st = NULL;
     int64_t v = -1;
@@ -448,7 +468,7 @@ static int64_t pragma(struct fm_store *s, const char *sql)
     return v;
 }
 
-static enum fm_err execute(struct fm_store *s, const char *sql, struct fm_error *e)
+static enum fm_err execute(struct fm_journal_store *s, const char *sql, struct fm_error *e)
 {
     if (sqlite3_exec(s->db.h, sql, NULL, NULL, NULL) == SQLITE_OK)
         return FM_ERR_OK;
@@ -456,7 +476,7 @@ static enum fm_err execute(struct fm_store *s, const char *sql, struct fm_error 
 }
 
 /* The tables, in one transaction: a file has all of them or is new. */
-static enum fm_err make_tables(struct fm_store *s, bool *is_new, struct fm_error *e)
+static enum fm_err make_tables(struct fm_journal_store *s, bool *is_new, struct fm_error *e)
 {
     int64_t id = pragma(s, "PRAGMA application_id"), version = pragma(s, "PRAGMA user_version");
     int64_t tables = pragma(s, "SELECT count(*) FROM sqlite_schema");
@@ -472,7 +492,7 @@ static enum fm_err make_tables(struct fm_store *s, bool *is_new, struct fm_error
     return err ? err : execute(s, schema, e);
 }
 
-static void stamp(struct fm_store *s)
+static void stamp(struct fm_journal_store *s)
 {
     fm_rand_bytes(&s->hash_key, sizeof s->hash_key);
     (void)fm_db_run(&s->db, FM_SQL_META_SET, "tt", FM_STR("service"), fm_str_z(s->o.service));
@@ -481,7 +501,7 @@ static void stamp(struct fm_store *s)
     (void)fm_db_run(&s->db, FM_SQL_COMMIT, "");
 }
 
-static enum fm_err check_service(struct fm_store *s, struct fm_error *e)
+static enum fm_err check_service(struct fm_journal_store *s, struct fm_error *e)
 {
     fm_db_bind(&s->db, FM_SQL_META_GET, "t", FM_STR("service"));
     if (!fm_db_row(&s->db, FM_SQL_META_GET))
@@ -495,7 +515,7 @@ static enum fm_err check_service(struct fm_store *s, struct fm_error *e)
     return err;
 }
 
-static void read_state(struct fm_store *s)
+static void read_state(struct fm_journal_store *s)
 {
     int64_t k0 = 0, k1 = 0, last = 0, age = 0;
     if (!get_meta(s, "k0", &k0) || !get_meta(s, "k1", &k1))
@@ -509,24 +529,24 @@ static void read_state(struct fm_store *s)
 }
 
 /* Whoever forwarded these is gone, and so is what it would have learnt. */
-static void give_up_what_was_in_flight(struct fm_store *s)
+static void give_up_what_was_in_flight(struct fm_journal_store *s)
 {
     struct fm_journal_answer none = {0};
-    int64_t now = fm_store_wall_ms();
-    if (!fm_store_transaction(s))
+    int64_t now = fm_journal_store_wall_ms();
+    if (!fm_journal_store_transaction(s))
         return;
     for (;;) {
         uint64_t seq = (uint64_t)one_number(s, FM_SQL_PENDING_FIRST);
         if (!seq)
             break;
         (void)fm_db_run(&s->db, FM_SQL_PENDING_DROP, "i", (int64_t)seq);
-        fm_store_add_outcome(s, seq, FM_IDEM_UNKNOWN, &none, now);
+        fm_journal_store_add_outcome(s, seq, FM_IDEM_UNKNOWN, &none, now);
     }
-    fm_store_open_queue(s);
-    (void)fm_store_commit(s);
+    fm_journal_store_open_queue(s);
+    (void)fm_journal_store_commit(s);
 }
 
-static enum fm_err open_all(struct fm_store *s, struct fm_error *e)
+static enum fm_err open_all(struct fm_journal_store *s, struct fm_error *e)
 {
     bool is_new = false;
     enum fm_err err = take_lock(s, e);
@@ -553,12 +573,12 @@ static enum fm_err open_all(struct fm_store *s, struct fm_error *e)
     return FM_ERR_OK;
 }
 
-enum fm_err fm_store_open(struct fm_store *s, const struct fm_journal_options *o,
-                          struct fm_error *e)
+enum fm_err fm_journal_store_open(struct fm_journal_store *s, const struct fm_journal_options *o,
+                                  struct fm_error *e)
 {
     FM_ASSERT(o->path && o->service && o->service[0] && o->retention_ms > 0);
     FM_ASSERT(o->answer_max <= INT_MAX / 2 && o->calls_max > 0 && o->bytes_max > 0);
-    *s = (struct fm_store){.o = *o, .lock_fd = -1, .opened = fm_mono_now()};
+    *s = (struct fm_journal_store){.o = *o, .lock_fd = -1, .opened = fm_mono_now()};
     enum fm_err err = open_all(s, e);
     if (err) {
         fm_db_close(&s->db);
@@ -568,12 +588,12 @@ enum fm_err fm_store_open(struct fm_store *s, const struct fm_journal_options *o
     return err;
 }
 
-void fm_store_close(struct fm_store *s)
+void fm_journal_store_close(struct fm_journal_store *s)
 {
-    if (!s->db.failed && fm_store_transaction(s)) {
+    if (!s->db.failed && fm_journal_store_transaction(s)) {
         set_meta(s, "last", (int64_t)s->last);
-        set_meta(s, "age_ms", fm_store_age_ms(s));
-        (void)fm_store_commit(s);
+        set_meta(s, "age_ms", fm_journal_store_age_ms(s));
+        (void)fm_journal_store_commit(s);
     }
     fm_db_close(&s->db);
     close(s->lock_fd);

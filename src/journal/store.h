@@ -11,7 +11,7 @@
 #include "journal/db.h"
 #include "journal/journal.h"
 
-struct fm_store {
+struct fm_journal_store {
     struct fm_db db;
     struct fm_journal_options o;
     int lock_fd;
@@ -30,30 +30,32 @@ struct fm_store {
     uint32_t added; /* commands and queued requests, in this transaction */
 };
 
-enum fm_err fm_store_open(struct fm_store *s, const struct fm_journal_options *o,
-                          struct fm_error *e) FM_WARN_UNUSED;
-void fm_store_close(struct fm_store *s);
+enum fm_err fm_journal_store_open(struct fm_journal_store *s, const struct fm_journal_options *o,
+                                  struct fm_error *e) FM_WARN_UNUSED;
+void fm_journal_store_close(struct fm_journal_store *s);
 
-bool fm_store_transaction(struct fm_store *s); /* begin it; false after a failure */
+bool fm_journal_store_transaction(struct fm_journal_store *s); /* begin it; false after a failure */
 /* True once it is durable. */
-bool fm_store_commit(struct fm_store *s);
-bool fm_store_checkpoint_is_due(const struct fm_store *s);
-void fm_store_checkpoint(struct fm_store *s);
+bool fm_journal_store_commit(struct fm_journal_store *s);
+bool fm_journal_store_checkpoint_is_due(const struct fm_journal_store *s);
+void fm_journal_store_checkpoint(struct fm_journal_store *s);
 
 /* Forget what is past its retention, a bounded number of rows; how many. */
-unsigned fm_store_expire(struct fm_store *s);
-bool fm_store_is_something_old(const struct fm_store *s);
+unsigned fm_journal_store_expire(struct fm_journal_store *s);
+bool fm_journal_store_is_something_old(const struct fm_journal_store *s);
 
-void fm_store_begin(struct fm_store *s, struct fm_journal_call *c);
-void fm_store_outcome(struct fm_store *s, struct fm_journal_call *c);
-void fm_store_read(struct fm_store *s, struct fm_journal_call *c);     /* heir.c */
-void fm_store_import(struct fm_store *s, struct fm_journal_call *c);   /* heir.c */
-void fm_store_enqueue(struct fm_store *s, struct fm_journal_call *c);  /* queue.c */
-void fm_store_take(struct fm_store *s, struct fm_journal_call *c);     /* queue.c */
-void fm_store_settle(struct fm_store *s, struct fm_journal_call *c);   /* queue.c */
-void fm_store_ask(struct fm_store *s, struct fm_journal_call *c);      /* queue.c */
-unsigned fm_store_expire_queue(struct fm_store *s, int64_t cutoff_ms); /* queue.c */
-void fm_store_open_queue(struct fm_store *s);                          /* queue.c */
+void fm_journal_store_begin(struct fm_journal_store *s, struct fm_journal_call *c);
+void fm_journal_store_outcome(struct fm_journal_store *s, struct fm_journal_call *c);
+void fm_journal_store_withdraw(struct fm_journal_store *s, struct fm_journal_call *c);
+void fm_journal_store_read(struct fm_journal_store *s, struct fm_journal_call *c);     /* heir.c */
+void fm_journal_store_cursor(struct fm_journal_store *s, struct fm_journal_call *c);   /* heir.c */
+void fm_journal_store_import(struct fm_journal_store *s, struct fm_journal_call *c);   /* heir.c */
+void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call *c);  /* queue.c */
+void fm_journal_store_take(struct fm_journal_store *s, struct fm_journal_call *c);     /* queue.c */
+void fm_journal_store_settle(struct fm_journal_store *s, struct fm_journal_call *c);   /* queue.c */
+void fm_journal_store_ask(struct fm_journal_store *s, struct fm_journal_call *c);      /* queue.c */
+unsigned fm_journal_store_expire_queue(struct fm_journal_store *s, int64_t cutoff_ms); /* queue.c */
+void fm_journal_store_open_queue(struct fm_journal_store *s);                          /* queue.c */
 
 /* -------- what they share -------- */
 
@@ -64,25 +66,28 @@ struct fm_found {
 };
 
 /* `but` is the id of a queued request that is not looked at, or 0. */
-struct fm_found fm_store_find(struct fm_store *s, const struct fm_journal_command *c, uint64_t but);
+struct fm_found fm_journal_store_find(struct fm_journal_store *s,
+                                      const struct fm_journal_command *c, uint64_t but);
 
 /* The decision about c's command with what was found: c->decision, c->seq, and the answer of what
  * is to be replayed. */
-void fm_store_decide(struct fm_store *s, struct fm_journal_call *c, const struct fm_found *f);
+void fm_journal_store_decide(struct fm_journal_store *s, struct fm_journal_call *c,
+                             const struct fm_found *f);
 
-uint64_t fm_store_next(struct fm_store *s);
-int64_t fm_store_age_ms(const struct fm_store *s);
-int64_t fm_store_wall_ms(void);
-void fm_store_add_key(struct fm_store *s, struct fm_str context, struct fm_str key,
-                      uint64_t number);
-void fm_store_drop_key(struct fm_store *s, struct fm_str context, struct fm_str key,
-                       uint64_t number);
+uint64_t fm_journal_store_next(struct fm_journal_store *s);
+int64_t fm_journal_store_age_ms(const struct fm_journal_store *s);
+int64_t fm_journal_store_wall_ms(void);
+void fm_journal_store_add_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,
+                              uint64_t number);
+void fm_journal_store_drop_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,
+                               uint64_t number);
 /* With a new seq, which is returned; its key, and no outcome. */
-uint64_t fm_store_add_command(struct fm_store *s, const struct fm_journal_entry *e);
-void fm_store_add_outcome(struct fm_store *s, uint64_t seq, enum fm_idem_known state,
-                          const struct fm_journal_answer *a, int64_t at_ms);
+uint64_t fm_journal_store_add_command(struct fm_journal_store *s, const struct fm_journal_entry *e);
+void fm_journal_store_add_outcome(struct fm_journal_store *s, uint64_t seq,
+                                  enum fm_idem_known state, const struct fm_journal_answer *a,
+                                  int64_t at_ms);
 
 /* A copy that the caller of the journal will free; NULL where there is no memory. */
-void *fm_store_give(struct fm_journal_call *c, size_t n) FM_WARN_UNUSED;
+void *fm_journal_store_give(struct fm_journal_call *c, size_t n) FM_WARN_UNUSED;
 
 #endif

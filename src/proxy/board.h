@@ -14,6 +14,7 @@
 #include "core/health.h"
 #include "io/mailbox.h"
 #include "proxy/peers.h"
+#include "proxy/seats.h"
 
 #include <stdalign.h>
 
@@ -54,8 +55,9 @@ struct fm_board_context_stats {
 };
 
 struct fm_board {
-    struct fm_conf *conf;  /* owned */
-    struct fm_peers peers; /* owned; set before the first view: how hosts know each other */
+    struct fm_conf *conf;   /* owned */
+    struct fm_peers peers;  /* owned; set before the first view: how hosts know each other */
+    struct fm_seats *seats; /* the director's; set with peers. NULL where nothing is exclusive */
     unsigned nregions, ncontexts, nworkers;
     struct fm_board_slot *slot;             /* [region][context] */
     struct fm_board_counts *counts;         /* [worker][region][context] */

@@ -276,13 +276,6 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
     if (err)
         return err;
     struct fm_addr at;
-    if (fm_addr_ip(&at, admin->host, admin->port))
-        return fm_error_set(e, FM_ERR_INVALID, "admin address %.*s is not an IP address and a port",
-                            FM_STR_ARG(admin->text));
-    err = fm_listener_open(&d->admin, &d->loop, &at, 0, admin_accepted, e);
-    if (err)
-        return fm_error_wrap(e, "admin listener");
-    d->has_admin = true;
     char path[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s.sock", d->state_dir, d->options.role);
     if (fm_addr_unix(&at, fm_str_z(path)))
@@ -292,8 +285,15 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
             "set a shorter `state`",
             strlen(path), path);
     err = fm_listener_open(&d->local, &d->loop, &at, 0, local_accepted, e);
-    d->has_local = err == FM_ERR_OK;
-    return err ? fm_error_wrap(e, "local socket") : FM_ERR_OK;
+    if (err)
+        return fm_error_wrap(e, "local socket");
+    d->has_local = true;
+    if (fm_addr_ip(&at, admin->host, admin->port))
+        return fm_error_set(e, FM_ERR_INVALID, "admin address %.*s is not an IP address and a port",
+                            FM_STR_ARG(admin->text));
+    err = fm_listener_open(&d->admin, &d->loop, &at, 0, admin_accepted, e);
+    d->has_admin = err == FM_ERR_OK;
+    return err ? fm_error_wrap(e, "admin listener") : FM_ERR_OK;
 }
 
 void fm_daemon_run(struct fm_daemon *d)

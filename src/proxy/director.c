@@ -66,6 +66,8 @@ static struct fm_worker_config worker_config(struct fm_director *d, const struct
         .connections = &d->connections,
         .control = d->mailbox,
         .ended = worker_ended,
+        .seats = d->seats,
+        .journal = d->config.journal,
     };
     if (d->config.mode == FM_PROXY_GATE)
         gate_worker_config(&w, &conf->edge);
@@ -153,7 +155,8 @@ static void watch_fail_open(struct fm_director *d, unsigned context)
 {
     bool all = d->config.mode == FM_PROXY_EDGE;
     for (unsigned r = 0; r < d->board->nregions; r++)
-        all &= fm_director_health(d, r, context)->state == FM_HEALTH_DOWN ||
+        all &= d->board->conf->regions[r].witness ||
+               fm_director_health(d, r, context)->state == FM_HEALTH_DOWN ||
                fm_director_health(d, r, context)->state == FM_HEALTH_SUSPECT;
     if (all == d->all_down[context])
         return;
@@ -367,6 +370,19 @@ static void names_changed(void *user)
         d->view_changed(d);
 }
 
+void fm_director_authority_changed(struct fm_director *d)
+{
+    for (unsigned w = 0; w < d->nrunning; w++)
+        fm_worker_authority_changed(&d->workers[w]);
+}
+
+static void authority_wanted(void *user)
+{
+    struct fm_director *d = user;
+    if (d->authority_wanted)
+        d->authority_wanted(d);
+}
+
 static void out_of_patience(struct fm_timer *t)
 {
     fm_container_of(t, struct fm_director, patience)->names_known = true;
@@ -439,6 +455,11 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
     fm_timer_init(&d->poll, polled);
     fm_timer_init(&d->patience, out_of_patience);
     fm_names_init(&d->names, resolver, l, names_changed, d);
+    d->seats = fm_seats_new(m, authority_wanted, d);
+    if (!d->seats) {
+        fm_conf_free(conf);
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory for the cells of contexts");
+    }
     struct fm_board *board = fm_board_new(conf, c->nworkers, m, alarmed, d, NULL);
     struct slots s;
     if (!board || !make_slots(&s, board)) {
@@ -446,6 +467,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the state of regions");
     }
     board->peers = fm_peers_ref(&c->peers);
+    board->seats = d->seats;
     use_slots(d, board, &s);
     if (fm_names_set(&d->names, conf, c->mode, c->self) || remake_view(d))
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
@@ -523,6 +545,7 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the state of regions");
     }
     board->peers = fm_peers_ref(&c->peers);
+    board->seats = d->seats;
     inherit_health(d, &s, board);
     struct fm_director_config was = d->config;
     use_slots(d, board, &s);
@@ -574,4 +597,5 @@ void fm_director_deinit(struct fm_director *d)
     free_slots(&s);
     fm_view_unref(d->view);
     fm_board_unref(d->board);
+    fm_seats_free(d->seats);
 }

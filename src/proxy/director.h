@@ -26,7 +26,8 @@ struct fm_director_config {
     unsigned nworkers;
     struct fm_sink *access_log;
     uint32_t access_sample_ppm;
-    struct fm_peers peers; /* the caller's; shared where it is passed in */
+    struct fm_peers peers;      /* the caller's; shared where it is passed in */
+    struct fm_journal *journal; /* of a gate; the caller's, closed after fm_director_join */
 };
 
 struct fm_director {
@@ -35,6 +36,7 @@ struct fm_director {
     struct fm_mailbox *mailbox;
     struct fm_resolver *resolver;
     struct fm_names names;
+    struct fm_seats *seats; /* of all contexts with cells, for as long as the process lives */
     struct fm_board *board;
     struct fm_view *view;
     uint64_t generation;
@@ -58,6 +60,9 @@ struct fm_director {
     void (*transition)(struct fm_director *d, const struct fm_event *e);
     void (*ended)(struct fm_director *d);
     void (*view_changed)(struct fm_director *d); /* other addresses, the same configuration */
+    /* Workers met what the seats do not know: an epoch that is higher (fm_seats_heard), or a gate
+     * that does not hold what the view says. Somebody should ask. */
+    void (*authority_wanted)(struct fm_director *d);
     void *user;
 };
 
@@ -78,6 +83,9 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
 
 /* The generation of the oldest view that some worker routes new requests by. */
 uint64_t fm_director_in_use(const struct fm_director *d);
+
+/* Something was published in the seats: requests that wait for it look again. */
+void fm_director_authority_changed(struct fm_director *d);
 
 /* A probe of `region` for `context` has ended. `detail` is kept as evidence. */
 void fm_director_probe(struct fm_director *d, unsigned region, unsigned context, bool ok,

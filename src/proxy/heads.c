@@ -76,9 +76,11 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
         return true;
     case FM_HDR_TRACEPARENT:
         return o->traceparent.n > 0;
-    case FM_HDR_FULMAR_REGION:
     case FM_HDR_FULMAR_AUTHORITY:
+        return !o->from_edge || o->authority.n > 0;
     case FM_HDR_FULMAR_MODE:
+        return !o->from_edge || o->mode.n > 0;
+    case FM_HDR_FULMAR_REGION:
     case FM_HDR_FULMAR_OTHER:
         return !o->from_edge;
     case FM_HDR_OTHER:
@@ -138,8 +140,25 @@ static void add_forwarded(struct fm_buf *out, const struct fm_http_head *h,
     fm_buf_lit(out, "\";proto=http\r\n");
 }
 
+static void add_authority(struct fm_buf *out, const struct fm_forward *f, struct fm_forward_at *at)
+{
+    if (f->mode.n) {
+        fm_buf_lit(out, "\r\nFulmar-Mode: ");
+        fm_buf_str_add(out, f->mode);
+    }
+    at->authority = 0;
+    if (!f->authority.n)
+        return;
+    fm_buf_lit(out, "\r\nFulmar-Authority: ");
+    fm_buf_str_add(out, f->authority);
+    fm_buf_ch(out, '/');
+    at->authority = out->n;
+    fm_buf_lit(out, "0@0                     ");
+    FM_ASSERT(out->full || out->n == at->authority + FM_AUTHORITY_LEN);
+}
+
 void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const struct fm_forward *f,
-                      size_t *deadline_at)
+                      struct fm_forward_at *at)
 {
     FM_ASSERT(h->method_name.n > 0 && f->ref.n > 0 && out->n == 0);
     fm_buf_str_add(out, h->method_name);
@@ -171,9 +190,10 @@ void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const st
     fm_buf_str_add(out, f->ref);
     if (f->deadline) {
         fm_buf_lit(out, "\r\nFulmar-Deadline: ");
-        *deadline_at = out->n;
+        at->deadline = out->n;
         fm_buf_lit(out, "0000000000");
     }
+    add_authority(out, f, at);
     fm_buf_lit(out, "\r\n\r\n");
 }
 
@@ -184,6 +204,32 @@ void fm_heads_set_deadline(char *digits, uint64_t ms)
     FM_ASSERT(n <= FM_DEADLINE_DIGITS);
     memset(digits, ' ', FM_DEADLINE_DIGITS);
     memcpy(digits + FM_DEADLINE_DIGITS - n, text, n);
+}
+
+void fm_heads_set_authority(char *place, unsigned cell, uint64_t epoch)
+{
+    FM_ASSERT(cell < 100);
+    struct fm_buf b = fm_buf(place, FM_AUTHORITY_LEN);
+    fm_buf_u64(&b, cell);
+    fm_buf_ch(&b, '@');
+    fm_buf_u64(&b, epoch);
+    FM_ASSERT(!b.full);
+    memset(place + b.n, ' ', FM_AUTHORITY_LEN - b.n);
+}
+
+bool fm_heads_authority(struct fm_str value, struct fm_authority_said *out)
+{
+    const char *slash = value.n ? memchr(value.p, '/', value.n) : NULL;
+    const char *at = value.n ? memchr(value.p, '@', value.n) : NULL;
+    uint64_t cell;
+    if (!slash || !at || at < slash || slash == value.p)
+        return false;
+    out->context = fm_str(value.p, (size_t)(slash - value.p));
+    if (!fm_str_u64(fm_str(slash + 1, (size_t)(at - slash - 1)), &cell) || cell > UINT16_MAX ||
+        !fm_str_u64(fm_str(at + 1, (size_t)(value.p + value.n - at - 1)), &out->epoch))
+        return false;
+    out->cell = (unsigned)cell;
+    return true;
 }
 
 /* -------- answers -------- */

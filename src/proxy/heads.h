@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "http/msg.h"
 
-enum { FM_REF_LEN = 20, FM_TRACEPARENT_LEN = 55, FM_DEADLINE_DIGITS = 10 };
+enum { FM_REF_LEN = 20, FM_TRACEPARENT_LEN = 55, FM_DEADLINE_DIGITS = 10, FM_AUTHORITY_LEN = 24 };
 
 struct fm_forward {
     struct fm_str client_ip; /* without brackets */
@@ -19,14 +19,33 @@ struct fm_forward {
     struct fm_str ref;
     struct fm_str traceparent; /* to set; empty = what came is passed on */
     bool deadline;             /* leave a Fulmar-Deadline to be filled in */
+    struct fm_str authority;   /* of which context one is to be filled in; empty = none */
+    struct fm_str mode;        /* Fulmar-Mode; empty = what came is passed on, from an edge */
 };
 
-/* *deadline_at: where the digits of Fulmar-Deadline stand in out (see fm_heads_set_deadline). */
+/* Where there is something to be filled in, in what was written. */
+struct fm_forward_at {
+    size_t deadline;  /* digits: fm_heads_set_deadline */
+    size_t authority; /* cell and epoch: fm_heads_set_authority; 0 = none */
+};
+
 void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const struct fm_forward *f,
-                      size_t *deadline_at);
+                      struct fm_forward_at *at);
 
 /* Milliseconds, right-aligned in the place that fm_heads_request left for them. */
 void fm_heads_set_deadline(char *digits, uint64_t ms);
+
+/* CELL@EPOCH behind the name of its context; padded with blanks, which are no part of it (RFC 9110
+ * section 5.5). */
+void fm_heads_set_authority(char *place, unsigned cell, uint64_t epoch);
+
+/* CONTEXT/CELL@EPOCH, exactly so. */
+struct fm_authority_said {
+    struct fm_str context;
+    unsigned cell;
+    uint64_t epoch;
+};
+bool fm_heads_authority(struct fm_str value, struct fm_authority_said *out) FM_WARN_UNUSED;
 
 struct fm_answer {
     bool from_gate; /* its Fulmar- fields are passed on (but Fulmar-Problem to clients) */

@@ -25,6 +25,14 @@
     X(deadline_dropped, "deadline_dropped_total",                                                  \
       "Requests dropped because their deadline passed or their sender hung up")                    \
     X(frozen, "frozen_total", "Times the loop was away so long that old requests were not parsed") \
+    X(held, "commands_held_total", "Commands that waited at an edge for a region to take them")    \
+    X(held_in_vain, "commands_held_in_vain_total",                                                 \
+      "Commands that waited until nothing came of it")                                             \
+    X(admitted, "commands_admitted_total", "Commands that a gate let begin, under its authority")  \
+    X(not_admitted, "commands_not_admitted_total", "Commands that a gate refused for want of it")  \
+    X(answers_dropped, "answers_dropped_total",                                                    \
+      "Successes not passed on because the authority they came under had ended")                   \
+    X(answers_replayed, "answers_replayed_total", "Answers given again from the journal")          \
     X(answers_cut, "answers_cut_total", "Answers that broke off after their head was relayed")     \
     X(tunnels, "tunnels_total", "Connections upgraded to another protocol")                        \
     X(upstream_connects, "upstream_connects_total", "Connections opened to upstreams")             \

@@ -93,6 +93,8 @@ static void send_head(struct fm_request *rq, struct fm_try *t)
     } else if (t->has_piece && t->piece.n) {
         iov[n++] = (struct iovec){(void *)(uintptr_t)t->piece.p, t->piece.n};
     }
+    if (t->has_piece || t->piece_is_last)
+        fm_record_piece(rq, t->has_piece ? t->piece : fm_str(NULL, 0), t->piece_is_last);
     t->has_piece = false;
     send_to_client(rq, iov, n);
 }
@@ -127,6 +129,8 @@ void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last)
     }
     if (rq->tunnel)
         fm_http_conn_touch(rq->conn);
+    else
+        fm_record_piece(rq, piece, last);
     if (rq->tunnel && last) {
         rq->tunnel_down_done = true;
         fm_http_conn_shutdown(rq->conn);
@@ -154,9 +158,44 @@ static void start_tunnel(struct fm_request *rq)
     fm_http_client_body(&t->conn->http, rq->w->config.tunnel_idle_ms);
 }
 
+/* What was kept begins with a status line, ends with an empty line, and has no fields that belong
+ * to a connection. The request's own head is not needed any more, and its place is used. */
+void fm_relay_kept(struct fm_request *rq, const struct fm_journal_answer *a)
+{
+    FM_ASSERT(!rq->relay && !rq->head_sent && a->kept && a->head.n > 2);
+    if (rq->minor == 0) { /* it may be in chunks */
+        fm_relay_problem(rq, FM_PROBLEM_ANSWER_NOT_KEPT);
+        return;
+    }
+    rq->kept_close = !rq->body_done || rq->w->draining;
+    struct fm_buf b = fm_buf(rq->out[0]->data, rq->out[0]->size);
+    fm_buf_add(&b, a->head.p, a->head.n - 2);
+    fm_buf_str_add(&b, fm_http_conn_header(rq->conn, rq->kept_close));
+    fm_buf_lit(&b, "Fulmar-Ref: ");
+    fm_buf_add(&b, rq->ref, FM_REF_LEN);
+    fm_buf_lit(&b, "\r\n\r\n");
+    if (b.full) {
+        fm_relay_problem(rq, FM_PROBLEM_ANSWER_NOT_KEPT);
+        return;
+    }
+    rq->status = a->status;
+    rq->head_sent = rq->from_journal = true;
+    fm_loop_cancel(&rq->w->loop, &rq->timer);
+    struct iovec iov[2] = {{rq->out[0]->data, b.n}, {(void *)(uintptr_t)a->body.p, a->body.n}};
+    rq->bytes_out += b.n + a->body.n;
+    fm_http_conn_send(rq->conn, iov, a->body.n ? 2 : 1);
+}
+
 void fm_relay_sent(struct fm_request *rq)
 {
     struct fm_try *t = rq->relay;
+    if (rq->from_journal) {
+        struct fm_http_conn *c = rq->conn;
+        bool close = rq->kept_close;
+        fm_request_free(rq);
+        fm_http_conn_done(c, close);
+        return;
+    }
     FM_ASSERT(t && rq->head_sent && !rq->client_gone);
     if (rq->status == 101 && !rq->tunnel) {
         start_tunnel(rq);

@@ -7,9 +7,6 @@
 
 #include <stdlib.h>
 
-static const struct fm_hash_key sticky_key = {UINT64_C(0x66756c6d61722d73),
-                                              UINT64_C(0x7469636b792d3031)};
-
 /* -------- life -------- */
 
 static void timer_fired(struct fm_timer *t);
@@ -30,6 +27,7 @@ static struct fm_request *new_request(struct fm_worker *w, struct fm_http_conn *
     rq->vr = w->view;
     fm_view_ref_use(rq->vr);
     fm_list_init(&rq->node);
+    fm_list_init(&rq->hold_node);
     fm_list_push_back(&w->requests, &rq->node);
     fm_timer_init(&rq->timer, timer_fired);
     rq->start = c->head_at;
@@ -46,6 +44,9 @@ void fm_request_free(struct fm_request *rq)
         FM_ASSERT(!rq->attempt[i]);
     FM_ASSERT(rq->nout <= FM_REPLAY_BLOCKS && !fm_list_empty(&rq->node));
     fm_access_log(rq);
+    fm_hold_drop(rq);
+    fm_record_end(rq);
+    fm_admit_leave(rq);
     fm_loop_cancel(&w->loop, &rq->timer);
     for (unsigned i = 0; i < rq->nout; i++)
         fm_pool_put(&w->pool, rq->out[i]);
@@ -84,7 +85,15 @@ static void timer_fired(struct fm_timer *timer)
 {
     struct fm_request *rq = fm_container_of(timer, struct fm_request, timer);
     struct fm_mono now = fm_loop_now(&rq->w->loop);
+    if (rq->held) {
+        fm_hold_timer(rq);
+        return;
+    }
     if (!rq->head_sent && rq->total_deadline.ns <= now.ns) {
+        if (rq->x.nattempts == 0) { /* the journal has it */
+            fm_relay_problem(rq, FM_PROBLEM_DEADLINE);
+            return;
+        }
         fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_TIMEOUT});
         return;
     }
@@ -105,14 +114,9 @@ uint32_t fm_request_left_regions(const struct fm_request *rq)
     if (rq->vr->view->mode == FM_PROXY_GATE)
         return 0;
     uint32_t left = 0;
-    struct fm_mono now = fm_loop_now(&rq->w->loop);
-    for (unsigned r = 0; r < rq->vr->view->nregions; r++) {
-        uint64_t word = atomic_load_explicit(
-            &fm_board_slot(rq->vr->view->board, r, rq->context)->word, memory_order_relaxed);
-        const struct fm_target *t = fm_target(rq->vr, r, rq->context);
-        if (fm_board_share(word) == 0 || fm_leave_is_left(&t->leave, fm_board_epoch(word), now))
+    for (unsigned r = 0; r < rq->vr->view->nregions; r++)
+        if (fm_plan_is_left(rq, r))
             left |= UINT32_C(1) << r;
-    }
     return left;
 }
 
@@ -142,13 +146,20 @@ static bool act(struct fm_request *rq, const struct fm_exchange_action *a, int *
         fm_relay_start(rq, rq->attempt[a->attempt]);
         return true;
     case FM_EXCHANGE_FAIL:
-        fm_relay_problem(rq, a->problem);
+        fm_request_fail(rq, a->problem);
         return false;
     case FM_EXCHANGE_DROP:
         fm_request_free(rq);
         return false;
     }
     FM_UNREACHABLE();
+}
+
+void fm_request_fail(struct fm_request *rq, enum fm_problem p)
+{
+    FM_ASSERT(fm_exchange_alive(&rq->x) == 0);
+    if (!fm_hold_take(rq, p))
+        fm_relay_problem(rq, p);
 }
 
 static bool wants_budget(enum fm_exchange_event_kind k)
@@ -176,6 +187,8 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
         int failed = -1;
         enum fm_problem problem = FM_PROBLEM_NONE;
         ev.left_regions = fm_request_left_regions(rq);
+        if (ev.kind == FM_EXCHANGE_NOT_SENT && rq->record)
+            rq->record->forwarded = false;
         ev.budget = has_budget(rq, ev.kind);
         fm_exchange_step(&rq->x, &ev, &todo);
         if (!ev.budget && wants_budget(ev.kind) && todo.n == 0)
@@ -189,132 +202,6 @@ void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev)
                                         .attempt = (uint8_t)failed,
                                         .problem = problem,
                                         .instance_out = problem == FM_PROBLEM_NONE}; /* refused */
-    }
-}
-
-/* -------- routing -------- */
-
-bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigned context,
-                          struct fm_mono now)
-{
-    const struct fm_view *v = vr->view;
-    const struct fm_view_pool *p = fm_view_pool(v, region, context);
-    FM_ASSERT(p->first + p->n <= v->nendpoints);
-    for (unsigned i = p->first; i < p->first + p->n; i++)
-        if (vr->up[i] && !atomic_load_explicit(&v->endpoints[i].probe_down, memory_order_relaxed) &&
-            fm_breaker_would(&vr->up[i]->link, &fm_upstream_link_policy, now))
-            return true;
-    return false;
-}
-
-static void look_at_region(const struct fm_request *rq, unsigned r, bool canaries,
-                           struct fm_route_region *out)
-{
-    const struct fm_view *v = rq->vr->view;
-    const struct fm_target *t = fm_target(rq->vr, r, rq->context);
-    struct fm_board_slot *slot = fm_board_slot(v->board, r, rq->context);
-    struct fm_mono now = fm_loop_now(&rq->w->loop);
-    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
-    FM_ASSERT(fm_board_share(word) <= 1000);
-    bool left = fm_leave_is_left(&t->leave, fm_board_epoch(word), now);
-    uint32_t canary = FM_CANARY_NONE;
-    if (canaries && fm_board_share(word) == 0)
-        canary = atomic_load_explicit(&slot->canary, memory_order_relaxed);
-    *out = (struct fm_route_region){
-        .id = v->regions[r].id,
-        .priority = v->regions[r].priority,
-        .weight = v->regions[r].weight,
-        .serve = 1000,
-        .share = left ? 0 : (uint16_t)fm_board_share(word),
-        .reachable = fm_pool_is_reachable(rq->vr, r, rq->context, now),
-        .trial = canary != FM_CANARY_NONE,
-        .trial_any = canary == FM_CANARY_ANY,
-        .latency_us = (uint32_t)fm_clamp_i64(t->heard.p50_ns / FM_NS_PER_US, 0, UINT32_MAX),
-        .last_ok = t->last_ok,
-    };
-}
-
-static uint64_t sticky_hash(struct fm_request *rq, const struct fm_http_head *h,
-                            const struct fm_match_result *m, bool *sticky)
-{
-    const struct fm_conf_context *c = rq->vr->view->contexts[rq->context].conf;
-    struct fm_str key = {NULL, 0};
-    uint8_t addr[16];
-    switch (c->sticky.kind) {
-    case FM_STICKY_NONE:
-        break;
-    case FM_STICKY_HEADER:
-        key = fm_http_find(h, c->sticky.name);
-        break;
-    case FM_STICKY_COOKIE:
-        key = fm_http_cookie(h, c->sticky.name);
-        break;
-    case FM_STICKY_PATH:
-        if (rq->route->sticky_segment >= 0 && (unsigned)rq->route->sticky_segment < m->nsegments)
-            key = m->segment[rq->route->sticky_segment];
-        break;
-    case FM_STICKY_CLIENT: {
-        fm_addr_bytes(&rq->conn->peer, addr);
-        bool v4 = rq->conn->peer.sa.sa_family == AF_INET ||
-                  memcmp(addr, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0;
-        unsigned bits = v4 ? 96 + c->sticky.client_bits : 2 * c->sticky.client_bits;
-        for (unsigned i = 0; i < 16; i++) {
-            unsigned keep = bits > 8 * i ? bits - 8 * i : 0;
-            if (keep < 8)
-                addr[i] &= (uint8_t)(0xff00u >> keep);
-        }
-        key = fm_str((const char *)addr, sizeof addr);
-        break;
-    }
-    }
-    *sticky = key.p != NULL;
-    return key.p ? fm_hash_str(sticky_key, key) : 0;
-}
-
-/* Take the canary token of the first region of the plan, or plan again without canaries. */
-static bool claim_canary(const struct fm_request *rq, const struct fm_route_plan *plan)
-{
-    FM_ASSERT(plan->canary && plan->n > 0);
-    struct fm_board_slot *slot = fm_board_slot(rq->vr->view->board, plan->region[0], rq->context);
-    uint32_t had = atomic_exchange_explicit(&slot->canary, FM_CANARY_NONE, memory_order_relaxed);
-    return had != FM_CANARY_NONE;
-}
-
-static void plan_route(struct fm_request *rq, const struct fm_http_head *h,
-                       const struct fm_match_result *m, enum fm_repeat repeat,
-                       struct fm_route_plan *plan)
-{
-    struct fm_worker *w = rq->w;
-    const struct fm_view *v = rq->vr->view;
-    FM_ASSERT(v->nregions > 0 && v->nregions <= FM_REGIONS_MAX);
-    if (v->mode == FM_PROXY_GATE) {
-        FM_ASSERT(v->self < v->nregions);
-        *plan = (struct fm_route_plan){.n = 1, .healthy = 1};
-        plan->region[0] = (uint8_t)v->self;
-        return;
-    }
-    struct fm_route_request q = {.by = rq->route->by,
-                                 .band_us = rq->route->band_us,
-                                 .repeatable = repeat != FM_REPEAT_NEVER,
-                                 .random = fm_rand_u64(&w->rand)};
-    q.affinity = sticky_hash(rq, h, m, &q.sticky);
-    for (int canaries = 1; canaries >= 0; canaries--) {
-        struct fm_route_region region[FM_REGIONS_MAX];
-        for (unsigned r = 0; r < v->nregions; r++)
-            look_at_region(rq, r, canaries, &region[r]);
-        fm_route(region, v->nregions, &q, plan);
-        if (!plan->canary)
-            break;
-        if (claim_canary(rq, plan)) {
-            rq->canary_region = (uint8_t)(plan->region[0] + 1);
-            fm_counter_inc(&w->metrics.canaries);
-            break;
-        }
-    }
-    FM_ASSERT(plan->n <= v->nregions && plan->healthy <= plan->n);
-    if (plan->fail_open && !plan->canary) {
-        rq->fail_open = true;
-        fm_counter_inc(&w->metrics.fail_open);
     }
 }
 
@@ -400,6 +287,10 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
         .from_edge = w->config.mode == FM_PROXY_GATE,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .deadline = true,
+        .authority = rq->seats && (rq->command || rq->placed)
+                         ? rq->vr->view->contexts[rq->context].name
+                         : fm_str(NULL, 0),
+        .mode = fm_admit_mode(rq),
     };
     struct fm_str came = fm_http_value(h, FM_HDR_TRACEPARENT);
     bool ok = fm_heads_traceparent_ok(came);
@@ -411,8 +302,11 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
     if (rq->log)
         memcpy(rq->log_trace, (ok ? came.p : trace) + 3, sizeof rq->log_trace);
     struct fm_buf out = fm_buf(b->data, b->size);
-    fm_heads_request(&out, h, &f, &rq->deadline_at);
+    fm_heads_request(&out, h, &f, &rq->at);
     b->n = (uint32_t)out.n;
+    rq->body_at = out.n;
+    rq->framing = (uint8_t)h->framing;
+    rq->body_length = h->length;
     return !out.full;
 }
 
@@ -439,6 +333,77 @@ static bool keep_piece(struct fm_request *rq, struct fm_str piece)
     return true;
 }
 
+void fm_request_body(const struct fm_request *rq, void (*take)(void *user, struct fm_str piece),
+                     void *user)
+{
+    static const struct fm_http_limits any = {
+        .body_bytes = UINT64_MAX, .ext_bytes = UINT32_MAX, .trailer_bytes = UINT32_MAX};
+    struct fm_http_body body;
+    fm_http_body_init(&body, (enum fm_http_framing)rq->framing, rq->body_length, &any);
+    FM_ASSERT(rq->nout > 0 && rq->body_at <= rq->out[0]->n);
+    for (unsigned i = 0; i < rq->nout; i++) {
+        size_t from = i == 0 ? rq->body_at : 0;
+        struct fm_str in = fm_str(rq->out[i]->data + from, rq->out[i]->n - from);
+        while (in.n && !fm_http_body_is_done(&body)) {
+            size_t used;
+            struct fm_str data;
+            struct fm_http_refusal why;
+            enum fm_http_body_step s = fm_http_body_step(&body, in, &used, &data, &why);
+            if (s == FM_BODY_STEP_DATA)
+                take(user, data);
+            else if (s != FM_BODY_STEP_MORE)
+                return; /* its end: what came is well-formed */
+            in = fm_str(in.p + used, in.n - used);
+        }
+    }
+}
+
+void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
+{
+    bool edge = rq->w->config.mode == FM_PROXY_EDGE;
+    struct fm_exchange_begin b = {.repeat = (enum fm_repeat)rq->repeat,
+                                  .hedging = rq->route->hedge.mode != FM_HEDGE_OFF &&
+                                             !rq->upgrade && !rq->streaming, /* one copy */
+                                  .leave_region = edge,
+                                  .replayable = true,
+                                  .other_regions = edge ? rq->route->other_regions : 1};
+    rq->hedge_at = rq->silence_at = FM_MONO_NEVER;
+    fm_exchange_init(&rq->x, &b, plan);
+    fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});
+}
+
+/* What only one region may take, at a gate: let in, then recorded, then sent on. */
+static void begin_at_gate(struct fm_request *rq)
+{
+    enum fm_problem problem = rq->seats && rq->command ? fm_admit_command(rq) : FM_PROBLEM_NONE;
+    if (problem != FM_PROBLEM_NONE) {
+        fm_relay_problem(rq, problem);
+        return;
+    }
+    if (rq->at.authority > 0 && rq->epoch.n > 0)
+        fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, rq->epoch.n);
+    if (rq->record) {
+        fm_record_begin(rq);
+        return;
+    }
+    struct fm_route_plan plan;
+    fm_plan_route(rq, &plan);
+    fm_request_go(rq, &plan);
+}
+
+static void begin_at_edge(struct fm_request *rq)
+{
+    if (rq->seats && rq->command) {
+        fm_hold_go(rq);
+        return;
+    }
+    struct fm_route_plan plan;
+    fm_plan_route(rq, &plan);
+    if (rq->seats)
+        fm_place_plan_query(rq, &plan);
+    fm_request_go(rq, &plan);
+}
+
 static void begin(struct fm_request *rq)
 {
     FM_ASSERT(rq->x.nattempts == 0 && rq->patience_ns > 0 && rq->nout > 0);
@@ -446,9 +411,13 @@ static void begin(struct fm_request *rq)
     rq->collecting = false;
     /* the time that its body took to come was bounded by edge.min-body-rate */
     rq->total_deadline = fm_mono_add_ns(fm_loop_now(&rq->w->loop), rq->patience_ns);
-    if (rq->streaming)
-        rq->x.hedging = false; /* there is no second copy to send */
-    fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});
+    enum fm_problem problem = fm_place_body(rq);
+    if (problem != FM_PROBLEM_NONE)
+        fm_relay_problem(rq, problem);
+    else if (rq->w->config.mode == FM_PROXY_GATE)
+        begin_at_gate(rq);
+    else
+        begin_at_edge(rq);
 }
 
 static void on_body(struct fm_http_conn *c, struct fm_str piece, bool last)
@@ -506,6 +475,22 @@ static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
     if (d.left_ns + since < rq->patience_ns) /* counted from the clock of this turn */
         rq->patience_ns = d.left_ns + since;
     return true;
+}
+
+/* What an edge says that it believes. One that names another cell than we find has another file: it
+ * is told to look again. */
+static enum fm_problem take_authority(struct fm_request *rq, const struct fm_http_head *h)
+{
+    struct fm_str said = fm_http_value(h, FM_HDR_FULMAR_AUTHORITY);
+    struct fm_authority_said a;
+    if (rq->w->config.mode != FM_PROXY_GATE || !rq->seats || !rq->command || said.n == 0)
+        return FM_PROBLEM_NONE;
+    if (!fm_heads_authority(said, &a) || a.cell >= rq->seats->ncells ||
+        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name) ||
+        (rq->placed && a.cell != rq->cell))
+        return FM_PROBLEM_NOT_HOLDER;
+    rq->epoch.n = a.epoch;
+    return FM_PROBLEM_NONE;
 }
 
 static void start_body(struct fm_request *rq, const struct fm_http_head *h)
@@ -566,24 +551,21 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
         fm_counter_inc(&w->metrics.deadline_dropped);
         problem = FM_PROBLEM_DEADLINE;
     }
-    enum fm_repeat repeat = FM_REPEAT_NEVER;
     if (problem == FM_PROBLEM_NONE)
-        repeat = repeat_of(rq, h, &problem);
+        rq->repeat = (uint8_t)repeat_of(rq, h, &problem);
+    if (problem == FM_PROBLEM_NONE)
+        problem = fm_place_head(rq, h, &m);
+    if (problem == FM_PROBLEM_NONE)
+        problem = take_authority(rq, h);
     if (problem == FM_PROBLEM_NONE && !build_head(rq, h))
         problem = FM_PROBLEM_HEAD_TOO_LARGE;
+    if (problem == FM_PROBLEM_NONE)
+        problem = fm_record_prepare(rq, h);
     if (problem != FM_PROBLEM_NONE) {
         fm_relay_problem(rq, problem);
         return;
     }
-    struct fm_route_plan plan;
-    plan_route(rq, h, &m, repeat, &plan);
-    struct fm_exchange_begin b = {
-        .repeat = repeat,
-        .hedging = rq->route->hedge.mode != FM_HEDGE_OFF && !rq->upgrade,
-        .leave_region = w->config.mode == FM_PROXY_EDGE,
-        .replayable = true,
-        .other_regions = w->config.mode == FM_PROXY_EDGE ? rq->route->other_regions : 1};
-    fm_exchange_init(&rq->x, &b, &plan);
+    fm_plan_prepare(rq, h, &m);
     start_body(rq, h);
 }
 
@@ -594,6 +576,10 @@ static void on_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
     rq->client_gone = why->status == 0; /* else the server answers with it */
     if (!rq->head_sent)
         rq->status = (uint16_t)why->status;
+    if (rq->held || rq->x.nattempts == 0) { /* nobody works at it */
+        fm_request_free(rq);
+        return;
+    }
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_CLIENT_GONE});
 }
 

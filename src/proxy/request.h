@@ -1,11 +1,14 @@
 /* proxy/request.h: one request and its tries, as the proxy's files share them.
  *
- * core/exchange.h decides; request.c routes and feeds it, try.c talks to upstreams, relay.c passes
- * answers on, access.c writes the log line. Private to src/proxy. */
+ * core/exchange.h decides; request.c receives and feeds it, plan.c says which regions it may go to,
+ * try.c talks to upstreams, relay.c passes answers on, access.c writes the log line. What only one
+ * region may take: place.c finds its cell, hold.c keeps it at an edge while nobody takes it,
+ * admit.c lets it through a gate, record.c writes it into the journal. Private to src/proxy. */
 #ifndef FM_PROXY_REQUEST_H
 #define FM_PROXY_REQUEST_H
 
 #include "core/deadline.h"
+#include "journal/journal.h"
 #include "proxy/heads.h"
 #include "proxy/worker.h"
 
@@ -29,8 +32,9 @@ struct fm_try {
     uint8_t index; /* of the attempt in the exchange */
     bool is_hedge, budgeted;
     bool owed, reported, succeeded, sent_all, holding, canary;
-    bool whole;        /* all of the request was sent: an answer is due */
-    bool answer_close; /* the client's connection cannot be kept behind this answer */
+    bool whole;            /* all of the request was sent: an answer is due */
+    struct fm_epoch epoch; /* the authority that it was sent under; 0 = none */
+    bool answer_close;     /* the client's connection cannot be kept behind this answer */
     uint16_t status;
     uint8_t problem;
     struct fm_block *head; /* the answer's head as it goes to the client */
@@ -53,16 +57,31 @@ struct fm_request {
     struct fm_block *out[FM_REPLAY_BLOCKS];
     unsigned nout;
     uint32_t collected; /* bytes of body in out */
-    size_t deadline_at;
+    struct fm_forward_at at;
+    size_t body_at;        /* where the body begins in out[0] */
     struct fm_str pending; /* a piece that did not fit: the first to be streamed */
     bool pending_last, collecting, streaming, body_done, upload_busy;
     /* time */
     struct fm_timer timer;
     struct fm_mono start, total_deadline, hedge_at, silence_at;
-    int64_t patience_ns; /* for its answer, once all of it is here */
-    uint8_t method, minor;
+    int64_t patience_ns;            /* for its answer, once all of it is here */
+    uint64_t body_length;           /* where it was said */
+    uint8_t method, minor, framing; /* framing: of its body, enum fm_http_framing */
     bool upgrade, tunnel, tunnel_up_done, tunnel_down_done, command, fail_open;
-    bool head_sent, client_gone;
+    bool head_sent, client_gone, from_journal, kept_close;
+    /* what only one region may take */
+    struct fm_seats_context *seats; /* NULL: any region may */
+    uint8_t repeat;                 /* enum fm_repeat */
+    uint8_t cell;
+    bool placed;           /* its cell is known */
+    bool entered;          /* of a gate: it is counted as in flight */
+    bool held, was_held;   /* of an edge */
+    struct fm_epoch epoch; /* it was admitted under; at an edge: it was sent under last */
+    struct fm_mono held_since, look_at;
+    struct fm_list hold_node;
+    struct fm_record *record; /* of a gate: what the journal knows of it */
+    uint64_t affinity;
+    bool sticky;
     uint8_t canary_region; /* index + 1 of the region whose canary token this request holds */
     uint16_t context, answered_region;
     uint16_t status;
@@ -75,7 +94,31 @@ struct fm_request {
     char log_method[16], log_path[FM_LOG_PATH_MAX], log_trace[32];
 };
 
+/* A command in the journal. It may outlive its request. */
+struct fm_record {
+    struct fm_list node; /* spare */
+    struct fm_worker *w;
+    struct fm_request *rq; /* NULL: it is gone */
+    struct fm_journal_call call;
+    bool accepted;           /* its intent is durable; it needs an outcome */
+    bool forwarded;          /* the application may have seen it */
+    bool answer_whole;       /* all of the answer is here */
+    bool answer_kept;        /* ... and fits */
+    uint16_t status;         /* of the application's answer; 0 = none yet */
+    struct fm_block *answer; /* head, then body */
+    uint32_t head_n;
+    char context[FM_JOURNAL_CONTEXT_MAX + 1], key[FM_IDEM_KEY_MAX];
+    uint16_t key_n;
+};
+
 /* request.c */
+/* All of it that is wanted is here (or it is streamed), and it may go. */
+void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan);
+/* It comes to nothing: answer, or hold it where somebody may take it yet. */
+void fm_request_fail(struct fm_request *rq, enum fm_problem p);
+/* What is here of its body, without the framing of chunks, piece by piece. */
+void fm_request_body(const struct fm_request *rq, void (*take)(void *user, struct fm_str piece),
+                     void *user);
 void fm_request_feed(struct fm_request *rq, struct fm_exchange_event ev);
 void fm_request_free(struct fm_request *rq);
 void fm_request_arm(struct fm_request *rq);
@@ -83,6 +126,53 @@ uint32_t fm_request_left_regions(const struct fm_request *rq);
 /* Some endpoint of the region's pool for this context is not known dead. */
 bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigned context,
                           struct fm_mono now);
+
+/* plan.c */
+/* What decides between regions, from its head; only where routing asks for it. */
+void fm_plan_prepare(struct fm_request *rq, const struct fm_http_head *h,
+                     const struct fm_match_result *m);
+/* The regions that may answer, the best first. May claim a canary. */
+void fm_plan_route(struct fm_request *rq, struct fm_route_plan *plan);
+/* Is this region given nothing now, by health or by what this worker saw? */
+bool fm_plan_is_left(const struct fm_request *rq, unsigned region);
+
+/* place.c */
+/* The cell that it is about, where its context has cells: from its head, ... */
+enum fm_problem fm_place_head(struct fm_request *rq, const struct fm_http_head *h,
+                              const struct fm_match_result *m);
+/* ... or from its body, where the key is there. */
+enum fm_problem fm_place_body(struct fm_request *rq);
+/* Its regions, where the context has cells and it is a query. */
+void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan);
+
+/* hold.c: at an edge */
+/* A command whose cell is known: to its holder, or into the queue. */
+void fm_hold_go(struct fm_request *rq);
+/* Nobody took it. False: it cannot be held, answer it. */
+bool fm_hold_take(struct fm_request *rq, enum fm_problem why);
+void fm_hold_timer(struct fm_request *rq);
+void fm_hold_drop(struct fm_request *rq);
+void fm_hold_look_again(struct fm_worker *w);
+/* May the success that this try brought go to the client? (SAFETY.md 13) */
+bool fm_hold_passes(const struct fm_try *t);
+
+/* admit.c: at a gate */
+/* Count it as in flight and look whether it may begin. */
+enum fm_problem fm_admit_command(struct fm_request *rq);
+bool fm_admit_is_live(const struct fm_request *rq);
+bool fm_admit_passes(const struct fm_try *t);
+void fm_admit_leave(struct fm_request *rq);
+struct fm_str fm_admit_mode(const struct fm_request *rq);
+
+/* record.c: at a gate */
+/* Does this command go into the journal? Then take its key along. */
+enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_head *h);
+/* Make its intent durable; it goes on from there. */
+void fm_record_begin(struct fm_request *rq);
+void fm_record_answer(struct fm_try *t, const struct fm_http_head *h);
+void fm_record_piece(struct fm_request *rq, struct fm_str piece, bool last);
+/* The request is over, however it ended. */
+void fm_record_end(struct fm_request *rq);
 
 /* try.c */
 enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned region, bool hedge,
@@ -103,6 +193,8 @@ void fm_try_between_pieces(struct fm_try *t);
 void fm_try_all_sent(struct fm_try *t);
 
 /* relay.c */
+/* An answer that a journal had kept: its head's fields and its body. */
+void fm_relay_kept(struct fm_request *rq, const struct fm_journal_answer *a);
 /* Pass on a 1xx answer other than 100, where nobody else may still answer. */
 void fm_relay_interim(struct fm_try *t, const struct fm_http_head *h);
 bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h);

@@ -15,6 +15,7 @@
 
 #include "core/answer.h"
 #include "core/sublease.h"
+#include "io/mailbox.h"
 
 #include <stdalign.h>
 
@@ -25,6 +26,7 @@ struct fm_seat {
     alignas(FM_CACHELINE) _Atomic uint32_t sequence; /* odd while it is written */
     _Atomic uint64_t word[FM_SEAT_WORDS];
     alignas(FM_CACHELINE) _Atomic uint32_t in_flight; /* commands admitted, or being admitted */
+    _Atomic uint64_t heard;                           /* the highest epoch that a command knew of */
 };
 
 struct fm_seats_context {
@@ -39,7 +41,10 @@ struct fm_seats_context {
 
 struct fm_seats;
 
-struct fm_seats *fm_seats_new(void) FM_WARN_UNUSED;
+/* `wanted` runs on the loop of `control` after workers rang; it may be rung again meanwhile. */
+struct fm_seats *fm_seats_new(struct fm_mailbox *control, void (*wanted)(void *user),
+                              void *user) FM_WARN_UNUSED;
+/* After the workers ended; the mailbox is open. */
 void fm_seats_free(struct fm_seats *s);
 
 /* The seats of this context; made where there are none yet. The number of cells of a name never
@@ -54,6 +59,8 @@ void fm_seats_publish_sublease(struct fm_seats_context *c, unsigned cell,
 void fm_seats_publish_view(struct fm_seats_context *c, unsigned cell, const struct fm_view_cell *v);
 /* Commands that were admitted and are not over; after a publication none begins that it forbids. */
 uint32_t fm_seats_in_flight(const struct fm_seats_context *c, unsigned cell);
+/* The highest epoch that a worker met in a command; 0 = none. For fm_sublease_heard. */
+struct fm_epoch fm_seats_heard(const struct fm_seats_context *c, unsigned cell);
 
 /* -------- workers -------- */
 
@@ -63,5 +70,10 @@ void fm_seats_read_view(const struct fm_seats_context *c, unsigned cell, struct 
 /* Around each command at a gate; enter is before the cell is read. */
 void fm_seats_enter(struct fm_seats_context *c, unsigned cell);
 void fm_seats_leave(struct fm_seats_context *c, unsigned cell);
+/* A command knew of an epoch that is higher than what is published. Rings, too. */
+void fm_seats_met(struct fm_seats *s, struct fm_seats_context *c, unsigned cell,
+                  struct fm_epoch epoch);
+/* What is published seems old: somebody should ask. Costs a load when it rings already. */
+void fm_seats_ring(struct fm_seats *s);
 
 #endif

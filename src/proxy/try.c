@@ -44,6 +44,7 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     t->index = (uint8_t)index;
     t->target = fm_target(rq->vr, region, rq->context);
     rq->attempt[index] = t;
+    t->epoch = rq->epoch;
     rq->tries++;
     return t;
 }
@@ -301,7 +302,7 @@ static enum fm_problem transmit(struct fm_try *t)
     struct fm_request *rq = t->rq;
     struct fm_worker *w = t->w;
     FM_ASSERT(t->conn && t->sent_at.ns == 0 && rq->attempt[t->index] == t);
-    FM_ASSERT(rq->nout > 0 && rq->deadline_at + FM_DEADLINE_DIGITS <= rq->out[0]->n);
+    FM_ASSERT(rq->nout > 0 && rq->at.deadline + FM_DEADLINE_DIGITS <= rq->out[0]->n);
     struct fm_mono now = fm_loop_now(&w->loop);
     if (w->config.mode == FM_PROXY_GATE)
         now = fm_mono_now(); /* this turn may have been a long one (rule 14) */
@@ -310,7 +311,7 @@ static enum fm_problem transmit(struct fm_try *t)
     int64_t left_ms = fm_mono_sub_ms(by, now);
     if (left_ms <= 0)
         return FM_PROBLEM_DEADLINE;
-    fm_heads_set_deadline(rq->out[0]->data + rq->deadline_at, (uint64_t)left_ms);
+    fm_heads_set_deadline(rq->out[0]->data + rq->at.deadline, (uint64_t)left_ms);
 
     struct fm_exchange_actions none;
     fm_exchange_step(
@@ -323,6 +324,8 @@ static enum fm_problem transmit(struct fm_try *t)
     fm_http_client_head(&t->conn->http, rq->method, by);
 
     t->sent_at = now;
+    if (rq->record)
+        rq->record->forwarded = true;
     struct fm_board_counts *counts =
         fm_board_counts(t->vr->view->board, w->config.index, t->region, t->context);
     fm_counter_inc(&counts->sent);
@@ -556,6 +559,30 @@ static void orphan_answered(struct fm_try *t)
         fm_try_finish(t);
 }
 
+/* What an application did is not told to its client under authority that has ended (SAFETY.md 13).
+ */
+static bool passes(const struct fm_try *t)
+{
+    return t->w->config.mode == FM_PROXY_GATE ? fm_admit_passes(t) : fm_hold_passes(t);
+}
+
+static bool is_success(const struct fm_try *t)
+{
+    return t->status < 400;
+}
+
+/* Its answer is not passed on, and nothing more of it is wanted. */
+static void give_up_on(struct fm_try *t, enum fm_problem why)
+{
+    struct fm_request *rq = t->rq;
+    uint8_t index = t->index;
+    fm_upconn_close(t->conn);
+    t->conn = NULL;
+    fm_try_finish(t);
+    fm_request_feed(
+        rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST, .attempt = index, .problem = why});
+}
+
 static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
@@ -576,16 +603,16 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         orphan_answered(t);
         return;
     }
-    uint8_t index = t->index;
-    if ((head->status == 101 && !rq->upgrade) || !fm_relay_prepare(t, head)) {
-        fm_upconn_close(t->conn);
-        t->conn = NULL;
-        fm_try_finish(t);
-        fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST,
-                                                       .attempt = index,
-                                                       .problem = FM_PROBLEM_BAD_ANSWER});
+    if (is_success(t) && !passes(t)) {
+        fm_counter_inc(&t->w->metrics.answers_dropped);
+        give_up_on(t, FM_PROBLEM_OUTCOME_UNKNOWN);
         return;
     }
+    if ((head->status == 101 && !rq->upgrade) || !fm_relay_prepare(t, head)) {
+        give_up_on(t, FM_PROBLEM_BAD_ANSWER);
+        return;
+    }
+    fm_record_answer(t, head);
     if (fm_http_client_take(h, &t->piece)) {
         t->has_piece = t->piece_is_last = true;
     } else if (rq->x.repeat != FM_REPEAT_NEVER && rq->x.leave_region &&
@@ -598,7 +625,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     }
     learn(t);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
-                                                   .attempt = index,
+                                                   .attempt = t->index,
                                                    .status = t->status,
                                                    .problem = t->problem});
 }

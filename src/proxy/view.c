@@ -2,6 +2,7 @@
 #include "proxy/view.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/rand.h"
 
 #include <stdlib.h>
@@ -67,6 +68,62 @@ static int16_t sticky_segment(const struct fm_conf_context *c, const struct fm_c
     return -1;
 }
 
+static enum fm_away away_of(enum fm_conf_away a)
+{
+    switch (a) {
+    case FM_CONF_AWAY_REJECT:
+        return FM_AWAY_REJECT;
+    case FM_CONF_AWAY_QUEUE:
+        return FM_AWAY_QUEUE;
+    case FM_CONF_AWAY_OVERRIDE:
+        return FM_AWAY_OVERRIDE;
+    }
+    FM_UNREACHABLE();
+}
+
+static enum fm_key_from key_from(enum fm_conf_key_from from)
+{
+    switch (from) {
+    case FM_CONF_KEY_PATH:
+        return FM_KEY_PATH;
+    case FM_CONF_KEY_HEADER:
+        return FM_KEY_HEADER;
+    case FM_CONF_KEY_COOKIE:
+        return FM_KEY_COOKIE;
+    case FM_CONF_KEY_QUERY:
+        return FM_KEY_QUERY;
+    case FM_CONF_KEY_BODY:
+        return FM_KEY_BODY;
+    case FM_CONF_KEY_CLAIM:
+        return FM_KEY_CLAIM;
+    }
+    FM_UNREACHABLE();
+}
+
+/* Where this route has the key of its context. A path without the segment has none, which only
+ * queries and contexts of one cell can do without. */
+static void compile_key(struct fm_view_route *to, const struct fm_conf_context *c,
+                        const struct fm_conf_route *r)
+{
+    if (!c->key.present || c->ncells == 0)
+        return;
+    to->key.from = key_from(c->key.from);
+    if (to->key.from == FM_KEY_PATH) {
+        for (size_t i = 0; i < r->nsegments && !to->has_key; i++)
+            if (r->segments[i].kind == FM_SEG_NAMED &&
+                fm_str_eq(r->segments[i].text, c->key.name)) {
+                to->key.segment = (unsigned)i;
+                to->has_key = true;
+            }
+    } else if (to->key.from == FM_KEY_BODY || to->key.from == FM_KEY_CLAIM) {
+        to->has_key = fm_key_split(c->key.name, &to->key);
+    } else {
+        to->key.name[0] = c->key.name;
+        to->key.nnames = 1;
+        to->has_key = true;
+    }
+}
+
 static void compile_route(struct fm_view_route *to, unsigned context,
                           const struct fm_conf_context *c, const struct fm_conf_route *r)
 {
@@ -88,7 +145,13 @@ static void compile_route(struct fm_view_route *to, unsigned context,
         .budget_ppm = r->retry.budget_ppm,
         .budget_floor = r->retry.budget_floor,
         .hedge = hedge_of(r),
+        .concurrent = r->concurrent,
+        .hold_ns = r->when_away.hold_ms * FM_NS_PER_MS,
+        .away = (uint8_t)away_of(r->when_away.commands),
+        .away_queries_any = r->when_away.queries_any,
+        .away_message = r->when_away.message,
     };
+    compile_key(to, c, r);
 }
 
 static struct fm_segment *compile_segments(struct fm_arena *a, const struct fm_conf_route *r)
@@ -179,15 +242,19 @@ static bool compile_region(struct fm_view *v, unsigned r)
                                   .priority = (uint16_t)cr->priority,
                                   .weight = (uint16_t)cr->weight,
                                   .gates = v->mode == FM_PROXY_EDGE && cr->has_gates};
-    to->npools = to->gates ? 1 : (unsigned)cr->npools;
+    bool one = to->gates || cr->witness; /* a witness: one pool, empty */
+    to->witness = cr->witness;
+    to->npools = one ? 1 : (unsigned)cr->npools;
     FM_ASSERT(to->npools > 0 && cr->priority <= UINT16_MAX && cr->weight <= UINT16_MAX);
     to->pools = fm_arena_array(&v->arena, to->npools, sizeof *to->pools);
     if (!to->pools)
         return false;
     for (unsigned p = 0; p < to->npools; p++)
-        to->pools[p].name = to->gates ? FM_STR("gates") : cr->pools[p].name;
+        to->pools[p].name = to->gates     ? FM_STR("gates")
+                            : cr->witness ? FM_STR("none")
+                                          : cr->pools[p].name;
     for (unsigned c = 0; c < v->ncontexts; c++) {
-        int pool = to->gates ? 0 : fm_conf_find_pool(cr, v->conf->contexts[c].app);
+        int pool = one ? 0 : fm_conf_find_pool(cr, v->conf->contexts[c].app);
         FM_ASSERT(pool >= 0 && (unsigned)pool < to->npools);
         v->contexts[c].pool[r] = (uint16_t)pool;
     }
@@ -224,6 +291,21 @@ static bool compile_endpoints(struct fm_view *v, const struct fm_view_address *a
     return true;
 }
 
+static bool compile_cells(const struct fm_view *v, struct fm_view_context *to)
+{
+    const struct fm_conf_context *c = to->conf;
+    to->queries_any = c->queries_any;
+    if (c->ncells == 0)
+        return true;
+    FM_ASSERT(v->board->seats); /* without them every region would write */
+    to->cells.count = c->ncells;
+    struct fm_error e;
+    enum fm_err err = fm_seats_context(v->board->seats, c->name, c->ncells, &to->seats, &e);
+    if (err)
+        fm_log(FM_LOG_ERROR, "view_not_made", FM_KE(&e));
+    return err == FM_ERR_OK;
+}
+
 static bool compile(struct fm_view *v, const struct fm_view_address *addrs, size_t naddrs)
 {
     v->nregions = (unsigned)v->conf->nregions;
@@ -237,6 +319,8 @@ static bool compile(struct fm_view *v, const struct fm_view_address *addrs, size
         v->contexts[c].conf = &v->conf->contexts[c];
         v->contexts[c].name = v->conf->contexts[c].name;
         v->contexts[c].slow_ns = v->conf->contexts[c].objectives.latency_p99_ms * FM_NS_PER_MS;
+        if (!compile_cells(v, &v->contexts[c]))
+            return false;
     }
     for (unsigned r = 0; r < v->nregions; r++)
         if (!compile_region(v, r))

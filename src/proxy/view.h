@@ -35,7 +35,8 @@ struct fm_view_region {
     struct fm_str name;
     uint64_t id; /* of its name, the same in every edge */
     uint16_t priority, weight;
-    bool gates; /* its endpoints are gates: they may be trusted with Fulmar-Problem */
+    bool witness; /* never serves */
+    bool gates;   /* its endpoints are gates: they may be trusted with Fulmar-Problem */
     struct fm_view_pool *pools;
     unsigned npools;
 };
@@ -46,6 +47,13 @@ struct fm_view_route {
     bool safe;
     struct fm_str path;     /* as configured, for logs */
     int16_t sticky_segment; /* -1 = none */
+    struct fm_key_spec key; /* of a context with cells; its own, since a segment stands elsewhere */
+    bool has_key;
+    bool concurrent;
+    int64_t hold_ns; /* commands wait so long for somebody who may take them */
+    uint8_t away;    /* enum fm_away: what happens to them then */
+    bool away_queries_any;
+    struct fm_str away_message;
     enum fm_route_by by;
     uint32_t band_us;
     int64_t connect_ns, first_byte_ns, total_ns;
@@ -57,8 +65,11 @@ struct fm_view_route {
 struct fm_view_context {
     struct fm_str name;
     const struct fm_conf_context *conf;
-    uint16_t pool[FM_REGIONS_MAX]; /* index into the region's pools */
-    int64_t slow_ns;               /* 0 = no objective */
+    uint16_t pool[FM_REGIONS_MAX];  /* index into the region's pools */
+    int64_t slow_ns;                /* 0 = no objective */
+    struct fm_seats_context *seats; /* NULL: every region may write */
+    struct fm_cells cells;
+    bool queries_any;
 };
 
 struct fm_view {

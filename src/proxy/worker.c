@@ -240,6 +240,21 @@ void fm_worker_region_left(struct fm_worker *w, struct fm_view *v, unsigned regi
     post_view(w, v, region, context, got_region_left);
 }
 
+static void got_authority(struct fm_msg *m, void *user)
+{
+    free(m);
+    fm_hold_look_again(user);
+}
+
+void fm_worker_authority_changed(struct fm_worker *w)
+{
+    struct fm_msg *m = calloc(1, sizeof *m);
+    if (!m)
+        return; /* what waits looks again by itself, a little later */
+    m->deliver = got_authority;
+    fm_mailbox_post(&w->inbox, m);
+}
+
 struct config_msg {
     struct fm_msg msg;
     struct fm_worker_config config;
@@ -278,9 +293,9 @@ struct drain_msg {
     int64_t finish_ms;
 };
 
-static void maybe_stop(struct fm_worker *w)
+void fm_worker_maybe_stop(struct fm_worker *w)
 {
-    if (!w->draining || w->server.nconns > 0)
+    if (!w->draining || w->server.nconns > 0 || w->records > 0)
         return;
     FM_ASSERT(w->in_flight == 0 && fm_list_empty(&w->requests));
     if (!w->stopping) {
@@ -295,7 +310,7 @@ static void conn_closed(struct fm_http_server *s)
     struct fm_worker *w = s->user;
     uint32_t before = atomic_fetch_sub(w->config.connections, 1);
     FM_ASSERT(before > 0);
-    maybe_stop(w);
+    fm_worker_maybe_stop(w);
 }
 
 static void finish_is_over(struct fm_timer *timer)
@@ -315,7 +330,7 @@ static void got_drain(struct fm_msg *m, void *user)
     fm_http_server_drain(&w->server);
     fm_loop_timer_in_ms(&w->loop, &w->stopper, dm->finish_ms);
     free(dm);
-    maybe_stop(w);
+    fm_worker_maybe_stop(w);
 }
 
 void fm_worker_drain(struct fm_worker *w, int64_t finish_ms)
@@ -416,6 +431,8 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_list_init(&w->tries);
     fm_list_init(&w->spare_tries);
     fm_list_init(&w->sweeps);
+    fm_list_init(&w->held);
+    fm_list_init(&w->spare_records);
     fm_timer_init(&w->sweeper, sweep);
     fm_timer_init(&w->flusher, flush);
     fm_timer_init(&w->stopper, finish_is_over);
@@ -529,12 +546,14 @@ void fm_worker_deinit(struct fm_worker *w)
         view_ref_free(vr);
     }
     FM_ASSERT(fm_list_empty(&w->requests) && fm_list_empty(&w->tries) && fm_list_empty(&w->views));
+    FM_ASSERT(w->nheld == 0 && w->records == 0 && fm_list_empty(&w->held));
     FM_ASSERT(w->in_flight == 0 && w->retrying == 0 && fm_list_empty(&w->sweeps));
     fm_loop_deinit(&w->loop);
     fm_http_server_deinit(&w->server);
     fm_upstreams_deinit(&w->upstreams);
     free_all(&w->spare_requests, offsetof(struct fm_request, node));
     free_all(&w->spare_tries, offsetof(struct fm_try, node));
+    free_all(&w->spare_records, offsetof(struct fm_record, node));
     fm_pool_deinit(&w->pool);
     free(w->scratch);
     free(w->access_buf);

@@ -17,6 +17,7 @@ enum { FM_WORKER_LISTENERS_MAX = 16, FM_REPLAY_BLOCKS = 5, FM_ACCESS_BUFFER = 32
 
 struct fm_request;
 struct fm_try;
+struct fm_journal;
 
 /* What this worker knows about one region for one context. */
 struct fm_target {
@@ -54,6 +55,8 @@ struct fm_worker_config {
     _Atomic uint32_t *connections; /* of the process, shared */
     struct fm_mailbox *control;    /* told when the thread ends; may be NULL */
     void (*ended)(struct fm_msg *m, void *user);
+    struct fm_seats *seats;
+    struct fm_journal *journal; /* of a gate whose contexts have keys; else NULL */
 };
 
 struct fm_worker {
@@ -70,6 +73,10 @@ struct fm_worker {
     struct fm_http_limits upstream_limits;
     struct fm_view_ref *view; /* the current one */
     struct fm_list views;     /* all of which something is still used */
+    struct fm_list held;      /* requests that wait for somebody who may take them, oldest first */
+    uint32_t nheld;
+    struct fm_list spare_records;
+    uint32_t records; /* that the journal has */
     struct fm_list requests, spare_requests, tries, spare_tries, sweeps;
     struct fm_timer sweeper, flusher, stopper;
     struct fm_rand rand;
@@ -102,6 +109,8 @@ void fm_worker_set_view(struct fm_worker *w, struct fm_view *v);
 /* Health has taken a region out of service for a context: what is under way there leaves. */
 void fm_worker_region_left(struct fm_worker *w, struct fm_view *v, unsigned region,
                            unsigned context);
+/* Something was published in the seats. */
+void fm_worker_authority_changed(struct fm_worker *w);
 /* Replace what a reload may change. */
 void fm_worker_set_config(struct fm_worker *w, const struct fm_worker_config *c);
 /* Stop accepting, let requests finish, then end the thread; after finish_ms cut what is left. */
@@ -118,6 +127,9 @@ static inline struct fm_target *fm_target(const struct fm_view_ref *vr, unsigned
 
 void fm_view_ref_use(struct fm_view_ref *vr);
 void fm_view_ref_drop(struct fm_worker *w, struct fm_view_ref *vr);
+
+/* Draining, and nothing is left? Then the loop ends. */
+void fm_worker_maybe_stop(struct fm_worker *w);
 
 extern const struct fm_http_handler fm_request_handler;
 extern const struct fm_http_client_handler fm_try_handler;

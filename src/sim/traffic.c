@@ -385,7 +385,7 @@ static void edge_answer(struct world *w, unsigned p, const struct msg *m)
     const struct fm_authority_view *v = &e->view[c->ctx];
     if (c->state != CMD_OPEN)
         return;
-    bool passes = m->answer == ANSWER_OK && fm_answer_passes(v, c->cell, m->epoch);
+    bool passes = m->answer == ANSWER_OK && fm_answer_passes(&v->cell[c->cell], m->epoch);
     bool forced = fm_epoch_newer(v->cell[c->cell].gentle_from, m->epoch);
     if (passes && forced)
         broken(w, "invariant 1", "a success of cell %u.%u under epoch %llu, which ended by force",

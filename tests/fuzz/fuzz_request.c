@@ -57,10 +57,10 @@ static void forwards_the_same(const struct fm_http_head *h)
                                .from_edge = trusted,
                                .ref = FM_STR("0123abcd-00000000001"),
                                .deadline = true};
-        size_t deadline_at;
-        fm_heads_request(&out, h, &f, &deadline_at);
+        struct fm_forward_at at;
+        fm_heads_request(&out, h, &f, &at);
         HOLDS(!out.full, "%zu bytes", out.n);
-        fm_heads_set_deadline(out.p + deadline_at, 1);
+        fm_heads_set_deadline(out.p + at.deadline, 1);
         if (h->host.n == 0)
             return; /* HTTP/1.0 without a host: an empty Host is refused here */
         struct fm_http_scan scan = {0};

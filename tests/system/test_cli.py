@@ -321,7 +321,8 @@ def start_edge(stage):
     """An edge that does not know of the agent: what it sees does not change by itself."""
     _, ports = shop(stage)
     conf = stage.write("shop.yaml", CONFIG.format(dir=stage.dir, west="", **ports))
-    edge = stage.fulmar("edge", "edge", "-c", conf, "--host", "edge-1", port=ports["port"])
+    # what it opens last: from then on all of it is there
+    edge = stage.fulmar("edge", "edge", "-c", conf, "--host", "edge-1", port=ports["admin"])
     return conf, ports, edge
 
 

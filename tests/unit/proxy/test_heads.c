@@ -46,7 +46,7 @@ static void expect_text(const struct fm_buf *out, const char *expected)
 
 enum { TRUSTED = 1, GATE = 2, TRACE = 4, DEADLINE = 8, V6 = 16 };
 
-static void forward(struct fm_buf *out, const char *text, unsigned flags, size_t *deadline_at)
+static void forward(struct fm_buf *out, const char *text, unsigned flags, struct fm_forward_at *at)
 {
     struct fm_http_head h = parse_request(text);
     struct fm_forward f = {
@@ -58,7 +58,7 @@ static void forward(struct fm_buf *out, const char *text, unsigned flags, size_t
         .deadline = flags & DEADLINE,
     };
     *out = fm_buf(out_mem, sizeof out_mem);
-    fm_heads_request(out, &h, &f, deadline_at);
+    fm_heads_request(out, &h, &f, at);
 }
 
 #define ADDED(host)                                                                                \
@@ -145,7 +145,7 @@ static void rewrites_requests(void **state)
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
         struct fm_buf out;
-        size_t at;
+        struct fm_forward_at at;
         forward(&out, cases[i].in, cases[i].flags, &at);
         expect_text(&out, cases[i].out);
     }
@@ -155,7 +155,7 @@ static void says_via_which_version(void **state)
 {
     (void)state;
     struct fm_buf out;
-    size_t at;
+    struct fm_forward_at at;
     forward(&out, "GET / HTTP/1.0\r\nHost: h\r\n\r\n", 0, &at);
     assert_non_null(memmem(out.p, out.n, "Via: 1.0 fulmar\r\n", 17));
     assert_true(fm_str_starts(fm_buf_str(&out), FM_STR("GET / HTTP/1.1\r\n")));
@@ -166,12 +166,12 @@ static void what_it_writes_can_be_read(void **state)
 {
     (void)state;
     struct fm_buf out;
-    size_t at;
+    struct fm_forward_at at;
     forward(&out,
             "PUT http://t/a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\nX-A: 1\r\n"
             "Connection: x-b\r\nX-B: 2\r\n\r\n",
             DEADLINE, &at);
-    fm_heads_set_deadline(out.p + at, 1500);
+    fm_heads_set_deadline(out.p + at.deadline, 1500);
     fm_buf_ch(&out, 0);
     struct fm_http_head h = parse_request(out.p);
     assert_int_equal(h.method, FM_METHOD_PUT);
@@ -207,7 +207,7 @@ static void says_where_there_is_no_room(void **state)
     struct fm_http_head h = parse_request("GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n\r\n");
     struct fm_forward f = {.client_ip = FM_STR("192.0.2.7"), .ref = FM_STR(REF)};
     struct fm_buf whole = fm_buf(out_mem, sizeof out_mem);
-    size_t at;
+    struct fm_forward_at at;
     fm_heads_request(&whole, &h, &f, &at);
     for (size_t cap = 0; cap < whole.n; cap++) {
         struct fm_buf out = fm_buf(out_mem, cap);
@@ -260,8 +260,8 @@ static void leaves_out_each_field_alone(void **state)
         fm_buf_ch(&in, 0);
         fm_buf_lit(&expected, ADDED("h") END);
         fm_buf_ch(&expected, 0);
-        size_t deadline_at;
-        forward(&out, in.p, 0, &deadline_at);
+        struct fm_forward_at at;
+        forward(&out, in.p, 0, &at);
         expect_text(&out, expected.p);
     }
 }
@@ -364,7 +364,48 @@ static void makes_a_traceparent(void **state)
                "00-ffffffffffffffff0123456789abcdef-fedcba9876543211-00");
 }
 
-FM_TEST_MAIN(fm_test(rewrites_requests), fm_test(says_via_which_version),
-             fm_test(what_it_writes_can_be_read), fm_test(writes_deadlines_into_their_place),
-             fm_test(says_where_there_is_no_room), fm_test(leaves_out_each_field_alone),
-             fm_test(rewrites_answers), fm_test(knows_a_traceparent), fm_test(makes_a_traceparent))
+static void authority_is_filled_in_and_read(void **state)
+{
+    (void)state;
+    struct fm_http_head h =
+        parse_request("POST /c/7 HTTP/1.1\r\nHost: h\r\nFulmar-Authority: cards/1@1\r\n\r\n");
+    struct fm_forward f = {.client_ip = FM_STR("192.0.2.7"),
+                           .ref = FM_STR(REF),
+                           .from_edge = true,
+                           .authority = FM_STR("cards"),
+                           .mode = FM_STR("read-only")};
+    struct fm_buf out = fm_buf(out_mem, sizeof out_mem);
+    struct fm_forward_at at;
+    fm_heads_request(&out, &h, &f, &at);
+    assert_true(at.authority > 0);
+    static const uint64_t epochs[] = {0, 42, UINT64_MAX};
+    for (size_t i = 0; i < FM_COUNT(epochs); i++) {
+        fm_heads_set_authority(out.p + at.authority, 63, epochs[i]);
+        struct fm_buf text = fm_buf(out_mem, sizeof out_mem);
+        text.n = out.n;
+        fm_buf_ch(&text, 0);
+        struct fm_http_head sent = parse_request(text.p);
+        struct fm_authority_said said;
+        assert_true(fm_heads_authority(fm_http_value(&sent, FM_HDR_FULMAR_AUTHORITY), &said));
+        assert_str(said.context, "cards");
+        assert_int_equal(said.cell, 63);
+        assert_int_equal(said.epoch, epochs[i]);
+        assert_str(fm_http_value(&sent, FM_HDR_FULMAR_MODE), "read-only");
+    }
+    static const char *const bad[] = {"",         "cards",
+                                      "cards/1",  "cards@1",
+                                      "/1@1",     "cards/@1",
+                                      "cards/1@", "c/1@1 ",
+                                      "c/-1@1",   "c/1@-1",
+                                      "c@1/1",    "c/99999999@1",
+                                      "c/1@1x",   "c/1@18446744073709551616"};
+    struct fm_authority_said said;
+    for (size_t i = 0; i < FM_COUNT(bad); i++)
+        assert_false(fm_heads_authority(fm_str_z(bad[i]), &said));
+}
+
+FM_TEST_MAIN(fm_test(authority_is_filled_in_and_read), fm_test(rewrites_requests),
+             fm_test(says_via_which_version), fm_test(what_it_writes_can_be_read),
+             fm_test(writes_deadlines_into_their_place), fm_test(says_where_there_is_no_room),
+             fm_test(leaves_out_each_field_alone), fm_test(rewrites_answers),
+             fm_test(knows_a_traceparent), fm_test(makes_a_traceparent))

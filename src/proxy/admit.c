@@ -1,0 +1,96 @@
+/* Commands at a gate that only one region may take (SAFETY.md 13 to 16). core/sublease.h decides;
+ * here its cell is read, and what may be under way is counted before it is read. */
+#include "proxy/request.h"
+
+#include "base/assert.h"
+
+static bool is_gate(const struct fm_request *rq)
+{
+    return rq->w->config.mode == FM_PROXY_GATE;
+}
+
+static enum fm_problem problem_of(enum fm_admit a)
+{
+    switch (a) {
+    case FM_ADMIT_YES:
+        return FM_PROBLEM_NONE;
+    case FM_ADMIT_MOVING:
+        return FM_PROBLEM_MOVING;
+    case FM_ADMIT_NOT_HOLDER:
+        return FM_PROBLEM_NOT_HOLDER;
+    case FM_ADMIT_READ_ONLY:
+        return FM_PROBLEM_READ_ONLY;
+    case FM_ADMIT_DEADLINE:
+        return FM_PROBLEM_DEADLINE;
+    case FM_ADMIT_COUNT:
+        break;
+    }
+    FM_UNREACHABLE();
+}
+
+void fm_admit_leave(struct fm_request *rq)
+{
+    if (!rq->entered)
+        return;
+    rq->entered = false;
+    fm_seats_leave(rq->seats, rq->cell);
+}
+
+/* What is here is within its deadline: that was looked at when it came, and is again when it goes.
+ */
+enum fm_problem fm_admit_command(struct fm_request *rq)
+{
+    FM_ASSERT(is_gate(rq) && rq->seats && rq->command && rq->placed && !rq->entered);
+    fm_seats_enter(rq->seats, rq->cell);
+    rq->entered = true;
+    struct fm_sublease_cell cell;
+    fm_seats_read_sublease(rq->seats, rq->cell, &cell);
+    struct fm_command c = {.cell = rq->cell, .epoch = rq->epoch, .left_ns = INT64_MAX};
+    struct fm_gate_now at = {.region = (uint8_t)rq->vr->view->self,
+                             .read_only =
+                                 atomic_load_explicit(&rq->seats->read_only, memory_order_relaxed),
+                             .now = fm_mono_now()};
+    bool higher;
+    enum fm_admit a = fm_sublease_admit(&cell, &c, &at, &higher);
+    if (higher)
+        fm_seats_met(rq->w->config.seats, rq->seats, rq->cell, rq->epoch);
+    if (a == FM_ADMIT_YES)
+        rq->epoch = cell.epoch;
+    else
+        fm_admit_leave(rq);
+    fm_counter_inc(a == FM_ADMIT_YES ? &rq->w->metrics.admitted : &rq->w->metrics.not_admitted);
+    return problem_of(a);
+}
+
+bool fm_admit_is_live(const struct fm_request *rq)
+{
+    FM_ASSERT(rq->entered && rq->epoch.n > 0);
+    struct fm_sublease_cell cell;
+    fm_seats_read_sublease(rq->seats, rq->cell, &cell);
+    return fm_sublease_live(&cell, rq->epoch, fm_mono_now());
+}
+
+bool fm_admit_passes(const struct fm_try *t)
+{
+    const struct fm_request *rq = t->rq;
+    if (!rq->entered)
+        return true;
+    struct fm_sublease_cell cell;
+    fm_seats_read_sublease(rq->seats, rq->cell, &cell);
+    return fm_sublease_may_relay(&cell, rq->epoch, fm_mono_now());
+}
+
+/* What the application may do: nothing but answer, where its region does not hold the cell or an
+ * operator said so. */
+struct fm_str fm_admit_mode(const struct fm_request *rq)
+{
+    if (!is_gate(rq) || !rq->seats)
+        return fm_str(NULL, 0);
+    bool read_only = atomic_load_explicit(&rq->seats->read_only, memory_order_relaxed);
+    if (!rq->command && rq->placed && !read_only) {
+        struct fm_sublease_cell cell;
+        fm_seats_read_sublease(rq->seats, rq->cell, &cell);
+        read_only = !fm_sublease_live(&cell, cell.epoch, fm_mono_now());
+    }
+    return read_only ? FM_STR("read-only") : FM_STR("normal");
+}

@@ -1,0 +1,195 @@
+/* Commands at an edge that only one region may take (SAFETY.md 13, 15 to 17). They go to the holder
+ * that the view names; where nobody takes one now it waits, bounded in number and time, and looks
+ * again when the view changes and now and then. core/answer.h decides. */
+#include "proxy/request.h"
+
+#include "base/assert.h"
+#include "core/answer.h"
+
+enum { LOOK_MS = 40 };
+
+static bool is_edge(const struct fm_request *rq)
+{
+    return rq->w->config.mode == FM_PROXY_EDGE;
+}
+
+/* -------- the queue -------- */
+
+static void out_of_queue(struct fm_request *rq)
+{
+    FM_ASSERT(rq->held && rq->w->nheld > 0);
+    rq->held = false;
+    rq->w->nheld--;
+    fm_list_remove(&rq->hold_node);
+}
+
+void fm_hold_drop(struct fm_request *rq)
+{
+    if (rq->held)
+        out_of_queue(rq);
+}
+
+static void arm(struct fm_request *rq)
+{
+    struct fm_mono now = fm_loop_now(&rq->w->loop);
+    int64_t jitter_ns = (int64_t)fm_rand_below(&rq->w->rand, LOOK_MS / 2 * 1000) * 1000;
+    rq->look_at = fm_mono_add_ns(fm_mono_add_ms(now, LOOK_MS), jitter_ns);
+    struct fm_mono end = fm_mono_add_ns(rq->held_since, rq->route->hold_ns);
+    fm_loop_timer(&rq->w->loop, &rq->timer,
+                  fm_mono_min(rq->look_at, fm_mono_min(end, rq->total_deadline)));
+}
+
+static void into_queue(struct fm_request *rq)
+{
+    struct fm_worker *w = rq->w;
+    if (!rq->held) {
+        rq->held = true;
+        fm_list_push_back(&w->held, &rq->hold_node);
+        w->nheld++;
+        if (!rq->was_held) {
+            rq->was_held = true;
+            fm_counter_inc(&w->metrics.held);
+        }
+    }
+    arm(rq);
+}
+
+/* -------- deciding -------- */
+
+/* What the view says of its cell. False: nobody may take it now. */
+static bool holder_of(const struct fm_request *rq, struct fm_view_cell *cell)
+{
+    fm_seats_read_view(rq->seats, rq->cell, cell);
+    return cell->epoch.n > 0 && !cell->released && cell->region < rq->vr->view->nregions;
+}
+
+static void send_to(struct fm_request *rq, const struct fm_view_cell *cell)
+{
+    FM_ASSERT(!rq->held && rq->at.authority > 0);
+    rq->epoch = cell->epoch;
+    fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, cell->epoch.n);
+    struct fm_route_plan plan = {.n = 1, .healthy = 1};
+    plan.region[0] = cell->region;
+    fm_request_go(rq, &plan);
+}
+
+static void away(struct fm_request *rq)
+{
+    bool lapsed = atomic_load_explicit(&rq->seats->lapsed, memory_order_relaxed);
+    switch (fm_when_away((enum fm_away)rq->route->away, lapsed, rq->route->concurrent)) {
+    case FM_AWAY_REJECT:
+    case FM_AWAY_QUEUE:    /* refused by the configuration, for now */
+    case FM_AWAY_OVERRIDE: /* the same */
+    case FM_AWAY_COUNT:
+        break;
+    }
+    fm_counter_inc(&rq->w->metrics.held_in_vain);
+    fm_relay_problem(rq, FM_PROBLEM_READ_ONLY);
+}
+
+/* `look`: news, or time to try again. */
+static void decide(struct fm_request *rq, bool look)
+{
+    struct fm_worker *w = rq->w;
+    struct fm_mono now = fm_loop_now(&w->loop);
+    struct fm_view_cell cell;
+    bool moving = !holder_of(rq, &cell) || fm_plan_is_left(rq, cell.region);
+    struct fm_held h = {
+        .moving = moving,
+        .client_gone = rq->client_gone,
+        .view_newer = look,
+        .held_ms = fm_clamp_i64(fm_mono_sub_ms(now, rq->held_since), 0, INT64_MAX),
+        .hold_ms = rq->route->hold_ns / FM_NS_PER_MS,
+        .held = w->nheld - rq->held,
+        .held_max = rq->vr->view->contexts[rq->context].conf->in_flight_max,
+    };
+    enum fm_hold what = fm_hold_decide(&h);
+    if (what == FM_HOLD_HOLD && now.ns < rq->total_deadline.ns) {
+        into_queue(rq);
+        return;
+    }
+    fm_hold_drop(rq);
+    switch (what) {
+    case FM_HOLD_SEND:
+        send_to(rq, &cell);
+        return;
+    case FM_HOLD_HOLD:
+    case FM_HOLD_WHEN_AWAY:
+        away(rq);
+        return;
+    case FM_HOLD_OVERLOADED:
+        fm_relay_problem(rq, FM_PROBLEM_OVERLOADED);
+        return;
+    case FM_HOLD_DROP:
+        fm_request_free(rq);
+        return;
+    case FM_HOLD_COUNT:
+        break;
+    }
+    FM_UNREACHABLE();
+}
+
+void fm_hold_go(struct fm_request *rq)
+{
+    FM_ASSERT(is_edge(rq) && rq->command && rq->seats && rq->placed && !rq->held);
+    rq->held_since = fm_loop_now(&rq->w->loop);
+    if (atomic_load_explicit(&rq->seats->read_only, memory_order_relaxed)) {
+        fm_relay_problem(rq, FM_PROBLEM_READ_ONLY);
+        return;
+    }
+    struct fm_view_cell cell;
+    if (holder_of(rq, &cell) && !fm_plan_is_left(rq, cell.region)) {
+        send_to(rq, &cell);
+        return;
+    }
+    decide(rq, false);
+}
+
+static bool may_be_taken_yet(enum fm_problem why)
+{
+    return why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER ||
+           why == FM_PROBLEM_UNREACHABLE || why == FM_PROBLEM_NO_INSTANCE;
+}
+
+bool fm_hold_take(struct fm_request *rq, enum fm_problem why)
+{
+    if (!is_edge(rq) || !rq->command || !rq->seats || !rq->placed || !may_be_taken_yet(why) ||
+        !rq->x.replayable || rq->client_gone)
+        return false;
+    if (why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER)
+        fm_seats_ring(rq->w->config.seats);
+    decide(rq, false);
+    return true;
+}
+
+void fm_hold_timer(struct fm_request *rq)
+{
+    FM_ASSERT(rq->held);
+    decide(rq, !fm_mono_before(fm_loop_now(&rq->w->loop), rq->look_at));
+}
+
+void fm_hold_look_again(struct fm_worker *w)
+{
+    struct fm_list todo;
+    fm_list_init(&todo);
+    fm_list_splice(&todo, &w->held);
+    while (!fm_list_empty(&todo)) {
+        struct fm_request *rq = fm_list_first(&todo, struct fm_request, hold_node);
+        FM_ASSERT(rq->held);
+        fm_list_remove(&rq->hold_node);
+        fm_list_push_back(&w->held, &rq->hold_node);
+        decide(rq, true);
+    }
+}
+
+/* -------- answers -------- */
+
+bool fm_hold_passes(const struct fm_try *t)
+{
+    const struct fm_request *rq = t->rq;
+    if (!rq->seats || !rq->command || !rq->placed || t->epoch.n == 0)
+        return true;
+    struct fm_view_cell cell;
+    fm_seats_read_view(rq->seats, rq->cell, &cell);
+    return fm_answer_passes(&cell, t->epoch);
+}

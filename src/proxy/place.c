@@ -1,0 +1,97 @@
+/* What a request is about: the cell of its key (core/classify.h), and where queries about it go. */
+#include "proxy/request.h"
+
+#include "base/assert.h"
+
+_Static_assert(offsetof(struct fm_http_field, name) == 0 &&
+                   offsetof(struct fm_http_field, value) == sizeof(struct fm_str),
+               "core/key.h reads fields as two strings at the beginning of each");
+
+static enum fm_problem place(struct fm_request *rq, const struct fm_key_request *q)
+{
+    const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
+    FM_ASSERT(c->seats && c->cells.count == c->seats->ncells);
+    if (!rq->route->has_key && c->cells.count > 1)
+        return rq->command ? FM_PROBLEM_ENTITY_MISSING : FM_PROBLEM_NONE;
+    struct fm_class_rule rule = {&c->cells, rq->route->has_key ? &rq->route->key : NULL};
+    struct fm_class_place at;
+    fm_class_place(&rule, q, &at);
+    rq->placed = at.problem == FM_PROBLEM_NONE;
+    rq->cell = (uint8_t)at.cell;
+    FM_ASSERT(!rq->placed || rq->cell < c->seats->ncells);
+    return rq->command ? at.problem : FM_PROBLEM_NONE;
+}
+
+static bool key_is_in_body(const struct fm_request *rq)
+{
+    return rq->route->has_key && rq->route->key.from == FM_KEY_BODY &&
+           rq->vr->view->contexts[rq->context].cells.count > 1;
+}
+
+enum fm_problem fm_place_head(struct fm_request *rq, const struct fm_http_head *h,
+                              const struct fm_match_result *m)
+{
+    rq->seats = rq->vr->view->contexts[rq->context].seats;
+    if (!rq->seats || key_is_in_body(rq))
+        return FM_PROBLEM_NONE;
+    struct fm_key_request q = {.path = h->path,
+                               .segment = m->segment,
+                               .nsegments = m->nsegments,
+                               .query = h->query,
+                               .fields = h->field,
+                               .stride = sizeof *h->field,
+                               .nfields = h->nfields};
+    return place(rq, &q);
+}
+
+static void gather(void *user, struct fm_str piece)
+{
+    fm_buf_str_add(user, piece);
+}
+
+enum fm_problem fm_place_body(struct fm_request *rq)
+{
+    if (!rq->seats || !key_is_in_body(rq))
+        return FM_PROBLEM_NONE;
+    struct fm_worker *w = rq->w;
+    struct fm_buf b = fm_buf(w->scratch, w->pool.block_size);
+    fm_request_body(rq, gather, &b);
+    struct fm_key_request q = {.body = fm_buf_str(&b), .body_cut = rq->streaming || b.full};
+    return place(rq, &q);
+}
+
+/* -------- queries -------- */
+
+static void add(struct fm_route_plan *p, unsigned region)
+{
+    if (p->n < FM_COUNT(p->region))
+        p->region[p->n++] = (uint8_t)region;
+}
+
+/* The holder's region first, twice, so that a hedge stays among its instances. Others only where
+ * the route lets any region answer while the holder is away. */
+void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan)
+{
+    const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
+    FM_ASSERT(rq->seats && !rq->command && plan->n <= FM_REGIONS_MAX);
+    if (c->queries_any || !rq->placed)
+        return;
+    struct fm_view_cell cell;
+    fm_seats_read_view(rq->seats, rq->cell, &cell);
+    if (cell.epoch.n == 0 || cell.region >= rq->vr->view->nregions)
+        return;
+    struct fm_route_plan any = *plan;
+    bool away = fm_plan_is_left(rq, cell.region);
+    plan->n = 0;
+    if (!away || !rq->route->away_queries_any) {
+        add(plan, cell.region);
+        add(plan, cell.region);
+    }
+    for (unsigned i = 0; i < any.n && rq->route->away_queries_any; i++)
+        if (any.region[i] != cell.region)
+            add(plan, any.region[i]);
+    if (plan->n == 0)
+        *plan = any;
+    if (any.canary && plan->region[0] != any.region[0])
+        plan->canary = false;
+}

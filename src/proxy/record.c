@@ -1,0 +1,264 @@
+/* Commands with a key, in a gate's journal (SAFETY.md 19 to 21): the intent is durable before the
+ * application sees anything, the outcome follows. core/idempotency.h decides, in the journal.
+ * Invariants: a record is with the journal, with its request, or spare; an accepted one gets one
+ * outcome, or is withdrawn where nothing of it was forwarded. */
+#include "proxy/request.h"
+
+#include "base/assert.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+/* -------- life -------- */
+
+static void done(struct fm_journal_call *c);
+
+static struct fm_record *new_record(struct fm_request *rq)
+{
+    struct fm_worker *w = rq->w;
+    struct fm_record *r = fm_list_first(&w->spare_records, struct fm_record, node);
+    if (r)
+        fm_list_remove(&r->node);
+    else
+        r = malloc(sizeof *r);
+    if (!r)
+        return NULL;
+    memset(r, 0, offsetof(struct fm_record, context));
+    fm_list_init(&r->node);
+    r->w = w;
+    r->rq = rq;
+    r->call.to = &w->inbox;
+    r->call.done = done;
+    rq->record = r;
+    w->records++;
+    return r;
+}
+
+static void free_record(struct fm_record *r)
+{
+    struct fm_worker *w = r->w;
+    FM_ASSERT(!r->rq && !r->call.busy && w->records > 0);
+    fm_journal_forget(&r->call);
+    if (r->answer)
+        fm_pool_put(&w->pool, r->answer);
+    r->answer = NULL;
+    fm_list_push_front(&w->spare_records, &r->node);
+    w->records--;
+    fm_worker_maybe_stop(w);
+}
+
+/* -------- coming -------- */
+
+enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_head *h)
+{
+    const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
+    struct fm_str key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
+    if (rq->w->config.mode != FM_PROXY_GATE || !rq->command || key.n == 0 ||
+        c->conf->idempotency.by != FM_BY_GATE || c->conf->idempotency.key == FM_KEY_IGNORED)
+        return FM_PROBLEM_NONE;
+    if (!fm_idem_key_is_valid(key))
+        return FM_PROBLEM_KEY_INVALID;
+    if (!rq->w->config.journal)
+        return FM_PROBLEM_JOURNAL_FAILED;
+    struct fm_record *r = new_record(rq);
+    if (!r)
+        return FM_PROBLEM_OVERLOADED;
+    FM_ASSERT(c->name.n <= FM_JOURNAL_CONTEXT_MAX && key.n <= FM_IDEM_KEY_MAX);
+    memcpy(r->context, c->name.p, c->name.n);
+    memcpy(r->key, key.p, key.n);
+    r->key_n = (uint16_t)key.n;
+    r->call.command = (struct fm_journal_command){
+        .context = fm_str(r->context, c->name.n),
+        .facts = {.need = c->conf->idempotency.key == FM_KEY_REQUIRED ? FM_IDEM_REQUIRED
+                                                                      : FM_IDEM_OPTIONAL,
+                  .by = FM_IDEM_BY_GATE,
+                  .key = fm_str(r->key, r->key_n)}};
+    return FM_PROBLEM_NONE;
+}
+
+static void digest(void *user, struct fm_str piece)
+{
+    (void)EVP_DigestUpdate(user, piece.p, piece.n);
+}
+
+/* Method, target and what of the body is here before it is sent; of one that is streamed its
+ * length, where that was said. */
+static bool hash(const struct fm_request *rq, struct fm_idem_hash *out)
+{
+    _Static_assert(FM_IDEM_HASH_LEN == 32, "SHA-256");
+    const struct fm_block *head = rq->out[0];
+    const char *end = memchr(head->data, '\r', rq->body_at);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    FM_ASSERT(end && rq->nout > 0);
+    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) > 0 &&
+              EVP_DigestUpdate(md, head->data, (size_t)(end - head->data)) > 0;
+    if (ok && rq->streaming)
+        ok = EVP_DigestUpdate(md, &rq->body_length, sizeof rq->body_length) > 0;
+    else if (ok)
+        fm_request_body(rq, digest, md);
+    unsigned n = 0;
+    ok = ok && EVP_DigestFinal_ex(md, out->b, &n) > 0 && n == sizeof out->b;
+    EVP_MD_CTX_free(md);
+    return ok;
+}
+
+void fm_record_begin(struct fm_request *rq)
+{
+    struct fm_record *r = rq->record;
+    struct fm_journal_call *c = &r->call;
+    FM_ASSERT(r && r->rq == rq && !c->busy && !r->accepted);
+    c->op = FM_JOURNAL_BEGIN;
+    c->command.cell = rq->cell;
+    c->command.facts.epoch = rq->epoch.n;
+    if (!hash(rq, &c->command.hash)) {
+        fm_relay_problem(rq, FM_PROBLEM_OVERLOADED);
+        return;
+    }
+    if (fm_journal_submit(rq->w->config.journal, c) == FM_ERR_OK)
+        fm_request_arm(rq);
+    else
+        fm_relay_problem(rq, c->decision.problem);
+}
+
+/* -------- going -------- */
+
+static void settle(struct fm_record *r)
+{
+    struct fm_journal_call *c = &r->call;
+    bool first = c->decision.action == FM_IDEM_RECORD;
+    FM_ASSERT(r->accepted && !c->busy && c->seq > 0 && !r->rq);
+    r->accepted = false;
+    fm_journal_forget(c);
+    if (!r->forwarded && first) {
+        c->op = FM_JOURNAL_WITHDRAW;
+    } else {
+        c->op = FM_JOURNAL_OUTCOME;
+        c->outcome = (struct fm_journal_outcome){.state = FM_IDEM_UNKNOWN};
+        if (r->status) {
+            bool kept = r->answer_whole && r->answer_kept;
+            c->outcome.state = FM_IDEM_DONE;
+            c->outcome.answer = (struct fm_journal_answer){.status = r->status, .kept = kept};
+            if (kept) {
+                c->outcome.answer.head = fm_str(r->answer->data, r->head_n);
+                c->outcome.answer.body =
+                    fm_str(r->answer->data + r->head_n, r->answer->n - r->head_n);
+            }
+        }
+    }
+    if (fm_journal_submit(r->w->config.journal, c) != FM_ERR_OK)
+        free_record(r); /* it has failed: at its next start the intent is `unknown` */
+}
+
+/* The intent is durable, or there is another answer. Time has passed: the authority is looked at
+ * again before anything goes (SAFETY.md 13). */
+static void go_on(struct fm_record *r)
+{
+    struct fm_request *rq = r->rq;
+    const struct fm_idem_decision *d = &r->call.decision;
+    bool live = !rq->seats || fm_admit_is_live(rq);
+    switch (d->action) {
+    case FM_IDEM_RECORD:
+    case FM_IDEM_FORWARD_AGAIN:
+        r->accepted = true;
+        if (!live) {
+            fm_relay_problem(rq, FM_PROBLEM_MOVING);
+            return;
+        }
+        {
+            struct fm_route_plan plan;
+            fm_plan_route(rq, &plan);
+            fm_request_go(rq, &plan);
+        }
+        return;
+    case FM_IDEM_REPLAY:
+        if (!live) {
+            fm_relay_problem(rq, FM_PROBLEM_MOVING);
+            return;
+        }
+        fm_counter_inc(&rq->w->metrics.answers_replayed);
+        fm_relay_kept(rq, &r->call.answer);
+        return;
+    case FM_IDEM_REFUSE:
+        fm_relay_problem(rq, d->problem);
+        return;
+    case FM_IDEM_ACCEPTED:
+    case FM_IDEM_FORWARD:
+        break;
+    }
+    FM_UNREACHABLE();
+}
+
+static void done(struct fm_journal_call *c)
+{
+    struct fm_record *r = fm_container_of(c, struct fm_record, call);
+    FM_ASSERT(!c->busy);
+    bool began = c->op == FM_JOURNAL_BEGIN;
+    if (r->rq) {
+        FM_ASSERT(began);
+        go_on(r);
+        return;
+    }
+    bool is_intent =
+        c->decision.action == FM_IDEM_RECORD || c->decision.action == FM_IDEM_FORWARD_AGAIN;
+    if (began && c->err == FM_ERR_OK && is_intent) { /* its client has left meanwhile */
+        r->accepted = true;
+        settle(r);
+        return;
+    }
+    free_record(r);
+}
+
+/* -------- its answer -------- */
+
+/* The head as it is kept: without what belongs to one connection or one try. */
+void fm_record_answer(struct fm_try *t, const struct fm_http_head *h)
+{
+    struct fm_record *r = t->rq->record;
+    if (!r || !r->accepted)
+        return;
+    FM_ASSERT(r->forwarded && r->status == 0);
+    r->status = t->status;
+    if (!r->answer)
+        r->answer = fm_pool_get(&r->w->pool);
+    if (!r->answer)
+        return;
+    struct fm_buf b = fm_buf(r->answer->data, r->answer->size);
+    struct fm_answer a = {.region = t->vr->view->regions[t->region].name};
+    fm_heads_answer(&b, h, &a);
+    r->head_n = r->answer->n = (uint32_t)b.n;
+    r->answer_kept = !b.full && h->framing != FM_BODY_CLOSE;
+}
+
+void fm_record_piece(struct fm_request *rq, struct fm_str piece, bool last)
+{
+    struct fm_record *r = rq->record;
+    if (!r || !r->accepted)
+        return;
+    r->answer_whole = last;
+    if (!r->answer_kept)
+        return;
+    struct fm_block *b = r->answer;
+    if (piece.n > b->size - b->n) {
+        r->answer_kept = false;
+        return;
+    }
+    if (piece.n)
+        memcpy(b->data + b->n, piece.p, piece.n);
+    b->n += (uint32_t)piece.n;
+}
+
+void fm_record_end(struct fm_request *rq)
+{
+    struct fm_record *r = rq->record;
+    if (!r)
+        return;
+    FM_ASSERT(r->rq == rq);
+    rq->record = NULL;
+    r->rq = NULL;
+    if (r->call.busy)
+        return;
+    if (r->accepted)
+        settle(r);
+    else
+        free_record(r);
+}
