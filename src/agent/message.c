@@ -376,24 +376,25 @@ static const char *read_head(const json_t *o, struct fm_post_head *head, const j
     return NULL;
 }
 
-bool fm_post_read(const struct fm_roster *r, struct fm_str text, struct fm_post_head *head,
-                  void (*take)(void *user, const struct fm_post_head *head,
-                               const struct fm_message *m),
-                  void *user, const char **why)
+const char *fm_post_read(const struct fm_roster *r, struct fm_str text,
+                         const struct fm_post_reader *reader)
 {
     struct fm_message m;
+    struct fm_post_head head;
     const json_t *messages = NULL;
     json_t *o = text.n <= FM_POST_BYTES_MAX
                     ? json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL)
                     : NULL;
-    *why = read_head(o, head, &messages);
-    size_t n = *why ? 0 : json_array_size(messages);
-    for (size_t i = 0; i < n && !*why; i++)
+    const char *why = read_head(o, &head, &messages);
+    size_t n = why ? 0 : json_array_size(messages);
+    for (size_t i = 0; i < n && !why; i++)
         if (read_message(r, json_array_get(messages, i), &m) == WRONG)
-            *why = "a message that is not whole, or out of its bounds";
-    for (size_t i = 0; i < n && !*why; i++)
+            why = "a message that is not whole, or out of its bounds";
+    if (!why)
+        why = reader->opens(reader->user, &head);
+    for (size_t i = 0; i < n && !why; i++)
         if (read_message(r, json_array_get(messages, i), &m) == READ)
-            take(user, head, &m);
+            reader->take(reader->user, &head, &m);
     json_decref(o);
-    return !*why;
+    return why;
 }

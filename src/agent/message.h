@@ -80,11 +80,16 @@ struct fm_post_head {
     uint64_t life;
 };
 
-/* Reads all of it, then calls `take` for each message that is understood, in order. False: nothing
- * was called, and `why` says what is wrong. */
-bool fm_post_read(const struct fm_roster *r, struct fm_str text, struct fm_post_head *head,
-                  void (*take)(void *user, const struct fm_post_head *head,
-                               const struct fm_message *m),
-                  void *user, const char **why) FM_WARN_UNUSED;
+struct fm_post_reader {
+    /* Is it for us, from who it says? NULL where it is; else why it is refused. */
+    const char *(*opens)(void *user, const struct fm_post_head *head);
+    void (*take)(void *user, const struct fm_post_head *head, const struct fm_message *m);
+    void *user;
+};
+
+/* Reads all of it, then calls `opens`, then `take` for each message that is understood, in order.
+ * NULL, or what is wrong: then `take` was not called. */
+const char *fm_post_read(const struct fm_roster *r, struct fm_str text,
+                         const struct fm_post_reader *reader) FM_WARN_UNUSED;
 
 #endif

@@ -35,10 +35,18 @@ static int end(void **state)
     return fm_test_fds_after(state);
 }
 
+static const char *opens(void *user, const struct fm_post_head *head)
+{
+    assert_ptr_equal(user, got);
+    assert_int_equal(ngot, 0);
+    from = *head;
+    return strcmp(head->from, "not-here") == 0 ? "refused" : NULL;
+}
+
 static void take(void *user, const struct fm_post_head *head, const struct fm_message *m)
 {
     assert_ptr_equal(user, got);
-    assert_ptr_equal(head, &from);
+    assert_string_equal(head->from, from.from);
     assert_true(ngot < FM_COUNT(got));
     got[ngot++] = *m;
 }
@@ -46,12 +54,11 @@ static void take(void *user, const struct fm_post_head *head, const struct fm_me
 /* How many messages were understood; -1: refused. */
 static int reads(const struct fm_roster *r, struct fm_str text)
 {
-    const char *why = NULL;
+    struct fm_post_reader reader = {.opens = opens, .take = take, .user = got};
     ngot = 0;
-    bool good = fm_post_read(r, text, &from, take, got, &why);
-    assert_true(good == !why);
-    assert_true(good || ngot == 0);
-    return good ? (int)ngot : -1;
+    const char *why = fm_post_read(r, text, &reader);
+    assert_true(!why || ngot == 0);
+    return why ? -1 : (int)ngot;
 }
 
 static struct fm_str posted(const struct fm_roster *r, const struct fm_message *m)
@@ -206,6 +213,7 @@ static void what_is_not_whole_is_refused(void **state)
         "{\"v\":1,\"from\":\"w\",\"life\":0,\"messages\":[]}",
         "{\"v\":1,\"from\":\"w\",\"life\":1,\"messages\":{}}",
         "{\"v\":1,\"from\":\"w\",\"life\":1}",
+        "{\"v\":1,\"from\":\"not-here\",\"life\":1,\"messages\":[" NUDGE "]}",
         POST("1"),
         POST("{}"),
         POST("{\"kind\":\"nudge\"}"),
