@@ -169,6 +169,17 @@ static void failover_event(struct world *w, unsigned p, unsigned ctx, unsigned l
     }
 }
 
+/* Cells that are held here and at home there; those that were taken by force, or all. */
+static uint64_t away_from(const struct world *w, const struct fm_authority *x, unsigned ctx,
+                          unsigned home, bool forced)
+{
+    uint64_t cells = fm_authority_holds(x);
+    for (unsigned i = 0; i < x->cfg.ncells; i++)
+        if (home_of(w, ctx, i) != home || (forced && !fm_cell_was_forced(&x->cell[i].at.r)))
+            cells &= ~(UINT64_C(1) << i);
+    return cells;
+}
+
 static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lost)
 {
     struct agent *a = agent_of(w, p);
@@ -176,8 +187,13 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     const struct fm_authority *x = &a->auth[ctx];
     struct fm_quote none = {.until = FM_MONO_ZERO};
     uint64_t cells = cells_of(x, lost);
-    if (f->state == FM_FAILOVER_STEADY && (!cells || !fm_votes_lost(&a->votes, lost)))
+    uint64_t away = away_from(w, x, ctx, lost, false);
+    if (f->state == FM_FAILOVER_STEADY && !away && (!cells || !fm_votes_lost(&a->votes, lost)))
         return;
+    if (f->state == FM_FAILOVER_STEADY && away_from(w, x, ctx, lost, true))
+        failover_event(w, p, ctx, lost, FM_FAILOVER_ON_FOUND, none, false);
+    else if (f->state == FM_FAILOVER_FAILED_OVER && !away)
+        failover_event(w, p, ctx, lost, FM_FAILOVER_ON_RETURNED, none, false);
     if (f->state == FM_FAILOVER_PREPARING && a->started_at[ctx][lost] &&
         w->now >= a->started_at[ctx][lost])
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_STARTED, none, false);
@@ -478,12 +494,14 @@ static void change_members(struct world *w, unsigned p, const struct msg *m)
 static void heir_asked(struct world *w, unsigned p, const struct msg *m)
 {
     const struct fm_authority *x = &agent_of(w, p)->auth[m->ctx];
-    if (x->k.state != FM_CHAIN_HOLD || x->frozen)
+    enum fm_auth_why why = fm_authority_fit(x, m->cell, local_now(w, p));
+    if (why == FM_AUTH_WHY_NOT_KEEPER || why == FM_AUTH_WHY_FROZEN)
         return;
     struct msg *a = message(w, MSG_HEIR, p, m->from, m->ctx);
     a->cell = m->cell;
     a->op = m->op;
-    a->flag = data_lag(w, m->region, w->proc[p].region, m->ctx, m->cell) <= 4;
+    a->flag =
+        why == FM_AUTH_WHY_NONE && data_lag(w, m->region, w->proc[p].region, m->ctx, m->cell) <= 4;
     send_msg(w, a);
 }
 
