@@ -216,6 +216,7 @@ static void what_a_keeper_before_has_done_is_gone_on_with(void **state)
 {
     (void)state;
     begin(FM_MODE_AUTOMATIC);
+    ev.lost_by = 0;
     ev.home_well = true;
     assert_int_equal(on(FM_FAILOVER_ON_FOUND).to, FM_FAILOVER_FAILED_OVER); /* by force */
     assert_int_equal(on(FM_FAILOVER_ON_RETURNED).to, FM_FAILOVER_STEADY);
