@@ -1,5 +1,5 @@
-/* The controller: see the headers. Here is its life, the office, and the steps of core with what they
- * order, in the order of sim/agent.c, which does the same in the simulator. */
+/* The controller: see the headers. Here is its life, the office, and the steps of core with what
+ * they order, in the order of sim/agent.c, which does the same in the simulator. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -47,8 +47,8 @@ static void ask_members(struct ctl_context *c, const struct ctl_later *x)
     memcpy(m.epoch, x->epoch, sizeof m.epoch);
     for (unsigned a = 0; a < FM_AGENTS_MAX; a++)
         if (fm_members_has(&x->act.members, (struct fm_agent_id){(uint8_t)a}))
-            fm_post_send(c->ctl->c.post,
-                         fm_roster_agent_host(r, (struct fm_agent_id){(uint8_t)a}), &m);
+            fm_post_send(c->ctl->c.post, fm_roster_agent_host(r, (struct fm_agent_id){(uint8_t)a}),
+                         &m);
 }
 
 static void grant(struct ctl_context *c, const struct ctl_later *x)
@@ -154,8 +154,7 @@ static void order(struct ctl_context *c, const struct fm_auth_action *act)
     struct ctl_later x = {.act = *act};
     if (act->kind == FM_AUTH_DO_PERSIST) {
         const struct fm_roster_context *r = &c->ctl->c.roster->context[c->number];
-        c->barrier =
-            fm_keep_put(c->ctl->c.keep, fm_str_z(r->name), r->ncells, &c->auth.marks);
+        c->barrier = fm_keep_put(c->ctl->c.keep, fm_str_z(r->name), r->ncells, &c->auth.marks);
         FM_ASSERT(c->barrier > 0); /* there was room when the context was begun */
         return;
     }
@@ -267,8 +266,7 @@ void ctl_office(struct fm_controller *ctl, const struct fm_office_event *e)
 static void office_saw(struct fm_controller *ctl, const struct fm_keeper_at *at, bool linear)
 {
     bool was = ctl->office.resolved;
-    ctl_office(ctl,
-               &(struct fm_office_event){.kind = FM_OFFICE_SEEN, .at = *at, .linear = linear});
+    ctl_office(ctl, &(struct fm_office_event){.kind = FM_OFFICE_SEEN, .at = *at, .linear = linear});
     if (!was && ctl->office.resolved)
         tell_all_office(ctl);
 }
@@ -431,25 +429,24 @@ static struct fm_auth_config config_of(const struct fm_controller *ctl, unsigned
                                        const struct fm_conf_context *conf)
 {
     int32_t lease = (int32_t)conf->lease_ms, renew = lease / RENEW_PARTS;
-    struct fm_auth_config a = {.context = (uint16_t)number,
-                               .self = ctl->self,
-                               .incarnation = ctl->life,
-                               .nregions = FM_AUTH_REGIONS_MAX,
-                               .ncells = (uint8_t)conf->ncells,
-                               .able = ctl->able,
-                               .founds = ctl->able,
-                               .lease_ms = lease,
-                               .rho_ppm = FM_RHO_PPM,
-                               .renew_ms = renew,
-                               .retry_ms = renew / RETRY_PARTS > RETRY_LEAST_MS
-                                               ? renew / RETRY_PARTS
-                                               : RETRY_LEAST_MS,
-                               .file = ctl->members,
-                               .at_most = (uint8_t)conf->failover.at_most,
-                               .window_ms = conf->failover.at_most_window_ms};
+    struct fm_auth_config a = {
+        .context = (uint16_t)number,
+        .self = ctl->self,
+        .incarnation = ctl->life,
+        .nregions = FM_AUTH_REGIONS_MAX,
+        .ncells = (uint8_t)conf->ncells,
+        .able = ctl->able,
+        .founds = ctl->able,
+        .lease_ms = lease,
+        .rho_ppm = FM_RHO_PPM,
+        .renew_ms = renew,
+        .retry_ms = renew / RETRY_PARTS > RETRY_LEAST_MS ? renew / RETRY_PARTS : RETRY_LEAST_MS,
+        .file = ctl->members,
+        .at_most = (uint8_t)conf->failover.at_most,
+        .window_ms = conf->failover.at_most_window_ms};
     for (unsigned i = 0; i < conf->ncells; i++)
-        a.home[i] = (uint8_t)fm_roster_region(ctl->c.roster,
-                                              ctl->conf->regions[conf->cell_home[i]].name);
+        a.home[i] =
+            (uint8_t)fm_roster_region(ctl->c.roster, ctl->conf->regions[conf->cell_home[i]].name);
     return a;
 }
 
@@ -587,7 +584,8 @@ static void free_contexts(struct fm_controller *ctl)
 struct fm_controller *fm_controller_new(const struct fm_controller_config *c,
                                         const struct fm_conf *conf, struct fm_error *e)
 {
-    FM_ASSERT(c->loop && c->roster && c->post && c->keep && c->changed && conf->coordination.present);
+    FM_ASSERT(c->loop && c->roster && c->post && c->keep && c->changed &&
+              conf->coordination.present);
     struct fm_controller *ctl = calloc(1, sizeof *ctl);
     if (!ctl) {
         fm_error_set(e, FM_ERR_MEMORY, "no memory for the controller");
@@ -604,15 +602,15 @@ struct fm_controller *fm_controller_new(const struct fm_controller_config *c,
         (void)fm_roster_add_region(c->roster, conf->regions[i].name);
     int host = fm_conf_find_host(conf, fm_str_z(fm_roster_host_name(c->roster, c->self)));
     FM_ASSERT(host >= 0);
-    ctl->region = (unsigned)fm_roster_region(
-        c->roster, conf->regions[conf->hosts[host].region].name);
+    ctl->region =
+        (unsigned)fm_roster_region(c->roster, conf->regions[conf->hosts[host].region].name);
     take_hosts(ctl);
     FM_ASSERT(ctl->host[c->self].agent); /* hosts of the file come first */
     ctl->self = ctl->host[c->self].id;
     int64_t lease = least_lease_ms(conf);
     ctl->renew_ms = lease / RENEW_PARTS;
-    ctl->retry_ms = ctl->renew_ms / RETRY_PARTS > RETRY_LEAST_MS ? ctl->renew_ms / RETRY_PARTS
-                                                                  : RETRY_LEAST_MS;
+    ctl->retry_ms =
+        ctl->renew_ms / RETRY_PARTS > RETRY_LEAST_MS ? ctl->renew_ms / RETRY_PARTS : RETRY_LEAST_MS;
     ctl->op_ms = lease / 2;
     ctl->vote_ms = lease / 8 > VOTE_LEAST_MS ? lease / 8 : VOTE_LEAST_MS;
     fm_votes_init(&ctl->votes, ctl->self, ctl->observers, 3 * ctl->vote_ms, fm_mono_now());

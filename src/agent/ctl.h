@@ -11,6 +11,7 @@
 
 #include "agent/controller.h"
 #include "agent/records.h"
+#include "base/rand.h"
 #include "coord/setup.h"
 #include "core/failover.h"
 #include "core/move.h"

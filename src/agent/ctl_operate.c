@@ -1,7 +1,7 @@
-/* What a controller does with the right to write: it votes, runs the failover machine of each region
- * that it might replace and the planned move of what it holds. The deciding is core's (failover.h,
- * move.h, votes.h); the evidence is gathered here, as in sim/operate.c. What an answer calls for is
- * done in the turn in which it came; timers only repeat what may have been lost. */
+/* What a controller does with the right to write: it votes, runs the failover machine of each
+ * region that it might replace and the planned move of what it holds. The deciding is core's
+ * (failover.h, move.h, votes.h); the evidence is gathered here, as in sim/operate.c. What an answer
+ * calls for is done in the turn in which it came; timers only repeat what may have been lost. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -120,7 +120,8 @@ static struct fm_failover_evidence evidence(const struct fm_controller *ctl,
         .budget_left = UINT8_MAX,
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
-    ev.heir = fm_votes_heir(&ctl->votes, lost, &s->contexts, ctl->holders, ctl->rank) == ctl->region;
+    ev.heir =
+        fm_votes_heir(&ctl->votes, lost, &s->contexts, ctl->holders, ctl->rank) == ctl->region;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
@@ -156,14 +157,13 @@ static void order(const struct fm_controller *ctl, const struct ctl_set *s, unsi
         uint64_t cells = kind == FM_AUTH_ACQUIRE ? cells_of(&c->auth, lost) : 0;
         uint64_t ordered = x->cells & (automatic ? x->automatic : ~x->automatic);
         if (cells & ~ordered || kind != FM_AUTH_ACQUIRE)
-            ctl_step(c, &(struct fm_auth_event){
-                            .kind = kind, .cells = cells, .automatic = automatic});
+            ctl_step(c,
+                     &(struct fm_auth_event){.kind = kind, .cells = cells, .automatic = automatic});
     }
 }
 
 static void say_failover(struct fm_controller *ctl, const struct ctl_set *s, unsigned lost,
-                         const struct fm_failover_verdict *v,
-                         const struct fm_failover_evidence *ev)
+                         const struct fm_failover_verdict *v, const struct fm_failover_evidence *ev)
 {
     struct ctl_event *e = ctl_event(ctl, "failover", member(ctl, s, 0));
     e->region = (int)lost;
@@ -177,8 +177,8 @@ static void say_failover(struct fm_controller *ctl, const struct ctl_set *s, uns
              ev->ready ? ", ready" : "", ev->quorum ? ", quorum" : "", ev->paused ? ", paused" : "",
              ev->attested ? ", fence attested" : "");
     fm_log(FM_LOG_WARN, "failover", FM_KZ("context", e->context),
-           FM_KZ("region", ctl->c.roster->region[lost]), FM_KZ("from", e->from),
-           FM_KZ("to", e->to), FM_KZ("why", e->why), FM_KZ("evidence", e->evidence));
+           FM_KZ("region", ctl->c.roster->region[lost]), FM_KZ("from", e->from), FM_KZ("to", e->to),
+           FM_KZ("why", e->why), FM_KZ("evidence", e->evidence));
 }
 
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
@@ -370,8 +370,7 @@ static void say_move(struct ctl_context *c, enum fm_move_state from, enum fm_mov
     if (from == FM_MOVE_IDLE)
         c->move_since = fm_mono_now();
     snprintf(e->evidence, sizeof e->evidence, "%s%s%lld ms since it began", c->move_why,
-             c->move_why[0] ? ", " : "",
-             (long long)fm_mono_sub_ms(fm_mono_now(), c->move_since));
+             c->move_why[0] ? ", " : "", (long long)fm_mono_sub_ms(fm_mono_now(), c->move_since));
     fm_log(FM_LOG_INFO, "move", FM_KZ("context", e->context), FM_KU("cell", m->cell),
            FM_KZ("to_region", ctl->c.roster->region[m->to]), FM_KZ("from", e->from),
            FM_KZ("to", e->to), FM_KZ("why", e->why),

@@ -1,5 +1,5 @@
-/* Coordination as the controller sees it: one watch of everything, which is told to core as what was
- * seen; linearizable reads and transactions as core orders them.
+/* Coordination as the controller sees it: one watch of everything, which is told to core as what
+ * was seen; linearizable reads and transactions as core orders them.
  *
  * Invariants: every read and every transaction that core ordered is told to it exactly once, never
  * from inside the order; a part of a read begins after it was ordered. Where the store turns out to
@@ -179,8 +179,8 @@ static void read_over(struct ctl_read *r)
     ctl_saw(c, &r->seen, &r->common, r->revision, true, r->number);
 }
 
-/* A lease of a region that this file does not know is nobody's that could hold anything here; a cell
- * that is not in this file is another matter. */
+/* A lease of a region that this file does not know is nobody's that could hold anything here; a
+ * cell that is not in this file is another matter. */
 static bool take_part(struct ctl_read *r, const struct fm_coord_op *op)
 {
     struct ctl_context *c = r->context;
@@ -249,8 +249,7 @@ void ctl_read_begin(struct ctl_context *c, uint32_t number)
     snprintf(r->key[1], sizeof r->key[1], "cell/%s/", context);
     snprintf(r->key[2], sizeof r->key[2], "budget/%s", context);
     snprintf(r->key[3], sizeof r->key[3], "view");
-    snprintf(r->key[4], sizeof r->key[4], "region/%s/keeper",
-             ctl->c.roster->region[ctl->region]);
+    snprintf(r->key[4], sizeof r->key[4], "region/%s/keeper", ctl->c.roster->region[ctl->region]);
     for (unsigned i = 0; i < CTL_READ_PARTS; i++) {
         r->op[i].done = part_over;
         r->op[i].user = r;
@@ -324,11 +323,11 @@ static void fill(struct ctl_commit *m, struct ctl_context *c, const struct fm_tx
     m->op.user = m;
     m->txn = (struct fm_coord_txn){m->compare, t->ncompare, m->write, t->nwrite};
     for (unsigned i = 0; i < t->ncompare; i++)
-        m->compare[i] = (struct fm_coord_compare){key_text(m, i, &t->compare[i].key),
-                                                  t->compare[i].revision.n};
+        m->compare[i] =
+            (struct fm_coord_compare){key_text(m, i, &t->compare[i].key), t->compare[i].revision.n};
     for (unsigned i = 0; i < t->nwrite; i++) {
-        m->write[i] = (struct fm_coord_write){
-            .key = key_text(m, FM_TXN_COMPARES_MAX + i, &t->write[i].key)};
+        m->write[i] =
+            (struct fm_coord_write){.key = key_text(m, FM_TXN_COMPARES_MAX + i, &t->write[i].key)};
         m->refused |= !set_value(m, i, &t->write[i]);
     }
 }

@@ -1,5 +1,5 @@
-/* What a controller tells: gates who holds what, edges the view of it, people what happened and why.
- * It decides nothing; everything here is read from core's state. */
+/* What a controller tells: gates who holds what, edges the view of it, people what happened and
+ * why. It decides nothing; everything here is read from core's state. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -32,14 +32,13 @@ static void describe(const struct ctl_context *c, const struct fm_auth_action *a
     const struct fm_cell_record *cell = &x->cell[act->cell].at.r;
     const struct fm_seen_lease *l = &x->lease[cell->region];
     struct fm_mono now = fm_mono_now();
-    snprintf(out, cap,
-             "epoch %llu %s %s%s%s; its lease was seen %lld ms ago%s; own lease left %lld ms",
-             (unsigned long long)cell->epoch.n,
-             cell->state == FM_CELL_HELD ? "held by" : "released by", r->region[cell->region],
-             cell->state == FM_CELL_HELD ? "" : " for ",
-             cell->state == FM_CELL_HELD ? "" : r->region[cell->to],
-             (long long)fm_mono_sub_ms(now, l->since), l->at.r.dead ? ", dead" : "",
-             (long long)fm_clamp_i64(fm_mono_sub_ms(x->k.lease_until, now), 0, INT32_MAX));
+    snprintf(
+        out, cap, "epoch %llu %s %s%s%s; its lease was seen %lld ms ago%s; own lease left %lld ms",
+        (unsigned long long)cell->epoch.n, cell->state == FM_CELL_HELD ? "held by" : "released by",
+        r->region[cell->region], cell->state == FM_CELL_HELD ? "" : " for ",
+        cell->state == FM_CELL_HELD ? "" : r->region[cell->to],
+        (long long)fm_mono_sub_ms(now, l->since), l->at.r.dead ? ", dead" : "",
+        (long long)fm_clamp_i64(fm_mono_sub_ms(x->k.lease_until, now), 0, INT32_MAX));
 }
 
 void ctl_say(struct ctl_context *c, const struct fm_auth_action *act)
@@ -100,7 +99,8 @@ void ctl_tell_changes(struct ctl_context *c)
     struct fm_message m = board(c);
     bool news = false;
     for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
-        bool same = fm_epoch_same(m.epoch[i], c->board_epoch[i]) && m.holder[i] == c->board_holder[i];
+        bool same =
+            fm_epoch_same(m.epoch[i], c->board_epoch[i]) && m.holder[i] == c->board_holder[i];
         news |= !same;
         c->board_epoch[i] = m.epoch[i];
         c->board_holder[i] = m.holder[i];
@@ -196,14 +196,14 @@ static json_t *failovers_json(const struct ctl_context *c)
         const struct fm_failover *f = &c->set->fo[i];
         if (f->state == FM_FAILOVER_STEADY)
             continue;
-        json_object_set_new(
-            o, r->region[i],
-            json_pack("{s:s,s:s,s:s,s:b,s:I}", "state",
-                      fm_failover_state_name((enum fm_failover_state)f->state), "why",
-                      fm_failover_why_name((enum fm_failover_why)f->why), "why_text",
-                      fm_failover_why_text((enum fm_failover_why)f->why), "automatic",
-                      (int)f->automatic, "for_ms",
-                      (json_int_t)fm_mono_sub_ms(fm_mono_now(), f->since)));
+        json_object_set_new(o, r->region[i],
+                            json_pack("{s:s,s:s,s:s,s:b,s:I}", "state",
+                                      fm_failover_state_name((enum fm_failover_state)f->state),
+                                      "why", fm_failover_why_name((enum fm_failover_why)f->why),
+                                      "why_text",
+                                      fm_failover_why_text((enum fm_failover_why)f->why),
+                                      "automatic", (int)f->automatic, "for_ms",
+                                      (json_int_t)fm_mono_sub_ms(fm_mono_now(), f->since)));
     }
     return o;
 }
@@ -269,9 +269,8 @@ static json_t *event_json(const struct fm_controller *ctl, const struct ctl_even
     json_object_set_new(o, "what", json_string(e->what));
     json_object_set_new(o, "context", text_or_null(e->context));
     json_object_set_new(o, "cell", e->cell < 0 ? json_null() : json_integer(e->cell));
-    json_object_set_new(o, "region",
-                        e->region < 0 ? json_null()
-                                      : json_string(ctl->c.roster->region[e->region]));
+    json_object_set_new(
+        o, "region", e->region < 0 ? json_null() : json_string(ctl->c.roster->region[e->region]));
     json_object_set_new(o, "from", text_or_null(e->from));
     json_object_set_new(o, "to", text_or_null(e->to));
     json_object_set_new(o, "why", text_or_null(e->why));
@@ -292,8 +291,9 @@ static json_t *votes_json(const struct fm_controller *ctl)
         for (unsigned c = 0; c < r->ncontexts; c++)
             if (fm_contexts_has(&mine->well[i], c))
                 json_array_append_new(well, json_string(r->context[c].name));
-        json_object_set_new(o, r->region[i],
-                            json_pack("{s:b,s:o}", "lost", (int)(mine->lost >> i & 1), "well", well));
+        json_object_set_new(
+            o, r->region[i],
+            json_pack("{s:b,s:o}", "lost", (int)(mine->lost >> i & 1), "well", well));
     }
     return o;
 }
@@ -316,7 +316,7 @@ json_t *fm_controller_json(const struct fm_controller *ctl)
                                     : "witness",
                           "keeper", keeper, "life", (json_int_t)ctl->life.n, "revision",
                           (json_int_t)ctl->revision, "trouble",
-                          ctl->trouble[0]               ? ctl->trouble
+                          ctl->trouble[0]                ? ctl->trouble
                           : fm_keep_trouble(ctl->c.keep) ? fm_keep_trouble(ctl->c.keep)
                                                          : NULL);
     json_object_set_new(o, "contexts", contexts);

@@ -63,6 +63,22 @@ static bool same_but_time(const struct fm_sublease_cell *a, const struct fm_subl
            fm_sublease_live(a, a->epoch, now) == fm_sublease_live(b, b->epoch, now);
 }
 
+/* Workers number regions as the file does that they route by. */
+static uint8_t number_in_file(const struct fm_lessee *l, uint8_t holder)
+{
+    int i = holder == FM_NOBODY
+                ? -1
+                : fm_conf_find_region(l->conf, fm_str_z(l->c.roster->region[holder]));
+    return i < 0 ? FM_NOBODY : (uint8_t)i;
+}
+
+static void publish_cell(const struct fm_lessee *l, const struct context *c, unsigned cell)
+{
+    struct fm_sublease_cell x = c->sub.cell[cell];
+    x.holder = number_in_file(l, x.holder);
+    fm_seats_publish_sublease(c->seats, cell, &x);
+}
+
 /* What of `cells` has changed since `before`. */
 static void publish(struct fm_lessee *l, const struct context *c, uint64_t cells,
                     const struct fm_sublease *before)
@@ -72,7 +88,7 @@ static void publish(struct fm_lessee *l, const struct context *c, uint64_t cells
     for (unsigned i = 0; i < c->sub.ncells; i++) {
         if (!(cells >> i & 1))
             continue;
-        fm_seats_publish_sublease(c->seats, i, &c->sub.cell[i]);
+        publish_cell(l, c, i);
         news |= !same_but_time(&before->cell[i], &c->sub.cell[i], now);
     }
     if (news)
@@ -354,8 +370,6 @@ static void begin_context(struct fm_lessee *l, unsigned number, int index)
     }
     c->number = number;
     fm_sublease_init(&c->sub, (uint8_t)l->region, conf->ncells, FM_RHO_PPM);
-    for (unsigned i = 0; i < conf->ncells; i++)
-        fm_seats_publish_sublease(c->seats, i, &c->sub.cell[i]);
     l->context[number] = c;
 }
 
@@ -377,6 +391,8 @@ static void take_contexts(struct fm_lessee *l)
             continue;
         l->context[number]->conf = (int)i;
         l->context[number]->lease_ms = conf->lease_ms;
+        for (unsigned k = 0; k < conf->ncells; k++)
+            publish_cell(l, l->context[number], k);
         least = conf->lease_ms < least ? conf->lease_ms : least;
     }
     l->renew_ms = least == INT64_MAX ? 1000 : least / RENEW_PARTS;
@@ -416,8 +432,7 @@ struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct f
     l->c = *c;
     int host = fm_conf_find_host(conf, fm_str_z(fm_roster_host_name(c->roster, c->self)));
     FM_ASSERT(host >= 0);
-    int region =
-        fm_roster_add_region(c->roster, conf->regions[conf->hosts[host].region].name);
+    int region = fm_roster_add_region(c->roster, conf->regions[conf->hosts[host].region].name);
     FM_ASSERT(region >= 0);
     l->region = (unsigned)region;
     fm_timer_init(&l->renew, renew);

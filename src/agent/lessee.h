@@ -1,7 +1,7 @@
 /* agent/lessee.h: the gate's half of authority (core/sublease.h) in an agent with the role `gate`.
  *
- * It asks every agent of its region that may be keeper, each quarter of a lease and whenever there is
- * something to ask for; takes grants, boards and orders to stop or to hold; and publishes each
+ * It asks every agent of its region that may be keeper, each quarter of a lease and whenever there
+ * is something to ask for; takes grants, boards and orders to stop or to hold; and publishes each
  * change to the workers (proxy/seats.h) before it answers: so what it acknowledges as stopped has
  * stopped for them, too, and a cell is told to be quiet when nothing that was admitted is left.
  *
