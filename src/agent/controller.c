@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "core/floor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { RENEW_PARTS = 4, RETRY_PARTS = 4, RETRY_LEAST_MS = 50, VOTE_LEAST_MS = 100, ROUNDS_MAX = 8 };
@@ -396,11 +397,34 @@ static void take_of_agent(struct ctl_context *c, unsigned host, const struct fm_
         promised(c, host, m);
 }
 
+/* The guard of a host: everything there that could write, or only its agent, is dead. */
+static void testified(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
+{
+    const char *name = fm_roster_host_name(ctl->c.roster, host);
+    int index = fm_conf_find_host(ctl->conf, fm_str_z(name));
+    FM_ASSERT(index >= 0);
+    struct fm_str region = ctl->conf->regions[ctl->conf->hosts[index].region].name;
+    struct ctl_event *event = ctl_event(ctl, "testimony", NULL);
+    event->region = fm_roster_region(ctl->c.roster, region);
+    snprintf(event->evidence, sizeof event->evidence, "the guard of %s: %s is dead", name,
+             m->ok ? "everything that can write" : "its agent");
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        if (ctl->context[i])
+            ctl_step(ctl->context[i], &(struct fm_auth_event){.kind = FM_AUTH_TESTIFIED,
+                                                              .region = (uint8_t)event->region,
+                                                              .sub = {(uint16_t)host, {m->life}},
+                                                              .everything = m->ok});
+}
+
 void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
 {
     FM_ASSERT(host < ctl->c.roster->nhosts);
     if (ctl->stopped)
         return;
+    if (m->kind == FM_MESSAGE_TESTIFY) {
+        testified(ctl, host, m);
+        return;
+    }
     struct ctl_context *c = ctl->context[m->context];
     if (c && c->conf >= 0 && ctl->host[host].gate)
         take_of_gate(c, host, m);

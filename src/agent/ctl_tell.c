@@ -180,10 +180,11 @@ static json_t *cells_json(const struct ctl_context *c)
         if (at->revision.n == 0)
             continue;
         json_array_append_new(
-            list, json_pack("{s:i,s:s,s:s,s:s?,s:I,s:I}", "cell", (int)i, "region",
+            list, json_pack("{s:i,s:s,s:s,s:s?,s:I,s:I,s:b}", "cell", (int)i, "region",
                             r->region[at->r.region], "state", released ? "released" : "held", "to",
                             released ? r->region[at->r.to] : NULL, "epoch",
-                            (json_int_t)at->r.epoch.n, "revision", (json_int_t)at->revision.n));
+                            (json_int_t)at->r.epoch.n, "revision", (json_int_t)at->revision.n,
+                            "lapsed", (int)(c->lapsed >> at->r.region & 1)));
     }
     return list;
 }

@@ -35,6 +35,7 @@
     X(HEIR, "heir")               /* back: for, serial, cell, ok, why */                           \
     X(SHIP, "ship")               /* agent to gate of the heir: life, serial, cell, region */      \
     X(SHIPPED, "shipped")         /* back: for, serial, cell, ok */                                \
+    X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */    \
     X(OPERATE, "operate")         /* agent to agent: there is a new operation to look at */
 
 enum fm_message_kind {
@@ -50,7 +51,7 @@ enum { FM_MESSAGE_WHY_ROOM = 160 };
 
 struct fm_message {
     uint8_t kind;
-    uint16_t context; /* all kinds but VOTE and CAPABLE are about one */
+    uint16_t context; /* all kinds but VOTE, CAPABLE and TESTIFY are about one */
     uint8_t region, cell;
     bool ok;
     uint32_t serial;

@@ -98,6 +98,7 @@ static bool is_for_gate(const struct fm_message *m)
     case FM_MESSAGE_HEIR_ASK:
     case FM_MESSAGE_HEIR:
     case FM_MESSAGE_SHIPPED:
+    case FM_MESSAGE_TESTIFY:
     case FM_MESSAGE_OPERATE:
     case FM_MESSAGE_KIND_COUNT:
         break;
@@ -279,6 +280,11 @@ void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const stru
     if (r->follow && fm_follow_reset(r->follow, conf, peers))
         fm_log(FM_LOG_ERROR, "view_not_followed",
                FM_KZ("why", "there is no memory to ask every agent"));
+}
+
+uint64_t fm_rights_life(const struct fm_rights *r)
+{
+    return fm_keep_life(r->keep);
 }
 
 void fm_rights_wanted(struct fm_rights *r)

@@ -41,6 +41,9 @@ struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct f
                                 const struct fm_peers *peers, struct fm_error *e) FM_WARN_UNUSED;
 void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const struct fm_peers *peers);
 
+/* Of this start; what this host's sub-leases are recorded with. */
+uint64_t fm_rights_life(const struct fm_rights *r);
+
 /* Workers met what is not published (struct fm_director.authority_wanted). */
 void fm_rights_wanted(struct fm_rights *r);
 /* The loop was away for so long (struct fm_loop.woke). */
