@@ -20,6 +20,9 @@ enum {
     FOUND_MS = WAIT_MS + SILENCE_MS + 2000,
 };
 
+/* Hosts with these read coordination themselves. */
+enum { FIRST_HAND = FM_ROLE_CONTROLLER | FM_ROLE_WITNESS };
+
 static void go(struct slot *t);
 
 /* -------- whom to ask -------- */
@@ -378,7 +381,7 @@ static bool add_source(struct fm_follow *f, const struct fm_conf_host *h)
         return false;
     struct fm_str region = f->conf->regions[h->region].name;
     s->follow = f;
-    s->controller = h->roles & FM_ROLE_CONTROLLER;
+    s->controller = h->roles & FIRST_HAND;
     s->own = fm_str_eqz(region, f->region);
     s->spread = (uint32_t)fm_mix64(fm_hash_str(key, h->name) ^ fm_hash_str(key, fm_str_z(f->host)));
     snprintf(s->host, sizeof s->host, "%.*s", FM_STR_ARG(h->name));
@@ -397,7 +400,7 @@ enum fm_err fm_follow_reset(struct fm_follow *f, const struct fm_conf *conf,
                             const struct fm_peers *peers)
 {
     FM_ASSERT(!f->stopped);
-    unsigned roles = f->config.controllers ? FM_ROLE_CONTROLLER : FM_ROLES_AGENT;
+    unsigned roles = f->config.controllers ? FIRST_HAND : FM_ROLES_AGENT;
     enum fm_err err = FM_ERR_OK;
     let_go_of_all(f);
     fm_peers_drop(&f->peers);
