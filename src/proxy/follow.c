@@ -94,15 +94,8 @@ static void failed_to(struct source *s, const char *why)
 
 static bool forget_found(struct fm_follow *f)
 {
-    bool any = f->doc.found_by != FM_VIEW_DOC_NOBODY;
-    for (size_t k = 0; k < f->doc.ncontexts; k++)
-        for (unsigned i = 0; i < f->doc.context[k].ncells; i++) {
-            any |= f->doc.context[k].cell[i].lapsed;
-            f->doc.context[k].cell[i].lapsed = false;
-        }
-    f->doc.found_by = FM_VIEW_DOC_NOBODY;
     f->found_from = NULL;
-    return any;
+    return fm_view_doc_forget_found(&f->doc);
 }
 
 static void found_is_old(struct fm_timer *t)
