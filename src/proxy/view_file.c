@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { HEAD = 48 }; /* "fulmar view 1 " 10 digits " bytes " 16 digits "\n" */
+enum { HEAD = 48 }; /* "fulmar-view 1 " 10 digits " bytes " 16 digits "\n" */
 
 static void write_head(char out[HEAD + 1], struct fm_str text)
 {
     FM_ASSERT(text.n <= FM_VIEW_DOC_TEXT_MAX);
-    int n = snprintf(out, HEAD + 1, "fulmar view 1 %010zu bytes %016llx\n", text.n,
+    int n = snprintf(out, HEAD + 1, "fulmar-view 1 %010zu bytes %016llx\n", text.n,
                      (unsigned long long)fm_view_doc_hash(text));
     FM_ASSERT(n == HEAD);
 }

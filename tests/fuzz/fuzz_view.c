@@ -66,7 +66,7 @@ static void read_signed(struct fm_str text)
     char *p = malloc(HEAD + 1 + text.n);
     if (!p)
         abort();
-    snprintf(p, HEAD + 1, "fulmar view 1 %010zu bytes %016llx\n", text.n,
+    snprintf(p, HEAD + 1, "fulmar-view 1 %010zu bytes %016llx\n", text.n,
              (unsigned long long)fm_view_doc_hash(text));
     if (text.n)
         memcpy(p + HEAD, text.p, text.n);
