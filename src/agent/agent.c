@@ -5,6 +5,7 @@
 #include "agent/guard.h"
 #include "agent/heir.h"
 #include "agent/rights.h"
+#include "agent/views.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/rand.h"
@@ -18,6 +19,8 @@
 #include <stdlib.h>
 
 enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4, REAL_DIGITS = 9 };
+/* Probes and long polls of every edge, and of other agents. */
+enum { PEERS_MAX = 1024 };
 
 struct agent {
     struct fm_daemon daemon;
@@ -28,6 +31,7 @@ struct agent {
     struct fm_heir *heir;       /* where there is a journal */
     struct fm_guarded guarded;
     struct fm_owner *owner;   /* role coordination */
+    struct fm_views *views;   /* who holds what */
     struct fm_rights *rights; /* where a context has cells */
     bool owner_failed;
     struct fm_conf *conf; /* where there is no director to hold it */
@@ -151,6 +155,9 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
         json_decref(root);
         root = NULL;
     }
+    json_t *view = root && x->views ? fm_views_json(x->views) : NULL;
+    if (view)
+        json_object_set_new(root, "view", view);
     if (root)
         json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
@@ -171,30 +178,23 @@ static void write_changes(const struct fm_page_request *q, struct fm_page_answer
         a->status = 404;
 }
 
-static void write_rights(const struct fm_page_request *q, struct fm_page_answer *a,
-                         void (*page)(struct fm_rights *, const struct fm_page_request *,
-                                      struct fm_page_answer *))
+static void write_post(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     struct agent *x = q->user;
     if (x->rights)
-        page(x->rights, q, a);
+        fm_rights_post(x->rights, q, a);
     else
         a->status = 404;
 }
 
-static void write_post(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    write_rights(q, a, fm_rights_post);
-}
-
 static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    write_rights(q, a, fm_rights_view);
+    fm_views_page(((struct agent *)q->user)->views, q, a);
 }
 
 static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    write_rights(q, a, fm_rights_feed);
+    fm_views_feed_page(((struct agent *)q->user)->views, q, a);
 }
 
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
@@ -275,6 +275,8 @@ static void authority_published(void *user)
 static void authority_wanted(struct fm_director *d)
 {
     struct agent *x = fm_container_of(d, struct agent, director);
+    if (x->views)
+        fm_views_hurry(x->views);
     if (x->rights)
         fm_rights_wanted(x->rights);
 }
@@ -300,6 +302,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .resolver = x->daemon.resolver,
                                  .state_dir = x->daemon.state_dir,
                                  .host = x->daemon.host,
+                                 .views = x->views,
                                  .seats = x->has_gate ? x->director.seats : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
@@ -311,8 +314,6 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
     x->rights = fm_rights_new(&c, conf, &x->daemon.peers, e);
     if (!x->rights)
         return e->code;
-    if (x->has_gate)
-        x->director.authority_wanted = authority_wanted;
     x->daemon.loop.woke = woke;
     x->daemon.loop.woke_user = x;
     return FM_ERR_OK;
@@ -376,6 +377,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
         struct fm_error missing = {0};
         if (x->checks && fm_checks_reset(x->checks, conf, x->region, &missing))
             fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&missing));
+        fm_views_reset(x->views, conf, &d->peers);
         if (x->heir && fm_heir_reset(x->heir, conf, &d->peers, &missing))
             fm_log(FM_LOG_ERROR, "journals_not_read", FM_KE(&missing));
         if (x->rights)
@@ -457,6 +459,7 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
         return err;
     x->director.ended = workers_ended;
     x->director.view_changed = view_changed;
+    x->director.authority_wanted = authority_wanted;
     struct fm_addr at;
     err = bind_addr(&conf->hosts[x->host].gate_bind, &at, e);
     if (!err)
@@ -489,6 +492,20 @@ static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, stru
     return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
 }
 
+static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsigned roles,
+                               struct fm_error *e)
+{
+    struct fm_views_config c = {.mailbox = &x->daemon.mailbox,
+                                .resolver = x->daemon.resolver,
+                                .folder = x->daemon.state_dir,
+                                .host = x->daemon.host,
+                                .region = x->daemon.region,
+                                .controller = roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS),
+                                .director = x->has_gate ? &x->director : NULL};
+    x->views = fm_views_new(&c, conf, &x->daemon.peers, e);
+    return x->views ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
 static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
     FM_ASSERT(x->host >= 0 && x->host < (int)conf->nhosts);
@@ -508,6 +525,8 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     }
     struct fm_addr at;
     if (!err)
+        err = start_views(x, conf, roles, e);
+    if (!err)
         err = start_rights(x, e);
     if (!err)
         err = bind_addr(&peer, &at, e);
@@ -516,6 +535,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (!err) {
         x->peer_pages.server.config.tls = x->daemon.peers.server;
         x->peer_pages.server.refused_peer = fm_peers_refused;
+        x->peer_pages.conns_max = PEERS_MAX;
         err = fm_listener_open(&x->peer, &x->daemon.loop, &at, 0, peer_accepted, e);
         x->has_peer = err == FM_ERR_OK;
         if (err)
@@ -546,6 +566,7 @@ static void bring_down(struct agent *x)
     fm_probes_free(x->probes);
     if (x->owner)
         fm_owner_close(x->owner);
+    fm_views_stop(x->views);
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {
@@ -554,10 +575,11 @@ static void bring_down(struct agent *x)
         fm_pages_deinit(&x->peer_pages);
     }
     fm_daemon_end_resolver(&x->daemon);
-    if (x->heir)
-        fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told */
+    fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told, and closed connections */
     fm_heir_free(x->heir);
     fm_rights_free(x->rights);
+    fm_views_free(x->views);
+    x->views = NULL;
     /* names must not wake up in the last turn of the checks, which need the configuration */
     struct fm_board *board = x->has_gate ? x->director.board : NULL;
     if (board)

@@ -4,12 +4,10 @@
 #include "agent/controller.h"
 #include "agent/heir.h"
 #include "agent/lessee.h"
-#include "agent/publish.h"
+#include "agent/views.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "core/deadline.h"
-#include "proxy/follow.h"
-#include "proxy/seats_view.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -20,14 +18,11 @@ enum { POST_TIMEOUT_MS = 1000, CATCH_UP_MS = 1500 };
 struct fm_rights {
     struct fm_rights_config c;
     const struct fm_conf *conf;
-    char region[FM_ROSTER_NAME_ROOM];
     struct fm_roster *roster;
     struct fm_keep *keep;
     struct fm_post *post;
     struct fm_controller *controller; /* roles controller and witness */
     struct fm_lessee *lessee;         /* role gate */
-    struct fm_publish *publish;
-    struct fm_follow *follow; /* where there is no controller */
     bool stopped;
 };
 
@@ -46,34 +41,14 @@ bool fm_rights_are_needed(const struct fm_conf *conf, unsigned roles)
 
 /* -------- the view -------- */
 
-static void hand_out(struct fm_rights *r, const struct fm_view_doc *d)
-{
-    struct fm_error e = {0};
-    enum fm_err err = fm_publish_set(r->publish, d, &e);
-    if (err && err != FM_ERR_STATE)
-        fm_log(FM_LOG_ERROR, "view_not_handed_out", FM_KE(&e));
-    if (!r->c.seats)
-        return;
-    fm_seats_take_view(r->c.seats, r->conf, d, FM_PROXY_GATE);
-    r->c.published(r->c.user);
-}
-
 static void controller_changed(void *user)
 {
     struct fm_rights *r = user;
     struct fm_view_doc d;
     fm_view_doc_init(&d, r->conf->service);
     if (fm_controller_view(r->controller, &d))
-        hand_out(r, &d);
+        fm_views_take(r->c.views, &d);
     fm_view_doc_deinit(&d);
-}
-
-static void follow_changed(void *user)
-{
-    struct fm_rights *r = user;
-    const struct fm_view_doc *d = fm_follow_doc(r->follow);
-    if (d)
-        hand_out(r, d);
 }
 
 /* -------- messages -------- */
@@ -175,21 +150,6 @@ static enum fm_err open_controller(struct fm_rights *r, unsigned self, unsigned 
     return r->controller ? FM_ERR_OK : e->code;
 }
 
-static enum fm_err open_follow(struct fm_rights *r, const struct fm_peers *peers,
-                               struct fm_error *e)
-{
-    struct fm_follow_config c = {.mailbox = r->c.mailbox,
-                                 .resolver = r->c.resolver,
-                                 .folder = r->c.state_dir,
-                                 .host = r->c.host,
-                                 .region = r->region,
-                                 .controllers = true,
-                                 .changed = follow_changed,
-                                 .user = r};
-    r->follow = fm_follow_new(&c, r->conf, peers, e);
-    return r->follow ? FM_ERR_OK : e->code;
-}
-
 static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_error *e)
 {
     struct fm_lessee_config c = {.loop = r->c.loop,
@@ -216,8 +176,7 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
                                   .written = written,
                                   .user = r};
     r->roster = fm_roster_new();
-    r->publish = r->roster ? fm_publish_new(r->c.loop, e) : NULL;
-    if (!r->publish)
+    if (!r->roster)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
     r->keep = fm_keep_open(&keep, e);
     if (!r->keep)
@@ -227,8 +186,6 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
     int self = fm_roster_find_host(r->roster, fm_str_z(r->c.host));
     FM_ASSERT(index >= 0 && self >= 0);
     unsigned roles = r->conf->hosts[index].roles;
-    snprintf(r->region, sizeof r->region, "%s",
-             r->conf->regions[r->conf->hosts[index].region].name.p);
     struct fm_post_config post = {.loop = r->c.loop,
                                   .resolver = r->c.resolver,
                                   .roster = r->roster,
@@ -243,8 +200,6 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
         err = open_lessee(r, (unsigned)self, e);
     if (!err && is_controller(roles))
         err = open_controller(r, (unsigned)self, roles, e);
-    else if (!err)
-        err = open_follow(r, peers, e);
     return err;
 }
 
@@ -277,9 +232,6 @@ void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const stru
         fm_lessee_reset(r->lessee, conf);
     if (r->controller)
         fm_controller_reset(r->controller, conf);
-    if (r->follow && fm_follow_reset(r->follow, conf, peers))
-        fm_log(FM_LOG_ERROR, "view_not_followed",
-               FM_KZ("why", "there is no memory to ask every agent"));
 }
 
 uint64_t fm_rights_life(const struct fm_rights *r)
@@ -291,8 +243,6 @@ void fm_rights_wanted(struct fm_rights *r)
 {
     if (r->lessee)
         fm_lessee_wanted(r->lessee);
-    if (r->follow)
-        fm_follow_hurry(r->follow);
 }
 
 void fm_rights_woke(struct fm_rights *r, int64_t late_ns)
@@ -306,24 +256,12 @@ void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct
     fm_post_page(r->post, q, a);
 }
 
-void fm_rights_view(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_publish_view(r->publish, q, a);
-}
-
-void fm_rights_feed(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_publish_feed(r->publish, q, a);
-}
-
 void fm_rights_add_status(const struct fm_rights *r, json_t *root)
 {
     if (r->controller)
         json_object_set_new(root, "authority", fm_controller_json(r->controller));
     if (r->lessee)
         json_object_set_new(root, "sub_leases", fm_lessee_json(r->lessee));
-    if (r->follow)
-        json_object_set_new(root, "view", fm_follow_json(r->follow));
 }
 
 void fm_rights_stop(struct fm_rights *r)
@@ -333,7 +271,6 @@ void fm_rights_stop(struct fm_rights *r)
     r->stopped = true;
     fm_lessee_stop(r->lessee);
     fm_controller_stop(r->controller);
-    fm_follow_stop(r->follow);
     fm_post_stop(r->post);
 }
 
@@ -345,10 +282,8 @@ void fm_rights_free(struct fm_rights *r)
     fm_controller_free(r->controller);
     r->controller = NULL; /* the others turn the loop */
     fm_lessee_free(r->lessee);
-    fm_follow_free(r->follow);
     fm_post_free(r->post);
     fm_keep_close(r->keep);
-    fm_publish_free(r->publish);
     fm_roster_free(r->roster);
     free(r);
 }

@@ -1,6 +1,6 @@
 /* agent/rights.h: all that an agent has to do with the right to write, by its roles: the controller
- * or witness, the gate's sub-leases, the messages between hosts, and the view that is handed out.
- * It makes them, passes messages to whom they are for, and ends them.
+ * or witness, the gate's sub-leases and the messages between hosts. It makes them, passes messages
+ * to whom they are for, and ends them.
  *
  * One control loop. A host of other roles, and a file without contexts that have cells, needs none
  * of it. */
@@ -16,6 +16,7 @@
 
 struct fm_rights;
 struct fm_heir;
+struct fm_views;
 
 struct fm_rights_config {
     struct fm_loop *loop;
@@ -23,6 +24,7 @@ struct fm_rights_config {
     struct fm_resolver *resolver;
     const char *state_dir;
     const char *host;
+    struct fm_views *views; /* where the controller's view goes */
     /* of a gate; else NULL */
     struct fm_seats *seats;
     struct fm_heir *heir; /* NULL where no journal is kept */
@@ -49,12 +51,10 @@ void fm_rights_wanted(struct fm_rights *r);
 /* The loop was away for so long (struct fm_loop.woke). */
 void fm_rights_woke(struct fm_rights *r, int64_t late_ns);
 
-/* Pages of the peer port: /peer/1/post, /authority/view and /authority/feed. */
+/* The page /peer/1/post of the peer port. */
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
-void fm_rights_view(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
-void fm_rights_feed(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
-/* For `status`: members `authority`, `sub_leases` and `view` of `root`. */
+/* For `status`: members `authority` and `sub_leases` of `root`. */
 void fm_rights_add_status(const struct fm_rights *r, json_t *root);
 
 /* Nothing is sent any more. NULL is fine, here and below. */

@@ -379,6 +379,18 @@ enum fm_err fm_view_doc_read(struct fm_view_doc *d, struct fm_str text, struct f
 
 /* -------- becoming newer -------- */
 
+bool fm_view_doc_forget_found(struct fm_view_doc *d)
+{
+    bool any = d->found_by != FM_VIEW_DOC_NOBODY;
+    for (size_t k = 0; k < d->ncontexts; k++)
+        for (unsigned i = 0; i < d->context[k].ncells; i++) {
+            any |= d->context[k].cell[i].lapsed;
+            d->context[k].cell[i].lapsed = false;
+        }
+    d->found_by = FM_VIEW_DOC_NOBODY;
+    return any;
+}
+
 static void to_core(const struct fm_view_doc_context *c, struct fm_authority_view *v)
 {
     v->incarnation = c->incarnation;
