@@ -397,6 +397,21 @@ static void take_of_agent(struct ctl_context *c, unsigned host, const struct fm_
         promised(c, host, m);
 }
 
+/* Of all agents of the region the guards have testified. */
+static bool all_dead(const struct fm_controller *ctl, unsigned region)
+{
+    bool any = false;
+    for (unsigned i = 0; i < ctl->c.roster->nhosts; i++) {
+        const struct ctl_host *h = &ctl->host[i];
+        if (!h->agent || fm_agent_region(h->id) != region)
+            continue;
+        any = true;
+        if (!h->dead)
+            return false;
+    }
+    return any;
+}
+
 /* The guard of a host: everything there that could write, or only its agent, is dead. */
 static void testified(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
 {
@@ -414,6 +429,11 @@ static void testified(struct fm_controller *ctl, unsigned host, const struct fm_
                                                               .region = (uint8_t)event->region,
                                                               .sub = {(uint16_t)host, {m->life}},
                                                               .everything = m->ok});
+    ctl->host[host].dead = true;
+    if (all_dead(ctl, (unsigned)event->region)) {
+        fm_votes_gone(&ctl->votes, (unsigned)event->region, fm_mono_now());
+        ctl_operate_vote(ctl);
+    }
 }
 
 void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
