@@ -368,14 +368,11 @@ static void never_goes_back(void **state)
 static void nonsense_is_left(void **state)
 {
     (void)state;
-    static const char *const nonsense[] = {
-        "",
-        "{}",
-        "null",
-        "{\"schema\":\"fulmar.view/1\"}",
-        "\xff\xfe",
+    static const char another[] =
         "{\"schema\":\"fulmar.view/1\",\"service\":\"shop\",\"incarnation\":9,\"generation\":9,"
-        "\"contexts\":{}}"};
+        "\"contexts\":{}}";
+    static const char *const nonsense[] = {
+        "", "{}", "null", "{\"schema\":\"fulmar.view/1\"}", "\xff\xfe", another};
     for (size_t i = 0; i < FM_COUNT(nonsense); i++) {
         agent[0].says = nonsense[i];
         begin("west");
