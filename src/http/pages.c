@@ -88,13 +88,13 @@ void fm_page_answer(struct fm_page_wait *w, const struct fm_page_answer *a)
 }
 
 static void call_page(struct fm_http_conn *c, const struct fm_page *page,
-                      const struct fm_page_request *what)
+                      const struct fm_page_request *as)
 {
-    FM_ASSERT(!c->data && what->method != FM_METHOD_OTHER);
+    FM_ASSERT(!c->data && as->method != FM_METHOD_OTHER);
     char name[PEER_NAME_MAX];
     struct fm_page_call call = {.conn = c, .page = page};
     struct fm_page_answer a = FM_PAGE_ANSWER;
-    struct fm_page_request q = *what;
+    struct fm_page_request q = *as;
     q.user = pages_of(c)->user;
     q.peer = fm_sock_peer_name(&c->s.sock, name, sizeof name) ? name : NULL;
     q.call = &call;

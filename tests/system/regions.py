@@ -227,9 +227,9 @@ class World:
         """{(context, cell): (region, epoch)} as this region's agent sees it; {} where it does not answer."""
         status = self.regions[name].status()
         cells = {}
-        for context in ((status or {}).get("authority") or {}).get("contexts", []):
-            for cell in context["cells"]:
-                cells[context["name"], cell["cell"]] = (cell["holder"], cell["epoch"])
+        for context, about in ((status or {}).get("authority") or {}).get("contexts", {}).items():
+            for cell in about["cells"]:
+                cells[context, cell["cell"]] = (cell["region"], cell["epoch"])
         return cells
 
     def holders_are(self, who):
