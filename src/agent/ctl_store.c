@@ -334,13 +334,14 @@ static void fill(struct ctl_commit *m, struct ctl_context *c, const struct fm_tx
 
 struct ctl_commit *ctl_commit_make(struct ctl_context *c, const struct fm_txn *t, uint32_t number)
 {
-    unsigned i = 0;
-    while (i < CTL_COMMITS && c->commit[i].busy)
-        i++;
-    FM_ASSERT(i < CTL_COMMITS);
-    c->commit[i].ctl = c->ctl;
-    fill(&c->commit[i], c, t, number);
-    return &c->commit[i];
+    struct ctl_commit *m = NULL;
+    for (unsigned i = 0; i < CTL_COMMITS && !m; i++)
+        if (!c->commit[i].busy)
+            m = &c->commit[i];
+    FM_ASSERT(m);
+    m->ctl = c->ctl;
+    fill(m, c, t, number);
+    return m;
 }
 
 void ctl_commit_refuse(struct ctl_commit *m)
