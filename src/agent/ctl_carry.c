@@ -10,7 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIES_MAX = 3, AGAIN_MS = 300, FAILOVER_PATIENCE_MS = 60 * 1000 };
+enum {
+    TRIES_MAX = 3,
+    AGAIN_MS = 300,
+    FAILOVER_PATIENCE_MS = 60 * 1000,
+    HEIR_PATIENCE_MS = 10 * 1000
+};
 
 /* -------- writing down -------- */
 
@@ -114,8 +119,10 @@ static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x,
     if (c->carry.active && !same)
         return; /* of another operation, which has not looked yet */
     if (c->carry.active) {
+        /* an heir that is not ready yet costs nobody anything; commands that were held do */
+        bool patient = !c->move_held && fm_mono_sub_ms(fm_mono_now(), o->begun) < HEIR_PATIENCE_MS;
         c->carry.active = false;
-        if (++c->carry.tries >= TRIES_MAX)
+        if (!patient && ++c->carry.tries >= TRIES_MAX)
             item_ends(c, x, i, FM_OP_FAILED, c->move_why);
         o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
         ctl_arm(c->ctl, o->next_at);
