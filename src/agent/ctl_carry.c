@@ -366,8 +366,25 @@ static void carry(struct ctl_op *o)
     fm_op_free(&x);
 }
 
+/* The keeper of the heir may have been quicker to write that it is done. */
+static bool is_live(const struct fm_controller *ctl, const char *id, unsigned item)
+{
+    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
+        const struct fm_op *x = &ctl->op[i].op;
+        if (ctl->op[i].used && strcmp(x->id, id) == 0)
+            return !fm_op_is_over((enum fm_op_state)x->state) && item < x->nitems &&
+                   !fm_op_is_over((enum fm_op_state)x->item[item].state);
+    }
+    return false;
+}
+
 void ctl_carry_turn(struct fm_controller *ctl)
 {
+    for (unsigned i = 0; i < ctl->ncontexts; i++) {
+        struct ctl_context *c = ctl->context[i];
+        if (c && c->carry.active && !is_live(ctl, c->carry.id, c->carry.item))
+            c->carry.active = false;
+    }
     for (unsigned i = 0; i < CTL_OPS_MAX && !ctl->stopped; i++) {
         struct ctl_op *o = &ctl->op[i];
         bool due = o->used && !o->writing && !fm_op_is_over((enum fm_op_state)o->op.state) &&
