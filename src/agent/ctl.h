@@ -164,7 +164,8 @@ struct ctl_context {
     unsigned nshipped;
     struct fm_mono repeat_at;
     char move_why[FM_MESSAGE_WHY_ROOM];
-    struct { /* the item of an operation that is being carried out */
+    bool move_held; /* commands were held for it */
+    struct {        /* the item of an operation that is being carried out */
         bool active;
         char id[FM_OP_ID_ROOM];
         unsigned item, tries;

@@ -10,7 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIES_MAX = 3, AGAIN_MS = 300, FAILOVER_PATIENCE_MS = 60 * 1000 };
+enum {
+    TRIES_MAX = 3,
+    AGAIN_MS = 300,
+    FAILOVER_PATIENCE_MS = 60 * 1000,
+    HEIR_PATIENCE_MS = 10 * 1000
+};
 
 /* -------- writing down -------- */
 
@@ -114,8 +119,10 @@ static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x,
     if (c->carry.active && !same)
         return; /* of another operation, which has not looked yet */
     if (c->carry.active) {
+        /* an heir that is not ready yet costs nobody anything; commands that were held do */
+        bool patient = !c->move_held && fm_mono_sub_ms(fm_mono_now(), o->begun) < HEIR_PATIENCE_MS;
         c->carry.active = false;
-        if (++c->carry.tries >= TRIES_MAX)
+        if (!patient && ++c->carry.tries >= TRIES_MAX)
             item_ends(c, x, i, FM_OP_FAILED, c->move_why);
         o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
         ctl_arm(c->ctl, o->next_at);
@@ -359,8 +366,25 @@ static void carry(struct ctl_op *o)
     fm_op_free(&x);
 }
 
+/* The keeper of the heir may have been quicker to write that it is done. */
+static bool is_live(const struct fm_controller *ctl, const char *id, unsigned item)
+{
+    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
+        const struct fm_op *x = &ctl->op[i].op;
+        if (ctl->op[i].used && strcmp(x->id, id) == 0)
+            return !fm_op_is_over((enum fm_op_state)x->state) && item < x->nitems &&
+                   !fm_op_is_over((enum fm_op_state)x->item[item].state);
+    }
+    return false;
+}
+
 void ctl_carry_turn(struct fm_controller *ctl)
 {
+    for (unsigned i = 0; i < ctl->ncontexts; i++) {
+        struct ctl_context *c = ctl->context[i];
+        if (c && c->carry.active && !is_live(ctl, c->carry.id, c->carry.item))
+            c->carry.active = false;
+    }
     for (unsigned i = 0; i < CTL_OPS_MAX && !ctl->stopped; i++) {
         struct ctl_op *o = &ctl->op[i];
         bool due = o->used && !o->writing && !fm_op_is_over((enum fm_op_state)o->op.state) &&

@@ -399,6 +399,7 @@ static void move_event(struct ctl_context *c, enum fm_move_event e)
     struct fm_move_policy policy = move_policy(c);
     enum fm_move_state from = (enum fm_move_state)c->move.state;
     struct fm_move_verdict v = fm_move_step(&c->move, &policy, e, fm_mono_now());
+    c->move_held |= c->move.state == FM_MOVE_HOLDING;
     if (v.over && !c->move.moved && from != FM_MOVE_IDLE)
         say_why(c, from, e);
     if (v.changed)
@@ -421,6 +422,7 @@ const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
     c->move.to = (uint8_t)to;
     c->ndrained = c->nshipped = 0;
     c->move_why[0] = 0;
+    c->move_held = false;
     move_event(c, FM_MOVE_ON_BEGIN);
     return NULL;
 }
