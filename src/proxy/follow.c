@@ -227,7 +227,7 @@ static void heard(struct source *s)
 static void next_question(struct source *s, bool worth_it)
 {
     struct fm_follow *f = s->follow;
-    s->idle = worth_it ? 0 : s->idle + (s->idle < PAUSES_MAX);
+    s->idle = (uint8_t)(worth_it ? 0 : s->idle + (s->idle < PAUSES_MAX));
     int64_t ms = worth_it ? 0 : with_jitter(f, PAUSE_MS << s->idle);
     fm_loop_timer_in_ms(f->loop, &s->slot->timer, ms);
 }
