@@ -105,6 +105,12 @@ class Edge(world.Edge):
         check_equal(self.process.stop(), 0, "exit code of the edge")
 
 
+def keeps(state, generation):
+    """Has it this view on its disk?"""
+    file = state / "view"
+    return file.exists() and f'"generation":{generation},'.encode() in file.read_bytes()
+
+
 def start(stage, says=None):
     regions = [Region(stage, name) for name in REGIONS]
     for r in regions:
@@ -163,7 +169,7 @@ def test_starts_from_its_disk(stage):
     wait_until("the edge knows", lambda: edge.generation() == 41)
     west.says = north.says = view(42, "north", 8)
     wait_until("the move is known", lambda: edge.generation() == 42)
-    wait_until("it is kept", lambda: b'"generation":42' in (edge.state / "view").read_bytes())
+    wait_until("it is kept", lambda: keeps(edge.state, 42))
     for r in (west, north):
         r.peer.kill()
     restart(edge)
@@ -188,8 +194,7 @@ def test_a_damaged_view_is_refused(stage):
     (west, north), edge = start(stage, view(41, "west", 7))
     wait_until("the edge knows", lambda: edge.generation() == 41)
     west.says = north.says = view(42, "north", 8)
-    wait_until("it is kept", lambda: (edge.state / "view").exists()
-               and b'"generation":42' in (edge.state / "view").read_bytes())
+    wait_until("it is kept", lambda: keeps(edge.state, 42))
     edge.stop()
     for r in (west, north):
         r.peer.kill()
@@ -265,7 +270,7 @@ def test_an_agent_hands_on_what_it_follows(stage):
     north.says = view(42, "north", 8)
     wait_until("the agent follows elsewhere", lambda: agent.generation() == 42, 30)
     wait_until("and hands it on", lambda: edge.generation() == 42)
-    wait_until("it is kept", lambda: b'"generation":42' in (stage.path("edge-state") / "west-2" / "view").read_bytes())
+    wait_until("it is kept", lambda: keeps(stage.path("edge-state") / "west-2", 42))
     north.peer.kill()
     agent.process.kill()
     agent.start()
@@ -335,8 +340,7 @@ def test_serves_while_nobody_decides(stage):
     s.kill("west-c", "west-g")
     wait_until("north has it", lambda: edge.post().body == b"north POST", 60, every=0.1)
     before = edge.view()
-    wait_until("the view is kept", lambda: f'"generation":{edge.generation()},'.encode()
-               in (edge.state / "view").read_bytes())
+    wait_until("the view is kept", lambda: keeps(edge.state, edge.generation()))
     check_equal(before["contexts"]["ledger"]["cells"][0]["region"], "north", "holder")
 
     s.kill("store", "north-c", "east-w")
