@@ -2,7 +2,8 @@
  *   controller.c   life, office, steps of core and carrying out what they order
  *   ctl_store.c    coordination: what is watched, read and written
  *   ctl_operate.c  votes, failovers, planned moves
- *   ctl_ops.c      what people order: pages, checks, records
+ *   ctl_ops.c      what people order: pages and records
+ *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
  *   ctl_tell.c     events, status, views
  *
