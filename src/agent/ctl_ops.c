@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { QUOTE_MS = 30 * 1000, PRUNED_AT_ONCE = 3 };
+enum { QUOTE_MS = 30 * 1000, PRUNED_AT_ONCE = 3, TRIES_MAX = 20, AGAIN_MS = 20 };
 
 /* -------- what coordination has -------- */
 
@@ -177,11 +177,25 @@ static void left(void *user)
     ((struct ctl_taking *)user)->wait = NULL;
 }
 
+static void finish(struct ctl_taking *t, struct fm_page_answer *a)
+{
+    if (t->wait)
+        fm_page_answer(t->wait, a);
+    else
+        free(a->body);
+    free_taking(t);
+}
+
 static void taken(struct fm_coord_op *w)
 {
     struct ctl_taking *t = w->user;
     struct fm_controller *ctl = t->ctl;
     struct fm_page_answer a = FM_PAGE_ANSWER;
+    if (t->abort && w->why == FM_COORD_WHY_COMPARE && t->tries++ < TRIES_MAX) {
+        t->again = true; /* the watch shows what it is now */
+        ctl_arm(ctl, fm_mono_add_ms(fm_mono_now(), AGAIN_MS));
+        return;
+    }
     bool over = fm_op_is_over((enum fm_op_state)t->op.state);
     if (w->outcome == FM_COORD_DONE) {
         fm_log(FM_LOG_WARN, "operation_taken", FM_KZ("id", t->op.id),
@@ -196,14 +210,10 @@ static void taken(struct fm_coord_op *w)
                    "%s: %s", t->op.id, w->error.msg);
         answer_refusal(&a, &r);
     }
-    if (t->wait)
-        fm_page_answer(t->wait, &a);
-    else
-        free(a.body);
-    free_taking(t);
+    finish(t, &a);
 }
 
-static bool add_write(struct ctl_taking *t, const char *key, uint64_t revision, char *value)
+static void add_write(struct ctl_taking *t, const char *key, uint64_t revision, char *value)
 {
     size_t i = t->txn.nwrite;
     FM_ASSERT(i < FM_COUNT(t->write));
@@ -213,7 +223,6 @@ static bool add_write(struct ctl_taking *t, const char *key, uint64_t revision, 
     t->write[i] = (struct fm_coord_write){
         .key = fm_str_z(t->key[i]), .value = fm_str_z(value), .erase = value == NULL};
     t->txn.ncompare = t->txn.nwrite = i + 1;
-    return true;
 }
 
 /* Where there are many, the oldest that is over gives way. */
@@ -234,7 +243,7 @@ static void prune(struct fm_controller *ctl, struct ctl_taking *t)
         }
         if (n < CTL_OPS_KEPT || !oldest)
             return;
-        (void)add_write(t, oldest->key, oldest->revision, NULL);
+        add_write(t, oldest->key, oldest->revision, NULL);
     }
 }
 
@@ -265,10 +274,10 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
     t->txn = (struct fm_coord_txn){t->compare, 0, t->write, 0};
     char key[FM_RECORD_KEY_ROOM];
     snprintf(key, sizeof key, "op/%s", t->op.id);
-    (void)add_write(t, key, 0, doc);
+    add_write(t, key, 0, doc);
     if (policy) {
         snprintf(key, sizeof key, "policy/%s", ctl->c.roster->context[o->c->number].name);
-        (void)add_write(t, key, o->c->policy.revision, policy_doc);
+        add_write(t, key, o->c->policy.revision, policy_doc);
     }
     prune(ctl, t);
     return t;
@@ -357,7 +366,60 @@ static void quote_page(struct ctl_order *o, struct fm_page_answer *a)
                           "waits_for", fm_auth_why_text(why), "evidence", votes_doc(&ev)));
 }
 
-/* Whoever carries it out ends it; what has not begun ends at once. */
+/* Whoever carries it out ends it. */
+static bool send_abort(struct ctl_taking *t, const struct ctl_op *x)
+{
+    struct fm_controller *ctl = t->ctl;
+    struct fm_op changed = x->op;
+    changed.state = FM_OP_ABORTING;
+    char *doc = dumped(fm_op_json(ctl->c.roster, &changed));
+    if (!doc || !ctl->coord || ctl->closing) {
+        free(doc);
+        return false;
+    }
+    t->op = changed;
+    t->op.item = NULL;
+    t->op.nitems = 0;
+    free(t->value[0]);
+    t->txn = (struct fm_coord_txn){t->compare, 0, t->write, 0};
+    add_write(t, x->key, x->revision, doc);
+    t->w.done = taken;
+    t->w.user = t;
+    fm_coord_commit(ctl->coord, &t->w, &t->txn,
+                    fm_mono_add_ms(fm_loop_now(ctl->c.loop), 2 * ctl->op_ms));
+    return true;
+}
+
+static bool may_abort(struct ctl_order *o, const struct ctl_op *x, const char *id)
+{
+    if (!x)
+        ctl_refuse(&o->no, 404, "unknown-operation", "see /ops", "there is no operation `%s`",
+                   id ? id : "");
+    else if (fm_op_is_over((enum fm_op_state)x->op.state))
+        ctl_refuse(&o->no, 409, "over", "nothing has to be done", "it is %s",
+                   fm_op_state_name((enum fm_op_state)x->op.state));
+    return !o->no.status;
+}
+
+void ctl_ops_turn(struct fm_controller *ctl)
+{
+    for (unsigned i = 0; i < CTL_TAKINGS_MAX; i++) {
+        struct ctl_taking *t = &ctl->taking[i];
+        if (!t->used || !t->again)
+            continue;
+        struct ctl_order o = {.ctl = ctl};
+        struct fm_page_answer a = FM_PAGE_ANSWER;
+        const struct ctl_op *x = find_op(ctl, fm_str_z(t->op.id));
+        t->again = false;
+        if (may_abort(&o, x, t->op.id) && send_abort(t, x))
+            continue;
+        if (!o.no.status)
+            ctl_refuse(&o.no, 503, "no-quorum", "try again", "coordination cannot be asked now");
+        answer_refusal(&a, &o.no);
+        finish(t, &a);
+    }
+}
+
 static void abort_page(struct ctl_order *o, const struct fm_page_request *q,
                        struct fm_page_answer *a)
 {
@@ -365,40 +427,26 @@ static void abort_page(struct ctl_order *o, const struct fm_page_request *q,
     const char *id = ctl_order_text(o, "id");
     struct ctl_op *x = id ? find_op(ctl, fm_str_z(id)) : NULL;
     struct ctl_taking *t = NULL;
-    if (!x)
-        ctl_refuse(&o->no, 404, "unknown-operation", "see /ops", "there is no operation `%s`",
-                   id ? id : "");
-    else if (fm_op_is_over((enum fm_op_state)x->op.state))
-        ctl_refuse(&o->no, 409, "over", "nothing has to be done", "it is %s",
-                   fm_op_state_name((enum fm_op_state)x->op.state));
-    for (unsigned i = 0; i < CTL_TAKINGS_MAX && !t; i++)
-        if (!ctl->taking[i].used)
-            t = &ctl->taking[i];
-    if (!o->no.status && (!t || !ctl->coord || ctl->closing))
-        ctl_refuse(&o->no, 503, "no-quorum", "try again", "coordination cannot be asked now");
-    if (o->no.status) {
+    if (!may_abort(o, x, id)) {
         answer_refusal(a, &o->no);
         return;
     }
-    struct fm_op changed = x->op;
-    changed.state = FM_OP_ABORTING;
-    char *doc = dumped(fm_op_json(ctl->c.roster, &changed));
-    *t = (struct ctl_taking){.ctl = ctl, .used = true, .op = changed};
-    t->op.item = NULL;
-    t->op.nitems = 0;
-    t->txn = (struct fm_coord_txn){t->compare, 0, t->write, 0};
-    t->wait = doc ? fm_page_later(q, left, t) : NULL;
-    if (!t->wait) {
-        free(doc);
-        free_taking(t);
+    for (unsigned i = 0; i < CTL_TAKINGS_MAX && !t; i++)
+        if (!ctl->taking[i].used)
+            t = &ctl->taking[i];
+    if (t) {
+        *t = (struct ctl_taking){.ctl = ctl, .used = true, .abort = true};
+        t->wait = fm_page_later(q, left, t);
+    }
+    if (!t || !t->wait) {
+        if (t)
+            free_taking(t);
         a->status = 503;
         return;
     }
-    (void)add_write(t, x->key, x->revision, doc);
-    t->w.done = taken;
-    t->w.user = t;
-    fm_coord_commit(ctl->coord, &t->w, &t->txn,
-                    fm_mono_add_ms(fm_loop_now(ctl->c.loop), 2 * ctl->op_ms));
+    snprintf(t->op.id, sizeof t->op.id, "%s", x->op.id);
+    t->again = true; /* sent at the end of this turn */
+    ctl_touch_all(ctl);
 }
 
 static void list_page(struct fm_controller *ctl, const struct fm_page_request *q,
