@@ -341,6 +341,7 @@ static void soon(struct fm_timer *t)
             any |= c->touched;
         }
         ctl_carry_turn(ctl);
+        ctl_ops_turn(ctl);
     }
     if (any && !fm_timer_is_set(t) && !ctl->stopped)
         fm_loop_timer(ctl->c.loop, t, fm_loop_now(ctl->c.loop));

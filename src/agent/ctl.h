@@ -2,7 +2,8 @@
  *   controller.c   life, office, steps of core and carrying out what they order
  *   ctl_store.c    coordination: what is watched, read and written
  *   ctl_operate.c  votes, failovers, planned moves
- *   ctl_ops.c      what people order: pages, checks, records
+ *   ctl_ops.c      what people order: pages and records
+ *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
  *   ctl_tell.c     events, status, views
  *
@@ -122,6 +123,9 @@ struct ctl_op {
 struct ctl_taking {
     struct fm_controller *ctl;
     bool used;
+    bool abort; /* of an operation that is there; tried again where that has changed meanwhile */
+    bool again;
+    unsigned tries;
     struct fm_page_wait *wait;
     struct fm_op op;
     struct fm_coord_op w;
@@ -311,6 +315,8 @@ void ctl_ops_fresh(struct fm_controller *ctl, bool begins);
 void ctl_ops_page(struct fm_controller *ctl, const struct fm_page_request *q,
                   struct fm_page_answer *a);
 void ctl_ops_free(struct fm_controller *ctl);
+/* From the loop: what was overtaken is tried again. */
+void ctl_ops_turn(struct fm_controller *ctl);
 /* The newest record that a view is made of. */
 uint64_t ctl_generation(const struct fm_controller *ctl);
 
