@@ -218,7 +218,7 @@ enum fm_agents_end fm_agents_post(struct fm_agents *g, const char *target, const
     char *text = json_dumps(body, JSON_COMPACT);
     struct fm_call_for f = {.target = target, .body = text};
     FM_ASSERT(text && target[0] == '/');
-    enum fm_agents_end end = ask(g, &f, g->args->timeout_ms, again, r);
+    enum fm_agents_end end = ask(g, &f, again ? 0 : g->args->timeout_ms, again, r);
     free(text);
     return end;
 }

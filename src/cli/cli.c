@@ -71,7 +71,7 @@ static void print_help(const struct fm_command *c)
             snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
         snprintf(left, sizeof left, "%s--%s%s%s", letter, options[i].name,
                  options[i].arg ? " " : "", options[i].arg ? options[i].arg : "");
-        printf("  %-24s %s\n", left, options[i].help);
+        printf("  %-26s %s\n", left, options[i].help);
     }
 }
 
