@@ -127,6 +127,11 @@ const struct fm_command fm_commands[] = {
      fm_cmd_op_wait},
     {"op abort", "ID", "stop an operation: what it had moved stays, the rest stays where it is",
      NULL, "fulmar op abort 41-3 --reason \"wrong context\"", ORDER_OPTIONS, 1, fm_cmd_op_abort},
+    {"events", "", "list what happened: who decided what, why, and on which evidence",
+     "Of the agent that answers. With -f it goes on, also with another agent when that one goes;\n"
+     "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",
+     "fulmar events -f --since 1h",
+     ASK_OPTIONS | FM_OPT_BIT(FOLLOW) | FM_OPT_BIT(SINCE) | FM_OPT_BIT(LIMIT), 0, fm_cmd_events},
     {"journal list", "[CONTEXT]", "list the commands that a region accepted, the newest first",
      "Reads the journal of this host beside its daemon, or the one of --file, and changes "
      "nothing.\n"

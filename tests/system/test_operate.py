@@ -449,6 +449,66 @@ def test_orders_are_not_repeated(stage):
     operator.expect(0, "quote", "ledger", "--to", "north")
 
 
+# -------- what happened --------
+
+
+def event(number, minute, **more):
+    return {"number": number, "at": f"2026-11-21T14:{minute:02}:00.000000Z", "region": "west",
+            "context": "ledger", "from": "steady", "to": "asking", "why": f"why-{number}",
+            "evidence": "2 of 3 saw it lost", **more}
+
+
+class History:
+    """What an agent says of `GET /events`."""
+
+    def __init__(self, agent, *events):
+        self.events = list(events)
+        agent.on("GET", "/events", self.answer)
+
+    def answer(self, request):
+        after = int(request.target.partition("after=")[2].partition("&")[0])
+        events = [e for e in self.events if e["number"] > after]
+        if not events and "wait=0" not in request.target:
+            time.sleep(0.05)
+        return 200, {"schema": "fulmar.events/1", "service": "bank", "events": events}
+
+
+def test_events(stage):
+    """The newest ones, those since a time, documents; a line each."""
+    operator, agent = Operator(stage), Agent(stage)
+    History(agent, event(1, 1), event(2, 2, cell=0, epoch=43, by="alice@x"))
+    check_equal(operator.expect(0, "events").stdout.splitlines(),
+                ["14:01:00  west/ledger          steady -> asking: why-1 (2 of 3 saw it lost)",
+                 "14:02:00  west/ledger/0        steady -> asking: why-2, epoch 43, by alice@x "
+                 "(2 of 3 saw it lost)"], "table")
+    check_equal(operator.expect(0, "events", "--limit", "1").stdout.count("why-"), 1, "--limit 1")
+    check_equal(operator.expect(0, "events", "--since", "1h").stdout, "", "within the last hour")
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+    History(agent, event(1, 1), event(2, 2, at=now))
+    doc = json.loads(operator.expect(0, "events", "--since", "1h", "-o", "json").stdout)
+    check_equal([e["number"] for e in doc["events"]], [2], "since")
+    agent.on("GET", "/events", problem(404, "no such page"))
+    operator.expect(69, "events", says="no such page")
+
+
+def test_following_events(stage):
+    """-f goes on with another agent, whose numbers are others, and shows each event once."""
+    operator = Operator(stage)
+    west = Agent(stage)
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    history = History(west, event(7, 1), event(8, 2))
+    History(north, event(1, 1), event(2, 2), event(3, 4))
+    with operator.start("events", "-f", "-o", "json") as process:
+        seen = [json.loads(process.stdout.readline())["number"] for _ in range(2)]
+        history.events.append(event(9, 3))
+        seen.append(json.loads(process.stdout.readline())["number"])
+        check_equal(seen, [7, 8, 9], "numbers of the first")
+        west.server.kill()
+        check_equal(json.loads(process.stdout.readline())["number"], 3, "number of the second")
+        process.terminate()
+        process.communicate(timeout=lib.PATIENCE_S)
+
+
 def certs(*arguments):
     done = subprocess.run([FULMAR, "certs", *map(str, arguments)], capture_output=True, text=True,
                           check=False, timeout=60)
