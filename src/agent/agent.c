@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 
 #include "agent/checks.h"
+#include "agent/heir.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "coord/owner.h"
@@ -19,8 +20,10 @@ struct agent {
     struct fm_daemon daemon;
     struct fm_director director; /* role gate */
     struct fm_probes *probes;
-    struct fm_checks *checks; /* role health */
-    struct fm_owner *owner;   /* role coordination */
+    struct fm_checks *checks;   /* role health */
+    struct fm_journal *journal; /* of a gate whose contexts have keys */
+    struct fm_heir *heir;       /* where there is a journal */
+    struct fm_owner *owner;     /* role coordination */
     bool owner_failed;
     struct fm_conf *conf; /* where there is no director to hold it */
     struct fm_pages peer_pages;
@@ -145,13 +148,78 @@ static const struct fm_page admin_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/metrics", .write = write_metrics},
                                              {.path = "/status", .write = write_status},
                                              {.path = NULL}};
+static void write_changes(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->heir)
+        fm_heir_changes(x->heir, q, a);
+    else
+        a->status = 404;
+}
+
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
+                                            {.path = "/journal/changes", .write = write_changes},
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
     fm_pages_accept(&fm_container_of(ln, struct agent, peer)->peer_pages, fd, from);
+}
+
+/* -------- the journal -------- */
+
+enum {
+    JOURNAL_CALLS_MAX = 8192,
+    JOURNAL_ANSWER_MAX = 64 * 1024,
+    JOURNAL_QUEUE_MAX = 100 * 1000,
+};
+#define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
+#define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
+
+/* Does its gate write anything down: keys, or what it took without authority? */
+static bool is_journaled(const struct fm_conf_context *c)
+{
+    bool any = c->idempotency.by == FM_BY_GATE;
+    for (size_t i = 0; i < c->nroutes; i++)
+        any |= c->ncells > 0 && c->routes[i].when_away.commands == FM_CONF_AWAY_OVERRIDE;
+    return any;
+}
+
+/* The longest retention of the contexts that are written down; 0 = there is none. */
+static int64_t retention_ms(const struct fm_conf *conf)
+{
+    int64_t ms = 0;
+    for (size_t i = 0; i < conf->ncontexts; i++)
+        if (is_journaled(&conf->contexts[i]) && conf->contexts[i].idempotency.retention_ms > ms)
+            ms = conf->contexts[i].idempotency.retention_ms;
+    return ms;
+}
+
+static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
+{
+    char path[PATH_MAX + 32];
+    struct fm_journal_options o = {.path = path,
+                                   .service = conf->service.p,
+                                   .retention_ms = retention_ms(conf),
+                                   .calls_max = JOURNAL_CALLS_MAX,
+                                   .answer_max = JOURNAL_ANSWER_MAX,
+                                   .bytes_max = JOURNAL_BYTES_MAX,
+                                   .queue_max = JOURNAL_QUEUE_MAX,
+                                   .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
+    if (o.retention_ms == 0)
+        return FM_ERR_OK;
+    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
+    x->journal = fm_journal_open(&o, e);
+    if (!x->journal)
+        return fm_error_wrap(e, "journal");
+    struct fm_heir_config c = {.loop = &x->daemon.loop,
+                               .mailbox = &x->daemon.mailbox,
+                               .resolver = x->daemon.resolver,
+                               .journal = x->journal,
+                               .region = x->region};
+    x->heir = fm_heir_new(&c, conf, &x->daemon.peers, e);
+    return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
 /* -------- reload and end -------- */
@@ -212,6 +280,11 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
         struct fm_error missing = {0};
         if (x->checks && fm_checks_reset(x->checks, conf, x->region, &missing))
             fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&missing));
+        if (x->heir && fm_heir_reset(x->heir, conf, &d->peers, &missing))
+            fm_log(FM_LOG_ERROR, "journals_not_read", FM_KE(&missing));
+        if (x->has_gate && !x->journal && retention_ms(conf))
+            fm_log(FM_LOG_ERROR, "journal_missing",
+                   FM_KZ("meaning", "commands with keys are refused until this agent restarts"));
         if (!x->has_gate) {
             fm_conf_free(x->conf);
             x->conf = conf;
@@ -266,14 +339,18 @@ static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, s
 static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
     FM_ASSERT(!x->has_gate && !x->started && x->region < conf->nregions);
+    enum fm_err err = open_journal(x, conf, e);
+    if (err)
+        return err;
     struct fm_director_config c = {.mode = FM_PROXY_GATE,
+                                   .journal = x->journal,
                                    .self = x->region,
                                    .nworkers = count_workers(),
                                    .peers = x->daemon.peers};
     x->has_gate = true;
     x->conf = NULL;
-    enum fm_err err = fm_director_init(&x->director, &x->daemon.loop, &x->daemon.mailbox,
-                                       x->daemon.resolver, conf, &c, e);
+    err = fm_director_init(&x->director, &x->daemon.loop, &x->daemon.mailbox, x->daemon.resolver,
+                           conf, &c, e);
     if (err)
         return err;
     x->director.ended = workers_ended;
@@ -352,6 +429,9 @@ static void bring_down(struct agent *x)
 {
     if (x->has_gate)
         fm_director_join(&x->director);
+    fm_heir_stop(x->heir);
+    if (x->journal)
+        fm_journal_close(x->journal);
     fm_probes_free(x->probes);
     if (x->owner)
         fm_owner_close(x->owner);
@@ -363,6 +443,9 @@ static void bring_down(struct agent *x)
         fm_pages_deinit(&x->peer_pages);
     }
     fm_daemon_end_resolver(&x->daemon);
+    if (x->heir)
+        fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told */
+    fm_heir_free(x->heir);
     /* names must not wake up in the last turn of the checks, which need the configuration */
     struct fm_board *board = x->has_gate ? x->director.board : NULL;
     if (board)

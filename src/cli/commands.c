@@ -35,7 +35,9 @@ const struct fm_command fm_commands[] = {
      "The host must be listed under `hosts`. SIGHUP reloads, SIGTERM drains.",
      "fulmar agent -c fulmar.yaml --host west-1", DAEMON_OPTIONS, 0, fm_cmd_agent},
     {"config check", "[FILE]", "check a configuration, all of it, and say every error at once",
-     "Exit code 0 where it is good (warnings may be printed), 78 where it is not.",
+     "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each context\n"
+     "that one region alone may write it says how long taking over takes at the least, what that is\n"
+     "made of, and what may be lost.",
      "fulmar config check fulmar.yaml", FM_OPT_BIT(CONFIG) | FM_OPT_BIT(OUTPUT), 1,
      fm_cmd_config_check},
     {"config schema", "", "print the JSON Schema of the configuration, for editors",

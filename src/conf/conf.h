@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "core/floor.h"
 
 enum {
     FM_CONF_REGIONS_MAX = 16,
@@ -34,6 +35,7 @@ enum {
     FM_CONF_ENDPOINTS_MAX = 16,  /* of etcd */
     FM_CONF_CELLS_MAX = 64,      /* of one context */
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
+    FM_CONF_GATES_MAX = 16,      /* of one region, where there are exclusive contexts */
     FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
 };
 
@@ -338,6 +340,7 @@ struct fm_conf_endpoint {
     struct fm_str region; /* where it stands; perhaps none of `regions` */
     struct fm_str url;    /* as written */
     struct fm_conf_addr address;
+    bool https;
 };
 
 struct fm_conf_etcd {
@@ -347,6 +350,11 @@ struct fm_conf_etcd {
     int64_t election_ms;
     struct fm_str user;          /* empty: no authentication */
     struct fm_str password_file; /* a template, see fm_conf_expand */
+    bool https;                  /* all endpoints are, or none */
+    struct {
+        bool present;
+        struct fm_str ca, cert, key; /* templates; ca empty: the system's; cert and key: or none */
+    } tls;
 };
 
 /* Exactly one of the two where it is present. */
@@ -426,6 +434,10 @@ void fm_conf_free(struct fm_conf *c);
  * adds a warning for each change that needs a restart. */
 enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_conf *to,
                                  struct fm_conf_report *report) FM_WARN_UNUSED;
+
+/* How long taking over a context takes at the least, by the declared times: detection is that of
+ * `probe`. The context must be exclusive (ncells > 0). */
+struct fm_floor fm_conf_floor(const struct fm_conf *c, unsigned context);
 
 /* -1 where there is none. */
 int fm_conf_find_host(const struct fm_conf *c, struct fm_str name);

@@ -9,30 +9,43 @@ enum { SQLITE_PATH_MAX = 100 }; /* a socket stands beside it, and its path is bo
 
 /* -------- endpoints -------- */
 
+/* The same place without TLS, for who reads its parts. */
+static bool without_s(struct fm_load *l, struct fm_str s, struct fm_str *out)
+{
+    FM_ASSERT(fm_str_starts(s, FM_STR("https://")));
+    char *p = fm_load_alloc(l, s.n, 1); /* one less, and the end */
+    if (!p)
+        return false;
+    memcpy(p, "http", 4);
+    memcpy(p + 4, s.p + 5, s.n - 5);
+    *out = fm_str(p, s.n - 1);
+    return true;
+}
+
 /* A URL of a member: with a port, without a path. */
 static bool endpoint_url(struct fm_load *l, struct fm_str s, struct fm_conf_endpoint *out,
                          struct fm_fault *f)
 {
-    struct fm_str path, host;
-    if (fm_str_starts(s, FM_STR("https://"))) {
-        fm_fault(f, "TLS to etcd is not in this version of Fulmar (%s)", FM_VERSION);
-        return fm_fault_advice(f, "write `http://` if the network to etcd is trusted");
-    }
-    if (!fm_conf_addr_http_url(l->arena, s, &out->address, &path, &host, f)) {
-        if (fm_str_starts(s, FM_STR("http://")))
+    struct fm_str path, host, plain = s;
+    out->https = fm_str_starts(s, FM_STR("https://"));
+    const char *scheme = out->https ? "https" : "http";
+    if (out->https && !without_s(l, s, &plain))
+        return fm_fault_memory(f);
+    if (!fm_conf_addr_http_url(l->arena, plain, &out->address, &path, &host, f)) {
+        if (fm_str_starts(plain, FM_STR("http://")))
             return false;
-        return fm_fault_advice(f, "write `http://HOST:PORT`");
+        return fm_fault_advice(f, "write `https://HOST:PORT` or `http://HOST:PORT`");
     }
     if (path.n > 1) {
         fm_fault(f, "it has a path");
-        return fm_fault_advice(f, "write `http://HOST:PORT` alone");
+        return fm_fault_advice(f, "write `%s://HOST:PORT` alone", scheme);
     }
-    struct fm_str authority = fm_str(s.p + 7, s.n - 7);
+    struct fm_str authority = fm_str(plain.p + 7, plain.n - 7);
     if (authority.p[authority.n - 1] == '/')
         authority.n--;
     if (out->address.port == 80 && !fm_str_ends(authority, FM_STR(":80"))) {
         fm_fault(f, "it has no port");
-        return fm_fault_advice(f, "write `http://%s:2379`", FM_Q(authority));
+        return fm_fault_advice(f, "write `%s://%s:2379`", scheme, FM_Q(authority));
     }
     out->url = s;
     return true;
@@ -58,6 +71,13 @@ static void read_one(struct fm_load *l, const struct fm_schema_row *row, const s
         fm_report_advice(l->report, "name each member once, in its own region");
         return;
     }
+    if (etcd->nendpoint && etcd->https != e.https) {
+        fm_report_error(l->report, n->pos, "some endpoints are `http://`, and others `https://`");
+        fm_report_advice(l->report, "what is agreed upon is as safe as the weakest of them: write "
+                                    "`https://` everywhere");
+        return;
+    }
+    etcd->https = e.https;
     FM_ASSERT(etcd->nendpoint < FM_CONF_ENDPOINTS_MAX);
     etcd->endpoint[etcd->nendpoint++] = e;
 }
@@ -104,17 +124,32 @@ void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at)
         fm_report_error(l->report, file->key_pos, "`password-file` needs `user`");
         fm_report_advice(l->report, "add `user: NAME`, or delete the key");
     }
-    for (size_t i = 0; user && i < etcd->nendpoint; i++) {
+    const struct fm_node *tls = fm_node_getz(map, "tls");
+    if (tls && etcd->nendpoint && !etcd->https) {
+        fm_report_error(l->report, tls->key_pos, "`tls` is for endpoints with `https://`");
+        fm_report_advice(l->report, "write `https://` in `endpoints`, or delete the key");
+    }
+    for (size_t i = 0; user && !etcd->https && i < etcd->nendpoint; i++) {
         const struct fm_conf_addr *a = &etcd->endpoint[i].address;
         if (fm_conf_addr_is_loopback(a))
             continue;
-        fm_report_warning(l->report, a->pos,
-                          "the password of etcd goes to `%s` in the clear: TLS to etcd is not in "
-                          "this version",
+        fm_report_warning(l->report, a->pos, "the password of etcd goes to `%s` in the clear",
                           FM_Q(a->host));
-        fm_report_advice(l->report, "keep that network to yourself");
+        fm_report_advice(l->report, "write `https://`, and `tls: {ca: etcd-ca.pem}`");
         return;
     }
+}
+
+void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at)
+{
+    const struct fm_node *cert = fm_node_getz(map, "cert"), *key = fm_node_getz(map, "key");
+    (void)at;
+    if (!cert == !key)
+        return;
+    fm_report_error(l->report, cert ? cert->key_pos : key->key_pos, "`%s` needs `%s`",
+                    cert ? "cert" : "key", cert ? "key" : "cert");
+    fm_report_advice(l->report, "add `%s`, or delete the key",
+                     cert ? "key: \"{host}.key\"" : "cert: \"{host}.pem\"");
 }
 
 /* -------- what fits together -------- */

@@ -72,6 +72,10 @@ void fm_authority_settle(struct fm_conf_context *c, const struct fm_node *n);
 void fm_authority_fits(struct fm_load *l, const struct fm_conf_context *c, const struct fm_node *n);
 /* Cells and their homes, and who moves with whom, when all contexts are decoded. */
 void fm_authority_resolve(struct fm_load *l);
+/* exclusive.c: what contexts need that one region alone may write. */
+void fm_exclusive_check(struct fm_load *l);
+/* A hold that nobody said is so much longer than the least. */
+enum { FM_HOLD_BEYOND_MS = 1000 };
 /* routes.c: has its path the segment `{name}`? */
 bool fm_route_has_segment(const struct fm_conf_route *r, struct fm_str name) FM_WARN_UNUSED;
 
@@ -85,6 +89,7 @@ void fm_routes_check(struct fm_load *l);
 /* Rules of sections (fm_schema_section.check). */
 void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);

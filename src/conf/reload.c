@@ -1,7 +1,7 @@
 /* May a running process take over another configuration? By the table's column `reload`: what is
- * FM_RELOAD_FIXED refuses, what is FM_RELOAD_RESTART warns. Sections are compared row by row; of
- * the named things only hosts have such rows (topology is fixed as well, but this version has one).
- */
+ * FM_RELOAD_FIXED refuses; what is FM_RELOAD_RESTART warns, and so does what is FM_RELOAD_SHARED,
+ * which is taken over. Sections are compared row by row; of the named things hosts and contexts
+ * have such rows. A context is the same one as long as it has its name. */
 #include "conf/schema.h"
 
 #include "base/assert.h"
@@ -125,6 +125,163 @@ static void compare_host(struct change *c, const struct fm_conf *from, const str
                               parts[i].key, FM_Q(b->name));
 }
 
+/* -------- contexts -------- */
+
+static struct fm_conf_pos key_pos(const struct fm_node *map, const char *key,
+                                  struct fm_conf_pos or_else)
+{
+    const struct fm_node *n = fm_node_getz(map, key);
+    return n ? n->key_pos : or_else;
+}
+
+static void fixed(struct change *c, const struct fm_conf_context *x, const struct fm_node *n,
+                  const char *key)
+{
+    fm_report_error(c->report, key_pos(n, key, x->pos),
+                    "`%s` of context `%s` is fixed for the life of the service", key,
+                    FM_Q(x->name));
+    fm_report_advice(c->report, "put the old value back; a context with another name begins anew");
+    c->refused = true;
+}
+
+static void shared(struct change *c, const struct fm_conf_context *x, struct fm_conf_pos pos,
+                   const char *in, const char *key)
+{
+    fm_report_warning(c->report, pos,
+                      "`%s%s%s` of context `%s` changed: this host goes by it from now on, and all "
+                      "hosts must",
+                      in, in[0] ? "." : "", key, FM_Q(x->name));
+    fm_report_advice(c->report, "bring the same file to every host and reload them all; nothing "
+                                "else makes them agree in this version");
+}
+
+/* The rows of a section of both contexts that are FM_RELOAD_SHARED and plain values. */
+static void shared_rows(struct change *c, const struct fm_schema_section *s, const char *in,
+                        const struct fm_conf_context *x, const void *from, const void *to,
+                        const struct fm_node *map)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct fm_schema_row *row = &s->rows[i];
+        if (row->reload == FM_RELOAD_SHARED && row->size && !row->decode && !same(row, from, to))
+            shared(c, x, key_pos(map, row->name, x->pos), in, row->name);
+    }
+}
+
+/* Are the homes of the cells the same regions? By name: their order in the file is of no account.
+ */
+static bool same_homes(const struct fm_conf *from, const struct fm_conf_context *a,
+                       const struct fm_conf *to, const struct fm_conf_context *b)
+{
+    FM_ASSERT(a->ncells == b->ncells);
+    for (unsigned i = 0; i < a->ncells; i++)
+        if (!fm_str_eq(from->regions[a->cell_home[i]].name, to->regions[b->cell_home[i]].name))
+            return false;
+    return true;
+}
+
+static bool same_partners(const struct fm_conf *from, const struct fm_conf_context *a,
+                          const struct fm_conf *to, const struct fm_conf_context *b)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < a->nmoves_with; i++)
+        for (size_t k = 0; k < b->nmoves_with; k++)
+            found += fm_str_eq(from->contexts[a->moves_with[i]].name,
+                               to->contexts[b->moves_with[k]].name);
+    return found == a->nmoves_with && found == b->nmoves_with;
+}
+
+static void compare_context(struct change *c, const struct fm_conf *from,
+                            const struct fm_conf_context *a, const struct fm_conf_context *b,
+                            const struct fm_node *n)
+{
+    const struct fm_node *failover = fm_node_getz(n, "failover");
+    FM_ASSERT(n && fm_str_eq(a->name, b->name));
+    if (a->topology != b->topology) {
+        fixed(c, b, n, "topology");
+        return;
+    }
+    if (a->ncells != b->ncells) {
+        fixed(c, b, n, "cells");
+        return;
+    }
+    if (!same_homes(from, a, c->to, b)) {
+        bool affinity = b->topology == FM_TOPOLOGY_AFFINITY;
+        shared(c, b, key_pos(n, "home", b->pos), "", affinity ? "homes" : "home");
+    }
+    shared_rows(c, &fm_schema_homes, "homes", b, a, b, fm_node_getz(n, "homes"));
+    if (a->key.present != b->key.present || a->key.from != b->key.from ||
+        !fm_str_eq(a->key.name, b->key.name))
+        shared(c, b, key_pos(n, "key", b->pos), "", "key");
+    if (!same_partners(from, a, c->to, b))
+        shared(c, b, key_pos(n, "moves-with", b->pos), "", "moves-with");
+    if (a->lease_ms != b->lease_ms)
+        shared(c, b, key_pos(n, "lease", b->pos), "", "lease");
+    shared_rows(c, &fm_schema_failover, "failover", b, &a->failover, &b->failover, failover);
+    if (a->failover.at_most != b->failover.at_most ||
+        a->failover.at_most_window_ms != b->failover.at_most_window_ms)
+        shared(c, b, key_pos(failover, "at-most", b->pos), "failover", "at-most");
+    shared_rows(c, &fm_schema_failback, "failback", b, &a->failback, &b->failback,
+                fm_node_getz(n, "failback"));
+}
+
+static void compare_contexts(struct change *c, const struct fm_conf *from,
+                             const struct fm_node *root)
+{
+    for (size_t i = 0; i < c->to->ncontexts; i++) {
+        const struct fm_conf_context *x = &c->to->contexts[i];
+        int at = fm_conf_find_context(from, x->name);
+        if (at >= 0)
+            compare_context(c, from, &from->contexts[at], x,
+                            fm_node_get(fm_node_getz(root, "contexts"), x->name));
+    }
+}
+
+/* -------- who holds and who votes -------- */
+
+static bool is_member(const struct fm_conf *c, struct fm_str host, struct fm_str region,
+                      unsigned role)
+{
+    int at = fm_conf_find_host(c, host);
+    return at >= 0 && c->hosts[at].roles & role &&
+           fm_str_eq(c->regions[c->hosts[at].region].name, region);
+}
+
+/* Has the region in `a` a host with the role that it has not in `b`? */
+static bool has_more(const struct fm_conf *a, const struct fm_conf *b, struct fm_str region,
+                     unsigned role)
+{
+    for (size_t i = 0; i < a->nhosts; i++)
+        if (is_member(a, a->hosts[i].name, region, role) &&
+            !is_member(b, a->hosts[i].name, region, role))
+            return true;
+    return false;
+}
+
+static void compare_members(struct change *c, const struct fm_conf *from,
+                            const struct fm_node *root)
+{
+    static const struct {
+        unsigned role;
+        const char *name;
+    } roles[] = {{FM_ROLE_CONTROLLER, "controller"}, {FM_ROLE_WITNESS, "witness"}};
+    bool exclusive = false;
+    for (size_t i = 0; i < c->to->ncontexts; i++)
+        exclusive |= c->to->contexts[i].ncells > 0;
+    for (size_t r = 0; r < c->to->nregions && exclusive; r++) {
+        struct fm_str region = c->to->regions[r].name;
+        for (size_t i = 0; i < FM_COUNT(roles); i++) {
+            if (!has_more(from, c->to, region, roles[i].role) &&
+                !has_more(c->to, from, region, roles[i].role))
+                continue;
+            fm_report_warning(c->report, key_pos(root, "hosts", c->to->regions[r].pos),
+                              "the hosts with the role `%s` in `%s` changed: this host goes by "
+                              "them from now on, and all hosts must",
+                              roles[i].name, FM_Q(region));
+            fm_report_advice(c->report, "bring the same file to every host and reload them all");
+        }
+    }
+}
+
 enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_conf *to,
                                  struct fm_conf_report *report)
 {
@@ -134,6 +291,8 @@ enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_con
     FM_ASSERT(a->node && b->node && from != to);
     compare(&c, &fm_schema_root, (const char *)a, (const char *)b, b->node);
     compare_endpoints(&c, from, b->node);
+    compare_contexts(&c, from, b->node);
+    compare_members(&c, from, b->node);
     for (size_t i = 0; i < to->nhosts; i++) {
         int at = fm_conf_find_host(from, to->hosts[i].name);
         if (at >= 0)

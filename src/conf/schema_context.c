@@ -307,6 +307,7 @@ static const struct fm_schema_row context_rows[] = {
      .help = "`affinity`: which key lives where."},
     {.name = "key",
      .kind = FM_KIND_SECTION,
+     .reload = FM_RELOAD_SHARED,
      .section = &fm_schema_key,
      .decode = fm_decode_key,
      .def_note = "required with `affinity`",

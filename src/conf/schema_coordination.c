@@ -11,6 +11,39 @@ static const struct fm_schema_row endpoints_item = {
     ITEM(endpoint_item),
 };
 
+static const struct fm_schema_row etcd_tls_rows[] = {
+    {.name = "ca",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_etcd, tls.ca),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "the authorities of the system",
+     .example = "ca: etcd-ca.pem",
+     .help = "Certificates of the authorities that may have signed those of etcd."},
+    {.name = "cert",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_etcd, tls.cert),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "none",
+     .example = "cert: \"{host}.pem\"",
+     .help = "The certificate that this host shows to etcd. Needs `key`."},
+    {.name = "key",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_etcd, tls.key),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "none",
+     .example = "key: \"{host}.key\"",
+     .help = "The private key of `cert`; nobody else may read it."},
+};
+
+static const struct fm_schema_section etcd_tls_section = {
+    .id = "etcd-tls",
+    .title = "coordination.etcd.tls",
+    ROWS(etcd_tls_rows),
+    .help = "Whom to trust, and what to show, where the endpoints are `https://`. The certificate "
+            "of each must be for the name or address in its URL.",
+    .check = fm_check_etcd_tls,
+};
+
 static const struct fm_schema_row etcd_rows[] = {
     {.name = "endpoints",
      .kind = FM_KIND_NAMED,
@@ -22,8 +55,8 @@ static const struct fm_schema_row etcd_rows[] = {
      .decode = fm_decode_endpoints,
      .example = "endpoints: {west: [\"http://10.0.1.5:2379\"]}",
      .help =
-         "The client URLs of the members (`http://HOST:PORT`, without a path), by the region in "
-         "which each stands. A host asks those of its own region first."},
+         "The client URLs of the members (`https://HOST:PORT` or `http://HOST:PORT`, without a "
+         "path), by the region in which each stands. A host asks those of its own region first."},
     {.name = "election",
      .kind = FM_KIND_DURATION,
      AT(struct fm_conf_etcd, election_ms),
@@ -47,7 +80,11 @@ static const struct fm_schema_row etcd_rows[] = {
      .def_note = "none",
      .help = "The file with the user's password, not readable by others; it is read at each "
              "authentication."},
-    LATER("tls", "TLS to etcd"),
+    {.name = "tls",
+     .kind = FM_KIND_SECTION,
+     PRESENT(struct fm_conf_etcd, tls.present),
+     .section = &etcd_tls_section,
+     .help = "For endpoints with `https://`."},
 };
 
 static const struct fm_schema_section etcd_section = {

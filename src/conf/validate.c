@@ -341,6 +341,7 @@ void fm_validate(struct fm_load *l)
     regions_serve(l);
     fm_authority_resolve(l);
     contexts(l);
+    fm_exclusive_check(l);
     fm_routes_check(l);
     edges(l);
     trust(l);

@@ -49,6 +49,9 @@ struct fm_coord {
     char service[FM_COORD_SERVICE_MAX + 1], prefix_mem[FM_COORD_SERVICE_MAX + 16];
     struct fm_str prefix;
     char *login, *password_file;
+    char *tls_file[3]; /* ca, cert, key; each may be NULL */
+    bool secure;       /* endpoints with a port speak TLS */
+    struct fm_tls *tls;
     struct fm_coord_place place[FM_COORD_ENDPOINTS_MAX];
     size_t nplace;
     unsigned at; /* the current one */

@@ -118,7 +118,10 @@ struct fm_http_ask fm_coord_ask_of(const struct fm_coord *c, unsigned place)
 {
     FM_ASSERT(place < c->nplace && c->place[place].known);
     const struct fm_coord_place *to = &c->place[place];
+    bool local = to->addr.sa.sa_family == AF_UNIX;
     return (struct fm_http_ask){.to = &to->addr,
+                                .tls = local ? NULL : c->tls,
+                                .peer = to->host,
                                 .host = to->header,
                                 .token = c->token,
                                 .headers = "Grpc-Metadata-Hasleader: true\r\n",
@@ -374,6 +377,9 @@ static void coord_free(struct fm_coord *c)
     fm_loop_cancel(c->loop, &c->kick);
     free(c->login);
     free(c->password_file);
+    for (size_t i = 0; i < FM_COUNT(c->tls_file); i++)
+        free(c->tls_file[i]);
+    fm_tls_unref(c->tls);
     explicit_bzero(c->token, sizeof c->token);
     free(c);
 }
@@ -444,35 +450,45 @@ static bool copy_text(char **to, const char *from)
     return !from || *to;
 }
 
-struct fm_coord *fm_coord_open(struct fm_loop *l, const struct fm_coord_config *config,
-                               struct fm_error *e)
+static bool copy_texts(struct fm_coord *c, const struct fm_coord_config *config)
 {
-    size_t n = strlen(config->service);
-    if (n == 0 || n > FM_COORD_SERVICE_MAX || config->nendpoint == 0 ||
-        config->nendpoint > FM_COORD_ENDPOINTS_MAX) {
-        fm_error_set(e, FM_ERR_INVALID, "coordination needs a service and 1 to %d endpoints",
-                     FM_COORD_ENDPOINTS_MAX);
-        return NULL;
-    }
-    struct fm_coord *c = calloc(1, sizeof *c);
-    if (!c || !copy_text(&c->login, config->login) ||
-        !copy_text(&c->password_file, config->password_file)) {
-        if (c)
-            free(c->login);
-        free(c);
-        fm_error_set(e, FM_ERR_MEMORY, "out of memory");
-        return NULL;
-    }
+    const struct fm_tls_files none = {NULL, NULL, NULL}, *tls = config->tls ? config->tls : &none;
+    return copy_text(&c->login, config->login) &&
+           copy_text(&c->password_file, config->password_file) &&
+           copy_text(&c->tls_file[0], tls->ca) && copy_text(&c->tls_file[1], tls->cert) &&
+           copy_text(&c->tls_file[2], tls->key);
+}
+
+enum fm_err fm_coord_renew_tls(struct fm_coord *c, struct fm_error *e)
+{
+    struct fm_tls *tls;
+    struct fm_tls_files files = {c->tls_file[0], c->tls_file[1], c->tls_file[2]};
+    if (!c->secure)
+        return FM_ERR_OK;
+    enum fm_err err = fm_tls_new(&tls, FM_TLS_CLIENT, &files, e);
+    if (err)
+        return fm_error_wrap(e, "coordination.etcd.tls");
+    fm_tls_unref(c->tls);
+    c->tls = tls;
+    return FM_ERR_OK;
+}
+
+/* Everything that cannot fail. */
+static void set_up(struct fm_coord *c, struct fm_loop *l, const struct fm_coord_config *config)
+{
     c->loop = l;
     c->config = *config;
     c->config.connect_ms = config->connect_ms ? config->connect_ms : CONNECT_MS;
     c->config.attempt_ms = config->attempt_ms ? config->attempt_ms : ATTEMPT_MS;
     c->config.silence_ms = config->silence_ms ? config->silence_ms : SILENCE_MS;
-    memcpy(c->service, config->service, n + 1);
+    c->secure = config->tls != NULL;
+    c->config.tls = NULL; /* the caller's */
+    memcpy(c->service, config->service, strlen(config->service) + 1);
     struct fm_buf prefix = fm_buf(c->prefix_mem, sizeof c->prefix_mem);
     fm_buf_lit(&prefix, "/fulmar/");
-    fm_buf_str_add(&prefix, fm_str(c->service, n));
+    fm_buf_str_add(&prefix, fm_str_z(c->service));
     fm_buf_ch(&prefix, '/');
+    FM_ASSERT(!prefix.full);
     c->prefix = fm_buf_str(&prefix);
     memcpy(c->incarnation, config->known.incarnation, sizeof c->incarnation);
     c->incarnation[sizeof c->incarnation - 1] = 0;
@@ -484,13 +500,35 @@ struct fm_coord *fm_coord_open(struct fm_loop *l, const struct fm_coord_config *
     c->hello.coord = c;
     for (size_t i = 0; i < FM_COORD_SLOTS; i++)
         c->slot[i].coord = c;
-    for (size_t i = 0; i < config->nendpoint; i++) {
-        if (set_place(c, &config->endpoint[i], e)) {
-            coord_free(c);
-            return NULL;
-        }
+}
+
+struct fm_coord *fm_coord_open(struct fm_loop *l, const struct fm_coord_config *config,
+                               struct fm_error *e)
+{
+    size_t n = strlen(config->service);
+    if (n == 0 || n > FM_COORD_SERVICE_MAX || config->nendpoint == 0 ||
+        config->nendpoint > FM_COORD_ENDPOINTS_MAX) {
+        fm_error_set(e, FM_ERR_INVALID, "coordination needs a service and 1 to %d endpoints",
+                     FM_COORD_ENDPOINTS_MAX);
+        return NULL;
     }
-    return c;
+    struct fm_coord *c = calloc(1, sizeof *c);
+    if (!c) {
+        fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+        return NULL;
+    }
+    set_up(c, l, config);
+    enum fm_err err = FM_ERR_OK;
+    if (!copy_texts(c, config))
+        err = fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; !err && i < config->nendpoint; i++)
+        err = set_place(c, &config->endpoint[i], e);
+    if (!err)
+        err = fm_coord_renew_tls(c, e);
+    if (!err)
+        return c;
+    coord_free(c);
+    return NULL;
 }
 
 void fm_coord_close(struct fm_coord *c)

@@ -28,6 +28,7 @@
 #define FM_COORD_COORD_H
 
 #include "io/resolve.h"
+#include "io/tls.h"
 
 enum {
     FM_COORD_KEY_MAX = 256,          /* without the prefix */
@@ -175,9 +176,12 @@ struct fm_coord_config {
     size_t nendpoint;
     const char *login;         /* the user of the store; NULL: without authentication */
     const char *password_file; /* read at each authentication */
-    int64_t connect_ms;        /* 0 = 1000 */
-    int64_t attempt_ms;        /* of a read at one endpoint; 0 = 2000 */
-    int64_t silence_ms;        /* a watch without a word for so long is opened anew; 0 = 5000 */
+    /* Endpoints with a port speak TLS, and show a certificate for their host. NULL: plain. The
+     * files are read by fm_coord_open, which may block. */
+    const struct fm_tls_files *tls;
+    int64_t connect_ms; /* 0 = 1000 */
+    int64_t attempt_ms; /* of a read at one endpoint; 0 = 2000 */
+    int64_t silence_ms; /* a watch without a word for so long is opened anew; 0 = 5000 */
     struct fm_coord_known known;
     bool observe; /* never stamps a store; an absent stamp is no trouble, and nothing is written */
     struct fm_resolver *resolver; /* of the same loop; may be NULL where all are addresses */
@@ -191,6 +195,10 @@ struct fm_coord *fm_coord_open(struct fm_loop *l, const struct fm_coord_config *
 /* Operations complete as CLOSED (transactions on their way as UNKNOWN), watches fall silent; then
  * `closed` is called from the loop, and all of it is gone. Nothing may be submitted any more. */
 void fm_coord_close(struct fm_coord *c);
+
+/* Read the files of TLS again; connections that stand keep what they began with. After an error all
+ * is as before. Blocks; nothing where there is no TLS. */
+enum fm_err fm_coord_renew_tls(struct fm_coord *c, struct fm_error *e) FM_WARN_UNUSED;
 
 /* After fm_coord_close, where the resolver was freed: its answers, which may take long, are not
  * waited for. */

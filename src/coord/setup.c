@@ -14,6 +14,29 @@ static void add(struct fm_coord_setup *s, const struct fm_conf_endpoint *from)
     s->region[i] = from->region.p;
 }
 
+/* An empty path is none. */
+static enum fm_err expand(struct fm_str path, struct fm_str host, struct fm_str region,
+                          char out[FM_COORD_SETUP_PATH_MAX], const char **set, struct fm_error *e)
+{
+    if (!path.n)
+        return FM_ERR_OK;
+    *set = out;
+    enum fm_err err = fm_conf_expand(path, host, region, out, FM_COORD_SETUP_PATH_MAX);
+    return err ? fm_error_set(e, err, "path too long: %.*s", FM_STR_ARG(path)) : FM_ERR_OK;
+}
+
+static enum fm_err tls(struct fm_coord_setup *s, const struct fm_conf_etcd *k, struct fm_str host,
+                       struct fm_str region, struct fm_error *e)
+{
+    s->config.tls = &s->tls;
+    enum fm_err err = expand(k->tls.ca, host, region, s->tls_file[0], &s->tls.ca, e);
+    if (!err)
+        err = expand(k->tls.cert, host, region, s->tls_file[1], &s->tls.cert, e);
+    if (!err)
+        err = expand(k->tls.key, host, region, s->tls_file[2], &s->tls.key, e);
+    return err;
+}
+
 static enum fm_err etcd(struct fm_coord_setup *s, const struct fm_conf_etcd *k, struct fm_str host,
                         struct fm_str region, struct fm_error *e)
 {
@@ -23,13 +46,11 @@ static enum fm_err etcd(struct fm_coord_setup *s, const struct fm_conf_etcd *k, 
                 add(s, &k->endpoint[i]);
     /* a member that is electing answers when that is over: no reason to ask another one */
     s->config.attempt_ms = k->election_ms + BEYOND_ELECTION_MS;
-    if (!k->user.n)
-        return FM_ERR_OK;
+    enum fm_err err = k->https ? tls(s, k, host, region, e) : FM_ERR_OK;
+    if (err || !k->user.n)
+        return err;
     s->config.login = k->user.p;
-    s->config.password_file = s->password_file;
-    if (fm_conf_expand(k->password_file, host, region, s->password_file, sizeof s->password_file))
-        return fm_error_set(e, FM_ERR_LIMIT, "the path of `password-file` is too long");
-    return FM_ERR_OK;
+    return expand(k->password_file, host, region, s->password_file, &s->config.password_file, e);
 }
 
 enum fm_err fm_coord_setup(struct fm_coord_setup *s, const struct fm_conf *conf, struct fm_str host,

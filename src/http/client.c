@@ -175,6 +175,11 @@ static void client_received(struct fm_sock *sock, struct fm_block *b, ssize_t n)
         c->handler->body(c, fm_str(NULL, 0), true);
         return;
     }
+    if (n == -EPROTO) { /* a TLS server may refuse us only after our handshake */
+        snprintf(c->tls_failure, sizeof c->tls_failure, "TLS: %s", fm_sock_tls_failure(sock));
+        fail(c, (int)n, c->tls_failure);
+        return;
+    }
     fail(c, (int)n, n == 0 ? "the server closed the connection" : "the connection failed");
 }
 

@@ -28,7 +28,7 @@ struct fm_tls_files {
     const char *ca, *cert, *key;
 };
 
-/* One reference, the caller's. FM_ERR_CONFIG with the file and what is wrong with it. */
+/* One reference, the caller's. FM_ERR_INVALID with the file and what is wrong with it. */
 enum fm_err fm_tls_new(struct fm_tls **out, enum fm_tls_side side, const struct fm_tls_files *files,
                        struct fm_error *e) FM_WARN_UNUSED;
 struct fm_tls *fm_tls_ref(struct fm_tls *t);

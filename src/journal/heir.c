@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { NUMBERS = 512, CHUNK_BYTES = 1 << 20 };
+enum { NUMBERS = 512, CHUNK_BYTES = 1 << 20, SOURCE_MAX = 255 };
 
 /* The entries of one statement. False where they did not fit. */
 static bool write_entries(struct fm_journal_store *s, enum fm_sql id, uint64_t since,
@@ -117,6 +117,28 @@ static void merge(struct fm_journal_store *s, struct fm_journal_call *c,
     FM_UNREACHABLE();
 }
 
+/* -------- how far another journal was imported -------- */
+
+static struct fm_str cursor_name(const struct fm_journal_call *c, char mem[SOURCE_MAX + 8])
+{
+    struct fm_buf b = fm_buf(mem, SOURCE_MAX + 8);
+    FM_ASSERT(c->source.n <= SOURCE_MAX);
+    fm_buf_lit(&b, "from/");
+    fm_buf_str_add(&b, c->source);
+    return fm_buf_str(&b);
+}
+
+void fm_journal_store_cursor(struct fm_journal_store *s, struct fm_journal_call *c)
+{
+    char mem[SOURCE_MAX + 8];
+    c->next = 0;
+    fm_db_bind(&s->db, FM_SQL_META_GET, "t", cursor_name(c, mem));
+    if (!fm_db_row(&s->db, FM_SQL_META_GET))
+        return;
+    c->next = (uint64_t)fm_db_i64(&s->db, FM_SQL_META_GET, 0);
+    fm_db_reset(&s->db, FM_SQL_META_GET);
+}
+
 void fm_journal_store_import(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct fm_ship_reader r;
@@ -130,4 +152,7 @@ void fm_journal_store_import(struct fm_journal_store *s, struct fm_journal_call 
     struct fm_journal_entry e;
     while (fm_ship_next(&r, &e) && !s->db.failed)
         merge(s, c, &e);
+    char mem[SOURCE_MAX + 8];
+    if (c->source.n)
+        (void)fm_db_run(&s->db, FM_SQL_META_SET, "ti", cursor_name(c, mem), (int64_t)c->next);
 }

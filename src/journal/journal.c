@@ -53,6 +53,9 @@ static void run(struct fm_journal_store *s, struct fm_journal_call *c)
     case FM_JOURNAL_READ:
         fm_journal_store_read(s, c);
         return;
+    case FM_JOURNAL_CURSOR:
+        fm_journal_store_cursor(s, c);
+        return;
     case FM_JOURNAL_IMPORT:
         fm_journal_store_import(s, c);
         return;

@@ -54,6 +54,7 @@ enum fm_journal_op {
     FM_JOURNAL_OUTCOME,  /* `seq` ended as `outcome` */
     FM_JOURNAL_WITHDRAW, /* `seq`, a RECORD of which nothing was forwarded: as if it never came */
     FM_JOURNAL_READ,     /* what changed since `since`, as a chunk in `bytes`; `next`, `last` */
+    FM_JOURNAL_CURSOR,   /* up to where `source` was imported: `next` */
     FM_JOURNAL_IMPORT,   /* the chunk `bytes` of another region: `imported` */
     FM_JOURNAL_ENQUEUE,  /* keep the command for later: `decision` (RECORD: it waits), `seq` */
     FM_JOURNAL_TAKE,     /* at most `limit` that are due, each the first of its lane: `items` */
@@ -102,6 +103,7 @@ struct fm_journal_call {
     struct fm_journal_outcome outcome;
     uint64_t since;
     uint32_t limit;
+    struct fm_str source; /* IMPORT and CURSOR: whose journal it is; empty: of no account */
     /* in or out */
     uint64_t seq;
     struct fm_str bytes;

@@ -48,6 +48,7 @@ void fm_journal_store_begin(struct fm_journal_store *s, struct fm_journal_call *
 void fm_journal_store_outcome(struct fm_journal_store *s, struct fm_journal_call *c);
 void fm_journal_store_withdraw(struct fm_journal_store *s, struct fm_journal_call *c);
 void fm_journal_store_read(struct fm_journal_store *s, struct fm_journal_call *c);     /* heir.c */
+void fm_journal_store_cursor(struct fm_journal_store *s, struct fm_journal_call *c);   /* heir.c */
 void fm_journal_store_import(struct fm_journal_store *s, struct fm_journal_call *c);   /* heir.c */
 void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call *c);  /* queue.c */
 void fm_journal_store_take(struct fm_journal_store *s, struct fm_journal_call *c);     /* queue.c */

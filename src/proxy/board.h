@@ -13,6 +13,7 @@
 #include "core/breaker.h"
 #include "core/health.h"
 #include "io/mailbox.h"
+#include "proxy/keyfiles.h"
 #include "proxy/peers.h"
 #include "proxy/seats.h"
 
@@ -58,6 +59,7 @@ struct fm_board {
     struct fm_conf *conf;   /* owned */
     struct fm_peers peers;  /* owned; set before the first view: how hosts know each other */
     struct fm_seats *seats; /* the director's; set with peers. NULL where nothing is exclusive */
+    struct fm_keyfiles *keyfiles; /* the same */
     unsigned nregions, ncontexts, nworkers;
     struct fm_board_slot *slot;             /* [region][context] */
     struct fm_board_counts *counts;         /* [worker][region][context] */

@@ -456,7 +456,8 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
     fm_timer_init(&d->patience, out_of_patience);
     fm_names_init(&d->names, resolver, l, names_changed, d);
     d->seats = fm_seats_new(m, authority_wanted, d);
-    if (!d->seats) {
+    d->keyfiles = fm_keyfiles_new(m, c->nworkers);
+    if (!d->seats || !d->keyfiles) {
         fm_conf_free(conf);
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for the cells of contexts");
     }
@@ -468,7 +469,11 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
     }
     board->peers = fm_peers_ref(&c->peers);
     board->seats = d->seats;
+    board->keyfiles = d->keyfiles;
     use_slots(d, board, &s);
+    enum fm_err loads = fm_keyfiles_load(d->keyfiles, conf, e);
+    if (loads)
+        return loads;
     if (fm_names_set(&d->names, conf, c->mode, c->self) || remake_view(d))
         return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view");
     d->names_known = d->names.waiting == 0;
@@ -480,6 +485,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
         enum fm_err err = fm_worker_init(&d->workers[w], &wc, d->view, e);
         if (err)
             return err;
+        fm_keyfiles_worker(d->keyfiles, w, &d->workers[w].inbox);
     }
     fm_loop_timer_in_ms(l, &d->poll, POLL_MS);
     fm_loop_timer_in_ms(l, &d->patience, PATIENCE_MS);
@@ -546,9 +552,13 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
     }
     board->peers = fm_peers_ref(&c->peers);
     board->seats = d->seats;
+    board->keyfiles = d->keyfiles;
     inherit_health(d, &s, board);
     struct fm_director_config was = d->config;
     use_slots(d, board, &s);
+    struct fm_error keys = {0};
+    if (fm_keyfiles_load(d->keyfiles, conf, &keys))
+        fm_log(FM_LOG_ERROR, "keys_not_loaded", FM_KE(&keys));
     d->config.self = c->self;
     d->config.access_sample_ppm = c->access_sample_ppm;
     if (fm_names_set(&d->names, conf, d->config.mode, c->self) || remake_view(d)) {
@@ -592,6 +602,7 @@ void fm_director_deinit(struct fm_director *d)
         if (d->workers[w].scratch)
             fm_worker_deinit(&d->workers[w]);
     free(d->workers);
+    fm_keyfiles_free(d->keyfiles, d->loop);
     fm_names_deinit(&d->names);
     struct slots s = {d->health, d->seen, d->evidence, d->all_down};
     free_slots(&s);

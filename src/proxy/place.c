@@ -13,7 +13,10 @@ static enum fm_problem place(struct fm_request *rq, const struct fm_key_request 
     FM_ASSERT(c->seats && c->cells.count == c->seats->ncells);
     if (!rq->route->has_key && c->cells.count > 1)
         return rq->command ? FM_PROBLEM_ENTITY_MISSING : FM_PROBLEM_NONE;
-    struct fm_class_rule rule = {&c->cells, rq->route->has_key ? &rq->route->key : NULL};
+    struct fm_cells cells = c->cells;
+    if (c->keyfiles && !fm_keyfiles_cells(c->keyfiles, rq->w->config.index, &cells))
+        return rq->command ? FM_PROBLEM_OVERLOADED : FM_PROBLEM_NONE; /* not yet */
+    struct fm_class_rule rule = {&cells, rq->route->has_key ? &rq->route->key : NULL};
     struct fm_class_place at;
     fm_class_place(&rule, q, &at);
     rq->placed = at.problem == FM_PROBLEM_NONE;

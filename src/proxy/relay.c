@@ -230,19 +230,24 @@ void fm_relay_broken(struct fm_request *rq)
 
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
 {
-    FM_ASSERT(p != FM_PROBLEM_NONE && !rq->relay);
+    fm_relay_problem_as(rq, p, fm_problem_info(p)->status);
+}
+
+void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned status)
+{
+    FM_ASSERT(p != FM_PROBLEM_NONE && !rq->relay && status >= 400);
     const struct fm_problem_info *info = fm_problem_info(p);
     struct fm_http_conn *c = rq->conn;
     struct fm_worker *w = rq->w;
     FM_ASSERT(c && !rq->head_sent && !rq->client_gone);
-    rq->status = (uint16_t)info->status;
+    rq->status = (uint16_t)status;
     rq->problem = (uint8_t)p;
     char headers[256], body[1024];
     struct fm_buf h = fm_buf(headers, sizeof headers), b = fm_buf(body, sizeof body);
     fm_buf_lit(&h, "Fulmar-Ref: ");
     fm_buf_add(&h, rq->ref, FM_REF_LEN);
     fm_buf_lit(&h, "\r\n");
-    if (info->status == 503 || info->status == 429)
+    if (status == 503 || status == 429)
         fm_buf_lit(&h, "Retry-After: 1\r\n");
     if (w->config.mode == FM_PROXY_GATE) {
         fm_buf_lit(&h, "Fulmar-Problem: ");
@@ -251,10 +256,10 @@ void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
         fm_buf_str_add(&h, rq->vr->view->regions[rq->vr->view->self].name);
         fm_buf_lit(&h, "\r\n");
     }
-    fm_http_problem_body(&b, info->status, info->name, info->detail, fm_str(rq->ref, FM_REF_LEN));
+    fm_http_problem_body(&b, status, info->name, info->detail, fm_str(rq->ref, FM_REF_LEN));
     FM_ASSERT(!h.full && !b.full);
     fm_request_free(rq);
-    fm_http_conn_answer(c, info->status, FM_STR("application/problem+json"), fm_buf_str(&h),
+    fm_http_conn_answer(c, status, FM_STR("application/problem+json"), fm_buf_str(&h),
                         fm_buf_str(&b));
 }
 

@@ -194,6 +194,7 @@ bool fm_status_add(const struct fm_director *d, json_t *root)
                               json_integer((json_int_t)atomic_load(&d->connections)));
     rc |= json_object_set_new(root, "regions", regions);
     rc |= json_object_set_new(root, "contexts", contexts);
+    rc |= json_object_set_new(root, "keys", fm_keyfiles_json(d->keyfiles));
     rc |= json_object_set_new(root, "totals", totals_json(d));
     rc |= json_object_set_new(root, "events", events_json(d));
     return rc == 0;

@@ -299,6 +299,8 @@ static bool compile_cells(const struct fm_view *v, struct fm_view_context *to)
         return true;
     FM_ASSERT(v->board->seats); /* without them every region would write */
     to->cells.count = c->ncells;
+    if (v->board->keyfiles)
+        to->keyfiles = fm_keyfiles_find(v->board->keyfiles, c->name);
     struct fm_error e;
     enum fm_err err = fm_seats_context(v->board->seats, c->name, c->ncells, &to->seats, &e);
     if (err)

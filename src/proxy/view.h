@@ -65,10 +65,11 @@ struct fm_view_route {
 struct fm_view_context {
     struct fm_str name;
     const struct fm_conf_context *conf;
-    uint16_t pool[FM_REGIONS_MAX];  /* index into the region's pools */
-    int64_t slow_ns;                /* 0 = no objective */
-    struct fm_seats_context *seats; /* NULL: every region may write */
-    struct fm_cells cells;
+    uint16_t pool[FM_REGIONS_MAX];      /* index into the region's pools */
+    int64_t slow_ns;                    /* 0 = no objective */
+    struct fm_seats_context *seats;     /* NULL: every region may write */
+    struct fm_cells cells;              /* without files; else ask `keyfiles` */
+    struct fm_keyfiles_entry *keyfiles; /* NULL: by hash */
     bool queries_any;
 };
 

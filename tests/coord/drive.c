@@ -51,6 +51,7 @@ void drive_open(struct drive *d, const struct drive_target *t, const struct fm_c
     c.nendpoint = t->n;
     c.login = t->login;
     c.password_file = t->password_file;
+    c.tls = t->tls.ca ? &t->tls : NULL;
     c.closed = closed;
     c.user = d;
     d->closed = false;
@@ -220,7 +221,12 @@ unsigned drive_post(struct drive *d, const struct drive_target *t, const char *p
                             .answer_max = 1 << 20,
                             .connect = drive_in_ms(d, 2000),
                             .deadline = drive_in_ms(d, 5000)};
+    if (t->tls.ca) {
+        CHECK_EQ(fm_tls_new(&p.tls, FM_TLS_CLIENT, &t->tls, &e), FM_ERR_OK);
+        p.peer = t->endpoint[0].host;
+    }
     CHECK_EQ(fm_http_link_ask(&a.link, &d->loop, &ops, &p, &e), FM_ERR_OK);
+    fm_tls_unref(p.tls);
     drive_until(d, &a.over);
     return a.status;
 }

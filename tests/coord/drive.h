@@ -13,6 +13,7 @@ struct drive_target {
     struct fm_coord_endpoint endpoint[DRIVE_ENDPOINTS_MAX];
     size_t n;
     const char *service, *login, *password_file;
+    struct fm_tls_files tls; /* ca NULL: plain */
 };
 
 struct drive {

@@ -8,7 +8,8 @@
  * known               `INCARNATION REVISION` coord_suite TARGET... get KEY INCARNATION REVISION a
  * read by somebody who knows that much
  *
- * TARGET: --service S, --endpoint HOST:PORT or a path (several), --login NAME, --password-file F.
+ * TARGET: --service S, --endpoint HOST:PORT or a path (several), --login NAME, --password-file F,
+ * --ca F (then it is TLS), --cert F, --key F.
  *
  * The writer swaps the key `register` and, in the same transaction, puts `log/NAME/N`. It says what
  * became of each before it tries the next: `done N REVISION`, `not N WHY`, `unknown N WHY`. */
@@ -226,6 +227,12 @@ int main(int argc, char **argv)
             t->login = argv[i + 1];
         else if (strcmp(argv[i], "--password-file") == 0)
             t->password_file = argv[i + 1];
+        else if (strcmp(argv[i], "--ca") == 0)
+            t->tls.ca = argv[i + 1];
+        else if (strcmp(argv[i], "--cert") == 0)
+            t->tls.cert = argv[i + 1];
+        else if (strcmp(argv[i], "--key") == 0)
+            t->tls.key = argv[i + 1];
         else if (strcmp(argv[i], "--endpoint") == 0 && t->n < DRIVE_ENDPOINTS_MAX)
             add_endpoint(t, argv[i + 1]);
     }

@@ -207,11 +207,21 @@ def test_which_file(stage):
 
 
 def test_config_check(stage):
-    """0 and one line for a good file; 78 and all errors with line and column for a bad one."""
+    """0 and one line for a good file, and one for each context that one region alone may write; 78
+    and all errors with line and column for a bad one."""
     for path in GOOD:
         done = run("config", "check", path)
         check_equal(done.code, 0, f"{path}: {done.err}")
-        check(re.fullmatch(rf"{path} is good: service \w+, \d+ regions?, .+\n", done.out), done.out)
+        first, _, rest = done.out.partition("\n")
+        check(re.fullmatch(rf"{path} is good: service \w+, \d+ regions?, .+", first), first)
+        floors = run("config", "check", path, "-o", "json").json()["contexts"]
+        check_equal([line.split()[0] for line in rest.split("\n") if line],
+                    ["CONTEXT"] * bool(floors) + [f["context"] for f in floors], f"{path}: contexts")
+        for f in floors:
+            parts = {name: ms or 0 for name, ms in f["parts"].items()}
+            check_equal(f["floor_ms"], parts["person_ms"] + max(
+                parts["lease_wait_ms"], parts["detection_ms"] + parts["grace_ms"],
+                parts["election_ms"]), f"{path}: {f}")
     bad = stage.write("bad.yaml", 'fulmar: 1\nservice: shop\nedge: {listen: [{addres: "x"}]}\n'
                                   "regions: {}\ncontexts: {a: {topology: multi-writ}}\n")
     done = run("config", "check", bad)
@@ -236,6 +246,7 @@ def test_config_check_documents(stage):
         check_equal(done.code, 0 if doc["good"] else 78, f"{path.name}: exit code")
         check_equal(done.err, "", f"{path.name}: stderr")
         check_equal(doc["good"], doc["errors"] == 0, f"{path.name}: good")
+        check_equal(doc["contexts"] is None, not doc["good"], f"{path.name}: contexts")
         severities = [f["severity"] for f in doc["findings"]]
         check_equal((severities.count("error"), severities.count("warning")),
                     (doc["errors"], doc["warnings"]), f"{path.name}: counts")

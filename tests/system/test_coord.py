@@ -33,10 +33,10 @@ contexts: {{shop: {{topology: multi-write, routes: ["/**"], needs: []}}}}
 
 
 def run(*argv, code=0):
-    """Standard output of a program that must end with this code."""
+    """Standard output of a program that must end with this code (None: with any)."""
     p = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=240,
                        stdin=subprocess.DEVNULL)
-    check(p.returncode == code, f"{argv[0]}: exit code {p.returncode} instead of {code}: "
+    check(code is None or p.returncode == code, f"{argv[0]}: exit code {p.returncode} instead of {code}: "
                                 f"{p.stdout[-600:]} {p.stderr[-2000:]}")
     return p.stdout
 
@@ -246,6 +246,8 @@ def test_an_older_copy_of_the_file_is_noticed(stage):
 class Etcd(Store):
     """A cluster of real etcds on the loopback."""
 
+    scheme, tls, secure = "http", "", ()
+
     def __init__(self, stage, n):
         self.program = lib.program("etcd")
         self.ports = [(lib.free_port(), lib.free_port()) for _ in range(n)]
@@ -266,8 +268,8 @@ class Etcd(Store):
         client, peer = self.ports[i]
         self.nodes[i] = self.stage.start(f"etcd-{i}", [
             self.program, "--name", f"n{i}", "--data-dir", self.data(i), "--log-level", "error",
-            "--listen-client-urls", f"http://127.0.0.1:{client}",
-            "--advertise-client-urls", f"http://127.0.0.1:{client}",
+            "--listen-client-urls", f"{self.scheme}://127.0.0.1:{client}",
+            "--advertise-client-urls", f"{self.scheme}://127.0.0.1:{client}", *self.secure,
             "--listen-peer-urls", f"http://127.0.0.1:{peer}",
             "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
             "--initial-cluster", self.members(), "--heartbeat-interval", "50",
@@ -293,13 +295,13 @@ class Etcd(Store):
         return leader is not None and leader != gone
 
     def config(self, service=SERVICE, endpoints=None):
-        urls = json.dumps([f"http://{e}" for e in endpoints or self.endpoints])
+        urls = json.dumps([f"{self.scheme}://{e}" for e in endpoints or self.endpoints])
         return self.stage.write(f"{service}.yaml", CONFIG.format(
-            service=service, dir=self.stage.dir, coordination=f"{{etcd: {{endpoints: {{west: {urls}}}}}}}",
+            service=service, dir=self.stage.dir, coordination=f"{{etcd: {{endpoints: {{west: {urls}}}{self.tls}}}}}",
             host="h", roles="health", peer=lib.free_port(), admin=lib.free_port()))
 
     def status(self, code, service=SERVICE, timeout="5s"):
-        return json.loads(run(lib.FULMAR, "coordination", "status", "-c", self.config(service),
+        return json.loads(run(lib.FULMAR, "coordination", "status", "--host", "h", "-c", self.config(service),
                               "--timeout", timeout, "-o", "json", code=code))
 
 
@@ -445,6 +447,108 @@ def test_users_of_etcd(stage):
     password.write_text("wrong\n")
     said = etcd.get("x")
     check(said.startswith("not not-permitted") and "wrong" not in said, f"with a wrong one: {said}")
+
+
+# -------- etcd with TLS --------
+
+
+class Authority:
+    """One that signs for servers and clients, in a folder of its own."""
+
+    def __init__(self, stage, name):
+        self.dir = stage.path(name)
+        self.dir.mkdir()
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", f"/CN={name}")
+
+    def openssl(self, *arguments):
+        run("env", "-C", self.dir, lib.program("openssl"), *arguments)
+
+    def sign(self, name, names):
+        (self.dir / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                     f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                     "-CAcreateserial", "-days", "30", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+        (self.dir / f"{name}.key").chmod(0o600)
+        return [self.dir / f"{name}.pem", self.dir / f"{name}.key"]
+
+
+class SecureEtcd(Etcd):
+    """They want a certificate of every client, and show one for 127.0.0.1."""
+
+    scheme = "https"
+
+    def __init__(self, stage, n):
+        self.authority = Authority(stage, "ours")
+        self.ca = self.authority.dir / "ca.pem"
+        cert, key = self.authority.sign("etcd", "IP:127.0.0.1")
+        self.secure = ["--cert-file", cert, "--key-file", key, "--client-cert-auth",
+                       "--trusted-ca-file", self.ca]
+        self.client = self.authority.sign("h", "DNS:h")
+        self.trust(self.ca, *self.client)
+        super().__init__(stage, n)
+        self.trust(self.ca, *self.client)
+
+    def trust(self, ca, cert=None, key=None):
+        """What clients are given from now on."""
+        shown = f", cert: \"{str(cert).replace('h.pem', '{host}.pem')}\", key: {key}" if cert else ""
+        self.tls = f", tls: {{ca: {ca}{shown}}}"
+        self.options = ["--ca", ca, *(["--cert", cert, "--key", key] if cert else [])]
+
+    def leader(self):
+        status = json.loads(run(lib.program("etcdctl"), "--endpoints", ",".join(
+            f"https://{e}" for e in self.endpoints), "--cacert", self.ca, "--cert", self.client[0],
+            "--key", self.client[1], "endpoint", "status", "-w", "json", code=None) or "[]")
+        for i, one in enumerate(status):
+            if one["Status"]["leader"] == one["Status"]["header"]["member_id"]:
+                return i
+        return None
+
+
+def test_etcd_with_tls_keeps_what_every_store_keeps(stage):
+    """The conformance suite, and a leader that is killed, over TLS with certificates on both sides."""
+    etcd = SecureEtcd(stage, 3)
+    etcd.suite()
+    writers = [Writer(etcd, name) for name in ("a", "b")]
+    go_on(writers)
+    gone = wait_until("a leader", lambda: [etcd.leader()] if etcd.leader() is not None else None, SLOW_S)[0]
+    etcd.nodes[gone].kill()
+    go_on(writers)
+    judge(etcd, writers)
+    etcd.start(gone)
+    status = wait_until("all are there", lambda: [s for s in [etcd.status(0)] if all(
+        e["reachable"] for e in s["endpoints"])], SLOW_S)[0]
+    check_equal((status["reachable"], status["state"]), (True, "good"), "status")
+    check(all(e["endpoint"].startswith("https://") for e in status["endpoints"]), f"{status['endpoints']}")
+
+
+def test_etcd_is_known_by_its_certificate(stage):
+    """A wrong authority, a wrong name, no certificate of ours, no TLS at all: nothing is said to it."""
+    etcd = SecureEtcd(stage, 1)
+    check(etcd.get("x").startswith("done"), "with everything right")
+    theirs = Authority(stage, "theirs")
+    stranger = theirs.sign("stranger", "DNS:h")
+
+    def refused(what, said):
+        status = etcd.status(69, timeout="2s")
+        check(not status["reachable"] and said in status["error"], f"{what}: {status}")
+
+    etcd.trust(theirs.dir / "ca.pem", *etcd.client)
+    refused("a store of another authority", "TLS: unable to get local issuer certificate")
+    etcd.trust(etcd.ca)
+    refused("without a certificate of ours", "TLS: ")
+    etcd.trust(etcd.ca, *stranger)
+    refused("with another authority's certificate", "TLS: ")
+    etcd.trust(etcd.ca, *etcd.client)
+    port = etcd.ports[0][0]
+    named = json.loads(run(lib.FULMAR, "coordination", "status", "--host", "h", "-c",
+                           etcd.config(endpoints=[f"localhost:{port}"]), "--timeout", "2s", "-o", "json",
+                           code=69))
+    check("TLS: hostname mismatch" in named["error"], f"a wrong name: {named}")
+    etcd.scheme, etcd.tls = "http", ""
+    plain = etcd.status(69, timeout="2s")
+    check(not plain["reachable"], f"without TLS: {plain}")
 
 
 # -------- the command --------

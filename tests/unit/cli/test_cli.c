@@ -139,6 +139,34 @@ static void the_file_is_said_or_comes_from_the_surroundings(void **state)
     assert_non_null(strstr(captured_err, "--help"));
 }
 
+#define BROKEN FM_SOURCE_ROOT "/tests/unit/conf/broken/"
+
+static void a_check_says_what_can_be_promised(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN("config", "check", BROKEN "warnings-exclusive.yaml"), FM_EXIT_OK);
+    assert_non_null(strstr(captured_out, "a              active-passive assisted     62.02s"));
+    assert_non_null(strstr(captured_out, "600.00s  unbounded  lease 3.03s, detection 1.15s + grace "
+                                         "0.00s, election 1.50s; then a person\n"));
+    assert_int_equal(RUN("config", "check", BROKEN "warnings-one-machine.yaml", "-o", "json"),
+                     FM_EXIT_OK);
+    json_t *doc = json_loads(captured_out, 0, NULL);
+    const json_t *list = json_object_get(doc, "contexts"), *b = json_array_get(list, 1);
+    const json_t *parts = json_object_get(b, "parts");
+    assert_int_equal(json_array_size(list), 2);
+    assert_string_equal(json_string_value(json_object_get(b, "mode")), "automatic");
+    assert_int_equal(json_integer_value(json_object_get(b, "floor_ms")), 2020);
+    assert_int_equal(json_integer_value(json_object_get(parts, "lease_wait_ms")), 2020);
+    assert_true(json_is_null(json_object_get(parts, "election_ms")));
+    assert_true(json_is_null(json_object_get(parts, "person_ms")));
+    assert_true(json_is_null(json_object_get(b, "rto_ms")));
+    json_decref(doc);
+    assert_int_equal(RUN("config", "check", BROKEN "hold.yaml", "-o", "json"), FM_EXIT_CONFIG);
+    doc = json_loads(captured_out, 0, NULL);
+    assert_true(json_is_null(json_object_get(doc, "contexts")));
+    json_decref(doc);
+}
+
 static void documents_of_a_check(void **state)
 {
     (void)state;
@@ -146,6 +174,7 @@ static void documents_of_a_check(void **state)
     json_t *doc = json_loads(captured_out, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(doc, "schema")), "fulmar.config-check/1");
     assert_true(json_is_true(json_object_get(doc, "good")));
+    assert_int_equal(json_array_size(json_object_get(doc, "contexts")), 0);
     json_decref(doc);
     assert_int_equal(RUN("status", "-c", "/nowhere/x.yaml", "-o", "json"), FM_EXIT_CONFIG);
     doc = json_loads(captured_out, 0, NULL);
@@ -158,4 +187,4 @@ FM_TEST_MAIN(fm_test(mistakes_are_told_with_what_was_meant),
              fm_test(the_table_of_commands_is_whole), fm_test(each_command_explains_itself),
              fm_test(alone_it_teaches), fm_test(the_version_is_asked_for_anywhere),
              fm_test(the_file_is_said_or_comes_from_the_surroundings),
-             fm_test(documents_of_a_check))
+             fm_test(a_check_says_what_can_be_promised), fm_test(documents_of_a_check))

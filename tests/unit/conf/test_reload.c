@@ -3,6 +3,8 @@
 
 #include "conf/conf.h"
 
+#include <stdio.h>
+
 #define SERVICE "fulmar: 1\nservice: shop\n"
 #define EDGE    "edge: {listen: [{address: \"0.0.0.0:80\"}]}\n"
 #define REST                                                                                       \
@@ -96,4 +98,146 @@ static void refuses_what_is_fixed_and_warns_of_restarts(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(refuses_what_is_fixed_and_warns_of_restarts))
+/* -------- who may write -------- */
+
+#define WORLD                                                                                      \
+    "fulmar: 1\nservice: s\ncoordination: {sqlite: /x/c.db}\n"                                     \
+    "regions: {a: {apps: [\"127.0.0.1:80\"]}, b: {apps: [\"127.0.0.1:80\"]}}\n"
+#define HOSTS(more)                                                                                \
+    "hosts: {h: {region: a, roles: [gate, health, controller, coordination], address: "            \
+    "127.0.0.1}, i: {region: b, roles: [gate, health, controller], address: 127.0.0.2, admin: "    \
+    "\"127.0.0.2:7102\"}" more "}\n"
+#define CONTEXT(keys) "contexts:\n  x: {routes: [\"/x/{k}/{l}\"], needs: [], " keys "}\n"
+#define PAIR(x_keys, y_keys)                                                                       \
+    "contexts:\n  x: {routes: [/x], needs: [], topology: active-passive" x_keys "}\n"              \
+    "  y: {routes: [/y], needs: [], topology: active-passive" y_keys "}\n"
+#define ONE  "topology: active-passive"
+#define MANY "topology: affinity, key: {path: k}"
+
+static const struct {
+    const char *from, *to;
+    const char *key; /* of `x`; NULL = nothing to say */
+    bool refused;
+} contexts[] = {
+    {CONTEXT(ONE), CONTEXT(ONE), NULL, false},
+    {CONTEXT(ONE), CONTEXT(MANY), "topology", true},
+    {CONTEXT(ONE), CONTEXT("topology: multi-write"), "topology", true},
+    {CONTEXT("topology: multi-write"), CONTEXT(ONE), "topology", true},
+    {CONTEXT(MANY), CONTEXT(MANY ", cells: 16"), NULL, false},
+    {CONTEXT(MANY), CONTEXT(MANY ", cells: 17"), "cells", true},
+    {CONTEXT(ONE), CONTEXT(ONE ", home: a"), NULL, false},
+    {CONTEXT(ONE), CONTEXT(ONE ", home: b"), "home", false},
+    {CONTEXT(MANY), CONTEXT(MANY ", homes: {pins: p.csv}"), "homes.pins", false},
+    {CONTEXT(MANY ", homes: {by: directory, directory: d.csv}"),
+     CONTEXT(MANY ", homes: {by: directory, directory: e.csv}"), "homes.directory", false},
+    {CONTEXT(MANY), CONTEXT("topology: affinity, key: {path: l}"), "key", false},
+    {CONTEXT(MANY), CONTEXT("topology: affinity, key: {header: k}"), "key", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", key: {path: k}"), "key", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", lease: 2s"), NULL, false},
+    {CONTEXT(ONE), CONTEXT(ONE ", lease: 3s"), "lease", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {mode: manual}"), "failover.mode", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {grace: 1s}"), "failover.grace", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {ask-after: 1m}"), "failover.ask-after", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {at-most: 3 per 6h}"), "failover.at-most", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {at-most: 2 per 7h}"), "failover.at-most", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {prefer: data}"), "failover.prefer", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failback: {mode: automatic}"), "failback.mode", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failback: {soak: 1m}"), "failback.soak", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failback: {window: \"02:00-05:00 UTC\"}"), "failback.window",
+     false},
+    {CONTEXT(ONE), CONTEXT(ONE ", when-away: {hold: 8s}, queries: any"), NULL, false},
+    {PAIR("", ""), PAIR("", ""), NULL, false},
+    {PAIR(", moves-with: [y]", ""), PAIR("", ", moves-with: [x]"), NULL, false},
+    {PAIR("", ""), PAIR(", moves-with: [y]", ""), "moves-with", false},
+    {PAIR(", moves-with: [y]", ""), PAIR("", ""), "moves-with", false},
+};
+
+static struct fm_conf *parse_world(const char *hosts, const char *text)
+{
+    static char whole[4096];
+    int n = snprintf(whole, sizeof whole, "%s%s%s", WORLD, hosts, text);
+    assert_true(n > 0 && (size_t)n < sizeof whole);
+    return parse(whole);
+}
+
+static void what_must_be_agreed_is_said(void **state)
+{
+    (void)state;
+    char what[160];
+    for (size_t i = 0; i < FM_COUNT(contexts); i++) {
+        struct fm_conf *from = parse_world(HOSTS(""), contexts[i].from);
+        struct fm_conf *to = parse_world(HOSTS(""), contexts[i].to);
+        const char *key = contexts[i].key;
+        struct fm_conf_report r;
+        fm_conf_report_init(&r);
+        enum fm_err err = fm_conf_check_reload(from, to, &r);
+        assert_int_equal(err, contexts[i].refused ? FM_ERR_INVALID : FM_ERR_OK);
+        assert_int_equal(r.errors, contexts[i].refused);
+        assert_true(key ? r.n > 0 : r.n == 0);
+        if (key) {
+            snprintf(what, sizeof what, "`%s` of context `x` %s", key,
+                     contexts[i].refused ? "is fixed for the life of the service"
+                                         : "changed: this host goes by it from now on, and all "
+                                           "hosts must");
+            assert_string_equal(r.finding[0].what, what);
+            assert_true(r.finding[0].pos.line >= 6 && r.finding[0].advice);
+        }
+        fm_conf_report_deinit(&r);
+        fm_conf_free(from);
+        fm_conf_free(to);
+    }
+}
+
+/* The order of regions in the file is of no account, but where it makes other homes. */
+static void homes_are_compared_by_name(void **state)
+{
+    (void)state;
+    static const char turned[] =
+        "fulmar: 1\nservice: s\ncoordination: {sqlite: /x/c.db}\n"
+        "regions: {b: {apps: [\"127.0.0.1:80\"]}, a: {apps: [\"127.0.0.1:80\"]}}\n" HOSTS("")
+            CONTEXT(ONE ", home: a");
+    struct fm_conf *from = parse_world(HOSTS(""), CONTEXT(ONE ", home: a")), *to = parse(turned);
+    struct fm_conf_report r;
+    fm_conf_report_init(&r);
+    assert_int_equal(fm_conf_check_reload(from, to, &r), FM_ERR_OK);
+    assert_int_equal(r.n, 0);
+    fm_conf_free(to);
+    fm_conf_free(from);
+    fm_conf_report_deinit(&r);
+}
+
+static void members_that_come_and_go_are_said(void **state)
+{
+    (void)state;
+    static const char more[] = HOSTS(", j: {region: b, roles: [controller], address: 127.0.0.3, "
+                                     "admin: \"127.0.0.3:7102\"}");
+    static const char edge[] = HOSTS(", j: {region: b, roles: [edge]}");
+    static const char what[] = "the hosts with the role `controller` in `b` changed: this host "
+                               "goes by them from now on, and all hosts must";
+    const struct {
+        const char *from, *to, *context;
+        bool said;
+    } cases_of[] = {
+        {HOSTS(""), more, CONTEXT(ONE), true},
+        {more, HOSTS(""), CONTEXT(ONE), true},
+        {HOSTS(""), edge, CONTEXT(ONE), false},
+        {HOSTS(""), more, CONTEXT("topology: multi-write"), false},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases_of); i++) {
+        struct fm_conf *from = parse_world(cases_of[i].from, cases_of[i].context);
+        struct fm_conf *to = parse_world(cases_of[i].to, cases_of[i].context);
+        struct fm_conf_report r;
+        fm_conf_report_init(&r);
+        assert_int_equal(fm_conf_check_reload(from, to, &r), FM_ERR_OK);
+        assert_int_equal(r.n, cases_of[i].said);
+        if (cases_of[i].said)
+            assert_string_equal(r.finding[0].what, what);
+        fm_conf_report_deinit(&r);
+        fm_conf_free(from);
+        fm_conf_free(to);
+    }
+}
+
+FM_TEST_MAIN(fm_test(refuses_what_is_fixed_and_warns_of_restarts),
+             fm_test(what_must_be_agreed_is_said), fm_test(homes_are_compared_by_name),
+             fm_test(members_that_come_and_go_are_said))

@@ -9,7 +9,7 @@
 void desk_open(struct desk *d, const char *vfs)
 {
     memset(d, 0, sizeof *d);
-    net_open(&d->net, 1024, 4);
+    net_open(&d->net, 16 * 1024, 64);
     struct fm_error e;
     assert_int_equal(fm_mailbox_open(&d->box, &d->net.loop, d, &e), FM_ERR_OK);
     snprintf(d->dir, sizeof d->dir, "%s/fulmar-journal-XXXXXX",

@@ -1,0 +1,43 @@
+/* tests/unit/proxy/stand.h: a worker on its own thread, edge or gate, with control, one client and
+ * one upstream on this one; for contexts with cells it has seats, and a gate a journal. One a
+ * program. */
+#ifndef FM_TESTS_UNIT_PROXY_STAND_H
+#define FM_TESTS_UNIT_PROXY_STAND_H
+
+#include "given.h"
+
+#include "journal/journal.h"
+#include "proxy/worker.h"
+
+extern struct net stand_net; /* of control */
+extern struct fm_worker worker;
+extern struct fm_seats *seats;
+extern struct fm_seats_context *ledger, *cards; /* of 1 cell, and of 4 */
+extern struct fm_journal *journal;
+extern struct peer client, server;
+extern unsigned stand_wanted; /* how often workers rang */
+
+/* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4
+ * cells, key {card}, queries home). One upstream serves all regions. Before and after each test. */
+void stand_open(enum fm_proxy_mode mode);
+void stand_close(void);
+
+/* The client's request; the answer's head and body must begin so. */
+void stand_say(const char *request);
+void stand_hear(const char *begin);
+bool stand_heard(const char *text);
+/* The upstream gets a request that begins so, and answers. Its text is in `server`. */
+void stand_asked(const char *begin);
+void stand_answer(const char *answer);
+bool stand_was_told(const char *text);
+/* For so many real ms nobody asks the upstream. */
+void stand_nobody_asks(int64_t ms);
+
+/* What a view says (edge), or what a grant says (gate; `ms` from now). */
+void stand_view(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsigned region,
+                bool released);
+void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms);
+
+#define STAND_OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+#endif

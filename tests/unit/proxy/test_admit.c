@@ -1,0 +1,205 @@
+/* Commands at a gate: nothing begins, and no success is told, without authority; what has a key is
+ * in the journal first. */
+#include "stand.h"
+
+#include <stdio.h>
+
+#define COMMAND(authority, more)                                                                   \
+    "POST /ledger/1 HTTP/1.1\r\nHost: h\r\n" authority more "Content-Length: 3\r\n\r\nabc"
+#define AT(epoch) "Fulmar-Authority: ledger/0@" epoch "\r\n"
+#define KEY(k)    "Idempotency-Key: " k "\r\n"
+
+static int setup(void **state)
+{
+    int rc = fm_test_fds_before(state);
+    stand_open(FM_PROXY_GATE);
+    return rc;
+}
+
+static int teardown(void **state)
+{
+    stand_close();
+    return fm_test_fds_after(state);
+}
+
+static void nothing_begins_without_a_grant(void **state)
+{
+    (void)state;
+    stand_say(COMMAND("", ""));
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: moving"));
+    stand_grant(ledger, 0, 7, -1);
+    stand_say(COMMAND(AT("7"), ""));
+    stand_hear("HTTP/1.1 421 ");
+    assert_int_equal(fm_seats_in_flight(ledger, 0), 0);
+}
+
+static void under_a_grant_it_goes_to_the_application(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), ""));
+    stand_asked("POST /ledger/1 ");
+    assert_true(stand_was_told("Fulmar-Authority: ledger/0@7"));
+    assert_true(stand_was_told("Fulmar-Mode: normal\r\n"));
+    assert_int_equal(fm_seats_in_flight(ledger, 0), 1);
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    NET_UNTIL(&stand_net, fm_seats_in_flight(ledger, 0) == 0);
+}
+
+static void another_epoch_is_refused(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("6"), ""));
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: not-holder"));
+    assert_int_equal(fm_seats_heard(ledger, 0).n, 0);
+    stand_say(COMMAND(AT("8"), "")); /* somebody knows more than we do */
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: moving"));
+    assert_int_equal(fm_seats_heard(ledger, 0).n, 8);
+    NET_UNTIL(&stand_net, stand_wanted == 1);
+    stand_say(COMMAND("Fulmar-Authority: cards/0@7\r\n", ""));
+    stand_hear("HTTP/1.1 421 ");
+    stand_say(COMMAND("Fulmar-Authority: rubbish\r\n", ""));
+    stand_hear("HTTP/1.1 421 ");
+}
+
+static void a_success_is_not_told_when_the_grant_ran_out(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), ""));
+    stand_asked("POST /ledger/1 ");
+    stand_grant(ledger, 0, 7, -1);
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("Fulmar-Problem: outcome-unknown"));
+}
+
+static void queries_say_what_the_application_may_do(void **state)
+{
+    (void)state;
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    stand_asked("GET /ledger/1 ");
+    assert_true(stand_was_told("Fulmar-Mode: read-only\r\n"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    stand_asked("GET /ledger/1 ");
+    assert_true(stand_was_told("Fulmar-Mode: normal\r\n"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void read_only_by_hand(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    atomic_store(&ledger->read_only, true);
+    stand_say(COMMAND(AT("7"), ""));
+    stand_hear("HTTP/1.1 503 ");
+    assert_true(stand_heard("Fulmar-Problem: read-only"));
+}
+
+/* -------- keys -------- */
+
+static void a_repeat_is_answered_from_the_journal(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), KEY("k1")));
+    stand_asked("POST /ledger/1 ");
+    stand_answer("HTTP/1.1 201 Created\r\nX-Id: 5\r\nContent-Length: 4\r\n\r\nmade");
+    stand_hear("HTTP/1.1 201 ");
+    NET_UNTIL(&stand_net, (peer_poll(&client), stand_heard("made")));
+    /* the outcome lags: until it is there, the key is under way */
+    do {
+        stand_say(COMMAND(AT("7"), KEY("k1")));
+        NET_UNTIL(&stand_net, (peer_poll(&client), stand_heard("\r\n\r\n")));
+    } while (stand_heard("key-in-flight"));
+    stand_hear("HTTP/1.1 201 ");
+    NET_UNTIL(&stand_net, (peer_poll(&client), stand_heard("made")));
+    assert_true(stand_heard("X-Id: 5\r\n"));
+    assert_int_equal(fm_counter_get(&worker.metrics.answers_replayed), 1);
+    stand_nobody_asks(20);
+    stand_say("POST /ledger/2 HTTP/1.1\r\nHost: h\r\n" AT("7")
+                  KEY("k1") "Content-Length: 0\r\n\r\n");
+    stand_hear("HTTP/1.1 422 ");
+    assert_true(stand_heard("Fulmar-Problem: key-reused"));
+}
+
+static void an_outcome_that_nobody_saw_is_called_unknown(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), KEY("k1")));
+    stand_asked("POST /ledger/1 ");
+    peer_close(&server); /* after it has read all of it */
+    server.fd = -1;
+    server.n = 0;
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("outcome-unknown"));
+    do {
+        stand_say(COMMAND(AT("7"), KEY("k1")));
+        NET_UNTIL(&stand_net, (peer_poll(&client), stand_heard("\r\n\r\n")));
+    } while (stand_heard("key-in-flight"));
+    stand_hear("HTTP/1.1 409 ");
+    assert_true(stand_heard("outcome-unknown"));
+}
+
+static void what_was_not_admitted_leaves_no_trace(void **state)
+{
+    (void)state;
+    stand_say(COMMAND(AT("7"), KEY("k1")));
+    stand_hear("HTTP/1.1 421 ");
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), KEY("k1")));
+    stand_asked("POST /ledger/1 ");
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void a_key_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), KEY("a b\x01")));
+    stand_hear("HTTP/1.1 400 ");
+}
+
+#define T(f) fm_test_with(f, setup, teardown)
+#define FREEZE                                                                                     \
+    "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nFulmar-Mode: override\r\n"                     \
+    "Fulmar-Authority: cards/3@0\r\nContent-Length: 0\r\n\r\n"
+
+static void an_override_is_looked_at_again_and_written_down(void **state)
+{
+    (void)state;
+    stand_say(FREEZE);
+    stand_hear("HTTP/1.1 421 ");
+    fm_seats_publish_lapsed(cards, 3, true);
+    stand_say(FREEZE);
+    stand_asked("POST /cards/4711/freeze ");
+    assert_true(stand_was_told("Fulmar-Mode: override\r\n"));
+    assert_false(stand_was_told("Fulmar-Authority"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    assert_int_equal(fm_counter_get(&worker.metrics.overrides), 1);
+    assert_int_equal(fm_counter_get(&fm_journal_stats(journal)->batches) > 0, true);
+    /* only on the route that says so */
+    stand_say("POST /cards/4711/pay HTTP/1.1\r\nHost: h\r\nFulmar-Mode: override\r\n"
+              "Content-Length: 0\r\n\r\n");
+    stand_hear("HTTP/1.1 421 ");
+}
+
+FM_TEST_MAIN(T(nothing_begins_without_a_grant), T(under_a_grant_it_goes_to_the_application),
+             T(another_epoch_is_refused), T(a_success_is_not_told_when_the_grant_ran_out),
+             T(queries_say_what_the_application_may_do), T(read_only_by_hand),
+             T(a_repeat_is_answered_from_the_journal),
+             T(an_outcome_that_nobody_saw_is_called_unknown),
+             T(what_was_not_admitted_leaves_no_trace), T(a_key_that_is_none_is_refused),
+             T(an_override_is_looked_at_again_and_written_down))

@@ -1,0 +1,185 @@
+/* Commands at an edge that only one region may take. */
+#include "stand.h"
+
+#include <stdio.h>
+
+enum { WEST, NORTH };
+
+#define POST "POST /ledger/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+#define MOVING                                                                                     \
+    "HTTP/1.1 421 Misdirected Request\r\nFulmar-Problem: moving\r\nContent-Length: 0\r\n\r\n"
+#define ELSEWHERE                                                                                  \
+    "HTTP/1.1 421 Misdirected Request\r\nFulmar-Problem: not-holder\r\nContent-Length: 0\r\n\r\n"
+
+static int setup(void **state)
+{
+    int rc = fm_test_fds_before(state);
+    stand_open(FM_PROXY_EDGE);
+    return rc;
+}
+
+static int teardown(void **state)
+{
+    stand_close();
+    return fm_test_fds_after(state);
+}
+
+static void a_command_goes_to_the_holder_under_its_epoch(void **state)
+{
+    (void)state;
+    stand_view(ledger, 0, 42, WEST, false);
+    stand_say(POST);
+    stand_asked("POST /ledger/1 ");
+    assert_true(stand_was_told("Fulmar-Authority: ledger/0@42 "));
+    assert_true(stand_was_told("\r\n\r\nabc"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void without_a_view_it_waits_for_one(void **state)
+{
+    (void)state;
+    stand_say(POST);
+    stand_nobody_asks(60);
+    stand_view(ledger, 0, 7, NORTH, false);
+    stand_asked("POST /ledger/1 ");
+    assert_true(stand_was_told("Fulmar-Authority: ledger/0@7 "));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void while_it_moves_it_is_held_and_stamped_anew(void **state)
+{
+    (void)state;
+    stand_view(ledger, 0, 7, WEST, false);
+    stand_say(POST);
+    stand_asked("POST /ledger/1 ");
+    stand_answer(MOVING);
+    NET_UNTIL(&stand_net, stand_wanted > 0);
+    stand_view(ledger, 0, 7, WEST, true);
+    stand_view(ledger, 0, 8, NORTH, false);
+    /* it may have looked again in between; what counts is the last */
+    do {
+        stand_asked("POST /ledger/1 ");
+        if (stand_was_told("ledger/0@7 "))
+            stand_answer(MOVING);
+    } while (!stand_was_told("ledger/0@8 "));
+    assert_true(stand_was_told("\r\n\r\nabc"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void an_end_to_holding(void **state)
+{
+    (void)state;
+    stand_say(POST);
+    stand_hear("HTTP/1.1 503 ");
+    assert_true(stand_heard("urn:fulmar:read-only"));
+    assert_true(stand_heard("Retry-After: "));
+    assert_int_equal(fm_counter_get(&worker.metrics.held_in_vain), 1);
+}
+
+static void who_leaves_is_not_sent_on(void **state)
+{
+    (void)state;
+    stand_say(POST);
+    net_turn_ms(&stand_net, 30);
+    peer_close(&client);
+    client.fd = -1;
+    net_turn_ms(&stand_net, 100);
+    stand_view(ledger, 0, 7, WEST, false);
+    stand_nobody_asks(60);
+}
+
+static void a_success_of_an_epoch_that_ended_by_force_is_not_passed_on(void **state)
+{
+    (void)state;
+    stand_view(ledger, 0, 7, WEST, false);
+    stand_say(POST);
+    stand_asked("POST /ledger/1 ");
+    stand_view(ledger, 0, 9, NORTH, false); /* gentle from 9 on only */
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("outcome-unknown"));
+}
+
+static void a_success_of_an_epoch_that_was_released_is(void **state)
+{
+    (void)state;
+    stand_view(ledger, 0, 7, WEST, false);
+    stand_say(POST);
+    stand_asked("POST /ledger/1 ");
+    struct fm_view_cell v = {.epoch = {8}, .gentle_from = {3}, .region = NORTH};
+    fm_seats_publish_view(ledger, 0, &v);
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void a_key_has_one_cell(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        stand_view(cards, i, 100 + i, i % 2, false);
+    stand_say("POST /cards/4711/pay HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+    stand_asked("POST /cards/4711/pay ");
+    assert_true(stand_was_told("Fulmar-Authority: cards/3@103 ")); /* docs/reference/cells.md */
+    stand_answer(ELSEWHERE);
+    stand_asked("POST /cards/4711/pay "); /* the view did not change; it asks again, in vain */
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    stand_say("POST /cards/a;b/pay HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+    stand_hear("HTTP/1.1 400 ");
+    assert_true(stand_heard("entity-malformed"));
+}
+
+static void queries_are_answered_without_a_holder(void **state)
+{
+    (void)state;
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    stand_asked("GET /ledger/1 ");
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void read_only_by_hand_is_told_at_once(void **state)
+{
+    (void)state;
+    stand_view(ledger, 0, 7, WEST, false);
+    atomic_store(&ledger->read_only, true);
+    stand_say(POST);
+    stand_hear("HTTP/1.1 503 ");
+    assert_true(stand_heard("urn:fulmar:read-only"));
+}
+
+#define T(f)   fm_test_with(f, setup, teardown)
+#define FREEZE "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+
+static void an_override_needs_the_finding_of_the_region(void **state)
+{
+    (void)state;
+    stand_say(FREEZE);
+    stand_hear("HTTP/1.1 503 ");
+    fm_seats_publish_lapsed(cards, 2, true); /* of another cell */
+    stand_say(FREEZE);
+    stand_hear("HTTP/1.1 503 ");
+    fm_seats_publish_lapsed(cards, 3, true);
+    stand_say(FREEZE);
+    stand_asked("POST /cards/4711/freeze ");
+    assert_true(stand_was_told("Fulmar-Mode: override\r\n"));
+    assert_true(stand_was_told("Fulmar-Authority: cards/3@0"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    stand_say(FREEZE);
+    stand_asked("POST /cards/4711/freeze ");
+    stand_answer(ELSEWHERE); /* that region has found something else */
+    stand_hear("HTTP/1.1 503 ");
+    assert_true(stand_heard("urn:fulmar:read-only"));
+}
+
+FM_TEST_MAIN(T(a_command_goes_to_the_holder_under_its_epoch), T(without_a_view_it_waits_for_one),
+             T(while_it_moves_it_is_held_and_stamped_anew), T(an_end_to_holding),
+             T(who_leaves_is_not_sent_on),
+             T(a_success_of_an_epoch_that_ended_by_force_is_not_passed_on),
+             T(a_success_of_an_epoch_that_was_released_is), T(a_key_has_one_cell),
+             T(queries_are_answered_without_a_holder), T(read_only_by_hand_is_told_at_once),
+             T(an_override_needs_the_finding_of_the_region))
