@@ -223,6 +223,21 @@ enum fm_agents_end fm_agents_post(struct fm_agents *g, const char *target, const
     return end;
 }
 
+int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g))
+{
+    const struct fm_args *a = g->args;
+    for (;;) {
+        if (a->watch && a->output == FM_OUTPUT_TABLE && isatty(STDOUT_FILENO))
+            fputs("\033[H\033[2J", stdout);
+        int code = show(a, g);
+        if (!a->watch || code == FM_EXIT_USAGE)
+            return code;
+        if (fflush(stdout) != 0)
+            return FM_EXIT_FAILED; /* nobody reads it */
+        sleep(1);
+    }
+}
+
 /* -------- beginning and end -------- */
 
 const struct fm_conf *fm_agents_conf(const struct fm_agents *g)

@@ -52,6 +52,10 @@ enum fm_agents_end fm_agents_get(struct fm_agents *g, const char *target, int64_
 enum fm_agents_end fm_agents_post(struct fm_agents *g, const char *target, const json_t *body,
                                   bool again, struct fm_reply *r) FM_WARN_UNUSED;
 
+/* Calls `show` once, or with --watch each second on a cleared screen until it ends with a usage
+ * error or nobody reads what it prints. Returns its exit code. */
+int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g));
+
 /* Prints why nobody answered; returns the exit code. */
 int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how);
 

@@ -176,6 +176,8 @@ enum fm_err fm_call_ask(struct fm_call *k, const struct fm_call_for *f, struct f
         k->err = fm_error_set(e, FM_ERR_STATE, "interrupted");
     out->sent = k->link.sent;
     end(k);
+    free(k->link.out); /* still there where it could not even begin */
+    k->link.out = NULL;
     err = err ? err : k->err;
     FM_ASSERT(err ? !out->body : out->body && out->status >= 200);
     return err;

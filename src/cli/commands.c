@@ -35,8 +35,10 @@ const struct fm_command fm_commands[] = {
      "The host must be listed under `hosts`. SIGHUP reloads, SIGTERM drains.",
      "fulmar agent -c fulmar.yaml --host west-1", DAEMON_OPTIONS, 0, fm_cmd_agent},
     {"config check", "[FILE]", "check a configuration, all of it, and say every error at once",
-     "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each context\n"
-     "that one region alone may write it says how long taking over takes at the least, what that is\n"
+     "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each "
+     "context\n"
+     "that one region alone may write it says how long taking over takes at the least, what that "
+     "is\n"
      "made of, and what may be lost.",
      "fulmar config check fulmar.yaml", FM_OPT_BIT(CONFIG) | FM_OPT_BIT(OUTPUT), 1,
      fm_cmd_config_check},
@@ -104,7 +106,7 @@ const struct fm_command fm_commands[] = {
      "With two regions and no third domain somebody attests that nothing in the lost region "
      "writes\n"
      "any more. --prepare, --complete and --stand-down are the steps by hand.",
-     "fulmar failover ledger --to north --attest-fence west --reason \"west burns\"",
+     "fulmar failover ledger --to north --attest-fence west --reason fire",
      GUARDED_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(ACCEPT_LOSS) | FM_OPT_BIT(CONFIRM) |
          FM_OPT_BIT(ATTEST) | FM_OPT_BIT(PREPARE) | FM_OPT_BIT(COMPLETE) | FM_OPT_BIT(STAND_DOWN),
      1, fm_cmd_failover},
@@ -120,7 +122,7 @@ const struct fm_command fm_commands[] = {
      "Those whose mode is automatic.", "fulmar automatic resume --reason \"work is done\"",
      ORDER_OPTIONS, 1, fm_cmd_automatic_resume},
     {"op list", "", "list the operations under way, and those that were", NULL, "fulmar op list",
-     ASK_OPTIONS, 0, fm_cmd_op_list},
+     ASK_OPTIONS | FM_OPT_BIT(WATCH), 0, fm_cmd_op_list},
     {"op show", "ID", "show one operation with its steps",
      "Exit code 2 where there is no such operation (any more).", "fulmar op show 41-3", ASK_OPTIONS,
      1, fm_cmd_op_show},

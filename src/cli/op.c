@@ -180,10 +180,11 @@ void fm_op_print(const json_t *op)
     }
 }
 
-void fm_op_print_list(const json_t *ops)
+void fm_op_print_list(const json_t *doc)
 {
     size_t i;
-    const json_t *op;
+    const json_t *op, *ops = json_object_get(doc, "ops");
+    print_head(stdout, doc, NULL);
     if (json_array_size(ops) == 0) {
         puts("no operations");
         return;

@@ -25,7 +25,8 @@ void fm_op_line(const json_t *op, struct fm_buf *out);
 void fm_op_print_begin(const json_t *op, const char *from);
 void fm_op_print_end(FILE *to, const json_t *op);
 void fm_op_print(const json_t *op);
-void fm_op_print_list(const json_t *ops);
+/* Of fulmar.ops/1. */
+void fm_op_print_list(const json_t *doc);
 
 /* These print as the user asked for, and return the exit code. */
 int fm_op_print_plan(const struct fm_args *a, json_t *plan);

@@ -17,15 +17,12 @@ static int id_of(const struct fm_args *a, const char *command)
 }
 
 /* A document of this schema, or the exit code. */
-static int fetch(const struct fm_args *a, const char *command, const char *target,
-                 const char *schema, json_t **out)
+static int fetch(const struct fm_args *a, struct fm_agents *g, const char *command,
+                 const char *target, const char *schema, json_t **out)
 {
-    struct fm_agents *g;
     struct fm_reply r = {0};
+    int code = FM_EXIT_OK;
     *out = NULL;
-    int code = fm_agents_open(&g, a, command, FM_AGENTS_ORDER);
-    if (code)
-        return code;
     enum fm_agents_end end = fm_agents_get(g, target, 0, &r);
     if (end != FM_AGENTS_ANSWERED)
         code = fm_agents_fail(g, end);
@@ -36,45 +33,59 @@ static int fetch(const struct fm_args *a, const char *command, const char *targe
     else
         *out = json_incref(r.doc);
     json_decref(r.doc);
+    return code;
+}
+
+static int print(const struct fm_args *a, json_t *doc, void (*table)(const json_t *doc))
+{
+    if (a->output == FM_OUTPUT_TABLE) {
+        fm_show_tame(doc);
+        table(doc);
+    } else {
+        fm_print_document(doc, a->output);
+    }
+    json_decref(doc);
+    return FM_EXIT_OK;
+}
+
+static int list(const struct fm_args *a, struct fm_agents *g)
+{
+    json_t *doc;
+    int code = fetch(a, g, "op list", "/ops", "fulmar.ops/1", &doc);
+    return code ? code : print(a, doc, fm_op_print_list);
+}
+
+static int one(const struct fm_args *a, struct fm_agents *g)
+{
+    json_t *doc;
+    char target[FM_OP_ID_MAX + 16];
+    FM_ASSERT(a->nargs == 1);
+    snprintf(target, sizeof target, "/ops/%s", a->arg[0]);
+    int code = fetch(a, g, "op show", target, "fulmar.op/1", &doc);
+    return code ? code : print(a, doc, fm_op_print);
+}
+
+static int show(const struct fm_args *a, const char *command,
+                int (*what)(const struct fm_args *a, struct fm_agents *g))
+{
+    struct fm_agents *g;
+    int code = fm_agents_open(&g, a, command, FM_AGENTS_ORDER);
+    if (code)
+        return code;
+    code = fm_agents_show(g, what);
     fm_agents_close(g);
     return code;
 }
 
 int fm_cmd_op_list(const struct fm_args *a)
 {
-    json_t *doc;
-    int code = fetch(a, "op list", "/ops", "fulmar.ops/1", &doc);
-    if (code)
-        return code;
-    if (a->output == FM_OUTPUT_TABLE) {
-        fm_show_tame(doc);
-        fm_op_print_list(json_object_get(doc, "ops"));
-    } else {
-        fm_print_document(doc, a->output);
-    }
-    json_decref(doc);
-    return FM_EXIT_OK;
+    return show(a, "op list", list);
 }
 
 int fm_cmd_op_show(const struct fm_args *a)
 {
-    json_t *doc;
-    char target[FM_OP_ID_MAX + 16];
     int code = id_of(a, "op show");
-    if (code)
-        return code;
-    snprintf(target, sizeof target, "/ops/%s", a->arg[0]);
-    code = fetch(a, "op show", target, "fulmar.op/1", &doc);
-    if (code)
-        return code;
-    if (a->output == FM_OUTPUT_TABLE) {
-        fm_show_tame(doc);
-        fm_op_print(doc);
-    } else {
-        fm_print_document(doc, a->output);
-    }
-    json_decref(doc);
-    return FM_EXIT_OK;
+    return code ? code : show(a, "op show", one);
 }
 
 int fm_cmd_op_wait(const struct fm_args *a)

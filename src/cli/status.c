@@ -4,7 +4,6 @@
 #include "cli/show.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 enum { TEXT_MAX = 512 };
 
@@ -170,20 +169,6 @@ static int show(const struct fm_args *a, struct fm_agents *g)
     return code;
 }
 
-static int watch(const struct fm_args *a, struct fm_agents *g)
-{
-    for (;;) {
-        if (a->watch && a->output == FM_OUTPUT_TABLE && isatty(STDOUT_FILENO))
-            fputs("\033[H\033[2J", stdout);
-        int code = show(a, g);
-        if (!a->watch || code == FM_EXIT_USAGE)
-            return code;
-        if (fflush(stdout) != 0)
-            return FM_EXIT_FAILED; /* nobody reads it */
-        sleep(1);
-    }
-}
-
 /* Regions, contexts and hosts share one namespace: a host is asked, the others are looked for. */
 int fm_cmd_status(const struct fm_args *a)
 {
@@ -202,7 +187,7 @@ int fm_cmd_status(const struct fm_args *a)
         if (code)
             return code;
     }
-    code = watch(a, g);
+    code = fm_agents_show(g, show);
     fm_agents_close(g);
     return code;
 }
