@@ -112,7 +112,7 @@ const struct fm_command fm_commands[] = {
      1, fm_cmd_failover},
     {"read-only", "CONTEXT on|off", "answer queries, and tell commands to come again later",
      "Clients get 503 with the message for commands; applications see `Fulmar-Mode: read-only`.",
-     "fulmar read-only ledger on --message \"back at 14:00 UTC\" --reason \"schema change\"",
+     "fulmar read-only ledger on --message \"back at 14:00\" --reason upgrade",
      ORDER_OPTIONS | FM_OPT_BIT(MESSAGE), 2, fm_cmd_read_only},
     {"automatic pause", "[CONTEXT]", "let nothing fail over by itself for a while",
      "Without --for until `fulmar automatic resume`. Without CONTEXT for all of them.",
