@@ -16,7 +16,7 @@ enum { POLL_MS = 10000, AGAIN_MS = 1000 };
 
 static bool says(const json_t *event, struct fm_str part)
 {
-    static const char *const names[] = {"context", "region", "host", "to", "op", "ref", "object"};
+    static const char *const names[] = {"context", "region", "host", "op", "ref"};
     uint64_t cell;
     for (size_t i = 0; i < FM_COUNT(names); i++)
         if (fm_str_eqz(part, fm_show_text(event, names[i])))
@@ -41,19 +41,19 @@ bool fm_event_is_about(const json_t *event, const char *what)
 
 void fm_event_print(const json_t *e)
 {
-    char at[FM_SHOW_CLOCK], n[FM_SHOW_NUMBER], about[160];
+    char at[FM_SHOW_CLOCK], n[FM_SHOW_NUMBER];
     const char *region = fm_show_text(e, "region"), *context = fm_show_text(e, "context"),
                *from = fm_show_text(e, "from"), *to = fm_show_text(e, "to"),
-               *evidence = fm_show_text(e, "evidence"), *by = fm_show_text(e, "by");
-    const char *cell = fm_show_number_or_dash(e, "cell", n);
-    snprintf(about, sizeof about, "%s%s%s%s%s", region, region[0] && context[0] ? "/" : "", context,
-             cell[0] != '-' ? "/" : "", cell[0] != '-' ? cell : "");
-    printf("%s  %-20s ", fm_show_clock(fm_show_text(e, "at"), at), fm_show_or_dash(about));
+               *evidence = fm_show_text(e, "evidence"), *by = fm_show_text(e, "by"),
+               *text = fm_show_text(e, "text"); /* and `why` is its name; or `why` is the text */
+    printf("%s  %s%s%s", fm_show_clock(fm_show_text(e, "at"), at), region,
+           region[0] && context[0] ? "/" : "", context);
+    if (json_is_integer(json_object_get(e, "cell")))
+        printf("/%s", fm_show_number_or_dash(e, "cell", n));
+    fputs(region[0] || context[0] ? "  " : "", stdout);
     if (from[0] || to[0])
         printf("%s -> %s: ", fm_show_or_dash(from), fm_show_or_dash(to));
-    printf("%s", fm_show_text(e, "why"));
-    if (json_is_integer(json_object_get(e, "epoch")))
-        printf(", epoch %s", fm_show_number_or_dash(e, "epoch", n));
+    fputs(text[0] ? text : fm_show_text(e, "why"), stdout);
     if (by[0])
         printf(", by %s", by);
     if (evidence[0])

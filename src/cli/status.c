@@ -1,11 +1,14 @@
 /* fulmar status: what an edge or an agent sees, from its /status document. */
 #include "base/assert.h"
 #include "cli/agents.h"
+#include "cli/events.h"
+#include "cli/holders.h"
 #include "cli/show.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
-enum { TEXT_MAX = 512 };
+enum { TEXT_MAX = 512, EVENTS_MAX = 8 };
 
 /* -------- the table -------- */
 
@@ -69,22 +72,36 @@ static void print_checks(const struct fm_args *a, const json_t *doc)
     }
 }
 
+static int by_time(const void *a, const void *b)
+{
+    const json_t *const *x = a, *const *y = b;
+    return strcmp(fm_show_text(*x, "at"), fm_show_text(*y, "at"));
+}
+
+/* The newest of what it saw and of what it did about the right to write. */
 static void print_events(const json_t *doc)
 {
-    json_t *events = json_object_get(doc, "events");
-    size_t n = json_array_size(events), first = n > 8 ? n - 8 : 0;
-    if (n)
-        puts("\nLast events:");
-    for (size_t i = first; i < n; i++) {
-        const json_t *e = json_array_get(events, i);
-        char at[FM_SHOW_CLOCK];
-        printf("  %s  %s/%s  %s -> %s: %s (%s)\n", fm_show_clock(fm_show_text(e, "at"), at),
-               fm_show_text(e, "region"), fm_show_text(e, "context"), fm_show_text(e, "from"),
-               fm_show_text(e, "to"), fm_show_text(e, "why"), fm_show_text(e, "evidence"));
+    const json_t *lists[] = {json_object_get(doc, "events"),
+                             json_object_get(json_object_get(doc, "authority"), "events")};
+    const json_t *shown[FM_COUNT(lists) * EVENTS_MAX];
+    size_t n = 0;
+    for (size_t k = 0; k < FM_COUNT(lists); k++) {
+        size_t all = json_array_size(lists[k]);
+        for (size_t i = all > EVENTS_MAX ? all - EVENTS_MAX : 0; i < all; i++)
+            shown[n++] = json_array_get(lists[k], i);
+    }
+    if (n == 0)
+        return;
+    qsort(shown, n, sizeof shown[0], by_time);
+    puts("\nLast events:");
+    for (size_t i = n > EVENTS_MAX ? n - EVENTS_MAX : 0; i < n; i++) {
+        fputs("  ", stdout);
+        fm_event_print(shown[i]);
     }
 }
 
-static void print_table(const struct fm_args *a, const json_t *doc, const char *only)
+static void print_table(const struct fm_args *a, const json_t *doc, const struct fm_conf *conf,
+                        const char *only)
 {
     bool proxy = json_object_get(doc, "regions") != NULL;
     printf("service %s, %s %s, version %s", fm_show_text(doc, "service"), fm_show_text(doc, "role"),
@@ -103,6 +120,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const char *
         puts("");
         print_regions(a, doc, only);
     }
+    fm_holders_print(a, doc, conf, only);
     print_checks(a, doc);
     print_events(doc);
 }
@@ -122,7 +140,8 @@ static bool all_well(const json_t *doc)
         }
     }
     const json_t *health = json_object_get(doc, "health");
-    return !health || json_is_true(json_object_get(health, "healthy"));
+    return (!health || json_is_true(json_object_get(health, "healthy"))) &&
+           fm_holders_are_well(doc);
 }
 
 static bool knows(const json_t *doc, const char *name)
@@ -139,7 +158,13 @@ static bool knows(const json_t *doc, const char *name)
                 return true;
         }
     }
-    return false;
+    return fm_holders_know(doc, name);
+}
+
+static bool is_named(const struct fm_conf *c, const char *name)
+{
+    return c && (fm_conf_find_region(c, fm_str_z(name)) >= 0 ||
+                 fm_conf_find_context(c, fm_str_z(name)) >= 0);
 }
 
 static int show(const struct fm_args *a, struct fm_agents *g)
@@ -155,11 +180,11 @@ static int show(const struct fm_args *a, struct fm_agents *g)
         snprintf(what, sizeof what, "the answer of %s (status %u) is no status document", r.from,
                  r.status);
         code = fm_print_error(a, "status", FM_EXIT_FAILED, what, NULL);
-    } else if (only && !knows(r.doc, only)) {
+    } else if (only && !knows(r.doc, only) && !is_named(fm_agents_conf(g), only)) {
         code = fm_usage("there is no region or context `%s` in service %s", only,
                         fm_show_text(r.doc, "service"));
     } else if (a->output == FM_OUTPUT_TABLE) {
-        print_table(a, r.doc, only);
+        print_table(a, r.doc, fm_agents_conf(g), only);
     } else {
         fm_print_document(r.doc, a->output);
     }
