@@ -124,18 +124,24 @@ const struct fm_command fm_commands[] = {
     {"op list", "", "list the operations under way, and those that were", NULL, "fulmar op list",
      ASK_OPTIONS | FM_OPT_BIT(WATCH), 0, fm_cmd_op_list},
     {"op show", "ID", "show one operation with its steps",
-     "Exit code 2 where there is no such operation (any more).", "fulmar op show 41-3", ASK_OPTIONS,
-     1, fm_cmd_op_show},
+     "Exit code 2 where there is no such operation (any more).",
+     "fulmar op show 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_show},
     {"op wait", "ID", "wait until an operation is over, and end as its command would have",
-     "Ctrl-C or --timeout leave it to itself: exit code 4.", "fulmar op wait 41-3", ASK_OPTIONS, 1,
-     fm_cmd_op_wait},
+     "Ctrl-C or --timeout leave it to itself: exit code 4.",
+     "fulmar op wait 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_wait},
     {"op abort", "ID", "stop an operation: what it had moved stays, the rest stays where it is",
-     NULL, "fulmar op abort 41-3 --reason \"wrong context\"", ORDER_OPTIONS, 1, fm_cmd_op_abort},
+     NULL, "fulmar op abort 20261121-140842-83f0c1 --reason mistake", ORDER_OPTIONS, 1,
+     fm_cmd_op_abort},
     {"events", "", "list what happened: who decided what, why, and on which evidence",
      "Of the agent that answers. With -f it goes on, also with another agent when that one goes;\n"
      "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",
      "fulmar events -f --since 1h",
      ASK_OPTIONS | FM_OPT_BIT(FOLLOW) | FM_OPT_BIT(SINCE) | FM_OPT_BIT(LIMIT), 0, fm_cmd_events},
+    {"why", "WHAT", "say why something is as it is, or was refused: the events and their evidence",
+     "WHAT is a context, a region, a cell such as cards/17, an operation, or the Fulmar-Ref of a "
+     "request.\n"
+     "Each agent records what it saw and did itself. Exit code 2 where nothing is recorded of it.",
+     "fulmar why ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_why},
     {"journal list", "[CONTEXT]", "list the commands that a region accepted, the newest first",
      "Reads the journal of this host beside its daemon, or the one of --file, and changes "
      "nothing.\n"

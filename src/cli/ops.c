@@ -1,6 +1,6 @@
 /* fulmar op: what is under way, and what was. */
 #include "base/assert.h"
-#include "cli/op.h"
+#include "cli/op_doc.h"
 #include "cli/order.h"
 #include "cli/show.h"
 
@@ -11,7 +11,7 @@ static int id_of(const struct fm_args *a, const char *command)
     if (a->nargs != 1)
         return fm_usage("`fulmar %s` needs the number of an operation; `fulmar op list` has them",
                         command);
-    if (!fm_op_is_id(a->arg[0]))
+    if (!fm_op_doc_is_id(a->arg[0]))
         return fm_usage("`%s` is no number of an operation; `fulmar op list` has them", a->arg[0]);
     return FM_EXIT_OK;
 }
@@ -27,7 +27,7 @@ static int fetch(const struct fm_args *a, struct fm_agents *g, const char *comma
     if (end != FM_AGENTS_ANSWERED)
         code = fm_agents_fail(g, end);
     else if (r.status == 404 && a->nargs)
-        code = fm_op_print_unknown(a, command, a->arg[0]);
+        code = fm_op_doc_print_unknown(a, command, a->arg[0]);
     else if (r.status != 200 || strcmp(fm_show_text(r.doc, "schema"), schema) != 0)
         code = fm_order_unwanted(a, command, &r);
     else
@@ -52,17 +52,17 @@ static int list(const struct fm_args *a, struct fm_agents *g)
 {
     json_t *doc;
     int code = fetch(a, g, "op list", "/ops", "fulmar.ops/1", &doc);
-    return code ? code : print(a, doc, fm_op_print_list);
+    return code ? code : print(a, doc, fm_op_doc_print_list);
 }
 
 static int one(const struct fm_args *a, struct fm_agents *g)
 {
     json_t *doc;
-    char target[FM_OP_ID_MAX + 16];
+    char target[FM_OP_DOC_ID_MAX + 16];
     FM_ASSERT(a->nargs == 1);
     snprintf(target, sizeof target, "/ops/%s", a->arg[0]);
     int code = fetch(a, g, "op show", target, "fulmar.op/1", &doc);
-    return code ? code : print(a, doc, fm_op_print);
+    return code ? code : print(a, doc, fm_op_doc_print);
 }
 
 static int show(const struct fm_args *a, const char *command,

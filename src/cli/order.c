@@ -5,7 +5,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "cli/call.h"
-#include "cli/op.h"
+#include "cli/op_doc.h"
 #include "cli/show.h"
 
 #include <pwd.h>
@@ -25,6 +25,7 @@ struct order {
     struct fm_mono began;
     json_t *op; /* as it was seen last */
     char said[WIDTH + 1];
+    bool given;     /* by this command, which so knows how long it took */
     bool open_line; /* on the terminal, without its end */
 };
 
@@ -104,7 +105,7 @@ static void progress(struct order *o)
     char line[WIDTH + 1], ms[FM_SHOW_NUMBER];
     struct fm_buf b = fm_buf(line, WIDTH);
     bool tty = isatty(STDERR_FILENO);
-    fm_op_line(o->op, &b);
+    fm_op_doc_line(o->op, &b);
     line[b.n] = 0;
     if (!tty && strcmp(line, o->said) == 0)
         return;
@@ -123,25 +124,26 @@ static void progress(struct order *o)
 static int over(struct order *o)
 {
     const struct fm_args *a = o->args;
-    FM_ASSERT(fm_op_is_over(o->op));
-    int code = fm_op_exit(o->op);
+    FM_ASSERT(fm_op_doc_is_over(o->op));
+    int code = fm_op_doc_exit(o->op);
+    int64_t took = o->given ? fm_mono_sub_ms(fm_mono_now(), o->began) : -1;
     clear_line(o);
     if (a->output != FM_OUTPUT_TABLE) {
         fm_print_document(o->op, a->output);
         fm_show_tame(o->op);
         if (code)
-            fm_op_print_end(stderr, o->op);
+            fm_op_doc_print_end(stderr, o->op, took);
         return code;
     }
     fm_show_tame(o->op);
-    fm_op_print_end(code ? stderr : stdout, o->op);
+    fm_op_doc_print_end(code ? stderr : stdout, o->op, took);
     return code;
 }
 
 /* It goes on without us. */
 static int detach(struct order *o, const char *why)
 {
-    const char *id = fm_op_id(o->op);
+    const char *id = fm_op_doc_id(o->op);
     clear_line(o);
     fprintf(stderr,
             "fulmar %s: %s; operation %s is not over\n"
@@ -163,16 +165,16 @@ static int64_t left_ms(const struct order *o)
 /* The next state of it, or the same one. False: nobody could say. */
 static bool look(struct order *o, enum fm_agents_end *end)
 {
-    char target[FM_OP_ID_MAX + STATE_MAX + 64];
-    const char *id = fm_op_id(o->op), *state = fm_op_state(o->op);
+    char target[FM_OP_DOC_ID_MAX + STATE_MAX + 64];
+    const char *id = fm_op_doc_id(o->op), *state = fm_op_doc_state(o->op);
     int64_t wait = isatty(STDERR_FILENO) ? POLL_TTY_MS : POLL_MS, left = left_ms(o);
     struct fm_reply r = {0};
     wait = fm_clamp_i64(left, 0, wait);
     snprintf(target, sizeof target, "/ops/%s?wait=%lld&after=%.*s", id, (long long)wait, STATE_MAX,
-             fm_op_is_id(state) ? state : "");
+             fm_op_doc_is_id(state) ? state : "");
     *end = fm_agents_get(o->agents, target, wait, &r);
-    bool good = *end == FM_AGENTS_ANSWERED && r.status == 200 && fm_op_is_op(r.doc) &&
-                strcmp(fm_op_id(r.doc), id) == 0;
+    bool good = *end == FM_AGENTS_ANSWERED && r.status == 200 && fm_op_doc_is_one(r.doc) &&
+                strcmp(fm_op_doc_id(r.doc), id) == 0;
     if (good) {
         json_decref(o->op);
         o->op = r.doc;
@@ -188,11 +190,9 @@ static int follow(struct order *o)
     struct fm_mono heard = fm_mono_now();
     for (;;) {
         enum fm_agents_end end;
-        if (fm_op_is_over(o->op))
+        if (fm_op_doc_is_over(o->op))
             return over(o);
         progress(o);
-        if (fm_op_waits(o->op))
-            return detach(o, "it waits for somebody's consent");
         if (fm_call_interrupted())
             return detach(o, "interrupted");
         if (left_ms(o) <= 0)
@@ -210,9 +210,9 @@ static int follow(struct order *o)
 int fm_order_follow(const struct fm_args *a, const char *command, const char *id)
 {
     struct order o = {.args = a, .command = command, .began = fm_mono_now()};
-    char target[FM_OP_ID_MAX + 16];
+    char target[FM_OP_DOC_ID_MAX + 16];
     struct fm_reply r = {0};
-    FM_ASSERT(fm_op_is_id(id));
+    FM_ASSERT(fm_op_doc_is_id(id));
     int code = fm_agents_open(&o.agents, a, command, FM_AGENTS_ORDER);
     if (code)
         return code;
@@ -221,11 +221,11 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
     enum fm_agents_end end = fm_agents_get(o.agents, target, 0, &r);
     if (end != FM_AGENTS_ANSWERED) {
         code = fm_agents_fail(o.agents, end);
-    } else if (r.status == 200 && fm_op_is_op(r.doc)) {
+    } else if (r.status == 200 && fm_op_doc_is_one(r.doc)) {
         o.op = json_incref(r.doc);
         code = follow(&o);
     } else if (r.status == 404) {
-        code = fm_op_print_unknown(a, command, id);
+        code = fm_op_doc_print_unknown(a, command, id);
     } else {
         code = fm_order_unwanted(a, command, &r);
     }
@@ -303,14 +303,14 @@ static int answered(struct order *o, struct fm_reply *r)
     const char *schema = fm_show_text(r->doc, "schema");
     bool good = r->status == 200 || r->status == 202;
     if (good && strcmp(schema, "fulmar.plan/1") == 0)
-        return fm_op_print_plan(a, r->doc);
+        return fm_op_doc_print_plan(a, r->doc);
     if (good && strcmp(schema, "fulmar.quote/1") == 0)
-        return fm_op_print_quote(a, r->doc);
-    if (!good || !fm_op_is_op(r->doc))
+        return fm_op_doc_print_quote(a, r->doc);
+    if (!good || !fm_op_doc_is_one(r->doc))
         return fm_order_unwanted(a, o->command, r);
     o->op = json_incref(r->doc);
     if (a->output == FM_OUTPUT_TABLE)
-        fm_op_print_begin(o->op, r->from);
+        fm_op_doc_print_begin(o->op, r->from);
     (void)fflush(stdout);
     return follow(o);
 }
@@ -332,7 +332,7 @@ static int give(struct order *o, const char *verb, const json_t *body, bool safe
 int fm_order(const struct fm_args *a, const char *command, const char *verb, json_t *body,
              bool safe)
 {
-    struct order o = {.args = a, .command = command, .began = fm_mono_now()};
+    struct order o = {.args = a, .command = command, .began = fm_mono_now(), .given = true};
     int code = FM_EXIT_OK;
     FM_ASSERT(json_is_object(body) && verb[0]);
     if (!safe && !(a->reason && a->reason[0]) && !a->dry_run)

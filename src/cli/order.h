@@ -10,7 +10,7 @@
 
 #include "cli/agents.h"
 
-enum { FM_OP_ID_MAX = 64 };
+enum { FM_OP_DOC_ID_MAX = 64 };
 
 /* POST /ops/`verb` with `body`, which is taken over; --reason, --dry-run and the like are added to
  * it. `safe`: it changes nothing, so that it needs no reason and may be asked of several. */
@@ -25,6 +25,6 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
 int fm_order_unwanted(const struct fm_args *a, const char *command, const struct fm_reply *r);
 
 /* May it stand in a path? */
-bool fm_op_is_id(const char *id);
+bool fm_op_doc_is_id(const char *id);
 
 #endif

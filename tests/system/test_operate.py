@@ -5,6 +5,7 @@ exit code of every end."""
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -104,9 +105,18 @@ def hangs_up(request):
     raise ConnectionResetError
 
 
-def op(state, **more):
-    return {"schema": "fulmar.op/1", "service": "bank", "generation": 41, "id": "41-3",
-            "kind": "move", "context": "ledger", "to": "north", "state": state, **more}
+ID = "20261121-140842-83f0c1"
+
+
+def op(state, done=0, of=1, **more):
+    """An operation of which so many cells are where they should be."""
+    items = [{"context": "ledger", "cell": i, "from": "west", "to": "north",
+              "state": "done" if i < done else "waiting"} for i in range(of)]
+    return {"schema": "fulmar.op/1", "service": "bank", "generation": 41, "id": ID, "v": 1,
+            "kind": "move", "context": "ledger", "region": None, "to": "north", "state": state,
+            "step": "all", "by": "alice@x", "reason": "a test", "at": "2026-11-21T14:08:42.123456Z",
+            "host": "west-1", "text": "", "break_glass": False, "attested": False, "quote": None,
+            "items": items, **more}
 
 
 def refusal(**more):
@@ -174,7 +184,7 @@ def test_bodies_of_orders(stage):
         ("automatic pause --for 1h", "automatic", {"on": False, "minutes": 60}),
         ("automatic pause ledger", "automatic", {"context": "ledger", "on": False}),
         ("automatic resume ledger", "automatic", {"context": "ledger", "on": True}),
-        ("op abort 41-3", "abort", {"id": "41-3"}),
+        (f"op abort {ID}", "abort", {"id": ID}),
     ]
     for line, verb, expected in cases:
         agent.server.seen.clear()
@@ -224,11 +234,11 @@ def test_exit_codes(stage):
     """Every answer to an order has its exit code, and says why."""
     operator, agent = Operator(stage), Agent(stage)
     for answer, code, says in [
-            ((200, op("done", took_ms=84)), 0, "done after 84 ms: move ledger to north"),
-            ((202, op("failed", why="the heir is not ready")), 1, "the heir is not ready"),
-            ((202, op("aborted", why="a person")), 1, "aborted"),
-            ((202, op("partial")), 5, "partial"),
-            ((202, op("waiting", step="asking")), 4, "op wait 41-3"),
+            ((200, op("done")), 0, " ms: move ledger to north"),
+            ((202, op("failed", text="the heir is not ready")), 1, "the heir is not ready"),
+            ((202, op("aborted", text="a person")), 1, "aborted after "),
+            ((202, op("partial", 1, 3)), 5, "1 of 3 cells"),
+            ((202, op("refused", text="last-region")), 3, "last-region"),
             ((409, refusal()), 3, "refused by the rule `last-region`: north is down"),
             ((409, refusal(override=True)), 3, "--override last-region"),
             ((400, {"detail": "there is no context `x`"}), 64, "there is no context `x`"),
@@ -247,7 +257,7 @@ def test_documents_of_every_end(stage):
     operator, agent = Operator(stage), Agent(stage)
     for answer, code, schema in [
             ((200, op("done")), 0, "fulmar.op/1"), ((202, op("failed")), 1, "fulmar.op/1"),
-            ((202, op("waiting")), 4, "fulmar.op/1"), ((409, refusal()), 3, "fulmar.refusal/1"),
+            ((409, refusal()), 3, "fulmar.refusal/1"),
             ((400, {"detail": "x"}), 64, "fulmar.error/1"),
             ((503, {"detail": "x"}), 75, "fulmar.error/1")]:
         agent.on("POST", "/ops/move", answer)
@@ -282,7 +292,7 @@ class Course:
     def __init__(self, agent, *states):
         self.states, self.at, self.targets = list(states), 0, []
         agent.on("POST", "/ops/move", (202, states[0]))
-        agent.on("GET", "/ops/41-3", self.answer)
+        agent.on("GET", f"/ops/{ID}", self.answer)
 
     def answer(self, request):
         self.targets.append(request.target)
@@ -294,8 +304,8 @@ class Course:
         return 200, self.states[self.at]
 
 
-COURSE = [op("accepted"), op("holding", cells_total=3, cells_done=0),
-          op("releasing", cells_total=3, cells_done=1), op("done", took_ms=84, generation=42)]
+COURSE = [op("waiting", 0, 3), op("running", 1, 3, text="cell 1 is shipping"),
+          op("aborting", 1, 3), op("done", 3, 3)]
 
 
 def test_following(stage):
@@ -304,19 +314,21 @@ def test_following(stage):
     course = Course(agent, *COURSE)
     done = operator.expect(0, "move", "ledger", "--to", "north", *BECAUSE)
     check_equal(done.stderr.splitlines(),
-                ["move ledger to north: accepted", "move ledger to north: holding, 0 of 3 cells",
-                 "move ledger to north: releasing, 1 of 3 cells"], "progress")
-    check_equal(done.stdout.splitlines(),
+                ["move ledger to north: waiting, 0 of 3 cells",
+                 "move ledger to north: running, 1 of 3 cells: cell 1 is shipping",
+                 "move ledger to north: aborting, 1 of 3 cells"], "progress")
+    check_equal(done.stdout.splitlines()[:2],
                 ["service bank, generation 41, by the agent of west-1",
-                 "operation 41-3: move ledger to north",
-                 "done after 84 ms: move ledger to north, generation 42"], "result")
-    check_equal(course.targets[0], "/ops/41-3?wait=10000&after=accepted", "first question")
+                 f"operation {ID}: move ledger to north"], "head")
+    check(re.fullmatch(r"done after \d+ ms: move ledger to north, 3 of 3 cells",
+                       done.stdout.splitlines()[2]), done.stdout)
+    check_equal(course.targets[0], f"/ops/{ID}?wait=10000&after=waiting", "first question")
     Course(agent, *COURSE)
     done = operator.expect(0, "move", "ledger", "--to", "north", *BECAUSE, "-o", "json")
     check_equal(json.loads(done.stdout), COURSE[-1], "document")
-    check("holding" in done.stderr, "progress beside the document")
+    check("running" in done.stderr, "progress beside the document")
     Course(agent, *COURSE)
-    done = operator.expect(0, "op", "wait", "41-3", says="done after 84 ms")
+    done = operator.expect(0, "op", "wait", ID, says="done: move ledger")
     agent.on("GET", "/ops/9", (404, {}))
     operator.expect(2, "op", "wait", "9", says="no operation `9`")
 
@@ -324,7 +336,7 @@ def test_following(stage):
 def test_leaving_it_to_itself(stage):
     """Ctrl-C and --timeout after it was accepted: exit 4 with its number; `op wait` goes on."""
     operator, agent = Operator(stage), Agent(stage)
-    Course(agent, op("accepted"), op("holding"))
+    Course(agent, op("waiting"), op("running"))
     move = ["move", "ledger", "--to", "north", *BECAUSE]
     for more in ([], ["-o", "json"]):
         agent.server.seen.clear()
@@ -333,9 +345,9 @@ def test_leaving_it_to_itself(stage):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=lib.PATIENCE_S)
         check_equal(process.returncode, 4, f"exit code ({err})")
-        check("fulmar op wait 41-3" in err and "41-3" in out, f"{err!r} {out!r}")
-    check_equal(json.loads(out)["state"], "holding", "document")
-    for command in (move, ["op", "wait", "41-3"]):
+        check(f"fulmar op wait {ID}" in err and ID in out, f"{err!r} {out!r}")
+    check_equal(json.loads(out)["state"], "running", "document")
+    for command in (move, ["op", "wait", ID]):
         operator.expect(4, *command, "--timeout", "700ms", says="--timeout has passed")
     agent.on("POST", "/ops/move", lambda request: None)
     agent.server.seen.clear()
@@ -359,14 +371,14 @@ def test_an_agent_that_goes_while_it_is_followed(stage):
     west.server.kill()
     out, err = process.communicate(timeout=lib.PATIENCE_S)
     check_equal(process.returncode, 0, f"exit code ({err})")
-    check("done after 84 ms" in out, out)
+    check("done after " in out, out)
     check_equal(len(west.asked("POST") + north.asked("POST")), 1, "orders")
 
 
 def test_terminal(stage):
     """One line that is written over; nothing that agents hand on steers the terminal."""
     operator, agent = Operator(stage), Agent(stage)
-    Course(agent, op("accepted"), op("holding"), op("failed", why="\033[2Jx", took_ms=5))
+    Course(agent, op("waiting"), op("running"), op("failed", text="\033[2Jx"))
     master, slave = pty.openpty()
     with subprocess.Popen(operator.argv("move", "ledger", "--to", "north", *BECAUSE), stdout=slave,
                           stderr=slave, stdin=slave) as process:
@@ -381,7 +393,7 @@ def test_terminal(stage):
     os.close(master)
     text = out.decode()
     check_equal(process.returncode, 1, f"exit code ({text!r})")
-    check("\r\033[Kmove ledger to north: holding (" in text, repr(text))
+    check("\r\033[Kmove ledger to north: running (" in text, repr(text))
     check("\033[2J" not in text and "?[2Jx" in text, repr(text))
 
 
