@@ -8,6 +8,11 @@
 
 #include <stdio.h>
 
+enum { FM_OP_DOC_ID_MAX = 64 };
+
+/* May it stand in a path? */
+bool fm_op_doc_is_id(const char *id);
+
 /* fulmar.op/1 with all that an operation needs to be followed. */
 bool fm_op_doc_is_one(const json_t *d);
 const char *fm_op_doc_id(const json_t *op);

@@ -10,8 +10,6 @@
 
 #include "cli/agents.h"
 
-enum { FM_OP_DOC_ID_MAX = 64 };
-
 /* POST /ops/`verb` with `body`, which is taken over; --reason, --dry-run and the like are added to
  * it. `safe`: it changes nothing, so that it needs no reason and may be asked of several. */
 int fm_order(const struct fm_args *a, const char *command, const char *verb, json_t *body,
@@ -23,8 +21,5 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
 /* What an answer that is no document of the kind that was asked for comes to: refusals, problems.
  */
 int fm_order_unwanted(const struct fm_args *a, const char *command, const struct fm_reply *r);
-
-/* May it stand in a path? */
-bool fm_op_doc_is_id(const char *id);
 
 #endif

@@ -461,6 +461,90 @@ def test_orders_are_not_repeated(stage):
     operator.expect(0, "quote", "ledger", "--to", "north")
 
 
+# -------- what is there --------
+
+
+def test_operations(stage):
+    """`op list` is a line each, `op show` all of one; documents as they came."""
+    operator, agent = Operator(stage), Agent(stage)
+    ops = {"schema": "fulmar.ops/1", "service": "bank", "generation": 41, "ops": []}
+    agent.on("GET", "/ops", (200, ops))
+    operator.expect(0, "op", "list", says="no operations")
+    agent.on("GET", "/ops", (200, {**ops, "ops": [op("done"), op("running", 1, 3)]}))
+    rows = operator.expect(0, "op", "list").stdout.splitlines()
+    check_equal(len(rows), 4, f"lines of {rows}")
+    check(re.match(rf"{ID} +done +move ledger to north +alice@x +a test$", rows[2]), rows[2])
+    check_equal(len(json.loads(operator.expect(0, "op", "list", "-o", "json").stdout)["ops"]), 2,
+                "operations")
+    agent.on("GET", f"/ops/{ID}", (200, op("running", 1, 3)))
+    operator.expect(0, "op", "show", ID, says="  ledger/1-2: west -> north, waiting")
+    check_equal(json.loads(operator.expect(0, "op", "show", ID, "-o", "json").stdout),
+                op("running", 1, 3), "document")
+    operator.expect(2, "op", "show", "x", says="no operation `x`")
+    watch = operator.start("op", "list", "--watch", "-o", "json")
+    lines = [json.loads(watch.stdout.readline()) for _ in range(2)]
+    watch.terminate()
+    watch.communicate(timeout=lib.PATIENCE_S)
+    check_equal([line["schema"] for line in lines], ["fulmar.ops/1"] * 2, "watched")
+
+
+def with_authority(agent):
+    """West holds the ledger, and somebody is asked about north's cards."""
+    def cell(n, region, **more):
+        return {"cell": n, "region": region, "state": "held", "to": None, "epoch": 42,
+                "lapsed": False, **more}
+    asking = {"state": "asking", "why": "mode", "why_text": "the mode asks for a person",
+              "automatic": False, "for_ms": 12000}
+    context = {"failover": {}, "move": None, "own": {"acts_left_ms": 1834}, "frozen": False,
+               "unreadable": None, "read_only": False, "generation": 812}
+    agent.on("GET", "/status", (200, {
+        "schema": "fulmar.status/1", "service": "bank", "role": "agent", "host": agent.host,
+        "region": "west", "version": "1", "authority": {
+            "trouble": None, "events": [event(3, 3)], "contexts": {
+                "ledger": {**context, "cells": [cell(0, "west")]},
+                "cards": {**context, "failover": {"north": asking},
+                          "cells": [cell(0, "west"), cell(1, "north", lapsed=True)]}}}}))
+
+
+def test_status_with_authority(stage):
+    """Who holds what, what is under way; of a context, a region, a host; --check says that it is not
+    well."""
+    operator, agent = Operator(stage), Agent(stage)
+    with_authority(agent)
+    out = operator.expect(0, "status").stdout
+    check(re.search(r"^ledger +0 +west +42 +1.8 s +- +steady +812$", out, re.M), out)
+    check(re.search(r"^cards +1 +north \(lapsed\) +42 +- +- +asking +812$", out, re.M), out)
+    check("failover from north is asking for 12.0 s: the mode asks for a person" in out, out)
+    check("14:03:00  west/ledger  steady -> asking: text-3" in out, out)
+    check("cards" not in operator.expect(0, "status", "ledger").stdout.split("Last")[0], "filter")
+    check("ledger   " not in operator.expect(0, "status", "north").stdout, "filter")
+    operator.expect(2, "status", "--check")
+    operator.expect(64, "status", "mars", says="no region or context `mars`")
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    operator.expect(0, "status", "north-1", says="agent north-1")
+    check_equal(len(north.asked("GET")), 1, "questions to north-1")
+
+
+def test_why(stage):
+    """The state, the operation, and the events about it, and nothing about others."""
+    operator, agent = Operator(stage), Agent(stage)
+    with_authority(agent)
+    History(agent, event(1, 1), event(2, 2, context="cards", cell=1, op=ID, ref="r/7"))
+    agent.on("GET", f"/ops/{ID}", (200, op("refused", text="last-region")))
+    done = operator.expect(0, "why", "ledger")
+    check(re.search(r"^ledger +0 +west ", done.stdout, re.M), done.stdout)
+    check_equal(done.stdout.count("text-"), 1, "events")
+    for what in ("cards", "cards/1", "west/cards", "r/7"):
+        check("text-2" in operator.expect(0, "why", what).stdout, what)
+    done = operator.expect(0, "why", ID, says="refused")
+    check("text-2" in done.stdout and "a test" in done.stdout, done.stdout)
+    doc = json.loads(operator.expect(0, "why", ID, "-o", "json").stdout)
+    check_equal((doc["schema"], doc["operation"]["id"], [e["number"] for e in doc["events"]]),
+                ("fulmar.why/1", ID, [2]), "document")
+    operator.expect(2, "why", "mars", says="nothing is recorded of `mars`")
+    operator.expect(64, "why", says="needs what it is about")
+
+
 # -------- what happened --------
 
 
