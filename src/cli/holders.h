@@ -1,21 +1,12 @@
-/* cli/holders.h: the section `authority` of an agent's status, for people. Tables go to stdout. */
+/* cli/holders.h: who holds what, for people: the member `view` of a status document. */
 #ifndef FM_CLI_HOLDERS_H
 #define FM_CLI_HOLDERS_H
 
-#include "cli/cli.h"
+#include <jansson.h>
 
-struct fm_conf;
-
-/* Who holds what, what is under way and what is wrong; `only` a context or a region, or all where
- * it is NULL. `conf` (NULL is fine) has the modes. Nothing where the document has no such section.
- */
-void fm_holders_print(const struct fm_args *a, const json_t *status, const struct fm_conf *conf,
-                      const char *only);
-
-/* Does it know a context or a region of this name? */
-bool fm_holders_know(const json_t *status, const char *name);
-
-/* Everything is held by somebody whose lease is not known to have lapsed, and nothing is wrong. */
-bool fm_holders_are_well(const json_t *status);
+/* A line: which view it is, from whom, how old, and what is wrong with it. Nothing without one. */
+void fm_print_view(const json_t *view);
+/* A table of contexts; those that `only` (NULL: all) names, by context or holder. */
+void fm_print_holders(const json_t *view, const char *only);
 
 #endif

@@ -1,6 +1,7 @@
 /* fulmar status: what an edge or an agent sees, from its /status document. */
 #include "base/assert.h"
 #include "cli/agents.h"
+#include "cli/authority.h"
 #include "cli/events.h"
 #include "cli/holders.h"
 #include "cli/show.h"
@@ -110,6 +111,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
         printf(", generation %lld, %lld connections", fm_show_number(doc, "generation"),
                fm_show_number(doc, "connections"));
     puts("");
+    fm_print_view(json_object_get(doc, "view"));
     const json_t *config = json_object_get(doc, "config");
     const char *reload = fm_show_text(config, "reload_error");
     if (reload[0])
@@ -120,7 +122,10 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
         puts("");
         print_regions(a, doc, only);
     }
-    fm_holders_print(a, doc, conf, only);
+    if (json_object_get(doc, "authority")) /* it knows more than the view that it hands out */
+        fm_cli_authority_print(a, doc, conf, only);
+    else
+        fm_print_holders(json_object_get(doc, "view"), only);
     print_checks(a, doc);
     print_events(doc);
 }
@@ -141,7 +146,7 @@ static bool all_well(const json_t *doc)
     }
     const json_t *health = json_object_get(doc, "health");
     return (!health || json_is_true(json_object_get(health, "healthy"))) &&
-           fm_holders_are_well(doc);
+           fm_cli_authority_is_well(doc);
 }
 
 static bool knows(const json_t *doc, const char *name)
@@ -158,7 +163,7 @@ static bool knows(const json_t *doc, const char *name)
                 return true;
         }
     }
-    return fm_holders_know(doc, name);
+    return fm_cli_authority_knows(doc, name);
 }
 
 static bool is_named(const struct fm_conf *c, const char *name)

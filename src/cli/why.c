@@ -2,8 +2,8 @@
  * among them. Of the agent that answers: each records what it saw and did itself. */
 #include "base/assert.h"
 #include "cli/agents.h"
+#include "cli/authority.h"
 #include "cli/events.h"
-#include "cli/holders.h"
 #include "cli/op_doc.h"
 #include "cli/order.h"
 #include "cli/show.h"
@@ -52,7 +52,7 @@ static const char *known_part(const json_t *status, const char *what, char out[F
             continue;
         memcpy(out, part.p, part.n);
         out[part.n] = 0;
-        if (fm_holders_know(status, out))
+        if (fm_cli_authority_knows(status, out))
             return out;
     }
     return NULL;
@@ -81,7 +81,7 @@ static void print(const struct fm_args *a, json_t *status, const struct fm_conf 
     printf("service %s, %s %s\n", fm_show_text(status, "service"), fm_show_text(status, "role"),
            fm_show_text(status, "host"));
     if (known_part(status, what, part))
-        fm_holders_print(a, status, conf, part);
+        fm_cli_authority_print(a, status, conf, part);
     if (op) {
         puts("");
         fm_op_doc_print(op);

@@ -1,123 +1,118 @@
-/* The authority in a table: who holds what, what is under way, what is wrong. */
+/* Who holds what, for people. */
 #include "capture.h"
 
+#include "base/str.h"
 #include "cli/holders.h"
 
-static const char whole[] =
-    "{\"region\": \"west\", \"authority\": {\"trouble\": null, \"contexts\": {"
-    "\"ledger\": {\"own\": {\"acts_left_ms\": 1834}, \"failover\": {}, \"move\": null,"
-    "  \"frozen\": false, \"unreadable\": null, \"read_only\": true, \"generation\": 812,"
-    "  \"cells\": [{\"cell\": 0, \"region\": \"west\", \"state\": \"held\", \"to\": null,"
-    "    \"epoch\": 42, \"lapsed\": false}]},"
-    "\"cards\": {\"own\": {\"acts_left_ms\": null}, \"read_only\": false, \"generation\": 815,"
-    "  \"failover\": {\"north\": {\"state\": \"asking\", \"why_text\": \"the mode asks\","
-    "    \"automatic\": false, \"for_ms\": 12000}},"
-    "  \"move\": {\"cell\": 2, \"to\": \"west\", \"state\": \"shipping\", \"for_ms\": 84},"
-    "  \"cells\": [{\"cell\": 0, \"region\": \"west\", \"state\": \"held\", \"epoch\": 7},"
-    "    {\"cell\": 1, \"region\": \"north\", \"state\": \"held\", \"epoch\": 3, \"lapsed\": true},"
-    "    {\"cell\": 2, \"region\": \"west\", \"state\": \"held\", \"epoch\": 9},"
-    "    {\"cell\": 3, \"region\": \"north\", \"state\": \"released\", \"to\": \"west\","
-    "     \"epoch\": 4}]},"
-    "\"fresh\": {\"own\": {}, \"cells\": []}}}}";
-
-static json_t *doc(const char *text)
+static json_t *read(const char *text)
 {
-    json_t *d = json_loads(text, 0, NULL);
-    assert_non_null(d);
-    return d;
+    json_t *o = json_loads(text, 0, NULL);
+    assert_non_null(o);
+    return o;
 }
 
-static void print(const json_t *d, const char *only)
+static const char *view_of(const char *text)
 {
-    struct fm_args a = {.output = FM_OUTPUT_TABLE};
+    json_t *o = read(text);
     capture_begin();
-    fm_holders_print(&a, d, NULL, only);
+    fm_print_view(o);
     capture_end();
-    assert_string_equal(captured_err, "");
+    json_decref(o);
+    return captured_out;
 }
 
-static void cells_of_a_holder_are_a_row(void **state)
+static void says_which_view_it_is(void **state)
 {
     (void)state;
-    json_t *d = doc(whole);
-    print(d, NULL);
     assert_string_equal(
-        captured_out,
-        "\n"
-        "CONTEXT        CELLS      HOLDER               EPOCH     LEASE    MODE       FAILOVER    "
-        "  GENERATION\n"
-        "ledger         0          west                 42        1.8 s    -          steady      "
-        "  812  read-only\n"
-        "cards          0,2        west                 7-9       -        -          asking      "
-        "  815\n"
-        "cards          1          north (lapsed)       3         -        -          asking      "
-        "  815\n"
-        "cards          3          (north, for west)    4         -        -          asking      "
-        "  815\n"
-        "fresh          nobody has ever held it\n"
-        "\n"
-        "Under way:\n"
-        "  cards: failover from north is asking for 12.0 s: the mode asks\n"
-        "  cards/2: moves to west, shipping for 84 ms\n");
-    json_decref(d);
-}
-
-static void one_context_or_region_is_picked(void **state)
-{
-    (void)state;
-    json_t *d = doc(whole);
-    print(d, "ledger");
-    assert_non_null(strstr(captured_out, "ledger"));
-    assert_null(strstr(captured_out, "cards"));
-    print(d, "north");
-    assert_null(strstr(captured_out, "ledger"));
-    assert_non_null(strstr(captured_out, "cards"));
-    assert_true(fm_holders_know(d, "ledger"));
-    assert_true(fm_holders_know(d, "north"));
-    assert_false(fm_holders_know(d, "mars"));
-    json_decref(d);
-}
-
-static void documents_without_authority_print_nothing(void **state)
-{
-    (void)state;
-    json_t *d = doc("{\"region\": \"west\"}");
-    print(d, NULL);
+        view_of("{\"known\":true,\"generation\":42,\"incarnation\":3,\"stored\":false,"
+                "\"from\":\"west-1\",\"age_ms\":1234}"),
+        "view: generation 42 of incarnation 3, from west-1; an agent answered 1.2 s ago\n");
+    assert_string_equal(
+        view_of("{\"known\":true,\"generation\":42,\"incarnation\":3,\"stored\":true,"
+                "\"age_ms\":null,\"misfit\":\"m\",\"file\":{\"refused\":\"r\",\"trouble\":\"t\"}}"),
+        "view: generation 42 of incarnation 3, from this host's disk; no agent has answered yet\n"
+        "view: REFUSED: m\n"
+        "view: the file on disk was refused at the start: r\n"
+        "view: not kept on disk: t\n");
+    assert_string_equal(view_of("{\"known\":false}"),
+                        "view: none yet; commands that only one region may take wait\n");
+    capture_begin();
+    fm_print_view(NULL);
+    fm_print_holders(NULL, NULL);
+    capture_end();
     assert_string_equal(captured_out, "");
-    assert_true(fm_holders_are_well(d));
-    json_decref(d);
 }
 
-static void what_is_wrong_is_not_well(void **state)
+#define CELL(region, state, epoch, lapsed)                                                         \
+    "{\"region\":" region ",\"state\":\"" state "\",\"epoch\":" #epoch ",\"lapsed\":" lapsed "}"
+
+static const char contexts[] =
+    "{\"contexts\":{\"ledger\":{\"known\":true,\"read_only\":true,\"message\":\"back at noon\","
+    "\"cells\":[" CELL(
+        "\"west\"", "held",
+        42, "false") "]},"
+                     "\"cards\":{\"known\":true,\"read_only\":false,\"message\":\"\",\"cells\":"
+                     "[" CELL("\"north\"", "held", 7, "false") "," CELL("\"north\"", "held", 9, "false") "," CELL(
+                         "\"west\"", "held", 4,
+                         "true") "," CELL("\"north\"", "held", 8,
+                                          "false") "," CELL("\"west\"", "released", 4,
+                                                            "false") "," CELL("null", "released", 0,
+                                                                              "false") "]},"
+                                                                                       "\"profile\""
+                                                                                       ":{"
+                                                                                       "\"known\":"
+                                                                                       "false}}}";
+
+static const char *holders_of(const char *text, const char *only)
+{
+    json_t *o = read(text);
+    capture_begin();
+    fm_print_holders(o, only);
+    capture_end();
+    json_decref(o);
+    return captured_out;
+}
+
+#define HEAD "\nCONTEXT          CELLS                HOLDER       STATE     EPOCH     MODE\n"
+
+static void says_who_holds_what(void **state)
 {
     (void)state;
-    static const struct {
-        const char *context, *trouble;
-        bool well;
-    } cases[] = {
-        {"\"cells\": [{\"state\": \"held\", \"lapsed\": false}]", "null", true},
-        {"\"cells\": [{\"state\": \"held\", \"lapsed\": true}]", "null", false},
-        {"\"cells\": [{\"state\": \"released\"}]", "null", false},
-        {"\"cells\": [], \"frozen\": true", "null", false},
-        {"\"cells\": [], \"unreadable\": \"lease/x: a newer version\"", "null", false},
-        {"\"cells\": []", "\"no quorum\"", false},
-        {"\"cells\": []", "null", true},
-    };
-    for (size_t i = 0; i < FM_COUNT(cases); i++) {
-        char text[512];
-        snprintf(text, sizeof text,
-                 "{\"authority\": {\"trouble\": %s, \"contexts\": {\"x\": {%s}}}}",
-                 cases[i].trouble, cases[i].context);
-        json_t *d = doc(text);
-        assert_int_equal(fm_holders_are_well(d), cases[i].well);
-        print(d, NULL);
-        if (strstr(cases[i].context, "unreadable"))
-            assert_non_null(strstr(captured_out, "x: lease/x: a newer version"));
-        if (strstr(cases[i].trouble, "quorum"))
-            assert_non_null(strstr(captured_out, "coordination: no quorum"));
-        json_decref(d);
-    }
+    assert_string_equal(
+        holders_of(contexts, NULL),
+        HEAD "ledger           0                    west         held      42        read-only: "
+             "back at noon\n"
+             "cards            0-1,3                north        held      7-9       \n"
+             "cards            2                    west         held      4         its lease has "
+             "lapsed; \n"
+             "cards            4                    west         released  4         \n"
+             "cards            5                    nobody       released  0         \n"
+             "profile          -                    unknown     \n");
+    assert_string_equal(
+        holders_of(contexts, "north"),
+        HEAD "cards            0-1,3                north        held      7-9       \n");
+    assert_string_equal(holders_of(contexts, "profile"),
+                        HEAD "profile          -                    unknown     \n");
 }
 
-FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row), fm_test(one_context_or_region_is_picked),
-             fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))
+static void many_cells_fit_into_a_line(void **state)
+{
+    (void)state;
+    json_t *o = json_loads("{\"contexts\":{\"cards\":{\"known\":true,\"cells\":[]}}}", 0, NULL);
+    json_t *cells =
+        json_object_get(json_object_get(json_object_get(o, "contexts"), "cards"), "cells");
+    for (int i = 0; i < 64; i++)
+        json_array_append_new(cells, json_pack("{s:s,s:s,s:i}", "region", i % 2 ? "west" : "north",
+                                               "state", "held", "epoch", i + 1));
+    capture_begin();
+    fm_print_holders(o, "west");
+    capture_end();
+    json_decref(o);
+    assert_string_equal(captured_out,
+                        HEAD "cards            1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,"
+                             "39,41,43+ west         held      2-64      \n");
+}
+
+FM_TEST_MAIN(fm_test(says_which_view_it_is), fm_test(says_who_holds_what),
+             fm_test(many_cells_fit_into_a_line))
