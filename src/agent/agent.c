@@ -177,13 +177,21 @@ enum {
 #define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
 #define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
 
-/* The longest retention of the contexts whose doubles a gate stops; 0 = there is none. */
+/* Does its gate write anything down: keys, or what it took without authority? */
+static bool is_journaled(const struct fm_conf_context *c)
+{
+    bool any = c->idempotency.by == FM_BY_GATE;
+    for (size_t i = 0; i < c->nroutes; i++)
+        any |= c->ncells > 0 && c->routes[i].when_away.commands == FM_CONF_AWAY_OVERRIDE;
+    return any;
+}
+
+/* The longest retention of the contexts that are written down; 0 = there is none. */
 static int64_t retention_ms(const struct fm_conf *conf)
 {
     int64_t ms = 0;
     for (size_t i = 0; i < conf->ncontexts; i++)
-        if (conf->contexts[i].idempotency.by == FM_BY_GATE &&
-            conf->contexts[i].idempotency.retention_ms > ms)
+        if (is_journaled(&conf->contexts[i]) && conf->contexts[i].idempotency.retention_ms > ms)
             ms = conf->contexts[i].idempotency.retention_ms;
     return ms;
 }

@@ -38,6 +38,7 @@ void fm_decode_home(struct fm_load *l, const struct fm_schema_row *row, const st
     if (!fm_decode_text(l, row, n, &name) || !l->conf->nregions)
         return;
     int region = fm_conf_find_region(l->conf, name);
+    FM_ASSERT(l->conf->nregions <= FM_CONF_REGIONS_MAX);
     if (region >= 0) {
         c->home = (unsigned)region;
         return;
@@ -94,6 +95,7 @@ void fm_decode_key(struct fm_load *l, const struct fm_schema_row *row, const str
         said = one;
         c->key.from = key_kinds[i].from;
     }
+    FM_ASSERT(said || l->report->errors > errors);
     bool field = c->key.from == FM_CONF_KEY_BODY || c->key.from == FM_CONF_KEY_CLAIM;
     if (l->report->errors > errors || !field || fm_key_split(c->key.name, &spec))
         return;
@@ -130,6 +132,7 @@ void fm_decode_at_most(struct fm_load *l, const struct fm_schema_row *row, const
         fm_decode_fault(l, row, n, &f);
         return;
     }
+    FM_ASSERT(times > 0 && ms > 0);
     to->at_most = (unsigned)times;
     to->at_most_window_ms = ms;
 }
@@ -256,6 +259,7 @@ static void check_key_path(struct fm_load *l, const struct fm_conf_context *c,
     bool some = false;
     if (!at || !exclusive(c))
         return;
+    FM_ASSERT(c->key.present && c->key.from == FM_CONF_KEY_PATH && c->nroutes > 0);
     for (size_t i = 0; i < c->nroutes; i++) {
         const struct fm_conf_route *r = &c->routes[i];
         bool anywhere = r->as == FM_AS_QUERY && c->queries_any;
@@ -283,6 +287,7 @@ static void check_homes(struct fm_load *l, const struct fm_conf_context *c, cons
     bool directory = c->homes.by == FM_HOMES_DIRECTORY;
     if (!homes || directory == (file != NULL))
         return;
+    FM_ASSERT(!file || c->homes.directory.n > 0);
     if (file) {
         fm_report_error(l->report, file->key_pos, "`directory` needs `by: directory`");
         fm_report_advice(l->report, "add it, or delete the key; for a few keys there is `pins`");
@@ -393,6 +398,7 @@ static void set_homes(struct fm_load *l, struct fm_conf_context *c, const struct
             serving[nserving++] = (uint8_t)i;
     if (usual < 0)
         return; /* told: no region serves */
+    FM_ASSERT(nserving > 0);
     if (!home)
         c->home = (unsigned)usual;
     if (l->conf->regions[c->home].witness) {
@@ -413,6 +419,7 @@ static void set_homes(struct fm_load *l, struct fm_conf_context *c, const struct
 static int find_partner(struct fm_load *l, const struct fm_conf_context *c, const struct fm_node *n)
 {
     struct fm_str names[FM_CONF_CONTEXTS_MAX];
+    FM_ASSERT(n->kind == FM_NODE_SCALAR && l->conf->ncontexts <= FM_CONF_CONTEXTS_MAX);
     int at = fm_conf_find_context(l->conf, n->text);
     if (at >= 0 && &l->conf->contexts[at] != c)
         return at;
@@ -444,6 +451,7 @@ static void list_partners(struct fm_load *l, const unsigned *set, size_t of)
 {
     struct fm_conf_context *c = &l->conf->contexts[of];
     size_t n = 0;
+    FM_ASSERT(!c->moves_with && c->nmoves_with == 0);
     for (size_t i = 0; i < l->conf->ncontexts; i++)
         n += i != of && set[i] == set[of];
     c->moves_with = n ? fm_load_alloc(l, n, sizeof *c->moves_with) : NULL;
@@ -457,6 +465,7 @@ static void set_partners(struct fm_load *l)
 {
     struct fm_conf *c = l->conf;
     unsigned set[FM_CONF_CONTEXTS_MAX];
+    FM_ASSERT(c->ncontexts <= FM_CONF_CONTEXTS_MAX);
     for (unsigned i = 0; i < c->ncontexts; i++)
         set[i] = i;
     for (unsigned i = 0; i < c->ncontexts; i++) {

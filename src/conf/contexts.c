@@ -69,11 +69,12 @@ static void decode_context(struct fm_load *l, const struct fm_schema_row *row,
         fm_decode_value(l, row->item, n, c);
     }
     fm_authority_settle(c, n);
-    if (l->report->errors == errors) {
+    bool sound = l->report->errors == errors && fm_node_is_sound(n);
+    if (sound) {
         check_sticky(l, n, c);
         fm_authority_fits(l, c, n);
     }
-    l->context_bad[index] = l->report->errors > errors || n->kind == FM_NODE_BAD;
+    l->context_bad[index] = !sound || l->report->errors > errors;
 }
 
 void fm_decode_contexts(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,

@@ -54,6 +54,7 @@ static unsigned count_role(const struct fm_conf *c, unsigned region, enum fm_con
 /* Is there somebody in the region who may say that he lost another one? */
 static bool votes(const struct fm_conf *c, unsigned region)
 {
+    FM_ASSERT(region < c->nregions);
     bool witness = c->regions[region].witness;
     return count_role(c, region, witness ? FM_ROLE_WITNESS : FM_ROLE_CONTROLLER) > 0;
 }
@@ -61,6 +62,7 @@ static bool votes(const struct fm_conf *c, unsigned region)
 static void need_role(struct fm_load *l, const struct fm_conf_context *x, unsigned region,
                       enum fm_conf_role role, const char *name, const char *why)
 {
+    FM_ASSERT(region < l->conf->nregions && exclusive(x));
     const struct fm_conf_region *r = &l->conf->regions[region];
     if (r->witness || count_role(l->conf, region, role))
         return;
@@ -113,6 +115,7 @@ static const char *fatal_region(const struct fm_conf_etcd *etcd, unsigned *left)
         unsigned there = 0;
         for (size_t k = 0; k < etcd->nendpoint; k++)
             there += fm_str_eq(etcd->endpoint[k].region, etcd->endpoint[i].region);
+        FM_ASSERT(there > 0 && there <= etcd->nendpoint);
         *left = (unsigned)etcd->nendpoint - there;
         if (!fm_floor_quorum((unsigned)etcd->nendpoint, there))
             return etcd->endpoint[i].region.p;
@@ -127,7 +130,7 @@ static void etcd_domains(struct fm_load *l, int automatic, int any)
         fm_node_getz(fm_node_getz(l->root->node, "coordination"), "etcd"), "endpoints");
     unsigned left = 0, voting = 0;
     const char *fatal = fatal_region(etcd, &left);
-    FM_ASSERT(automatic < 0 || any >= 0);
+    FM_ASSERT(any >= 0 && endpoints);
     for (unsigned i = 0; i < l->conf->nregions; i++)
         voting += votes(l->conf, i);
     if (fatal && automatic >= 0) {
@@ -237,6 +240,7 @@ static void hold_of(struct fm_load *l, const struct fm_conf_context *x, struct f
     bool automatic = x->failover.mode == FM_CONF_AUTOMATIC;
     int64_t least_ms = fm_floor_hold_ms(x->lease_ms, x->failover.grace_ms);
     struct fm_scalar_text hold = fm_scalar_duration_text(hold_ms);
+    FM_ASSERT(least_ms > 0 && total_ms > 0);
     if (automatic && hold_ms < least_ms) {
         fm_report_error(l->report, pos,
                         "commands of `%s` are held for %s, and nobody can take over before %s: the "
@@ -266,6 +270,7 @@ static void hold(struct fm_load *l, size_t i)
     const struct fm_node *routes = fm_node_getz(n, "routes");
     FM_ASSERT(routes && routes->n == x->nroutes);
     for (const struct fm_node *one = routes->first; one; one = one->next, r++) {
+        FM_ASSERT(r < x->routes + x->nroutes);
         const struct fm_node *own = fm_node_getz(fm_node_getz(one, "when-away"), "hold");
         bool other_total = r->timeouts.total_ms != x->timeouts.total_ms;
         /* such an override waits for nobody to take over */
@@ -342,6 +347,7 @@ static void rpo(struct fm_load *l, size_t i)
     const struct fm_conf_context *x = &l->conf->contexts[i];
     const struct fm_conf_objectives *o = &x->objectives;
     struct fm_conf_pos pos = at_key(l, i, "objectives", "rpo");
+    FM_ASSERT(o->rpo_ms < 0 || o->rpo_bytes < 0); /* it is said in one of the two */
     if (o->rpo_ms < 0 && o->rpo_bytes < 0)
         return;
     if (o->rpo_ms == 0 || o->rpo_bytes == 0) {
@@ -389,6 +395,7 @@ static void partners(struct fm_load *l, size_t i)
 {
     const struct fm_conf_context *a = &l->conf->contexts[i];
     const struct fm_node *list = fm_node_getz(l->context_node[i], "moves-with");
+    FM_ASSERT(!list || list->kind == FM_NODE_LIST);
     for (const struct fm_node *n = list ? list->first : NULL; n; n = n->next) {
         int at = fm_conf_find_context(l->conf, n->text);
         if (at < 0 || (size_t)at == i || l->context_bad[at])

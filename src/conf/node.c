@@ -85,6 +85,14 @@ void fm_node_remove(struct fm_node *child)
     child->parent = child->next = NULL;
 }
 
+bool fm_node_is_sound(const struct fm_node *n)
+{
+    if (n->kind == FM_NODE_BAD)
+        return false;
+    fm_node_each(child, n) if (!fm_node_is_sound(child)) return false;
+    return true;
+}
+
 bool fm_node_is_null(const struct fm_node *n)
 {
     return n->kind == FM_NODE_SCALAR && n->plain &&

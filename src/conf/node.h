@@ -44,6 +44,9 @@ void fm_node_append(struct fm_node *parent, struct fm_node *child);
 /* Take the child out of its map. */
 void fm_node_remove(struct fm_node *child);
 
+/* Is nothing of it FM_NODE_BAD? */
+bool fm_node_is_sound(const struct fm_node *n);
+
 /* Is it a null: nothing, `~` or `null` without quotes? */
 bool fm_node_is_null(const struct fm_node *n);
 

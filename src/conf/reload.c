@@ -195,6 +195,7 @@ static void compare_context(struct change *c, const struct fm_conf *from,
                             const struct fm_node *n)
 {
     const struct fm_node *failover = fm_node_getz(n, "failover");
+    FM_ASSERT(n && fm_str_eq(a->name, b->name));
     if (a->topology != b->topology) {
         fixed(c, b, n, "topology");
         return;

@@ -228,6 +228,7 @@ bool fm_scalar_at_most(struct fm_str s, uint64_t *times, int64_t *ms, struct fm_
         fm_fault(f, "`%s` does not say in which time", FM_Q(s));
         return fm_fault_advice(f, "write a number and a time: `2 per 6h`");
     }
+    FM_ASSERT(at >= s.p && (size_t)(at - s.p) + sizeof per - 1 <= s.n);
     struct fm_str number = fm_str(s.p, (size_t)(at - s.p));
     struct fm_str time = fm_str(at + sizeof per - 1, s.n - number.n - (sizeof per - 1));
     return fm_scalar_u64(number, times, f) && fm_scalar_duration(time, ms, f);
@@ -257,6 +258,7 @@ static bool read_days(struct fm_str s, uint8_t *days, struct fm_fault *f)
             return fm_fault_advice(f, "the days are Sun, Mon, Tue, Wed, Thu, Fri and Sat, as in "
                                       "`Sun`, `Mon-Fri` or `Sat,Sun`");
         }
+        FM_ASSERT(a < 7 && b < 7);
         for (int day = a;; day = (day + 1) % 7) {
             *days = (uint8_t)(*days | 1u << day);
             if (day == b)
@@ -304,6 +306,7 @@ bool fm_scalar_window(struct fm_str s, struct fm_conf_window *out, struct fm_fau
     }
     if (w.from_min == w.to_min)
         return fm_fault(f, "`%s` ends when it begins", FM_Q(s));
+    FM_ASSERT(w.from_min < 24 * 60 && w.to_min <= 24 * 60);
     *out = w;
     return true;
 }

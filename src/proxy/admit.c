@@ -80,12 +80,27 @@ bool fm_admit_passes(const struct fm_try *t)
     return fm_sublease_may_relay(&cell, rq->epoch, fm_mono_now());
 }
 
+bool fm_admit_override(struct fm_request *rq, const struct fm_http_head *h)
+{
+    if (!is_gate(rq) || !rq->seats || !rq->command || !rq->placed ||
+        !fm_str_eq(fm_http_value(h, FM_HDR_FULMAR_MODE), FM_STR("override")))
+        return false;
+    bool lapsed = fm_seats_has_lapsed(rq->seats, rq->cell);
+    if (fm_when_away((enum fm_away)rq->route->away, lapsed, rq->route->concurrent) !=
+        FM_AWAY_OVERRIDE)
+        return false;
+    fm_counter_inc(&rq->w->metrics.overrides);
+    return true;
+}
+
 /* What the application may do: nothing but answer, where its region does not hold the cell or an
  * operator said so. */
 struct fm_str fm_admit_mode(const struct fm_request *rq)
 {
     if (!is_gate(rq) || !rq->seats)
         return fm_str(NULL, 0);
+    if (rq->override)
+        return FM_STR("override");
     bool read_only = atomic_load_explicit(&rq->seats->read_only, memory_order_relaxed);
     if (!rq->command && rq->placed && !read_only) {
         struct fm_sublease_cell cell;

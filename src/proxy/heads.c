@@ -77,7 +77,7 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_TRACEPARENT:
         return o->traceparent.n > 0;
     case FM_HDR_FULMAR_AUTHORITY:
-        return !o->from_edge || o->authority.n > 0;
+        return !o->from_edge || o->authority.n > 0 || o->no_authority;
     case FM_HDR_FULMAR_MODE:
         return !o->from_edge || o->mode.n > 0;
     case FM_HDR_FULMAR_REGION:
@@ -142,11 +142,12 @@ static void add_forwarded(struct fm_buf *out, const struct fm_http_head *h,
 
 static void add_authority(struct fm_buf *out, const struct fm_forward *f, struct fm_forward_at *at)
 {
+    at->mode = at->authority = 0;
     if (f->mode.n) {
         fm_buf_lit(out, "\r\nFulmar-Mode: ");
+        at->mode = out->n;
         fm_buf_str_add(out, f->mode);
     }
-    at->authority = 0;
     if (!f->authority.n)
         return;
     fm_buf_lit(out, "\r\nFulmar-Authority: ");

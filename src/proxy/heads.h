@@ -21,12 +21,14 @@ struct fm_forward {
     bool deadline;             /* leave a Fulmar-Deadline to be filled in */
     struct fm_str authority;   /* of which context one is to be filled in; empty = none */
     struct fm_str mode;        /* Fulmar-Mode; empty = what came is passed on, from an edge */
+    bool no_authority;         /* what came is left out: this one has none */
 };
 
 /* Where there is something to be filled in, in what was written. */
 struct fm_forward_at {
     size_t deadline;  /* digits: fm_heads_set_deadline */
     size_t authority; /* cell and epoch: fm_heads_set_authority; 0 = none */
+    size_t mode;      /* where the value of Fulmar-Mode stands; 0 = none */
 };
 
 void fm_heads_request(struct fm_buf *out, const struct fm_http_head *h, const struct fm_forward *f,

@@ -73,13 +73,45 @@ static void send_to(struct fm_request *rq, const struct fm_view_cell *cell)
     fm_request_go(rq, &plan);
 }
 
+/* The best region but the one that has the cell. */
+static bool other_region(struct fm_request *rq, struct fm_route_plan *out)
+{
+    struct fm_view_cell cell;
+    struct fm_route_plan any;
+    bool known = holder_of(rq, &cell) || cell.epoch.n > 0;
+    fm_plan_route(rq, &any);
+    *out = (struct fm_route_plan){.healthy = any.healthy};
+    for (unsigned i = 0; i < any.n; i++)
+        if (!known || any.region[i] != cell.region)
+            out->region[out->n++] = any.region[i];
+    return out->n > 0;
+}
+
+/* It is taken without authority, where the route says so; the gate looks at the finding of its own
+ * region again, writes it down and tells the application. */
+static bool overridden(struct fm_request *rq)
+{
+    struct fm_route_plan plan;
+    if (rq->override || rq->at.mode == 0 || !other_region(rq, &plan))
+        return false;
+    rq->override = true; /* once */
+    rq->epoch = (struct fm_epoch){0};
+    memcpy(rq->out[0]->data + rq->at.mode, "override", 8);
+    fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, 0);
+    fm_request_go(rq, &plan);
+    return true;
+}
+
 static void away(struct fm_request *rq)
 {
-    bool lapsed = atomic_load_explicit(&rq->seats->lapsed, memory_order_relaxed);
+    bool lapsed = fm_seats_has_lapsed(rq->seats, rq->cell);
     switch (fm_when_away((enum fm_away)rq->route->away, lapsed, rq->route->concurrent)) {
+    case FM_AWAY_OVERRIDE:
+        if (overridden(rq))
+            return;
+        break;
     case FM_AWAY_REJECT:
-    case FM_AWAY_QUEUE:    /* refused by the configuration, for now */
-    case FM_AWAY_OVERRIDE: /* the same */
+    case FM_AWAY_QUEUE: /* refused by the configuration, for now */
     case FM_AWAY_COUNT:
         break;
     }
@@ -154,7 +186,7 @@ static bool may_be_taken_yet(enum fm_problem why)
 bool fm_hold_take(struct fm_request *rq, enum fm_problem why)
 {
     if (!is_edge(rq) || !rq->command || !rq->seats || !rq->placed || !may_be_taken_yet(why) ||
-        !rq->x.replayable || rq->client_gone)
+        !rq->x.replayable || rq->client_gone || rq->override)
         return false;
     if (why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER)
         fm_seats_ring(rq->w->config.seats);

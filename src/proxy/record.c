@@ -7,6 +7,7 @@
 #include "base/assert.h"
 
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* -------- life -------- */
@@ -53,9 +54,17 @@ enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_he
 {
     const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
     struct fm_str key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
-    if (rq->w->config.mode != FM_PROXY_GATE || !rq->command || key.n == 0 ||
-        c->conf->idempotency.by != FM_BY_GATE || c->conf->idempotency.key == FM_KEY_IGNORED)
+    bool by_gate = c->conf->idempotency.by == FM_BY_GATE;
+    if (c->conf->idempotency.key == FM_KEY_IGNORED)
+        key.n = 0;
+    if (rq->w->config.mode != FM_PROXY_GATE || !rq->command ||
+        (!rq->override && (!by_gate || key.n == 0)))
         return FM_PROBLEM_NONE;
+    char made[sizeof "override:" + FM_REF_LEN];
+    if (key.n == 0) { /* it has to be found again, with or without a key of its own */
+        snprintf(made, sizeof made, "override:%.*s", FM_REF_LEN, rq->ref);
+        key = fm_str_z(made);
+    }
     if (!fm_idem_key_is_valid(key))
         return FM_PROBLEM_KEY_INVALID;
     if (!rq->w->config.journal)
@@ -71,7 +80,7 @@ enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_he
         .context = fm_str(r->context, c->name.n),
         .facts = {.need = c->conf->idempotency.key == FM_KEY_REQUIRED ? FM_IDEM_REQUIRED
                                                                       : FM_IDEM_OPTIONAL,
-                  .by = FM_IDEM_BY_GATE,
+                  .by = by_gate ? FM_IDEM_BY_GATE : FM_IDEM_BY_APP,
                   .key = fm_str(r->key, r->key_n)}};
     return FM_PROBLEM_NONE;
 }
@@ -155,7 +164,7 @@ static void go_on(struct fm_record *r)
 {
     struct fm_request *rq = r->rq;
     const struct fm_idem_decision *d = &r->call.decision;
-    bool live = !rq->seats || fm_admit_is_live(rq);
+    bool live = !rq->seats || rq->override || fm_admit_is_live(rq);
     switch (d->action) {
     case FM_IDEM_RECORD:
     case FM_IDEM_FORWARD_AGAIN:

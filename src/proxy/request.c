@@ -158,8 +158,12 @@ static bool act(struct fm_request *rq, const struct fm_exchange_action *a, int *
 void fm_request_fail(struct fm_request *rq, enum fm_problem p)
 {
     FM_ASSERT(fm_exchange_alive(&rq->x) == 0);
-    if (!fm_hold_take(rq, p))
-        fm_relay_problem(rq, p);
+    if (fm_hold_take(rq, p))
+        return;
+    bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER;
+    if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
+        p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
+    fm_relay_problem(rq, p);
 }
 
 static bool wants_budget(enum fm_exchange_event_kind k)
@@ -272,6 +276,16 @@ static bool client_is_trusted(const struct fm_worker *w, const struct fm_view *v
     return false;
 }
 
+/* At an edge only what may be changed into something else later; the gate says it to the
+ * application. */
+static struct fm_str mode_of(const struct fm_request *rq)
+{
+    if (rq->w->config.mode == FM_PROXY_GATE)
+        return fm_admit_mode(rq);
+    bool may = rq->seats && rq->command && rq->route->away == FM_AWAY_OVERRIDE;
+    return may ? FM_STR("normal  ") : fm_str(NULL, 0);
+}
+
 static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
 {
     struct fm_worker *w = rq->w;
@@ -287,10 +301,11 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
         .from_edge = w->config.mode == FM_PROXY_GATE,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .deadline = true,
-        .authority = rq->seats && (rq->command || rq->placed)
+        .authority = rq->seats && !rq->override && (rq->command || rq->placed)
                          ? rq->vr->view->contexts[rq->context].name
                          : fm_str(NULL, 0),
-        .mode = fm_admit_mode(rq),
+        .mode = mode_of(rq),
+        .no_authority = rq->override,
     };
     struct fm_str came = fm_http_value(h, FM_HDR_TRACEPARENT);
     bool ok = fm_heads_traceparent_ok(came);
@@ -375,7 +390,8 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
 /* What only one region may take, at a gate: let in, then recorded, then sent on. */
 static void begin_at_gate(struct fm_request *rq)
 {
-    enum fm_problem problem = rq->seats && rq->command ? fm_admit_command(rq) : FM_PROBLEM_NONE;
+    enum fm_problem problem =
+        rq->seats && rq->command && !rq->override ? fm_admit_command(rq) : FM_PROBLEM_NONE;
     if (problem != FM_PROBLEM_NONE) {
         fm_relay_problem(rq, problem);
         return;
@@ -556,6 +572,8 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     if (problem == FM_PROBLEM_NONE)
         problem = fm_place_head(rq, h, &m);
     if (problem == FM_PROBLEM_NONE)
+        rq->override = fm_admit_override(rq, h);
+    if (problem == FM_PROBLEM_NONE && !rq->override)
         problem = take_authority(rq, h);
     if (problem == FM_PROBLEM_NONE && !build_head(rq, h))
         problem = FM_PROBLEM_HEAD_TOO_LARGE;

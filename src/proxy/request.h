@@ -76,6 +76,7 @@ struct fm_request {
     bool placed;           /* its cell is known */
     bool entered;          /* of a gate: it is counted as in flight */
     bool held, was_held;   /* of an edge */
+    bool override;         /* it is taken without authority, and is written down for that */
     struct fm_epoch epoch; /* it was admitted under; at an edge: it was sent under last */
     struct fm_mono held_since, look_at;
     struct fm_list hold_node;
@@ -157,6 +158,8 @@ void fm_hold_look_again(struct fm_worker *w);
 bool fm_hold_passes(const struct fm_try *t);
 
 /* admit.c: at a gate */
+/* The edge says that its holder is away, and the route lets this region take it then. Is it so? */
+bool fm_admit_override(struct fm_request *rq, const struct fm_http_head *h);
 /* Count it as in flight and look whether it may begin. */
 enum fm_problem fm_admit_command(struct fm_request *rq);
 bool fm_admit_is_live(const struct fm_request *rq);

@@ -175,6 +175,21 @@ uint32_t fm_seats_in_flight(const struct fm_seats_context *c, unsigned cell)
     return atomic_load(&seat_of(c, cell)->in_flight);
 }
 
+void fm_seats_publish_lapsed(struct fm_seats_context *c, unsigned cell, bool lapsed)
+{
+    FM_ASSERT(cell < c->ncells);
+    if (lapsed)
+        atomic_fetch_or(&c->lapsed_cells, UINT64_C(1) << cell);
+    else
+        atomic_fetch_and(&c->lapsed_cells, ~(UINT64_C(1) << cell));
+}
+
+bool fm_seats_has_lapsed(const struct fm_seats_context *c, unsigned cell)
+{
+    FM_ASSERT(cell < c->ncells);
+    return atomic_load_explicit(&c->lapsed_cells, memory_order_relaxed) >> cell & 1;
+}
+
 struct fm_epoch fm_seats_heard(const struct fm_seats_context *c, unsigned cell)
 {
     return (struct fm_epoch){atomic_load(&seat_of(c, cell)->heard)};

@@ -33,9 +33,7 @@ struct fm_seats_context {
     char name[64];
     unsigned ncells;
     _Atomic bool read_only; /* an operator said so */
-    /* The lease of its holder was found lapsed by the agents of this region (rule 17); of the view
-     * an edge has. */
-    _Atomic bool lapsed;
+    _Atomic uint64_t lapsed_cells;
     struct fm_seat *seat; /* [ncells] */
 };
 
@@ -59,6 +57,8 @@ void fm_seats_publish_sublease(struct fm_seats_context *c, unsigned cell,
 void fm_seats_publish_view(struct fm_seats_context *c, unsigned cell, const struct fm_view_cell *v);
 /* Commands that were admitted and are not over; after a publication none begins that it forbids. */
 uint32_t fm_seats_in_flight(const struct fm_seats_context *c, unsigned cell);
+/* One's own region has found that the lease of the cell's holder has lapsed (rule 17), or not. */
+void fm_seats_publish_lapsed(struct fm_seats_context *c, unsigned cell, bool lapsed);
 /* The highest epoch that a worker met in a command; 0 = none. For fm_sublease_heard. */
 struct fm_epoch fm_seats_heard(const struct fm_seats_context *c, unsigned cell);
 
@@ -67,6 +67,7 @@ struct fm_epoch fm_seats_heard(const struct fm_seats_context *c, unsigned cell);
 void fm_seats_read_sublease(const struct fm_seats_context *c, unsigned cell,
                             struct fm_sublease_cell *out);
 void fm_seats_read_view(const struct fm_seats_context *c, unsigned cell, struct fm_view_cell *out);
+bool fm_seats_has_lapsed(const struct fm_seats_context *c, unsigned cell);
 /* Around each command at a gate; enter is before the cell is read. */
 void fm_seats_enter(struct fm_seats_context *c, unsigned cell);
 void fm_seats_leave(struct fm_seats_context *c, unsigned cell);

@@ -131,7 +131,6 @@ def test_reference_of_the_wire(stage):
     check_equal(listed, dict(re.findall(r'X\(\w+, "([\w-]+)", (\d+)', source)), "problems")
     headers = re.findall(r"^\| `([\w-]+)` \| ", page.split("## Problems")[0], re.M)
     known = set(re.findall(r'"(fulmar-[a-z]+)"', (ROOT / "src" / "http" / "msg.h").read_text()))
-    known -= {"fulmar-authority", "fulmar-mode"}  # taken from clients already, set later
     check({h.lower() for h in headers} >= known, f"headers {known - {h.lower() for h in headers}}")
 
 

@@ -37,7 +37,8 @@ static const char text[] =
     "contexts:\n"
     "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\"],\n"
     "           when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: gate}}\n"
-    "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/cards/{card}/**\"],\n"
+    "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/cards/{card}/**\",\n"
+    "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}}],\n"
     "          when-away: {hold: 1s, queries: any}, idempotency: {key: ignored, by: app}}\n";
 
 static void on_ended(struct fm_msg *m, void *user)

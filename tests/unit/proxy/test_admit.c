@@ -172,9 +172,34 @@ static void a_key_that_is_none_is_refused(void **state)
 }
 
 #define T(f) fm_test_with(f, setup, teardown)
+#define FREEZE                                                                                     \
+    "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nFulmar-Mode: override\r\n"                     \
+    "Fulmar-Authority: cards/3@0\r\nContent-Length: 0\r\n\r\n"
+
+static void an_override_is_looked_at_again_and_written_down(void **state)
+{
+    (void)state;
+    stand_say(FREEZE);
+    stand_hear("HTTP/1.1 421 ");
+    fm_seats_publish_lapsed(cards, 3, true);
+    stand_say(FREEZE);
+    stand_asked("POST /cards/4711/freeze ");
+    assert_true(stand_was_told("Fulmar-Mode: override\r\n"));
+    assert_false(stand_was_told("Fulmar-Authority"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    assert_int_equal(fm_counter_get(&worker.metrics.overrides), 1);
+    assert_int_equal(fm_counter_get(&fm_journal_stats(journal)->batches) > 0, true);
+    /* only on the route that says so */
+    stand_say("POST /cards/4711/pay HTTP/1.1\r\nHost: h\r\nFulmar-Mode: override\r\n"
+              "Content-Length: 0\r\n\r\n");
+    stand_hear("HTTP/1.1 421 ");
+}
+
 FM_TEST_MAIN(T(nothing_begins_without_a_grant), T(under_a_grant_it_goes_to_the_application),
              T(another_epoch_is_refused), T(a_success_is_not_told_when_the_grant_ran_out),
              T(queries_say_what_the_application_may_do), T(read_only_by_hand),
              T(a_repeat_is_answered_from_the_journal),
              T(an_outcome_that_nobody_saw_is_called_unknown),
-             T(what_was_not_admitted_leaves_no_trace), T(a_key_that_is_none_is_refused))
+             T(what_was_not_admitted_leaves_no_trace), T(a_key_that_is_none_is_refused),
+             T(an_override_is_looked_at_again_and_written_down))

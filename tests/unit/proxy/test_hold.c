@@ -151,10 +151,35 @@ static void read_only_by_hand_is_told_at_once(void **state)
     assert_true(stand_heard("urn:fulmar:read-only"));
 }
 
-#define T(f) fm_test_with(f, setup, teardown)
+#define T(f)   fm_test_with(f, setup, teardown)
+#define FREEZE "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+
+static void an_override_needs_the_finding_of_the_region(void **state)
+{
+    (void)state;
+    stand_say(FREEZE);
+    stand_hear("HTTP/1.1 503 ");
+    fm_seats_publish_lapsed(cards, 2, true); /* of another cell */
+    stand_say(FREEZE);
+    stand_hear("HTTP/1.1 503 ");
+    fm_seats_publish_lapsed(cards, 3, true);
+    stand_say(FREEZE);
+    stand_asked("POST /cards/4711/freeze ");
+    assert_true(stand_was_told("Fulmar-Mode: override\r\n"));
+    assert_true(stand_was_told("Fulmar-Authority: cards/3@0"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    stand_say(FREEZE);
+    stand_asked("POST /cards/4711/freeze ");
+    stand_answer(ELSEWHERE); /* that region has found something else */
+    stand_hear("HTTP/1.1 503 ");
+    assert_true(stand_heard("urn:fulmar:read-only"));
+}
+
 FM_TEST_MAIN(T(a_command_goes_to_the_holder_under_its_epoch), T(without_a_view_it_waits_for_one),
              T(while_it_moves_it_is_held_and_stamped_anew), T(an_end_to_holding),
              T(who_leaves_is_not_sent_on),
              T(a_success_of_an_epoch_that_ended_by_force_is_not_passed_on),
              T(a_success_of_an_epoch_that_was_released_is), T(a_key_has_one_cell),
-             T(queries_are_answered_without_a_holder), T(read_only_by_hand_is_told_at_once))
+             T(queries_are_answered_without_a_holder), T(read_only_by_hand_is_told_at_once),
+             T(an_override_needs_the_finding_of_the_region))

@@ -1,0 +1,346 @@
+"""Three regions in network namespaces for the tests of authority: in each an agent, an edge, an application and
+an etcd; clients in a namespace of their own; a bridge between them that can be cut. And the checker, which
+reads what every journal, application and client wrote down.
+
+Needs root (network namespaces); a test that needs it is skipped otherwise."""
+
+import collections
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+import lib
+from lib import check, wait_until
+
+NAMES = ("west", "north", "east")
+HERE = lib.ROOT / "tests" / "system"
+PATIENCE_S = 40.0
+
+CONFIG = """\
+fulmar: 1
+service: bank
+state: "{dir}/{{host}}"
+peer-tls: plaintext
+coordination:
+  etcd:
+    endpoints: {{{endpoints}}}
+    election: {election}
+hosts:
+{hosts}
+edge: {{listen: [{{address: "0.0.0.0:8080"}}], workers: 1}}
+probe: {{app: tcp, interval: 200ms, fast-interval: 50ms}}
+regions:
+{regions}
+contexts:
+  ledger:
+    topology: active-passive
+    home: west
+    routes: ["/ledger/**"]
+    needs: []
+    idempotency: {{key: required, by: gate}}
+    lease: {lease}
+    failover: {failover}
+    when-away: {{hold: 6s, commands: reject, queries: any}}
+  cards:
+    topology: affinity
+    cells: 6
+    key: {{path: card}}
+    routes: ["/cards/{{card}}/**"]
+    needs: []
+    idempotency: {{key: required, by: app}}
+    lease: {lease}
+    failover: {failover}
+    when-away: {{hold: 6s, commands: reject, queries: any}}
+"""
+
+
+def sh(*argv, quiet=False):
+    p = subprocess.run([str(a) for a in argv], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+    check(quiet or p.returncode == 0, f"{' '.join(map(str, argv))}: {p.stderr.strip()}")
+    return p.stdout
+
+
+class Network:
+    """Namespaces on one bridge. `cut` takes the cable out; `part` lets two not see each other."""
+
+    def __init__(self, stage, names):
+        if os.geteuid() != 0:
+            raise lib.Skip("network namespaces need root")
+        self.tag = f"fm{os.getpid() % 100000}{random.randrange(100):02d}"
+        self.hub = f"{self.tag}-hub"
+        self.spaces = []
+        stage.on_end(self.remove)
+        sh("ip", "netns", "add", self.hub)
+        self.spaces.append(self.hub)
+        sh("ip", "-n", self.hub, "link", "add", "br0", "type", "bridge")
+        sh("ip", "-n", self.hub, "link", "set", "br0", "up")
+        self.address = {}
+        for i, name in enumerate([*names, "client"]):
+            ns = self.ns(name)
+            sh("ip", "netns", "add", ns)
+            self.spaces.append(ns)
+            sh("ip", "link", "add", "eth0", "netns", ns, "type", "veth", "peer", "name", name, "netns", self.hub)
+            sh("ip", "-n", self.hub, "link", "set", name, "master", "br0", "up")
+            sh("ip", "-n", ns, "link", "set", "lo", "up")
+            sh("ip", "-n", ns, "addr", "add", f"10.77.{i + 1}.1/16", "dev", "eth0")
+            sh("ip", "-n", ns, "link", "set", "eth0", "up")
+            self.address[name] = f"10.77.{i + 1}.1"
+
+    def ns(self, name):
+        return f"{self.tag}-{name}"
+
+    def inside(self, name, *argv):
+        return ["ip", "netns", "exec", self.ns(name), *argv]
+
+    def cut(self, name, off=True):
+        sh("ip", "-n", self.hub, "link", "set", name, "down" if off else "up")
+
+    def part(self, *names, off=True):
+        """These do not see each other any more, but everybody else."""
+        for name in names:
+            sh("bridge", "-n", self.hub, "link", "set", "dev", name, "isolated", "on" if off else "off")
+
+    def remove(self):
+        for ns in reversed(self.spaces):
+            sh("ip", "netns", "del", ns, quiet=True)
+
+
+class Region:
+    def __init__(self, world, name):
+        self.world, self.name = world, name
+        self.address = world.net.address[name]
+        self.agent = self.edge = self.app = self.etcd = None
+
+    def run(self, what, *argv, until=None):
+        stage = self.world.stage
+        process = stage.start(f"{self.name}-{what}", self.world.net.inside(self.name, *argv))
+        if until:
+            wait_until(f"{process.name} at {until}", lambda: self.accepts(until) or not process.is_alive(), PATIENCE_S)
+            check(process.is_alive(), f"{process.name} has ended: {process.output()[-500:]}")
+        return process
+
+    def accepts(self, port):
+        p = subprocess.run(self.world.net.inside(
+            self.name, sys.executable, "-c",
+            f"import socket; socket.create_connection(('{self.address}', {port}), 0.5)"), capture_output=True)
+        return p.returncode == 0
+
+    def start_etcd(self):
+        members = ",".join(f"{r.name}=http://{r.address}:2380" for r in self.world.regions.values())
+        a = self.address
+        folder = self.world.stage.path(f"etcd-{self.name}")
+        state = "existing" if (folder / "member").exists() else "new"
+        self.etcd = self.run(
+            "etcd", lib.program("etcd"), "--name", self.name, "--data-dir", folder,
+            "--listen-client-urls", f"http://{a}:2379", "--advertise-client-urls", f"http://{a}:2379",
+            "--listen-peer-urls", f"http://{a}:2380", "--initial-advertise-peer-urls", f"http://{a}:2380",
+            "--initial-cluster", members, "--initial-cluster-state", state, "--initial-cluster-token", "fulmar",
+            "--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "error",
+            "--unsafe-no-fsync")
+
+    def start_app(self, delay_ms=0):
+        self.app = self.run("app", sys.executable, HERE / "teller.py", self.address, "9000", self.name,
+                            self.world.stage.path(f"app-{self.name}.jsonl"), self.world.database, str(delay_ms),
+                            until=9000)
+
+    def start_agent(self):
+        self.agent = self.run("agent", lib.FULMAR, "agent", "-c", self.world.conf, "--host", f"{self.name}-1",
+                              until=7101)
+
+    def start_edge(self):
+        self.edge = self.run("edge", lib.FULMAR, "edge", "-c", self.world.conf, "--host", f"{self.name}-edge",
+                             until=8080)
+
+    def processes(self):
+        return [p for p in (self.agent, self.edge, self.app, self.etcd) if p]
+
+    def signal(self, signo):
+        """To everything of this region, what it started included."""
+        for p in self.processes():
+            if p.is_alive():
+                os.killpg(p.pid, signo)
+
+    def kill(self):
+        for p in self.processes():
+            p.kill()
+
+    def status(self, role="agent"):
+        """What the daemon says on its local socket; None where it does not answer."""
+        host = f"{self.name}-1" if role == "agent" else f"{self.name}-edge"
+        path = self.world.stage.path(host) / f"{role}.sock"
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(2)
+                s.connect(str(path))
+                s.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                data = b""
+                while piece := s.recv(1 << 16):
+                    data += piece
+            return json.loads(data.partition(b"\r\n\r\n")[2])
+        except (OSError, ValueError):
+            return None
+
+
+class World:
+    def __init__(self, stage, lease="2s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}", election="1s"):
+        self.stage = stage
+        self.net = Network(stage, NAMES)
+        self.database = stage.path("bank.db")
+        with sqlite3.connect(self.database) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("CREATE TABLE applied(key TEXT PRIMARY KEY, region TEXT, path TEXT, authority TEXT, times INTEGER)")
+        self.regions = {name: Region(self, name) for name in NAMES}
+        endpoints = ", ".join(f'{r.name}: ["http://{r.address}:2379"]' for r in self.regions.values())
+        hosts = "".join(
+            f"  {r.name}-1: {{region: {r.name}, roles: [gate, health, controller], address: {r.address}}}\n"
+            f"  {r.name}-edge: {{region: {r.name}, roles: [edge], address: {r.address}}}\n"
+            for r in self.regions.values())
+        regions = "".join(f'  {r.name}: {{priority: {i + 1}, apps: ["{r.address}:9000"]}}\n'
+                          for i, r in enumerate(self.regions.values()))
+        self.conf = stage.write("bank.yaml", CONFIG.format(
+            dir=stage.dir, endpoints=endpoints, hosts=hosts, regions=regions, lease=lease, failover=failover,
+            election=election))
+        self.load = None
+
+    def __getitem__(self, name):
+        return self.regions[name]
+
+    def start(self):
+        for r in self.regions.values():
+            r.start_etcd()
+        for r in self.regions.values():
+            r.start_app()
+        for r in self.regions.values():
+            r.start_agent()
+        for r in self.regions.values():
+            r.start_edge()
+        wait_until("every cell is held by its home", lambda: self.holders_are(
+            lambda c, cell: "west" if c == "ledger" else NAMES[cell % 3]), PATIENCE_S, every=0.1)
+
+    def cells(self, name="west"):
+        """{(context, cell): (region, epoch)} as this region's agent sees it; {} where it does not answer."""
+        status = self.regions[name].status()
+        cells = {}
+        for context in ((status or {}).get("authority") or {}).get("contexts", []):
+            for cell in context["cells"]:
+                cells[context["name"], cell["cell"]] = (cell["holder"], cell["epoch"])
+        return cells
+
+    def holders_are(self, who):
+        for name in NAMES:
+            cells = self.cells(name)
+            if len(cells) != 7 or any(region != who(*at) for at, (region, _) in cells.items()):
+                return False
+        return True
+
+    def begin_load(self, rate=150, edges=NAMES, what="both", name="load"):
+        self.load = self.stage.start(name, self.net.inside(
+            "client", sys.executable, HERE / "teller_load.py", self.stage.path(f"{name}.jsonl"), str(rate),
+            ",".join(f"{self.net.address[e]}:8080" for e in edges), what))
+        return self.load
+
+    def seen(self, name="load"):
+        path = self.stage.path(f"{name}.jsonl")
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+
+    def acknowledged(self, prefix="/", since=0.0, name="load"):
+        return [c for c in self.seen(name) if c.get("outcome") == "acknowledged" and c["sent"] >= since
+                and c["path"].startswith(prefix)]
+
+    def flows(self, prefix="/", n=20, seconds=PATIENCE_S):
+        """So many more commands are acknowledged; how long after now the first of them was."""
+        since = time.clock_gettime(time.CLOCK_BOOTTIME)
+        wait_until(f"{n} more commands of {prefix} are acknowledged",
+                   lambda: len(self.acknowledged(prefix, since)) >= n, seconds, every=0.05)
+        return min(c["over"] for c in self.acknowledged(prefix, since)) - since
+
+
+# -------- the checker --------
+
+
+def journal(stage, region):
+    """Commands in a region's journal: [{key, cell, epoch, at_ms, context, state, status}]"""
+    path = stage.path(f"{region}-1") / "journal.db"
+    if not path.exists():
+        return []
+    copy = stage.path(f"copy-{region}.db")
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db, sqlite3.connect(copy) as to:
+        db.backup(to)
+    with sqlite3.connect(copy) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(r) for r in db.execute(
+            "SELECT c.seq, c.context, c.key, c.cell, c.epoch, c.at_ms, o.state, o.status FROM command c"
+            " LEFT JOIN outcome o ON o.seq=c.seq")]
+
+
+def lines(path):
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+
+
+def judge(world, load="load", forced=True):
+    """Stop the load and compare what clients were told with what was accepted and applied. Figures."""
+    stage = world.stage
+    if world.load and world.load.is_alive():
+        world.load.kill()
+    commands = [c for c in world.seen(load) if "key" in c]
+    asked = collections.defaultdict(list)
+    for name in NAMES:
+        for line in lines(stage.path(f"app-{name}.jsonl")):
+            asked[line["key"]].append(line)
+    epochs = collections.defaultdict(set)       # (context, cell, epoch) -> regions
+    admitted = collections.defaultdict(list)    # (context, cell) -> [(at, epoch, region)]
+    for key, requests in asked.items():
+        for line in requests:
+            check(line["authority"] or line["mode"] == "override", f"the command {key} came without authority: {line}")
+            context, _, rest = line["authority"].partition("/")
+            cell, _, epoch = rest.partition("@")
+            epochs[context, int(cell), int(epoch)].add(line["region"])
+            admitted[context, int(cell)].append((line["at"], int(epoch), line["region"]))
+    for at, regions in epochs.items():
+        check(len(regions) == 1, f"epoch {at} was held by {sorted(regions)}")
+    late = 0
+    for at, moments in admitted.items():
+        highest, holder = 0, None
+        for when, epoch, region in sorted(moments):
+            late += epoch < highest  # admitted before, and executed late: divergence, not admission
+            if epoch > highest:
+                highest, holder = epoch, region
+    own = {}
+    for name in NAMES:
+        for entry in journal(stage, name):
+            at = "ledger", entry["cell"], entry["epoch"]
+            if name in epochs.get(at, {name}):  # not imported
+                own.setdefault(at, []).append(entry["at_ms"])
+    by_cell = collections.defaultdict(list)
+    for (context, cell, epoch), moments in own.items():
+        by_cell[context, cell].append((epoch, min(moments), max(moments)))
+    for at, spans in by_cell.items():
+        spans.sort()
+        for (e1, _, last), (e2, first, _) in zip(spans, spans[1:]):
+            check(last <= first, f"admissions of {at} overlap: epoch {e1} until {last}, epoch {e2} from {first}")
+    with sqlite3.connect(world.database) as db:
+        applied = dict(db.execute("SELECT key, times FROM applied"))
+    acknowledged = [c for c in commands if c["outcome"] == "acknowledged"]
+    missing = [c for c in acknowledged if c["key"] not in applied]
+    check(not missing, f"{len(missing)} acknowledged commands are lost, e.g. {missing[:2]}")
+    wrongly = [c for c in commands if c["outcome"] == "refused" and c["key"] in applied]
+    check(not wrongly, f"{len(wrongly)} commands were called not executed, and were: {wrongly[:3]}")
+    twice = [k for k, times in applied.items() if times > 1]
+    twice_by_gate = [k for k in twice if asked[k][0]["path"].startswith("/ledger/")]
+    figures = {"commands": len(commands), "acknowledged": len(acknowledged),
+               "refused": sum(c["outcome"] == "refused" for c in commands),
+               "unknown": sum(c["outcome"] == "unknown" for c in commands),
+               "queries": sum("query" in c for c in world.seen(load)),
+               "queries_failed": sum("query" in c and c["status"] != 200 for c in world.seen(load)),
+               "applied_late": late, "asked_twice": len(twice), "asked_twice_by_gate": len(twice_by_gate)}
+    print(f"# {figures}", flush=True)
+    check(forced or not twice_by_gate, f"keys applied twice without a forced failover: {twice_by_gate[:3]}")
+    return figures

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Three regions with a real etcd each, in network namespaces, under load: killed, frozen, parted, without
+coordination, with an older copy of it. A checker then reads every journal, application and client: no
+overlapping admissions, no epoch twice, nothing acknowledged that is lost, nothing called not executed that was.
+
+The times that it prints are no promises of this test; counts are."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import lib
+import regions
+from lib import check, check_equal, wait_until
+from regions import PATIENCE_S, World, judge
+
+
+def now():
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def order(world, region, what, **body):
+    """Give an order to the agent of a region; (status, document)."""
+    text = json.dumps({"reason": "test", "by": "test", **body})
+    path = world.stage.path(f"{region}-1") / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(str(path))
+        s.sendall((f"POST /ops/{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                   f"Content-Length: {len(text)}\r\n\r\n{text}").encode())
+        data = b""
+        while piece := s.recv(1 << 16):
+            data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(rest or b"{}")
+
+
+def away_from(world, region):
+    """No other region believes that this one holds anything."""
+    others = [n for n in regions.NAMES if n != region]
+    return all(cells and all(holder != region for holder, _ in cells.values())
+               for cells in (world.cells(n) for n in others))
+
+
+def test_kill(stage):
+    """A region dies as a whole, with its etcd: its cells are taken by others, and commands flow again."""
+    world = World(stage)
+    world.start()
+    world.begin_load(edges=("north", "east"))
+    world.flows("/ledger/")
+    world.flows("/cards/")
+    killed = now()
+    world["west"].kill()
+    wait_until("west holds nothing", lambda: away_from(world, "west"), PATIENCE_S, every=0.05)
+    gap = world.flows("/ledger/") + now() - killed
+    later = [c["over"] for c in world.acknowledged("/ledger/", killed)]
+    print(f"# the ledger was away for {min(later) - killed:.2f} s (of which a part in vain: {gap:.2f})", flush=True)
+    world["west"].start_etcd()
+    world["west"].start_app()
+    world["west"].start_agent()
+    world["west"].start_edge()
+    wait_until("west follows again", lambda: world.cells("west") == world.cells("north") != {}, PATIENCE_S, every=0.1)
+    world.flows("/cards/")
+    judge(world)
+
+
+def test_freeze(stage):
+    """A region is frozen for longer than its lease, and wakes up: what it says then is not believed."""
+    world = World(stage)
+    world.start()
+    world.begin_load()
+    world.flows("/ledger/")
+    for _ in range(2):
+        holder = world.cells("east")["ledger", 0][0]
+        witness = next(n for n in regions.NAMES if n != holder)
+        world[holder].signal(signal.SIGSTOP)
+        wait_until(f"{holder} holds nothing", lambda h=holder: away_from(world, h), PATIENCE_S, every=0.05)
+        world.flows("/ledger/")
+        world[holder].signal(signal.SIGCONT)
+        wait_until(f"{holder} knows", lambda h=holder, w=witness: world.cells(h) == world.cells(w) != {}, PATIENCE_S,
+                   every=0.1)
+        world.flows("/ledger/")
+    judge(world)
+
+
+def test_partition(stage):
+    """Two regions that do not see each other, and one that sees nobody."""
+    world = World(stage)
+    world.start()
+    world.begin_load()
+    world.flows("/ledger/")
+    world.net.part("west", "north")
+    world.flows("/ledger/", seconds=PATIENCE_S)
+    world.flows("/cards/", seconds=PATIENCE_S)
+    world.net.part("west", "north", off=False)
+    holder = world.cells("east")["ledger", 0][0]
+    world.net.cut(holder)
+    wait_until(f"{holder} holds nothing", lambda: away_from(world, holder), PATIENCE_S, every=0.05)
+    world.flows("/ledger/")
+    world.net.cut(holder, off=False)
+    other = next(n for n in regions.NAMES if n != holder)
+    wait_until(f"{holder} knows", lambda: world.cells(holder) == world.cells(other) != {}, PATIENCE_S, every=0.1)
+    world.flows("/ledger/")
+    judge(world)
+
+
+def outage(world, seconds):
+    """All of coordination is gone for so long."""
+    for r in world.regions.values():
+        r.etcd.kill()
+    begun = now()
+    time.sleep(seconds)
+    return begun
+
+
+def test_coordination_loss(stage):
+    """Without coordination everything goes on while regions see each other; parted, they stop within a lease."""
+    world = World(stage)
+    world.start()
+    world.begin_load()
+    world.flows("/ledger/")
+    begun = outage(world, float(os.environ.get("FULMAR_OUTAGE_S", "10")))
+    over = now()
+    during = [c for c in world.seen() if begun <= c["sent"] and c["over"] <= over]
+    bad = [c for c in during if c.get("outcome", "acknowledged") != "acknowledged" or
+           ("query" in c and c["status"] != 200)]
+    print(f"# {len(during)} requests while coordination was away, {len(bad)} failed", flush=True)
+    check(len(during) > 100 and not bad, f"{len(bad)} failed without coordination, e.g. {bad[:3]}")
+    world.net.cut("west")
+    cut = now()
+    time.sleep(3 * 2.0)
+    stopped = now()
+    late = [line for name in regions.NAMES for line in regions.lines(stage.path(f"app-{name}.jsonl"))
+            if cut + 2 * 1.02 + 0.1 < line["at"] < stopped]
+    check(not late, f"commands were executed longer than a lease after the regions were parted: {late[:3]}")
+    queries = [c for c in world.seen() if "query" in c and cut < c["sent"] < stopped
+               and not c["edge"].startswith(world.net.address["west"])]
+    check(queries and all(c["status"] == 200 for c in queries), "queries failed where regions were parted")
+    world.net.cut("west", off=False)
+    for r in world.regions.values():
+        r.start_etcd()
+    world.flows("/ledger/")
+    world.flows("/cards/")
+    judge(world)
+
+
+def test_planned_moves(stage):
+    """The ledger moves from region to region under load; nothing fails, nothing is lost, nothing twice."""
+    world = World(stage)
+    world.start()
+    world.begin_load()
+    world.flows("/ledger/")
+    for _ in range(2):
+        for to in ("north", "east", "west"):
+            holder = world.cells("east")["ledger", 0][0]
+            status, doc = order(world, holder, "move", context="ledger", to=to)
+            check(status in (200, 202), f"the move was refused: {doc}")
+            wait_until(f"{to} holds the ledger", lambda t=to: all(
+                world.cells(n).get(("ledger", 0), ("",))[0] == t for n in regions.NAMES), PATIENCE_S, every=0.02)
+            world.flows("/ledger/")
+    figures = judge(world, forced=False)
+    check_equal((figures["refused"], figures["unknown"], figures["queries_failed"]), (0, 0, 0), "failed requests")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
