@@ -2,9 +2,11 @@
 #include "agent/agent.h"
 
 #include "agent/checks.h"
+#include "agent/guard.h"
 #include "agent/heir.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/rand.h"
 #include "coord/owner.h"
 #include "proxy/daemon.h"
 #include "proxy/probes.h"
@@ -23,7 +25,8 @@ struct agent {
     struct fm_checks *checks;   /* role health */
     struct fm_journal *journal; /* of a gate whose contexts have keys */
     struct fm_heir *heir;       /* where there is a journal */
-    struct fm_owner *owner;     /* role coordination */
+    struct fm_guarded guarded;
+    struct fm_owner *owner; /* role coordination */
     bool owner_failed;
     struct fm_conf *conf; /* where there is no director to hold it */
     struct fm_pages peer_pages;
@@ -422,11 +425,16 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (!err && x->has_gate)
         err = fm_director_start(&x->director, e);
     x->started = err == FM_ERR_OK;
+    uint64_t life;
+    fm_rand_bytes(&life, sizeof life);
+    if (!err)
+        fm_guarded_open(&x->guarded, &x->daemon.loop, life >> 1);
     return err;
 }
 
 static void bring_down(struct agent *x)
 {
+    fm_guarded_close(&x->guarded);
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_heir_stop(x->heir);
@@ -472,6 +480,7 @@ int fm_agent_main(const struct fm_agent_options *o)
                                                    .must_be_listed = true,
                                                    .user = x};
     x->daemon.lock_fd = -1;
+    x->guarded.fd = -1;
     x->daemon.reload = reload;
     x->daemon.terminate = terminate;
     x->daemon.current = current;

@@ -1,6 +1,7 @@
 /* fulmar status: what an edge or an agent sees, from its /status document. */
 #include "base/assert.h"
 #include "cli/cli.h"
+#include "cli/holders.h"
 #include "conf/conf.h"
 #include "http/fetch.h"
 
@@ -200,6 +201,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const char *
         printf(", generation %lld, %lld connections", number_of(doc, "generation"),
                number_of(doc, "connections"));
     puts("");
+    fm_print_view(json_object_get(doc, "view"));
     const json_t *config = json_object_get(doc, "config");
     const char *reload = text_of(config, "reload_error");
     if (reload[0])
@@ -210,6 +212,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const char *
         puts("");
         print_regions(a, doc, only);
     }
+    fm_print_holders(json_object_get(doc, "view"), only);
     print_checks(a, doc);
     print_events(doc);
 }

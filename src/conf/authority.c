@@ -227,7 +227,7 @@ static void check_key_fits(struct fm_load *l, const struct fm_conf_context *c,
 static void check_routes(struct fm_load *l, const struct fm_conf_context *c,
                          const struct fm_node *n)
 {
-    static const char *const keys[] = {"relay", "concurrent", "when-away"};
+    static const char *const keys[] = {"concurrent", "when-away"};
     const struct fm_node *routes = fm_node_getz(n, "routes");
     const struct fm_conf_route *r = c->routes;
     FM_ASSERT(routes && routes->n == c->nroutes);
@@ -303,20 +303,13 @@ static void check_queries(struct fm_load *l, const struct fm_conf_context *c,
                           const struct fm_node *n)
 {
     const struct fm_node *queries = fm_node_getz(n, "queries");
-    const struct fm_node *staleness = fm_node_getz(n, "queries-max-staleness");
-    if (!exclusive(c) && !c->queries_any) {
-        fm_report_error(l->report, queries->pos,
-                        "`queries: home` needs a region that alone may write, and `%s` is "
-                        "`multi-write`",
-                        FM_Q(c->name));
-        fm_report_advice(l->report, "write `queries: any`, or delete the key");
-    } else if (staleness && !c->queries_any) {
-        fm_report_error(l->report, staleness->key_pos,
-                        "`queries-max-staleness` is about `queries: any`, and the queries of `%s` "
-                        "go home, where no answer is stale",
-                        FM_Q(c->name));
-        fm_report_advice(l->report, "add `queries: any`, or delete the key");
-    }
+    if (exclusive(c) || c->queries_any)
+        return;
+    fm_report_error(l->report, queries->pos,
+                    "`queries: home` needs a region that alone may write, and `%s` is "
+                    "`multi-write`",
+                    FM_Q(c->name));
+    fm_report_advice(l->report, "write `queries: any`, or delete the key");
 }
 
 static void check_doubles(struct fm_load *l, const struct fm_conf_context *c,

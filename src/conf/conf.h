@@ -275,8 +275,7 @@ struct fm_conf_route {
     struct fm_str *methods; /* none = every method */
     size_t nmethods;
     enum fm_conf_as as;
-    bool safe;  /* false: never hedged and never repeated, whatever its method */
-    bool relay; /* a gate whose region does not hold the cell passes commands on to one that does */
+    bool safe;       /* false: never hedged and never repeated, whatever its method */
     bool concurrent; /* an override needs no finding that the holder's lease has lapsed */
     struct fm_conf_when_away when_away;
     struct fm_conf_timeouts timeouts;
@@ -310,8 +309,7 @@ struct fm_conf_context {
         enum fm_conf_key_from from;
         struct fm_str name; /* of the segment, header, ...; of body and claim "a.b.c" */
     } key;
-    bool queries_any;                 /* else only the holder's region answers queries */
-    int64_t queries_max_staleness_ms; /* with `any`; 0 = not said */
+    bool queries_any; /* else only the holder's region answers queries */
     int64_t lease_ms;
     struct fm_conf_failover failover;
     struct fm_conf_failback failback;

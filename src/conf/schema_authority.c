@@ -104,7 +104,7 @@ static const struct fm_word mode_words[] = {
 
 static const struct fm_word prefer_words[] = {
     {"time", FM_PREFER_TIME, "be back soon", false},
-    {"data", FM_PREFER_DATA, "lose less, and wait for it", false},
+    {"data", FM_PREFER_DATA, "lose less, and wait for it", true},
 };
 
 static const struct fm_schema_row failover_rows[] = {
@@ -192,7 +192,7 @@ const struct fm_schema_section fm_schema_failback = {
 static const struct fm_word away_words[] = {
     {"reject", FM_CONF_AWAY_REJECT, "503 with Retry-After and the message", false},
     {"queue", FM_CONF_AWAY_QUEUE, "202 and a place to ask; delivered, in order per key, later",
-     false},
+     true},
     {"override", FM_CONF_AWAY_OVERRIDE,
      "taken by another region and listed for reconciliation; only of a single route", false},
 };

@@ -181,7 +181,7 @@ static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
     when_away(&x->when_away, false);
     for (size_t i = 0; i < x->nroutes; i++) {
         when_away(&x->routes[i].when_away, true);
-        FM_ASSERT(exclusive || !(x->routes[i].relay || x->routes[i].concurrent));
+        FM_ASSERT(exclusive || !x->routes[i].concurrent);
     }
     FM_ASSERT(x->idempotency.key == FM_KEY_IGNORED || x->idempotency.by != FM_BY_NONE);
     FM_ASSERT(x->idempotency.by != FM_BY_GATE || exclusive);

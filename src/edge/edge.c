@@ -5,7 +5,9 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "proxy/daemon.h"
+#include "proxy/follow.h"
 #include "proxy/probes.h"
+#include "proxy/seats_view.h"
 #include "proxy/status.h"
 
 #include <sched.h>
@@ -19,6 +21,7 @@ struct edge {
     struct fm_daemon daemon;
     struct fm_director director;
     struct fm_probes *probes;
+    struct fm_follow *follow; /* who holds what; NULL while nothing is held by anybody */
     struct fm_sink *access;
     struct fm_pages ready_pages;
     struct fm_listener ready;
@@ -49,7 +52,8 @@ static void write_ready(const struct fm_page_request *q, struct fm_page_answer *
 {
     const struct edge *x = q->user;
     FM_ASSERT(x->has_ready);
-    bool ready = x->started && x->director.names_known && !x->daemon.ending;
+    bool knows = x->director.names_known && (!x->follow || fm_follow_doc(x->follow));
+    bool ready = x->started && knows && !x->daemon.ending;
     a->status = ready ? 200 : 503;
     page_text(a, ready ? "ready\n" : x->daemon.ending ? "draining\n" : "no view yet\n");
 }
@@ -68,6 +72,8 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     const struct edge *x = q->user;
     json_t *root = fm_daemon_status(&x->daemon);
     a->content_type = "application/json";
+    if (root && x->follow)
+        json_object_set_new(root, "view", fm_follow_json(x->follow));
     if (root && fm_status_add(&x->director, root))
         a->body = json_dumps(root, JSON_COMPACT);
     json_decref(root);
@@ -104,6 +110,57 @@ static enum fm_err open_ready(struct edge *x, const struct fm_conf *conf, struct
     return err;
 }
 
+/* -------- who holds what -------- */
+
+static void take_view(void *user)
+{
+    struct edge *x = user;
+    const struct fm_view_doc *d = fm_follow_doc(x->follow);
+    if (!d)
+        return;
+    fm_seats_take_view(x->director.seats, x->director.board->conf, d, FM_PROXY_EDGE);
+    fm_director_authority_changed(&x->director);
+}
+
+/* Workers met a gate that does not hold what the view says, or an epoch that is newer. */
+static void authority_wanted(struct fm_director *d)
+{
+    struct edge *x = fm_container_of(d, struct edge, director);
+    if (x->follow)
+        fm_follow_hurry(x->follow);
+}
+
+static bool has_cells(const struct fm_conf *conf)
+{
+    for (size_t i = 0; i < conf->ncontexts; i++)
+        if (conf->contexts[i].ncells)
+            return true;
+    return false;
+}
+
+/* Once some context needs it, for the life of the process. */
+static enum fm_err follow(struct edge *x, struct fm_error *e)
+{
+    const struct fm_conf *conf = x->director.board->conf;
+    const struct fm_follow_config c = {.mailbox = &x->daemon.mailbox,
+                                       .resolver = x->daemon.resolver,
+                                       .folder = x->daemon.state_dir,
+                                       .host = x->daemon.host,
+                                       .region = x->daemon.region,
+                                       .changed = take_view,
+                                       .user = x};
+    enum fm_err err = FM_ERR_OK;
+    if (x->follow)
+        err = fm_follow_reset(x->follow, conf, &x->daemon.peers);
+    else if (has_cells(conf))
+        x->follow = fm_follow_new(&c, conf, &x->daemon.peers, e);
+    if (x->follow)
+        take_view(x); /* also what a reload numbered anew */
+    else if (has_cells(conf))
+        err = e->code;
+    return err;
+}
+
 /* -------- reload and end -------- */
 
 static const struct fm_conf *current(struct fm_daemon *d)
@@ -124,6 +181,9 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
     if (x->access)
         fm_sink_reopen(x->access);
     fm_probes_reset(x->probes);
+    struct fm_error missing = {.msg = "out of memory"};
+    if (follow(x, &missing)) /* the configuration is taken all the same */
+        fm_log(FM_LOG_ERROR, "view_not_followed", FM_KE(&missing));
     return FM_ERR_OK;
 }
 
@@ -224,6 +284,10 @@ static enum fm_err start(struct edge *x, struct fm_conf *conf, struct fm_error *
         return err;
     x->director.ended = workers_ended;
     x->director.view_changed = view_changed;
+    x->director.authority_wanted = authority_wanted;
+    err = follow(x, e);
+    if (err)
+        return err;
     err = listen_all(x, conf, e);
     if (!err)
         err = open_ready(x, conf, e);
@@ -250,7 +314,12 @@ static void bring_down(struct edge *x)
         fm_loop_turn(&x->daemon.loop, 0);
         fm_pages_deinit(&x->ready_pages);
     }
+    fm_follow_stop(x->follow);
     fm_daemon_end_resolver(&x->daemon);
+    if (x->follow)
+        fm_loop_turn(&x->daemon.loop, 0); /* its connections are closed */
+    fm_follow_free(x->follow);
+    x->follow = NULL;
     if (x->director.loop)
         fm_director_deinit(&x->director);
     fm_sink_close(x->access, END_MS);

@@ -314,6 +314,7 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
                                  fm_rand_u64(&w->rand));
         f.traceparent = fm_str(trace, sizeof trace);
     }
+    FM_ASSERT(!ok || came.p);
     if (rq->log)
         memcpy(rq->log_trace, (ok ? came.p : trace) + 3, sizeof rq->log_trace);
     struct fm_buf out = fm_buf(b->data, b->size);

@@ -348,14 +348,14 @@ static void check_accounts_routes(const struct fm_conf_context *x)
     const struct fm_conf_route *r = x->routes;
     assert_int_equal(x->nroutes, 3);
     assert_memory_equal(&r[0].when_away, &x->when_away, sizeof x->when_away);
-    assert_false(r[0].relay || r[0].concurrent);
+    assert_false(r[0].concurrent);
     /* the route replaces single keys of the context */
-    assert_true(r[1].relay && r[1].concurrent);
+    assert_true(r[1].concurrent);
     assert_int_equal(r[1].when_away.commands, FM_CONF_AWAY_OVERRIDE);
     assert_int_equal(r[1].when_away.hold_ms, 3000);
     assert_false(r[1].when_away.queries_any);
     assert_str(r[1].when_away.message, "Accounts are read-only for a moment.");
-    assert_int_equal(r[2].when_away.commands, FM_CONF_AWAY_QUEUE);
+    assert_int_equal(r[2].when_away.commands, FM_CONF_AWAY_REJECT);
     assert_str(r[2].when_away.message, "Not now.");
 }
 
@@ -374,7 +374,6 @@ static void check_authority(const struct fm_conf *c)
     assert_int_equal(x->key.from, FM_CONF_KEY_HEADER);
     assert_str(x->key.name, "X-Account");
     assert_true(x->queries_any);
-    assert_int_equal(x->queries_max_staleness_ms, 5000);
     assert_int_equal(x->idempotency.key, FM_KEY_REQUIRED);
     assert_int_equal(x->idempotency.by, FM_BY_GATE);
     assert_int_equal(x->idempotency.retention_ms, INT64_C(48) * 3600000);
@@ -384,7 +383,7 @@ static void check_authority(const struct fm_conf *c)
     assert_int_equal(x->failover.ask_after_ms, 1200000);
     assert_int_equal(x->failover.at_most, 3);
     assert_int_equal(x->failover.at_most_window_ms, INT64_C(12) * 3600000);
-    assert_int_equal(x->failover.prefer, FM_PREFER_DATA);
+    assert_int_equal(x->failover.prefer, FM_PREFER_TIME);
     assert_int_equal(x->failback.mode, FM_FAILBACK_AUTOMATIC);
     assert_int_equal(x->failback.soak_ms, 1200000);
     assert_true(x->failback.window.present);
@@ -392,7 +391,7 @@ static void check_authority(const struct fm_conf *c)
     assert_int_equal(x->failback.window.from_min, 22 * 60 + 30);
     assert_int_equal(x->failback.window.to_min, 120);
     assert_int_equal(x->when_away.hold_ms, 8000);
-    assert_int_equal(x->when_away.commands, FM_CONF_AWAY_QUEUE);
+    assert_int_equal(x->when_away.commands, FM_CONF_AWAY_REJECT);
     assert_false(x->when_away.queries_any);
     assert_int_equal(x->objectives.rto_ms, 1200000);
     assert_int_equal(x->objectives.rpo_bytes, 1 << 20);
@@ -533,7 +532,6 @@ static void who_may_write_has_defaults(void **state)
     assert_true(x->when_away.queries_any);
     assert_int_equal(x->when_away.message.n, 0);
     assert_false(x->queries_any);
-    assert_int_equal(x->queries_max_staleness_ms, 0);
     assert_false(x->key.present);
     assert_int_equal(x->idempotency.by, FM_BY_GATE);
     assert_int_equal(x->idempotency.key, FM_KEY_OPTIONAL);
@@ -541,7 +539,7 @@ static void who_may_write_has_defaults(void **state)
     assert_int_equal(x->objectives.rto_ms, -1);
     assert_int_equal(x->objectives.rpo_bytes, -1);
     assert_int_equal(x->objectives.availability_ppm, 0);
-    assert_false(x->routes[0].relay || x->routes[0].concurrent);
+    assert_false(x->routes[0].concurrent);
     /* moves-with goes both ways and on */
     assert_int_equal(x->nmoves_with, 2);
     assert_int_equal(z->nmoves_with, 2);

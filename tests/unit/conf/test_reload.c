@@ -140,7 +140,7 @@ static const struct {
     {CONTEXT(ONE), CONTEXT(ONE ", failover: {ask-after: 1m}"), "failover.ask-after", false},
     {CONTEXT(ONE), CONTEXT(ONE ", failover: {at-most: 3 per 6h}"), "failover.at-most", false},
     {CONTEXT(ONE), CONTEXT(ONE ", failover: {at-most: 2 per 7h}"), "failover.at-most", false},
-    {CONTEXT(ONE), CONTEXT(ONE ", failover: {prefer: data}"), "failover.prefer", false},
+    {CONTEXT(ONE), CONTEXT(ONE ", failover: {prefer: time}"), NULL, false},
     {CONTEXT(ONE), CONTEXT(ONE ", failback: {mode: automatic}"), "failback.mode", false},
     {CONTEXT(ONE), CONTEXT(ONE ", failback: {soak: 1m}"), "failback.soak", false},
     {CONTEXT(ONE), CONTEXT(ONE ", failback: {window: \"02:00-05:00 UTC\"}"), "failback.window",

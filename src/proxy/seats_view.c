@@ -1,0 +1,40 @@
+/* See the header. */
+#include "proxy/seats_view.h"
+
+#include "base/assert.h"
+
+#include <stdatomic.h>
+
+/* The cell with the number that its region has in the local file. */
+static struct fm_view_cell here(const struct fm_conf *conf, const struct fm_view_doc *d,
+                                const struct fm_view_doc_cell *cell)
+{
+    struct fm_view_cell c = cell->c;
+    int region = -1;
+    if (c.region != FM_VIEW_DOC_NOBODY)
+        region = fm_conf_find_region(conf, fm_str_z(fm_view_doc_holder(d, cell)));
+    FM_ASSERT(region < (int)conf->nregions);
+    c.region = region < 0 ? FM_VIEW_DOC_NOBODY : (uint8_t)region;
+    c.released |= region < 0;
+    return c;
+}
+
+void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d,
+                        enum fm_proxy_mode mode)
+{
+    for (size_t i = 0; i < conf->ncontexts; i++) {
+        const struct fm_conf_context *c = &conf->contexts[i];
+        const struct fm_view_doc_context *v = fm_view_doc_find(d, c->name);
+        struct fm_seats_context *seats;
+        if (!v || v->ncells != c->ncells ||
+            fm_seats_context(s, c->name, c->ncells, &seats, NULL) != FM_ERR_OK)
+            continue;
+        atomic_store(&seats->read_only, v->read_only);
+        for (unsigned k = 0; k < v->ncells; k++) {
+            struct fm_view_cell cell = here(conf, d, &v->cell[k]);
+            if (mode == FM_PROXY_EDGE)
+                fm_seats_publish_view(seats, k, &cell);
+            fm_seats_publish_lapsed(seats, k, v->cell[k].lapsed);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+/* proxy/seats_view.h: putting a view (proxy/view_doc.h) into the seats of a process. */
+#ifndef FM_PROXY_SEATS_VIEW_H
+#define FM_PROXY_SEATS_VIEW_H
+
+#include "proxy/seats.h"
+#include "proxy/view.h"
+#include "proxy/view_doc.h"
+
+/* What the view says of the contexts that `conf` knows. At an edge who holds each cell; at a gate,
+ * whose cells are sub-leases, only what an operator said (read-only) and what one's region has
+ * found (lapsed). A holder that this file does not know of can take no commands here. Contexts that
+ * the view does not have stay as they are. Control only; then tell the workers
+ * (fm_director_authority_changed). */
+void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d,
+                        enum fm_proxy_mode mode);
+
+#endif

@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""The view of an edge: who holds what, from agents and from its disk. Agents and gates are servers of this
+test, so that they can say anything, be silent, and be gone."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import time
+
+import lib
+import servers
+import world
+from lib import check, check_equal, wait_until
+
+REGIONS = ("west", "north")
+
+
+def view(generation, holder, epoch, cells=1, **more):
+    """A view in which `holder` holds all of the context `ledger`."""
+    return {"schema": "fulmar.view/1", "service": "test", "incarnation": 1, "generation": generation,
+            "contexts": {"ledger": {
+                "incarnation": 1, "generation": generation, "lease_ms": 2000, "read_only": False, "message": "",
+                "cells": [{"region": holder, "state": "held", "epoch": epoch, "gentle_from": epoch}] * cells}},
+            **more}
+
+
+class Region:
+    """An agent that says what it is told to, and a gate that takes everything and says where it was taken."""
+
+    def __init__(self, stage, name):
+        self.name, self.says = name, None
+        self.peer = servers.Server(stage, self._peer)
+        self.gate = servers.Server(stage, self._gate)
+
+    def _peer(self, request):
+        if request.target.startswith("/health/deep"):
+            return servers.reply(body=json.dumps({
+                "schema": "fulmar.health/1", "contexts": {"ledger": {"capable": True}}}).encode(),
+                headers=[("Content-Type", "application/json")])
+        if not request.target.startswith("/authority/view") or self.says is None:
+            return servers.reply(503)
+        said = self.says
+        if isinstance(said, dict) and f"after=1.{said['generation']}&" in request.target:
+            deadline = time.monotonic() + 2  # it is known: wait for news
+            while self.says is said and time.monotonic() < deadline:
+                time.sleep(0.005)
+            if self.says is said:
+                return servers.reply(204)
+        body = self.says if isinstance(self.says, bytes) else json.dumps(self.says).encode()
+        return servers.reply(body=body, headers=[("Content-Type", "application/json")])
+
+    def _gate(self, request):
+        return servers.reply(body=self.name.encode(), headers=[
+            ("X-Authority", request.header("fulmar-authority") or "none")])
+
+    def section(self):
+        return {"region": self.name, "roles": ["gate", "health", "controller"], "address": "127.0.0.1",
+                "gate": f"127.0.0.1:{self.gate.port}", "peer": f"127.0.0.1:{self.peer.port}",
+                "admin": f"127.0.0.1:{lib.free_port()}"}
+
+
+class Edge(world.Edge):
+    """In front of both, with a page `ready`."""
+
+    def __init__(self, stage, regions, start=True):
+        self.ready_port = lib.free_port()
+        admin = lib.free_port()
+        hosts = {f"{r.name}-1": r.section() for r in regions}
+        hosts["edge-1"] = {"region": "west", "roles": ["edge"], "address": "127.0.0.1",
+                           "admin": f"127.0.0.1:{admin}"}
+        super().__init__(
+            stage, {r.name: [9] for r in regions},
+            contexts={"ledger": {
+                "topology": "active-passive", "home": "west", "routes": ["/**"], "needs": [],
+                "idempotency": {"key": "optional", "by": "app"},
+                "when-away": {"hold": "30s", "commands": "reject"}}},
+            edge={"ready": {"address": f"127.0.0.1:{self.ready_port}", "path": "/ready"},
+                  "drain": {"announce": "0s", "finish": "1s"}},
+            hosts=hosts, start=False, **{
+                "peer-tls": "plaintext",
+                "coordination": {"etcd": {"endpoints": {"west": ["http://127.0.0.1:1"]}}},
+                "probe": {"interval": "200ms", "fast-interval": "50ms"}})
+        self.admin = admin
+        if start:
+            self.start()
+
+    @property
+    def state(self):
+        return pathlib.Path(self.conf["state"].replace("{host}", "edge-1"))
+
+    def ready(self):
+        return lib.get(self.ready_port, "/ready").status
+
+    def view(self):
+        return self.status()["view"]
+
+    def generation(self):
+        return self.view()["generation"]
+
+    def post(self, seconds=20):
+        return lib.request(self.port, "POST", "/x", body=b"{}", timeout=seconds)
+
+    def stop(self):
+        check_equal(self.process.stop(), 0, "exit code of the edge")
+
+
+def start(stage, says=None):
+    regions = [Region(stage, name) for name in REGIONS]
+    for r in regions:
+        r.says = says
+    return regions, Edge(stage, regions)
+
+
+def test_follows_who_holds_what(stage):
+    """Commands go to the holder that the view names, with its epoch; a move is followed at once."""
+    (west, north), edge = start(stage, view(41, "west", 7))
+    wait_until("the edge knows", lambda: edge.ready() == 200)
+    wait_until("regions are well", lambda: edge.post().status == 200)
+    answer = edge.post()
+    check_equal((answer.body, answer.header("x-authority")), (b"west", "ledger/0@7"), "before the move")
+    north.says = view(42, "north", 8)
+    wait_until("the move is known", lambda: edge.generation() == 42)
+    answer = edge.post()
+    check_equal((answer.body, answer.header("x-authority")), (b"north", "ledger/0@8"), "after the move")
+    west.says = view(40, "west", 6)  # one that lags behind, or lies
+    time.sleep(0.3)
+    check_equal((edge.post().body, edge.generation()), (b"north", 42), "never back")
+    west.says = b"\\0\\1 nonsense"
+    wait_until("it is left", lambda: any(line["host"] == "west-1" for line in edge.log("view_source_left")))
+    check_equal(edge.post().body, b"north", "after nonsense")
+    table = subprocess.run([lib.FULMAR, "status", "-c", edge.path, "--host", "edge-1"], capture_output=True,
+                           text=True, check=True).stdout
+    check("view: generation 42 of incarnation 1, from north-1" in table, table)
+    rows = [line.split() for line in table.splitlines()]
+    check(["ledger", "0", "north", "held", "8"] in rows, table)
+    edge.stop()
+
+
+def test_is_not_ready_without_a_view(stage):
+    """Before the first view `ready` says no, and commands wait; queries of other contexts are not concerned."""
+    (west, _), edge = start(stage)
+    wait_until("it answers", lambda: edge.ready() == 503)
+    time.sleep(0.3)
+    check_equal((edge.ready(), edge.view()["known"]), (503, False), "without a view")
+    check_equal(edge.log("view_loaded"), [], "what it loaded")
+    begun = time.monotonic()
+    west.says = view(41, "west", 7)
+    wait_until("it is ready", lambda: edge.ready() == 200)
+    check(edge.post().status == 200, "no answer")
+    print(f"# ready after {time.monotonic() - begun:.2f} s", flush=True)
+
+
+def restart(edge, how=signal.SIGKILL):
+    edge.process.signal(how)
+    edge.process.wait(20)
+    edge.start()
+
+
+def test_starts_from_its_disk(stage):
+    """kill -9, and every agent gone: the edge serves at once from the view it had kept."""
+    (west, north), edge = start(stage, view(41, "west", 7))
+    wait_until("the edge knows", lambda: edge.generation() == 41)
+    west.says = north.says = view(42, "north", 8)
+    wait_until("the move is known", lambda: edge.generation() == 42)
+    wait_until("it is kept", lambda: b'"generation":42' in (edge.state / "view").read_bytes())
+    for r in (west, north):
+        r.peer.kill()
+    restart(edge)
+    wait_until("it is ready", lambda: edge.ready() == 200, 10)
+    answer = edge.post()
+    check_equal((answer.status, answer.body, answer.header("x-authority")), (200, b"north", "ledger/0@8"),
+                "from disk")
+    v = edge.view()
+    check_equal((v["stored"], v["generation"], v["age_ms"], v["file"]["refused"]), (True, 42, None, None), "view")
+    table = subprocess.run([lib.FULMAR, "status", "-c", edge.path, "--host", "edge-1"], capture_output=True,
+                           text=True, check=True).stdout
+    check("from this host's disk; no agent has answered yet" in table, table)
+    for r in (west, north):
+        r.peer.listen()
+        r.says = view(43, "west", 9)
+    wait_until("it follows again", lambda: edge.generation() == 43, 30)
+    check_equal(edge.post().body, b"west", "the newest")
+
+
+def test_a_damaged_view_is_refused(stage):
+    """Torn, emptied, tampered with: the older one is used, and everybody is told."""
+    (west, north), edge = start(stage, view(41, "west", 7))
+    wait_until("the edge knows", lambda: edge.generation() == 41)
+    west.says = north.says = view(42, "north", 8)
+    wait_until("it is kept", lambda: (edge.state / "view").exists()
+               and b'"generation":42' in (edge.state / "view").read_bytes())
+    edge.stop()
+    for r in (west, north):
+        r.peer.kill()
+    good = (edge.state / "view").read_bytes()
+    bad = {"torn": good[:-1], "empty": b"", "longer": good + b"\n",
+           "tampered": good.replace(b'"epoch":8', b'"epoch":9'), "another": good.replace(b"view 1", b"view 2")}
+    for what, data in bad.items():
+        check(data != good, what)
+        before = len(edge.log("view_file_refused"))
+        (edge.state / "view").write_bytes(data)
+        edge.start()
+        v = edge.view()
+        check_equal((v["generation"], v["file"]["older_used"]), (41, True), what)
+        check(v["file"]["refused"], f"{what}: not told")
+        wait_until(f"{what} is told in the log", lambda: len(edge.log("view_file_refused")) > before)
+        wait_until("it serves", lambda: edge.post().body == b"west", 20)
+        edge.stop()
+    (edge.state / "view.old").write_bytes(good[:100])  # and now neither is good
+    edge.start()
+    check_equal((edge.view()["known"], edge.ready()), (False, 503), "without any")
+    edge.stop()
+    (edge.state / "view").write_bytes(good)
+    edge.start()
+    check_equal(edge.view()["generation"], 42, "the good one")
+
+
+def test_another_number_of_cells_is_refused(stage):
+    """A view that does not fit the file of this host is refused loudly; what it knew stays."""
+    (west, north), edge = start(stage, view(41, "west", 7))
+    wait_until("the edge knows", lambda: edge.generation() == 41)
+    west.says = north.says = view(42, "north", 8, cells=2)
+    wait_until("it is told", lambda: edge.view()["misfit"])
+    check_equal(wait_until("it is in the log", lambda: edge.log("view_misfit"))[0]["why"],
+                "context `ledger` has 2 cells in the view, and 1 in the file of this host", "the log")
+    check_equal(edge.view()["contexts"]["ledger"]["cells"][0]["region"], "west", "holder")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
