@@ -2,6 +2,7 @@
  *
  *   GET  /profile/{id}            PUT  /profile/{id}
  *   POST /cards/{id}/freeze       asks the card network first
+ *   GET  /cards/{id}
  *   POST /ledger/{account}/debit  needs an Idempotency-Key; ?amount=N
  *   GET  /ledger/{account}        GET  /catalog        GET /health
  *
@@ -238,6 +239,21 @@ static void command(struct work *w, struct fm_str kind, struct fm_str part[PATH_
     }
 }
 
+static void query(struct work *w, struct fm_str kind, struct fm_str id)
+{
+    static const struct {
+        const char *path, *kind;
+    } kinds[] = {{"ledger", "ledger"}, {"profile", "profile"}, {"cards", "card"}};
+    for (size_t i = 0; i < FM_COUNT(kinds); i++) {
+        if (!fm_str_eqz(kind, kinds[i].path))
+            continue;
+        to_store(w, kinds[i].kind, id, 0);
+        go(w, ask_store);
+        return;
+    }
+    sorry(w, 404, "no such thing here");
+}
+
 static void dispatch(struct work *w, const struct fm_http_head *h)
 {
     struct fm_str part[PATH_PARTS] = {{NULL, 0}}, rest = fm_str(h->path.p + 1, h->path.n - 1);
@@ -252,11 +268,8 @@ static void dispatch(struct work *w, const struct fm_http_head *h)
         sorry(w, 404, "no such thing here");
     } else if (!get) {
         command(w, part[0], part, h);
-    } else if (fm_str_eqz(part[0], "ledger") || fm_str_eqz(part[0], "profile")) {
-        to_store(w, fm_str_eqz(part[0], "ledger") ? "ledger" : "profile", part[1], 0);
-        go(w, ask_store);
     } else {
-        sorry(w, 404, "no such thing here");
+        query(w, part[0], part[1]);
     }
 }
 

@@ -22,6 +22,7 @@ enum {
     ST_PROFILE,
     ST_BALANCE,
     ST_GET_PROFILE,
+    ST_GET_CARD,
     ST_COUNT
 };
 
@@ -56,6 +57,7 @@ static const char *const statements[ST_COUNT] = {
     [ST_PROFILE] = "INSERT INTO profiles VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET text = ?2",
     [ST_BALANCE] = "SELECT balance FROM accounts WHERE id = ?1",
     [ST_GET_PROFILE] = "SELECT text FROM profiles WHERE id = ?1",
+    [ST_GET_CARD] = "SELECT frozen FROM cards WHERE id = ?1",
 };
 
 struct bank_db *bank_db_open(const char *path)
@@ -183,18 +185,22 @@ enum bank_applied bank_db_apply(struct bank_db *d, const struct bank_effect *e, 
 
 bool bank_db_read(struct bank_db *d, const char *kind, const char *id, struct fm_buf *out)
 {
-    bool ledger = strcmp(kind, "ledger") == 0;
-    sqlite3_stmt *s = d->st[ledger ? ST_BALANCE : ST_GET_PROFILE];
+    bool ledger = strcmp(kind, "ledger") == 0, card = strcmp(kind, "card") == 0;
+    sqlite3_stmt *s = d->st[ledger ? ST_BALANCE : card ? ST_GET_CARD : ST_GET_PROFILE];
     bind_text(s, 1, id);
     int rc = sqlite3_step(s);
+    bool there = rc == SQLITE_ROW;
     if (ledger)
         fm_buf_printf(out, "{\"account\":\"%s\",\"balance\":%lld}\n", id,
-                      rc == SQLITE_ROW ? (long long)sqlite3_column_int64(s, 0) : 1000000LL);
+                      there ? (long long)sqlite3_column_int64(s, 0) : 1000000LL);
+    else if (card)
+        fm_buf_printf(out, "{\"card\":\"%s\",\"frozen\":%s}\n", id,
+                      there && sqlite3_column_int(s, 0) ? "true" : "false");
     else
         fm_buf_printf(out, "{\"profile\":\"%s\",\"text\":\"%s\"}\n", id,
-                      rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : "");
+                      there ? (const char *)sqlite3_column_text(s, 0) : "");
     sqlite3_reset(s);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE;
+    return there || rc == SQLITE_DONE;
 }
 
 char *bank_db_keys(struct bank_db *d, size_t *n)

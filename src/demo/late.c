@@ -7,54 +7,16 @@
 #include "base/buf.h"
 #include "http/fetch.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
-#include <unistd.h>
 
-enum { LATE_COMMANDS = 10, ANSWER_MAX = 4096, PATIENCE_MS = 2000, STATUS_MS = 500 };
-
-/* Sends it and reads until the other side closes, or as much as is wanted. False: no answer. */
-static bool exchange(uint16_t port, struct fm_str text, char *answer, size_t cap)
-{
-    struct fm_addr to = fm_world_loopback(port);
-    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
-    size_t n = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return false;
-    bool ok = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
-              connect(fd, &to.sa, to.len) == 0 &&
-              send(fd, text.p, text.n, MSG_NOSIGNAL) == (ssize_t)text.n;
-    while (ok && n < cap - 1) {
-        ssize_t got = recv(fd, answer + n, cap - 1 - n, 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    close(fd);
-    answer[n] = 0;
-    return n > 0;
-}
+enum { LATE_COMMANDS = 10, ANSWER_MAX = 4096, STATUS_MS = 500 };
 
 struct tally {
-    unsigned sent, refused, accepted;
+    unsigned sent, refused;
     char why[64]; /* of the last refusal */
 };
-
-/* "HTTP/1.1 421 ...": the number. */
-static unsigned status_of(const char *answer)
-{
-    uint64_t n;
-    struct fm_str rest, head = fm_str_z(answer);
-    (void)fm_str_cut(head, ' ', &rest);
-    struct fm_str number = fm_str_cut(rest, ' ', &rest);
-    return number.n == 3 && fm_str_u64(number, &n) ? (unsigned)n : 0;
-}
 
 /* Their keys are none of the load generator's: one that were applied would be found as missing
  * from no list, so what is accepted is counted here. */
@@ -69,23 +31,16 @@ static void send_late(uint16_t port, const char *said, uint32_t number, struct t
                   (long long)fm_mono_now().ns, number, said);
     FM_ASSERT(!b.full);
     t->sent++;
-    if (!exchange(port, fm_buf_str(&b), answer, sizeof answer)) {
-        t->refused++; /* the connection was closed unread */
-        snprintf(t->why, sizeof t->why, "closed");
+    unsigned status = fm_ask(port, fm_buf_str(&b), answer, sizeof answer);
+    if (status >= 200 && status < 300)
         return;
-    }
-    unsigned status = status_of(answer);
-    const char *problem = strstr(answer, "Fulmar-Problem: ");
-    if (status >= 200 && status < 300) {
-        t->accepted++;
-        return;
-    }
+    char problem[32];
+    fm_ask_header(answer, "Fulmar-Problem: ", problem, sizeof problem);
     t->refused++;
-    if (problem)
-        snprintf(t->why, sizeof t->why, "%u %.*s", status, (int)strcspn(problem + 16, "\r\n"),
-                 problem + 16);
+    if (status)
+        snprintf(t->why, sizeof t->why, "%u%s%s", status, problem[0] ? " " : "", problem);
     else
-        snprintf(t->why, sizeof t->why, "%u", status);
+        snprintf(t->why, sizeof t->why, "closed unread");
 }
 
 static json_t *tally_json(const struct tally *t, const char *rule)

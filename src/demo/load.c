@@ -98,12 +98,11 @@ static struct asked ask_bank(size_t i, unsigned who, struct fm_buf *b)
     default:
         break;
     }
-    if (i % 3 == 0)
+    static const char *const what[] = {"/ledger/acc-", "/cards/card-", "/profile/user-"};
+    if (i % 4 == 3)
         fm_buf_lit(b, "GET /catalog");
-    else if (i % 3 == 1)
-        fm_buf_printf(b, "GET /ledger/acc-%u", who);
     else
-        fm_buf_printf(b, "GET /profile/user-%u", who);
+        fm_buf_printf(b, "GET %s%u", what[i % 4], who);
     return (struct asked){FM_METHOD_GET, FM_LOAD_QUERY};
 }
 

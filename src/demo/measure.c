@@ -17,7 +17,8 @@ static void count_exclusive(const struct fm_load_record *r, bool ok, struct fm_m
 {
     m->exclusive++;
     m->exclusive_failed += !ok;
-    m->exclusive_unavailable += r->status == 503;
+    m->exclusive_refused += r->status == 503;
+    m->exclusive_unknown += r->status == 504;
     int64_t took = r->done_ns - r->due_ns;
     if (ok && took > m->longest_pause_ns)
         m->longest_pause_ns = took;

@@ -13,7 +13,7 @@ struct fm_measure {
     int64_t longest_gap_ns; /* without a success */
     int64_t worst_ns;       /* slowest success */
     /* of the commands that one region may take */
-    size_t exclusive, exclusive_failed, exclusive_unavailable; /* unavailable: 503 */
+    size_t exclusive, exclusive_failed, exclusive_refused, exclusive_unknown; /* 503, 504 */
     int64_t longest_pause_ns; /* the longest that one of them waited for its success */
     size_t commands_acknowledged, commands_missing, applied_twice;
 };

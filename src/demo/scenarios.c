@@ -16,7 +16,7 @@ enum {
     BEFORE_MS = 1000,
     OUTAGE_MS = 4000,
     AFTER_MS = 1000,
-    TAKEN_MS = 15000, /* for somebody to take over */
+    AWAKE_MS = 500, /* to find out that time has passed */
     KEYS_MS = 10000,
     /* the lease with its drift, an answer that had just left, a tick of everybody, and 500 ms */
     PAUSE_MS = 2540,
@@ -28,8 +28,9 @@ struct play {
     const char *name;
     char had[FM_HOLDERS_TEXT_MAX]; /* what the writer held: "ledger/0@3" */
     int64_t stalls;                /* of its gate, before */
-    bool good;                     /* what the scenario itself looked at */
-    json_t *more;                  /* and found */
+    struct fm_mono healed;
+    bool good;    /* what the scenario itself looked at */
+    json_t *more; /* and found */
 };
 
 struct scenario {
@@ -116,6 +117,8 @@ static bool send_late(struct fm_demo *d, struct play *p)
 /* After it woke up: what had waited in its sockets was closed unread. */
 static bool see_it_awake(struct fm_demo *d, struct play *p)
 {
+    if (!fm_stage_wait(d, AWAKE_MS, NULL))
+        return false;
     int64_t stalls = fm_late_stalls(d, p->region);
     bool noticed = stalls > p->stalls && p->stalls >= 0;
     p->good &= noticed;
@@ -124,6 +127,59 @@ static bool see_it_awake(struct fm_demo *d, struct play *p)
                              : "did not notice that it had been frozen");
     json_object_set_new(p->more, "gate_noticed_stall", json_boolean(noticed));
     return send_late(d, p);
+}
+
+/* -------- a site that may only read -------- */
+
+/* What a person sees meanwhile: a query that says where it is from, a command that is told when to
+ * come again. */
+static bool ask_meanwhile(struct fm_demo *d, struct play *p)
+{
+    static const char query[] =
+        "GET /profile/user-1 HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n";
+    static const char command[] = "PUT /profile/user-1 HTTP/1.1\r\nHost: site\r\n"
+                                  "Idempotency-Key: by-hand\r\nContent-Length: 0\r\n"
+                                  "Connection: close\r\n\r\n";
+    char answer[4096], region[32], later[32];
+    unsigned read = fm_ask(d->world.edge_port, fm_str_z(query), answer, sizeof answer);
+    bool marked = strstr(answer, "\"read_only\":true") != NULL;
+    fm_ask_header(answer, "Fulmar-Region: ", region, sizeof region);
+    unsigned write = fm_ask(d->world.edge_port, fm_str_z(command), answer, sizeof answer);
+    bool told = strstr(answer, "We are read-only for a moment") != NULL;
+    fm_ask_header(answer, "Retry-After: ", later, sizeof later);
+    p->good &= read == 200 && marked && write == 503 && told && later[0];
+    fm_demo_view_say(&d->view, "a query: %u from %s, which says that it may only read: %s", read,
+                     region, marked ? "yes" : "no");
+    fm_demo_view_say(&d->view, "a command: %u, Retry-After: %s, with the message: %s", write, later,
+                     told ? "yes" : "no");
+    json_object_set_new(p->more, "meanwhile",
+                        json_pack("{s:i,s:s,s:b,s:i,s:b}", "query_status", (int)read,
+                                  "query_region", region, "query_says_read_only", (int)marked,
+                                  "command_status", (int)write, "command_has_message", (int)told));
+    return true;
+}
+
+static bool command_again(struct fm_demo *d)
+{
+    static const char command[] = "PUT /profile/user-1 HTTP/1.1\r\nHost: site\r\n"
+                                  "Idempotency-Key: by-hand\r\nContent-Length: 0\r\n"
+                                  "Connection: close\r\n\r\n";
+    char answer[4096];
+    return fm_ask(d->world.edge_port, fm_str_z(command), answer, sizeof answer) == 200;
+}
+
+/* Nobody presses anything. */
+static bool see_it_return(struct fm_demo *d, struct play *p)
+{
+    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, command_again))
+        return false;
+    double took = (double)fm_mono_sub_ns(fm_mono_now(), p->healed) / 1e6;
+    bool back = command_again(d);
+    p->good &= back;
+    fm_demo_view_say(&d->view, "a command: %s", back ? "taken again, by itself" : "refused still");
+    json_object_set_new(p->more, "returned", json_boolean(back));
+    json_object_set_new(p->more, "return_ms", fm_report_ms(back ? took : -1));
+    return true;
 }
 
 /* -------- a planned move -------- */
@@ -239,6 +295,16 @@ static const struct scenario scenarios[] = {
      .break_it = freeze_region,
      .heal = heal_region,
      .after = see_it_awake},
+    {.id = FM_DEMO_READ_ONLY,
+     .name = "read-only",
+     .what = "every process of %s, which alone writes, is killed (SIGKILL)",
+     .healed = "%s is started again; nobody does anything else",
+     .objectives = {.detected = true, .read_only = true},
+     .outage_ms = OUTAGE_MS,
+     .break_it = kill_region,
+     .before_healing = ask_meanwhile,
+     .heal = heal_region,
+     .after = see_it_return},
 };
 
 unsigned fm_demo_scenario_find(const char *name)

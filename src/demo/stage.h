@@ -46,6 +46,7 @@ json_t *fm_stage_run_all(struct fm_demo *d);
 struct fm_objectives {
     int64_t gap_ms, pause_ms; /* 0 = none */
     bool detected;            /* the edge must have noticed */
+    bool read_only;           /* commands may be refused meanwhile, with 503 and no other way */
     bool only_cards;          /* and have moved nothing else */
 };
 
@@ -61,6 +62,14 @@ json_t *fm_report_scenario(const struct fm_demo *d, const char *name, const char
                            const struct fm_objectives *objectives, const struct fm_measure *m,
                            const struct fm_edge_view *v, bool effects);
 json_t *fm_report_ms(double ms);
+
+/* -------- ask.c -------- */
+
+/* Sends a whole request (with `Connection: close`) and reads the answer, terminated. The status; 0
+ * where the connection was closed without one. Blocks, two seconds at the most. */
+unsigned fm_ask(uint16_t port, struct fm_str text, char *answer, size_t cap);
+/* The value of a header in such an answer, copied; empty where it has none. `name` with ": ". */
+void fm_ask_header(const char *answer, const char *name, char *out, size_t cap);
 
 /* -------- late.c: a region that comes too late -------- */
 

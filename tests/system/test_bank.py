@@ -81,7 +81,9 @@ def test_an_older_epoch_changes_nothing(stage):
     check("another region" in late.json()["error"], late.body)
     check_equal(bank.command(debit, "k-1", authority="ledger/0@7").status, 409, "a repeat under an older one")
     check_equal(bank.command(debit, "k-1", authority="ledger/0@10").status, 200, "a repeat under a newer one")
+    check_equal(lib.get(bank.port, "/cards/c").json(), {"card": "c", "frozen": False}, "a card")
     check_equal(bank.command("/cards/c/freeze", "k-5", authority="cards/3@2").status, 200, "another cell")
+    check_equal(lib.get(bank.port, "/cards/c").json(), {"card": "c", "frozen": True}, "the card")
     check_equal(bank.balance("me"), 1000000 - 15, "balance")
     check_equal(lib.get(bank.store_port, "/epochs").body, b"cards/3 2\nledger/0 10\n", "epochs")
     check_equal(bank.noted()[4:8], [("accepted", "k-3", "ledger/0", 9), ("applied", "k-3", "ledger/0", 9),

@@ -133,7 +133,8 @@ static void commands_of_one_region_are_measured_apart(void **state)
     assert_int_equal(m.longest_pause_ns, 2300 * FM_NS_PER_MS);
     assert_int_equal(m.exclusive, 4);
     assert_int_equal(m.exclusive_failed, 2);
-    assert_int_equal(m.exclusive_unavailable, 1);
+    assert_int_equal(m.exclusive_refused, 1);
+    assert_int_equal(m.exclusive_unknown, 0);
     assert_int_equal(m.failed, 2);
     assert_int_equal(m.commands_acknowledged, 2);
     assert_int_equal(m.slow, 0);
