@@ -18,7 +18,7 @@
 enum { HEALTH_MS = 500 };
 
 static const char *const region_names[FM_WORLD_REGIONS_MAX] = {
-    "west", "north", "south", "central", "island", "coast", "valley"};
+    "west", "north", "south", "central", "island", "coast", "valley", "harbour"};
 static const char witness_name[] = "east";
 
 /* -------- processes -------- */

@@ -17,7 +17,7 @@
 #include <limits.h>
 
 enum {
-    FM_WORLD_REGIONS_MAX = 7,
+    FM_WORLD_REGIONS_MAX = 8,
     FM_WORLD_PLACES_MAX = FM_WORLD_REGIONS_MAX + 1, /* and the witness, which is the last one */
     FM_WORLD_APPS = 2
 };
