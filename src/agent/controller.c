@@ -591,7 +591,11 @@ static void take_hosts(struct fm_controller *ctl)
 
 void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf)
 {
+    struct fm_error e = {0};
     ctl->conf = conf;
+    if (ctl->coord && fm_coord_renew_tls(ctl->coord, &e))
+        fm_log(FM_LOG_ERROR, "coordination_tls_not_renewed", FM_KE(&e),
+               FM_KZ("meaning", "the certificates of before go on"));
     take_hosts(ctl);
     take_contexts(ctl);
     ctl_operate_start(ctl);

@@ -245,8 +245,10 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         return;
     if (steady && any_away(ctl, s, lost, true))
         feed(ctl, s, lost, FM_FAILOVER_ON_FOUND);
-    else if (f->state == FM_FAILOVER_FAILED_OVER && !away)
+    else if (f->state == FM_FAILOVER_FAILED_OVER && !away) {
         feed(ctl, s, lost, FM_FAILOVER_ON_RETURNED);
+        return; /* whether there is anything to do is asked anew */
+    }
     feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
     if (f->state != FM_FAILOVER_COMPLETING)
         return;
