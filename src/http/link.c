@@ -262,6 +262,10 @@ enum fm_err fm_http_link_ask(struct fm_http_link *l, struct fm_loop *loop,
     }
     enum fm_err err = link_connect(l, a, e);
     l->busy = !err;
+    if (err) { /* it holds nothing: `closed` does not follow */
+        free(l->out);
+        l->out = NULL;
+    }
     return err;
 }
 
