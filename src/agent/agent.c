@@ -611,8 +611,9 @@ static void bring_down(struct agent *x)
     fm_daemon_end_resolver(&x->daemon);
     fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told, and closed connections */
     fm_heir_free(x->heir);
+    x->heir = NULL;
     fm_rights_free(x->rights);
-    x->rights = NULL; /* the loop turns once more */
+    x->rights = NULL; /* turns that follow look for it */
     fm_views_free(x->views);
     x->views = NULL;
     /* names must not wake up in the last turn of the checks, which need the configuration */

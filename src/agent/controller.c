@@ -399,6 +399,21 @@ static void take_of_agent(struct ctl_context *c, unsigned host, const struct fm_
         promised(c, host, m);
 }
 
+/* Of all agents of the region the guards have testified. */
+static bool all_dead(const struct fm_controller *ctl, unsigned region)
+{
+    bool any = false;
+    for (unsigned i = 0; i < ctl->c.roster->nhosts; i++) {
+        const struct ctl_host *h = &ctl->host[i];
+        if (!h->agent || fm_agent_region(h->id) != region)
+            continue;
+        any = true;
+        if (!h->dead)
+            return false;
+    }
+    return any;
+}
+
 /* The guard of a host: everything there that could write, or only its agent, is dead. */
 static void testified(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
 {
@@ -416,6 +431,11 @@ static void testified(struct fm_controller *ctl, unsigned host, const struct fm_
                                                               .region = (uint8_t)event->region,
                                                               .sub = {(uint16_t)host, {m->life}},
                                                               .everything = m->ok});
+    ctl->host[host].dead = true;
+    if (all_dead(ctl, (unsigned)event->region)) {
+        fm_votes_gone(&ctl->votes, (unsigned)event->region, fm_mono_now());
+        ctl_operate_vote(ctl);
+    }
 }
 
 void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
@@ -579,7 +599,11 @@ static void take_hosts(struct fm_controller *ctl)
 
 void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf)
 {
+    struct fm_error e = {0};
     ctl->conf = conf;
+    if (ctl->coord && fm_coord_renew_tls(ctl->coord, &e))
+        fm_log(FM_LOG_ERROR, "coordination_tls_not_renewed", FM_KE(&e),
+               FM_KZ("meaning", "the certificates of before go on"));
     take_hosts(ctl);
     take_contexts(ctl);
     ctl_operate_start(ctl);

@@ -210,6 +210,7 @@ struct fm_controller {
     struct ctl_host {
         bool agent; /* it votes, and may be keeper where its region may hold */
         bool gate;  /* of my region */
+        bool dead;  /* its guard says so; nothing was heard of it since */
         struct fm_agent_id id;
     } host[FM_ROSTER_HOSTS_MAX];
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
@@ -289,6 +290,8 @@ uint64_t ctl_store_id(const struct fm_controller *ctl);
 void ctl_operate_start(struct fm_controller *ctl);
 void ctl_operate_turn(struct ctl_context *c);
 void ctl_operate_tick(struct fm_controller *ctl);
+/* Look again whom I hear, and say so where that is news. */
+void ctl_operate_vote(struct fm_controller *ctl);
 void ctl_operate_said(struct ctl_context *c, const struct fm_auth_action *act);
 void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m);
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,

@@ -25,6 +25,12 @@ static void tell_vote(struct fm_controller *ctl, bool always)
         ctl_touch_all(ctl);
 }
 
+void ctl_operate_vote(struct fm_controller *ctl)
+{
+    tell_vote(ctl, false);
+    ctl_touch_all(ctl);
+}
+
 void ctl_operate_tick(struct fm_controller *ctl)
 {
     struct fm_mono now = fm_mono_now();
@@ -217,6 +223,8 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
     }
     if (v.changed && v.to == FM_FAILOVER_STEADY)
         s->attested[lost] = false;
+    for (unsigned i = 0; i < s->n && v.changed; i++)
+        ctl_touch(member(ctl, s, i)); /* the next state may have something to do at once */
     return v;
 }
 
@@ -236,8 +244,10 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         return;
     if (steady && any_away(ctl, s, lost, true))
         feed(ctl, s, lost, FM_FAILOVER_ON_FOUND);
-    else if (f->state == FM_FAILOVER_FAILED_OVER && !away)
+    else if (f->state == FM_FAILOVER_FAILED_OVER && !away) {
         feed(ctl, s, lost, FM_FAILOVER_ON_RETURNED);
+        return; /* whether there is anything to do is asked anew */
+    }
     feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
     if (f->state != FM_FAILOVER_COMPLETING)
         return;
@@ -621,6 +631,7 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
     struct ctl_context *c = ctl->context[m->context];
     if (m->kind == FM_MESSAGE_VOTE) {
         if (from->agent && host != ctl->c.self) {
+            ctl->host[host].dead = false;
             fm_votes_take(&ctl->votes, from->id, &m->vote, fm_mono_now());
             tell_vote(ctl, false);
             ctl_touch_all(ctl);

@@ -35,8 +35,8 @@ const struct fm_command fm_commands[] = {
      "this\n"
      "host that writes; without it the others wait. It ends with 1 then: let your service manager\n"
      "start it again. SIGTERM ends the agent in order, SIGHUP reloads it.",
-     "fulmar guard -c fulmar.yaml --host west-1 -- /usr/local/bin/shop --port 8080", DAEMON_OPTIONS,
-     FM_ARGS_MAX, fm_cmd_guard},
+     "fulmar guard -c fulmar.yaml -- /usr/local/bin/shop", DAEMON_OPTIONS, FM_ARGS_MAX,
+     fm_cmd_guard},
     {"config check", "[FILE]", "check a configuration, all of it, and say every error at once",
      "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each "
      "context\n"
@@ -90,8 +90,7 @@ const struct fm_command fm_commands[] = {
      "nothing.\n"
      "A state is queued (it waits to be delivered), in-flight (no outcome yet), unknown (it may "
      "or\n"
-     "may not have been executed, and is not repeated) or done. Exit code 69 where there is none.\n"
-     "Gates of this version do not write one yet.",
+     "may not have been executed, and is not repeated) or done. Exit code 69 where there is none.",
      "fulmar journal list ledger --state unknown",
      JOURNAL_OPTIONS | FM_OPT_BIT(STATE) | FM_OPT_BIT(LIMIT), 1, fm_cmd_journal_list},
     {"journal show", "CONTEXT KEY", "show one command by its key, with the answer that is repeated",

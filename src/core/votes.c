@@ -32,6 +32,12 @@ void fm_votes_take(struct fm_votes *v, struct fm_agent_id from, const struct fm_
     v->heard[region] = now;
 }
 
+void fm_votes_gone(struct fm_votes *v, unsigned region, struct fm_mono now)
+{
+    FM_ASSERT(region < FM_AUTH_REGIONS_MAX);
+    v->heard[region] = fm_mono_add_ms(now, -v->patience_ms);
+}
+
 void fm_votes_gate(struct fm_votes *v, uint16_t host, const struct fm_contexts *capable,
                    struct fm_mono now)
 {

@@ -80,6 +80,9 @@ void fm_votes_stalled(struct fm_votes *v, struct fm_mono now);
 /* A vote came from another agent. */
 void fm_votes_take(struct fm_votes *v, struct fm_agent_id from, const struct fm_vote *vote,
                    struct fm_mono now);
+/* The guards of all of its agents have testified that they are dead: nobody is waited for, until
+ * one of them is heard again. */
+void fm_votes_gone(struct fm_votes *v, unsigned region, struct fm_mono now);
 /* A gate of my region says what it can serve. The oldest one gives way where there is no room. */
 void fm_votes_gate(struct fm_votes *v, uint16_t host, const struct fm_contexts *capable,
                    struct fm_mono now);

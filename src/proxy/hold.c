@@ -79,7 +79,7 @@ static bool other_region(struct fm_request *rq, struct fm_route_plan *out)
     struct fm_view_cell cell;
     struct fm_route_plan any;
     bool known = holder_of(rq, &cell) || cell.epoch.n > 0;
-    fm_plan_route(rq, &any);
+    fm_plan_route(rq, FM_CANARY_OF_NONE, &any);
     *out = (struct fm_route_plan){.healthy = any.healthy};
     for (unsigned i = 0; i < any.n; i++)
         if (!known || any.region[i] != cell.region)
@@ -125,7 +125,7 @@ static void decide(struct fm_request *rq, bool look)
     struct fm_worker *w = rq->w;
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_view_cell cell;
-    bool moving = !holder_of(rq, &cell) || fm_plan_is_left(rq, cell.region);
+    bool moving = !holder_of(rq, &cell) || fm_plan_is_away(rq, cell.region);
     struct fm_held h = {
         .moving = moving,
         .client_gone = rq->client_gone,
@@ -170,7 +170,7 @@ void fm_hold_go(struct fm_request *rq)
         return;
     }
     struct fm_view_cell cell;
-    if (holder_of(rq, &cell) && !fm_plan_is_left(rq, cell.region)) {
+    if (holder_of(rq, &cell) && !fm_plan_is_away(rq, cell.region)) {
         send_to(rq, &cell);
         return;
     }

@@ -404,7 +404,7 @@ static void begin_at_gate(struct fm_request *rq)
         return;
     }
     struct fm_route_plan plan;
-    fm_plan_route(rq, &plan);
+    fm_plan_route(rq, FM_CANARY_OF_NONE, &plan);
     fm_request_go(rq, &plan);
 }
 
@@ -415,9 +415,10 @@ static void begin_at_edge(struct fm_request *rq)
         return;
     }
     struct fm_route_plan plan;
-    fm_plan_route(rq, &plan);
     if (rq->seats)
         fm_place_plan_query(rq, &plan);
+    else
+        fm_plan_route(rq, FM_CANARY_OF_ANY, &plan);
     fm_request_go(rq, &plan);
 }
 

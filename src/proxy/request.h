@@ -132,10 +132,14 @@ bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigne
 /* What decides between regions, from its head; only where routing asks for it. */
 void fm_plan_prepare(struct fm_request *rq, const struct fm_http_head *h,
                      const struct fm_match_result *m);
-/* The regions that may answer, the best first. May claim a canary. */
-void fm_plan_route(struct fm_request *rq, struct fm_route_plan *plan);
+/* The regions that may answer, the best first. May claim a canary: of any region, of `canary` or of
+ * none. */
+enum { FM_CANARY_OF_ANY = -1, FM_CANARY_OF_NONE = -2 };
+void fm_plan_route(struct fm_request *rq, int canary, struct fm_route_plan *plan);
 /* Is this region given nothing now, by health or by what this worker saw? */
 bool fm_plan_is_left(const struct fm_request *rq, unsigned region);
+/* The same for what no other region may take: one that comes back gets it. */
+bool fm_plan_is_away(const struct fm_request *rq, unsigned region);
 
 /* place.c */
 /* The cell that it is about, where its context has cells: from its head, ... */

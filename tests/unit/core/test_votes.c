@@ -155,8 +155,20 @@ static void the_heir_is_well_able_and_of_the_lowest_rank(void **state)
     assert_int_equal(fm_votes_heir(&v, NORTH, &both, 1 << NORTH, rank), FM_NO_REGION);
 }
 
+static void whom_a_guard_calls_dead_is_lost_at_once(void **state)
+{
+    (void)state;
+    says(NORTH, 0, both, 0);
+    assert_int_equal(mine().lost, 0);
+    fm_votes_gone(&v, NORTH, now);
+    assert_int_equal(mine().lost, 1 << NORTH);
+    later(10);
+    says(NORTH, 0, both, 0); /* another life of it */
+    assert_int_equal(mine().lost, 0);
+}
+
 #define T(fn) fm_test_with(fn, begin, NULL)
 FM_TEST_MAIN(T(who_is_silent_is_lost_after_the_patience), T(a_stall_of_my_own_makes_nobody_lost),
              T(well_is_heard_of_late_and_capable), T(my_region_is_as_well_as_its_gates_say),
-             T(a_region_speaks_once), T(news_is_told_at_once),
-             T(the_heir_is_well_able_and_of_the_lowest_rank))
+             T(whom_a_guard_calls_dead_is_lost_at_once), T(a_region_speaks_once),
+             T(news_is_told_at_once), T(the_heir_is_well_able_and_of_the_lowest_rank))
