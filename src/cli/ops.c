@@ -60,7 +60,7 @@ static int one(const struct fm_args *a, struct fm_agents *g)
     json_t *doc;
     char target[FM_OP_DOC_ID_MAX + 16];
     FM_ASSERT(a->nargs == 1);
-    snprintf(target, sizeof target, "/ops/%s", a->arg[0]);
+    snprintf(target, sizeof target, "/ops?id=%s", a->arg[0]);
     int code = fetch(a, g, "op show", target, "fulmar.op/1", &doc);
     return code ? code : print(a, doc, fm_op_doc_print);
 }
@@ -69,7 +69,7 @@ static int show(const struct fm_args *a, const char *command,
                 int (*what)(const struct fm_args *a, struct fm_agents *g))
 {
     struct fm_agents *g;
-    int code = fm_agents_open(&g, a, command, FM_AGENTS_ORDER);
+    int code = fm_agents_open(&g, a, command, FM_WHOM_ORDER);
     if (code)
         return code;
     code = fm_agents_show(g, what);

@@ -62,14 +62,16 @@ static bool add_local(struct fm_whom *s, const char *host, const char *role, cha
     return true;
 }
 
-static void add_this_host(struct fm_whom *s, const struct fm_args *a, bool look)
+static void add_this_host(struct fm_whom *s, const struct fm_args *a, enum fm_whom_use use)
 {
     char host[256], dir[PATH_MAX];
     fm_cli_this_host(s->conf, a, host, sizeof host);
-    bool found = look && add_local(s, host, "edge", dir);
-    if (!found && !add_local(s, host, "agent", dir))
+    bool found = use == FM_WHOM_LOOK && add_local(s, host, "edge", dir);
+    found = found || add_local(s, host, "agent", dir);
+    found = found || (use == FM_WHOM_PAST && add_local(s, host, "edge", dir));
+    if (!found)
         snprintf(s->missing, sizeof s->missing, "no %s of host `%s` runs here (no socket in %.*s)",
-                 look ? "edge or agent" : "agent", host, TEXT_MAX, dir);
+                 use == FM_WHOM_ORDER ? "agent" : "edge or agent", host, TEXT_MAX, dir);
 }
 
 /* -------- the hosts of the configuration -------- */
@@ -146,19 +148,20 @@ static void first_error(const struct fm_conf_report *r, char out[TEXT_MAX])
 
 /* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then it is wanted
  * most of all. */
-static int in_spite_of(struct fm_whom *s, const struct fm_args *a, const char *command, bool look,
-                       const struct fm_conf_report *r)
+static int in_spite_of(struct fm_whom *s, const struct fm_args *a, const char *command,
+                       enum fm_whom_use use, const struct fm_conf_report *r)
 {
     char what[TEXT_MAX];
     first_error(r, what);
     if (!a->server && (s->conf = fm_conf_load_state(a->config)))
-        add_this_host(s, a, look);
+        add_this_host(s, a, use);
     fm_conf_free(s->conf);
     s->conf = NULL;
     if (s->n == 0)
         return fm_print_error(a, command, FM_EXIT_CONFIG, what,
-                              look ? "ask a daemon by its admin address: --server 127.0.0.1:7104"
-                                   : "`fulmar config check` says all that is wrong with it");
+                              use == FM_WHOM_ORDER
+                                  ? "`fulmar config check` says all that is wrong with it"
+                                  : "ask a daemon by its admin address: --server 127.0.0.1:7104");
     fprintf(stderr, "fulmar %s: %s\n", command, what);
     return FM_EXIT_OK;
 }
@@ -173,8 +176,10 @@ static void add_address(struct fm_whom *s, const struct fm_args *a, const struct
     (void)fm_addr_format_ip(to, t->host);
 }
 
-int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command, bool look)
+int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command,
+                 enum fm_whom_use use)
 {
+    bool look = use != FM_WHOM_ORDER;
     struct fm_addr to = {.len = 0};
     FM_ASSERT(!s->conf && s->n == 0);
     if (!a->cert != !a->key)
@@ -189,7 +194,7 @@ int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command
     s->conf = fm_conf_load(a->config, &r);
     int code = FM_EXIT_OK;
     if (!s->conf)
-        code = in_spite_of(s, a, command, look, &r);
+        code = in_spite_of(s, a, command, use, &r);
     else if (a->cert && !s->conf->peer_tls.present)
         code = fm_usage("--cert: hosts do not speak TLS by %s, which has no `peer-tls`", a->config);
     else if (address)
@@ -197,7 +202,7 @@ int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command
     else if (a->server)
         code = add_named(s, a, a->server, look);
     else
-        add_this_host(s, a, look);
+        add_this_host(s, a, use);
     /* To look at a daemon that is there and silent, and be shown another one, would mislead. */
     if (!code && s->conf && !a->server && (s->missing[0] || !look))
         add_all(s, a);
