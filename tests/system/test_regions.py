@@ -176,6 +176,7 @@ def test_planned_moves(stage):
     world = World(stage)
     world.start()
     world.begin_load()
+    time.sleep(2.5)  # a keeper that is new waits for what one before it may have done
     world.flows("/ledger/")
     for _ in range(2):
         for to in ("north", "east", "west"):
