@@ -398,6 +398,7 @@ static bool play(struct fm_demo *d, struct play *p, struct fm_edge_view *v, int6
         json_object_set_new(p->more, "taken_over", json_boolean(nothing));
     }
     say(d, s->healed, p->name);
+    p->healed = fm_mono_now();
     return (!s->heal || s->heal(d, p)) && fm_stage_wait(d, AFTER_MS, NULL) &&
            (!s->after || s->after(d, p)) && fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_stage_all_up);
 }

@@ -254,7 +254,7 @@ void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned stat
     FM_ASSERT(c && !rq->head_sent && !rq->client_gone);
     rq->status = (uint16_t)status;
     rq->problem = (uint8_t)p;
-    char headers[256], body[2048], message[FM_SEATS_MESSAGE_ROOM];
+    char headers[256], body[4096], message[FM_SEATS_MESSAGE_ROOM];
     struct fm_buf h = fm_buf(headers, sizeof headers), b = fm_buf(body, sizeof body);
     fm_buf_lit(&h, "Fulmar-Ref: ");
     fm_buf_add(&h, rq->ref, FM_REF_LEN);
