@@ -163,7 +163,7 @@ void fm_request_fail(struct fm_request *rq, enum fm_problem p)
     bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER;
     if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
         p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
-    fm_relay_problem(rq, p);
+    fm_relay_problem(rq, rq->maybe_executed ? FM_PROBLEM_OUTCOME_UNKNOWN : p);
 }
 
 static bool wants_budget(enum fm_exchange_event_kind k)
@@ -382,6 +382,8 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
                                              !rq->upgrade && !rq->streaming, /* one copy */
                                   .leave_region = edge,
                                   .replayable = true,
+                                  .waits = fm_hold_waits(rq),
+                                  .maybe_executed = rq->maybe_executed,
                                   .other_regions = edge ? rq->route->other_regions : 1};
     rq->hedge_at = rq->silence_at = FM_MONO_NEVER;
     fm_exchange_init(&rq->x, &b, plan);

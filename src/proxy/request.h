@@ -76,9 +76,12 @@ struct fm_request {
     bool placed;           /* its cell is known */
     bool entered;          /* of a gate: it is counted as in flight */
     bool held, was_held;   /* of an edge */
+    bool maybe_executed;   /* of an edge: by an attempt whose outcome is not known */
     bool override;         /* it is taken without authority, and is written down for that */
     struct fm_epoch epoch; /* it was admitted under; at an edge: it was sent under last */
     struct fm_mono held_since, look_at;
+    struct fm_mono unknown_since; /* since it was sent in vain under this epoch */
+    struct fm_epoch unknown_at;
     struct fm_list hold_node;
     struct fm_record *record; /* of a gate: what the journal knows of it */
     uint64_t affinity;
@@ -153,6 +156,8 @@ void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan);
 /* hold.c: at an edge */
 /* A command whose cell is known: to its holder, or into the queue. */
 void fm_hold_go(struct fm_request *rq);
+/* May it wait where nobody takes it, or the answer says that it failed? */
+bool fm_hold_waits(const struct fm_request *rq);
 /* Nobody took it. False: it cannot be held, answer it. */
 bool fm_hold_take(struct fm_request *rq, enum fm_problem why);
 void fm_hold_timer(struct fm_request *rq);
