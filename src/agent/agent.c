@@ -320,6 +320,20 @@ static bool capable_of(void *user, unsigned context)
     return is_capable(user, context, &why);
 }
 
+/* Answers of all classes; a reload begins anew. */
+static uint64_t served_of(void *user, int context)
+{
+    const struct fm_board *b = ((struct agent *)user)->director.board;
+    uint64_t n = 0;
+    for (unsigned w = 0; w < b->nworkers; w++)
+        for (unsigned c = 0; c < b->ncontexts; c++) {
+            const struct fm_board_context_stats *s = &b->context[w * b->ncontexts + c];
+            if (context < 0 || c == (unsigned)context)
+                n += fm_counter_get(&s->commands) + fm_counter_get(&s->queries);
+        }
+    return n;
+}
+
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     struct agent *x = user;
@@ -340,6 +354,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,
+                                 .served = served_of,
                                  .user = x};
     const struct fm_conf *conf = conf_of(x);
     if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))

@@ -477,6 +477,30 @@ def test_a_region_is_evacuated(stage):
     realm.judge()
 
 
+def test_nobody_takes_more_than_it_can_carry(stage):
+    """A move to a region whose capacity is below what would come is refused, and so is automatic."""
+    realm = Realm(stage)
+    conf = json.loads(realm.conf.read_text())
+    conf["regions"]["north"]["capacity"] = "5/s"
+    realm.conf.write_text(json.dumps(conf))
+    realm.begin()
+    gate = int(realm.hosts["west-1"]["gate"].split(":")[1])
+    loading = True
+
+    def load():
+        while loading:
+            lib.get(gate, "/ledger/1")
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    wait_until("it is refused", lambda: realm.order("west-1", "move", context="ledger", to="north", dry_run=True).get(
+        "rule") == "capacity", PATIENCE_S, every=0.1)
+    loading = False
+    thread.join()
+    wait_until("it is taken", lambda: "items" in realm.order("west-1", "move", context="ledger", to="north", dry_run=True),
+               PATIENCE_S, every=0.1)
+    realm.judge()
+
+
 def test_members_are_changed_by_an_order(stage):
     """An agent that is taken out of the file is taken off the list: its promise is not missed any more."""
     realm = Realm(stage, regions={"west": 1, "north": 2, "east": 0}).begin()
