@@ -202,6 +202,18 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
 
 /* -------- questions -------- */
 
+json_t *fm_cli_authority_contexts(const json_t *status, const char *only)
+{
+    const char *name;
+    json_t *context, *out = json_object();
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (concerns(context, name, only))
+            json_object_set(out, name, context);
+    }
+    return out;
+}
+
 long long fm_cli_authority_generation(const json_t *status)
 {
     const char *name;
