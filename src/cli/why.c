@@ -45,6 +45,7 @@ static json_t *operations(struct fm_agents *g, const char *what)
 /* What is recorded of it. */
 static json_t *events_about(const json_t *status, const char *what)
 {
+    FM_ASSERT(status && what[0]);
     json_t *events = fm_events_of(status);
     for (size_t i = json_array_size(events); i-- > 0;)
         if (!fm_event_is_about(json_array_get(events, i), what))
