@@ -206,12 +206,17 @@ static unsigned away_from_home(const struct fm_demo *d, const char *context, uns
 static bool move(struct fm_demo *d, struct play *p, const char *context, unsigned to,
                  const char *cells)
 {
-    double took = 0;
-    if (!fm_operate_move(d, context, to, cells, &took))
+    double took = -1;
+    bool moved = fm_operate_move(d, context, to, cells, &took);
+    if (d->interrupted)
         return false;
+    p->good &= moved;
+    if (!moved)
+        fm_demo_view_say(&d->view, "it did not move: %s", d->error.msg);
     json_array_append_new(json_object_get(p->more, "moves"),
-                          json_pack("{s:s,s:s,s:o}", "context", context, "to",
-                                    d->world.region[to].name, "took_ms", fm_report_ms(took)));
+                          json_pack("{s:s,s:s,s:o,s:b}", "context", context, "to",
+                                    d->world.region[to].name, "took_ms", fm_report_ms(took),
+                                    "moved", (int)moved));
     return fm_stage_wait(d, BEFORE_MS, NULL);
 }
 
@@ -393,6 +398,7 @@ static bool play(struct fm_demo *d, struct play *p, struct fm_edge_view *v, int6
         json_object_set_new(p->more, "taken_over", json_boolean(nothing));
     }
     say(d, s->healed, p->name);
+    p->healed = fm_mono_now();
     return (!s->heal || s->heal(d, p)) && fm_stage_wait(d, AFTER_MS, NULL) &&
            (!s->after || s->after(d, p)) && fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_stage_all_up);
 }
