@@ -2,9 +2,13 @@
 #include "agent/agent.h"
 
 #include "agent/checks.h"
+#include "agent/guard.h"
 #include "agent/heir.h"
+#include "agent/rights.h"
+#include "agent/views.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/rand.h"
 #include "coord/owner.h"
 #include "proxy/daemon.h"
 #include "proxy/probes.h"
@@ -15,6 +19,8 @@
 #include <stdlib.h>
 
 enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4, REAL_DIGITS = 9 };
+/* Probes and long polls of every edge, and of other agents. */
+enum { PEERS_MAX = 1024 };
 
 struct agent {
     struct fm_daemon daemon;
@@ -23,7 +29,10 @@ struct agent {
     struct fm_checks *checks;   /* role health */
     struct fm_journal *journal; /* of a gate whose contexts have keys */
     struct fm_heir *heir;       /* where there is a journal */
-    struct fm_owner *owner;     /* role coordination */
+    struct fm_guarded guarded;
+    struct fm_owner *owner;   /* role coordination */
+    struct fm_views *views;   /* who holds what */
+    struct fm_rights *rights; /* where a context has cells */
     bool owner_failed;
     struct fm_conf *conf; /* where there is no director to hold it */
     struct fm_pages peer_pages;
@@ -40,16 +49,23 @@ static const struct fm_conf *conf_of(const struct agent *x)
 
 /* -------- what this region can do -------- */
 
-static json_t *context_json(struct agent *x, unsigned context)
+/* Can this host serve the context? Else *why. */
+static bool is_capable(struct agent *x, unsigned context, const char **why)
 {
     FM_ASSERT(context < conf_of(x)->ncontexts);
+    if (x->checks && !fm_checks_capable(x->checks, &conf_of(x)->contexts[context], why))
+        return false;
+    if (!x->has_gate || fm_director_has_instance(&x->director, x->region, context))
+        return true;
+    *why = "no instance of its application can be reached";
+    return false;
+}
+
+static json_t *context_json(struct agent *x, unsigned context)
+{
     const struct fm_conf_context *c = &conf_of(x)->contexts[context];
     const char *why = NULL;
-    bool capable = !x->checks || fm_checks_capable(x->checks, c, &why);
-    if (capable && x->has_gate && !fm_director_has_instance(&x->director, x->region, context)) {
-        capable = false;
-        why = "no instance of its application can be reached";
-    }
+    bool capable = is_capable(x, context, &why);
     json_t *needs = json_array();
     for (size_t i = 0; i < c->nneeds; i++)
         json_array_append_new(needs, json_stringn(c->needs[i].p, c->needs[i].n));
@@ -139,8 +155,13 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
         json_decref(root);
         root = NULL;
     }
+    json_t *view = root && x->views ? fm_views_json(x->views) : NULL;
+    if (view)
+        json_object_set_new(root, "view", view);
     if (root)
         json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
+    if (root && x->rights)
+        fm_rights_add_status(x->rights, root);
     page_json(a, root);
 }
 
@@ -157,9 +178,31 @@ static void write_changes(const struct fm_page_request *q, struct fm_page_answer
         a->status = 404;
 }
 
+static void write_post(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->rights)
+        fm_rights_post(x->rights, q, a);
+    else
+        a->status = 404;
+}
+
+static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_views_page(((struct agent *)q->user)->views, q, a);
+}
+
+static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_views_feed_page(((struct agent *)q->user)->views, q, a);
+}
+
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
                                             {.path = "/journal/changes", .write = write_changes},
+                                            {"/peer/1/post", write_post, true},
+                                            {.path = "/authority/view", .write = write_view},
+                                            {.path = "/authority/feed", .write = write_feed},
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
@@ -222,6 +265,60 @@ static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, str
     return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
+/* -------- the right to write -------- */
+
+static void authority_published(void *user)
+{
+    fm_director_authority_changed(&((struct agent *)user)->director);
+}
+
+static void authority_wanted(struct fm_director *d)
+{
+    struct agent *x = fm_container_of(d, struct agent, director);
+    if (x->views)
+        fm_views_hurry(x->views);
+    if (x->rights)
+        fm_rights_wanted(x->rights);
+}
+
+static bool capable_of(void *user, unsigned context)
+{
+    const char *why = NULL;
+    return is_capable(user, context, &why);
+}
+
+static void woke(struct fm_loop *l, int64_t late_ns, void *user)
+{
+    struct agent *x = user;
+    (void)l;
+    if (x->rights)
+        fm_rights_woke(x->rights, late_ns);
+}
+
+static enum fm_err start_rights(struct agent *x, struct fm_error *e)
+{
+    struct fm_rights_config c = {.loop = &x->daemon.loop,
+                                 .mailbox = &x->daemon.mailbox,
+                                 .resolver = x->daemon.resolver,
+                                 .state_dir = x->daemon.state_dir,
+                                 .host = x->daemon.host,
+                                 .views = x->views,
+                                 .seats = x->has_gate ? x->director.seats : NULL,
+                                 .heir = x->heir,
+                                 .published = authority_published,
+                                 .capable = capable_of,
+                                 .user = x};
+    const struct fm_conf *conf = conf_of(x);
+    if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))
+        return FM_ERR_OK;
+    x->rights = fm_rights_new(&c, conf, &x->daemon.peers, e);
+    if (!x->rights)
+        return e->code;
+    x->daemon.loop.woke = woke;
+    x->daemon.loop.woke_user = x;
+    return FM_ERR_OK;
+}
+
 /* -------- reload and end -------- */
 
 static const struct fm_conf *current(struct fm_daemon *d)
@@ -280,8 +377,15 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
         struct fm_error missing = {0};
         if (x->checks && fm_checks_reset(x->checks, conf, x->region, &missing))
             fm_log(FM_LOG_ERROR, "checks_missing", FM_KE(&missing));
+        fm_views_reset(x->views, conf, &d->peers);
         if (x->heir && fm_heir_reset(x->heir, conf, &d->peers, &missing))
             fm_log(FM_LOG_ERROR, "journals_not_read", FM_KE(&missing));
+        if (x->rights)
+            fm_rights_reset(x->rights, conf, &d->peers);
+        else if (fm_rights_are_needed(conf, conf->hosts[host].roles))
+            fm_log(
+                FM_LOG_ERROR, "authority_missing",
+                FM_KZ("meaning", "contexts with cells are not served until this agent restarts"));
         if (x->has_gate && !x->journal && retention_ms(conf))
             fm_log(FM_LOG_ERROR, "journal_missing",
                    FM_KZ("meaning", "commands with keys are refused until this agent restarts"));
@@ -355,6 +459,7 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
         return err;
     x->director.ended = workers_ended;
     x->director.view_changed = view_changed;
+    x->director.authority_wanted = authority_wanted;
     struct fm_addr at;
     err = bind_addr(&conf->hosts[x->host].gate_bind, &at, e);
     if (!err)
@@ -387,13 +492,27 @@ static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, stru
     return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
 }
 
+static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsigned roles,
+                               struct fm_error *e)
+{
+    struct fm_views_config c = {.mailbox = &x->daemon.mailbox,
+                                .resolver = x->daemon.resolver,
+                                .folder = x->daemon.state_dir,
+                                .host = x->daemon.host,
+                                .region = x->daemon.region,
+                                .controller = roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS),
+                                .director = x->has_gate ? &x->director : NULL};
+    x->views = fm_views_new(&c, conf, &x->daemon.peers, e);
+    return x->views ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
 static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
     FM_ASSERT(x->host >= 0 && x->host < (int)conf->nhosts);
     unsigned roles = conf->hosts[x->host].roles;
     struct fm_conf_addr peer = conf->hosts[x->host].peer_bind, admin = conf->hosts[x->host].admin;
     enum fm_err err = FM_ERR_OK;
-    FM_ASSERT((roles & (FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION)) && !x->conf);
+    FM_ASSERT((roles & FM_ROLES_AGENT) && !x->conf);
     x->conf = conf;
     if (roles & FM_ROLE_COORDINATION)
         err = start_owner(x, conf, e);
@@ -406,12 +525,17 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     }
     struct fm_addr at;
     if (!err)
+        err = start_views(x, conf, roles, e);
+    if (!err)
+        err = start_rights(x, e);
+    if (!err)
         err = bind_addr(&peer, &at, e);
     if (!err)
         err = fm_pages_init(&x->peer_pages, &x->daemon.loop, peer_pages, x, e);
     if (!err) {
         x->peer_pages.server.config.tls = x->daemon.peers.server;
         x->peer_pages.server.refused_peer = fm_peers_refused;
+        x->peer_pages.conns_max = PEERS_MAX;
         err = fm_listener_open(&x->peer, &x->daemon.loop, &at, 0, peer_accepted, e);
         x->has_peer = err == FM_ERR_OK;
         if (err)
@@ -422,19 +546,27 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
     if (!err && x->has_gate)
         err = fm_director_start(&x->director, e);
     x->started = err == FM_ERR_OK;
+    uint64_t life;
+    fm_rand_bytes(&life, sizeof life);
+    if (!err) /* the guard testifies for the life that its sub-leases are recorded with */
+        fm_guarded_open(&x->guarded, &x->daemon.loop,
+                        x->rights ? fm_rights_life(x->rights) : life >> 1);
     return err;
 }
 
 static void bring_down(struct agent *x)
 {
+    fm_guarded_close(&x->guarded);
     if (x->has_gate)
         fm_director_join(&x->director);
+    fm_rights_stop(x->rights);
     fm_heir_stop(x->heir);
     if (x->journal)
         fm_journal_close(x->journal);
     fm_probes_free(x->probes);
     if (x->owner)
         fm_owner_close(x->owner);
+    fm_views_stop(x->views);
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {
@@ -443,9 +575,11 @@ static void bring_down(struct agent *x)
         fm_pages_deinit(&x->peer_pages);
     }
     fm_daemon_end_resolver(&x->daemon);
-    if (x->heir)
-        fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told */
+    fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told, and closed connections */
     fm_heir_free(x->heir);
+    fm_rights_free(x->rights);
+    fm_views_free(x->views);
+    x->views = NULL;
     /* names must not wake up in the last turn of the checks, which need the configuration */
     struct fm_board *board = x->has_gate ? x->director.board : NULL;
     if (board)
@@ -472,6 +606,7 @@ int fm_agent_main(const struct fm_agent_options *o)
                                                    .must_be_listed = true,
                                                    .user = x};
     x->daemon.lock_fd = -1;
+    x->guarded.fd = -1;
     x->daemon.reload = reload;
     x->daemon.terminate = terminate;
     x->daemon.current = current;

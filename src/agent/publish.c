@@ -39,8 +39,8 @@ struct fm_publish {
     char *text; /* of the document */
     size_t text_n;
     uint64_t hash;
-    struct fm_list waiters; /* those who were not looked at since the last change are in front */
-    size_t nwaiters, due;   /* due: to be looked at */
+    struct fm_list waiters, due; /* due: who waited when it last changed, to be looked at */
+    size_t nwaiters;             /* in both */
     struct fm_timer timer;
 };
 
@@ -178,23 +178,18 @@ static void client_left(void *user)
     forget(user);
 }
 
-/* Who was looked at goes to the end, so that each is looked at once. Those who came since the
- * change are at the end already, and are looked at in vain. */
 static void look(struct fm_timer *t)
 {
     struct fm_publish *p = fm_container_of(t, struct fm_publish, timer);
-    if (p->due > p->nwaiters)
-        p->due = p->nwaiters; /* some have left */
-    for (unsigned i = 0; i < BATCH && p->due > 0; i++, p->due--) {
-        struct waiter *w = fm_list_first(&p->waiters, struct waiter, node);
-        if (is_news(p, &w->ask)) {
+    for (unsigned i = 0; i < BATCH && !fm_list_empty(&p->due); i++) {
+        struct waiter *w = fm_list_first(&p->due, struct waiter, node);
+        fm_list_remove(&w->node);
+        if (is_news(p, &w->ask))
             answer(w);
-        } else {
-            fm_list_remove(&w->node);
+        else
             fm_list_push_back(&p->waiters, &w->node);
-        }
     }
-    if (p->due > 0)
+    if (!fm_list_empty(&p->due))
         fm_loop_timer_in_ms(p->loop, &p->timer, 0);
 }
 
@@ -331,7 +326,7 @@ enum fm_err fm_publish_set(struct fm_publish *p, const struct fm_view_doc *d, st
     p->text_n = n;
     p->hash = hash;
     p->has_doc = true;
-    p->due = p->nwaiters;
+    fm_list_splice(&p->due, &p->waiters);
     fm_loop_timer_in_ms(p->loop, &p->timer, 0);
     return FM_ERR_OK;
 }
@@ -350,6 +345,7 @@ struct fm_publish *fm_publish_new(struct fm_loop *l, struct fm_error *e)
     }
     p->loop = l;
     fm_list_init(&p->waiters);
+    fm_list_init(&p->due);
     fm_timer_init(&p->timer, look);
     return p;
 }
@@ -358,7 +354,7 @@ void fm_publish_free(struct fm_publish *p)
 {
     if (!p)
         return;
-    FM_ASSERT(p->nwaiters == 0 && fm_list_empty(&p->waiters));
+    FM_ASSERT(p->nwaiters == 0 && fm_list_empty(&p->waiters) && fm_list_empty(&p->due));
     fm_loop_cancel(p->loop, &p->timer);
     fm_view_doc_deinit(&p->doc);
     free(p->text);

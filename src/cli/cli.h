@@ -25,7 +25,7 @@ enum fm_exit {
 
 enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_JSON_LINES, FM_OUTPUT_YAML };
 
-enum { FM_ARGS_MAX = 8 };
+enum { FM_ARGS_MAX = 64 };
 
 struct fm_args {
     const char *config; /* -c, FULMAR_CONFIG or /etc/fulmar/fulmar.yaml */
@@ -110,6 +110,7 @@ void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *ou
 
 int fm_cmd_edge(const struct fm_args *a);
 int fm_cmd_agent(const struct fm_args *a);
+int fm_cmd_guard(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);

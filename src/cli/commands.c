@@ -26,9 +26,22 @@ const struct fm_command fm_commands[] = {
     {"agent", "", "run the roles of a host: the region's gate, its health checks",
      "The host must be listed under `hosts`. SIGHUP reloads, SIGTERM drains.",
      "fulmar agent -c fulmar.yaml --host west-1", DAEMON_OPTIONS, 0, fm_cmd_agent},
+    {"guard", "[-- COMMAND...]", "run the agent of a host, and its application, under a guard",
+     "The guard starts `fulmar agent` and COMMAND. When the agent dies or falls silent it ends "
+     "all\n"
+     "of them, and tells the agents elsewhere that nothing here writes any more: another region "
+     "can\n"
+     "take over at once instead of waiting for the lease. Only where COMMAND is everything of "
+     "this\n"
+     "host that writes; without it the others wait. It ends with 1 then: let your service manager\n"
+     "start it again. SIGTERM ends the agent in order, SIGHUP reloads it.",
+     "fulmar guard -c fulmar.yaml -- /usr/local/bin/shop", DAEMON_OPTIONS, FM_ARGS_MAX,
+     fm_cmd_guard},
     {"config check", "[FILE]", "check a configuration, all of it, and say every error at once",
-     "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each context\n"
-     "that one region alone may write it says how long taking over takes at the least, what that is\n"
+     "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each "
+     "context\n"
+     "that one region alone may write it says how long taking over takes at the least, what that "
+     "is\n"
      "made of, and what may be lost.",
      "fulmar config check fulmar.yaml", FM_OPT_BIT(CONFIG) | FM_OPT_BIT(OUTPUT), 1,
      fm_cmd_config_check},

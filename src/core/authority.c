@@ -119,6 +119,10 @@ static void over(struct fm_authority *a, const struct fm_auth_event *e, struct f
     /* else it is of a store that was left, or told twice */
 }
 
+/* The next read waits for a moment even where the last one went well: what looks again and again
+ * must not do nothing else. */
+enum { AGAIN_PARTS = 16 };
+
 static void read_over(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
                       struct fm_auth_actions *out)
 {
@@ -129,8 +133,10 @@ static void read_over(struct fm_authority *a, const struct fm_auth_event *e, str
     if (!e->ok)
         return;
     fm_seen_take(a, e, true, now, out);
-    if (!a->frozen)
-        a->read_done = a->read_sent;
+    if (a->frozen)
+        return;
+    a->read_done = a->read_sent;
+    a->read_retry = fm_mono_add_ms(now, a->cfg.retry_ms / AGAIN_PARTS);
 }
 
 static void office(struct fm_authority *a, const struct fm_auth_event *e)
@@ -263,6 +269,8 @@ static struct fm_mono wake(const struct fm_authority *a, struct fm_mono now)
     if (a->k.state == FM_CHAIN_HOLD && fm_mono_before(now, a->k.renew_at))
         w = fm_mono_min(w, a->k.renew_at);
     w = fm_mono_min(w, fm_successor_next(a, now));
+    if (a->read_wanted > a->read_done && !a->reading && fm_mono_before(now, a->read_retry))
+        w = fm_mono_min(w, a->read_retry);
     bool busy = a->k.stopping || a->s.cells || a->read_wanted > a->read_done;
     return busy ? fm_mono_min(w, fm_mono_add_ms(now, a->cfg.retry_ms)) : w;
 }

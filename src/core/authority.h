@@ -290,6 +290,9 @@ uint64_t fm_authority_holds(const struct fm_authority *a);
 struct fm_mono fm_authority_until(const struct fm_authority *a, struct fm_mono now);
 struct fm_mono fm_authority_promised_until(const struct fm_authority *a, struct fm_mono now);
 
+/* Could this agent take the cell now if nobody held it, and if not, why? What an heir proves. */
+enum fm_auth_why fm_authority_fit(const struct fm_authority *a, unsigned cell, struct fm_mono now);
+
 /* May this agent acquire the cell now, and if not, why? */
 enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned cell,
                                           struct fm_mono now);

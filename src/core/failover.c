@@ -171,6 +171,8 @@ GUARD(fails_back_by_itself)
 const struct fm_failover_row fm_failover_rows[] = {
     ROW(STEADY, TICK, lost_for_grace, START, PREPARING, LOST, "prepares by itself"),
     ROW(STEADY, PREPARE, always, START, PREPARING, ORDERED, "a person prepares"),
+    ROW(STEADY, FOUND, always, NOTHING, FAILED_OVER, DONE, "another keeper has failed it over"),
+    ROW(STEADY, FAILBACK, may_fail_back, MOVE_HOME, FAILING_BACK, ORDERED, "what was moved away"),
 
     ROW(PREPARING, STARTED, always, NOTHING, PREPARED, READY, "the standby is up"),
     ROW(PREPARING, START_FAILED, always, ASK, ASKING, NOT_READY, "the standby does not start"),

@@ -41,6 +41,7 @@ enum fm_failover_state {
     X(START_FAILED, "start-failed")                                                                \
     X(TAKEN, "taken")       /* nothing is left to acquire */                                       \
     X(FAILBACK, "failback") /* a person, or the policy in its window */                            \
+    X(FOUND, "found")       /* a keeper before this one took cells by force, and they are here */  \
     X(RETURNED, "returned") /* every cell is home */                                               \
     X(BREACH, "breach")     /* the canary cell does badly at home */
 

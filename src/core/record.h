@@ -165,6 +165,12 @@ static inline bool fm_sub_same(struct fm_sub a, struct fm_sub b)
     return a.host == b.host && fm_incarnation_same(a.incarnation, b.incarnation);
 }
 
+/* Did its present holder take it without the consent of the one before? A first holder did not. */
+static inline bool fm_cell_was_forced(const struct fm_cell_record *c)
+{
+    return c->state == FM_CELL_HELD && c->epoch.n > 1 && fm_epoch_same(c->gentle_from, c->epoch);
+}
+
 /* -1 = it is not recorded. */
 static inline int fm_lease_find_sub(const struct fm_lease_record *l, struct fm_sub s)
 {

@@ -53,8 +53,7 @@ static enum fm_auth_why against_holder(const struct fm_authority *a, unsigned ce
     return FM_AUTH_WHY_NONE;
 }
 
-enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned cell,
-                                          struct fm_mono now)
+enum fm_auth_why fm_authority_fit(const struct fm_authority *a, unsigned cell, struct fm_mono now)
 {
     FM_ASSERT(cell < a->cfg.ncells);
     const struct fm_cell_at *c = &a->cell[cell].at;
@@ -75,6 +74,15 @@ enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned
         return FM_AUTH_WHY_NOT_MEMBER;
     if (fm_epoch_newer(a->marks.epoch[cell], c->r.epoch))
         return FM_AUTH_WHY_FROZEN;
+    return FM_AUTH_WHY_NONE;
+}
+
+enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned cell,
+                                          struct fm_mono now)
+{
+    enum fm_auth_why why = fm_authority_fit(a, cell, now);
+    if (why != FM_AUTH_WHY_NONE)
+        return why;
     if (to_count(a, cell) && fm_authority_budget_left(a) == 0)
         return FM_AUTH_WHY_AT_MOST;
     return released(a, cell) ? FM_AUTH_WHY_NONE : against_holder(a, cell, now);

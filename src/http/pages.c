@@ -87,16 +87,18 @@ void fm_page_answer(struct fm_page_wait *w, const struct fm_page_answer *a)
     answer(c, a);
 }
 
-static void call_page(struct fm_http_conn *c, const struct fm_page *page, struct fm_page_request *q)
+static void call_page(struct fm_http_conn *c, const struct fm_page *page,
+                      const struct fm_page_request *as)
 {
-    FM_ASSERT(!c->data && q->method != FM_METHOD_OTHER);
+    FM_ASSERT(!c->data && as->method != FM_METHOD_OTHER);
     char name[PEER_NAME_MAX];
     struct fm_page_call call = {.conn = c, .page = page};
     struct fm_page_answer a = FM_PAGE_ANSWER;
-    q->user = pages_of(c)->user;
-    q->peer = fm_sock_peer_name(&c->s.sock, name, sizeof name) ? name : NULL;
-    q->call = &call;
-    page->write(q, &a);
+    struct fm_page_request q = *as;
+    q.user = pages_of(c)->user;
+    q.peer = fm_sock_peer_name(&c->s.sock, name, sizeof name) ? name : NULL;
+    q.call = &call;
+    page->write(&q, &a);
     if (!call.later)
         answer(c, &a);
     else if (call.nobody)

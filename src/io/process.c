@@ -314,3 +314,13 @@ void fm_child_discard(struct fm_child *c)
         forget(c);
     c->running = false;
 }
+
+void fm_child_forget(struct fm_child *c)
+{
+    if (!c->running)
+        return;
+    close_output(c);
+    if (c->watch.fd >= 0)
+        forget(c);
+    c->running = false;
+}

@@ -64,5 +64,7 @@ enum fm_err fm_child_start(struct fm_child *c, struct fm_loop *l, const struct f
 void fm_child_kill(struct fm_child *c, int signo);
 /* Kill, reap (blocking, it was killed with SIGKILL) and forget; `exited` is not called. */
 void fm_child_discard(struct fm_child *c);
+/* Its owner has reaped it, by wait(2) for whoever there is; `exited` is not called. */
+void fm_child_forget(struct fm_child *c);
 
 #endif

@@ -20,6 +20,9 @@ enum {
     FOUND_MS = WAIT_MS + SILENCE_MS + 2000,
 };
 
+/* Hosts with these read coordination themselves. */
+enum { FIRST_HAND = FM_ROLE_CONTROLLER | FM_ROLE_WITNESS };
+
 static void go(struct slot *t);
 
 /* -------- whom to ask -------- */
@@ -91,15 +94,8 @@ static void failed_to(struct source *s, const char *why)
 
 static bool forget_found(struct fm_follow *f)
 {
-    bool any = f->doc.found_by != FM_VIEW_DOC_NOBODY;
-    for (size_t k = 0; k < f->doc.ncontexts; k++)
-        for (unsigned i = 0; i < f->doc.context[k].ncells; i++) {
-            any |= f->doc.context[k].cell[i].lapsed;
-            f->doc.context[k].cell[i].lapsed = false;
-        }
-    f->doc.found_by = FM_VIEW_DOC_NOBODY;
     f->found_from = NULL;
-    return any;
+    return fm_view_doc_forget_found(&f->doc);
 }
 
 static void found_is_old(struct fm_timer *t)
@@ -378,7 +374,7 @@ static bool add_source(struct fm_follow *f, const struct fm_conf_host *h)
         return false;
     struct fm_str region = f->conf->regions[h->region].name;
     s->follow = f;
-    s->controller = h->roles & FM_ROLE_CONTROLLER;
+    s->controller = h->roles & FIRST_HAND;
     s->own = fm_str_eqz(region, f->region);
     s->spread = (uint32_t)fm_mix64(fm_hash_str(key, h->name) ^ fm_hash_str(key, fm_str_z(f->host)));
     snprintf(s->host, sizeof s->host, "%.*s", FM_STR_ARG(h->name));
@@ -397,7 +393,7 @@ enum fm_err fm_follow_reset(struct fm_follow *f, const struct fm_conf *conf,
                             const struct fm_peers *peers)
 {
     FM_ASSERT(!f->stopped);
-    unsigned roles = f->config.controllers ? FM_ROLE_CONTROLLER : FM_ROLES_AGENT;
+    unsigned roles = f->config.controllers ? FIRST_HAND : FM_ROLES_AGENT;
     enum fm_err err = FM_ERR_OK;
     let_go_of_all(f);
     fm_peers_drop(&f->peers);

@@ -23,7 +23,8 @@ static bool is_name(struct fm_str s)
 static void set_name(char to[FM_VIEW_DOC_NAME_MAX + 1], struct fm_str name)
 {
     FM_ASSERT(name.n <= FM_VIEW_DOC_NAME_MAX);
-    memcpy(to, name.p, name.n);
+    if (name.n)
+        memcpy(to, name.p, name.n);
     to[name.n] = 0;
 }
 
@@ -300,7 +301,8 @@ static enum fm_err read_context(struct fm_view_doc *d, const char *name, const j
         return bad(e, "a wrong lease or mode", c->name);
     c->lease_ms = (int32_t)lease_ms;
     c->read_only = json_is_true(read_only);
-    memcpy(c->message, message.p, message.n);
+    if (message.n)
+        memcpy(c->message, message.p, message.n);
     c->message[message.n] = 0;
     for (size_t i = 0; i < n; i++)
         if (!read_cell(d, &c->cell[i], json_array_get(cells, i)))
@@ -378,6 +380,18 @@ enum fm_err fm_view_doc_read(struct fm_view_doc *d, struct fm_str text, struct f
 }
 
 /* -------- becoming newer -------- */
+
+bool fm_view_doc_forget_found(struct fm_view_doc *d)
+{
+    bool any = d->found_by != FM_VIEW_DOC_NOBODY;
+    for (size_t k = 0; k < d->ncontexts; k++)
+        for (unsigned i = 0; i < d->context[k].ncells; i++) {
+            any |= d->context[k].cell[i].lapsed;
+            d->context[k].cell[i].lapsed = false;
+        }
+    d->found_by = FM_VIEW_DOC_NOBODY;
+    return any;
+}
 
 static void to_core(const struct fm_view_doc_context *c, struct fm_authority_view *v)
 {

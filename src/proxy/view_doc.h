@@ -86,6 +86,9 @@ uint64_t fm_view_doc_hash(struct fm_str text);
 
 /* -------- becoming newer -------- */
 
+/* Forget what was found; true where something was. */
+bool fm_view_doc_forget_found(struct fm_view_doc *d);
+
 /* Take over what is newer in `from`: by context, and no cell of it goes back (core/answer.h). What
  * `from` does not have stays. `lapsed` is not taken over: that is no question of newer. A context
  * whose number of cells differs is left out and counted in *misfits (where it is not NULL). True:

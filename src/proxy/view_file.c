@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { HEAD = 48 }; /* "fulmar view 1 " 10 digits " bytes " 16 digits "\n" */
+enum { HEAD = 48 }; /* "fulmar-view 1 " 10 digits " bytes " 16 digits "\n" */
 
 static void write_head(char out[HEAD + 1], struct fm_str text)
 {
     FM_ASSERT(text.n <= FM_VIEW_DOC_TEXT_MAX);
-    int n = snprintf(out, HEAD + 1, "fulmar view 1 %010zu bytes %016llx\n", text.n,
+    int n = snprintf(out, HEAD + 1, "fulmar-view 1 %010zu bytes %016llx\n", text.n,
                      (unsigned long long)fm_view_doc_hash(text));
     FM_ASSERT(n == HEAD);
 }
@@ -32,7 +32,7 @@ enum fm_err fm_view_file_pack(const struct fm_view_doc *d, char **bytes, size_t 
     *bytes = NULL;
     if (fm_view_doc_copy(&copy, d))
         return fm_error_set(e, FM_ERR_MEMORY, "no memory to keep a view");
-    copy.found_by = FM_VIEW_DOC_NOBODY; /* what was found is no longer true when it is read */
+    (void)fm_view_doc_forget_found(&copy); /* it is no longer true when it is read */
     enum fm_err err = fm_view_doc_write(&copy, &text, &len, e);
     fm_view_doc_deinit(&copy);
     if (err)
@@ -64,8 +64,11 @@ enum fm_err fm_view_file_unpack(struct fm_view_doc *d, struct fm_str bytes, stru
         return fm_error_set(e, FM_ERR_INVALID,
                             "its head does not fit what follows: it is torn, or was changed");
     enum fm_err err = fm_view_doc_read(d, text, e);
-    if (err || fm_str_eqz(service, d->service))
+    if (err)
         return err;
+    (void)fm_view_doc_forget_found(d);
+    if (fm_str_eqz(service, d->service))
+        return FM_ERR_OK;
     err = fm_error_set(e, FM_ERR_INVALID, "it is of the service `%s`", d->service);
     fm_view_doc_deinit(d);
     return err;

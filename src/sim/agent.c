@@ -374,6 +374,8 @@ void agent_take(struct world *w, struct msg *m)
     else if (m->kind >= MSG_QUIETED)
         operate_take(w, m);
     else if (event_of[m->kind]) {
+        if (m->kind == MSG_SUB_ASKS)
+            operate_gate_asks(w, p, m);
         e.kind = (enum fm_auth_event_kind)event_of[m->kind];
         step(w, p, m->ctx, &e);
     }

@@ -8,6 +8,13 @@ unsigned home_of(const struct world *w, unsigned ctx, unsigned cell)
     return w->cfg.cells[ctx] == 1 ? 0 : cell % SIM_REGIONS;
 }
 
+enum { ALL_REGIONS = (1 << SIM_REGIONS) - 1 };
+
+static int64_t vote_ms(const struct world *w)
+{
+    return w->cfg.renew_ms < 500 ? 500 : w->cfg.renew_ms;
+}
+
 void operate_start(struct world *w, unsigned p)
 {
     struct agent *a = agent_of(w, p);
@@ -20,20 +27,14 @@ void operate_start(struct world *w, unsigned p)
         a->mv[c] = (struct fm_move){.late_at = FM_MONO_NEVER};
         a->drained[c] = 0;
     }
-    for (unsigned r = 0; r < SIM_REGIONS; r++) {
-        a->heard[r] = now.ns;
-        a->vote[r].at = 0;
-    }
+    struct fm_agent_id self = {
+        (uint8_t)(w->proc[p].region * FM_AGENTS_PER_REGION + w->proc[p].index)};
+    fm_votes_init(&a->votes, self, ALL_REGIONS, 3 * vote_ms(w), now);
     a->vote_at = now.ns;
     a->paused = false;
 }
 
 /* -------- evidence -------- */
-
-static int64_t vote_ms(const struct world *w)
-{
-    return w->cfg.renew_ms < 500 ? 500 : w->cfg.renew_ms;
-}
 
 static struct msg *message(struct world *w, enum msg_kind kind, unsigned p, unsigned to,
                            unsigned ctx)
@@ -46,37 +47,32 @@ static struct msg *message(struct world *w, enum msg_kind kind, unsigned p, unsi
 static void vote(struct world *w, unsigned p)
 {
     struct agent *a = agent_of(w, p);
-    int64_t now = local_now(w, p).ns, patience = 3 * vote_ms(w) * MS;
-    if (now < a->vote_at)
+    struct fm_mono now = local_now(w, p);
+    struct fm_vote mine;
+    if (now.ns < a->vote_at)
         return;
-    a->vote_at = now + vote_ms(w) * MS;
-    unsigned me = w->proc[p].region;
-    a->heard[me] = now;
-    uint8_t lost = 0, well = 0;
-    for (unsigned r = 0; r < SIM_REGIONS; r++)
-        if (now - a->heard[r] >= patience)
-            lost = (uint8_t)(lost | 1u << r);
-        else if (now - a->heard[r] < patience * 2 / 3)
-            well = (uint8_t)(well | 1u << r);
-    a->vote[me].lost = lost;
-    a->vote[me].well = well;
-    a->vote[me].at = now;
+    a->vote_at = now.ns + vote_ms(w) * MS;
+    (void)fm_votes_mine(&a->votes, now, &mine);
     for (unsigned r = 0; r < SIM_REGIONS; r++)
         for (unsigned i = 0; i < SIM_AGENTS; i++) {
             unsigned to = proc_agent(r, i);
             if (to == p)
                 continue;
             struct msg *m = message(w, MSG_VOTE, p, to, 0);
-            m->region = (uint8_t)me;
-            m->cell = lost;
-            m->answer = well;
+            m->agent = a->votes.self;
+            m->cell = (uint8_t)mine.lost;
+            m->answer = 0;
+            for (unsigned x = 0; x < SIM_REGIONS; x++) /* in this world they serve all or nothing */
+                m->answer = (uint8_t)(m->answer | fm_contexts_has(&mine.well[x], 0) << x);
             send_msg(w, m);
         }
 }
 
-static bool sees_lost(const struct agent *a, unsigned me, unsigned r)
+static const struct fm_contexts everything = {{(1 << SIM_CONTEXTS) - 1}};
+
+void operate_gate_asks(struct world *w, unsigned p, const struct msg *m)
 {
-    return a->vote[me].lost >> r & 1;
+    fm_votes_gate(&agent_of(w, p)->votes, m->sub.host, &everything, local_now(w, p));
 }
 
 static struct fm_failover_evidence evidence(const struct world *w, unsigned p, unsigned ctx,
@@ -85,8 +81,10 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
     const struct agent *a = agent_of((struct world *)w, p);
     const struct fm_authority *x = &a->auth[ctx];
     unsigned me = w->proc[p].region;
-    int64_t now = local_now(w, p).ns;
-    struct fm_failover_evidence ev = {.observers = SIM_REGIONS,
+    struct fm_tally t = fm_votes_tally(&a->votes, lost, &everything, local_now(w, p));
+    struct fm_failover_evidence ev = {.observers = t.observers,
+                                      .lost_by = t.lost_by,
+                                      .healthy_by = t.healthy_by,
                                       .domains = 3,
                                       .quorum = !x->frozen && x->k.state == FM_CHAIN_HOLD,
                                       .ready = true,
@@ -96,17 +94,9 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
                                       .paused = a->paused,
                                       .budget_left = (uint8_t)fm_authority_budget_left(x),
                                       .window = w->now < w->end - 30 * S};
-    for (unsigned r = 0; r < SIM_REGIONS; r++) {
-        if (a->vote[r].at == 0 || now - a->vote[r].at > 3 * vote_ms(w) * MS)
-            continue;
-        ev.lost_by = (uint8_t)(ev.lost_by + (a->vote[r].lost >> lost & 1));
-        ev.healthy_by = (uint8_t)(ev.healthy_by + (a->vote[r].well >> lost & 1));
-    }
-    unsigned heir = 0;
-    while (heir == lost || (heir != me && sees_lost(a, me, heir)))
-        heir++;
-    ev.heir = heir == me;
-    ev.home_well = !(a->vote[me].lost >> lost & 1);
+    static const uint16_t rank[FM_AUTH_REGIONS_MAX] = {0, 1, 2};
+    ev.heir = fm_votes_heir(&a->votes, lost, &everything, ALL_REGIONS, rank) == me;
+    ev.home_well = !fm_votes_lost(&a->votes, lost);
     for (unsigned i = 0; i < x->cfg.ncells; i++) {
         if (x->cell[i].at.r.region == lost)
             ev.loss += data_lag(w, lost, me, ctx, i);
@@ -179,6 +169,17 @@ static void failover_event(struct world *w, unsigned p, unsigned ctx, unsigned l
     }
 }
 
+/* Cells that are held here and at home there; those that were taken by force, or all. */
+static uint64_t away_from(const struct world *w, const struct fm_authority *x, unsigned ctx,
+                          unsigned home, bool forced)
+{
+    uint64_t cells = fm_authority_holds(x);
+    for (unsigned i = 0; i < x->cfg.ncells; i++)
+        if (home_of(w, ctx, i) != home || (forced && !fm_cell_was_forced(&x->cell[i].at.r)))
+            cells &= ~(UINT64_C(1) << i);
+    return cells;
+}
+
 static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lost)
 {
     struct agent *a = agent_of(w, p);
@@ -186,9 +187,13 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     const struct fm_authority *x = &a->auth[ctx];
     struct fm_quote none = {.until = FM_MONO_ZERO};
     uint64_t cells = cells_of(x, lost);
-    unsigned me = w->proc[p].region;
-    if (f->state == FM_FAILOVER_STEADY && (!cells || !sees_lost(a, me, lost)))
+    uint64_t away = away_from(w, x, ctx, lost, false);
+    if (f->state == FM_FAILOVER_STEADY && !away && (!cells || !fm_votes_lost(&a->votes, lost)))
         return;
+    if (f->state == FM_FAILOVER_STEADY && away_from(w, x, ctx, lost, true))
+        failover_event(w, p, ctx, lost, FM_FAILOVER_ON_FOUND, none, false);
+    else if (f->state == FM_FAILOVER_FAILED_OVER && !away)
+        failover_event(w, p, ctx, lost, FM_FAILOVER_ON_RETURNED, none, false);
     if (f->state == FM_FAILOVER_PREPARING && a->started_at[ctx][lost] &&
         w->now >= a->started_at[ctx][lost])
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_STARTED, none, false);
@@ -489,12 +494,14 @@ static void change_members(struct world *w, unsigned p, const struct msg *m)
 static void heir_asked(struct world *w, unsigned p, const struct msg *m)
 {
     const struct fm_authority *x = &agent_of(w, p)->auth[m->ctx];
-    if (x->k.state != FM_CHAIN_HOLD || x->frozen)
+    enum fm_auth_why why = fm_authority_fit(x, m->cell, local_now(w, p));
+    if (why == FM_AUTH_WHY_NOT_KEEPER || why == FM_AUTH_WHY_FROZEN)
         return;
     struct msg *a = message(w, MSG_HEIR, p, m->from, m->ctx);
     a->cell = m->cell;
     a->op = m->op;
-    a->flag = data_lag(w, m->region, w->proc[p].region, m->ctx, m->cell) <= 4;
+    a->flag =
+        why == FM_AUTH_WHY_NONE && data_lag(w, m->region, w->proc[p].region, m->ctx, m->cell) <= 4;
     send_msg(w, a);
 }
 
@@ -509,12 +516,11 @@ static void ship(struct world *w, unsigned p, const struct msg *m)
 
 static void voted(struct world *w, unsigned p, const struct msg *m)
 {
-    struct agent *a = agent_of(w, p);
-    int64_t now = local_now(w, p).ns;
-    a->heard[m->region] = now;
-    a->vote[m->region].lost = m->cell;
-    a->vote[m->region].well = m->answer;
-    a->vote[m->region].at = now;
+    struct fm_vote v = {.lost = m->cell};
+    for (unsigned r = 0; r < SIM_REGIONS; r++)
+        if (m->answer >> r & 1)
+            v.well[r] = everything;
+    fm_votes_take(&agent_of(w, p)->votes, m->agent, &v, local_now(w, p));
 }
 
 void operate_take(struct world *w, struct msg *m)

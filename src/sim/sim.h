@@ -17,6 +17,7 @@
 #include "core/office.h"
 #include "core/once.h"
 #include "core/sublease.h"
+#include "core/votes.h"
 
 enum {
     SIM_REGIONS = 3,

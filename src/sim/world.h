@@ -123,11 +123,8 @@ struct agent {
     struct fm_move mv[SIM_CONTEXTS];
     uint8_t drained[SIM_CONTEXTS]; /* gates, for the move under way */
     int64_t repeat_at[SIM_CONTEXTS];
-    int64_t heard[SIM_REGIONS], vote_at;
-    struct {
-        uint8_t lost, well;
-        int64_t at;
-    } vote[SIM_REGIONS];
+    struct fm_votes votes;
+    int64_t vote_at;
     bool paused, reseeded;
 };
 
@@ -326,6 +323,7 @@ void operate_eager(struct world *w, unsigned p);
 void operate_tick(struct world *w, unsigned p);
 void operate_take(struct world *w, struct msg *m);
 void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_action *act);
+void operate_gate_asks(struct world *w, unsigned p, const struct msg *m);
 unsigned home_of(const struct world *w, unsigned ctx, unsigned cell);
 
 unsigned fault_draw_kind(struct fm_rand *d);

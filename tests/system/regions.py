@@ -46,7 +46,7 @@ contexts:
     idempotency: {{key: required, by: gate}}
     lease: {lease}
     failover: {failover}
-    when-away: {{hold: 6s, commands: reject, queries: any}}
+    when-away: {{hold: {hold}, commands: reject, queries: any}}
   cards:
     topology: affinity
     cells: 6
@@ -56,7 +56,7 @@ contexts:
     idempotency: {{key: required, by: app}}
     lease: {lease}
     failover: {failover}
-    when-away: {{hold: 6s, commands: reject, queries: any}}
+    when-away: {{hold: {hold}, commands: reject, queries: any}}
 """
 
 
@@ -153,6 +153,21 @@ class Region:
         self.agent = self.run("agent", lib.FULMAR, "agent", "-c", self.world.conf, "--host", f"{self.name}-1",
                               until=7101)
 
+    def start_guard(self):
+        """The agent and the application under a guard."""
+        self.agent = self.run("guard", lib.FULMAR, "guard", "-c", self.world.conf, "--host", f"{self.name}-1", "--",
+                              sys.executable, str(HERE / "teller.py"), self.address, "9000", self.name,
+                              self.world.stage.path(f"app-{self.name}.jsonl"), self.world.database, until=7101)
+
+    def guarded_agent(self):
+        """The pid of the agent below the guard."""
+        with open(f"/proc/{self.agent.pid}/task/{self.agent.pid}/children", encoding="ascii") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/cmdline", "rb") as c:
+                    if b"agent" in c.read().split(b"\0"):
+                        return int(pid)
+        raise lib.Failure("the guard has no agent")
+
     def start_edge(self):
         self.edge = self.run("edge", lib.FULMAR, "edge", "-c", self.world.conf, "--host", f"{self.name}-edge",
                              until=8080)
@@ -188,7 +203,7 @@ class Region:
 
 
 class World:
-    def __init__(self, stage, lease="2s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}", election="1s"):
+    def __init__(self, stage, lease="2s", hold="6s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}", election="1s"):
         self.stage = stage
         self.net = Network(stage, NAMES)
         self.database = stage.path("bank.db")
@@ -204,20 +219,24 @@ class World:
         regions = "".join(f'  {r.name}: {{priority: {i + 1}, apps: ["{r.address}:9000"]}}\n'
                           for i, r in enumerate(self.regions.values()))
         self.conf = stage.write("bank.yaml", CONFIG.format(
-            dir=stage.dir, endpoints=endpoints, hosts=hosts, regions=regions, lease=lease, failover=failover,
+            dir=stage.dir, endpoints=endpoints, hosts=hosts, regions=regions, lease=lease, hold=hold, failover=failover,
             election=election))
         self.load = None
 
     def __getitem__(self, name):
         return self.regions[name]
 
-    def start(self):
+    def start(self, guarded=()):
         for r in self.regions.values():
             r.start_etcd()
         for r in self.regions.values():
-            r.start_app()
+            if r.name not in guarded:
+                r.start_app()
         for r in self.regions.values():
-            r.start_agent()
+            if r.name in guarded:
+                r.start_guard()
+            else:
+                r.start_agent()
         for r in self.regions.values():
             r.start_edge()
         wait_until("every cell is held by its home", lambda: self.holders_are(
@@ -227,9 +246,9 @@ class World:
         """{(context, cell): (region, epoch)} as this region's agent sees it; {} where it does not answer."""
         status = self.regions[name].status()
         cells = {}
-        for context in ((status or {}).get("authority") or {}).get("contexts", []):
-            for cell in context["cells"]:
-                cells[context["name"], cell["cell"]] = (cell["holder"], cell["epoch"])
+        for context, about in ((status or {}).get("authority") or {}).get("contexts", {}).items():
+            for cell in about["cells"]:
+                cells[context, cell["cell"]] = (cell["region"], cell["epoch"])
         return cells
 
     def holders_are(self, who):

@@ -107,6 +107,23 @@ def test_partition(stage):
     judge(world)
 
 
+def test_guarded(stage):
+    """The agent of the holder is killed under a guard, which testifies: nobody waits for the lease."""
+    world = World(stage, lease="5s", hold="12s")  # far longer than what is measured
+    world.start(guarded=("west",))
+    world.begin_load(edges=("north", "east"))
+    time.sleep(5.5)  # a keeper that is new waits for what one before it may have done
+    world.flows("/ledger/")
+    killed = now()
+    os.kill(world["west"].guarded_agent(), signal.SIGKILL)
+    wait_until("west holds nothing", lambda: away_from(world, "west"), 8, every=0.02)
+    world.flows("/ledger/")
+    first = min(c["over"] for c in world.acknowledged("/ledger/", killed))
+    print(f"# the ledger was away for {first - killed:.3f} s", flush=True)
+    check(first - killed < 4, "the lease was waited for in spite of the testimony")
+    judge(world)
+
+
 def outage(world, seconds):
     """All of coordination is gone for so long."""
     for r in world.regions.values():

@@ -216,6 +216,66 @@ def test_a_damaged_view_is_refused(stage):
     check_equal(edge.view()["generation"], 42, "the good one")
 
 
+class Agent:
+    """A real one without the role `controller`, in the region of a hand-made one."""
+
+    def __init__(self, stage, edge, name="west-2"):
+        self.stage, self.edge, self.name = stage, edge, name
+        self.peer, self.admin = lib.free_port(), lib.free_port()
+        edge.conf["hosts"][name] = {
+            "region": "west", "roles": ["gate", "health"], "address": "127.0.0.1",
+            "gate": f"127.0.0.1:{lib.free_port()}", "peer": f"127.0.0.1:{self.peer}",
+            "admin": f"127.0.0.1:{self.admin}"}
+        edge.write()
+        self.process = None
+
+    def start(self):
+        self.process = self.stage.fulmar(self.name, "agent", "-c", self.edge.path, "--host", self.name,
+                                         port=self.admin)
+
+    def get(self, path):
+        return lib.get(self.peer, path, timeout=20)
+
+    def generation(self):
+        answer = self.get("/authority/view")
+        return answer.json()["generation"] if answer.status == 200 else None
+
+
+def test_an_agent_hands_on_what_it_follows(stage):
+    """An agent without controller follows one, serves its view to edges and the feed to others, and keeps it."""
+    regions = [Region(stage, name) for name in REGIONS]
+    west, north = regions
+    edge = Edge(stage, regions, start=False)
+    agent = Agent(stage, edge)
+    agent.start()
+    check_equal(agent.get("/authority/view").status, 503, "without a view")
+    west.says = view(41, "west", 7)
+    wait_until("it knows", lambda: agent.generation() == 41)
+    check_equal(agent.get("/authority/view?after=1.41").status, 204, "nothing newer")
+    feed = agent.get("/authority/feed?context=ledger").json()
+    check_equal((feed["schema"], feed["contexts"]["ledger"]["cells"]),
+                ("fulmar.feed/1", [{"region": "west", "held": True, "epoch": 7}]), "feed")
+    check_equal(lib.get(agent.admin, "/status").json()["view"]["from"], "west-1", "status")
+    for r in regions:
+        r.peer.kill()  # the edge has only this one
+    edge.start()
+    wait_until("the edge knows", lambda: edge.generation() == 41)
+    check_equal(edge.view()["from"], "west-2", "from whom")
+    north.peer.listen()
+    north.says = view(42, "north", 8)
+    wait_until("the agent follows elsewhere", lambda: agent.generation() == 42, 30)
+    wait_until("and hands it on", lambda: edge.generation() == 42)
+    wait_until("it is kept", lambda: b'"generation":42' in (stage.path("edge-state") / "west-2" / "view").read_bytes())
+    north.peer.kill()
+    agent.process.kill()
+    agent.start()
+    check_equal(agent.generation(), 42, "from its disk")
+    agent.process.signal(signal.SIGHUP)
+    wait_until("it reloads", lambda: '"reloaded"' in agent.process.output())
+    check_equal(agent.generation(), 42, "after a reload")
+    check_equal(agent.process.stop(), 0, "exit code of the agent")
+
+
 def test_another_number_of_cells_is_refused(stage):
     """A view that does not fit the file of this host is refused loudly; what it knew stays."""
     (west, north), edge = start(stage, view(41, "west", 7))

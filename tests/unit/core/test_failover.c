@@ -212,6 +212,23 @@ static void failback_waits_for_soak_window_and_lag(void **state)
     assert_int_equal(on(FM_FAILOVER_ON_RETURNED).to, FM_FAILOVER_STEADY);
 }
 
+static void what_a_keeper_before_has_done_is_gone_on_with(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    ev.lost_by = 0;
+    ev.home_well = true;
+    assert_int_equal(on(FM_FAILOVER_ON_FOUND).to, FM_FAILOVER_FAILED_OVER); /* by force */
+    assert_int_equal(on(FM_FAILOVER_ON_RETURNED).to, FM_FAILOVER_STEADY);
+    /* moved away as planned: it returns when a person says so, and under the same conditions */
+    after(0);
+    assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).why, FM_FAILOVER_WHY_SOAK);
+    p.failback_automatic = true;
+    after(10000);
+    assert_int_equal(f.state, FM_FAILOVER_STEADY);
+    assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).to, FM_FAILOVER_FAILING_BACK);
+}
+
 static void every_state_is_reached_and_left_and_every_row_fires(void **state)
 {
     (void)state;
@@ -263,4 +280,5 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(the_health_gate_refuses_and_glass_breaks_it),
              fm_test(with_two_domains_a_person_attests),
              fm_test(failback_waits_for_soak_window_and_lag),
+             fm_test(what_a_keeper_before_has_done_is_gone_on_with),
              fm_test(every_state_is_reached_and_left_and_every_row_fires))

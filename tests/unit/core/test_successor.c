@@ -77,6 +77,22 @@ static void one_transaction_compares_and_writes_everything(void **state)
     assert_int_equal(fm_authority_holds(&s.a) & 1, 1);
 }
 
+static void an_heir_is_fit_while_another_holds(void **state)
+{
+    (void)state;
+    begin_keeper(&s);
+    assert_int_equal(fm_authority_fit(&s.a, 0, s.now), FM_AUTH_WHY_UNSETTLED);
+    begin_settled(&s);
+    live(&s, 1000, true);
+    assert_int_equal(fm_authority_fit(&s.a, 0, s.now), FM_AUTH_WHY_NONE);
+    assert_int_equal(against(0), FM_AUTH_WHY_LEASE_RUNS);
+    later(&s, 5000); /* its own lease is over */
+    assert_int_equal(fm_authority_fit(&s.a, 0, s.now), FM_AUTH_WHY_NO_LEASE);
+    assert_false(fm_cell_was_forced(&(struct fm_cell_record){.epoch = {1}, .gentle_from = {1}}));
+    assert_false(fm_cell_was_forced(&(struct fm_cell_record){.epoch = {3}, .gentle_from = {2}}));
+    assert_true(fm_cell_was_forced(&(struct fm_cell_record){.epoch = {3}, .gentle_from = {3}}));
+}
+
 static void an_order_is_counted_once_and_the_bound_holds(void **state)
 {
     (void)state;
@@ -242,7 +258,8 @@ static void without_office_or_lease_nobody_acquires(void **state)
     assert_int_equal(against(0), FM_AUTH_WHY_NOT_ABLE);
 }
 
-FM_TEST_MAIN(fm_test(a_holder_that_renews_is_left_alone),
+FM_TEST_MAIN(fm_test(an_heir_is_fit_while_another_holds),
+             fm_test(a_holder_that_renews_is_left_alone),
              fm_test(the_wait_is_a_lease_and_the_drift_after_the_read),
              fm_test(one_transaction_compares_and_writes_everything),
              fm_test(an_order_is_counted_once_and_the_bound_holds),

@@ -3,6 +3,7 @@
 #include "serve.h"
 
 #include "http/client.h"
+#include "http/pages.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -208,6 +209,50 @@ static void a_drain_ends_handshakes(void **state)
     peer_close(&mute);
 }
 
+/* -------- pages -------- */
+
+static char shown[64];
+
+static void write_name(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    snprintf(shown, sizeof shown, "%s", q->peer ? q->peer : "nobody");
+    a->body = strdup("ok");
+    a->n = 2;
+}
+
+static const struct fm_page table[] = {{.path = "/ok", .write = write_name}, {.path = NULL}};
+static struct fm_pages pages;
+
+static void page_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
+{
+    (void)ln;
+    fm_pages_accept(&pages, fd, from);
+}
+
+static void a_page_knows_who_asks(void **state)
+{
+    (void)state;
+    struct fm_listener ln;
+    struct fm_addr at;
+    assert_int_equal(fm_addr_parse(&at, FM_STR("127.0.0.1:0")), FM_ERR_OK);
+    assert_int_equal(fm_pages_init(&pages, &net.loop, table, NULL, NULL), FM_ERR_OK);
+    pages.server.config.tls = server_side;
+    assert_int_equal(fm_listener_open(&ln, &net.loop, &at, 0, page_accepted, NULL), FM_ERR_OK);
+    client.tls = client_side;
+    client.peer = "west-1";
+    assert_int_equal(fm_http_client_open(&client, &net.loop, &ln.address, in_ms(5000), &handler,
+                                         &limits, fields, NULL),
+                     FM_ERR_OK);
+    NET_UNTIL(&net, told.connected);
+    get("GET /ok HTTP/1.1\r\n" HOST "\r\n", "ok");
+    assert_string_equal(shown, "north-1");
+    fm_listener_close(&ln);
+    fm_http_client_close(&client);
+    fm_pages_close_all(&pages);
+    NET_UNTIL(&net, told.closed && pages.server.nconns == 0);
+    fm_pages_deinit(&pages);
+}
+
 #define with_tls(fn) fm_test_with(fn, setup, teardown)
 
 int main(void)
@@ -220,6 +265,7 @@ int main(void)
         with_tls(waits_for_a_handshake_only_so_long),
         with_tls(plain_requests_get_nowhere),
         with_tls(a_drain_ends_handshakes),
+        with_tls(a_page_knows_who_asks),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, make_authorities, remove_authorities);
 }

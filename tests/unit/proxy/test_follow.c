@@ -1,4 +1,5 @@
 /* Following views: agents are pages on the same loop, each with what it would say. */
+#include "authority.h"
 #include "given.h"
 
 #include "base/file.h"
@@ -367,14 +368,11 @@ static void never_goes_back(void **state)
 static void nonsense_is_left(void **state)
 {
     (void)state;
-    static const char *const nonsense[] = {
-        "",
-        "{}",
-        "null",
-        "{\"schema\":\"fulmar.view/1\"}",
-        "\xff\xfe",
+    static const char another[] =
         "{\"schema\":\"fulmar.view/1\",\"service\":\"shop\",\"incarnation\":9,\"generation\":9,"
-        "\"contexts\":{}}"};
+        "\"contexts\":{}}";
+    static const char *const nonsense[] = {
+        "", "{}", "null", "{\"schema\":\"fulmar.view/1\"}", "\xff\xfe", another};
     for (size_t i = 0; i < FM_COUNT(nonsense); i++) {
         agent[0].says = nonsense[i];
         begin("west");
@@ -598,17 +596,61 @@ static void another_number_of_cells_is_refused(void **state)
     json_decref(o);
 }
 
+/* -------- who it believes -------- */
+
+static void believes_only_whom_it_means(void **state)
+{
+    (void)state;
+    struct fm_peers peers = {.client = side(FM_TLS_CLIENT, ours, "north-1")};
+    struct fm_tls *west = side(FM_TLS_SERVER, ours, "west-1");
+    for (unsigned i = 0; i < AGENTS; i++) /* all of them say that they are west-1 */
+        agent[i].pages.server.config.tls = west;
+    view_is(&agent[0].doc, 41, "west", 7);
+    for (unsigned i = 1; i < AGENTS; i++)
+        view_is(&agent[i].doc, 99, "south", 99);
+    begin("west");
+    assert_int_equal(fm_follow_reset(follow, conf, &peers), FM_ERR_OK);
+    NET_UNTIL(&net, agent[0].nwait);
+    net_skip_ms(1000);
+    net_turn_ms(&net, 50);
+    assert_int_equal(generation(), 41);
+    for (unsigned i = 1; i < AGENTS; i++)
+        assert_int_equal(agent[i].asked, 0);
+    json_t *o = fm_follow_json(follow), *s = json_array_get(json_object_get(o, "sources"), 0);
+    for (size_t i = 0; json_integer_value(json_object_get(s, "failures")) == 0; i++)
+        s = json_array_get(json_object_get(o, "sources"), i);
+    assert_string_equal(json_string_value(json_object_get(s, "why")), "TLS: hostname mismatch");
+    json_decref(o);
+    end();
+    for (unsigned i = 0; i < AGENTS; i++)
+        stop_agent(i);
+    fm_tls_unref(west);
+    fm_tls_unref(peers.client);
+}
+
 #define with_agents(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(with_agents(follows_two_regions_its_own_first), with_agents(hears_of_news_at_once),
-             with_agents(silence_is_no_news), with_agents(a_frozen_agent_hides_nothing),
-             with_agents(never_goes_back), with_agents(nonsense_is_left),
-             with_agents(an_agent_that_refuses_is_asked_less_and_less),
-             with_agents(agents_that_come_back_are_found),
-             with_agents(a_reload_asks_those_of_the_new_file),
-             with_agents(a_finding_of_its_own_region_counts),
-             with_agents(a_finding_is_of_one_epoch), with_agents(a_finding_ends_with_who_found_it),
-             with_agents(starts_from_what_it_had), with_agents(does_not_go_back_behind_what_it_had),
-             with_agents(a_torn_file_is_refused_and_the_older_one_used),
-             with_agents(keeps_contexts_that_the_file_does_not_know),
-             with_agents(another_number_of_cells_is_refused))
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_agents(follows_two_regions_its_own_first),
+        with_agents(hears_of_news_at_once),
+        with_agents(silence_is_no_news),
+        with_agents(a_frozen_agent_hides_nothing),
+        with_agents(never_goes_back),
+        with_agents(nonsense_is_left),
+        with_agents(an_agent_that_refuses_is_asked_less_and_less),
+        with_agents(agents_that_come_back_are_found),
+        with_agents(a_reload_asks_those_of_the_new_file),
+        with_agents(a_finding_of_its_own_region_counts),
+        with_agents(a_finding_is_of_one_epoch),
+        with_agents(a_finding_ends_with_who_found_it),
+        with_agents(starts_from_what_it_had),
+        with_agents(does_not_go_back_behind_what_it_had),
+        with_agents(a_torn_file_is_refused_and_the_older_one_used),
+        with_agents(keeps_contexts_that_the_file_does_not_know),
+        with_agents(another_number_of_cells_is_refused),
+        with_agents(believes_only_whom_it_means),
+    };
+    return cmocka_run_group_tests_name(__FILE__, tests, make_authorities, remove_authorities);
+}

@@ -1,0 +1,257 @@
+/* agent/ctl.h: the inside of the controller (agent/controller.h), for its own files:
+ *   controller.c   life, office, steps of core and carrying out what they order
+ *   ctl_store.c    coordination: what is watched, read and written
+ *   ctl_operate.c  votes, failovers, planned moves
+ *   ctl_tell.c     events, status, views
+ *
+ * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
+ * of the loop in which it is taken. Steps never happen inside of carrying out another one. */
+#ifndef FM_AGENT_CTL_H
+#define FM_AGENT_CTL_H
+
+#include "agent/controller.h"
+#include "agent/records.h"
+#include "base/rand.h"
+#include "coord/setup.h"
+#include "core/failover.h"
+#include "core/move.h"
+#include "core/office.h"
+#include "core/votes.h"
+
+enum {
+    CTL_READ_PARTS = 5,
+    CTL_COMMITS = 6,        /* more than core has on their way for one context */
+    CTL_OFFICE_COMMITS = 4, /* a claim is repeated while the one before may be on its way */
+    CTL_KEYS = FM_TXN_COMPARES_MAX + FM_TXN_WRITES_MAX,
+    CTL_LATER_MAX = 256, /* actions of a context that wait for the disk */
+    CTL_EVENTS_MAX = 256,
+    CTL_EVIDENCE_ROOM = 200,
+};
+
+struct ctl_context;
+
+/* What stands in coordination about one context. */
+struct ctl_seen {
+    struct fm_lease_at lease[FM_AUTH_REGIONS_MAX];
+    struct fm_cell_at cell[FM_AUTH_CELLS_MAX];
+    struct fm_budget_at budget;
+    char unreadable[FM_RECORD_KEY_ROOM + FM_RECORD_WHY_ROOM]; /* "" = nothing is */
+};
+
+/* ... and about all of them. */
+struct ctl_common {
+    struct fm_view_at view;
+    struct fm_keeper_at keeper[FM_AUTH_REGIONS_MAX];
+    bool unreadable;
+};
+
+struct ctl_commit {
+    struct fm_coord_op op;
+    struct fm_controller *ctl;
+    struct ctl_context *context; /* NULL: a claim of the office */
+    uint32_t number;             /* of core */
+    bool busy, refused;          /* refused: it was never sent */
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare[FM_TXN_COMPARES_MAX];
+    struct fm_coord_write write[FM_TXN_WRITES_MAX];
+    char key[CTL_KEYS][FM_RECORD_KEY_ROOM];
+    char *value[FM_TXN_WRITES_MAX];
+};
+
+/* A linearizable read of everything about a context, in parts; each begins after core asked. */
+struct ctl_read {
+    struct fm_coord_op op[CTL_READ_PARTS];
+    char key[CTL_READ_PARTS][FM_RECORD_KEY_ROOM];
+    struct ctl_context *context;
+    bool busy, failed;
+    unsigned left;
+    uint32_t number;
+    uint64_t revision; /* the least that a part showed */
+    struct ctl_seen seen;
+    struct ctl_common common;
+};
+
+/* An action that waits for the disk. */
+struct ctl_later {
+    struct ctl_later *next;
+    uint64_t barrier;
+    struct fm_auth_action act;
+    struct ctl_commit *commit; /* of a COMMIT */
+    struct fm_epoch epoch[FM_AUTH_CELLS_MAX];
+};
+
+/* Contexts that move together; most are alone. */
+struct ctl_set {
+    unsigned n;
+    unsigned member[FM_ROSTER_CONTEXTS_MAX]; /* numbers of contexts; the first one's policy rules */
+    struct fm_contexts contexts;
+    struct fm_failover fo[FM_AUTH_REGIONS_MAX]; /* by the region that is lost */
+    bool attested[FM_AUTH_REGIONS_MAX];
+    struct fm_mono home_next; /* of a failback: the next cell goes then */
+    bool canary_went;
+};
+
+struct ctl_policy {
+    uint64_t revision;
+    bool read_only;
+    char message[FM_VIEW_DOC_MESSAGE_MAX + 1];
+    int64_t paused_until_ms; /* wall clock, of `automatic`; for people */
+};
+
+struct ctl_context {
+    struct fm_controller *ctl;
+    unsigned number; /* in the roster */
+    int conf;        /* index in the configuration; -1 = not there any more */
+    struct fm_authority auth;
+    struct ctl_seen seen; /* by the watch */
+    struct fm_revision lease_seen;
+    struct ctl_read read;
+    struct ctl_commit commit[CTL_COMMITS];
+    struct ctl_later *later, **later_end;
+    unsigned nlater;
+    uint64_t barrier;
+    bool touched;
+    bool unreadable; /* said so in the log */
+    struct ctl_policy policy;
+    /* ctl_operate.c */
+    struct ctl_set *set;
+    struct fm_move move;
+    struct fm_sub drained[FM_SUBS_MAX];
+    unsigned ndrained;
+    uint16_t shipped[FM_SUBS_MAX];
+    unsigned nshipped;
+    struct fm_mono repeat_at;
+    char move_why[FM_MESSAGE_WHY_ROOM];
+    struct fm_mono move_since;
+    /* ctl_tell.c: as told last */
+    uint16_t lapsed; /* regions whose lease was found lapsed */
+    uint64_t generation;
+    struct fm_epoch board_epoch[FM_AUTH_CELLS_MAX];
+    uint8_t board_holder[FM_AUTH_CELLS_MAX];
+};
+
+struct ctl_event {
+    uint64_t number;
+    int64_t wall_ns;
+    const char *what; /* "authority", "failover", "move", "office" */
+    char context[FM_ROSTER_NAME_ROOM];
+    int cell, region;       /* -1 = none */
+    const char *from, *to;  /* states, or NULL */
+    const char *why, *text; /* its name, and for people */
+    char evidence[CTL_EVIDENCE_ROOM];
+};
+
+struct fm_controller {
+    struct fm_controller_config c;
+    const struct fm_conf *conf;
+    unsigned region;
+    struct fm_agent_id self;
+    struct fm_incarnation life;
+    bool able, stopped;
+    struct fm_office office;
+    struct ctl_commit claim[CTL_OFFICE_COMMITS];
+    struct ctl_context *context[FM_ROSTER_CONTEXTS_MAX]; /* by number; NULL: none */
+    unsigned ncontexts;                                  /* past the last one */
+    struct ctl_set set[FM_ROSTER_CONTEXTS_MAX];
+    unsigned nsets;
+    struct fm_members members; /* of the file */
+    struct ctl_host {
+        bool agent; /* it votes, and may be keeper where its region may hold */
+        bool gate;  /* of my region */
+        bool dead;  /* its guard says so; nothing was heard of it since */
+        struct fm_agent_id id;
+    } host[FM_ROSTER_HOSTS_MAX];
+    int64_t renew_ms, retry_ms, vote_ms, op_ms;
+    struct fm_rand rand;
+    struct fm_timer timer, soon;
+    struct fm_mono timer_at;
+    bool reseeded, stepping, told; /* told: `changed` is due */
+    /* ctl_store.c */
+    struct fm_coord *coord;
+    struct fm_coord_setup setup;
+    struct fm_coord_watch watch;
+    bool watching, closing;
+    struct fm_mono reopen_at;
+    struct ctl_common common; /* by the watch */
+    uint64_t revision;        /* of what the watch has told; 0 = nothing yet */
+    char trouble[256];        /* why the store is not used; "" = it is */
+    /* ctl_operate.c */
+    struct fm_votes votes;
+    struct fm_mono vote_at;
+    uint16_t observers, holders; /* regions that vote; regions that may hold */
+    uint16_t rank[FM_AUTH_REGIONS_MAX];
+    unsigned domains;
+    /* ctl_tell.c */
+    struct ctl_event event[CTL_EVENTS_MAX];
+    uint64_t nevents;
+};
+
+/* -------- controller.c -------- */
+
+void ctl_step(struct ctl_context *c, const struct fm_auth_event *e);
+/* Coordination was seen, by the watch or by the read of this number. */
+void ctl_saw(struct ctl_context *c, const struct ctl_seen *seen, const struct ctl_common *common,
+             uint64_t revision, bool linear, uint32_t number);
+/* Tell the office, and every context what came of it. */
+void ctl_office(struct fm_controller *ctl, const struct fm_office_event *e);
+/* Look at the context again at the end of this turn. */
+void ctl_touch(struct ctl_context *c);
+void ctl_touch_all(struct fm_controller *ctl);
+void ctl_arm(struct fm_controller *ctl, struct fm_mono at);
+/* A message about the context, to be filled in. */
+struct fm_message ctl_message(const struct ctl_context *c, enum fm_message_kind kind);
+/* To each agent of a region (of all regions: FM_NO_REGION), but not to this one. */
+void ctl_send_agents(struct fm_controller *ctl, unsigned region, const struct fm_message *m);
+/* To each sub-lessee that is recorded in the lease of my region. */
+void ctl_send_gates(struct ctl_context *c, const struct fm_message *m);
+static inline const struct fm_conf_context *ctl_conf(const struct ctl_context *c)
+{
+    FM_ASSERT(c->conf >= 0);
+    return &c->ctl->conf->contexts[c->conf];
+}
+
+/* -------- ctl_store.c -------- */
+
+enum fm_err ctl_store_open(struct fm_controller *ctl, struct fm_error *e) FM_WARN_UNUSED;
+void ctl_store_stop(struct fm_controller *ctl);
+void ctl_store_free(struct fm_controller *ctl);
+void ctl_read_begin(struct ctl_context *c, uint32_t number);
+/* Made at once, sent later: the transaction is core's until its next step. */
+struct ctl_commit *ctl_commit_make(struct ctl_context *c, const struct fm_txn *t, uint32_t number);
+void ctl_commit_send(struct ctl_commit *m);
+void ctl_claim(struct fm_controller *ctl, const struct fm_txn *t);
+/* It is not sent; core is told at the end of the turn. */
+void ctl_read_refuse(struct ctl_context *c, uint32_t number);
+void ctl_commit_refuse(struct ctl_commit *m);
+void ctl_store_settle(struct fm_controller *ctl);
+/* From the timer: is there trouble, is it over? */
+void ctl_store_tick(struct fm_controller *ctl);
+uint64_t ctl_store_id(const struct fm_controller *ctl);
+
+/* -------- ctl_operate.c -------- */
+
+void ctl_operate_start(struct fm_controller *ctl);
+void ctl_operate_turn(struct ctl_context *c);
+void ctl_operate_tick(struct fm_controller *ctl);
+/* Look again whom I hear, and say so where that is news. */
+void ctl_operate_vote(struct fm_controller *ctl);
+void ctl_operate_said(struct ctl_context *c, const struct fm_auth_action *act);
+void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m);
+struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
+                                              unsigned lost, enum fm_failover_event_kind kind,
+                                              struct fm_quote quote, bool glass);
+/* NULL, or why it does not begin. */
+const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
+void ctl_move_abort(struct ctl_context *c);
+
+/* -------- ctl_tell.c -------- */
+
+void ctl_say(struct ctl_context *c, const struct fm_auth_action *act);
+struct ctl_event *ctl_event(struct fm_controller *ctl, const char *what,
+                            const struct ctl_context *c);
+/* Who holds what, to one gate. */
+void ctl_tell_board(struct ctl_context *c, unsigned host);
+/* To all of them, and to whom views are made for, where it has changed. */
+void ctl_tell_changes(struct ctl_context *c);
+
+#endif

@@ -1,0 +1,55 @@
+/* agent/lessee.h: the gate's half of authority (core/sublease.h) in an agent with the role `gate`.
+ *
+ * It asks every agent of its region that may be keeper, each quarter of a lease and whenever there
+ * is something to ask for; takes grants, boards and orders to stop or to hold; and publishes each
+ * change to the workers (proxy/seats.h) before it answers: so what it acknowledges as stopped has
+ * stopped for them, too, and a cell is told to be quiet when nothing that was admitted is left.
+ *
+ * Belongs to the control loop. Bounded: FM_LESSEE_WAITS_MAX orders to hold wait at once. */
+#ifndef FM_AGENT_LESSEE_H
+#define FM_AGENT_LESSEE_H
+
+#include "agent/post.h"
+#include "proxy/seats.h"
+
+enum { FM_LESSEE_WAITS_MAX = 64, FM_LESSEE_SHIPS_MAX = 16 };
+
+struct fm_lessee;
+
+struct fm_lessee_config {
+    struct fm_loop *loop;
+    struct fm_roster *roster;
+    struct fm_post *post;
+    struct fm_seats *seats;
+    unsigned self; /* number of this host in the roster */
+    uint64_t life; /* of this start */
+    /* More than the time that is left has changed: who waits looks again. */
+    void (*published)(void *user);
+    /* Can this gate serve the context (its index in the configuration)? */
+    bool (*capable)(void *user, unsigned context);
+    /* Get what the gates of this region have accepted, for all contexts; tell `done` once, from the
+     * loop. NULL: no gate keeps a journal. */
+    void (*catch_up)(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
+                     void *arg);
+    void *user;
+};
+
+struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct fm_conf *conf,
+                                struct fm_error *e) FM_WARN_UNUSED;
+/* After a reload. What is held of a context that is gone runs out. */
+void fm_lessee_reset(struct fm_lessee *l, const struct fm_conf *conf);
+
+/* A message for the gate from a host of the file. */
+void fm_lessee_take(struct fm_lessee *l, unsigned host, const struct fm_post_head *head,
+                    const struct fm_message *m);
+/* A worker has met what is not published: look at the seats, and ask. */
+void fm_lessee_wanted(struct fm_lessee *l);
+
+json_t *fm_lessee_json(const struct fm_lessee *l);
+
+/* Nothing is asked or answered any more; catch_up is still told of. */
+void fm_lessee_stop(struct fm_lessee *l);
+/* When no catch_up is under way any more. */
+void fm_lessee_free(struct fm_lessee *l);
+
+#endif

@@ -1,0 +1,96 @@
+/* agent/message.h: what agents and gates tell each other, as JSON. Private to src/agent.
+ *
+ * A post is an envelope with messages:
+ *   {"v":1,"from":"west-1","life":81,"messages":[{"kind":"grant","context":"ledger",...},...]}
+ * `life` is the number of the sender's start. A message of a kind that is not known, or about a
+ * context or region that is not known here, is skipped, and so are members that are not known, so
+ * that versions one older and one newer understand each other. What is known must be whole and in
+ * its bounds, or the post is refused. Names stand in messages; numbers are those of the roster.
+ * What only the asker understands (its clock, the number of its move, its life) is sent back as it
+ * came.
+ *
+ * Pure, but for memory of the parser. */
+#ifndef FM_AGENT_MESSAGE_H
+#define FM_AGENT_MESSAGE_H
+
+#include "agent/roster.h"
+#include "base/buf.h"
+#include "core/votes.h"
+
+/* name, who sends it to whom and what it carries (see core/authority.h, move.h, votes.h) */
+#define FM_MESSAGES(X)                                                                             \
+    X(ASK, "ask")                 /* gate to agent: life, asked, cells: what it has stopped */     \
+    X(GRANT, "grant")             /* back: life, asked, ms, cells */                               \
+    X(STOP, "stop")               /* agent to gate: cells */                                       \
+    X(STOPPED, "stopped")         /* back: life, cells */                                          \
+    X(QUIET, "quiet")             /* agent to gate: life, serial, ms, cells */                     \
+    X(QUIETED, "quieted")         /* back: life (of the gate), for, serial, cells */               \
+    X(NUDGE, "nudge")             /* agent to gate: there is something to ask for */               \
+    X(BOARD, "board")             /* agent to gate: cells, each with who holds it */               \
+    X(PROMISE_ASK, "promise-ask") /* agent to agent: life, asked, cells: what it holds */          \
+    X(PROMISE, "promise")         /* back: life (of the asker), asked, ms */                       \
+    X(VOTE, "vote")               /* agent to agent: lost, well */                                 \
+    X(CAPABLE, "capable")         /* gate to agent: what it can serve, as `well` of its region */  \
+    X(HEIR_ASK, "heir-ask")       /* agent to agent: life, serial, cell */                         \
+    X(HEIR, "heir")               /* back: for, serial, cell, ok, why */                           \
+    X(SHIP, "ship")               /* agent to gate of the heir: life, serial, cell, region */      \
+    X(SHIPPED, "shipped")         /* back: for, serial, cell, ok */                                \
+    X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */    \
+    X(OPERATE, "operate")         /* agent to agent: there is a new operation to look at */
+
+enum fm_message_kind {
+#define X(id, name) FM_MESSAGE_##id,
+    FM_MESSAGES(X)
+#undef X
+        FM_MESSAGE_KIND_COUNT
+};
+
+const char *fm_message_kind_name(enum fm_message_kind k);
+
+enum { FM_MESSAGE_WHY_ROOM = 160 };
+
+struct fm_message {
+    uint8_t kind;
+    uint16_t context; /* all kinds but VOTE, CAPABLE and TESTIFY are about one */
+    uint8_t region, cell;
+    bool ok;
+    uint32_t serial;
+    int32_t ms;
+    int64_t asked_ns;
+    uint64_t life, life_for;
+    uint64_t cells;                           /* one bit each */
+    struct fm_epoch epoch[FM_AUTH_CELLS_MAX]; /* of those, but in QUIET and QUIETED */
+    uint8_t holder[FM_AUTH_CELLS_MAX];        /* BOARD: region, or FM_NO_REGION while it moves */
+    struct fm_vote vote;
+    char why[FM_MESSAGE_WHY_ROOM];
+};
+
+/* Appends one; whole or, where it does not fit, not at all (then out->full). */
+void fm_message_write(const struct fm_roster *r, const struct fm_message *m, struct fm_buf *out);
+
+/* What surrounds them: begin, each message with a comma between, end. */
+void fm_post_begin(struct fm_buf *out, struct fm_str from, uint64_t life);
+void fm_post_end(struct fm_buf *out);
+
+/* -------- reading -------- */
+
+enum { FM_POST_BYTES_MAX = 256 * 1024, FM_POST_MESSAGES_MAX = 1024 };
+
+struct fm_post_head {
+    char from[FM_ROSTER_NAME_ROOM];
+    uint64_t life;
+};
+
+struct fm_post_reader {
+    /* Is it for us, from who it says? NULL where it is; else why it is refused. */
+    const char *(*opens)(void *user, const struct fm_post_head *head);
+    void (*take)(void *user, const struct fm_post_head *head, const struct fm_message *m);
+    void *user;
+};
+
+/* Reads all of it, then calls `opens`, then `take` for each message that is understood, in order.
+ * NULL, or what is wrong: then `take` was not called. */
+const char *fm_post_read(const struct fm_roster *r, struct fm_str text,
+                         const struct fm_post_reader *reader) FM_WARN_UNUSED;
+
+#endif

@@ -1,0 +1,289 @@
+/* Composition: see the header. */
+#include "agent/rights.h"
+
+#include "agent/controller.h"
+#include "agent/heir.h"
+#include "agent/lessee.h"
+#include "agent/views.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "core/deadline.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { POST_TIMEOUT_MS = 1000, CATCH_UP_MS = 1500 };
+
+struct fm_rights {
+    struct fm_rights_config c;
+    const struct fm_conf *conf;
+    struct fm_roster *roster;
+    struct fm_keep *keep;
+    struct fm_post *post;
+    struct fm_controller *controller; /* roles controller and witness */
+    struct fm_lessee *lessee;         /* role gate */
+    bool stopped;
+};
+
+static bool is_controller(unsigned roles)
+{
+    return roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS);
+}
+
+bool fm_rights_are_needed(const struct fm_conf *conf, unsigned roles)
+{
+    bool cells = false;
+    for (size_t i = 0; i < conf->ncontexts; i++)
+        cells |= conf->contexts[i].ncells > 0;
+    return cells && (roles & FM_ROLE_GATE || is_controller(roles));
+}
+
+/* -------- the view -------- */
+
+static void controller_changed(void *user)
+{
+    struct fm_rights *r = user;
+    struct fm_view_doc d;
+    fm_view_doc_init(&d, r->conf->service);
+    if (fm_controller_view(r->controller, &d))
+        fm_views_take(r->c.views, &d);
+    fm_view_doc_deinit(&d);
+}
+
+/* -------- messages -------- */
+
+static bool is_for_gate(const struct fm_message *m)
+{
+    switch ((enum fm_message_kind)m->kind) {
+    case FM_MESSAGE_GRANT:
+    case FM_MESSAGE_STOP:
+    case FM_MESSAGE_QUIET:
+    case FM_MESSAGE_NUDGE:
+    case FM_MESSAGE_BOARD:
+    case FM_MESSAGE_SHIP:
+        return true;
+    case FM_MESSAGE_ASK:
+    case FM_MESSAGE_STOPPED:
+    case FM_MESSAGE_QUIETED:
+    case FM_MESSAGE_PROMISE_ASK:
+    case FM_MESSAGE_PROMISE:
+    case FM_MESSAGE_VOTE:
+    case FM_MESSAGE_CAPABLE:
+    case FM_MESSAGE_HEIR_ASK:
+    case FM_MESSAGE_HEIR:
+    case FM_MESSAGE_SHIPPED:
+    case FM_MESSAGE_TESTIFY:
+    case FM_MESSAGE_OPERATE:
+    case FM_MESSAGE_KIND_COUNT:
+        break;
+    }
+    return false;
+}
+
+static void deliver(void *user, unsigned host, const struct fm_post_head *head,
+                    const struct fm_message *m)
+{
+    struct fm_rights *r = user;
+    if (is_for_gate(m)) {
+        if (r->lessee)
+            fm_lessee_take(r->lessee, host, head, m);
+    } else if (r->controller) {
+        fm_controller_take(r->controller, host, m);
+    }
+}
+
+static void written(void *user)
+{
+    struct fm_rights *r = user;
+    if (r->controller)
+        fm_controller_durable(r->controller);
+}
+
+/* -------- callbacks of the gate -------- */
+
+static void published(void *user)
+{
+    struct fm_rights *r = user;
+    r->c.published(r->c.user);
+}
+
+static bool capable(void *user, unsigned context)
+{
+    struct fm_rights *r = user;
+    return r->c.capable(r->c.user, context);
+}
+
+static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
+                     void *arg)
+{
+    struct fm_rights *r = user;
+    fm_heir_catch_up(r->c.heir, region, CATCH_UP_MS, done, arg);
+}
+
+/* -------- life -------- */
+
+static void fill_roster(struct fm_rights *r, const struct fm_conf *conf)
+{
+    for (size_t i = 0; i < conf->nregions; i++)
+        (void)fm_roster_add_region(r->roster, conf->regions[i].name);
+    for (size_t i = 0; i < conf->nhosts; i++)
+        if (conf->hosts[i].roles & FM_ROLES_AGENT)
+            (void)fm_roster_add_host(r->roster, conf->hosts[i].name);
+}
+
+static enum fm_err open_controller(struct fm_rights *r, unsigned self, unsigned roles,
+                                   struct fm_error *e)
+{
+    struct fm_controller_config c = {.loop = r->c.loop,
+                                     .resolver = r->c.resolver,
+                                     .roster = r->roster,
+                                     .post = r->post,
+                                     .keep = r->keep,
+                                     .self = self,
+                                     .witness = !(roles & FM_ROLE_CONTROLLER),
+                                     .changed = controller_changed,
+                                     .user = r};
+    if (!r->conf->coordination.present)
+        return fm_error_set(e, FM_ERR_INVALID, "a controller needs `coordination`");
+    r->controller = fm_controller_new(&c, r->conf, e);
+    return r->controller ? FM_ERR_OK : e->code;
+}
+
+static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_error *e)
+{
+    struct fm_lessee_config c = {.loop = r->c.loop,
+                                 .roster = r->roster,
+                                 .post = r->post,
+                                 .seats = r->c.seats,
+                                 .self = self,
+                                 .life = fm_keep_life(r->keep),
+                                 .published = published,
+                                 .capable = capable,
+                                 .catch_up = r->c.heir ? catch_up : NULL,
+                                 .user = r};
+    r->lessee = fm_lessee_new(&c, r->conf, e);
+    return r->lessee ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
+static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, struct fm_error *e)
+{
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/" FM_KEEP_FILE, r->c.state_dir);
+    struct fm_keep_config keep = {.path = path,
+                                  .service = r->conf->service.p,
+                                  .mailbox = r->c.mailbox,
+                                  .written = written,
+                                  .user = r};
+    r->roster = fm_roster_new();
+    if (!r->roster)
+        return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    r->keep = fm_keep_open(&keep, e);
+    if (!r->keep)
+        return e->code;
+    fill_roster(r, r->conf);
+    int index = fm_conf_find_host(r->conf, fm_str_z(r->c.host));
+    int self = fm_roster_find_host(r->roster, fm_str_z(r->c.host));
+    FM_ASSERT(index >= 0 && self >= 0);
+    unsigned roles = r->conf->hosts[index].roles;
+    struct fm_post_config post = {.loop = r->c.loop,
+                                  .resolver = r->c.resolver,
+                                  .roster = r->roster,
+                                  .self = (unsigned)self,
+                                  .life = fm_keep_life(r->keep),
+                                  .timeout_ms = POST_TIMEOUT_MS,
+                                  .deliver = deliver,
+                                  .user = r};
+    r->post = fm_post_new(&post, r->conf, peers, e);
+    enum fm_err err = r->post ? FM_ERR_OK : FM_ERR_MEMORY;
+    if (!err && r->c.seats)
+        err = open_lessee(r, (unsigned)self, e);
+    if (!err && is_controller(roles))
+        err = open_controller(r, (unsigned)self, roles, e);
+    return err;
+}
+
+struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct fm_conf *conf,
+                                const struct fm_peers *peers, struct fm_error *e)
+{
+    FM_ASSERT(c->loop && c->mailbox && c->published && c->capable);
+    struct fm_rights *r = calloc(1, sizeof *r);
+    if (!r) {
+        fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+        return NULL;
+    }
+    r->c = *c;
+    r->conf = conf;
+    if (open_all(r, peers, e)) {
+        fm_error_wrap(e, "authority");
+        fm_rights_stop(r);
+        fm_rights_free(r);
+        return NULL;
+    }
+    return r;
+}
+
+void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const struct fm_peers *peers)
+{
+    r->conf = conf;
+    fill_roster(r, conf);
+    fm_post_reset(r->post, conf, peers);
+    if (r->lessee)
+        fm_lessee_reset(r->lessee, conf);
+    if (r->controller)
+        fm_controller_reset(r->controller, conf);
+}
+
+uint64_t fm_rights_life(const struct fm_rights *r)
+{
+    return fm_keep_life(r->keep);
+}
+
+void fm_rights_wanted(struct fm_rights *r)
+{
+    if (r->lessee)
+        fm_lessee_wanted(r->lessee);
+}
+
+void fm_rights_woke(struct fm_rights *r, int64_t late_ns)
+{
+    if (r->controller && fm_was_frozen(late_ns))
+        fm_controller_stalled(r->controller);
+}
+
+void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_post_page(r->post, q, a);
+}
+
+void fm_rights_add_status(const struct fm_rights *r, json_t *root)
+{
+    if (r->controller)
+        json_object_set_new(root, "authority", fm_controller_json(r->controller));
+    if (r->lessee)
+        json_object_set_new(root, "sub_leases", fm_lessee_json(r->lessee));
+}
+
+void fm_rights_stop(struct fm_rights *r)
+{
+    if (!r || r->stopped)
+        return;
+    r->stopped = true;
+    fm_lessee_stop(r->lessee);
+    fm_controller_stop(r->controller);
+    fm_post_stop(r->post);
+}
+
+void fm_rights_free(struct fm_rights *r)
+{
+    if (!r)
+        return;
+    FM_ASSERT(r->stopped);
+    fm_controller_free(r->controller);
+    r->controller = NULL; /* the others turn the loop */
+    fm_lessee_free(r->lessee);
+    fm_post_free(r->post);
+    fm_keep_close(r->keep);
+    fm_roster_free(r->roster);
+    free(r);
+}

@@ -1,0 +1,65 @@
+/* agent/rights.h: all that an agent has to do with the right to write, by its roles: the controller
+ * or witness, the gate's sub-leases and the messages between hosts. It makes them, passes messages
+ * to whom they are for, and ends them.
+ *
+ * One control loop. A host of other roles, and a file without contexts that have cells, needs none
+ * of it. */
+#ifndef FM_AGENT_RIGHTS_H
+#define FM_AGENT_RIGHTS_H
+
+#include "http/pages.h"
+#include "io/resolve.h"
+#include "proxy/peers.h"
+#include "proxy/seats.h"
+
+#include <jansson.h>
+
+struct fm_rights;
+struct fm_heir;
+struct fm_views;
+
+struct fm_rights_config {
+    struct fm_loop *loop;
+    struct fm_mailbox *mailbox; /* of the loop */
+    struct fm_resolver *resolver;
+    const char *state_dir;
+    const char *host;
+    struct fm_views *views; /* where the controller's view goes */
+    /* of a gate; else NULL */
+    struct fm_seats *seats;
+    struct fm_heir *heir; /* NULL where no journal is kept */
+    /* What is published in the seats has changed, but for time. */
+    void (*published)(void *user);
+    /* Can this host serve the context (its index in the configuration)? */
+    bool (*capable)(void *user, unsigned context);
+    void *user;
+};
+
+/* Is there anything to do for a host of these roles (enum fm_conf_role)? */
+bool fm_rights_are_needed(const struct fm_conf *conf, unsigned roles);
+
+/* Reads what is on the disk (which blocks). `conf` lives until the next reset, or the end. */
+struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct fm_conf *conf,
+                                const struct fm_peers *peers, struct fm_error *e) FM_WARN_UNUSED;
+void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const struct fm_peers *peers);
+
+/* Of this start; what this host's sub-leases are recorded with. */
+uint64_t fm_rights_life(const struct fm_rights *r);
+
+/* Workers met what is not published (struct fm_director.authority_wanted). */
+void fm_rights_wanted(struct fm_rights *r);
+/* The loop was away for so long (struct fm_loop.woke). */
+void fm_rights_woke(struct fm_rights *r, int64_t late_ns);
+
+/* The page /peer/1/post of the peer port. */
+void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
+
+/* For `status`: members `authority` and `sub_leases` of `root`. */
+void fm_rights_add_status(const struct fm_rights *r, json_t *root);
+
+/* Nothing is sent any more. NULL is fine, here and below. */
+void fm_rights_stop(struct fm_rights *r);
+/* After fm_rights_stop, when pages, resolver and heir are gone; turns the loop. */
+void fm_rights_free(struct fm_rights *r);
+
+#endif

@@ -1,0 +1,143 @@
+/* See the header. */
+#include "agent/views.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "proxy/seats_view.h"
+
+#include <stdlib.h>
+
+struct fm_views {
+    struct fm_views_config config;
+    const struct fm_conf *conf;
+    struct fm_publish *publish;
+    struct fm_follow *follow; /* NULL: it has a controller, or nothing is held by anybody */
+};
+
+static bool has_cells(const struct fm_conf *conf)
+{
+    for (size_t i = 0; i < conf->ncontexts; i++)
+        if (conf->contexts[i].ncells)
+            return true;
+    return false;
+}
+
+static void to_gate(struct fm_views *v)
+{
+    const struct fm_view_doc *d = fm_publish_doc(v->publish);
+    if (!d || !v->config.director)
+        return;
+    fm_seats_take_view(v->config.director->seats, v->conf, d, FM_PROXY_GATE);
+    fm_director_authority_changed(v->config.director);
+}
+
+void fm_views_take(struct fm_views *v, const struct fm_view_doc *d)
+{
+    struct fm_error e = {0};
+    if (fm_publish_set(v->publish, d, &e))
+        fm_log(FM_LOG_ERROR, "view_not_handed_out", FM_KE(&e),
+               FM_KU("generation", d->generation.n));
+    to_gate(v);
+}
+
+static void followed(void *user)
+{
+    struct fm_views *v = user;
+    const struct fm_view_doc *d = fm_follow_doc(v->follow);
+    if (d)
+        fm_views_take(v, d);
+}
+
+static enum fm_err follow(struct fm_views *v, const struct fm_peers *peers, struct fm_error *e)
+{
+    const struct fm_follow_config c = {.mailbox = v->config.mailbox,
+                                       .resolver = v->config.resolver,
+                                       .folder = v->config.folder,
+                                       .host = v->config.host,
+                                       .region = v->config.region,
+                                       .controllers = true,
+                                       .changed = followed,
+                                       .user = v};
+    FM_ASSERT(!v->config.controller);
+    if (v->follow) {
+        if (fm_follow_reset(v->follow, v->conf, peers))
+            return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+        return FM_ERR_OK;
+    }
+    if (!has_cells(v->conf))
+        return FM_ERR_OK;
+    v->follow = fm_follow_new(&c, v->conf, peers, e);
+    if (!v->follow)
+        return e->code;
+    followed(v); /* what it had on disk */
+    return FM_ERR_OK;
+}
+
+void fm_views_reset(struct fm_views *v, const struct fm_conf *conf, const struct fm_peers *peers)
+{
+    struct fm_error e = {0};
+    v->conf = conf;
+    if (!v->config.controller && follow(v, peers, &e))
+        fm_log(FM_LOG_ERROR, "view_not_followed", FM_KE(&e));
+    to_gate(v);
+}
+
+struct fm_views *fm_views_new(const struct fm_views_config *c, const struct fm_conf *conf,
+                              const struct fm_peers *peers, struct fm_error *e)
+{
+    struct fm_views *v = calloc(1, sizeof *v);
+    if (!v) {
+        fm_error_set(e, FM_ERR_MEMORY, "no memory to hand out views");
+        return NULL;
+    }
+    v->config = *c;
+    v->conf = conf;
+    v->publish = fm_publish_new(c->mailbox->loop, e);
+    if (v->publish && (c->controller || follow(v, peers, e) == FM_ERR_OK))
+        return v;
+    fm_views_stop(v);
+    fm_views_free(v);
+    return NULL;
+}
+
+const struct fm_view_doc *fm_views_doc(const struct fm_views *v)
+{
+    return fm_publish_doc(v->publish);
+}
+
+void fm_views_hurry(struct fm_views *v)
+{
+    if (v->follow)
+        fm_follow_hurry(v->follow);
+}
+
+void fm_views_page(struct fm_views *v, const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_publish_view(v->publish, q, a);
+}
+
+void fm_views_feed_page(struct fm_views *v, const struct fm_page_request *q,
+                        struct fm_page_answer *a)
+{
+    fm_publish_feed(v->publish, q, a);
+}
+
+json_t *fm_views_json(const struct fm_views *v)
+{
+    return v->follow ? fm_follow_json(v->follow) : NULL;
+}
+
+void fm_views_stop(struct fm_views *v)
+{
+    if (v)
+        fm_follow_stop(v->follow);
+}
+
+void fm_views_free(struct fm_views *v)
+{
+    if (!v)
+        return;
+    fm_follow_free(v->follow);
+    fm_publish_free(v->publish);
+    free(v);
+}

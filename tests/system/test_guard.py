@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""`fulmar guard`: everything that can write on a host dies with its agent, and only then does it testify."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import lib
+from lib import check, check_equal, wait_until
+from servers import Server, reply
+
+CONFIG = """\
+fulmar: 1
+service: bank
+state: "{dir}/{{host}}"
+coordination: {{sqlite: "{dir}/c.db"}}
+hosts:
+  west-1:  {{region: west, roles: [gate, health, controller, coordination], address: 127.0.0.1, gate: "127.0.0.1:{gate}", peer: "127.0.0.1:{peer}", admin: "127.0.0.1:{admin}"}}
+  north-1: {{region: north, roles: [gate, health, controller], address: 127.0.0.1, gate: "127.0.0.1:{ngate}", peer: "127.0.0.1:{npeer}", admin: "127.0.0.1:{nadmin}"}}
+regions: {{west: {{apps: ["127.0.0.1:{app}"]}}, north: {{apps: ["127.0.0.1:{napp}"]}}}}
+contexts: {{ledger: {{topology: active-passive, home: west, routes: ["/**"], needs: [], lease: 2s}}}}
+"""
+
+# An application with a child that leaves its session, and so its process group.
+APP = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+orphan = subprocess.Popen([sys.executable, "-c",
+    "import os, sys, time\\nif os.fork(): sys.exit()\\nos.setsid()\\nprint(os.getpid(), flush=True)\\ntime.sleep(1000)"],
+    stdout=subprocess.PIPE)
+print(os.getpid(), child.pid, int(orphan.stdout.readline()), flush=True)
+time.sleep(1000)
+"""
+
+
+class Guarded:
+    def __init__(self, stage, app=True):
+        names = ("gate", "peer", "admin", "ngate", "npeer", "nadmin", "app", "napp")
+        self.port = {n: lib.free_port() for n in names}
+        self.heard = []
+        self.stage = stage
+        conf = stage.write("bank.yaml", CONFIG.format(dir=stage.dir, **self.port))
+        self.north = Server(stage, self.answer, port=self.port["npeer"])
+        command = ["--", sys.executable, stage.write("app.py", APP)] if app else []
+        self.process = stage.fulmar("guard", "guard", "-c", conf, "--host", "west-1", *command,
+                                    port=self.port["admin"])
+        self.pids = []
+        if app:
+            wait_until("the application runs", lambda: self.line())
+            self.pids = [int(p) for p in self.line().split()]
+
+    def line(self):
+        lines = [x for x in self.process.output().splitlines() if x and x.replace(" ", "").isdigit()]
+        return lines[0] if lines else ""
+
+    def answer(self, request):
+        if request.target == "/peer/1/post":  # the agent asks for other things, too
+            self.heard.append((time.monotonic(), json.loads(request.body)))
+        return reply(200, b"{}")
+
+    def testimonies(self):
+        return [(at, m) for at, post in self.heard for m in post.get("messages", [])
+                if m.get("kind") == "testify" and post["from"] == "west-1"]
+
+    def agent(self):
+        children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
+        for pid in map(int, children):
+            if b"agent" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0"):
+                return pid
+        return None
+
+
+def gone(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().split(") ")[1][0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_killed_agent(stage):
+    """kill -9 of the agent: what it guards is dead, all of it, before it says so; and it ends with 1."""
+    g = Guarded(stage)
+    time.sleep(0.3)  # for the agent to say who it is
+    killed = time.monotonic()
+    os.kill(g.agent(), signal.SIGKILL)
+    check_equal(g.process.wait(), 1, "exit code")
+    check(all(gone(p) for p in g.pids), f"of {g.pids} some live on: {[p for p in g.pids if not gone(p)]}")
+    said = g.testimonies()
+    check(len(said) >= 1, "nobody was told")
+    check(all(m["ok"] and m["life"] > 0 for _, m in said), f"{said}")
+    print(f"# told after {(said[0][0] - killed) * 1000:.0f} ms", flush=True)
+
+
+def test_frozen_agent(stage):
+    """An agent that is stopped is ended within its lease."""
+    g = Guarded(stage)
+    time.sleep(0.3)
+    os.kill(g.agent(), signal.SIGSTOP)
+    check_equal(g.process.wait(), 1, "exit code")
+    check(all(gone(p) for p in g.pids), "the application lives on")
+    check(g.testimonies(), "nobody was told")
+
+
+def test_without_an_application(stage):
+    """What is not guarded may go on writing: the testimony does not claim otherwise."""
+    g = Guarded(stage, app=False)
+    time.sleep(0.3)
+    os.kill(g.agent(), signal.SIGKILL)
+    check_equal(g.process.wait(), 1, "exit code")
+    check(all(not m["ok"] for _, m in g.testimonies()), f"{g.testimonies()}")
+
+
+def test_in_order(stage):
+    """SIGTERM ends agent and application in order, and nothing is testified."""
+    g = Guarded(stage)
+    time.sleep(0.3)
+    check_equal(g.process.stop(), 0, "exit code")
+    check_equal(g.testimonies(), [], "testimonies")
+    wait_until("all are gone", lambda: all(gone(p) for p in g.pids))
+
+
+def test_killed_guard(stage):
+    """The agent does not outlive its guard."""
+    g = Guarded(stage)
+    agent = g.agent()
+    g.process.end_was_seen = True
+    os.kill(g.process.pid, signal.SIGKILL)
+    wait_until("the agent is gone", lambda: gone(agent))
+    check_equal(g.testimonies(), [], "testimonies")
+
+
+if __name__ == "__main__":
+    lib.main(globals())

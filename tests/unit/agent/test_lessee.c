@@ -1,0 +1,332 @@
+/* The gate's half: what it asks, what it publishes to workers and what it answers, and in which
+ * order. The keeper is the test: the host's messages to itself come to it. */
+#include "hosts.h"
+
+#include "agent/lessee.h"
+
+#include <stdio.h>
+
+static struct host *west = &host[0], *north = &host[1];
+static struct fm_mailbox mailbox;
+static struct fm_seats *seats;
+static struct fm_seats_context *ledger, *cards;
+static struct fm_lessee *lessee;
+static unsigned published;
+static bool is_capable;
+static void (*caught_up)(void *arg, bool whole);
+static void *caught_up_arg;
+
+static void on_published(void *user)
+{
+    assert_ptr_equal(user, west);
+    published++;
+}
+
+static bool capable(void *user, unsigned context)
+{
+    assert_ptr_equal(user, west);
+    return context == 0 || is_capable;
+}
+
+static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
+                     void *arg)
+{
+    assert_ptr_equal(user, west);
+    assert_str(region, "north");
+    assert_null(caught_up);
+    caught_up = done;
+    caught_up_arg = arg;
+}
+
+static void rang(void *user)
+{
+    (void)user;
+}
+
+static int begin(void **state)
+{
+    int rc = fm_test_fds_before(state);
+    hosts_open();
+    published = 0;
+    is_capable = true;
+    caught_up = NULL;
+    assert_int_equal(fm_mailbox_open(&mailbox, &net.loop, NULL, NULL), FM_ERR_OK);
+    seats = fm_seats_new(&mailbox, rang, NULL);
+    assert_non_null(seats);
+    struct fm_lessee_config c = {.loop = &net.loop,
+                                 .roster = west->roster,
+                                 .post = west->post,
+                                 .seats = seats,
+                                 .self = west->self,
+                                 .life = 100,
+                                 .published = on_published,
+                                 .capable = capable,
+                                 .catch_up = catch_up,
+                                 .user = west};
+    lessee = fm_lessee_new(&c, hosts_conf, NULL);
+    assert_non_null(lessee);
+    assert_int_equal(fm_seats_context(seats, FM_STR("ledger"), 1, &ledger, NULL), FM_ERR_OK);
+    assert_int_equal(fm_seats_context(seats, FM_STR("cards"), 4, &cards, NULL), FM_ERR_OK);
+    return rc;
+}
+
+static int end(void **state)
+{
+    fm_lessee_stop(lessee);
+    fm_lessee_free(lessee);
+    hosts_close_but_loop();
+    fm_seats_free(seats);
+    fm_mailbox_close(&mailbox);
+    hosts_close_loop();
+    return fm_test_fds_after(state);
+}
+
+/* The newest message of this kind that came to the keeper; NULL: none did. */
+static const struct fm_message *told(enum fm_message_kind kind)
+{
+    for (unsigned i = west->n; i-- > 0;)
+        if (west->in[i].kind == kind)
+            return &west->in[i];
+    return NULL;
+}
+
+static void forget(void)
+{
+    west->n = 0;
+}
+
+static struct fm_message message(enum fm_message_kind kind, const char *context, uint64_t cells,
+                                 uint64_t epoch)
+{
+    struct fm_message m = {.kind = (uint8_t)kind,
+                           .context = (uint16_t)fm_roster_context(west->roster, fm_str_z(context)),
+                           .life = 7,
+                           .serial = 3,
+                           .cells = cells};
+    for (unsigned i = 0; i < FM_AUTH_CELLS_MAX; i++)
+        m.epoch[i].n = epoch;
+    return m;
+}
+
+static void say(unsigned from, const struct fm_message *m)
+{
+    struct fm_post_head head = {.from = "", .life = m->life};
+    fm_lessee_take(lessee, from, &head, m);
+}
+
+static void grant(const char *context, uint64_t cells, uint64_t epoch, int32_t ms)
+{
+    struct fm_message m = message(FM_MESSAGE_GRANT, context, cells, epoch);
+    m.life = 100;
+    m.ms = ms;
+    m.asked_ns = fm_mono_now().ns;
+    say(west->self, &m);
+}
+
+static bool is_live(const struct fm_seats_context *c, unsigned cell, uint64_t epoch)
+{
+    struct fm_sublease_cell x;
+    fm_seats_read_sublease(c, cell, &x);
+    return fm_sublease_live(&x, (struct fm_epoch){epoch}, fm_mono_now());
+}
+
+static void it_asks_who_may_be_keeper_of_its_region(void **state)
+{
+    (void)state;
+    NET_UNTIL(&net, told(FM_MESSAGE_CAPABLE) && west->n >= 3);
+    const struct fm_message *c = told(FM_MESSAGE_CAPABLE), *a = told(FM_MESSAGE_ASK);
+    assert_true(fm_contexts_has(&c->vote.well[0], 0) && fm_contexts_has(&c->vote.well[0], 1));
+    assert_non_null(a);
+    assert_int_equal(a->life, 100);
+    assert_true(a->asked_ns > 0 && a->asked_ns <= fm_mono_now().ns);
+    assert_int_equal(a->cells, 0); /* it has stopped nothing */
+    is_capable = false;
+    forget();
+    net_skip_ms(1000); /* it asks again and again */
+    NET_UNTIL(&net, told(FM_MESSAGE_CAPABLE));
+    assert_false(fm_contexts_has(&told(FM_MESSAGE_CAPABLE)->vote.well[0], 1));
+    forget();
+    struct fm_message nudge = message(FM_MESSAGE_NUDGE, "cards", 0, 0);
+    say(west->self, &nudge);
+    NET_UNTIL(&net, told(FM_MESSAGE_ASK));
+    assert_int_equal(told(FM_MESSAGE_ASK)->context, nudge.context);
+    assert_int_equal(north->n, 0); /* another region's agents are not asked */
+}
+
+static void a_grant_is_published_with_its_time(void **state)
+{
+    (void)state;
+    assert_false(is_live(ledger, 0, 1));
+    grant("ledger", 1, 1, 500);
+    assert_true(is_live(ledger, 0, 1));
+    assert_int_equal(published, 1);
+    grant("ledger", 1, 1, 1000); /* only longer: nobody has to look again */
+    assert_int_equal(published, 1);
+    grant("cards", 5, 9, 500);
+    assert_true(is_live(cards, 0, 9) && is_live(cards, 2, 9));
+    assert_false(is_live(cards, 1, 9));
+    net_skip_ms(2000);
+    assert_false(is_live(ledger, 0, 1)); /* by itself */
+}
+
+static void what_this_life_did_not_ask_is_no_grant(void **state)
+{
+    (void)state;
+    struct fm_message m = message(FM_MESSAGE_GRANT, "ledger", 1, 1);
+    m.ms = 1000;
+    m.asked_ns = fm_mono_now().ns;
+    m.life = 99;
+    say(west->self, &m);
+    m.life = 100;
+    m.asked_ns = fm_mono_now().ns + 1000 * FM_NS_PER_MS;
+    say(west->self, &m);
+    m.asked_ns = fm_mono_now().ns;
+    say(host_number(west, "north-1"), &m); /* no keeper of this region */
+    assert_false(is_live(ledger, 0, 1));
+    assert_int_equal(published, 0);
+}
+
+static void what_is_acknowledged_has_stopped(void **state)
+{
+    (void)state;
+    grant("cards", 15, 9, 1000);
+    forget();
+    struct fm_message m = message(FM_MESSAGE_STOP, "cards", 6, 9);
+    say(west->self, &m);
+    assert_false(is_live(cards, 1, 9) || is_live(cards, 2, 9));
+    assert_true(is_live(cards, 0, 9) && is_live(cards, 3, 9));
+    assert_null(told(FM_MESSAGE_STOPPED)); /* published first */
+    NET_UNTIL(&net, told(FM_MESSAGE_STOPPED));
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->cells, 6);
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->epoch[2].n, 9);
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->life, 100);
+    grant("cards", 15, 9, 1000); /* an old grant, or a keeper that does not know */
+    assert_false(is_live(cards, 1, 9));
+    grant("cards", 15, 10, 1000);
+    assert_true(is_live(cards, 1, 10));
+}
+
+static void it_is_quiet_when_nothing_is_in_flight(void **state)
+{
+    (void)state;
+    grant("cards", 15, 9, 5000);
+    fm_seats_enter(cards, 1);
+    forget();
+    struct fm_message m = message(FM_MESSAGE_QUIET, "cards", 2, 0);
+    m.ms = 3000;
+    say(west->self, &m);
+    struct fm_sublease_cell x;
+    fm_seats_read_sublease(cards, 1, &x);
+    assert_true(fm_mono_before(fm_mono_now(), x.quiet_until));
+    NET_UNTIL(&net, told(FM_MESSAGE_QUIETED));
+    assert_int_equal(told(FM_MESSAGE_QUIETED)->cells, 0);
+    forget();
+    net_turn_ms(&net, 30);
+    assert_null(told(FM_MESSAGE_QUIETED));
+    fm_seats_leave(cards, 1);
+    NET_UNTIL(&net, told(FM_MESSAGE_QUIETED)); /* at once, without being asked again */
+    assert_int_equal(told(FM_MESSAGE_QUIETED)->cells, 2);
+    assert_int_equal(told(FM_MESSAGE_QUIETED)->serial, 3);
+    assert_int_equal(told(FM_MESSAGE_QUIETED)->life_for, 7);
+    m.ms = 0; /* the move is off */
+    say(west->self, &m);
+    fm_seats_read_sublease(cards, 1, &x);
+    assert_false(fm_mono_before(fm_mono_now(), x.quiet_until));
+}
+
+static void nobody_waits_for_an_order_that_was_taken_back(void **state)
+{
+    (void)state;
+    grant("cards", 15, 9, 5000);
+    fm_seats_enter(cards, 1);
+    struct fm_message m = message(FM_MESSAGE_QUIET, "cards", 2, 0);
+    m.ms = 3000;
+    say(west->self, &m);
+    m.ms = 0;
+    say(west->self, &m);
+    net_turn_ms(&net, 5);
+    forget();
+    fm_seats_leave(cards, 1);
+    net_turn_ms(&net, 20);
+    assert_null(told(FM_MESSAGE_QUIETED));
+}
+
+static void the_board_says_who_holds(void **state)
+{
+    (void)state;
+    struct fm_sublease_cell x;
+    struct fm_message m = message(FM_MESSAGE_BOARD, "cards", 3, 12);
+    m.holder[0] = 1;
+    m.holder[1] = FM_NO_REGION;
+    say(west->self, &m);
+    fm_seats_read_sublease(cards, 0, &x);
+    assert_int_equal(x.holder, fm_conf_find_region(hosts_conf, FM_STR("north")));
+    assert_int_equal(x.known.n, 12);
+    fm_seats_read_sublease(cards, 1, &x);
+    assert_int_equal(x.holder, FM_NOBODY);
+    assert_int_equal(published, 1);
+    grant("cards", 1, 11, 1000); /* older than what is known */
+    assert_false(is_live(cards, 0, 11));
+}
+
+static void a_higher_epoch_that_a_worker_met_ends_the_old_one(void **state)
+{
+    (void)state;
+    grant("ledger", 1, 4, 5000);
+    forget();
+    fm_seats_met(seats, ledger, 0, (struct fm_epoch){6});
+    fm_lessee_wanted(lessee);
+    assert_false(is_live(ledger, 0, 4));
+    NET_UNTIL(&net, told(FM_MESSAGE_ASK)); /* and asks what is the matter */
+    unsigned n = west->n;
+    fm_lessee_wanted(lessee); /* many workers ring: it asks once */
+    fm_lessee_wanted(lessee);
+    net_turn_ms(&net, 5);
+    assert_int_equal(west->n, n);
+}
+
+static void the_heir_gets_the_journals_before_it_says_so(void **state)
+{
+    (void)state;
+    struct fm_message m = message(FM_MESSAGE_SHIP, "cards", 0, 0);
+    m.cell = 2;
+    m.region = (uint8_t)fm_roster_region(west->roster, FM_STR("north"));
+    unsigned keeper = host_number(west, "north-1"); /* of the region that gives */
+    say(keeper, &m);
+    assert_non_null(caught_up);
+    say(keeper, &m); /* asked again: one is under way */
+    net_turn_ms(&net, 10);
+    assert_int_equal(north->n, 0);
+    caught_up(caught_up_arg, true);
+    NET_UNTIL(&net, north->n == 1);
+    assert_int_equal(north->in[0].kind, FM_MESSAGE_SHIPPED);
+    assert_true(north->in[0].ok);
+    assert_int_equal(north->in[0].life_for, 7);
+    assert_int_equal(north->in[0].cell, 2);
+}
+
+static void what_it_says_of_itself(void **state)
+{
+    (void)state;
+    grant("ledger", 1, 4, 5000);
+    json_t *o = fm_lessee_json(lessee);
+    json_t *cell = json_array_get(json_object_get(o, "ledger"), 0);
+    assert_true(json_is_true(json_object_get(cell, "holds")));
+    assert_int_equal(json_integer_value(json_object_get(cell, "epoch")), 4);
+    assert_string_equal(json_string_value(json_object_get(cell, "holder")), "west");
+    assert_int_equal(json_array_size(json_object_get(o, "cards")), 4);
+    json_decref(o);
+    net_skip_ms(10000);
+    o = fm_lessee_json(lessee);
+    cell = json_array_get(json_object_get(o, "ledger"), 0);
+    assert_true(json_is_false(json_object_get(cell, "holds")));
+    json_decref(o);
+}
+
+#define T(fn) fm_test_with(fn, begin, end)
+FM_TEST_MAIN(T(it_asks_who_may_be_keeper_of_its_region), T(a_grant_is_published_with_its_time),
+             T(what_this_life_did_not_ask_is_no_grant), T(what_is_acknowledged_has_stopped),
+             T(it_is_quiet_when_nothing_is_in_flight),
+             T(nobody_waits_for_an_order_that_was_taken_back), T(the_board_says_who_holds),
+             T(a_higher_epoch_that_a_worker_met_ends_the_old_one),
+             T(the_heir_gets_the_journals_before_it_says_so), T(what_it_says_of_itself))

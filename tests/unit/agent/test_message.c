@@ -1,0 +1,276 @@
+/* Messages: every kind there and back between processes that number names differently; what is
+ * skipped, and what is refused. */
+#include "test.h"
+
+#include "agent/message.h"
+
+#include <stdio.h>
+
+static struct fm_roster *ours, *theirs;
+static struct fm_message got[8];
+static unsigned ngot;
+static struct fm_post_head from;
+static char mem[FM_POST_BYTES_MAX];
+
+static int begin(void **state)
+{
+    static const char *const regions[] = {"west", "north", "east"};
+    ours = fm_roster_new();
+    theirs = fm_roster_new();
+    for (unsigned i = 0; i < 3; i++) {
+        fm_roster_add_region(ours, fm_str_z(regions[i]));
+        fm_roster_add_region(theirs, fm_str_z(regions[2 - i]));
+    }
+    fm_roster_add_context(ours, FM_STR("ledger"), 1);
+    fm_roster_add_context(ours, FM_STR("cards"), 64);
+    fm_roster_add_context(theirs, FM_STR("cards"), 64);
+    fm_roster_add_context(theirs, FM_STR("ledger"), 1);
+    return fm_test_fds_before(state);
+}
+
+static int end(void **state)
+{
+    fm_roster_free(ours);
+    fm_roster_free(theirs);
+    return fm_test_fds_after(state);
+}
+
+static const char *opens(void *user, const struct fm_post_head *head)
+{
+    assert_ptr_equal(user, got);
+    assert_int_equal(ngot, 0);
+    from = *head;
+    return strcmp(head->from, "not-here") == 0 ? "refused" : NULL;
+}
+
+static void take(void *user, const struct fm_post_head *head, const struct fm_message *m)
+{
+    assert_ptr_equal(user, got);
+    assert_string_equal(head->from, from.from);
+    assert_true(ngot < FM_COUNT(got));
+    got[ngot++] = *m;
+}
+
+/* How many messages were understood; -1: refused. */
+static int reads(const struct fm_roster *r, struct fm_str text)
+{
+    struct fm_post_reader reader = {.opens = opens, .take = take, .user = got};
+    ngot = 0;
+    const char *why = fm_post_read(r, text, &reader);
+    assert_true(!why || ngot == 0);
+    return why ? -1 : (int)ngot;
+}
+
+static struct fm_str posted(const struct fm_roster *r, const struct fm_message *m)
+{
+    struct fm_buf b = fm_buf(mem, sizeof mem);
+    fm_post_begin(&b, FM_STR("west-1"), 81);
+    fm_message_write(r, m, &b);
+    fm_post_end(&b);
+    assert_false(b.full);
+    return fm_buf_str(&b);
+}
+
+static struct fm_message sample(enum fm_message_kind kind)
+{
+    struct fm_message m = {.kind = (uint8_t)kind,
+                           .context = 1,
+                           .region = 2,
+                           .cell = 63,
+                           .ok = true,
+                           .serial = UINT32_MAX,
+                           .ms = 2000,
+                           .asked_ns = INT64_MAX,
+                           .life = (UINT64_C(1) << 53) - 1,
+                           .life_for = 7,
+                           .cells = UINT64_C(0x8000000000000005)};
+    for (unsigned i = 0; i < FM_AUTH_CELLS_MAX; i++) {
+        m.epoch[i].n = 100 + i;
+        m.holder[i] = i == 2 ? FM_NO_REGION : 1;
+    }
+    m.vote.lost = 1 << 2;
+    fm_contexts_add(&m.vote.well[0], 0);
+    fm_contexts_add(&m.vote.well[0], 1);
+    fm_contexts_add(&m.vote.well[1], 1);
+    snprintf(m.why, sizeof m.why, "it \"lags\"");
+    return m;
+}
+
+/* Region and context have the same names for both. */
+static void same_names(const struct fm_message *a, const struct fm_message *b)
+{
+    assert_string_equal(ours->context[a->context].name, theirs->context[b->context].name);
+    assert_string_equal(ours->region[a->region], theirs->region[b->region]);
+}
+
+static void same_cells(const struct fm_message *a, const struct fm_message *b, bool holders)
+{
+    assert_true(a->cells == b->cells);
+    for (unsigned i = 0; i < FM_AUTH_CELLS_MAX; i++) {
+        if (!(a->cells >> i & 1))
+            continue;
+        assert_int_equal(a->epoch[i].n, b->epoch[i].n);
+        if (holders && a->holder[i] == FM_NO_REGION)
+            assert_int_equal(b->holder[i], FM_NO_REGION);
+        else if (holders)
+            assert_string_equal(ours->region[a->holder[i]], theirs->region[b->holder[i]]);
+    }
+}
+
+static void every_kind_arrives(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < FM_MESSAGE_KIND_COUNT; k++) {
+        struct fm_message m = sample((enum fm_message_kind)k);
+        char first[4096];
+        struct fm_str text = posted(ours, &m);
+        assert_true(text.n < sizeof first);
+        memcpy(first, text.p, text.n);
+        if (reads(theirs, text) != 1)
+            fail_msg("%.*s", FM_STR_ARG(text));
+        assert_string_equal(from.from, "west-1");
+        assert_int_equal(from.life, 81);
+        assert_int_equal(got[0].kind, k);
+        /* written again, it says the same; the order of names may differ */
+        struct fm_message back = got[0];
+        assert_int_equal(reads(ours, posted(theirs, &back)), 1);
+        struct fm_str again = posted(ours, &got[0]);
+        assert_int_equal(again.n, text.n);
+        assert_memory_equal(again.p, first, text.n);
+    }
+}
+
+static void members_mean_the_same_to_both(void **state)
+{
+    (void)state;
+    struct fm_message m = sample(FM_MESSAGE_BOARD);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    same_cells(&m, &got[0], true);
+    m = sample(FM_MESSAGE_GRANT);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    same_cells(&m, &got[0], false);
+    assert_true(got[0].asked_ns == m.asked_ns && got[0].ms == m.ms && got[0].life == m.life);
+    m = sample(FM_MESSAGE_SHIP);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    same_names(&m, &got[0]);
+    assert_int_equal(got[0].cell, 63);
+    assert_true(got[0].serial == m.serial);
+    m = sample(FM_MESSAGE_VOTE);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_int_equal(got[0].vote.lost, 1 << 0); /* east */
+    assert_true(fm_contexts_has(&got[0].vote.well[2], 0) &&
+                fm_contexts_has(&got[0].vote.well[2], 1)); /* west: both */
+    assert_true(fm_contexts_has(&got[0].vote.well[1], 0)); /* north: cards */
+    assert_false(fm_contexts_has(&got[0].vote.well[1], 1));
+    m = sample(FM_MESSAGE_HEIR);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_string_equal(got[0].why, "it \"lags\"");
+    assert_true(got[0].ok);
+}
+
+#define POST(messages) "{\"v\":1,\"from\":\"w\",\"life\":1,\"messages\":[" messages "]}"
+#define NUDGE          "{\"kind\":\"nudge\",\"context\":\"ledger\"}"
+
+static void what_is_not_known_is_skipped(void **state)
+{
+    (void)state;
+    static const char *const skipped[] = {
+        "{\"kind\":\"of-a-later-version\",\"anything\":[1,2]}",
+        "{\"kind\":\"nudge\",\"context\":\"not-here\"}",
+        "{\"kind\":\"ship\",\"context\":\"ledger\",\"life\":1,\"serial\":1,\"cell\":0,"
+        "\"region\":\"south\"}",
+        "{\"kind\":\"ship\",\"context\":\"ledger\",\"life\":1,\"serial\":1,\"cell\":1,"
+        "\"region\":\"west\"}",
+        "{\"kind\":\"stop\",\"context\":\"ledger\",\"cells\":[[1,1]]}",
+        "{\"kind\":\"board\",\"context\":\"ledger\",\"cells\":[[0,1,\"south\"]]}",
+    };
+    for (size_t i = 0; i < FM_COUNT(skipped); i++) {
+        char text[512];
+        snprintf(text, sizeof text, POST("%s," NUDGE), skipped[i]);
+        if (reads(ours, fm_str_z(text)) != 1 || got[0].kind != FM_MESSAGE_NUDGE)
+            fail_msg("%s", text);
+    }
+    assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"nudge\",\"context\":\"ledger\","
+                                             "\"more\":{\"of\":\"it\"}}"))),
+                     1);
+    assert_int_equal(
+        reads(ours, FM_STR(POST("{\"kind\":\"vote\",\"lost\":[\"south\",\"west\"],"
+                                "\"well\":{\"south\":[\"x\"],\"north\":[\"y\",\"cards\"]}}"))),
+        1);
+    assert_int_equal(got[0].vote.lost, 1);
+    assert_true(fm_contexts_has(&got[0].vote.well[1], 1));
+}
+
+static void what_is_not_whole_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"v\":2,\"from\":\"w\",\"life\":1,\"messages\":[]}",
+        "{\"v\":1,\"from\":\"W\",\"life\":1,\"messages\":[]}",
+        "{\"v\":1,\"from\":\"w\",\"life\":0,\"messages\":[]}",
+        "{\"v\":1,\"from\":\"w\",\"life\":1,\"messages\":{}}",
+        "{\"v\":1,\"from\":\"w\",\"life\":1}",
+        "{\"v\":1,\"from\":\"not-here\",\"life\":1,\"messages\":[" NUDGE "]}",
+        POST("1"),
+        POST("{}"),
+        POST("{\"kind\":\"nudge\"}"),
+        POST("{\"kind\":\"nudge\",\"context\":7}"),
+        POST(NUDGE ",{\"kind\":\"ask\",\"context\":\"ledger\"}"),
+        POST("{\"kind\":\"ask\",\"context\":\"ledger\",\"life\":0,\"asked\":\"1\",\"cells\":[]}"),
+        POST("{\"kind\":\"ask\",\"context\":\"ledger\",\"life\":1,\"asked\":1,\"cells\":[]}"),
+        POST("{\"kind\":\"ask\",\"context\":\"ledger\",\"life\":1,\"asked\":\"-1\",\"cells\":[]}"),
+        POST("{\"kind\":\"ask\",\"context\":\"ledger\",\"life\":1,"
+             "\"asked\":\"9223372036854775808\",\"cells\":[]}"),
+        POST("{\"kind\":\"ask\",\"context\":\"ledger\",\"life\":1,\"asked\":\"1\",\"cells\":{}}"),
+        POST("{\"kind\":\"stop\",\"context\":\"cards\",\"cells\":[1]}"),
+        POST("{\"kind\":\"stop\",\"context\":\"cards\",\"cells\":[[1]]}"),
+        POST("{\"kind\":\"stop\",\"context\":\"cards\",\"cells\":[[1,2,3]]}"),
+        POST("{\"kind\":\"stop\",\"context\":\"cards\",\"cells\":[[1,-2]]}"),
+        POST("{\"kind\":\"stop\",\"context\":\"cards\",\"cells\":[[64,1]]}"),
+        POST("{\"kind\":\"stop\",\"context\":\"cards\",\"cells\":[[1,1],[1,1]]}"),
+        POST("{\"kind\":\"board\",\"context\":\"cards\",\"cells\":[[1,1,7]]}"),
+        POST("{\"kind\":\"grant\",\"context\":\"cards\",\"life\":1,\"asked\":\"1\",\"ms\":3600001,"
+             "\"cells\":[]}"),
+        POST("{\"kind\":\"heir\",\"context\":\"cards\",\"for\":1,\"serial\":1,\"cell\":1,"
+             "\"ok\":1,\"why\":\"\"}"),
+        POST("{\"kind\":\"heir\",\"context\":\"cards\",\"for\":1,\"serial\":4294967296,\"cell\":1,"
+             "\"ok\":true,\"why\":\"\"}"),
+        POST("{\"kind\":\"vote\",\"lost\":[1],\"well\":{}}"),
+        POST("{\"kind\":\"vote\",\"lost\":[],\"well\":[]}"),
+        POST("{\"kind\":\"vote\",\"lost\":[],\"well\":{\"west\":[1]}}"),
+        POST("{\"kind\":\"vote\",\"kind\":\"vote\",\"lost\":[],\"well\":{}}"),
+    };
+    for (size_t i = 0; i < FM_COUNT(bad); i++)
+        if (reads(ours, fm_str_z(bad[i])) >= 0)
+            fail_msg("%s is taken", bad[i]);
+    char *long_one = mem;
+    memset(long_one, ' ', sizeof mem);
+    assert_int_equal(reads(ours, fm_str(long_one, sizeof mem)), -1);
+}
+
+static void what_does_not_fit_is_left_out_whole(void **state)
+{
+    (void)state;
+    char small[200];
+    struct fm_message m = sample(FM_MESSAGE_NUDGE), large = sample(FM_MESSAGE_BOARD);
+    large.cells = UINT64_MAX;
+    struct fm_buf b = fm_buf(small, sizeof small);
+    fm_post_begin(&b, FM_STR("w"), 1);
+    fm_message_write(ours, &m, &b);
+    size_t n = b.n;
+    fm_message_write(ours, &large, &b);
+    assert_true(b.full);
+    assert_int_equal(b.n, n);
+    b.full = false;
+    fm_post_end(&b);
+    assert_int_equal(reads(ours, fm_buf_str(&b)), 1);
+}
+
+FM_TEST_MAIN(fm_test_with(every_kind_arrives, begin, end),
+             fm_test_with(members_mean_the_same_to_both, begin, end),
+             fm_test_with(what_is_not_known_is_skipped, begin, end),
+             fm_test_with(what_is_not_whole_is_refused, begin, end),
+             fm_test_with(what_does_not_fit_is_left_out_whole, begin, end))
