@@ -160,7 +160,8 @@ static void look_at_queued(struct fm_journal_store *s, uint64_t id,
         *f = (struct fm_found){.known = FM_IDEM_QUEUED,
                                .seq = id,
                                .same_request = is_hash(fm_db_str(d, FM_SQL_QUEUE, 2), &c->hash),
-                               .delivered = delivered};
+                               .delivered = delivered,
+                               .queued_status = (uint16_t)fm_db_i64(d, FM_SQL_QUEUE, 4)};
     fm_db_reset(d, FM_SQL_QUEUE);
 }
 
@@ -208,6 +209,8 @@ void fm_journal_store_decide(struct fm_journal_store *s, struct fm_journal_call 
     facts->answer_kept = f->answer_kept;
     c->seq = f->seq;
     c->token = f->known == FM_IDEM_QUEUED ? fm_journal_store_token(s, f->seq) : 0;
+    c->queued.state = f->delivered ? FM_QUEUE_DELIVERED : FM_QUEUE_BEHIND;
+    c->queued.status = f->delivered ? f->queued_status : 0;
     c->decision = fm_idem_decide(facts);
     if (c->decision.action == FM_IDEM_REPLAY)
         replay(s, c);

@@ -64,7 +64,8 @@ struct fm_found {
     enum fm_idem_known known; /* ABSENT, QUEUED, IN_FLIGHT, UNKNOWN or DONE */
     uint64_t seq;             /* or the id in the queue */
     bool same_request, answer_kept;
-    bool delivered; /* QUEUED: it was, and is kept for its place */
+    bool delivered;         /* QUEUED: it was, and is kept for its place */
+    uint16_t queued_status; /* delivered: as fm_journal_call.queued.status */
 };
 
 /* `but` is the id of a queued request that is not looked at, or 0. */
