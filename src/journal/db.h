@@ -56,9 +56,9 @@
                   " WHERE state<3 AND context=?1 AND lane=?2 ORDER BY id LIMIT 1")                 \
     X(QUEUE_DUE, "SELECT context,cell,at_ms FROM queue INDEXED BY queue_cell"                      \
                  " WHERE state=1 AND (context,cell)>(?1,?2) ORDER BY context,cell,id LIMIT 1")     \
-    X(QUEUE_TAKE, "SELECT id,context,lane,key,hash,cell,first_epoch,request,status"                \
+    X(QUEUE_TAKE, "SELECT id,context,lane,key,hash,cell,first_epoch,request,status,at_ms"          \
                   " FROM queue INDEXED BY queue_cell WHERE state=1 AND context=?1 AND cell=?2"     \
-                  " ORDER BY id LIMIT ?3")                                                         \
+                  " AND id>?3 ORDER BY id LIMIT ?4")                                               \
     X(QUEUE_TAKEN, "UPDATE queue SET state=2, first_epoch=iif(first_epoch=0,?2,first_epoch)"       \
                    " WHERE id=?1")                                                                 \
     X(QUEUE_BACK, "UPDATE queue SET state=1, first_epoch=?2, status=status+?3 WHERE id=?1")        \

@@ -58,7 +58,7 @@ enum fm_journal_op {
     FM_JOURNAL_IMPORT,   /* the chunk `bytes` of another region: `imported` */
     FM_JOURNAL_ENQUEUE,  /* keep the command for later: `decision` (RECORD: it waits), `seq` */
     FM_JOURNAL_DUE,      /* of which cells something is due: `due`; `waiting` of all */
-    FM_JOURNAL_TAKE,     /* of command.context and .cell at most `limit` that are due: `items` */
+    FM_JOURNAL_TAKE,     /* of command.context and .cell `limit` that are due, behind `since` */
     FM_JOURNAL_SETTLE,   /* a taken one: delivered with `outcome`, or back where `give_back` */
     FM_JOURNAL_ASK,      /* what is with the queued one `seq` of `token`: `queued` */
 };
@@ -89,9 +89,10 @@ struct fm_journal_item {
     uint32_t cell;
     uint64_t first_epoch; /* under which it may have been executed already; 0 = certainly not */
     uint16_t tries;       /* how often it was given back as not known */
+    int64_t at_ms;        /* wall clock, for people: it came then */
 };
 
-enum { FM_JOURNAL_DUE_MAX = 16384 }; /* cells */
+enum { FM_JOURNAL_DUE_MAX = 8192 }; /* cells */
 
 struct fm_journal_due {
     struct fm_str context;

@@ -152,7 +152,8 @@ static struct fm_journal_item item_of(const struct fm_journal_store *s)
                                 .cell = (uint32_t)fm_db_i64(d, q, 5),
                                 .first_epoch = (uint64_t)fm_db_i64(d, q, 6),
                                 .request = fm_db_str(d, q, 7),
-                                .tries = (uint16_t)fm_db_i64(d, q, 8)};
+                                .tries = (uint16_t)fm_db_i64(d, q, 8),
+                                .at_ms = fm_db_i64(d, q, 9)};
     struct fm_str hash = fm_db_str(d, q, 4);
     FM_ASSERT(hash.n <= sizeof i.hash.b);
     memcpy(i.hash.b, hash.p, hash.n);
@@ -186,8 +187,8 @@ static size_t each_due(struct fm_journal_store *s, const struct fm_journal_call 
 {
     size_t n = 0;
     uint32_t limit = c->limit < TAKE_MAX ? c->limit : TAKE_MAX;
-    fm_db_bind(&s->db, FM_SQL_QUEUE_TAKE, "tii", c->command.context, (int64_t)c->command.cell,
-               (int64_t)limit);
+    fm_db_bind(&s->db, FM_SQL_QUEUE_TAKE, "tiii", c->command.context, (int64_t)c->command.cell,
+               (int64_t)c->since, (int64_t)limit);
     while (fm_db_row(&s->db, FM_SQL_QUEUE_TAKE)) {
         struct fm_journal_item i = item_of(s);
         visit(&i, n++, user);
