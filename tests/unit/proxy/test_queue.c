@@ -115,8 +115,9 @@ static void without_a_key_each_is_its_own(void **state)
     char first[FM_TICKET_LEN_MAX + 1];
     snprintf(first, sizeof first, "%s", queued(LATER(QUEUE)));
     assert_true(strcmp(first, queued(LATER(QUEUE))) != 0);
-    snprintf(first, sizeof first, "%s", queued(CARD(QUEUE KEY("k")))); /* its keys mean nothing */
-    assert_true(strcmp(first, queued(CARD(QUEUE KEY("k")))) != 0);
+    snprintf(first, sizeof first, "%s", queued(CARD(QUEUE KEY("k")))); /* by app the same */
+    assert_string_equal(first, queued(CARD(QUEUE KEY("k"))));
+    assert_true(strcmp(first, queued(CARD(QUEUE))) != 0);
 }
 
 static void only_where_the_route_says_so(void **state)
@@ -301,6 +302,33 @@ static void where_nobody_keeps_it_is_read_only(void **state)
     stand_hear("HTTP/1.1 503 ");
 }
 
+/* By app it may be: its application knows the key. */
+static void what_may_have_been_executed_is_queued_only_with_its_key(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 7, WEST, false);
+    stand_say(CARD(KEY("k1")));
+    for (;;) { /* in its region first, as often as retries are allowed */
+        stand_asked("POST /cards/4711/later ");
+        if (stand_was_told("Fulmar-Mode: queue   \r\n"))
+            break;
+        stand_view(cards, 3, 7, WEST, true);
+        server.n = 0;
+        peer_reset(&server); /* after it has read all of it */
+    }
+    assert_true(stand_was_told("Idempotency-Key: k1\r\n"));
+    stand_answer(KEPT);
+    stand_hear("HTTP/1.1 202 ");
+    stand_view(cards, 3, 7, WEST, false);
+    stand_say(CARD(""));
+    stand_asked("POST /cards/4711/later ");
+    stand_view(cards, 3, 7, WEST, true);
+    server.n = 0;
+    peer_reset(&server);
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("outcome-unknown"));
+}
+
 static void what_is_streamed_is_not_queued(void **state)
 {
     (void)state;
@@ -337,4 +365,5 @@ FM_TEST_MAIN(G(what_is_to_be_queued_is_kept_and_not_executed), G(without_a_key_e
              G(a_delivery_that_was_made_elsewhere_is_not_made_again),
              G(a_delivery_that_waits_here_too_is_told_so), E(after_the_hold_it_goes_into_a_queue),
              E(who_holds_it_is_asked_first), E(where_nobody_keeps_it_is_read_only),
+             E(what_may_have_been_executed_is_queued_only_with_its_key),
              E(what_is_streamed_is_not_queued), E(a_place_is_asked_of_its_region))
