@@ -14,6 +14,10 @@
 
 enum { LOOK_MS = 500, REST_MS = 500, REST_MAX_SHIFT = 4, PATIENCE_MS = 60 * 1000 };
 enum { PER_CELL = 4 }; /* at once, where several cells of a region have something due */
+enum { PING_MS = 2000, PING_CONNECT_MS = 1000 };
+
+/* Any answer will do. */
+#define PING FM_QUEUED_RESERVED "ping"
 
 enum slot_state { IDLE, SENDS, RESTS, SETTLES };
 
@@ -51,7 +55,9 @@ struct door {
     char region[FM_TICKET_REGION_MAX + 1], host[256];
     struct fm_tls *tls; /* a reference */
     bool stale;         /* of before a reload: what is under way ends, nothing new is taken */
-    bool shut;          /* it did not answer: one at a time; and said so in the log */
+    bool shut;          /* it did not answer: asked, until it does, whether it is there */
+    struct fm_caller ping;
+    struct fm_mono ping_at; /* not again before this */
     struct fm_journal_call take;
     unsigned take_cell;
     struct fm_epoch take_epoch;
@@ -134,7 +140,7 @@ static struct slot *idle_slot(struct door *door)
 /* How many more of this cell may be taken now; `alone`: no other one has something due. */
 static unsigned room_for(const struct door *door, const struct cell *c, bool alone)
 {
-    unsigned all = door->shut ? 1 : FM_DELIVER_LANES;
+    unsigned all = FM_DELIVER_LANES;
     unsigned own = c->shy ? 1 : alone ? FM_DELIVER_LANES : PER_CELL;
     unsigned a = all > door->in_flight ? all - door->in_flight : 0;
     unsigned b = own > c->in_flight ? own - c->in_flight : 0;
@@ -205,7 +211,7 @@ static void conclude(struct slot *s, enum fm_delivery what, uint16_t status)
     int64_t rest_ms = REST_MS;
     s->call.give_back = what == FM_DELIVERY_BACK || what == FM_DELIVERY_AGAIN;
     s->call.not_known = what == FM_DELIVERY_AGAIN;
-    c->shy = s->call.give_back;
+    c->shy = what == FM_DELIVERY_BACK;
     switch (what) {
     case FM_DELIVERY_DONE:
         fm_counter_inc(&d->delivered);
@@ -245,6 +251,8 @@ static enum fm_delivery decide(const struct slot *s, struct fm_delivery_heard *h
     return fm_delivery_decide(h, status);
 }
 
+/* While it is away nothing is taken: that would be written down twice a second, and what is taken
+ * counts as sent should we die. */
 static void look_at_door(struct door *door, bool answered, const char *why)
 {
     if (answered && door->shut)
@@ -265,6 +273,34 @@ static void heard(struct fm_lane *l, struct fm_delivery_heard *h, const char *wh
     conclude(s, what, status);
     if (what == FM_DELIVERY_DONE)
         pump(s->door); /* it is open again */
+}
+
+static void ping_answered(struct fm_caller *c, unsigned status, struct fm_str body)
+{
+    struct door *door = fm_container_of(c, struct door, ping);
+    (void)status;
+    (void)body;
+    look_at_door(door, true, "");
+    pump(door);
+}
+
+static void ping_failed(struct fm_caller *c, const char *why)
+{
+    struct door *door = fm_container_of(c, struct door, ping);
+    (void)why;
+    door->ping_at = fm_mono_add_ms(fm_loop_now(door->d->c.loop), REST_MS);
+}
+
+static void ping(struct door *door)
+{
+    struct fm_caller_ask a = {.target = PING,
+                              .discard = true,
+                              .answer_max = 1,
+                              .connect_ms = PING_CONNECT_MS,
+                              .timeout_ms = PING_MS};
+    FM_ASSERT(door->shut && !door->stale);
+    if (!door->ping.busy && !fm_mono_before(fm_loop_now(door->d->c.loop), door->ping_at))
+        fm_caller_ask(&door->ping, &a);
 }
 
 /* The longest that a route of its context may take. */
@@ -367,6 +403,10 @@ static void pump(struct door *door)
     unsigned ndue = 0;
     for (unsigned i = 0; i < door->ncells; i++)
         ndue += door->cells[i].due;
+    if (door->shut && ndue > 0) {
+        ping(door);
+        return;
+    }
     for (unsigned i = 0; i < door->ncells && ndue > 0; i++) {
         unsigned at = (door->turn + i) % door->ncells;
         const struct cell *c = &door->cells[at];
@@ -432,6 +472,8 @@ void fm_deliver_look(struct fm_deliver *d)
 {
     if (!d || d->stopped)
         return;
+    for (struct door *door = d->doors; door; door = door->next)
+        door->ping_at = FM_MONO_ZERO;
     if (d->due.busy)
         d->again = true;
     else
@@ -444,11 +486,12 @@ static void close_lanes(struct door *door)
 {
     for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
         fm_lane_close(&door->slot[i].lane);
+    fm_caller_close(&door->ping);
 }
 
 static bool is_over(const struct door *door, bool resolver_freed)
 {
-    bool gone = !door->take.busy;
+    bool gone = !door->take.busy && fm_caller_is_gone(&door->ping, resolver_freed);
     for (unsigned i = 0; i < FM_DELIVER_LANES && gone; i++)
         gone = !door->slot[i].call.busy && fm_lane_is_gone(&door->slot[i].lane, resolver_freed);
     return gone;
@@ -485,6 +528,9 @@ static bool add_door(struct fm_deliver *d, const struct fm_conf_host *host,
     door->tls = peers->client ? fm_tls_ref(peers->client) : NULL;
     struct fm_caller_to to = {
         .host = host->gate.host, .port = host->gate.port, .tls = door->tls, .peer = host->name};
+    door->ping.answered = ping_answered;
+    door->ping.failed = ping_failed;
+    fm_caller_init(&door->ping, d->c.loop, d->c.resolver, &to);
     for (unsigned i = 0; i < FM_DELIVER_LANES; i++) {
         struct slot *s = &door->slot[i];
         s->door = door;

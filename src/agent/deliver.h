@@ -4,9 +4,8 @@
  * The agent with the journal asks it which cells have something due, looks at the view for who
  * holds them, and sends the first of each lane to the gate of that region, its own included; what
  * becomes of each try core/delivery.h decides, and the journal keeps. In order per key; 16 at once
- * to a region. A region that does not answer is tried with one of them, twice a second; a cell
- * whose gate refuses likewise. Looks at once when the view changes (fm_deliver_look), else each 500
- * ms.
+ * to a region. A region that does not answer is asked twice a second whether it is there; of a cell
+ * whose gate refuses one is sent so often. Looks at once when the view changes, else each 500 ms.
  *
  * Where a region has several gates it is always the first of the file: what a gate's journal knows
  * of a delivery, another gate does not. Belongs to the control loop. */

@@ -15,7 +15,7 @@ import servers
 from lib import check, check_equal, wait_until
 from test_authority import PATIENCE_S, Realm
 
-HOLD_S = 1
+HOLD = "300ms"
 ACCOUNTS = ("alice", "bob", "carol", "dave")
 
 
@@ -53,11 +53,11 @@ class Applications:
 class Site(Realm):
     """Two regions and a witness, an edge in front, one context; its accounts are the keys of the order."""
 
-    def __init__(self, stage, by="gate", topology=None, hold_s=HOLD_S, tls=False, **failover):
+    def __init__(self, stage, by="gate", topology=None, hold=HOLD, tls=False, **failover):
         self.port, self.edge_admin = lib.free_port(), lib.free_port()
         context = {"topology": "active-passive", "home": "west", "routes": ["/{account}/**"],
                    "key": {"path": "account"}, "idempotency": {"key": "optional", "by": by},
-                   "when-away": {"hold": f"{hold_s}s", "commands": "queue"}, **(topology or {})}
+                   "when-away": {"hold": hold, "commands": "queue"}, **(topology or {})}
         super().__init__(stage, contexts={"ledger": context}, failover={"mode": "manual", **failover})
         self.edge_is_tls = tls
         conf = json.loads(self.conf.read_text())
