@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4, REAL_DIGITS = 9 };
 /* Probes and long polls of every edge, and of other agents. */
@@ -254,6 +255,7 @@ enum {
     JOURNAL_ANSWER_MAX = 64 * 1024,
     JOURNAL_QUEUE_MAX = 100 * 1000,
 };
+#define JOURNAL_RETENTION_MS    (INT64_C(24) * 3600 * 1000)
 #define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
 #define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
 
@@ -279,9 +281,11 @@ static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, str
                                    .bytes_max = JOURNAL_BYTES_MAX,
                                    .queue_max = JOURNAL_QUEUE_MAX,
                                    .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
+    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
+    if (o.retention_ms == 0 && access(path, F_OK) == 0)
+        o.retention_ms = JOURNAL_RETENTION_MS; /* of an earlier file: what it queued still waits */
     if (o.retention_ms == 0)
         return FM_ERR_OK;
-    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
     x->journal = fm_journal_open(&o, e);
     if (!x->journal)
         return fm_error_wrap(e, "journal");

@@ -6,6 +6,7 @@ The application is this test: it writes down what it executes, with its key."""
 
 import collections
 import json
+import re
 import subprocess
 import threading
 import time
@@ -174,6 +175,12 @@ def wait_and_deliver(stage, tls):
     check_equal({e["key"] for e in listed["entries"]} - {k for k in places if k != "none"},
                 {e["key"] for e in listed["entries"] if e["key"].startswith("queue:")}, "what is listed")
     check_equal(len(listed["entries"]), len(places), "how much is listed")
+    admin = int(site.hosts["north-1"]["admin"].split(":")[1])
+    have = dict(re.findall(r"^(fulmar_\w+) (\d+)$", lib.get(admin, "/metrics").body.decode(), re.M))
+    named = set(re.findall(r"`(fulmar_agent_queue_\w+)", (lib.ROOT / "docs" / "operations.md").read_text()))
+    check(named and named <= have.keys(), f"not in /metrics: {named - have.keys()}")
+    check_equal(int(have["fulmar_agent_queue_waiting"]), len(places), "metric of what waits")
+    check_equal(int(have["fulmar_gate_commands_queued_total"]), len(places), "metric of what was queued")
     guess = again[:-1] + ("0" if again[-1] != "0" else "1")
     check_equal(lib.get(site.port, guess).status, 404, "status of a place that was guessed")
     check_equal(lib.get(site.port, "/.well-known/fulmar/other").status, 404, "status of a path that is reserved")
