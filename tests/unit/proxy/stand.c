@@ -35,11 +35,13 @@ static const char text[] =
     "          north: {priority: 2, apps: [\"127.0.0.1:9\"]}}\n"
     "retry: {hedge-after: never}\n"
     "contexts:\n"
-    "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\"],\n"
+    "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\",\n"
+    "           {path: \"/ledger/later/**\", when-away: {hold: 50ms, commands: queue}}],\n"
     "           when-away: {hold: 1s, queries: any, message: 'Back at \"noon\".'},\n"
     "           idempotency: {key: optional, by: gate}}\n"
     "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/cards/{card}/**\",\n"
-    "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}}],\n"
+    "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}},\n"
+    "          {path: \"/cards/{card}/later\", when-away: {hold: 50ms, commands: queue}}],\n"
     "          when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: app}}\n";
 
 static void on_ended(struct fm_msg *m, void *user)

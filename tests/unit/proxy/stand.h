@@ -18,8 +18,8 @@ extern struct peer client, server;
 extern unsigned stand_wanted; /* how often workers rang */
 
 /* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4
- * cells, key {card}, queries home, by app). One upstream serves all regions. Before and after each
- * test. */
+ * cells, key {card}, queries home, by app); what is below /ledger/later/ and /cards/N/later is
+ * queued. One upstream serves all regions. Before and after each test. */
 void stand_open(enum fm_proxy_mode mode);
 void stand_close(void);
 
