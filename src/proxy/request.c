@@ -328,20 +328,37 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
 
 /* -------- bodies: kept for replay up to a bound, then streamed -------- */
 
+/* Blocks for so much more behind what is kept; none where there are not enough. */
+static bool make_room(struct fm_request *rq, size_t n)
+{
+    const struct fm_block *last = rq->out[rq->nout - 1];
+    size_t room = last->size - last->n;
+    unsigned had = rq->nout;
+    while (room < n) {
+        struct fm_block *b = rq->nout < FM_REPLAY_BLOCKS ? fm_pool_get(&rq->w->pool) : NULL;
+        if (!b)
+            break;
+        rq->out[rq->nout++] = b;
+        room += b->size;
+    }
+    while (room < n && rq->nout > had)
+        fm_pool_put(&rq->w->pool, rq->out[--rq->nout]);
+    return room >= n;
+}
+
+/* All of a piece or nothing: one that is not kept is sent on behind what was. */
 static bool keep_piece(struct fm_request *rq, struct fm_str piece)
 {
     FM_ASSERT(rq->collecting && rq->nout > 0 && rq->nout <= FM_REPLAY_BLOCKS);
-    if (rq->collected + piece.n > rq->w->config.replay_body_bytes)
+    unsigned at = rq->nout - 1;
+    if (rq->collected + piece.n > rq->w->config.replay_body_bytes || !make_room(rq, piece.n))
         return false;
-    while (piece.n) {
-        struct fm_block *b = rq->out[rq->nout - 1];
-        if (b->n == b->size) {
-            if (rq->nout == FM_REPLAY_BLOCKS || !(b = fm_pool_get(&rq->w->pool)))
-                return false;
-            rq->out[rq->nout++] = b;
-        }
+    for (; piece.n; at++) {
+        FM_ASSERT(at < rq->nout);
+        struct fm_block *b = rq->out[at];
         size_t n = fm_min_size(piece.n, b->size - b->n);
-        memcpy(b->data + b->n, piece.p, n);
+        if (n)
+            memcpy(b->data + b->n, piece.p, n);
         b->n += (uint32_t)n;
         rq->collected += (uint32_t)n;
         piece = fm_str(piece.p + n, piece.n - n);
