@@ -311,6 +311,8 @@ static enum fm_problem transmit(struct fm_try *t)
     int64_t left_ms = fm_mono_sub_ms(by, now);
     if (left_ms <= 0)
         return FM_PROBLEM_DEADLINE;
+    if (rq->entered && !fm_admit_is_live(rq))
+        return FM_PROBLEM_MOVING; /* it ended while there was no connection (rule 13) */
     fm_heads_set_deadline(rq->out[0]->data + rq->at.deadline, (uint64_t)left_ms);
 
     struct fm_exchange_actions none;
