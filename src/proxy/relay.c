@@ -274,6 +274,10 @@ void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last
         return;
     }
     FM_ASSERT(t->rq == rq && (rq->tunnel || (rq->streaming && !rq->body_done)));
+    if (rq->entered && !rq->relay && !fm_admit_is_live(rq)) {
+        fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN); /* it is not whole there, and will not be */
+        return;
+    }
     rq->body_done = last;
     if (rq->tunnel)
         fm_http_client_touch(&t->conn->http);

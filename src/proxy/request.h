@@ -195,6 +195,8 @@ void fm_try_cancel(struct fm_try *t);
 void fm_try_end_orphans(struct fm_worker *w);
 /* Its answer has been read (or not): give the connection back, count, free. */
 void fm_try_finish(struct fm_try *t);
+/* It was sent, at least in part, and nothing of its answer is passed on any more. */
+void fm_try_give_up(struct fm_try *t, enum fm_problem why);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
                      unsigned context);
 /* Is its region silent, or, of a canary, is it not answered? Then control is told. */

@@ -126,6 +126,23 @@ static void nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection
     stand_hear("HTTP/1.1 200 ");
 }
 
+/* The application has the beginning of it, which is nothing to execute. */
+static void an_upload_is_cut_when_the_grant_runs_out(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(
+        "POST /ledger/1 HTTP/1.1\r\nHost: h\r\n" AT("7") "Content-Length: 100000\r\n\r\nbegin");
+    stand_asked("POST /ledger/1 ");
+    NET_UNTIL(&stand_net, (peer_poll(&server), stand_was_told("begin")));
+    stand_grant(ledger, 0, 7, -1);
+    peer_say(&stand_net, &client, "more");
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("Fulmar-Problem: outcome-unknown"));
+    NET_UNTIL(&stand_net, peer_is_over(&server));
+    assert_false(stand_was_told("more"));
+}
+
 static void queries_say_what_the_application_may_do(void **state)
 {
     (void)state;
@@ -246,6 +263,7 @@ static void an_override_is_looked_at_again_and_written_down(void **state)
 FM_TEST_MAIN(T(nothing_begins_without_a_grant), T(under_a_grant_it_goes_to_the_application),
              T(another_epoch_is_refused), T(a_success_is_not_told_when_the_grant_ran_out),
              T(nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection),
+             T(an_upload_is_cut_when_the_grant_runs_out),
              T(queries_say_what_the_application_may_do), T(read_only_by_hand),
              T(a_repeat_is_answered_from_the_journal),
              T(an_outcome_that_nobody_saw_is_called_unknown),
