@@ -244,6 +244,7 @@ static void got_authority(struct fm_msg *m, void *user)
 {
     free(m);
     fm_hold_look_again(user);
+    fm_admit_look_again(user);
 }
 
 void fm_worker_authority_changed(struct fm_worker *w)
