@@ -301,11 +301,11 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
         .from_edge = w->config.mode == FM_PROXY_GATE,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .deadline = true,
-        .authority = rq->seats && !rq->override && (rq->command || rq->placed)
+        .authority = rq->seats && rq->command && !rq->override
                          ? rq->vr->view->contexts[rq->context].name
                          : fm_str(NULL, 0),
         .mode = mode_of(rq),
-        .no_authority = rq->override,
+        .no_authority = rq->override || (rq->seats && !rq->command),
     };
     struct fm_str came = fm_http_value(h, FM_HDR_TRACEPARENT);
     bool ok = fm_heads_traceparent_ok(came);
@@ -441,6 +441,12 @@ static void begin_at_edge(struct fm_request *rq)
     fm_request_go(rq, &plan);
 }
 
+/* Does the edge mean the cell that we found? Where that is in the body it is known later. */
+static bool is_said_cell(const struct fm_request *rq)
+{
+    return !rq->said || !rq->placed || rq->said_cell == rq->cell;
+}
+
 static void begin(struct fm_request *rq)
 {
     FM_ASSERT(rq->x.nattempts == 0 && rq->patience_ns > 0 && rq->nout > 0);
@@ -449,6 +455,8 @@ static void begin(struct fm_request *rq)
     /* the time that its body took to come was bounded by edge.min-body-rate */
     rq->total_deadline = fm_mono_add_ns(fm_loop_now(&rq->w->loop), rq->patience_ns);
     enum fm_problem problem = fm_place_body(rq);
+    if (problem == FM_PROBLEM_NONE && !is_said_cell(rq))
+        problem = FM_PROBLEM_NOT_HOLDER;
     if (problem != FM_PROBLEM_NONE)
         fm_relay_problem(rq, problem);
     else if (rq->w->config.mode == FM_PROXY_GATE)
@@ -514,20 +522,24 @@ static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
     return true;
 }
 
-/* What an edge says that it believes. One that names another cell than we find has another file: it
- * is told to look again. */
+/* What an edge says that it believes. One that names another cell than we find, or a command where
+ * we see none, has another file: it is told to look again. */
 static enum fm_problem take_authority(struct fm_request *rq, const struct fm_http_head *h)
 {
     struct fm_str said = fm_http_value(h, FM_HDR_FULMAR_AUTHORITY);
     struct fm_authority_said a;
-    if (rq->w->config.mode != FM_PROXY_GATE || !rq->seats || !rq->command || said.n == 0)
+    if (rq->w->config.mode != FM_PROXY_GATE || said.n == 0)
         return FM_PROBLEM_NONE;
-    if (!fm_heads_authority(said, &a) || a.cell >= rq->seats->ncells ||
-        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name) ||
-        (rq->placed && a.cell != rq->cell))
+    bool good = fm_heads_authority(said, &a);
+    if (!rq->seats || !rq->command)
+        return good && a.epoch ? FM_PROBLEM_NOT_HOLDER : FM_PROBLEM_NONE;
+    if (!good || a.cell >= rq->seats->ncells ||
+        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name))
         return FM_PROBLEM_NOT_HOLDER;
+    rq->said = true;
+    rq->said_cell = (uint8_t)a.cell;
     rq->epoch.n = a.epoch;
-    return FM_PROBLEM_NONE;
+    return is_said_cell(rq) ? FM_PROBLEM_NONE : FM_PROBLEM_NOT_HOLDER;
 }
 
 static void start_body(struct fm_request *rq, const struct fm_http_head *h)

@@ -73,6 +73,8 @@ struct fm_request {
     struct fm_seats_context *seats; /* NULL: any region may */
     uint8_t repeat;                 /* enum fm_repeat */
     uint8_t cell;
+    uint8_t said_cell;     /* of a gate: the edge's, where `said` */
+    bool said;             /* ... names one */
     bool placed;           /* its cell is known */
     bool entered;          /* of a gate: it is counted as in flight */
     bool held, was_held;   /* of an edge */

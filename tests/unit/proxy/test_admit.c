@@ -126,21 +126,45 @@ static void nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection
     stand_hear("HTTP/1.1 200 ");
 }
 
-/* The application has the beginning of it, which is nothing to execute. */
-static void an_upload_is_cut_when_the_grant_runs_out(void **state)
+/* -------- what an edge believes -------- */
+
+#define TILL(authority)                                                                            \
+    "POST /tills/1 HTTP/1.1\r\nHost: h\r\n" authority                                              \
+    "Content-Length: 15\r\n\r\n{\"till\":\"4711\"}"
+
+static void an_edge_that_means_another_cell_looks_again(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        stand_grant(tills, i, 7, 60000);
+    stand_say(TILL("Fulmar-Authority: tills/1@7\r\n")); /* it is in 3 */
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: not-holder"));
+    stand_say(TILL("Fulmar-Authority: tills/1@9\r\n"));
+    stand_hear("HTTP/1.1 421 ");
+    assert_int_equal(fm_seats_heard(tills, 3).n, 0); /* that epoch is of another cell */
+    stand_say(TILL("Fulmar-Authority: tills/3@7\r\n"));
+    stand_asked("POST /tills/1 ");
+    assert_true(stand_was_told("Fulmar-Authority: tills/3@7 "));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+/* A reload that has reached one of the two. */
+static void what_the_edge_sends_as_a_command_is_not_taken_for_less(void **state)
 {
     (void)state;
     stand_grant(ledger, 0, 7, 60000);
-    stand_say(
-        "POST /ledger/1 HTTP/1.1\r\nHost: h\r\n" AT("7") "Content-Length: 100000\r\n\r\nbegin");
-    stand_asked("POST /ledger/1 ");
-    NET_UNTIL(&stand_net, (peer_poll(&server), stand_was_told("begin")));
-    stand_grant(ledger, 0, 7, -1);
-    peer_say(&stand_net, &client, "more");
-    stand_hear("HTTP/1.1 504 ");
-    assert_true(stand_heard("Fulmar-Problem: outcome-unknown"));
-    NET_UNTIL(&stand_net, peer_is_over(&server));
-    assert_false(stand_was_told("more"));
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n" AT("7") "\r\n");
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: not-holder"));
+    stand_say("POST /pages/1 HTTP/1.1\r\nHost: h\r\nFulmar-Authority: pages/0@7\r\n"
+              "Content-Length: 0\r\n\r\n");
+    stand_hear("HTTP/1.1 421 ");
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n" AT("0") "\r\n"); /* what earlier ones say */
+    stand_asked("GET /ledger/1 ");
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
 }
 
 static void queries_say_what_the_application_may_do(void **state)
@@ -149,6 +173,7 @@ static void queries_say_what_the_application_may_do(void **state)
     stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n\r\n");
     stand_asked("GET /ledger/1 ");
     assert_true(stand_was_told("Fulmar-Mode: read-only\r\n"));
+    assert_false(stand_was_told("Fulmar-Authority"));
     stand_answer(STAND_OK);
     stand_hear("HTTP/1.1 200 ");
     stand_grant(ledger, 0, 7, 60000);
@@ -263,7 +288,8 @@ static void an_override_is_looked_at_again_and_written_down(void **state)
 FM_TEST_MAIN(T(nothing_begins_without_a_grant), T(under_a_grant_it_goes_to_the_application),
              T(another_epoch_is_refused), T(a_success_is_not_told_when_the_grant_ran_out),
              T(nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection),
-             T(an_upload_is_cut_when_the_grant_runs_out),
+             T(an_edge_that_means_another_cell_looks_again),
+             T(what_the_edge_sends_as_a_command_is_not_taken_for_less),
              T(queries_say_what_the_application_may_do), T(read_only_by_hand),
              T(a_repeat_is_answered_from_the_journal),
              T(an_outcome_that_nobody_saw_is_called_unknown),
