@@ -188,6 +188,7 @@ static enum fm_agents_end ask(struct fm_agents *g, struct fm_call_for *f, int64_
         *r = (struct fm_reply){0};
         end = ask_seat(g, i, f, k > 0 && left < try_ms ? left : try_ms, wait_ms, r);
         if (end == FM_AGENTS_ANSWERED && passes_over(f, r)) {
+            trouble(g, &g->seats.seat[i], r->status == 404 ? "it has no such page" : "not now");
             put_by(&by, r);
             continue;
         }

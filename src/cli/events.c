@@ -43,16 +43,18 @@ void fm_event_print(const json_t *e)
     char at[FM_SHOW_CLOCK], n[FM_SHOW_NUMBER];
     const char *region = fm_show_text(e, "region"), *context = fm_show_text(e, "context"),
                *from = fm_show_text(e, "from"), *to = fm_show_text(e, "to"),
-               *evidence = fm_show_text(e, "evidence"), *by = fm_show_text(e, "by"),
-               *text = fm_show_text(e, "text"); /* and `why` is its name; or `why` is the text */
-    printf("%s  %s%s%s", fm_show_clock(fm_show_text(e, "at"), at), region,
-           region[0] && context[0] ? "/" : "", context);
+               *what = fm_show_text(e, "what"), *evidence = fm_show_text(e, "evidence"),
+               *by = fm_show_text(e, "by"), *text = fm_show_text(e, "text");
+    if (!text[0])
+        text = fm_show_text(e, "why"); /* which is the name of it where there is a text */
+    printf("%s  %s%s%s%s%s", fm_show_clock(fm_show_text(e, "at"), at), what, what[0] ? "  " : "",
+           region, region[0] && context[0] ? "/" : "", context);
     if (json_is_integer(json_object_get(e, "cell")))
         printf("/%s", fm_show_number_or_dash(e, "cell", n));
     fputs(region[0] || context[0] ? "  " : "", stdout);
     if (from[0] || to[0])
-        printf("%s -> %s: ", fm_show_or_dash(from), fm_show_or_dash(to));
-    fputs(text[0] ? text : fm_show_text(e, "why"), stdout);
+        printf("%s -> %s%s", fm_show_or_dash(from), fm_show_or_dash(to), text[0] ? ": " : "");
+    fputs(text, stdout);
     if (by[0])
         printf(", by %s", by);
     if (evidence[0])

@@ -203,22 +203,22 @@ void fm_op_doc_print(const json_t *op)
     print_items(op);
 }
 
-void fm_op_doc_print_list(const json_t *doc)
+void fm_op_doc_print_list(const json_t *ops)
 {
     size_t i;
-    const json_t *op, *ops = json_object_get(doc, "operations");
+    const json_t *op;
     if (json_array_size(ops) == 0) {
         puts("no operations");
         return;
     }
-    printf("%-24s %-10s %-32s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
+    printf("%-24s %-9s %-42s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
     json_array_foreach(ops, i, op)
     {
         char what[TEXT_MAX];
         struct fm_buf b = fm_buf(what, sizeof what - 1);
         fm_op_doc_what(op, &b);
         what[b.n] = 0;
-        printf("%-24s %-10s %-32s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
+        printf("%-24s %-9s %-42s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
                fm_show_or_dash(fm_show_text(op, "by")), fm_show_text(op, "reason"));
     }
 }
@@ -279,13 +279,16 @@ int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
     printf("evidence: of %lld observers %lld lost it and %lld see it well\n",
            fm_show_number(ev, "observers"), fm_show_number(ev, "lost_by"),
            fm_show_number(ev, "healthy_by"));
+    if (2 * fm_show_number(ev, "healthy_by") > fm_show_number(ev, "observers"))
+        printf("  so a failover would be refused: use `fulmar move`, which loses nothing\n");
     print_flag(ev, "ready", "the successor is ready", "the successor is NOT ready");
     print_flag(ev, "quorum", "coordination answers", "coordination does NOT answer");
     print_flag(ev, "fenced", "the fences are proven", "the fences are NOT proven");
     if (fm_show_text(q, "waits_for")[0])
         printf("waits for: %s\n", fm_show_text(q, "waits_for"));
     printf("valid for %s, at this agent:\n"
-           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT\n",
-           fm_show_ms(fm_show_number(q, "valid_for_ms"), ms), context, to, id, context);
+           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT%s%s\n",
+           fm_show_ms(fm_show_number(q, "valid_for_ms"), ms), context, to, id, context,
+           a->server ? " --server " : "", a->server ? a->server : "");
     return FM_EXIT_OK;
 }

@@ -92,9 +92,12 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     bool proxy = json_object_get(doc, "regions") != NULL;
     printf("service %s, %s %s, version %s", fm_show_text(doc, "service"), fm_show_text(doc, "role"),
            fm_show_text(doc, "host"), fm_show_text(doc, "version"));
+    long long generation = fm_cli_authority_generation(doc);
+    if (proxy || generation >= 0) /* that of a proxy's own plans, where there is no other */
+        printf(", generation %lld",
+               generation >= 0 ? generation : fm_show_number(doc, "generation"));
     if (proxy)
-        printf(", generation %lld, %lld connections", fm_show_number(doc, "generation"),
-               fm_show_number(doc, "connections"));
+        printf(", %lld connections", fm_show_number(doc, "connections"));
     puts("");
     fm_print_view(json_object_get(doc, "view"));
     const json_t *config = json_object_get(doc, "config");

@@ -597,12 +597,13 @@ def test_why(stage):
     done = operator.expect(0, "why", "ledger")
     check(re.search(r"^ledger +0 +west ", done.stdout, re.M), done.stdout)
     check_equal(done.stdout.count("text-"), 2, "events")
+    check("refused" in done.stdout and "a test" in done.stdout, "the order about it")
     for what in ("cards", "cards/1", "west/cards", "r/7"):
         check("text-2" in operator.expect(0, "why", what).stdout, what)
     done = operator.expect(0, "why", ID, says="refused")
     check("text-2" in done.stdout and "a test" in done.stdout, done.stdout)
     doc = json.loads(operator.expect(0, "why", ID, "-o", "json").stdout)
-    check_equal((doc["schema"], doc["operation"]["id"], [e["number"] for e in doc["events"]]),
+    check_equal((doc["schema"], doc["operations"][0]["id"], [e["number"] for e in doc["events"]]),
                 ("fulmar.why/1", ID, [2]), "document")
     operator.expect(2, "why", "mars", says="nothing is recorded of `mars`")
     operator.expect(64, "why", says="needs what it is about")
