@@ -426,11 +426,10 @@ static void explain(struct ctl_order *o, bool unknown)
                   x->context[0] ? ": " : "", x->region, x->i.serve_permille / 10u);
     if (end)
         fm_buf_printf(&b, ", until %s", end);
-    if (held && x->context[0])
-        fm_buf_printf(&b, "; its %u cells stay: `fulmar move %s` moves them", held, x->context);
-    else if (held)
-        fm_buf_printf(&b, "; the %u cells that it holds stay: `fulmar evacuate %s` moves them",
-                      held, x->region);
+    if (held)
+        fm_buf_printf(&b, "; the right to write stays with it (%u cell%s): `fulmar %s %s` moves it",
+                      held, held == 1 ? "" : "s", x->context[0] ? "move" : "evacuate",
+                      x->context[0] ? x->context : x->region);
     if (unknown)
         fm_buf_printf(&b, "; not every region has a `capacity`: can the others carry it?");
     o->op.text[b.n] = 0;

@@ -509,12 +509,12 @@ def drained_realm(stage):
 def test_a_drained_region_gets_what_only_it_may_take(stage):
     """What any region may answer goes elsewhere until it is undrained; commands of the holder stay. An edge that starts
     again while nobody answers still knows."""
-    realm, _, who, intent = drained_realm(stage)
+    realm, edge, who, intent = drained_realm(stage)
     plan = realm.order("north-1", "drain", 200, region="west", dry_run=True)
     check_equal((plan["state"], realm.authority("north-1")["intents"]), ("waiting", []), "a plan, and nothing done")
     op = realm.order("north-1", "drain", 200, region="west")
     check_equal((op["state"], op["region"]), ("done", "west"), "the order")
-    check("the 1 cells that it holds stay: `fulmar evacuate west`" in op["text"], op["text"])
+    check("the right to write stays with it (1 cell): `fulmar evacuate west` moves it" in op["text"], op["text"])
     wait_until("the edge drains it", lambda: intent("west")["profile"] == ("drain", 0), PATIENCE_S)
     check_equal({who() for _ in range(30)} | {who("POST") for _ in range(30)}, {"north"}, "who answers what anybody may")
     check_equal({who("POST", "/ledger/1") for _ in range(10)} | {who(path="/ledger/1") for _ in range(10)}, {"west"},
@@ -532,6 +532,13 @@ def test_a_drained_region_gets_what_only_it_may_take(stage):
     check("is not drained" in realm.order("west-1", "undrain", 200, region="west")["text"], "once more")
     check_equal(realm.holders(), {"west": 1}, "holders")
     realm.judge()
+    realm.order("west-1", "drain", 200, region="west", percent=40)
+    wait_until("the edge drains a share", lambda: intent("west")["profile"] == ("drain", 600), PATIENCE_S)
+    check_equal(edge.stop(), 0, "exit code of the edge")
+    realm.kill("west-1", "north-1", "east-1", "owner")
+    port = int(json.loads(realm.conf.read_text())["hosts"]["edge-1"]["admin"].split(":")[1])
+    stage.fulmar("edge-again", "edge", "-c", realm.conf, "--host", "edge-1", port=port)
+    check_equal(intent("west")["profile"], ("drain", 600), "from its disk")
 
 
 def test_a_drain_ends_when_its_time_is_over(stage):
