@@ -83,7 +83,7 @@ static void keys_are_names(void **state)
     assert_string_equal(key, "intent/west");
     assert_true(fm_intent_key_read(fm_str_z(key), region, context));
     assert_string_equal(context, "");
-    static const char *const wrong[] = {"intents",     "intent",          "intent/",  "intent/W",
+    static const char *const wrong[] = {"intents",      "intent",          "intent/", "intent/W",
                                         "intent/west/", "intent/west/a/b", "op/west", "intent//a"};
     for (size_t i = 0; i < FM_COUNT(wrong); i++)
         assert_false(fm_intent_key_read(fm_str_z(wrong[i]), region, context));
@@ -112,9 +112,23 @@ static void guards_judge_what_is_left(void **state)
     } cases[] = {
         {"one of two equals", {{100, 0, 0, 0}, {100, 1000, 0, 0}}, 2, FM_INTENT_FINE, 100, 100},
         {"both", {{100, 0, 0, 0}, {100, 0, 0, 0}}, 2, FM_INTENT_LAST_REGION, 0, 100},
-        {"the other is lost", {{100, 0, 0, 0}, {100, 1000, 0, 1}}, 2, FM_INTENT_LAST_REGION, 0, 100},
-        {"the other is a witness", {{100, 0, 0, 0}, {0, 1000, 1, 0}}, 2, FM_INTENT_LAST_REGION, 0, 0},
-        {"the other is left a little", {{100, 0, 0, 0}, {100, 10, 0, 0}}, 2, FM_INTENT_CAPACITY, 1,
+        {"the other is lost",
+         {{100, 0, 0, 0}, {100, 1000, 0, 1}},
+         2,
+         FM_INTENT_LAST_REGION,
+         0,
+         100},
+        {"the other is a witness",
+         {{100, 0, 0, 0}, {0, 1000, 1, 0}},
+         2,
+         FM_INTENT_LAST_REGION,
+         0,
+         0},
+        {"the other is left a little",
+         {{100, 0, 0, 0}, {100, 10, 0, 0}},
+         2,
+         FM_INTENT_CAPACITY,
+         1,
          100},
         {"the smaller one stays", {{100, 0, 0, 0}, {50, 1000, 0, 0}}, 2, FM_INTENT_FINE, 50, 50},
         {"a second of three",
@@ -123,10 +137,18 @@ static void guards_judge_what_is_left(void **state)
          FM_INTENT_CAPACITY,
          100,
          200},
-        {"a share of the second", {{100, 500, 0, 0}, {100, 500, 0, 0}, {100, 1000, 0, 0}}, 3,
-         FM_INTENT_FINE, 200, 200},
-        {"a third is lost", {{100, 0, 0, 0}, {100, 1000, 0, 0}, {100, 1000, 0, 1}}, 3,
-         FM_INTENT_CAPACITY, 100, 200},
+        {"a share of the second",
+         {{100, 500, 0, 0}, {100, 500, 0, 0}, {100, 1000, 0, 0}},
+         3,
+         FM_INTENT_FINE,
+         200,
+         200},
+        {"a third is lost",
+         {{100, 0, 0, 0}, {100, 1000, 0, 0}, {100, 1000, 0, 1}},
+         3,
+         FM_INTENT_CAPACITY,
+         100,
+         200},
         {"nothing is said", {{0, 0, 0, 0}, {0, 1000, 0, 0}}, 2, FM_INTENT_UNKNOWN, 0, 0},
         {"one is not said", {{100, 0, 0, 0}, {0, 1000, 0, 0}}, 2, FM_INTENT_UNKNOWN, 0, 0},
     };

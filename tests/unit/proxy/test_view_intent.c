@@ -152,8 +152,7 @@ static void a_board_takes_it_and_a_reload_keeps_it(void **state)
     assert_int_equal(atomic_load(&fm_board_slot(b, 0, 1)->serve), 250);
     assert_int_equal(atomic_load(&fm_board_slot(b, 0, 0)->serve), 1000);
     assert_int_equal(atomic_load(&fm_board_slot(b, 1, 1)->serve), 1000);
-    struct fm_board *after =
-        fm_board_new(given_conf(given_two_regions), 1, NULL, NULL, NULL, b);
+    struct fm_board *after = fm_board_new(given_conf(given_two_regions), 1, NULL, NULL, NULL, b);
     assert_int_equal(atomic_load(&fm_board_slot(after, 0, 1)->serve), 250);
     doc.nintents = 0;
     version(&doc, 3, 42);
