@@ -33,7 +33,7 @@ struct order {
 
 bool fm_order_yields(struct fm_str rule)
 {
-    return fm_str_eqz(rule, "holder-healthy");
+    return fm_str_eqz(rule, "holder-healthy") || fm_str_eqz(rule, "capacity");
 }
 
 static void print_refusal(const json_t *d)
@@ -250,7 +250,10 @@ static void who(char *out, size_t n)
 {
     char host[128] = "";
     const char *sudo = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
-    const struct passwd *p = getpwuid(getuid());
+    struct passwd entry, *p = NULL;
+    char texts[1024];
+    if (getpwuid_r(getuid(), &entry, texts, sizeof texts, &p) != 0)
+        p = NULL;
     if (gethostname(host, sizeof host - 1) < 0)
         host[0] = 0;
     snprintf(out, n, "%s@%s", sudo && sudo[0] ? sudo : p ? p->pw_name : "unknown", host);
