@@ -393,6 +393,7 @@ static void begin_context(struct fm_lessee *l, unsigned number, int index)
         free(c);
         return;
     }
+    FM_ASSERT(c);
     c->number = number;
     fm_sublease_init(&c->sub, (uint8_t)l->region, conf->ncells, FM_RHO_PPM);
     l->context[number] = c;

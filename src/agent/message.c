@@ -412,6 +412,7 @@ static const char *read_head(const json_t *o, struct fm_post_head *head, const j
         return "nobody's";
     if (!json_is_array(*messages) || json_array_size(*messages) > FM_POST_MESSAGES_MAX)
         return "too many messages, or none that are a list";
+    FM_ASSERT(from.p && from.n < sizeof head->from);
     memcpy(head->from, from.p, from.n);
     head->from[from.n] = 0;
     return NULL;
