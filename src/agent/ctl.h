@@ -143,7 +143,7 @@ enum { CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX };
 
 /* One that is ordered. */
 struct ctl_intended {
-    bool is;
+    bool is, is_so; /* is_so: by what is known here nothing changes */
     char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM];
     uint64_t revision; /* of what it replaces */
     uint64_t serial;   /* of the record `intents`: no two orders are judged by the same state */
