@@ -384,7 +384,8 @@ static void quote_page(struct ctl_order *o, struct fm_page_answer *a)
         answer_refusal(a, &o->no);
         return;
     }
-    struct fm_failover_evidence ev = ctl_evidence(ctl, o->c->set, (unsigned)o->op.region);
+    struct fm_failover_evidence ev =
+        ctl_evidence(ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
     struct ctl_quote *q = &ctl->quote[ctl->nquotes++ % CTL_QUOTES_MAX];
     *q = (struct ctl_quote){.context = o->c->number,
                             .to = (unsigned)o->to,

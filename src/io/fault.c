@@ -309,8 +309,6 @@ void fm_fault_close(struct fm_fault *f)
     if (!f->loop)
         return;
     fm_listener_close(&f->listener);
-    struct fm_list *at;
-    struct fm_list *next;
     fm_list_each_safe (at, next, &f->pairs)
         close_pair(fm_container_of(at, struct pair, node), true);
     FM_ASSERT(f->npairs == 0);
