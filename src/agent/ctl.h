@@ -336,6 +336,8 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
 void ctl_move_abort(struct ctl_context *c);
 
+/* Requests a second; 0 = the file says nothing. */
+uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost);
 /* Cells that are held here and at home there; those that were taken by force, or all. */

@@ -150,6 +150,34 @@ static bool check_heir(struct ctl_order *o, const struct ctl_set *s, unsigned to
     return !o->no.status;
 }
 
+/* Rule: nobody takes over more than it can carry. All that moves to a region is counted together.
+ */
+static bool check_capacity(struct ctl_order *o)
+{
+    struct fm_controller *ctl = o->ctl;
+    for (unsigned to = 0; to < ctl->c.roster->nregions; to++) {
+        struct fm_contexts moved[FM_AUTH_REGIONS_MAX] = {{{0}}};
+        uint64_t load = ctl->votes.load[to].total;
+        bool any = false;
+        for (unsigned i = 0; i < o->op.nitems; i++) {
+            const struct fm_op_item *x = &o->op.item[i];
+            if (x->to != to || fm_contexts_has(&moved[x->from], x->context))
+                continue;
+            fm_contexts_add(&moved[x->from], x->context);
+            load += ctl->votes.load[x->from].of[x->context];
+            any = true;
+        }
+        uint32_t capacity = ctl_capacity(ctl, to);
+        if (any && capacity && load > capacity) {
+            ctl_refuse(&o->no, 409, "capacity", "move less, or raise `capacity` if it is more",
+                       "%s would serve %llu requests a second, and its capacity is %u",
+                       ctl->c.roster->region[to], (unsigned long long)load, capacity);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The cells that were asked for, or all. */
 static bool wanted_cells(struct ctl_order *o, const struct ctl_context *c, uint64_t *out)
 {
@@ -191,6 +219,7 @@ static void plan_move(struct ctl_order *o)
             if ((c != o->c || cells >> i & 1) && !add_item(o, c, i, (unsigned)o->to))
                 return;
     }
+    (void)check_capacity(o);
 }
 
 static void plan_evacuate(struct ctl_order *o)
@@ -223,6 +252,7 @@ static void plan_evacuate(struct ctl_order *o)
             }
         }
     }
+    (void)check_capacity(o);
 }
 
 static bool is_busy(struct ctl_order *o)

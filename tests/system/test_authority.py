@@ -477,6 +477,29 @@ def test_a_region_is_evacuated(stage):
     realm.judge()
 
 
+def test_nobody_takes_more_than_it_can_carry(stage):
+    """A move to a region whose capacity is below what would come is refused, and so is automatic."""
+    realm = Realm(stage)
+    conf = json.loads(realm.conf.read_text())
+    conf["regions"]["north"]["capacity"] = "5/s"
+    realm.conf.write_text(json.dumps(conf))
+    realm.begin()
+    gate = int(realm.hosts["west-1"]["gate"].split(":")[1])
+    loading = True
+
+    def load():
+        while loading:
+            lib.get(gate, "/ledger/1")
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    wait_until("it is refused", lambda: realm.order("west-1", "move", context="ledger", to="north", dry_run=True).get(
+        "rule") == "capacity", PATIENCE_S, every=0.1)
+    loading = False
+    thread.join()
+    wait_until("it is taken", lambda: "items" in realm.order("west-1", "move", context="ledger", to="north", dry_run=True),
+               PATIENCE_S, every=0.1)
+
+
 def drained_realm(stage):
     """A realm with an edge; what it answers for any region, and what only for the holder; the intents."""
     contexts = {"ledger": {"topology": "active-passive", "home": "west", "routes": ["/ledger/**"]},
