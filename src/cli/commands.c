@@ -181,10 +181,11 @@ const struct fm_command fm_commands[] = {
      "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",
      "fulmar events -f --since 1h",
      ASK_OPTIONS | FM_OPT_BIT(FOLLOW) | FM_OPT_BIT(SINCE) | FM_OPT_BIT(LIMIT), 0, fm_cmd_events},
-    {"why", "WHAT", "say why something is as it is, or was refused: the events and their evidence",
-     "WHAT is a context, a region, a cell such as cards/17, an operation, or the Fulmar-Ref of a "
-     "request.\n"
-     "Each agent records what it saw and did itself. Exit code 2 where nothing is recorded of it.",
+    {"why", "WHAT", "say why something is as it is: its state, its orders, its events",
+     "WHAT is a context, a region, a cell such as cards/17, or an operation. Each agent records "
+     "what "
+     "it\n"
+     "saw and did itself. Exit code 2 where nothing is recorded of it.",
      "fulmar why ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_why},
     {"journal list", "[CONTEXT]", "list the commands that a region accepted, the newest first",
      "Reads the journal of this host beside its daemon, or the one of --file, and changes "
