@@ -225,6 +225,7 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
+        {"/ops/drain", write, true}, {"/ops/undrain", write, true},                                \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }
@@ -348,6 +349,20 @@ static bool capable_of(void *user, unsigned context)
     return is_capable(user, context, &why);
 }
 
+/* Answers of all classes; a reload begins anew. */
+static uint64_t served_of(void *user, int context)
+{
+    const struct fm_board *b = ((struct agent *)user)->director.board;
+    uint64_t n = 0;
+    for (unsigned w = 0; w < b->nworkers; w++)
+        for (unsigned c = 0; c < b->ncontexts; c++) {
+            const struct fm_board_context_stats *s = &b->context[w * b->ncontexts + c];
+            if (context < 0 || c == (unsigned)context)
+                n += fm_counter_get(&s->commands) + fm_counter_get(&s->queries);
+        }
+    return n;
+}
+
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     struct agent *x = user;
@@ -368,6 +383,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,
+                                 .served = served_of,
                                  .user = x};
     const struct fm_conf *conf = conf_of(x);
     if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))

@@ -27,6 +27,7 @@ static bool says(const json_t *event, struct fm_str part)
 
 bool fm_event_is_about(const json_t *event, const char *what)
 {
+    FM_ASSERT(event && what);
     struct fm_str rest = fm_str_z(what);
     if (rest.n && says(event, rest))
         return true; /* a reference may have slashes in it */
@@ -43,16 +44,18 @@ void fm_event_print(const json_t *e)
     char at[FM_SHOW_CLOCK], n[FM_SHOW_NUMBER];
     const char *region = fm_show_text(e, "region"), *context = fm_show_text(e, "context"),
                *from = fm_show_text(e, "from"), *to = fm_show_text(e, "to"),
-               *evidence = fm_show_text(e, "evidence"), *by = fm_show_text(e, "by"),
-               *text = fm_show_text(e, "text"); /* and `why` is its name; or `why` is the text */
-    printf("%s  %s%s%s", fm_show_clock(fm_show_text(e, "at"), at), region,
-           region[0] && context[0] ? "/" : "", context);
+               *what = fm_show_text(e, "what"), *evidence = fm_show_text(e, "evidence"),
+               *by = fm_show_text(e, "by"), *text = fm_show_text(e, "text");
+    if (!text[0])
+        text = fm_show_text(e, "why"); /* which is the name of it where there is a text */
+    printf("%s  %s%s%s%s%s", fm_show_clock(fm_show_text(e, "at"), at), what, what[0] ? "  " : "",
+           region, region[0] && context[0] ? "/" : "", context);
     if (json_is_integer(json_object_get(e, "cell")))
         printf("/%s", fm_show_number_or_dash(e, "cell", n));
     fputs(region[0] || context[0] ? "  " : "", stdout);
     if (from[0] || to[0])
-        printf("%s -> %s: ", fm_show_or_dash(from), fm_show_or_dash(to));
-    fputs(text[0] ? text : fm_show_text(e, "why"), stdout);
+        printf("%s -> %s%s", fm_show_or_dash(from), fm_show_or_dash(to), text[0] ? ": " : "");
+    fputs(text, stdout);
     if (by[0])
         printf(", by %s", by);
     if (evidence[0])
@@ -77,6 +80,7 @@ json_t *fm_events_of(const json_t *status)
         }
         if (first == FM_COUNT(lists))
             return out;
+        FM_ASSERT(at[first] < json_array_size(lists[first]));
         json_array_append(out, json_array_get(lists[first], at[first]++));
     }
 }
@@ -92,6 +96,7 @@ struct tail {
 
 static void narrow(const struct tail *t, json_t *events)
 {
+    FM_ASSERT(t->args->limit > 0 && json_is_array(events));
     for (size_t i = json_array_size(events); t->behind[0] && i-- > 0;)
         if (strcmp(fm_show_text(json_array_get(events, i), "at"), t->behind) <= 0)
             json_array_remove(events, i);
@@ -119,6 +124,7 @@ static void take(struct tail *t, const json_t *status)
     json_t *events = fm_events_of(status);
     narrow(t, events);
     size_t n = json_array_size(events);
+    FM_ASSERT(t->shown || n <= t->args->limit);
     if (n)
         snprintf(t->behind, sizeof t->behind, "%s",
                  fm_show_text(json_array_get(events, n - 1), "at"));

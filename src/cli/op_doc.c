@@ -72,6 +72,7 @@ unsigned fm_op_doc_items(const json_t *op, unsigned *done)
     {
         *done += strcmp(fm_show_text(item, "state"), "done") == 0;
     }
+    FM_ASSERT(*done <= json_array_size(items));
     return (unsigned)json_array_size(items);
 }
 
@@ -86,6 +87,7 @@ int fm_op_doc_exit(const json_t *op)
 
 void fm_op_doc_what(const json_t *op, struct fm_buf *out)
 {
+    FM_ASSERT(op && out->n < out->cap);
     const char *context = fm_show_text(op, "context"), *region = fm_show_text(op, "region"),
                *to = fm_show_text(op, "to"), *step = fm_show_text(op, "step");
     fm_buf_printf(out, "%s", fm_show_or_dash(fm_show_text(op, "kind")));
@@ -135,6 +137,7 @@ void fm_op_doc_print_begin(const json_t *op)
 
 void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms)
 {
+    FM_ASSERT(to && fm_op_doc_state(op)[0]);
     char ms[FM_SHOW_NUMBER];
     const char *text = fm_show_text(op, "text");
     unsigned done, all = fm_op_doc_items(op, &done);
@@ -174,6 +177,7 @@ static void print_alike(json_t *left)
         json_array_append(cells, json_object_get(item, "cell"));
         json_array_remove(left, i);
     }
+    FM_ASSERT(json_array_size(cells) > 0); /* the first is like itself */
     fm_show_cells(cells, text, sizeof text);
     printf("  %s/%s: %s -> %s, %s\n", fm_show_text(first, "context"), text,
            fm_show_text(first, "from"), fm_show_text(first, "to"), fm_show_text(first, "state"));
@@ -199,26 +203,28 @@ void fm_op_doc_print(const json_t *op)
     if (json_is_true(json_object_get(op, "attested")))
         print_pair("attested", "a person says that nothing writes there any more");
     if (json_is_true(json_object_get(op, "break_glass")))
-        print_pair("overridden", "in spite of observers that saw the holder well");
+        print_pair("overridden", strcmp(fm_show_text(op, "kind"), "drain") == 0
+                                     ? "in spite of the rule `capacity`"
+                                     : "in spite of observers that saw the holder well");
     print_items(op);
 }
 
-void fm_op_doc_print_list(const json_t *doc)
+void fm_op_doc_print_list(const json_t *ops)
 {
     size_t i;
-    const json_t *op, *ops = json_object_get(doc, "operations");
+    const json_t *op;
     if (json_array_size(ops) == 0) {
         puts("no operations");
         return;
     }
-    printf("%-24s %-10s %-32s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
+    printf("%-24s %-9s %-42s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
     json_array_foreach(ops, i, op)
     {
         char what[TEXT_MAX];
         struct fm_buf b = fm_buf(what, sizeof what - 1);
         fm_op_doc_what(op, &b);
         what[b.n] = 0;
-        printf("%-24s %-10s %-32s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
+        printf("%-24s %-9s %-42s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
                fm_show_or_dash(fm_show_text(op, "by")), fm_show_text(op, "reason"));
     }
 }
@@ -279,13 +285,16 @@ int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
     printf("evidence: of %lld observers %lld lost it and %lld see it well\n",
            fm_show_number(ev, "observers"), fm_show_number(ev, "lost_by"),
            fm_show_number(ev, "healthy_by"));
+    if (2 * fm_show_number(ev, "healthy_by") > fm_show_number(ev, "observers"))
+        printf("  so a failover would be refused: use `fulmar move`, which loses nothing\n");
     print_flag(ev, "ready", "the successor is ready", "the successor is NOT ready");
     print_flag(ev, "quorum", "coordination answers", "coordination does NOT answer");
     print_flag(ev, "fenced", "the fences are proven", "the fences are NOT proven");
     if (fm_show_text(q, "waits_for")[0])
         printf("waits for: %s\n", fm_show_text(q, "waits_for"));
     printf("valid for %s, at this agent:\n"
-           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT\n",
-           fm_show_ms(fm_show_number(q, "valid_for_ms"), ms), context, to, id, context);
+           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT%s%s\n",
+           fm_show_ms(fm_show_number(q, "valid_for_ms"), ms), context, to, id, context,
+           a->server ? " --server " : "", a->server ? a->server : "");
     return FM_EXIT_OK;
 }

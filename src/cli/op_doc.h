@@ -33,8 +33,7 @@ void fm_op_doc_print_begin(const json_t *op);
 /* `took_ms` < 0: not known. */
 void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms);
 void fm_op_doc_print(const json_t *op);
-/* Of fulmar.ops/1. */
-void fm_op_doc_print_list(const json_t *doc);
+void fm_op_doc_print_list(const json_t *ops);
 
 /* These print as the user asked for, and return the exit code. */
 int fm_op_doc_print_plan(const struct fm_args *a, json_t *op);

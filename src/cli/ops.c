@@ -48,11 +48,16 @@ static int print(const struct fm_args *a, json_t *doc, void (*table)(const json_
     return FM_EXIT_OK;
 }
 
+static void print_list(const json_t *doc)
+{
+    fm_op_doc_print_list(json_object_get(doc, "operations"));
+}
+
 static int list(const struct fm_args *a, struct fm_agents *g)
 {
     json_t *doc;
     int code = fetch(a, g, "op list", "/ops", "fulmar.ops/1", &doc);
-    return code ? code : print(a, doc, fm_op_doc_print_list);
+    return code ? code : print(a, doc, print_list);
 }
 
 static int one(const struct fm_args *a, struct fm_agents *g)

@@ -97,6 +97,24 @@ static bool add_nth(struct fm_whom *s, unsigned region, unsigned nth)
     return false;
 }
 
+/* A loopback address is this machine's: of another host's daemon only where that is here, too. */
+static bool admin_is_reached(const struct fm_conf_host *h)
+{
+    struct fm_addr admin, peer;
+    if (fm_addr_ip(&admin, h->admin.host, h->admin.port))
+        return false;
+    return !fm_addr_is_loopback(&admin) ||
+           (fm_addr_ip(&peer, h->peer.host, h->peer.port) == FM_ERR_OK &&
+            fm_addr_is_loopback(&peer));
+}
+
+static void add_admins(struct fm_whom *s)
+{
+    for (size_t h = 0; h < s->conf->nhosts; h++)
+        if (admin_is_reached(&s->conf->hosts[h]))
+            add_addr(s, s->conf->hosts[h].name.p, &s->conf->hosts[h].admin, false);
+}
+
 /* The first of each region, then the second of each, beginning with the region of this host. */
 static void add_all(struct fm_whom *s, const struct fm_args *a)
 {
@@ -121,15 +139,15 @@ static int add_named(struct fm_whom *s, const struct fm_args *a, const char *ser
                         a->config);
     const struct fm_conf_host *host = &s->conf->hosts[h];
     bool agent = host->roles & FM_ROLES_AGENT;
-    struct fm_addr ip;
     if (!look && !agent)
         return fm_usage("--server: host `%s` has no role of an agent", server);
     if (agent)
         add_peer(s, (size_t)h);
-    if (look && fm_addr_ip(&ip, host->admin.host, host->admin.port) == FM_ERR_OK)
+    if (look && admin_is_reached(host))
         add_addr(s, server, &host->admin, false);
     else if (!agent)
-        return fm_usage("the admin address of `%s` is not an IP address", server);
+        return fm_usage("--server: the admin address of `%s` is reached on that host alone",
+                        server);
     return FM_EXIT_OK;
 }
 
@@ -204,8 +222,11 @@ int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command
     else
         add_this_host(s, a, use);
     /* To look at a daemon that is there and silent, and be shown another one, would mislead. */
-    if (!code && s->conf && !a->server && (s->missing[0] || !look))
+    if (!code && s->conf && !a->server && (s->missing[0] || !look)) {
         add_all(s, a);
+        if (look)
+            add_admins(s);
+    }
     fm_conf_report_deinit(&r);
     for (unsigned i = 0; i < s->n; i++)
         if (s->seat[i].tls && !s->seat[i].peer) /* an address is its own name */

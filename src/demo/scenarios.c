@@ -20,6 +20,7 @@ enum {
     KEYS_MS = 10000,
     /* the lease with its drift, an answer that had just left, a tick of everybody, and 500 ms */
     PAUSE_MS = 2540,
+    MOVE_MS = 500,
 };
 
 struct play {
@@ -50,6 +51,7 @@ struct scenario {
 
 static bool kill_region(struct fm_demo *d, struct play *p)
 {
+    FM_ASSERT(p->region < d->world.nregions);
     fm_world_kill(&d->world, p->region);
     return true;
 }
@@ -57,12 +59,6 @@ static bool kill_region(struct fm_demo *d, struct play *p)
 static bool freeze_region(struct fm_demo *d, struct play *p)
 {
     fm_world_freeze(&d->world, p->region);
-    return true;
-}
-
-static bool break_network(struct fm_demo *d, struct play *p)
-{
-    fm_world_break_network(&d->world, p->region);
     return true;
 }
 
@@ -97,6 +93,7 @@ static bool send_late(struct fm_demo *d, struct play *p)
 {
     bool all_refused = false;
     json_t *found = fm_late_commands(d, p->region, p->had, &all_refused);
+    FM_ASSERT(p->had[0] && json_is_object(found));
     const json_t *gate = json_object_get(found, "at_gate");
     const json_t *app = json_object_get(found, "at_application");
     p->good &= all_refused;
@@ -191,6 +188,7 @@ static unsigned away_from_home(const struct fm_demo *d, const char *context, uns
 {
     struct fm_buf b = fm_buf(out, 255);
     unsigned n = 0;
+    FM_ASSERT(home < d->world.nregions);
     size_t cells = fm_holders_cells(d->status, context);
     for (unsigned i = home; i < cells; i += d->world.nregions) {
         const char *by = fm_holders_of(d->status, context, i, NULL);
@@ -206,13 +204,40 @@ static unsigned away_from_home(const struct fm_demo *d, const char *context, uns
 static bool move(struct fm_demo *d, struct play *p, const char *context, unsigned to,
                  const char *cells)
 {
-    double took = 0;
-    if (!fm_operate_move(d, context, to, cells, &took))
+    double took = -1;
+    FM_ASSERT(json_is_array(json_object_get(p->more, "moves")));
+    bool moved = fm_operate_move(d, context, to, cells, &took);
+    if (d->interrupted)
         return false;
+    p->good &= moved;
+    if (!moved)
+        fm_demo_view_say(&d->view, "it did not move: %s", d->error.msg);
     json_array_append_new(json_object_get(p->more, "moves"),
-                          json_pack("{s:s,s:s,s:o}", "context", context, "to",
-                                    d->world.region[to].name, "took_ms", fm_report_ms(took)));
+                          json_pack("{s:s,s:s,s:o,s:b}", "context", context, "to",
+                                    d->world.region[to].name, "took_ms", fm_report_ms(took),
+                                    "moved", (int)moved));
     return fm_stage_wait(d, BEFORE_MS, NULL);
+}
+
+/* The region lives, and cannot do its work: nobody takes anything from it, but an operator moves
+ * what it holds of the cards. */
+static bool break_network(struct fm_demo *d, struct play *p)
+{
+    char cells[256];
+    struct fm_buf b = fm_buf(cells, sizeof cells - 1);
+    unsigned other = (p->region + 1) % d->world.nregions, n = 0;
+    json_object_set_new(p->more, "moves", json_array());
+    fm_world_break_network(&d->world, p->region);
+    if (!fm_stage_wait(d, BEFORE_MS, NULL))
+        return false;
+    for (unsigned i = 0; i < fm_holders_cells(d->status, "cards"); i++) {
+        const char *by = fm_holders_of(d->status, "cards", i, NULL);
+        if (by && strcmp(by, p->name) == 0)
+            fm_buf_printf(&b, "%s%u", n++ ? "," : "", i);
+    }
+    FM_ASSERT(!b.full);
+    cells[b.n] = 0;
+    return n == 0 || move(d, p, "cards", other, cells);
 }
 
 /* Everything to where it is at home, and what is at home away and back. */
@@ -256,7 +281,7 @@ static const struct scenario scenarios[] = {
      .name = "partial",
      .what = "the card network of %s dies: only the cards must move",
      .healed = "the card network of %s is back",
-     .objectives = {.detected = true, .only_cards = true},
+     .objectives = {.pause_ms = PAUSE_MS, .detected = true, .only_cards = true},
      .context = "cards",
      .outage_ms = OUTAGE_MS,
      .break_it = break_network,
@@ -265,7 +290,7 @@ static const struct scenario scenarios[] = {
      .name = "move",
      .what = "planned: what %s writes moves, and back",
      .healed = "everything is at home",
-     .objectives = {.pause_ms = 500},
+     .objectives = {.pause_ms = MOVE_MS},
      .break_it = move_home},
     {.id = FM_DEMO_PARTITION,
      .name = "partition",
@@ -281,7 +306,7 @@ static const struct scenario scenarios[] = {
      .name = "coordination-loss",
      .what = "coordination is gone (SIGKILL), for more than twice the lease",
      .healed = "coordination is started again",
-     .objectives = {.pause_ms = 500},
+     .objectives = {.pause_ms = MOVE_MS},
      .outage_ms = 5000,
      .break_it = stop_coordination,
      .heal = start_coordination},
@@ -362,6 +387,7 @@ static void say(struct fm_demo *d, const char *format, const char *region)
 static void begin(struct fm_demo *d, const struct scenario *s, struct play *p)
 {
     uint64_t epoch = 0;
+    FM_ASSERT(d->load && s->name && s->what && s->healed);
     *p = (struct play){.scenario = s, .region = fm_stage_writer(d), .good = true};
     p->name = d->world.region[p->region].name;
     p->more = json_object();
@@ -393,8 +419,10 @@ static bool play(struct fm_demo *d, struct play *p, struct fm_edge_view *v, int6
         json_object_set_new(p->more, "taken_over", json_boolean(nothing));
     }
     say(d, s->healed, p->name);
-    return (!s->heal || s->heal(d, p)) && fm_stage_wait(d, AFTER_MS, NULL) &&
-           (!s->after || s->after(d, p)) && fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_stage_all_up);
+    p->healed = fm_mono_now();
+    return (!s->heal || s->heal(d, p)) && (!s->after || s->after(d, p)) &&
+           fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_stage_all_up) &&
+           fm_stage_wait(d, AFTER_MS, NULL);
 }
 
 static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)

@@ -58,12 +58,11 @@ enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
                         w->fulmar);
 }
 
-/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice.
- * Not one of those that the kernel gives to outgoing connections: one of them could have it by the
- * time that its owner starts. */
+/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice;
+ * with SO_REUSEADDR two that do not listen could have the same. Not one of those that the kernel
+ * gives to outgoing connections: one of them could have it by the time that its owner starts. */
 static uint16_t free_port(int *held)
 {
-    int one = 1;
     *held = -1;
     for (unsigned i = 0; i < PORT_TRIES; i++) {
         uint32_t random;
@@ -71,8 +70,7 @@ static uint16_t free_port(int *held)
         uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
         struct fm_addr a = fm_world_loopback(port);
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-            bind(fd, &a.sa, a.len) == 0) {
+        if (fd >= 0 && bind(fd, &a.sa, a.len) == 0) {
             *held = fd;
             return port;
         }
@@ -113,6 +111,7 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
     int held[PORTS_MAX];
     size_t n = list_ports(w, port);
     bool ok = true;
+    FM_ASSERT(n > 0 && n <= PORTS_MAX);
     for (size_t i = 0; i < n; i++) {
         *port[i] = free_port(&held[i]);
         ok &= *port[i] != 0;
@@ -128,6 +127,7 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
 /* The witness owns the file; who looks on goes there, too. Each region has a way of its own. */
 static void coordination_of(const struct fm_world *w, unsigned place, char out[PATH_MAX + 32])
 {
+    FM_ASSERT(w->dir[0] && (place <= w->nregions || place == NOBODY));
     if (place < w->nregions)
         snprintf(out, PATH_MAX + 32, "%s/%s.db", w->dir, w->region[place].name);
     else

@@ -127,6 +127,10 @@ void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last)
         send_head(rq, t);
         return;
     }
+    if (rq->tunnel && !fm_admit_stays(rq)) {
+        fm_relay_cut(rq);
+        return;
+    }
     if (rq->tunnel)
         fm_http_conn_touch(rq->conn);
     else
@@ -151,6 +155,7 @@ static void start_tunnel(struct fm_request *rq)
     struct fm_try *t = rq->relay;
     FM_ASSERT(rq->upgrade && rq->body_done && rq->head_sent && !rq->tunnel);
     rq->tunnel = true;
+    fm_admit_tunnel(rq);
     fm_counter_inc(&rq->w->metrics.tunnels);
     fm_http_conn_to_tunnel(rq->conn, rq->w->config.tunnel_idle_ms);
     fm_http_client_to_tunnel(&t->conn->http);
@@ -226,11 +231,33 @@ void fm_relay_broken(struct fm_request *rq)
     fm_http_conn_abort(c);
 }
 
+void fm_relay_cut(struct fm_request *rq)
+{
+    struct fm_try *t = rq->relay;
+    FM_ASSERT(rq->tunnel && t && t->conn);
+    fm_counter_inc(&rq->w->metrics.answers_cut);
+    fm_upconn_close(t->conn);
+    t->conn = NULL;
+    fm_relay_broken(rq);
+}
+
 /* -------- problems -------- */
 
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
 {
     fm_relay_problem_as(rq, p, fm_problem_info(p)->status);
+}
+
+/* An operator may have something better to say: now, or in the configuration. */
+static struct fm_str detail_of(const struct fm_request *rq, enum fm_problem p,
+                               char mem[FM_SEATS_MESSAGE_ROOM])
+{
+    if (p != FM_PROBLEM_READ_ONLY || !rq->seats)
+        return fm_problem_info(p)->detail;
+    fm_seats_read_message(rq->seats, mem);
+    if (mem[0])
+        return fm_str_z(mem);
+    return rq->route->away_message.n ? rq->route->away_message : fm_problem_info(p)->detail;
 }
 
 void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned status)
@@ -242,7 +269,7 @@ void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned stat
     FM_ASSERT(c && !rq->head_sent && !rq->client_gone);
     rq->status = (uint16_t)status;
     rq->problem = (uint8_t)p;
-    char headers[256], body[1024];
+    char headers[256], body[4096], message[FM_SEATS_MESSAGE_ROOM];
     struct fm_buf h = fm_buf(headers, sizeof headers), b = fm_buf(body, sizeof body);
     fm_buf_lit(&h, "Fulmar-Ref: ");
     fm_buf_add(&h, rq->ref, FM_REF_LEN);
@@ -256,7 +283,8 @@ void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned stat
         fm_buf_str_add(&h, rq->vr->view->regions[rq->vr->view->self].name);
         fm_buf_lit(&h, "\r\n");
     }
-    fm_http_problem_body(&b, status, info->name, info->detail, fm_str(rq->ref, FM_REF_LEN));
+    fm_http_problem_body(&b, status, info->name, detail_of(rq, p, message),
+                         fm_str(rq->ref, FM_REF_LEN));
     FM_ASSERT(!h.full && !b.full);
     fm_request_free(rq);
     fm_http_conn_answer(c, status, FM_STR("application/problem+json"), fm_buf_str(&h),
@@ -274,6 +302,14 @@ void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last
         return;
     }
     FM_ASSERT(t->rq == rq && (rq->tunnel || (rq->streaming && !rq->body_done)));
+    if (rq->entered && !rq->relay && !fm_admit_is_live(rq)) {
+        fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN); /* it is not whole there, and will not be */
+        return;
+    }
+    if (rq->tunnel && !fm_admit_stays(rq)) {
+        fm_relay_cut(rq);
+        return;
+    }
     rq->body_done = last;
     if (rq->tunnel)
         fm_http_client_touch(&t->conn->http);

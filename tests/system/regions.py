@@ -26,7 +26,7 @@ CONFIG = """\
 fulmar: 1
 service: bank
 state: "{dir}/{{host}}"
-peer-tls: plaintext
+peer-tls: {peer_tls}
 coordination:
   etcd:
     endpoints: {{{endpoints}}}
@@ -203,7 +203,8 @@ class Region:
 
 
 class World:
-    def __init__(self, stage, lease="2s", hold="6s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}", election="1s"):
+    def __init__(self, stage, lease="2s", hold="6s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}",
+                 election="1s", tls=False):
         self.stage = stage
         self.net = Network(stage, NAMES)
         self.database = stage.path("bank.db")
@@ -220,7 +221,10 @@ class World:
                           for i, r in enumerate(self.regions.values()))
         self.conf = stage.write("bank.yaml", CONFIG.format(
             dir=stage.dir, endpoints=endpoints, hosts=hosts, regions=regions, lease=lease, hold=hold, failover=failover,
-            election=election))
+            election=election,
+            peer_tls='{ca: "peers-ca.pem", cert: "{host}.pem", key: "{host}.key"}' if tls else "plaintext"))
+        for step in ("init", "add") if tls else ():
+            sh(lib.FULMAR, "certs", step, "-c", self.conf)
         self.load = None
 
     def __getitem__(self, name):

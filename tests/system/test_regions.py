@@ -116,7 +116,7 @@ def test_partition(stage):
 
 def test_guarded(stage):
     """The agent of the holder is killed under a guard, which testifies: nobody waits for the lease."""
-    world = World(stage, lease="5s", hold="12s")  # far longer than what is measured
+    world = World(stage, lease="5s", hold="12s", tls=True)  # far longer than what is measured
     world.start(guarded=("west",))
     world.begin_load(edges=("north", "east"))
     time.sleep(5.5)  # a keeper that is new waits for what one before it may have done

@@ -52,6 +52,13 @@ static void an_event_is_a_line(void **state)
          " \"cell\": 3, \"from\": null, \"to\": null, \"why\": \"acquired\","
          " \"text\": \"the cell was acquired\", \"evidence\": null, \"by\": \"alice@x\"}",
          "14:08:42  cards/3  the cell was acquired, by alice@x\n"},
+        {"{\"at\": \"2026-11-21T14:08:42.123456Z\", \"what\": \"move\", \"region\": \"north\","
+         " \"context\": \"cards\", \"cell\": 3, \"from\": \"asked\", \"to\": \"holding\","
+         " \"why\": \"ready\"}",
+         "14:08:42  move  north/cards/3  asked -> holding: ready\n"},
+        {"{\"at\": \"2026-11-21T14:08:42.123456Z\", \"what\": \"office\", \"from\": \"deputy\","
+         " \"to\": \"claiming\"}",
+         "14:08:42  office  deputy -> claiming\n"},
         {"{}", "-  \n"},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
