@@ -220,6 +220,7 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
+        {"/ops/drain", write, true}, {"/ops/undrain", write, true},                                \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }

@@ -158,7 +158,8 @@ bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d)
         d->generation.n = fm_max_u64(d->generation.n, v->generation.n);
         fill_cells(c, d, v);
     }
-    return d->ncontexts > 0;
+    d->generation.n = fm_max_u64(d->generation.n, ctl_intents_generation(ctl));
+    return d->ncontexts > 0 && ctl_intents_fill(ctl, d);
 }
 
 /* -------- status -------- */
@@ -320,7 +321,9 @@ json_t *fm_controller_json(const struct fm_controller *ctl)
                           ctl->trouble[0]                ? ctl->trouble
                           : fm_keep_trouble(ctl->c.keep) ? fm_keep_trouble(ctl->c.keep)
                                                          : NULL);
+    json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation(ctl)));
     json_object_set_new(o, "contexts", contexts);
+    json_object_set_new(o, "intents", ctl_intents_json(ctl));
     json_object_set_new(o, "votes", votes_json(ctl));
     json_object_set_new(o, "peers", fm_post_json(ctl->c.post));
     json_object_set_new(o, "events", events);

@@ -56,6 +56,7 @@ static int cells_of(const char *text, json_t **out)
 
 static void put(json_t *body, const char *key, const char *text)
 {
+    FM_ASSERT(json_is_object(body) && !json_object_get(body, key));
     if (text)
         json_object_set_new(body, key, json_string(text));
 }
@@ -125,6 +126,49 @@ int fm_cmd_evacuate(const struct fm_args *a)
     return fm_order(a, "evacuate", "evacuate", body, false);
 }
 
+/* -------- intent -------- */
+
+static int check_override(const char *list);
+
+/* "a,b" as a list. */
+static json_t *list_of(const char *text)
+{
+    struct fm_str rest = fm_str_z(text), item;
+    json_t *list = json_array();
+    while (fm_str_list_next(&rest, &item))
+        json_array_append_new(list, json_stringn(item.p, item.n));
+    return list;
+}
+
+int fm_cmd_drain(const struct fm_args *a)
+{
+    int code = one_argument(a, "drain", "a region");
+    code = code ? code : check_override(a->override);
+    if (code)
+        return code;
+    json_t *body = json_object();
+    put(body, "region", a->arg[0]);
+    put(body, "context", a->context);
+    if (a->percent_text)
+        json_object_set_new(body, "percent", json_integer(a->percent));
+    if (a->for_text)
+        json_object_set_new(body, "for_ms", json_integer(a->for_ms));
+    if (a->override)
+        json_object_set_new(body, "override", list_of(a->override));
+    return fm_order(a, "drain", "drain", body, false);
+}
+
+int fm_cmd_undrain(const struct fm_args *a)
+{
+    int code = one_argument(a, "undrain", "a region");
+    if (code)
+        return code;
+    json_t *body = json_object();
+    put(body, "region", a->arg[0]);
+    put(body, "context", a->context);
+    return fm_order(a, "undrain", "undrain", body, false);
+}
+
 /* -------- unplanned -------- */
 
 int fm_cmd_quote(const struct fm_args *a)
@@ -143,6 +187,7 @@ int fm_cmd_quote(const struct fm_args *a)
 /* Consent is to a quote and for a context, typed twice: a line of the shell's history is not it. */
 static int check_consent(const struct fm_args *a)
 {
+    FM_ASSERT(a->nargs == 1 && a->arg[0][0]);
     if (a->quote && !a->confirm)
         return fm_usage("--accept-loss needs --confirm %s: the context once more", a->arg[0]);
     if (a->confirm && !a->quote)
@@ -164,6 +209,15 @@ static int check_override(const char *list)
             return fm_usage("--override: there is no guard `%.*s` that yields to it",
                             FM_STR_ARG(item));
     return FM_EXIT_OK;
+}
+
+static bool overrides(const char *list, const char *rule)
+{
+    struct fm_str rest = fm_str_z(list), item;
+    while (list && fm_str_list_next(&rest, &item))
+        if (fm_str_eqz(item, rule))
+            return true;
+    return false;
 }
 
 static int check_failover(const struct fm_args *a)
@@ -198,7 +252,7 @@ int fm_cmd_failover(const struct fm_args *a)
         : a->complete   ? "complete"
         : a->stand_down ? "stand-down"
                         : NULL);
-    if (a->override) /* of the one guard that yields */
+    if (overrides(a->override, "holder-healthy"))
         json_object_set_new(body, "break_glass", json_true());
     return fm_order(a, "failover", "failover", body, false);
 }
@@ -254,6 +308,7 @@ static int automatic_of_all(const struct fm_args *a, const char *command, bool p
         code = code ? code : one;
     }
     fm_conf_free(conf);
+    FM_ASSERT(done <= asked && (done < asked || code == FM_EXIT_OK));
     if (!asked)
         return fm_usage("no context of %s has cells", a->config);
     return done == asked || done == 0 ? code : FM_EXIT_PARTIAL;

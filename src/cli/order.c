@@ -33,7 +33,7 @@ struct order {
 
 bool fm_order_yields(struct fm_str rule)
 {
-    return fm_str_eqz(rule, "holder-healthy");
+    return fm_str_eqz(rule, "holder-healthy") || fm_str_eqz(rule, "capacity");
 }
 
 static void print_refusal(const json_t *d)
@@ -112,6 +112,7 @@ static void clear_line(struct order *o)
 
 static void progress(struct order *o)
 {
+    FM_ASSERT(o->op && !fm_op_doc_is_over(o->op));
     char line[WIDTH + 1], ms[FM_SHOW_NUMBER];
     struct fm_buf b = fm_buf(line, WIDTH);
     bool tty = isatty(STDERR_FILENO);
@@ -153,6 +154,7 @@ static int over(struct order *o)
 /* It goes on without us. */
 static int detach(struct order *o, const char *why)
 {
+    FM_ASSERT(fm_op_doc_is_one(o->op) && why[0]);
     const char *id = fm_op_doc_id(o->op);
     clear_line(o);
     fprintf(stderr,
@@ -248,7 +250,10 @@ static void who(char *out, size_t n)
 {
     char host[128] = "";
     const char *sudo = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
-    const struct passwd *p = getpwuid(getuid());
+    struct passwd entry, *p = NULL;
+    char texts[1024];
+    if (getpwuid_r(getuid(), &entry, texts, sizeof texts, &p) != 0)
+        p = NULL;
     if (gethostname(host, sizeof host - 1) < 0)
         host[0] = 0;
     snprintf(out, n, "%s@%s", sudo && sudo[0] ? sudo : p ? p->pw_name : "unknown", host);
@@ -266,6 +271,7 @@ static int check_reason(const struct fm_args *a, const char *command)
 
 static void complete_body(const struct fm_args *a, json_t *body)
 {
+    FM_ASSERT(a->dry_run || (a->reason && a->reason[0]));
     char by[256];
     who(by, sizeof by);
     json_object_set_new(body, "by", json_string(by));
@@ -297,6 +303,7 @@ static int find_one(struct order *o)
 /* What came back, once for all. */
 static int answered(struct order *o, struct fm_reply *r)
 {
+    FM_ASSERT(!o->op && r->status >= 200 && r->from);
     const struct fm_args *a = o->args;
     bool good = r->status == 200 || r->status == 202;
     if (good && strcmp(fm_show_text(r->doc, "schema"), "fulmar.quote/1") == 0)

@@ -99,4 +99,6 @@ void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan)
             add(plan, any.region[i]);
     if (plan->n == 0)
         *plan = any;
+    if (plan->n == 0) /* operators spare every other one */
+        add(plan, cell.region);
 }

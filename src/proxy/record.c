@@ -235,7 +235,7 @@ void fm_record_answer(struct fm_try *t, const struct fm_http_head *h)
     struct fm_answer a = {.region = t->vr->view->regions[t->region].name};
     fm_heads_answer(&b, h, &a);
     r->head_n = r->answer->n = (uint32_t)b.n;
-    r->answer_kept = !b.full && h->framing != FM_BODY_CLOSE;
+    r->answer_kept = !b.full && h->framing != FM_BODY_CLOSE && h->status != 101;
 }
 
 void fm_record_piece(struct fm_request *rq, struct fm_str piece, bool last)

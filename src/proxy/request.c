@@ -301,11 +301,11 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
         .from_edge = w->config.mode == FM_PROXY_GATE,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .deadline = true,
-        .authority = rq->seats && !rq->override && (rq->command || rq->placed)
+        .authority = rq->seats && rq->command && !rq->override
                          ? rq->vr->view->contexts[rq->context].name
                          : fm_str(NULL, 0),
         .mode = mode_of(rq),
-        .no_authority = rq->override,
+        .no_authority = rq->override || (rq->seats && !rq->command),
     };
     struct fm_str came = fm_http_value(h, FM_HDR_TRACEPARENT);
     bool ok = fm_heads_traceparent_ok(came);
@@ -328,20 +328,37 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
 
 /* -------- bodies: kept for replay up to a bound, then streamed -------- */
 
+/* Blocks for so much more behind what is kept; none where there are not enough. */
+static bool make_room(struct fm_request *rq, size_t n)
+{
+    const struct fm_block *last = rq->out[rq->nout - 1];
+    size_t room = last->size - last->n;
+    unsigned had = rq->nout;
+    while (room < n) {
+        struct fm_block *b = rq->nout < FM_REPLAY_BLOCKS ? fm_pool_get(&rq->w->pool) : NULL;
+        if (!b)
+            break;
+        rq->out[rq->nout++] = b;
+        room += b->size;
+    }
+    while (room < n && rq->nout > had)
+        fm_pool_put(&rq->w->pool, rq->out[--rq->nout]);
+    return room >= n;
+}
+
+/* All of a piece or nothing: one that is not kept is sent on behind what was. */
 static bool keep_piece(struct fm_request *rq, struct fm_str piece)
 {
     FM_ASSERT(rq->collecting && rq->nout > 0 && rq->nout <= FM_REPLAY_BLOCKS);
-    if (rq->collected + piece.n > rq->w->config.replay_body_bytes)
+    unsigned at = rq->nout - 1;
+    if (rq->collected + piece.n > rq->w->config.replay_body_bytes || !make_room(rq, piece.n))
         return false;
-    while (piece.n) {
-        struct fm_block *b = rq->out[rq->nout - 1];
-        if (b->n == b->size) {
-            if (rq->nout == FM_REPLAY_BLOCKS || !(b = fm_pool_get(&rq->w->pool)))
-                return false;
-            rq->out[rq->nout++] = b;
-        }
+    for (; piece.n; at++) {
+        FM_ASSERT(at < rq->nout);
+        struct fm_block *b = rq->out[at];
         size_t n = fm_min_size(piece.n, b->size - b->n);
-        memcpy(b->data + b->n, piece.p, n);
+        if (n)
+            memcpy(b->data + b->n, piece.p, n);
         b->n += (uint32_t)n;
         rq->collected += (uint32_t)n;
         piece = fm_str(piece.p + n, piece.n - n);
@@ -424,6 +441,12 @@ static void begin_at_edge(struct fm_request *rq)
     fm_request_go(rq, &plan);
 }
 
+/* Does the edge mean the cell that we found? Where that is in the body it is known later. */
+static bool is_said_cell(const struct fm_request *rq)
+{
+    return !rq->said || !rq->placed || rq->said_cell == rq->cell;
+}
+
 static void begin(struct fm_request *rq)
 {
     FM_ASSERT(rq->x.nattempts == 0 && rq->patience_ns > 0 && rq->nout > 0);
@@ -432,6 +455,8 @@ static void begin(struct fm_request *rq)
     /* the time that its body took to come was bounded by edge.min-body-rate */
     rq->total_deadline = fm_mono_add_ns(fm_loop_now(&rq->w->loop), rq->patience_ns);
     enum fm_problem problem = fm_place_body(rq);
+    if (problem == FM_PROBLEM_NONE && !is_said_cell(rq))
+        problem = FM_PROBLEM_NOT_HOLDER;
     if (problem != FM_PROBLEM_NONE)
         fm_relay_problem(rq, problem);
     else if (rq->w->config.mode == FM_PROXY_GATE)
@@ -497,20 +522,24 @@ static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
     return true;
 }
 
-/* What an edge says that it believes. One that names another cell than we find has another file: it
- * is told to look again. */
+/* What an edge says that it believes. One that names another cell than we find, or a command where
+ * we see none, has another file: it is told to look again. */
 static enum fm_problem take_authority(struct fm_request *rq, const struct fm_http_head *h)
 {
     struct fm_str said = fm_http_value(h, FM_HDR_FULMAR_AUTHORITY);
     struct fm_authority_said a;
-    if (rq->w->config.mode != FM_PROXY_GATE || !rq->seats || !rq->command || said.n == 0)
+    if (rq->w->config.mode != FM_PROXY_GATE || said.n == 0)
         return FM_PROBLEM_NONE;
-    if (!fm_heads_authority(said, &a) || a.cell >= rq->seats->ncells ||
-        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name) ||
-        (rq->placed && a.cell != rq->cell))
+    bool good = fm_heads_authority(said, &a);
+    if (!rq->seats || !rq->command)
+        return good && a.epoch ? FM_PROBLEM_NOT_HOLDER : FM_PROBLEM_NONE;
+    if (!good || a.cell >= rq->seats->ncells ||
+        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name))
         return FM_PROBLEM_NOT_HOLDER;
+    rq->said = true;
+    rq->said_cell = (uint8_t)a.cell;
     rq->epoch.n = a.epoch;
-    return FM_PROBLEM_NONE;
+    return is_said_cell(rq) ? FM_PROBLEM_NONE : FM_PROBLEM_NOT_HOLDER;
 }
 
 static void start_body(struct fm_request *rq, const struct fm_http_head *h)

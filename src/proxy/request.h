@@ -73,12 +73,15 @@ struct fm_request {
     struct fm_seats_context *seats; /* NULL: any region may */
     uint8_t repeat;                 /* enum fm_repeat */
     uint8_t cell;
+    uint8_t said_cell;     /* of a gate: the edge's, where `said` */
+    bool said;             /* ... names one */
     bool placed;           /* its cell is known */
     bool entered;          /* of a gate: it is counted as in flight */
     bool held, was_held;   /* of an edge */
     bool maybe_executed;   /* of an edge: by an attempt whose outcome is not known */
     bool override;         /* it is taken without authority, and is written down for that */
-    struct fm_epoch epoch; /* it was admitted under; at an edge: it was sent under last */
+    struct fm_epoch epoch; /* it was admitted under (a query with a tunnel: it was held under); at
+                              an edge: it was sent under last */
     struct fm_mono held_since, look_at;
     struct fm_mono unknown_since; /* since it was sent in vain under this epoch */
     struct fm_epoch unknown_at;
@@ -175,6 +178,12 @@ bool fm_admit_is_live(const struct fm_request *rq);
 bool fm_admit_passes(const struct fm_try *t);
 void fm_admit_leave(struct fm_request *rq);
 struct fm_str fm_admit_mode(const struct fm_request *rq);
+/* A tunnel goes on for long: it begins, and may it go on? One of a query counts from now on as held
+ * here, if it is. */
+void fm_admit_tunnel(struct fm_request *rq);
+bool fm_admit_stays(const struct fm_request *rq);
+/* Something was published: cut the tunnels that may not go on. */
+void fm_admit_look_again(struct fm_worker *w);
 
 /* record.c: at a gate */
 /* Does this command go into the journal? Then take its key along. */
@@ -195,6 +204,8 @@ void fm_try_cancel(struct fm_try *t);
 void fm_try_end_orphans(struct fm_worker *w);
 /* Its answer has been read (or not): give the connection back, count, free. */
 void fm_try_finish(struct fm_try *t);
+/* It was sent, at least in part, and nothing of its answer is passed on any more. */
+void fm_try_give_up(struct fm_try *t, enum fm_problem why);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
                      unsigned context);
 /* Is its region silent, or, of a canary, is it not answered? Then control is told. */
@@ -214,6 +225,8 @@ void fm_relay_start(struct fm_request *rq, struct fm_try *t);
 void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last);
 void fm_relay_sent(struct fm_request *rq);
 void fm_relay_broken(struct fm_request *rq);
+/* End a tunnel, for both sides. */
+void fm_relay_cut(struct fm_request *rq);
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p);
 /* With another status than its usual one. */
 void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned status);

@@ -311,6 +311,8 @@ static enum fm_problem transmit(struct fm_try *t)
     int64_t left_ms = fm_mono_sub_ms(by, now);
     if (left_ms <= 0)
         return FM_PROBLEM_DEADLINE;
+    if (rq->entered && !fm_admit_is_live(rq))
+        return FM_PROBLEM_MOVING; /* it ended while there was no connection (rule 13) */
     fm_heads_set_deadline(rq->out[0]->data + rq->at.deadline, (uint64_t)left_ms);
 
     struct fm_exchange_actions none;
@@ -465,6 +467,18 @@ void fm_try_finish(struct fm_try *t)
     free_try(t);
 }
 
+void fm_try_give_up(struct fm_try *t, enum fm_problem why)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(rq && !rq->relay && t->conn && t->sent_at.ns != 0);
+    uint8_t index = t->index;
+    fm_upconn_close(t->conn);
+    t->conn = NULL;
+    fm_try_finish(t);
+    fm_request_feed(
+        rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST, .attempt = index, .problem = why});
+}
+
 static void orphan_expired(struct fm_timer *timer)
 {
     struct fm_try *t = fm_container_of(timer, struct fm_try, orphan_timer);
@@ -571,18 +585,6 @@ static bool is_success(const struct fm_try *t)
     return t->status < 400;
 }
 
-/* Its answer is not passed on, and nothing more of it is wanted. */
-static void give_up_on(struct fm_try *t, enum fm_problem why)
-{
-    struct fm_request *rq = t->rq;
-    uint8_t index = t->index;
-    fm_upconn_close(t->conn);
-    t->conn = NULL;
-    fm_try_finish(t);
-    fm_request_feed(
-        rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST, .attempt = index, .problem = why});
-}
-
 static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
@@ -605,11 +607,11 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     }
     if (is_success(t) && !passes(t)) {
         fm_counter_inc(&t->w->metrics.answers_dropped);
-        give_up_on(t, FM_PROBLEM_OUTCOME_UNKNOWN);
+        fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN);
         return;
     }
     if ((head->status == 101 && !rq->upgrade) || !fm_relay_prepare(t, head)) {
-        give_up_on(t, FM_PROBLEM_BAD_ANSWER);
+        fm_try_give_up(t, FM_PROBLEM_BAD_ANSWER);
         return;
     }
     fm_record_answer(t, head);

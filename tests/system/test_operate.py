@@ -187,6 +187,11 @@ def test_bodies_of_orders(stage):
          {"context": "cards", "to": "north", "cells": list(range(16))}),
         ("failback ledger", "failback", {"context": "ledger"}),
         ("evacuate west", "evacuate", {"region": "west"}),
+        ("drain west", "drain", {"region": "west"}),
+        ("drain west --context shop --percent 30 --for 30m --override capacity", "drain",
+         {"region": "west", "context": "shop", "percent": 30, "for_ms": 1800000,
+          "override": ["capacity"]}),
+        ("undrain west --context shop", "undrain", {"region": "west", "context": "shop"}),
         ("failover ledger --to north --accept-loss q-1 --confirm ledger", "failover",
          {"context": "ledger", "to": "north", "quote": "q-1", "confirm": "ledger"}),
         ("failover ledger --to north --attest-fence west", "failover",
@@ -243,6 +248,10 @@ def test_mistakes_are_not_sent(stage):
             ("move nobody --to b --percent 5", "knows of no cells of `nobody`"),
             (f"failback a --reason {'x' * 256}", "up to 255 bytes"),
             ("quote ledger", "needs --to REGION"), ("evacuate", "needs a region"),
+            ("drain", "needs a region"), ("undrain", "needs a region"),
+            ("drain west --percent 0", "from 1 to 100"), ("drain west --for 90", "with its unit"),
+            ("drain west --override x", "no guard `x` that yields"),
+            ("undrain west --percent 3", "has no option --percent"),
             ("read-only ledger", "on|off"), ("read-only ledger of", "on|off"),
             ("read-only ledger off --message x", "goes with `on`"),
             ("automatic pause --for 90", "a time with its unit"), ("automatic", "automatic pause"),
@@ -266,6 +275,7 @@ def test_exit_codes(stage):
             ((202, op("refused", text="last-region")), 3, "last-region"),
             ((409, refusal()), 3, "refused by the rule `last-region`: north is down"),
             ((409, refusal(rule="holder-healthy")), 3, "--override holder-healthy"),
+            ((409, refusal(rule="capacity")), 3, "--override capacity"),
             ((400, refusal(rule="malformed")), 64, "malformed"),
             ((404, refusal(rule="unknown-context")), 64, "unknown-context"),
             ((404, refusal(rule="unknown-operation")), 2, "unknown-operation"),
@@ -605,6 +615,8 @@ def test_why(stage):
     doc = json.loads(operator.expect(0, "why", ID, "-o", "json").stdout)
     check_equal((doc["schema"], doc["operations"][0]["id"], [e["number"] for e in doc["events"]]),
                 ("fulmar.why/1", ID, [2]), "document")
+    doc = json.loads(operator.expect(0, "why", "ledger", "-o", "json").stdout)
+    check_equal(list(doc["contexts"]), ["ledger"], "contexts of the document")
     operator.expect(2, "why", "mars", says="nothing is recorded of `mars`")
     operator.expect(64, "why", says="needs what it is about")
 

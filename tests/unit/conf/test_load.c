@@ -225,7 +225,7 @@ static void check_edge(const struct fm_conf_edge *e)
     assert_int_equal(e->limits.header_bytes, 16384);
     assert_int_equal(e->limits.headers, 90);
     assert_int_equal(e->limits.body_bytes, INT64_C(2) << 30);
-    assert_int_equal(e->limits.replay_body_bytes, 131072);
+    assert_int_equal(e->limits.replay_body_bytes, 61440);
     assert_int_equal(e->timeouts.header_ms, 4000);
     assert_int_equal(e->timeouts.idle_ms, 50000);
     assert_int_equal(e->timeouts.tunnel_idle_ms, 7200000);
