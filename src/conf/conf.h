@@ -445,6 +445,8 @@ int fm_conf_find_host(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_region(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);
+/* Do its gates write anything down: keys, what they take without authority, what they queue? */
+bool fm_conf_is_journaled(const struct fm_conf_context *c);
 int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
 
 /* The state folder of `host` in `region`: `state` expanded; without it /var/lib/fulmar/HOST for

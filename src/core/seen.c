@@ -114,11 +114,46 @@ static void meet(struct fm_authority *a, const struct fm_auth_event *e)
     a->marks_dirty |= first || seed.n != 0;
 }
 
+/* Nobody was ever here for this context. */
+static bool is_empty(const struct fm_snapshot *s)
+{
+    bool any = false;
+    for (unsigned r = 0; r < s->nregions; r++)
+        any |= s->lease[r].revision.n != 0;
+    for (unsigned i = 0; i < s->ncells; i++)
+        any |= s->cell[i].revision.n != 0;
+    return !any;
+}
+
+/* For an agent without marks: is this the store that the others act upon? */
+static bool prove(struct fm_authority *a, const struct fm_snapshot *s)
+{
+    bool moved = a->has_base && s->view.r.incarnation.n > a->base_seed.n;
+    for (unsigned r = 0; r < s->nregions; r++) {
+        moved |= a->has_base && fm_revision_newer(s->lease[r].revision, a->base[r]);
+        a->base[r] = a->has_base ? a->base[r] : s->lease[r].revision;
+    }
+    if (!a->has_base)
+        a->base_seed = s->view.r.incarnation;
+    a->has_base = true;
+    return moved || is_empty(s);
+}
+
 void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool linear,
                   struct fm_mono now, struct fm_auth_actions *out)
 {
     const struct fm_snapshot *s = e->snapshot;
     FM_ASSERT(s->nregions == a->cfg.nregions && s->ncells == a->cfg.ncells);
+    if (a->unproven) {
+        a->unproven = !linear || !prove(a, s);
+        if (a->unproven && !a->frozen)
+            fm_auth_say(out, FM_AUTH_WHY_UNPROVEN, 0);
+        a->frozen = a->unproven;
+        if (a->unproven) {
+            fm_auth_want_read(a);
+            return;
+        }
+    }
     meet(a, e);
     bool another = !FM_RULE(R4_STORE, e->store_id == a->marks.store_id);
     bool seeded = s->view.r.incarnation.n > a->marks.incarnation.n;

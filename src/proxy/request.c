@@ -90,8 +90,8 @@ static void timer_fired(struct fm_timer *timer)
         return;
     }
     if (!rq->head_sent && rq->total_deadline.ns <= now.ns) {
-        if (rq->x.nattempts == 0) { /* the journal has it */
-            fm_relay_problem(rq, FM_PROBLEM_DEADLINE);
+        if (rq->x.nattempts == 0) { /* the journal has it; what it is to keep it may keep yet */
+            fm_relay_problem(rq, rq->queue ? FM_PROBLEM_OUTCOME_UNKNOWN : FM_PROBLEM_DEADLINE);
             return;
         }
         fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_TIMEOUT});
@@ -160,7 +160,8 @@ void fm_request_fail(struct fm_request *rq, enum fm_problem p)
     FM_ASSERT(fm_exchange_alive(&rq->x) == 0);
     if (fm_hold_take(rq, p))
         return;
-    bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER;
+    bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER ||
+                       (rq->queue && p == FM_PROBLEM_UNREACHABLE);
     if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
         p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
     fm_relay_problem(rq, rq->maybe_executed ? FM_PROBLEM_OUTCOME_UNKNOWN : p);
@@ -282,7 +283,7 @@ static struct fm_str mode_of(const struct fm_request *rq)
 {
     if (rq->w->config.mode == FM_PROXY_GATE)
         return fm_admit_mode(rq);
-    bool may = rq->seats && rq->command && rq->route->away == FM_AWAY_OVERRIDE;
+    bool may = rq->seats && rq->command && rq->route->away != FM_AWAY_REJECT;
     return may ? FM_STR("normal  ") : fm_str(NULL, 0);
 }
 
@@ -410,6 +411,10 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
 /* What only one region may take, at a gate: let in, then recorded, then sent on. */
 static void begin_at_gate(struct fm_request *rq)
 {
+    if (rq->queue) {
+        fm_record_enqueue(rq);
+        return;
+    }
     enum fm_problem problem =
         rq->seats && rq->command && !rq->override ? fm_admit_command(rq) : FM_PROBLEM_NONE;
     if (problem != FM_PROBLEM_NONE) {
@@ -429,6 +434,10 @@ static void begin_at_gate(struct fm_request *rq)
 
 static void begin_at_edge(struct fm_request *rq)
 {
+    if (rq->asks_place) {
+        fm_queue_ask(rq);
+        return;
+    }
     if (rq->seats && rq->command) {
         fm_hold_go(rq);
         return;
@@ -562,6 +571,8 @@ static enum fm_problem find_route(struct fm_request *rq, const struct fm_http_he
     struct fm_str path;
     if (!fm_http_normalise_path(h->path, rq->w->scratch, &path))
         return FM_PROBLEM_BAD_PATH;
+    if (fm_str_starts(path, FM_STR(FM_QUEUED_RESERVED)))
+        return fm_queue_route(rq, h, path);
     struct fm_match_query q = {fm_http_host_name(h->host), h->method_name, path};
     fm_match_find(rq->vr->view->match, &q, m);
     if (!m->found)
@@ -594,16 +605,23 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     make_ref(rq, h);
     start_log(rq, h);
 
-    struct fm_match_result m;
+    struct fm_match_result m = {0};
     enum fm_problem problem = find_route(rq, h, &m);
+    if (problem == FM_PROBLEM_NONE && rq->asks_place && w->config.mode == FM_PROXY_GATE) {
+        fm_queue_ask(rq);
+        return;
+    }
     if (problem == FM_PROBLEM_NONE && !take_deadline(rq, h)) {
         fm_counter_inc(&w->metrics.deadline_dropped);
         problem = FM_PROBLEM_DEADLINE;
     }
     if (problem == FM_PROBLEM_NONE)
         rq->repeat = (uint8_t)repeat_of(rq, h, &problem);
-    if (problem == FM_PROBLEM_NONE)
+    if (problem == FM_PROBLEM_NONE && !rq->asks_place) {
+        rq->queue = fm_queue_wanted(rq, h);
+        fm_queue_delivery(rq, h);
         problem = fm_place_head(rq, h, &m);
+    }
     if (problem == FM_PROBLEM_NONE)
         rq->override = fm_admit_override(rq, h);
     if (problem == FM_PROBLEM_NONE && !rq->override)
@@ -616,7 +634,8 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
         fm_relay_problem(rq, problem);
         return;
     }
-    fm_plan_prepare(rq, h, &m);
+    if (!rq->asks_place)
+        fm_plan_prepare(rq, h, &m);
     start_body(rq, h);
 }
 

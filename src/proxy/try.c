@@ -236,6 +236,14 @@ void fm_try_check_silence(const struct fm_try *t)
 
 /* -------- choosing -------- */
 
+static int first_of(const struct fm_instance *in, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (in[i].usable && !in[i].tried)
+            return (int)i;
+    return -1;
+}
+
 static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64_t random)
 {
     const struct fm_view *v = rq->vr->view;
@@ -246,7 +254,8 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     FM_ASSERT(p->first + p->n <= v->nendpoints);
     /* of a large pool a random window is enough */
     unsigned n = p->n < POOL_SCAN_MAX ? p->n : POOL_SCAN_MAX;
-    unsigned start = p->n > n ? (unsigned)(random % p->n) : 0;
+    bool first = rq->queue || rq->asks_place; /* of several gates one, and the same for all edges */
+    unsigned start = p->n > n && !first ? (unsigned)(random % p->n) : 0;
     struct fm_upstream *up[POOL_SCAN_MAX];
     struct fm_instance in[POOL_SCAN_MAX];
     for (unsigned i = 0; i < n; i++) {
@@ -263,7 +272,7 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         for (unsigned a = 0; a < FM_ATTEMPTS_MAX; a++)
             in[i].tried |= rq->tried[a] == up[i];
     }
-    int at = fm_balance(in, n, random);
+    int at = first ? first_of(in, n) : fm_balance(in, n, random);
     /* asking a doubtful one is better than asking nobody, or who was asked already */
     if (at < 0 || in[at].tried) {
         for (unsigned i = 0; i < n; i++)

@@ -19,7 +19,8 @@ extern unsigned stand_wanted; /* how often workers rang */
 
 /* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4
  * cells, key {card}, queries home, by app), `tills` (the same, key `till` in the body, by gate) and
- * `pages` (multi-write). One upstream serves all regions. Before and after each test. */
+ * `pages` (multi-write); what is below /ledger/later/ and /cards/N/later is queued. One upstream
+ * serves all regions. Before and after each test. */
 void stand_open(enum fm_proxy_mode mode);
 void stand_close(void);
 
