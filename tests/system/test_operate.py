@@ -322,6 +322,11 @@ def test_dry_run(stage):
     operator.expect(3, *move, says="last-region")
     agent.on("POST", "/ops/failback", (200, op("waiting", of=0, kind="failback", to=None)))
     operator.expect(2, "failback", "ledger", "--dry-run", says="would be done: failback ledger")
+    more = {"of": 0, "kind": "drain", "context": None, "region": "west", "to": None}
+    agent.on("POST", "/ops/drain", (200, op("waiting", text="west gets nothing", **more)))
+    operator.expect(2, "drain", "west", "--dry-run", says="would be done: drain west: west gets nothing")
+    agent.on("POST", "/ops/undrain", (200, op("done", **{**more, "kind": "undrain"})))
+    operator.expect(0, "undrain", "west", "--dry-run", says="nothing to do: undrain west")
 
 
 QUOTE = {"schema": "fulmar.quote/1", "quote": "q-7", "context": "ledger", "from": "west",
