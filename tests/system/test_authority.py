@@ -498,6 +498,7 @@ def test_nobody_takes_more_than_it_can_carry(stage):
     thread.join()
     wait_until("it is taken", lambda: "items" in realm.order("west-1", "move", context="ledger", to="north", dry_run=True),
                PATIENCE_S, every=0.1)
+    realm.judge()
 
 
 def drained_realm(stage):
