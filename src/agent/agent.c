@@ -1,10 +1,12 @@
 /* The agent process: a shell per role around core, on one control loop. */
 #include "agent/agent.h"
 
+#include "agent/agreement.h"
 #include "agent/checks.h"
 #include "agent/deliver.h"
 #include "agent/guard.h"
 #include "agent/heir.h"
+#include "agent/ledger.h"
 #include "agent/rights.h"
 #include "agent/views.h"
 #include "base/assert.h"
@@ -37,7 +39,9 @@ struct agent {
     struct fm_views *views;   /* who holds what */
     struct fm_rights *rights; /* where a context has cells */
     bool owner_failed;
-    struct fm_conf *conf; /* where there is no director to hold it */
+    struct fm_agreement *agreement;
+    struct fm_conf *file; /* as it was loaded; what is in use is made of it and what is agreed */
+    struct fm_conf *conf; /* in use; where there is no director to hold it */
     struct fm_pages peer_pages;
     struct fm_listener peer;
     bool has_gate, has_peer, started;
@@ -165,6 +169,9 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
         json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
         fm_rights_add_status(x->rights, root);
+    if (root)
+        json_object_set_new(json_object_get(root, "config"), "shared",
+                            fm_agreement_json(x->agreement));
     if (root && x->deliver)
         json_object_set_new(root, "queue", fm_deliver_json(x->deliver));
     page_json(a, root);
@@ -200,6 +207,11 @@ static void write_view(const struct fm_page_request *q, struct fm_page_answer *a
 static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     fm_views_feed_page(((struct agent *)q->user)->views, q, a);
+}
+
+static void write_shared(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_agreement_page(((struct agent *)q->user)->agreement, q, a);
 }
 
 /* Orders come by the local socket, or from a host with a certificate of the service. */
@@ -242,7 +254,7 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
-        {"/ops/drain", write, true}, {"/ops/undrain", write, true},                                \
+        {"/ops/drain", write, true}, {"/ops/undrain", write, true}, {"/ops/config", write, true},  \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }
@@ -251,6 +263,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/metrics", .write = write_metrics},
                                              {.path = "/status", .write = write_status},
                                              {.path = "/lease/", .write = write_lease},
+                                             {.path = "/config/shared", .write = write_shared},
                                              OPS(write_ops),
                                              {.path = NULL}};
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
@@ -259,6 +272,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {"/peer/1/post", write_post, true},
                                             {.path = "/authority/view", .write = write_view},
                                             {.path = "/authority/feed", .write = write_feed},
+                                            {.path = "/config/shared", .write = write_shared},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
 
@@ -269,45 +283,11 @@ static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *
 
 /* -------- the journal -------- */
 
-enum {
-    JOURNAL_CALLS_MAX = 8192,
-    JOURNAL_ANSWER_MAX = 64 * 1024,
-    JOURNAL_QUEUE_MAX = 100 * 1000,
-};
-#define JOURNAL_RETENTION_MS    (INT64_C(24) * 3600 * 1000)
-#define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
-#define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
-
-/* The longest retention of the contexts that are written down; 0 = there is none. */
-static int64_t retention_ms(const struct fm_conf *conf)
-{
-    int64_t ms = 0;
-    for (size_t i = 0; i < conf->ncontexts; i++)
-        if (fm_conf_is_journaled(&conf->contexts[i]) &&
-            conf->contexts[i].idempotency.retention_ms > ms)
-            ms = conf->contexts[i].idempotency.retention_ms;
-    return ms;
-}
-
 static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
 {
-    char path[PATH_MAX + 32];
-    struct fm_journal_options o = {.path = path,
-                                   .service = conf->service.p,
-                                   .retention_ms = retention_ms(conf),
-                                   .calls_max = JOURNAL_CALLS_MAX,
-                                   .answer_max = JOURNAL_ANSWER_MAX,
-                                   .bytes_max = JOURNAL_BYTES_MAX,
-                                   .queue_max = JOURNAL_QUEUE_MAX,
-                                   .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
-    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
-    if (o.retention_ms == 0 && access(path, F_OK) == 0)
-        o.retention_ms = JOURNAL_RETENTION_MS; /* of an earlier file: what it queued still waits */
-    if (o.retention_ms == 0)
-        return FM_ERR_OK;
-    x->journal = fm_journal_open(&o, e);
-    if (!x->journal)
-        return fm_error_wrap(e, "journal");
+    enum fm_err err = fm_ledger_open(conf, x->daemon.state_dir, &x->journal, e);
+    if (err || !x->journal)
+        return err;
     struct fm_heir_config c = {.loop = &x->daemon.loop,
                                .mailbox = &x->daemon.mailbox,
                                .resolver = x->daemon.resolver,
@@ -397,6 +377,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .state_dir = x->daemon.state_dir,
                                  .host = x->daemon.host,
                                  .views = x->views,
+                                 .agreement = x->agreement,
                                  .seats = x->has_gate ? x->director.seats : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
@@ -418,7 +399,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
 
 static const struct fm_conf *current(struct fm_daemon *d)
 {
-    return conf_of(fm_container_of(d, struct agent, daemon));
+    return fm_container_of(d, struct agent, daemon)->file;
 }
 
 /* Where this host is in another configuration: still an agent's, still in its region. */
@@ -449,9 +430,10 @@ static enum fm_err reload_gate(struct agent *x, struct fm_conf *conf, struct fm_
     return err;
 }
 
-static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e)
+/* Go by this configuration, which is freed where that fails. */
+static enum fm_err take_over(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
-    struct agent *x = fm_container_of(d, struct agent, daemon);
+    struct fm_daemon *d = &x->daemon;
     int host, was = x->host;
     enum fm_err err = find_again(x, conf, &host, e);
     if (err) {
@@ -483,7 +465,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
             fm_log(
                 FM_LOG_ERROR, "authority_missing",
                 FM_KZ("meaning", "contexts with cells are not served until this agent restarts"));
-        if (x->has_gate && !x->journal && retention_ms(conf))
+        if (x->has_gate && !x->journal && fm_ledger_retention_ms(conf))
             fm_log(FM_LOG_ERROR, "journal_missing",
                    FM_KZ("meaning", "commands with keys are refused until this agent restarts"));
         if (!x->has_gate) {
@@ -493,6 +475,50 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
     }
     fm_board_unref(old);
     return err;
+}
+
+/* The file with what is agreed; NULL, and the first reason, where they do not fit. */
+static struct fm_conf *merged(struct agent *x, const struct fm_conf *file, struct fm_error *e)
+{
+    struct fm_conf_report r;
+    fm_conf_report_init(&r);
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, file, &r);
+    for (size_t i = 0; !conf && i < r.n; i++)
+        if (r.finding[i].severity == FM_CONF_ERROR) {
+            fm_error_set(e, FM_ERR_INVALID, "%s:%u: with what is agreed: %s", r.finding[i].pos.file,
+                         r.finding[i].pos.line, r.finding[i].what);
+            break;
+        }
+    fm_conf_report_deinit(&r);
+    return conf;
+}
+
+static enum fm_err reload(struct fm_daemon *d, struct fm_conf *file, struct fm_error *e)
+{
+    struct agent *x = fm_container_of(d, struct agent, daemon);
+    struct fm_conf *conf = merged(x, file, e);
+    enum fm_err err = conf ? take_over(x, conf, e) : FM_ERR_INVALID;
+    if (err) {
+        fm_conf_free(file);
+        return err;
+    }
+    fm_agreement_file(x->agreement, file);
+    fm_conf_free(x->file);
+    x->file = file;
+    fm_agreement_used(x->agreement, NULL);
+    return FM_ERR_OK;
+}
+
+/* Something else is agreed: as if the file had changed. */
+static void agreed(void *user)
+{
+    struct agent *x = user;
+    struct fm_error e = {0};
+    if (x->daemon.ending || !x->started)
+        return;
+    struct fm_conf *conf = merged(x, x->file, &e);
+    bool good = conf && take_over(x, conf, &e) == FM_ERR_OK;
+    fm_agreement_used(x->agreement, good ? NULL : e.msg);
 }
 
 static void view_changed(struct fm_director *d)
@@ -658,6 +684,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
 
 static void bring_down(struct agent *x)
 {
+    x->started = false; /* nothing is taken over any more */
     fm_guarded_close(&x->guarded);
     if (x->has_gate)
         fm_director_join(&x->director);
@@ -696,6 +723,30 @@ static void bring_down(struct agent *x)
     fm_board_unref(board);
     if (!x->has_gate)
         fm_conf_free(x->conf);
+    fm_agreement_close(x->agreement);
+    fm_conf_free(x->file);
+}
+
+/* Known from before, on the disk, or nothing yet: what the agent starts with. */
+static struct fm_conf *begin_agreement(struct agent *x, struct fm_error *e)
+{
+    struct fm_agreement_config c = {.mailbox = &x->daemon.mailbox,
+                                    .folder = x->daemon.state_dir,
+                                    .host = x->daemon.host,
+                                    .changed = agreed,
+                                    .user = x};
+    x->agreement = fm_agreement_open(&c, x->file->service, e);
+    if (!x->agreement)
+        return NULL;
+    fm_agreement_file(x->agreement, x->file);
+    struct fm_conf *conf = merged(x, x->file, e);
+    if (conf && find_again(x, conf, &x->host, e)) {
+        fm_conf_free(conf);
+        conf = NULL;
+    }
+    if (conf)
+        fm_agreement_used(x->agreement, NULL);
+    return conf;
 }
 
 int fm_agent_main(const struct fm_agent_options *o)
@@ -721,11 +772,17 @@ int fm_agent_main(const struct fm_agent_options *o)
     int code = err ? EXIT_CONFIG : EXIT_FAILED;
     if (!err)
         err = fm_daemon_init(&x->daemon, conf, &e);
+    x->file = conf;
     if (err) {
         fm_conf_free(conf);
     } else {
-        x->region = conf->hosts[x->host].region;
-        err = start(x, conf, &e);
+        conf = begin_agreement(x, &e);
+        err = conf ? FM_ERR_OK : e.code;
+        code = err ? EXIT_CONFIG : code;
+        if (!err) {
+            x->region = conf->hosts[x->host].region;
+            err = start(x, conf, &e);
+        }
         if (!err) {
             fm_log(FM_LOG_INFO, "agent_started", FM_KS("service", conf->service),
                    FM_KZ("host", x->daemon.host), FM_KZ("region", x->daemon.region));

@@ -323,6 +323,7 @@ static void due(struct fm_timer *t)
             ctl_step(ctl->context[i], &(struct fm_auth_event){.kind = FM_AUTH_TICK});
     ctl_operate_tick(ctl);
     ctl_intents_turn(ctl);
+    ctl_agreed_turn(ctl);
 }
 
 /* The end of a turn: what came in it is answered in it. */
@@ -344,6 +345,7 @@ static void soon(struct fm_timer *t)
         ctl_carry_turn(ctl);
         ctl_ops_turn(ctl);
         ctl_intents_turn(ctl);
+        ctl_agreed_turn(ctl);
     }
     if (any && !fm_timer_is_set(t) && !ctl->stopped)
         fm_loop_timer(ctl->c.loop, t, fm_loop_now(ctl->c.loop));
@@ -642,7 +644,7 @@ static void free_contexts(struct fm_controller *ctl)
 struct fm_controller *fm_controller_new(const struct fm_controller_config *c,
                                         const struct fm_conf *conf, struct fm_error *e)
 {
-    FM_ASSERT(c->loop && c->roster && c->post && c->keep && c->changed &&
+    FM_ASSERT(c->loop && c->roster && c->post && c->keep && c->agreement && c->changed &&
               conf->coordination.present);
     struct fm_controller *ctl = calloc(1, sizeof *ctl);
     if (!ctl) {

@@ -6,6 +6,7 @@
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
  *   ctl_intent.c   what operators asked of regions: drain, undrain
+ *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -141,6 +142,22 @@ struct ctl_intent {
 
 enum { CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX };
 
+/* What hosts agree upon, as coordination has it. */
+struct ctl_agreed {
+    struct fm_controller *ctl;
+    bool there; /* in the read that is being taken in */
+    bool unreadable;
+    struct fm_agreed seen;
+    uint64_t revision; /* 0 = there is none */
+    struct fm_mono next_at;
+    bool writing;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char *value;
+};
+
 /* One that is ordered. */
 struct ctl_intended {
     bool is, is_so; /* is_so: by what is known here nothing changes */
@@ -160,6 +177,7 @@ struct ctl_taking {
     struct fm_page_wait *wait;
     struct fm_op op;
     struct ctl_intended intended;
+    struct fm_agreed agreed; /* of an order `config`; else generation 0 */
     struct fm_coord_op w;
     struct fm_coord_txn txn;
     struct fm_coord_compare compare[4];
@@ -273,6 +291,8 @@ struct fm_controller {
     /* ctl_intent.c */
     struct ctl_intent intent[CTL_INTENTS_MAX];
     uint64_t intents_serial; /* revision of the record `intents` */
+    /* ctl_agreed.c */
+    struct ctl_agreed agreed;
     /* ctl_tell.c */
     struct ctl_event event[CTL_EVENTS_MAX];
     uint64_t nevents;
@@ -372,6 +392,17 @@ uint64_t ctl_intents_generation(const struct fm_controller *ctl);
 /* Into a view whose incarnation is known. */
 bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d) FM_WARN_UNUSED;
 json_t *ctl_intents_json(const struct fm_controller *ctl);
+
+/* -------- ctl_agreed.c -------- */
+
+/* From the watch: the record `config`. */
+void ctl_agreed_seen(struct fm_controller *ctl, const struct fm_coord_kv *kv);
+void ctl_agreed_fresh(struct fm_controller *ctl, bool begins);
+/* An order was written: it counts from now on. */
+void ctl_agreed_took(struct fm_controller *ctl, const struct fm_agreed *a, uint64_t revision);
+/* From the loop: this host is told, and what is missing in coordination is written. */
+void ctl_agreed_turn(struct fm_controller *ctl);
+void ctl_agreed_free(struct fm_controller *ctl);
 
 /* -------- ctl_carry.c -------- */
 

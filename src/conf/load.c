@@ -74,7 +74,7 @@ struct fm_conf *fm_load_finish(struct fm_load *l, size_t first, size_t before)
     return NULL;
 }
 
-bool fm_load_start(struct fm_load *l, struct fm_conf_report *report, struct fm_str name)
+bool fm_load_begin(struct fm_load *l, struct fm_conf_report *report, struct fm_str name)
 {
     struct fm_conf_pos nowhere = {"", 0, 0};
     struct fm_root *root = new_root();
@@ -100,7 +100,7 @@ struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report)
     struct fm_load l;
     struct fm_conf_pos from = {NULL, 0, 0};
     size_t first = fm_report_begin(report), before = report->errors;
-    if (!fm_load_start(&l, report, fm_str_z(path)))
+    if (!fm_load_begin(&l, report, fm_str_z(path)))
         return NULL;
     l.root->node = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
     if (l.root->node && !l.broken)
@@ -114,7 +114,7 @@ struct fm_conf *fm_conf_load_state(const char *path)
     struct fm_conf_pos from = {NULL, 0, 0};
     struct fm_load l;
     fm_conf_report_init(&unheard);
-    bool started = fm_load_start(&l, &unheard, fm_str_z(path));
+    bool started = fm_load_begin(&l, &unheard, fm_str_z(path));
     if (started) {
         const struct fm_node *root = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
         const struct fm_node *n = fm_node_getz(root, "state");
@@ -129,7 +129,7 @@ struct fm_conf *fm_conf_parse(struct fm_str text, const char *name, struct fm_co
 {
     struct fm_load l;
     size_t first = fm_report_begin(report), before = report->errors;
-    if (!fm_load_start(&l, report, fm_str_z(name)))
+    if (!fm_load_begin(&l, report, fm_str_z(name)))
         return NULL;
     l.from_memory = true;
     struct fm_source *s = fm_load_alloc(&l, 1, sizeof *s);

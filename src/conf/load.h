@@ -57,7 +57,7 @@ struct fm_load {
 };
 
 /* An empty configuration of this name; false, with the reason in the report, without memory. */
-bool fm_load_start(struct fm_load *l, struct fm_conf_report *report,
+bool fm_load_begin(struct fm_load *l, struct fm_conf_report *report,
                    struct fm_str name) FM_WARN_UNUSED;
 /* From the tree (l->root->node) to the values. */
 void fm_load_decode(struct fm_load *l);

@@ -253,7 +253,7 @@ struct fm_conf *fm_conf_shared_apply(const struct fm_conf *c, struct fm_str agre
     struct merge m = {.misfit = false};
     size_t first = fm_report_begin(report), before = report->errors;
     FM_ASSERT(from->node && c->file.p);
-    if (!fm_load_start(&m.l, report, c->file))
+    if (!fm_load_begin(&m.l, report, c->file))
         return NULL;
     if (copy_sources(&m.l, from->sources))
         m.root = copy(&m.l, from->node, fm_str(NULL, 0));
