@@ -477,26 +477,10 @@ static enum fm_err take_over(struct agent *x, struct fm_conf *conf, struct fm_er
     return err;
 }
 
-/* The file with what is agreed; NULL, and the first reason, where they do not fit. */
-static struct fm_conf *merged(struct agent *x, const struct fm_conf *file, struct fm_error *e)
-{
-    struct fm_conf_report r;
-    fm_conf_report_init(&r);
-    struct fm_conf *conf = fm_agreement_merge(x->agreement, file, &r);
-    for (size_t i = 0; !conf && i < r.n; i++)
-        if (r.finding[i].severity == FM_CONF_ERROR) {
-            fm_error_set(e, FM_ERR_INVALID, "%s:%u: with what is agreed: %s", r.finding[i].pos.file,
-                         r.finding[i].pos.line, r.finding[i].what);
-            break;
-        }
-    fm_conf_report_deinit(&r);
-    return conf;
-}
-
 static enum fm_err reload(struct fm_daemon *d, struct fm_conf *file, struct fm_error *e)
 {
     struct agent *x = fm_container_of(d, struct agent, daemon);
-    struct fm_conf *conf = merged(x, file, e);
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, file, e);
     enum fm_err err = conf ? take_over(x, conf, e) : FM_ERR_INVALID;
     if (err) {
         fm_conf_free(file);
@@ -516,7 +500,7 @@ static void agreed(void *user)
     struct fm_error e = {0};
     if (x->daemon.ending || !x->started)
         return;
-    struct fm_conf *conf = merged(x, x->file, &e);
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, x->file, &e);
     bool good = conf && take_over(x, conf, &e) == FM_ERR_OK;
     fm_agreement_used(x->agreement, good ? NULL : e.msg);
 }
@@ -739,7 +723,7 @@ static struct fm_conf *begin_agreement(struct agent *x, struct fm_error *e)
     if (!x->agreement)
         return NULL;
     fm_agreement_file(x->agreement, x->file);
-    struct fm_conf *conf = merged(x, x->file, e);
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, x->file, e);
     if (conf && find_again(x, conf, &x->host, e)) {
         fm_conf_free(conf);
         conf = NULL;

@@ -189,11 +189,28 @@ void fm_agreement_take(struct fm_agreement *g, const struct fm_agreed *a)
         fm_loop_timer(g->c.mailbox->loop, &g->soon, fm_loop_now(g->c.mailbox->loop));
 }
 
+/* The first error of a report, with its place. */
+static const struct fm_conf_finding *first_error(const struct fm_conf_report *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->finding[i].severity == FM_CONF_ERROR)
+            return &r->finding[i];
+    return NULL;
+}
+
 struct fm_conf *fm_agreement_merge(const struct fm_agreement *g, const struct fm_conf *file,
-                                   struct fm_conf_report *report)
+                                   struct fm_error *e)
 {
     bool agreed = g->known.mark.generation && fm_conf_is_shared(file);
-    return fm_conf_shared_apply(file, fm_str_z(agreed ? g->known.text : ""), report);
+    struct fm_conf_report r;
+    fm_conf_report_init(&r);
+    struct fm_conf *conf = fm_conf_shared_apply(file, fm_str_z(agreed ? g->known.text : ""), &r);
+    const struct fm_conf_finding *f = conf ? NULL : first_error(&r);
+    if (!conf)
+        fm_error_set(e, FM_ERR_INVALID, "%s:%u: with what is agreed: %s", f ? f->pos.file : "",
+                     f ? f->pos.line : 0, f ? f->what : "it is not valid");
+    fm_conf_report_deinit(&r);
+    return conf;
 }
 
 static char *shared_text(const struct fm_conf *c)
@@ -235,6 +252,11 @@ void fm_agreement_used(struct fm_agreement *g, const char *why)
     say_whether_it_differs(g);
 }
 
+bool fm_agreement_is_used(const struct fm_agreement *g)
+{
+    return g->used > 0 && g->used == g->known.mark.generation;
+}
+
 const char *fm_agreement_file_text(const struct fm_agreement *g)
 {
     return g->file_text ? g->file_text : "";
@@ -246,12 +268,8 @@ struct fm_conf *fm_agreement_try(const struct fm_agreement *g, const char *text,
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_shared_apply(g->file, fm_str_z(text), &r);
-    snprintf(why, cap, "it is not valid");
-    for (size_t i = 0; i < r.n; i++)
-        if (r.finding[i].severity == FM_CONF_ERROR) {
-            snprintf(why, cap, "%s", r.finding[i].what);
-            break;
-        }
+    const struct fm_conf_finding *f = first_error(&r);
+    snprintf(why, cap, "%s", f ? f->what : "it is not valid");
     fm_conf_report_deinit(&r);
     char *again = c ? shared_text(c) : NULL;
     bool same = again && strcmp(again, text) == 0;

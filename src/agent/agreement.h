@@ -38,13 +38,15 @@ const struct fm_agreed *fm_agreement_known(const struct fm_agreement *g);
 /* A version that counts from now on; it is copied. */
 void fm_agreement_take(struct fm_agreement *g, const struct fm_agreed *a);
 
-/* A configuration for this host: its file with what is agreed. As fm_conf_shared_apply. */
+/* A configuration for this host: its file with what is agreed, the caller's. NULL, and the first
+ * reason, where the two do not fit. */
 struct fm_conf *fm_agreement_merge(const struct fm_agreement *g, const struct fm_conf *file,
-                                   struct fm_conf_report *report) FM_WARN_UNUSED;
+                                   struct fm_error *e) FM_WARN_UNUSED;
 /* The owner goes by this file now, which lives until the next one or the end. */
 void fm_agreement_file(struct fm_agreement *g, const struct fm_conf *file);
 /* What the owner made of the version that is known: it is in use (why = NULL), or it is not. */
 void fm_agreement_used(struct fm_agreement *g, const char *why);
+bool fm_agreement_is_used(const struct fm_agreement *g);
 /* The shared text of the file; "" where there is nothing to agree upon. */
 const char *fm_agreement_file_text(const struct fm_agreement *g);
 

@@ -264,6 +264,7 @@ struct fm_controller {
         struct fm_agent_id id;
     } host[FM_ROSTER_HOSTS_MAX];
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
+    struct fm_mono times_at; /* the times of before count until then, too; 0 = they do not */
     struct fm_rand rand;
     struct fm_timer timer, soon;
     struct fm_mono timer_at;

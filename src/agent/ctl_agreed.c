@@ -109,12 +109,32 @@ static void found(struct fm_controller *ctl)
     fm_agreed_free(&a);
 }
 
+/* Who has to promise is stored with each cell, and follows what is agreed: its keeper writes it. */
+static void align_members(struct fm_controller *ctl)
+{
+    if (!fm_agreement_is_used(ctl->c.agreement))
+        return;
+    for (unsigned i = 0; i < ctl->ncontexts; i++) {
+        struct ctl_context *c = ctl->context[i];
+        uint64_t held = c && c->conf >= 0 ? fm_authority_holds(&c->auth) : 0;
+        bool differs = false;
+        for (unsigned k = 0; held && k < c->auth.cfg.ncells; k++)
+            differs |=
+                held >> k & 1 && !fm_members_same(&c->auth.cell[k].at.r.members, &ctl->members);
+        bool wanted = differs && c->auth.k.members_wanted &&
+                      fm_members_same(&c->auth.k.members, &ctl->members);
+        if (differs && !wanted)
+            ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_MEMBERS, .members = ctl->members});
+    }
+}
+
 void ctl_agreed_turn(struct fm_controller *ctl)
 {
     struct ctl_agreed *x = &ctl->agreed;
     const struct fm_agreed *known = fm_agreement_known(ctl->c.agreement);
     if (ctl->revision == 0 || x->unreadable || ctl->stopped)
         return;
+    align_members(ctl);
     enum fm_agreed_step step = fm_agreed_next(&known->mark, &x->seen.mark, ctl->able);
     if (step == FM_AGREED_TAKE)
         fm_agreement_take(ctl->c.agreement, &x->seen);
