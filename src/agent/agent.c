@@ -197,12 +197,22 @@ static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a
     fm_views_feed_page(((struct agent *)q->user)->views, q, a);
 }
 
+static void write_marks(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->rights)
+        fm_rights_marks(x->rights, a);
+    else
+        a->status = 404;
+}
+
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
                                             {.path = "/journal/changes", .write = write_changes},
                                             {"/peer/1/post", write_post, true},
                                             {.path = "/authority/view", .write = write_view},
                                             {.path = "/authority/feed", .write = write_feed},
+                                            {.path = "/authority/marks", .write = write_marks},
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
