@@ -26,7 +26,7 @@ static const struct option_row options[FM_OPT_COUNT] = {
 #undef X
 };
 
-_Static_assert(FM_OPT_COUNT <= 32, "an option is a bit of fm_command.options");
+_Static_assert(FM_OPT_COUNT <= 64, "an option is a bit of fm_command.options");
 
 int fm_usage(const char *fmt, ...)
 {
@@ -63,7 +63,7 @@ static void print_help(const struct fm_command *c)
     if (c->options)
         puts("\nOptions:");
     for (unsigned i = 0; i < FM_OPT_COUNT; i++) {
-        if (!(c->options & 1u << i))
+        if (!(c->options & UINT64_C(1) << i))
             continue;
         char left[64];
         char letter[8] = "    ";
@@ -71,7 +71,7 @@ static void print_help(const struct fm_command *c)
             snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
         snprintf(left, sizeof left, "%s--%s%s%s", letter, options[i].name,
                  options[i].arg ? " " : "", options[i].arg ? options[i].arg : "");
-        printf("  %-24s %s\n", left, options[i].help);
+        printf("  %-26s %s\n", left, options[i].help);
     }
 }
 
@@ -132,7 +132,7 @@ static int unknown_option(const struct fm_command *c, struct fm_str name)
     unsigned best_d = 3;
     for (unsigned i = 0; i < FM_OPT_COUNT; i++) {
         unsigned d = fm_str_distance(name, fm_str_z(options[i].name));
-        if ((c->options & 1u << i) && d < best_d) {
+        if ((c->options & UINT64_C(1) << i) && d < best_d) {
             best = options[i].name;
             best_d = d;
         }
@@ -152,14 +152,19 @@ static int take_option(const struct fm_command *c, struct fm_args *a, unsigned i
     FM_ASSERT(id < FM_OPT_COUNT);
     const struct option_row *o = &options[id];
     FM_ASSERT((value != NULL) == (o->arg != NULL) && o->at < sizeof *a);
-    unsigned allowed = c->options | FM_OPT_BIT(HELP) | FM_OPT_BIT(VERSION);
-    if (!(allowed & 1u << id))
+    uint64_t allowed = c->options | FM_OPT_BIT(HELP) | FM_OPT_BIT(VERSION);
+    if (!(allowed & UINT64_C(1) << id))
         return unknown_option(c, fm_str_z(o->name));
     void *at = (char *)a + o->at;
-    if (o->arg)
+    const char *before = NULL;
+    if (o->arg) {
+        memcpy(&before, at, sizeof before);
+        if (before && strcmp(before, value) != 0)
+            return fm_usage("--%s is said twice, as `%s` and as `%s`", o->name, before, value);
         memcpy(at, &value, sizeof value);
-    else
+    } else {
         *(bool *)at = true;
+    }
     return FM_EXIT_OK;
 }
 
@@ -240,13 +245,15 @@ static int number(const char *name, const char *text, unsigned least, unsigned m
     return FM_EXIT_OK;
 }
 
-static int duration(const char *text, int64_t *out)
+static int duration(const char *name, const char *text, int64_t *out)
 {
     static const struct {
         const char *unit;
         int64_t ms;
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
     struct fm_str s = fm_str_z(text);
+    if (!text)
+        return FM_EXIT_OK;
     for (size_t i = 0; i < FM_COUNT(units); i++) {
         uint64_t v;
         struct fm_str unit = fm_str_z(units[i].unit);
@@ -255,7 +262,14 @@ static int duration(const char *text, int64_t *out)
             return FM_EXIT_OK;
         }
     }
-    return fm_usage("--timeout takes a time with its unit, such as 500ms or 5s, not `%s`", text);
+    return fm_usage("--%s takes a time with its unit, such as 500ms or 5s, not `%s`", name, text);
+}
+
+static int generation(const char *text, uint64_t *out)
+{
+    if (!text || fm_str_u64(fm_str_z(text), out))
+        return FM_EXIT_OK;
+    return fm_usage("--expect-generation takes a whole number, not `%s`", text);
 }
 
 static int finish_args(struct fm_args *a)
@@ -265,13 +279,21 @@ static int finish_args(struct fm_args *a)
         code = number("regions", a->regions_text, 2, 8, &a->regions);
     if (!code)
         code = number("limit", a->limit_text, 1, 1000000, &a->limit);
-    if (!code && a->timeout_text)
-        code = duration(a->timeout_text, &a->timeout_ms);
+    if (!code)
+        code = number("percent", a->percent_text, 1, 100, &a->percent);
+    if (!code)
+        code = generation(a->expect_text, &a->expect);
+    if (!code)
+        code = duration("timeout", a->timeout_text, &a->timeout_ms);
+    if (!code)
+        code = duration("for", a->for_text, &a->for_ms);
+    if (!code)
+        code = duration("since", a->since_text, &a->since_ms);
     if (code)
         return code;
     const char *o = a->output_text ? a->output_text : "table";
     if (strcmp(o, "json") == 0)
-        a->output = a->watch ? FM_OUTPUT_JSON_LINES : FM_OUTPUT_JSON;
+        a->output = a->watch || a->follow ? FM_OUTPUT_JSON_LINES : FM_OUTPUT_JSON;
     else if (strcmp(o, "yaml") == 0)
         a->output = FM_OUTPUT_YAML;
     else if (strcmp(o, "table") != 0)
@@ -337,7 +359,8 @@ static int dispatch(int argc, char **argv)
     if (!c)
         return unknown_command(argc - 1, argv + 1);
     FM_ASSERT(used >= 1 && used <= argc - 1);
-    struct fm_args a = {.timeout_ms = 5000, .rate = 2000, .regions = 2, .limit = 50};
+    struct fm_args a = {
+        .timeout_ms = 5000, .rate = 2000, .regions = 2, .limit = 50, .percent = 100};
     int code = parse_all(c, &a, argc - 1 - used, argv + 1 + used);
     if (!code && a.help) {
         print_help(c);

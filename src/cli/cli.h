@@ -15,6 +15,8 @@ enum fm_exit {
     FM_EXIT_FAILED = 1,
     FM_EXIT_DIFFERS = 2, /* ran, and the answer is no */
     FM_EXIT_REFUSED = 3,
+    FM_EXIT_RUNNING = 4, /* accepted, and not over yet */
+    FM_EXIT_PARTIAL = 5, /* journaled, can be resumed */
     FM_EXIT_USAGE = 64,
     FM_EXIT_UNREACHABLE = 69,
     FM_EXIT_BUG = 70,
@@ -32,11 +34,17 @@ struct fm_args {
     const char *host, *region, *server, *scenario, *color_text, *output_text, *timeout_text;
     const char *rate_text, *regions_text, *limit_text;
     const char *file, *state;
+    const char *cert, *key; /* who asks, where that is not this host */
+    /* of what changes something */
+    const char *reason, *to, *cells, *quote, *confirm, *attest, *message, *override;
+    const char *percent_text, *expect_text, *for_text, *since_text;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
     bool watch, keep, no_input, help, version, check, authority;
-    int64_t timeout_ms;
-    unsigned rate, regions, limit;
+    bool dry_run, prepare, complete, stand_down, follow;
+    int64_t timeout_ms, for_ms, since_ms; /* 0 = not said, but for timeout_ms */
+    unsigned rate, regions, limit, percent;
+    uint64_t expect; /* where expect_text */
     const char *arg[FM_ARGS_MAX];
     int nargs;
 };
@@ -53,6 +61,27 @@ struct fm_args {
     X(OUTPUT, "output", 'o', "FORMAT", output_text, "table, json or yaml")                         \
     X(COLOR, "color", 0, "WHEN", color_text, "auto, always or never")                              \
     X(TIMEOUT, "timeout", 0, "TIME", timeout_text, "give up after this time, such as 5s")          \
+    X(CERT, "cert", 0, "FILE", cert, "your certificate, instead of this host's")                   \
+    X(KEY, "key", 0, "FILE", key, "its key")                                                       \
+    X(REASON, "reason", 0, "TEXT", reason, "why: it is written down with what is done")            \
+    X(TO, "to", 0, "REGION", to, "the region that takes over")                                     \
+    X(CELLS, "cells", 0, "LIST", cells, "only these cells, such as 3,7,10-15")                     \
+    X(PERCENT, "percent", 0, "P", percent_text, "only this share of the cells")                    \
+    X(ACCEPT_LOSS, "accept-loss", 0, "QUOTE", quote, "accept the loss of this quote")              \
+    X(CONFIRM, "confirm", 0, "CONTEXT", confirm, "the context once more, with --accept-loss")      \
+    X(ATTEST, "attest-fence", 0, "REGION", attest,                                                 \
+      "you have seen to it that nothing there writes any more")                                    \
+    X(PREPARE, "prepare", 0, NULL, prepare, "start and check the standby, no more")                \
+    X(COMPLETE, "complete", 0, NULL, complete, "take over what was prepared")                      \
+    X(STAND_DOWN, "stand-down", 0, NULL, stand_down, "undo what was prepared")                     \
+    X(MESSAGE, "message", 0, "TEXT", message, "what clients are told meanwhile")                   \
+    X(FOR, "for", 0, "TIME", for_text, "end by itself after this time, such as 30m or 1h")         \
+    X(OVERRIDE, "override", 0, "RULE", override,                                                   \
+      "go on in spite of a guard that allows it (several: RULE,RULE); written down")               \
+    X(EXPECT, "expect-generation", 0, "N", expect_text, "only if the view is still that")          \
+    X(DRY_RUN, "dry-run", 0, NULL, dry_run, "print the plan, and change nothing")                  \
+    X(SINCE, "since", 0, "TIME", since_text, "only what happened within this time, such as 1h")    \
+    X(FOLLOW, "follow", 'f', NULL, follow, "go on as more comes")                                  \
     X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
     X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
     X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
@@ -74,7 +103,7 @@ enum fm_option_id {
         FM_OPT_COUNT
 };
 
-#define FM_OPT_BIT(id) (1u << FM_OPT_##id)
+#define FM_OPT_BIT(id) (UINT64_C(1) << FM_OPT_##id)
 
 struct fm_command {
     const char *name;    /* "config check": one or two words */
@@ -82,7 +111,7 @@ struct fm_command {
     const char *summary; /* one line */
     const char *details; /* paragraphs for --help */
     const char *example;
-    unsigned options; /* bits of FM_OPT_BIT, besides --help and --version */
+    uint64_t options; /* bits of FM_OPT_BIT, besides --help and --version */
     int args_max;
     int (*run)(const struct fm_args *a);
 };
@@ -94,9 +123,6 @@ int fm_cli_main(int argc, char **argv);
 /* -------- for commands -------- */
 
 int fm_usage(const char *fmt, ...) FM_PRINTF(1, 2);
-/* The host of --host, else this machine as the configuration knows it. */
-struct fm_conf;
-void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n);
 /* Print a JSON document as the user asked for: JSON, one line of it (--watch), or YAML. */
 void fm_print_document(const json_t *doc, enum fm_output o);
 /* What went wrong and what helps: to stderr for people and, where a document was asked for, as one
@@ -122,6 +148,20 @@ int fm_cmd_status(const struct fm_args *a);
 int fm_cmd_demo(const struct fm_args *a);
 int fm_cmd_journal_list(const struct fm_args *a);
 int fm_cmd_journal_show(const struct fm_args *a);
+int fm_cmd_move(const struct fm_args *a);
+int fm_cmd_failback(const struct fm_args *a);
+int fm_cmd_evacuate(const struct fm_args *a);
+int fm_cmd_quote(const struct fm_args *a);
+int fm_cmd_failover(const struct fm_args *a);
+int fm_cmd_read_only(const struct fm_args *a);
+int fm_cmd_automatic_pause(const struct fm_args *a);
+int fm_cmd_automatic_resume(const struct fm_args *a);
+int fm_cmd_op_list(const struct fm_args *a);
+int fm_cmd_op_show(const struct fm_args *a);
+int fm_cmd_op_wait(const struct fm_args *a);
+int fm_cmd_op_abort(const struct fm_args *a);
+int fm_cmd_events(const struct fm_args *a);
+int fm_cmd_why(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);
 
 #endif

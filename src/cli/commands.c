@@ -3,6 +3,14 @@
 
 #define DAEMON_OPTIONS (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST))
 
+/* Of every command that talks to agents; of those that give an order; of those that change
+ * something. */
+#define ASK_OPTIONS                                                                                \
+    (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(SERVER) | FM_OPT_BIT(CERT) |               \
+     FM_OPT_BIT(KEY) | FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(TIMEOUT) | FM_OPT_BIT(NO_INPUT))
+#define ORDER_OPTIONS   (ASK_OPTIONS | FM_OPT_BIT(REASON) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(EXPECT))
+#define GUARDED_OPTIONS (ORDER_OPTIONS | FM_OPT_BIT(OVERRIDE))
+
 #define JOURNAL_OPTIONS                                                                            \
     (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(FILE) | FM_OPT_BIT(OUTPUT))
 
@@ -76,15 +84,75 @@ const struct fm_command fm_commands[] = {
      "Running daemons take the files over on SIGHUP.",
      "fulmar certs rotate -c fulmar.yaml", FM_OPT_BIT(CONFIG) | FM_OPT_BIT(AUTHORITY), 1,
      fm_cmd_certs_rotate},
-    {"status", "[REGION|CONTEXT]",
+    {"status", "[REGION|CONTEXT|HOST]",
      "show what an edge or agent sees: intent, health, why, since when",
      "Asks the daemon of this host through its local socket, or another one with --server.\n"
      "Exit code 0 if anyone answered; with --check 2 unless every region is well; 69 if nobody\n"
      "answered.",
      "fulmar status -c fulmar.yaml",
      FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(SERVER) | FM_OPT_BIT(OUTPUT) |
-         FM_OPT_BIT(WATCH) | FM_OPT_BIT(CHECK) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(TIMEOUT),
+         FM_OPT_BIT(WATCH) | FM_OPT_BIT(CHECK) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(TIMEOUT) |
+         FM_OPT_BIT(CERT) | FM_OPT_BIT(KEY) | FM_OPT_BIT(NO_INPUT),
      1, fm_cmd_status},
+    {"move", "CONTEXT", "move the right to write to another region, planned, losing nothing",
+     "New commands are held while those under way end; the right, the journal and the data are "
+     "whole\n"
+     "at the other region before it takes over. What stands in the way aborts it, to the holder.\n"
+     "With --cells or --percent only some cells of the context move.",
+     "fulmar move ledger --to north --reason \"kernel update in west\"",
+     GUARDED_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(CELLS) | FM_OPT_BIT(PERCENT), 1, fm_cmd_move},
+    {"failback", "CONTEXT", "move the right to write home again, a canary first",
+     "Cell by cell, after home was well for long enough, at lag zero; all of it returns where the\n"
+     "canary does badly.",
+     "fulmar failback ledger --reason \"west is repaired\"", GUARDED_OPTIONS, 1, fm_cmd_failback},
+    {"evacuate", "REGION", "move everything away from a region, planned where possible", NULL,
+     "fulmar evacuate west --reason \"flood warning\"", GUARDED_OPTIONS, 1, fm_cmd_evacuate},
+    {"quote", "CONTEXT", "say what a failover would cost now, and which evidence there is",
+     "Changes nothing. A quote is valid for seconds: `fulmar failover` takes its number.",
+     "fulmar quote ledger --to north", ASK_OPTIONS | FM_OPT_BIT(TO), 1, fm_cmd_quote},
+    {"failover", "CONTEXT",
+     "take the right to write from a region that is lost, with what it costs",
+     "For what is not planned: while observers see the holder healthy it is refused; use `move`.\n"
+     "Where something may be lost, a person accepts that: a quote, and the context once more.\n"
+     "With two regions and no third domain somebody attests that nothing in the lost region "
+     "writes\n"
+     "any more. --prepare, --complete and --stand-down are the steps by hand.",
+     "fulmar failover ledger --to north --attest-fence west --reason fire",
+     GUARDED_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(ACCEPT_LOSS) | FM_OPT_BIT(CONFIRM) |
+         FM_OPT_BIT(ATTEST) | FM_OPT_BIT(PREPARE) | FM_OPT_BIT(COMPLETE) | FM_OPT_BIT(STAND_DOWN),
+     1, fm_cmd_failover},
+    {"read-only", "CONTEXT on|off", "answer queries, and tell commands to come again later",
+     "Clients get 503 with the message for commands; applications see `Fulmar-Mode: read-only`.",
+     "fulmar read-only ledger on --message \"back at 14:00\" --reason upgrade",
+     ORDER_OPTIONS | FM_OPT_BIT(MESSAGE), 2, fm_cmd_read_only},
+    {"automatic pause", "[CONTEXT]", "let nothing fail over by itself for a while",
+     "Without --for until `fulmar automatic resume`. Without CONTEXT for all of them.",
+     "fulmar automatic pause --for 1h --reason \"work on the network\"",
+     ORDER_OPTIONS | FM_OPT_BIT(FOR), 1, fm_cmd_automatic_pause},
+    {"automatic resume", "[CONTEXT]", "let contexts fail over by themselves again",
+     "Those whose mode is automatic.", "fulmar automatic resume --reason \"work is done\"",
+     ORDER_OPTIONS, 1, fm_cmd_automatic_resume},
+    {"op list", "", "list the operations under way, and those that were", NULL, "fulmar op list",
+     ASK_OPTIONS | FM_OPT_BIT(WATCH), 0, fm_cmd_op_list},
+    {"op show", "ID", "show one operation with its steps",
+     "Exit code 2 where there is no such operation (any more).",
+     "fulmar op show 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_show},
+    {"op wait", "ID", "wait until an operation is over, and end as its command would have",
+     "Ctrl-C or --timeout leave it to itself: exit code 4.",
+     "fulmar op wait 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_wait},
+    {"op abort", "ID", "stop an operation: what it had moved stays, the rest stays where it is",
+     NULL, "fulmar op abort 20261121-140842-83f0c1 --reason mistake", ORDER_OPTIONS, 1,
+     fm_cmd_op_abort},
+    {"events", "", "list what happened: who decided what, why, and on which evidence",
+     "Of the agent that answers. With -f it goes on, also with another agent when that one goes;\n"
+     "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",
+     "fulmar events -f --since 1h",
+     ASK_OPTIONS | FM_OPT_BIT(FOLLOW) | FM_OPT_BIT(SINCE) | FM_OPT_BIT(LIMIT), 0, fm_cmd_events},
+    {"why", "WHAT", "say why something is as it is, or was refused: the events and their evidence",
+     "WHAT is a context, a region, a cell such as cards/17, an operation, or the Fulmar-Ref of a "
+     "request.\n"
+     "Each agent records what it saw and did itself. Exit code 2 where nothing is recorded of it.",
+     "fulmar why ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_why},
     {"journal list", "[CONTEXT]", "list the commands that a region accepted, the newest first",
      "Reads the journal of this host beside its daemon, or the one of --file, and changes "
      "nothing.\n"

@@ -82,7 +82,7 @@ def refused(code, why, *arguments, **env):
 def commands():
     """The names in the table of src/cli/commands.c."""
     table = (ROOT / "src" / "cli" / "commands.c").read_text()
-    names = re.findall(r'^    \{"([a-z ]+)",', table, re.M)
+    names = re.findall(r'^    \{"([a-z -]+)",', table, re.M)
     check({"demo", "edge", "agent", "config check", "status", "help"} <= set(names), f"{names}")
     return names
 

@@ -108,7 +108,7 @@ def test_reference_of_commands(stage):
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     known = commands_and_options()
     groups = "|".join(sorted({name.split()[0] + " " for name in known if " " in name}))
-    rows = dict(re.findall(rf"^\| `fulmar ((?:{groups})?\w+)([^`]*)` \|", page, re.M))
+    rows = dict(re.findall(rf"^\| `fulmar ((?:{groups})?[\w-]+)([^`]*)` \|", page, re.M))
     check_equal(sorted([*rows, "help"]), sorted(known), "commands of the page")
     for name, rest in rows.items():
         for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest):

@@ -1,0 +1,236 @@
+/* Who holds what, from an agent's status: see the header. */
+#include "cli/authority.h"
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "cli/show.h"
+#include "conf/conf.h"
+
+#include <stdio.h>
+
+enum { CELLS_TEXT = 256, HOLDER_TEXT = 160 };
+
+static const json_t *contexts_of(const json_t *status)
+{
+    return json_object_get(json_object_get(status, "authority"), "contexts");
+}
+
+static bool is_true(const json_t *o, const char *key)
+{
+    return json_is_true(json_object_get(o, key));
+}
+
+static json_t *walk(const json_t *o)
+{
+    return (json_t *)(uintptr_t)o; /* the macros of jansson take no const */
+}
+
+/* -------- rows: cells of the same holder -------- */
+
+struct row {
+    json_t *cells; /* their numbers */
+    char holder[HOLDER_TEXT];
+    long long first_epoch, last_epoch;
+};
+
+static void holder_of(const json_t *cell, char out[HOLDER_TEXT])
+{
+    const char *region = fm_show_or_dash(fm_show_text(cell, "region"));
+    if (strcmp(fm_show_text(cell, "state"), "released") == 0)
+        snprintf(out, HOLDER_TEXT, "(%s, for %s)", region,
+                 fm_show_or_dash(fm_show_text(cell, "to")));
+    else
+        snprintf(out, HOLDER_TEXT, "%s%s", region, is_true(cell, "lapsed") ? " (lapsed)" : "");
+}
+
+/* Takes the cells of the first holder out of `left`. */
+static void next_row(json_t *left, struct row *row)
+{
+    char holder[HOLDER_TEXT];
+    FM_ASSERT(json_array_size(left) > 0);
+    row->cells = json_array();
+    holder_of(json_array_get(left, 0), row->holder);
+    for (size_t i = 0; i < json_array_size(left);) {
+        const json_t *cell = json_array_get(left, i);
+        holder_of(cell, holder);
+        if (strcmp(holder, row->holder) != 0) {
+            i++;
+            continue;
+        }
+        long long epoch = fm_show_number(cell, "epoch");
+        bool first = json_array_size(row->cells) == 0;
+        row->first_epoch = first || epoch < row->first_epoch ? epoch : row->first_epoch;
+        row->last_epoch = first || epoch > row->last_epoch ? epoch : row->last_epoch;
+        json_array_append_new(row->cells, json_integer(fm_show_number(cell, "cell")));
+        json_array_remove(left, i);
+    }
+}
+
+static const char *mode_of(const struct fm_conf *conf, const char *context)
+{
+    static const char *const names[] = {[FM_CONF_MANUAL] = "manual",
+                                        [FM_CONF_ASSISTED] = "assisted",
+                                        [FM_CONF_AUTOMATIC] = "automatic"};
+    int i = conf ? fm_conf_find_context(conf, fm_str_z(context)) : -1;
+    return i < 0 ? "-" : names[conf->contexts[i].failover.mode];
+}
+
+/* The first that is not steady, or "steady". */
+static const char *failover_of(const json_t *context)
+{
+    void *first = json_object_iter(json_object_get(context, "failover"));
+    return first ? fm_show_or_dash(fm_show_text(json_object_iter_value(first), "state")) : "steady";
+}
+
+static void print_row(const json_t *status, const struct fm_conf *conf, const char *name,
+                      const json_t *context, const struct row *row)
+{
+    char cells[CELLS_TEXT], epochs[2 * FM_SHOW_NUMBER], lease[FM_SHOW_NUMBER], n[FM_SHOW_NUMBER];
+    const json_t *left = json_object_get(json_object_get(context, "own"), "acts_left_ms");
+    bool mine = strcmp(row->holder, fm_show_text(status, "region")) == 0;
+    fm_show_cells(row->cells, cells, sizeof cells);
+    if (row->first_epoch == row->last_epoch)
+        snprintf(epochs, sizeof epochs, "%lld", row->first_epoch);
+    else
+        snprintf(epochs, sizeof epochs, "%lld-%lld", row->first_epoch, row->last_epoch);
+    printf("%-14s %-10s %-20s %-9s %-8s %-10s %-13s %s%s\n", name, cells, row->holder, epochs,
+           mine && json_is_integer(left) ? fm_show_ms(json_integer_value(left), lease) : "-",
+           mode_of(conf, name), failover_of(context),
+           fm_show_number_or_dash(context, "generation", n),
+           is_true(context, "read_only") ? "  read-only" : "");
+}
+
+static bool concerns(const json_t *context, const char *name, const char *only)
+{
+    size_t i;
+    const json_t *cell;
+    if (!only || strcmp(only, name) == 0)
+        return true;
+    json_array_foreach(json_object_get(context, "cells"), i, cell)
+    {
+        if (strcmp(only, fm_show_text(cell, "region")) == 0 ||
+            strcmp(only, fm_show_text(cell, "to")) == 0)
+            return true;
+    }
+    return json_object_get(json_object_get(context, "failover"), only) != NULL;
+}
+
+static void print_rows(const json_t *status, const struct fm_conf *conf, const char *only)
+{
+    const char *name;
+    json_t *context;
+    printf("\n%-14s %-10s %-20s %-9s %-8s %-10s %-13s %s\n", "CONTEXT", "CELLS", "HOLDER", "EPOCH",
+           "LEASE", "MODE", "FAILOVER", "GENERATION");
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        json_t *left = json_copy(json_object_get(context, "cells"));
+        if (concerns(context, name, only) && json_array_size(left) == 0)
+            printf("%-14s nobody has ever held it\n", name);
+        while (concerns(context, name, only) && json_array_size(left) > 0) {
+            struct row row;
+            next_row(left, &row);
+            print_row(status, conf, name, context, &row);
+            json_decref(row.cells);
+        }
+        json_decref(left);
+    }
+}
+
+/* -------- what is under way, and what is wrong -------- */
+
+static void print_under_way(const char *name, const json_t *context)
+{
+    char ms[FM_SHOW_NUMBER], n[FM_SHOW_NUMBER];
+    const char *region;
+    json_t *f;
+    json_object_foreach(walk(json_object_get(context, "failover")), region, f)
+    {
+        printf("  %s: failover from %s is %s for %s: %s%s\n", name, region,
+               fm_show_text(f, "state"), fm_show_ms(fm_show_number(f, "for_ms"), ms),
+               fm_show_text(f, "why_text"), is_true(f, "automatic") ? " (automatic)" : "");
+    }
+    const json_t *move = json_object_get(context, "move");
+    if (json_is_object(move))
+        printf("  %s/%s: moves to %s, %s for %s\n", name, fm_show_number_or_dash(move, "cell", n),
+               fm_show_text(move, "to"), fm_show_text(move, "state"),
+               fm_show_ms(fm_show_number(move, "for_ms"), ms));
+}
+
+static const char *wrong_with(const json_t *context)
+{
+    const char *unreadable = fm_show_text(context, "unreadable");
+    if (is_true(context, "frozen"))
+        return "coordination shows less than it had shown; nothing is acquired until it is seeded "
+               "anew";
+    return unreadable[0] ? unreadable : NULL;
+}
+
+static bool is_under_way(const json_t *context)
+{
+    return json_object_size(json_object_get(context, "failover")) ||
+           json_is_object(json_object_get(context, "move"));
+}
+
+void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
+                            const struct fm_conf *conf, const char *only)
+{
+    const json_t *authority = json_object_get(status, "authority");
+    const char *red = a->color ? "\033[31m" : "", *plain = a->color ? "\033[0m" : "", *name;
+    const char *trouble = fm_show_text(authority, "trouble");
+    json_t *context;
+    bool any = false;
+    if (!json_is_object(authority))
+        return;
+    print_rows(status, conf, only);
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (!concerns(context, name, only) || !is_under_way(context))
+            continue;
+        if (!any)
+            puts("\nUnder way:");
+        any = true;
+        print_under_way(name, context);
+    }
+    if (trouble[0])
+        printf("\n%scoordination:%s %s\n", red, plain, trouble);
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (concerns(context, name, only) && wrong_with(context))
+            printf("\n%s%s:%s %s\n", red, name, plain, wrong_with(context));
+    }
+}
+
+/* -------- questions -------- */
+
+bool fm_cli_authority_knows(const json_t *status, const char *what)
+{
+    const char *name;
+    json_t *context;
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (concerns(context, name, what))
+            return true;
+    }
+    return false;
+}
+
+bool fm_cli_authority_is_well(const json_t *status)
+{
+    const char *name;
+    json_t *context;
+    size_t i;
+    const json_t *cell;
+    if (fm_show_text(json_object_get(status, "authority"), "trouble")[0])
+        return false;
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (wrong_with(context))
+            return false;
+        json_array_foreach(json_object_get(context, "cells"), i, cell)
+        {
+            if (is_true(cell, "lapsed") || strcmp(fm_show_text(cell, "state"), "held") != 0)
+                return false;
+        }
+    }
+    return true;
+}

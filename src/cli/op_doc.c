@@ -1,0 +1,262 @@
+/* Operations, plans and quotes for people: see the header. */
+#include "cli/op_doc.h"
+
+#include "base/assert.h"
+#include "cli/order.h"
+#include "cli/show.h"
+
+enum { TEXT_MAX = 512 };
+
+/* How an operation ends, and what the command that gave the order ends with. */
+static const struct {
+    const char *state;
+    int code;
+} ends[] = {{"done", FM_EXIT_OK},
+            {"failed", FM_EXIT_FAILED},
+            {"aborted", FM_EXIT_FAILED},
+            {"refused", FM_EXIT_REFUSED},
+            {"partial", FM_EXIT_PARTIAL}};
+
+/* -------- reading -------- */
+
+bool fm_op_doc_is_id(const char *id)
+{
+    size_t n = strlen(id);
+    if (n == 0 || n > FM_OP_DOC_ID_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = id[i];
+        bool good = (c >= '0' && c <= '9') || (fm_lower(c) >= 'a' && fm_lower(c) <= 'z') ||
+                    c == '-' || c == '_' || (c == '.' && i > 0);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+bool fm_op_doc_is_one(const json_t *d)
+{
+    return strcmp(fm_show_text(d, "schema"), "fulmar.op/1") == 0 &&
+           fm_op_doc_is_id(fm_op_doc_id(d)) && fm_op_doc_state(d)[0];
+}
+
+const char *fm_op_doc_id(const json_t *op)
+{
+    return fm_show_text(op, "id");
+}
+
+const char *fm_op_doc_state(const json_t *op)
+{
+    return fm_show_text(op, "state");
+}
+
+static int end_of(const json_t *op)
+{
+    for (size_t i = 0; i < FM_COUNT(ends); i++)
+        if (strcmp(fm_op_doc_state(op), ends[i].state) == 0)
+            return (int)i;
+    return -1;
+}
+
+bool fm_op_doc_is_over(const json_t *op)
+{
+    return end_of(op) >= 0;
+}
+
+unsigned fm_op_doc_items(const json_t *op, unsigned *done)
+{
+    size_t i;
+    const json_t *item, *items = json_object_get(op, "items");
+    *done = 0;
+    json_array_foreach(items, i, item)
+    {
+        *done += strcmp(fm_show_text(item, "state"), "done") == 0;
+    }
+    return (unsigned)json_array_size(items);
+}
+
+int fm_op_doc_exit(const json_t *op)
+{
+    int i = end_of(op);
+    FM_ASSERT(i >= 0);
+    return ends[i].code;
+}
+
+/* -------- in a line -------- */
+
+void fm_op_doc_what(const json_t *op, struct fm_buf *out)
+{
+    const char *context = fm_show_text(op, "context"), *region = fm_show_text(op, "region"),
+               *to = fm_show_text(op, "to"), *step = fm_show_text(op, "step");
+    fm_buf_printf(out, "%s", fm_show_or_dash(fm_show_text(op, "kind")));
+    if (context[0] || region[0])
+        fm_buf_printf(out, " %s", context[0] ? context : region);
+    if (to[0])
+        fm_buf_printf(out, " to %s", to);
+    if (step[0] && strcmp(step, "all") != 0)
+        fm_buf_printf(out, " (%s)", step);
+}
+
+void fm_op_doc_line(const json_t *op, struct fm_buf *out)
+{
+    unsigned done, all = fm_op_doc_items(op, &done);
+    const char *text = fm_show_text(op, "text");
+    fm_op_doc_what(op, out);
+    fm_buf_printf(out, ": %s", fm_op_doc_state(op));
+    if (all > 1)
+        fm_buf_printf(out, ", %u of %u cells", done, all);
+    if (text[0])
+        fm_buf_printf(out, ": %s", text);
+}
+
+/* -------- printing -------- */
+
+static void print_head(FILE *to, const json_t *d, const char *from)
+{
+    char n[FM_SHOW_NUMBER];
+    fprintf(to, "service %s, generation %s%s%s\n", fm_show_or_dash(fm_show_text(d, "service")),
+            fm_show_number_or_dash(d, "generation", n), from ? ", by " : "", from ? from : "");
+}
+
+static void print_what(FILE *to, const json_t *op)
+{
+    char text[TEXT_MAX];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    fm_op_doc_what(op, &b);
+    fprintf(to, "%.*s", (int)b.n, b.p);
+}
+
+void fm_op_doc_print_begin(const json_t *op, const char *from)
+{
+    print_head(stdout, op, from);
+    printf("operation %s: ", fm_op_doc_id(op));
+    print_what(stdout, op);
+    puts("");
+}
+
+void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms)
+{
+    char ms[FM_SHOW_NUMBER];
+    const char *text = fm_show_text(op, "text");
+    unsigned done, all = fm_op_doc_items(op, &done);
+    fprintf(to, "%s", fm_op_doc_state(op));
+    if (took_ms >= 0)
+        fprintf(to, " after %s", fm_show_ms(took_ms, ms));
+    fputs(": ", to);
+    print_what(to, op);
+    if (all > 1)
+        fprintf(to, ", %u of %u cells", done, all);
+    fprintf(to, "%s%s\n", text[0] ? ": " : "", text);
+}
+
+static void print_pair(const char *name, const char *value)
+{
+    if (value[0])
+        printf("%-11s %s\n", name, value);
+}
+
+/* Takes those that share context, way and state with the first out of `left`, as a line. */
+static void print_items(json_t *left)
+{
+    static const char *const same[] = {"context", "from", "to", "state"};
+    const json_t *first = json_array_get(left, 0);
+    json_t *cells = json_array();
+    char text[TEXT_MAX];
+    json_incref((json_t *)(uintptr_t)first);
+    for (size_t i = 0, k; i < json_array_size(left);) {
+        const json_t *item = json_array_get(left, i);
+        for (k = 0; k < FM_COUNT(same); k++)
+            if (strcmp(fm_show_text(item, same[k]), fm_show_text(first, same[k])) != 0)
+                break;
+        if (k < FM_COUNT(same)) {
+            i++;
+            continue;
+        }
+        json_array_append(cells, json_object_get(item, "cell"));
+        json_array_remove(left, i);
+    }
+    fm_show_cells(cells, text, sizeof text);
+    printf("  %s/%s: %s -> %s, %s\n", fm_show_text(first, "context"), text,
+           fm_show_text(first, "from"), fm_show_text(first, "to"), fm_show_text(first, "state"));
+    json_decref(cells);
+    json_decref((json_t *)(uintptr_t)first);
+}
+
+void fm_op_doc_print(const json_t *op)
+{
+    static const char *const lines[] = {"kind", "context", "region", "to", "state", "step",
+                                        "text", "by",      "reason", "at", "host"};
+    print_pair("operation", fm_op_doc_id(op));
+    for (size_t i = 0; i < FM_COUNT(lines); i++)
+        print_pair(lines[i], fm_show_text(op, lines[i]));
+    if (json_is_true(json_object_get(op, "attested")))
+        print_pair("attested", "a person says that nothing writes there any more");
+    if (json_is_true(json_object_get(op, "break_glass")))
+        print_pair("overridden", "in spite of observers that saw the holder well");
+    json_t *left = json_copy(json_object_get(op, "items"));
+    while (json_array_size(left) > 0)
+        print_items(left);
+    json_decref(left);
+}
+
+void fm_op_doc_print_list(const json_t *doc)
+{
+    size_t i;
+    const json_t *op, *ops = json_object_get(doc, "ops");
+    print_head(stdout, doc, NULL);
+    if (json_array_size(ops) == 0) {
+        puts("no operations");
+        return;
+    }
+    printf("%-24s %-10s %-32s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
+    json_array_foreach(ops, i, op)
+    {
+        char what[TEXT_MAX];
+        struct fm_buf b = fm_buf(what, sizeof what - 1);
+        fm_op_doc_what(op, &b);
+        what[b.n] = 0;
+        printf("%-24s %-10s %-32s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
+               fm_show_or_dash(fm_show_text(op, "by")), fm_show_text(op, "reason"));
+    }
+}
+
+int fm_op_doc_print_unknown(const struct fm_args *a, const char *command, const char *id)
+{
+    char what[FM_OP_DOC_ID_MAX + 64];
+    snprintf(what, sizeof what, "there is no operation `%s` (any more)", id);
+    return fm_print_error(a, command, FM_EXIT_DIFFERS, what,
+                          "`fulmar op list` shows those there are");
+}
+
+/* -------- what was only asked -------- */
+
+int fm_op_doc_print_plan(const struct fm_args *a, json_t *plan)
+{
+    size_t i;
+    const json_t *step;
+    const json_t *steps = json_object_get(plan, "steps");
+    int code = json_array_size(steps) ? FM_EXIT_DIFFERS : FM_EXIT_OK;
+    if (a->output != FM_OUTPUT_TABLE) {
+        fm_print_document(plan, a->output);
+        return code;
+    }
+    fm_show_tame(plan);
+    print_head(stdout, plan, NULL);
+    puts(code ? "this would be done:" : "there is nothing to do");
+    json_array_foreach(steps, i, step)
+    {
+        printf("  %zu. %s\n", i + 1, json_is_string(step) ? json_string_value(step) : "");
+    }
+    return code;
+}
+
+int fm_op_doc_print_quote(const struct fm_args *a, json_t *quote)
+{
+    if (a->output != FM_OUTPUT_TABLE) {
+        fm_print_document(quote, a->output);
+        return FM_EXIT_OK;
+    }
+    fm_show_tame(quote);
+    print_head(stdout, quote, NULL);
+    return FM_EXIT_OK;
+}

@@ -1,0 +1,351 @@
+/* Orders: see the header. Invariant: what was accepted ends with its number on the terminal or in
+ * the document, whatever happens to this command. */
+#include "cli/order.h"
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "cli/call.h"
+#include "cli/op_doc.h"
+#include "cli/show.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A poll of an operation, on a terminal and elsewhere; how long nobody may answer before it is left
+ * to itself; how often to ask while nobody does. */
+enum { POLL_TTY_MS = 1000, POLL_MS = 10000, SILENT_MS = 60000, AGAIN_MS = 500 };
+enum { WIDTH = 79, TEXT_MAX = 1024, STATE_MAX = 64 };
+
+struct order {
+    const struct fm_args *args;
+    const char *command;
+    struct fm_agents *agents;
+    struct fm_mono began;
+    json_t *op; /* as it was seen last */
+    char said[WIDTH + 1];
+    bool given;     /* by this command, which so knows how long it took */
+    bool open_line; /* on the terminal, without its end */
+};
+
+/* -------- answers that are none -------- */
+
+static void print_refusal(const json_t *d)
+{
+    const char *rule = fm_show_text(d, "rule"), *evidence = fm_show_text(d, "evidence"),
+               *remedy = fm_show_text(d, "remedy");
+    fprintf(stderr, "refused by the rule `%s`: %s\n", rule, evidence);
+    if (remedy[0])
+        fprintf(stderr, "  %s\n", remedy);
+    if (json_is_true(json_object_get(d, "override")))
+        fprintf(stderr, "  it yields to --override %s\n", rule);
+}
+
+static int unwanted_code(unsigned status)
+{
+    switch (status) {
+    case 400:
+    case 413:
+    case 415:
+    case 422:
+        return FM_EXIT_USAGE;
+    case 401:
+    case 403:
+        return FM_EXIT_NOT_ALLOWED;
+    case 404:
+    case 405:
+        return FM_EXIT_UNREACHABLE; /* nobody who knows such things */
+    case 503:
+        return FM_EXIT_NO_QUORUM;
+    default:
+        return FM_EXIT_FAILED;
+    }
+}
+
+int fm_order_unwanted(const struct fm_args *a, const char *command, const struct fm_reply *r)
+{
+    FM_ASSERT(r->status >= 200 && r->from);
+    if (strcmp(fm_show_text(r->doc, "schema"), "fulmar.refusal/1") == 0) {
+        if (a->output != FM_OUTPUT_TABLE)
+            fm_print_document(r->doc, a->output);
+        fm_show_tame(r->doc);
+        print_refusal(r->doc);
+        return FM_EXIT_REFUSED;
+    }
+    char what[TEXT_MAX];
+    int code = unwanted_code(r->status);
+    fm_show_tame(r->doc);
+    const char *why = fm_show_text(r->doc, "detail");
+    if (!why[0])
+        why = fm_show_text(r->doc, "error");
+    if (why[0])
+        snprintf(what, sizeof what, "%s says: %s", r->from, why);
+    else if (code == FM_EXIT_UNREACHABLE)
+        snprintf(what, sizeof what, "%s takes no such question", r->from);
+    else
+        snprintf(what, sizeof what, "%s answers with status %u", r->from, r->status);
+    return fm_print_error(a, command, code, what,
+                          code == FM_EXIT_NO_QUORUM
+                              ? "nothing was done; try again, or with --server of another region"
+                              : NULL);
+}
+
+/* -------- progress -------- */
+
+static void clear_line(struct order *o)
+{
+    if (o->open_line)
+        fputs("\r\033[K", stderr);
+    o->open_line = false;
+}
+
+static void progress(struct order *o)
+{
+    char line[WIDTH + 1], ms[FM_SHOW_NUMBER];
+    struct fm_buf b = fm_buf(line, WIDTH);
+    bool tty = isatty(STDERR_FILENO);
+    fm_op_doc_line(o->op, &b);
+    line[b.n] = 0;
+    if (!tty && strcmp(line, o->said) == 0)
+        return;
+    memcpy(o->said, line, sizeof o->said);
+    if (!tty) {
+        fprintf(stderr, "%s\n", line);
+        return;
+    }
+    int64_t spent = fm_mono_sub_ms(fm_mono_now(), o->began);
+    fprintf(stderr, "\r\033[K%s (%s)", line, fm_show_ms(spent, ms));
+    o->open_line = true;
+}
+
+/* -------- the end of an operation -------- */
+
+static int over(struct order *o)
+{
+    const struct fm_args *a = o->args;
+    FM_ASSERT(fm_op_doc_is_over(o->op));
+    int code = fm_op_doc_exit(o->op);
+    int64_t took = o->given ? fm_mono_sub_ms(fm_mono_now(), o->began) : -1;
+    clear_line(o);
+    if (a->output != FM_OUTPUT_TABLE) {
+        fm_print_document(o->op, a->output);
+        fm_show_tame(o->op);
+        if (code)
+            fm_op_doc_print_end(stderr, o->op, took);
+        return code;
+    }
+    fm_show_tame(o->op);
+    fm_op_doc_print_end(code ? stderr : stdout, o->op, took);
+    return code;
+}
+
+/* It goes on without us. */
+static int detach(struct order *o, const char *why)
+{
+    const char *id = fm_op_doc_id(o->op);
+    clear_line(o);
+    fprintf(stderr,
+            "fulmar %s: %s; operation %s is not over\n"
+            "  `fulmar op wait %s` goes on from here, `fulmar op abort %s` stops it\n",
+            o->command, why, id, id, id);
+    if (o->args->output != FM_OUTPUT_TABLE)
+        fm_print_document(o->op, o->args->output);
+    else
+        printf("%s\n", id);
+    return FM_EXIT_RUNNING;
+}
+
+static int64_t left_ms(const struct order *o)
+{
+    int64_t spent = fm_mono_sub_ms(fm_mono_now(), o->began);
+    return o->args->timeout_text ? o->args->timeout_ms - spent : INT64_MAX;
+}
+
+/* The next state of it, or the same one. False: nobody could say. */
+static bool look(struct order *o, enum fm_agents_end *end)
+{
+    char target[FM_OP_DOC_ID_MAX + STATE_MAX + 64];
+    const char *id = fm_op_doc_id(o->op), *state = fm_op_doc_state(o->op);
+    int64_t wait = isatty(STDERR_FILENO) ? POLL_TTY_MS : POLL_MS, left = left_ms(o);
+    struct fm_reply r = {0};
+    wait = fm_clamp_i64(left, 0, wait);
+    snprintf(target, sizeof target, "/ops/%s?wait=%lld&after=%.*s", id, (long long)wait, STATE_MAX,
+             fm_op_doc_is_id(state) ? state : "");
+    *end = fm_agents_get(o->agents, target, wait, &r);
+    bool good = *end == FM_AGENTS_ANSWERED && r.status == 200 && fm_op_doc_is_one(r.doc) &&
+                strcmp(fm_op_doc_id(r.doc), id) == 0;
+    if (good) {
+        json_decref(o->op);
+        o->op = r.doc;
+    } else {
+        json_decref(r.doc);
+    }
+    return good;
+}
+
+/* From the first document of it, to the end. */
+static int follow(struct order *o)
+{
+    struct fm_mono heard = fm_mono_now();
+    for (;;) {
+        enum fm_agents_end end;
+        if (fm_op_doc_is_over(o->op))
+            return over(o);
+        progress(o);
+        if (fm_call_interrupted())
+            return detach(o, "interrupted");
+        if (left_ms(o) <= 0)
+            return detach(o, "--timeout has passed");
+        if (look(o, &end)) {
+            heard = fm_mono_now();
+        } else if (end != FM_AGENTS_SIGNAL) {
+            if (fm_mono_sub_ms(fm_mono_now(), heard) > SILENT_MS)
+                return detach(o, "nobody has answered for a minute");
+            (void)fm_call_pause(AGAIN_MS);
+        }
+    }
+}
+
+int fm_order_follow(const struct fm_args *a, const char *command, const char *id)
+{
+    struct order o = {.args = a, .command = command, .began = fm_mono_now()};
+    char target[FM_OP_DOC_ID_MAX + 16];
+    struct fm_reply r = {0};
+    FM_ASSERT(fm_op_doc_is_id(id));
+    int code = fm_agents_open(&o.agents, a, command, FM_AGENTS_ORDER);
+    if (code)
+        return code;
+    fm_call_catch();
+    snprintf(target, sizeof target, "/ops/%s", id);
+    enum fm_agents_end end = fm_agents_get(o.agents, target, 0, &r);
+    if (end != FM_AGENTS_ANSWERED) {
+        code = fm_agents_fail(o.agents, end);
+    } else if (r.status == 200 && fm_op_doc_is_one(r.doc)) {
+        o.op = json_incref(r.doc);
+        code = follow(&o);
+    } else if (r.status == 404) {
+        code = fm_op_doc_print_unknown(a, command, id);
+    } else {
+        code = fm_order_unwanted(a, command, &r);
+    }
+    json_decref(r.doc);
+    json_decref(o.op);
+    fm_agents_close(o.agents);
+    return code;
+}
+
+/* -------- giving an order -------- */
+
+/* Who asks, as this machine knows it; agents add what they know themselves. */
+static void who(char *out, size_t n)
+{
+    char host[128] = "";
+    const char *sudo = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
+    const struct passwd *p = getpwuid(getuid());
+    if (gethostname(host, sizeof host - 1) < 0)
+        host[0] = 0;
+    snprintf(out, n, "%s@%s", sudo && sudo[0] ? sudo : p ? p->pw_name : "unknown", host);
+    fm_text_tame(out);
+}
+
+static json_t *split(const char *list)
+{
+    json_t *out = json_array();
+    struct fm_str rest = fm_str_z(list), item;
+    while (fm_str_list_next(&rest, &item))
+        json_array_append_new(out, json_stringn(item.p, item.n));
+    return out;
+}
+
+static void complete_body(const struct fm_args *a, json_t *body)
+{
+    char by[256];
+    who(by, sizeof by);
+    json_object_set_new(body, "by", json_string(by));
+    if (a->reason)
+        json_object_set_new(body, "reason", json_string(a->reason));
+    if (a->dry_run)
+        json_object_set_new(body, "dry_run", json_true());
+    if (a->expect_text)
+        json_object_set_new(body, "expect_generation", json_integer((json_int_t)a->expect));
+    if (a->override)
+        json_object_set_new(body, "override", split(a->override));
+}
+
+/* Somebody who is alive, and of this service: an order is not sent twice. */
+static int find_one(struct order *o)
+{
+    struct fm_reply r = {0};
+    const struct fm_conf *conf = fm_agents_conf(o->agents);
+    char what[TEXT_MAX];
+    enum fm_agents_end end = fm_agents_get(o->agents, "/status", 0, &r);
+    if (end != FM_AGENTS_ANSWERED)
+        return fm_agents_fail(o->agents, end);
+    int code = FM_EXIT_OK;
+    const char *service = fm_show_text(r.doc, "service");
+    if (r.status != 200 || !service[0]) {
+        code = fm_order_unwanted(o->args, o->command, &r);
+    } else if (conf && !fm_str_eqz(conf->service, service)) {
+        snprintf(what, sizeof what, "%s belongs to service %s, and %s is about service %.*s",
+                 r.from, service, o->args->config, FM_STR_ARG(conf->service));
+        code = fm_print_error(o->args, o->command, FM_EXIT_CONFIG, what,
+                              "name the configuration with -c, or another host with --server");
+    }
+    json_decref(r.doc);
+    return code;
+}
+
+/* What came back, once for all. */
+static int answered(struct order *o, struct fm_reply *r)
+{
+    const struct fm_args *a = o->args;
+    const char *schema = fm_show_text(r->doc, "schema");
+    bool good = r->status == 200 || r->status == 202;
+    if (good && strcmp(schema, "fulmar.plan/1") == 0)
+        return fm_op_doc_print_plan(a, r->doc);
+    if (good && strcmp(schema, "fulmar.quote/1") == 0)
+        return fm_op_doc_print_quote(a, r->doc);
+    if (!good || !fm_op_doc_is_one(r->doc))
+        return fm_order_unwanted(a, o->command, r);
+    o->op = json_incref(r->doc);
+    if (a->output == FM_OUTPUT_TABLE)
+        fm_op_doc_print_begin(o->op, r->from);
+    (void)fflush(stdout);
+    return follow(o);
+}
+
+static int give(struct order *o, const char *verb, const json_t *body, bool safe)
+{
+    char target[64];
+    struct fm_reply r = {0};
+    int code = find_one(o);
+    if (code)
+        return code;
+    snprintf(target, sizeof target, "/ops/%s", verb);
+    enum fm_agents_end end = fm_agents_post(o->agents, target, body, safe, &r);
+    code = end == FM_AGENTS_ANSWERED ? answered(o, &r) : fm_agents_fail(o->agents, end);
+    json_decref(r.doc);
+    return code;
+}
+
+int fm_order(const struct fm_args *a, const char *command, const char *verb, json_t *body,
+             bool safe)
+{
+    struct order o = {.args = a, .command = command, .began = fm_mono_now(), .given = true};
+    int code = FM_EXIT_OK;
+    FM_ASSERT(json_is_object(body) && verb[0]);
+    if (!safe && !(a->reason && a->reason[0]) && !a->dry_run)
+        code = fm_usage("`fulmar %s` changes something: say why, with --reason TEXT", command);
+    if (!code)
+        code = fm_agents_open(&o.agents, a, command, FM_AGENTS_ORDER);
+    if (!code) {
+        fm_call_catch();
+        complete_body(a, body);
+        code = give(&o, verb, body, safe || a->dry_run);
+    }
+    json_decref(o.op);
+    json_decref(body);
+    fm_agents_close(o.agents);
+    return code;
+}

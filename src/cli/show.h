@@ -1,0 +1,29 @@
+/* cli/show.h: reading the documents of daemons for tables. What is missing or of another type reads
+ * as nothing: a daemon may be older or newer than this command. */
+#ifndef FM_CLI_SHOW_H
+#define FM_CLI_SHOW_H
+
+#include "cli/cli.h"
+
+enum { FM_SHOW_CLOCK = 16, FM_SHOW_NUMBER = 32, FM_SHOW_NAME = 128 };
+
+/* "" where there is none. */
+const char *fm_show_text(const json_t *o, const char *key);
+/* 0 where there is none. */
+long long fm_show_number(const json_t *o, const char *key);
+/* A whole number, or "-". */
+const char *fm_show_number_or_dash(const json_t *o, const char *key, char out[FM_SHOW_NUMBER]);
+/* "-" where there is none. */
+const char *fm_show_or_dash(const char *text);
+/* 14:08:42 of an RFC 3339 time; "-" where it is none. */
+const char *fm_show_clock(const char *rfc3339, char out[FM_SHOW_CLOCK]);
+/* 84 ms, 1.3 s, 12 min, 3.5 h; "-" for less than 0. */
+const char *fm_show_ms(long long ms, char out[FM_SHOW_NUMBER]);
+/* A list of numbers in order as ranges: "0-31,40"; "-" for an empty one, "all" for null. */
+void fm_show_cells(const json_t *list, char *out, size_t n);
+
+/* Texts that somebody wrote somewhere (reasons, messages, what an application said) must not steer
+ * a terminal: control characters in them become "?". All texts of the document, in place. */
+void fm_show_tame(json_t *doc);
+
+#endif

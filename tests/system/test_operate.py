@@ -1,0 +1,655 @@
+#!/usr/bin/env python3
+"""The operators' commands against agents of this test: what they ask for, how they follow it, and the
+exit code of every end."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import time
+
+import lib
+from lib import FULMAR, check, check_equal, wait_until
+from servers import Server, reply
+
+CONFIG = """
+fulmar: 1
+service: bank
+state: "{dir}/{{host}}"
+peer-tls: {tls}
+hosts:
+  west-1: {{region: west, roles: [health], address: 127.0.0.1,
+            peer: "127.0.0.1:{west}", admin: "127.0.0.1:{west_admin}"}}
+  north-1: {{region: north, roles: [health], address: 127.0.0.1,
+             peer: "127.0.0.1:{north}", admin: "127.0.0.1:{north_admin}"}}
+edge: {{listen: [{{address: "127.0.0.1:{edge}"}}]}}
+regions:
+  west: {{apps: ["127.0.0.1:1"]}}
+  north: {{apps: ["127.0.0.1:1"]}}
+contexts:
+  shop: {{topology: multi-write, routes: ["/**"]}}
+"""
+TLS = '{ca: peers-ca.pem, cert: "{host}.pem", key: "{host}.key"}'
+BECAUSE = ("--reason", "a test")
+
+
+class Local(Server):
+    """The same on a unix socket."""
+
+    def __init__(self, stage, path, answer):
+        self.path = path
+        path.parent.mkdir(exist_ok=True)
+        super().__init__(stage, answer, port=0)
+
+    def listen(self, port=None):
+        self.path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(16)
+        self.port = 0
+        self._start()
+
+    def _start(self):
+        import threading
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+
+def document(status, doc):
+    return reply(status, json.dumps(doc).encode(), [("Content-Type", "application/json")])
+
+
+def problem(status, detail):
+    return document(status, {"type": "about:blank", "status": status, "detail": detail})
+
+
+class Agent:
+    """An agent as far as a command can tell. `on` says what it answers to a method and a path: a
+    status with a document, bytes, or a function of the request that gives one of both."""
+
+    def __init__(self, stage, host="west-1", local=True, port=None, wrap=None, service="bank"):
+        self.host, self.service = host, service
+        self.answers = {}
+        if local:
+            self.server = Local(stage, stage.path(host) / "agent.sock", self.answer)
+        else:
+            self.server = Server(stage, self.answer, port=port, wrap=wrap)
+        self.on("GET", "/status", (200, {"schema": "fulmar.status/1", "service": service,
+                                         "role": "agent", "host": host, "generation": 41}))
+
+    def on(self, method, path, answer):
+        self.answers[method, path] = answer
+
+    def answer(self, request):
+        path = request.target.partition("?")[0]
+        answer = self.answers.get((request.method, path), problem(404, ""))
+        if callable(answer):
+            answer = answer(request)
+        return document(*answer) if isinstance(answer, tuple) else answer
+
+    def asked(self, method):
+        return [r for r in self.server.seen if r.method == method]
+
+    def order(self):
+        """The one that it was given."""
+        posts = self.asked("POST")
+        check_equal(len(posts), 1, f"orders to {self.host}")
+        return posts[0].target, json.loads(posts[0].body)
+
+
+def hangs_up(request):
+    raise ConnectionResetError
+
+
+ID = "20261121-140842-83f0c1"
+
+
+def op(state, done=0, of=1, **more):
+    """An operation of which so many cells are where they should be."""
+    items = [{"context": "ledger", "cell": i, "from": "west", "to": "north",
+              "state": "done" if i < done else "waiting"} for i in range(of)]
+    return {"schema": "fulmar.op/1", "service": "bank", "generation": 41, "id": ID, "v": 1,
+            "kind": "move", "context": "ledger", "region": None, "to": "north", "state": state,
+            "step": "all", "by": "alice@x", "reason": "a test", "at": "2026-11-21T14:08:42.123456Z",
+            "host": "west-1", "text": "", "break_glass": False, "attested": False, "quote": None,
+            "items": items, **more}
+
+
+def refusal(**more):
+    return {"schema": "fulmar.refusal/1", "rule": "last-region", "evidence": "north is down",
+            "remedy": "wait until north is up", **more}
+
+
+class Operator:
+    """Somebody with a file who types commands on west-1."""
+
+    def __init__(self, stage, tls="plaintext"):
+        self.stage = stage
+        self.ports = {n: lib.free_port() for n in ("west", "north", "west_admin", "north_admin",
+                                                     "edge")}
+        self.conf = stage.write("fulmar.yaml",
+                                CONFIG.format(dir=stage.dir, tls=tls, **self.ports))
+
+    def argv(self, *arguments):
+        return [FULMAR, *map(str, arguments), "-c", str(self.conf), "--host", "west-1"]
+
+    def run(self, *arguments, env=None):
+        return subprocess.run(self.argv(*arguments), capture_output=True, text=True, check=False,
+                              timeout=60, stdin=subprocess.DEVNULL,
+                              env={**os.environ, **(env or {})})
+
+    def expect(self, code, *arguments, says=""):
+        done = self.run(*arguments)
+        check_equal(done.returncode, code,
+                    f"exit code of {' '.join(arguments)} ({done.stderr.strip()!r})")
+        check(says in done.stderr + done.stdout,
+              f"{' '.join(arguments)} says {done.stderr!r} and {done.stdout!r}, not {says!r}")
+        return done
+
+    def start(self, *arguments):
+        return subprocess.Popen(self.argv(*arguments), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+
+# -------- what is asked for --------
+
+
+def test_bodies_of_orders(stage):
+    """Each command's arguments arrive, with who and why, and nothing that was not said."""
+    operator, agent = Operator(stage), Agent(stage)
+    cases = [
+        ("move ledger --to north", "move", {"context": "ledger", "to": "north"}),
+        ("move cards --to north --cells 3,7,10-12", "move",
+         {"context": "cards", "to": "north", "cells": [3, 7, 10, 11, 12]}),
+        ("move cards --to north --percent 10 --expect-generation 41", "move",
+         {"context": "cards", "to": "north", "percent": 10, "expect_generation": 41}),
+        ("failback ledger --override capacity,window", "failback",
+         {"context": "ledger", "override": ["capacity", "window"]}),
+        ("evacuate west", "evacuate", {"region": "west"}),
+        ("failover ledger --to north --accept-loss q-1 --confirm ledger", "failover",
+         {"context": "ledger", "to": "north", "quote": "q-1", "confirm": "ledger"}),
+        ("failover ledger --to north --attest-fence west", "failover",
+         {"context": "ledger", "to": "north", "attest_fence": "west"}),
+        ("failover ledger --prepare", "failover", {"context": "ledger", "step": "prepare"}),
+        ("failover ledger --complete --attest-fence west", "failover",
+         {"context": "ledger", "step": "complete", "attest_fence": "west"}),
+        ("failover ledger --stand-down", "failover", {"context": "ledger", "step": "stand-down"}),
+        ("read-only ledger on --message back-soon", "read-only",
+         {"context": "ledger", "on": True, "message": "back-soon"}),
+        ("read-only ledger off", "read-only", {"context": "ledger", "on": False}),
+        ("automatic pause --for 1h", "automatic", {"on": False, "minutes": 60}),
+        ("automatic pause ledger", "automatic", {"context": "ledger", "on": False}),
+        ("automatic resume ledger", "automatic", {"context": "ledger", "on": True}),
+        (f"op abort {ID}", "abort", {"id": ID}),
+    ]
+    for line, verb, expected in cases:
+        agent.server.seen.clear()
+        agent.on("POST", f"/ops/{verb}", (200, op("done")))
+        operator.expect(0, *line.split(), *BECAUSE)
+        target, body = agent.order()
+        check_equal(target, f"/ops/{verb}", f"where {line} goes")
+        check("@" in body.pop("by"), f"who asks in {line}")
+        check_equal(body, {**expected, "reason": "a test"}, f"body of {line}")
+
+
+def test_mistakes_are_not_sent(stage):
+    """Usage errors are 64, and no agent hears of them."""
+    operator, agent = Operator(stage), Agent(stage)
+    for line, says in [
+            ("move", "needs a context"), ("move ledger", "needs --to REGION"),
+            ("move ledger --to north", "--reason TEXT"),
+            ("move ledger --to north --reason ''", "--reason TEXT"),
+            ("move ledger --to north --to west", "said twice, as `north` and as `west`"),
+            ("move a --to b --cells 1 --percent 5", "either --cells or --percent"),
+            ("move a --to b --cells 64", "numbers from 0 to 63"),
+            ("move a --to b --cells 3,3", "each once"), ("move a --to b --cells 1,", "not `1,`"),
+            ("move a --to b --cells 9-3", "not `9-3`"), ("move a --to b --cells ''", "not ``"),
+            ("move a --to b --percent 0", "from 1 to 100"),
+            ("move a --to b --expect-generation x", "a whole number"),
+            ("move a --tp b", "did you mean --to?"), ("mvoe a", "did you mean `fulmar move`?"),
+            ("failover ledger", "needs --to REGION, or one of"),
+            ("failover ledger --to north --accept-loss q", "needs --confirm ledger"),
+            ("failover ledger --to north --confirm ledger", "goes with --accept-loss"),
+            ("failover ledger --to north --accept-loss q --confirm cards", "is of `ledger`"),
+            ("failover ledger --prepare --complete", "one of --prepare"),
+            ("failover ledger --prepare --attest-fence west", "nothing to consent to"),
+            ("quote ledger", "needs --to REGION"), ("evacuate", "needs a region"),
+            ("read-only ledger", "on|off"), ("read-only ledger of", "on|off"),
+            ("read-only ledger off --message x", "goes with `on`"),
+            ("automatic pause --for 90s", "whole minutes"), ("automatic", "automatic pause"),
+            ("op show", "needs the number"), ("op show ../status", "is no number"),
+            ("op wait a/b", "is no number"), ("move a --to b --reason x --cert x", "go together")]:
+        operator.expect(64, *(w.replace("''", "") for w in line.split()), says=says)
+    check_equal(agent.server.seen, [], "what was asked")
+
+
+# -------- how it ends --------
+
+
+def test_exit_codes(stage):
+    """Every answer to an order has its exit code, and says why."""
+    operator, agent = Operator(stage), Agent(stage)
+    for answer, code, says in [
+            ((200, op("done")), 0, " ms: move ledger to north"),
+            ((202, op("failed", text="the heir is not ready")), 1, "the heir is not ready"),
+            ((202, op("aborted", text="a person")), 1, "aborted after "),
+            ((202, op("partial", 1, 3)), 5, "1 of 3 cells"),
+            ((202, op("refused", text="last-region")), 3, "last-region"),
+            ((409, refusal()), 3, "refused by the rule `last-region`: north is down"),
+            ((409, refusal(override=True)), 3, "--override last-region"),
+            ((400, {"detail": "there is no context `x`"}), 64, "there is no context `x`"),
+            ((403, {"detail": "not you"}), 77, "not you"),
+            ((404, {}), 69, "takes no such question"),
+            ((503, {"detail": "coordination has no quorum"}), 75, "no quorum"),
+            ((500, {}), 1, "status 500"),
+            (reply(200, b"hello"), 1, "status 200"),
+            (b"nonsense\r\n\r\n", 69, "it may have been accepted")]:
+        agent.on("POST", "/ops/move", answer)
+        operator.expect(code, "move", "ledger", "--to", "north", *BECAUSE, says=says)
+
+
+def test_documents_of_every_end(stage):
+    """With -o json there is one document on stdout, whatever happens."""
+    operator, agent = Operator(stage), Agent(stage)
+    for answer, code, schema in [
+            ((200, op("done")), 0, "fulmar.op/1"), ((202, op("failed")), 1, "fulmar.op/1"),
+            ((409, refusal()), 3, "fulmar.refusal/1"),
+            ((400, {"detail": "x"}), 64, "fulmar.error/1"),
+            ((503, {"detail": "x"}), 75, "fulmar.error/1")]:
+        agent.on("POST", "/ops/move", answer)
+        done = operator.expect(code, "move", "ledger", "--to", "north", *BECAUSE, "-o", "json")
+        check_equal(json.loads(done.stdout)["schema"], schema, "schema")
+        done = operator.expect(code, "move", "ledger", "--to", "north", *BECAUSE, "-o", "yaml")
+        check(f'schema: "{schema}"' in done.stdout, done.stdout)
+
+
+def test_dry_run(stage):
+    """0: nothing to do, 2: it would change something, 3: it would be refused; no reason is needed."""
+    operator, agent = Operator(stage), Agent(stage)
+    plan = {"schema": "fulmar.plan/1", "service": "bank", "generation": 41, "steps": []}
+    move = ["move", "ledger", "--to", "north", "--dry-run"]
+    agent.on("POST", "/ops/move", (200, plan))
+    operator.expect(0, *move, says="nothing to do")
+    check_equal(agent.order()[1]["dry_run"], True, "dry_run")
+    agent.on("POST", "/ops/move", (200, {**plan, "steps": ["cell 0 from west to north"]}))
+    done = operator.expect(2, *move, says="1. cell 0 from west to north")
+    check(done.stdout.startswith("service bank, generation 41"), done.stdout)
+    agent.on("POST", "/ops/move", (409, refusal()))
+    operator.expect(3, *move, says="last-region")
+
+
+# -------- following --------
+
+
+class Course:
+    """An operation that goes through these states, one for each question that says which one it has
+    seen; the last one stays."""
+
+    def __init__(self, agent, *states):
+        self.states, self.at, self.targets = list(states), 0, []
+        agent.on("POST", "/ops/move", (202, states[0]))
+        agent.on("GET", f"/ops/{ID}", self.answer)
+
+    def answer(self, request):
+        self.targets.append(request.target)
+        if f"after={self.states[self.at]['state']}" in request.target:
+            if self.at + 1 < len(self.states):
+                self.at += 1
+            else:
+                time.sleep(0.05)
+        return 200, self.states[self.at]
+
+
+COURSE = [op("waiting", 0, 3), op("running", 1, 3, text="cell 1 is shipping"),
+          op("aborting", 1, 3), op("done", 3, 3)]
+
+
+def test_following(stage):
+    """Each state is a line on stderr, the end one on stdout; questions wait for the next state."""
+    operator, agent = Operator(stage), Agent(stage)
+    course = Course(agent, *COURSE)
+    done = operator.expect(0, "move", "ledger", "--to", "north", *BECAUSE)
+    check_equal(done.stderr.splitlines(),
+                ["move ledger to north: waiting, 0 of 3 cells",
+                 "move ledger to north: running, 1 of 3 cells: cell 1 is shipping",
+                 "move ledger to north: aborting, 1 of 3 cells"], "progress")
+    check_equal(done.stdout.splitlines()[:2],
+                ["service bank, generation 41, by the agent of west-1",
+                 f"operation {ID}: move ledger to north"], "head")
+    check(re.fullmatch(r"done after \d+ ms: move ledger to north, 3 of 3 cells",
+                       done.stdout.splitlines()[2]), done.stdout)
+    check_equal(course.targets[0], f"/ops/{ID}?wait=10000&after=waiting", "first question")
+    Course(agent, *COURSE)
+    done = operator.expect(0, "move", "ledger", "--to", "north", *BECAUSE, "-o", "json")
+    check_equal(json.loads(done.stdout), COURSE[-1], "document")
+    check("running" in done.stderr, "progress beside the document")
+    Course(agent, *COURSE)
+    done = operator.expect(0, "op", "wait", ID, says="done: move ledger")
+    agent.on("GET", "/ops/9", (404, {}))
+    operator.expect(2, "op", "wait", "9", says="no operation `9`")
+
+
+def test_leaving_it_to_itself(stage):
+    """Ctrl-C and --timeout after it was accepted: exit 4 with its number; `op wait` goes on."""
+    operator, agent = Operator(stage), Agent(stage)
+    Course(agent, op("waiting"), op("running"))
+    move = ["move", "ledger", "--to", "north", *BECAUSE]
+    for more in ([], ["-o", "json"]):
+        agent.server.seen.clear()
+        process = operator.start(*move, *more)
+        wait_until("it is followed", lambda: len(agent.asked("GET")) >= 3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=lib.PATIENCE_S)
+        check_equal(process.returncode, 4, f"exit code ({err})")
+        check(f"fulmar op wait {ID}" in err and ID in out, f"{err!r} {out!r}")
+    check_equal(json.loads(out)["state"], "running", "document")
+    for command in (move, ["op", "wait", ID]):
+        operator.expect(4, *command, "--timeout", "700ms", says="--timeout has passed")
+    agent.on("POST", "/ops/move", lambda request: None)
+    agent.server.seen.clear()
+    process = operator.start(*move)
+    wait_until("the order is there", lambda: agent.asked("POST"))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=lib.PATIENCE_S)
+    check_equal(process.returncode, 69, f"exit code before an answer ({err})")
+    check("may have been accepted" in err, err)
+
+
+def test_an_agent_that_goes_while_it_is_followed(stage):
+    """Another one is asked from then on; nothing is ordered twice."""
+    operator = Operator(stage)
+    west = Agent(stage)
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    Course(west, *COURSE[:2])
+    process = operator.start("move", "ledger", "--to", "north", *BECAUSE)
+    wait_until("it is followed", lambda: len(west.asked("GET")) >= 3)
+    Course(north, *COURSE[1:])
+    west.server.kill()
+    out, err = process.communicate(timeout=lib.PATIENCE_S)
+    check_equal(process.returncode, 0, f"exit code ({err})")
+    check("done after " in out, out)
+    check_equal(len(west.asked("POST") + north.asked("POST")), 1, "orders")
+
+
+def test_terminal(stage):
+    """One line that is written over; nothing that agents hand on steers the terminal."""
+    operator, agent = Operator(stage), Agent(stage)
+    Course(agent, op("waiting"), op("running"), op("failed", text="\033[2Jx"))
+    master, slave = pty.openpty()
+    with subprocess.Popen(operator.argv("move", "ledger", "--to", "north", *BECAUSE), stdout=slave,
+                          stderr=slave, stdin=slave) as process:
+        os.close(slave)
+        out = b""
+        while select.select([master], [], [], lib.PATIENCE_S)[0]:
+            try:
+                out += os.read(master, 65536)
+            except OSError:  # the other side is closed
+                break
+        process.wait(lib.PATIENCE_S)
+    os.close(master)
+    text = out.decode()
+    check_equal(process.returncode, 1, f"exit code ({text!r})")
+    check("\r\033[Kmove ledger to north: running (" in text, repr(text))
+    check("\033[2J" not in text and "?[2Jx" in text, repr(text))
+
+
+# -------- whom it asks --------
+
+
+def test_who_is_asked(stage):
+    """The local socket, else the agents of the file, a living one of this service; or --server."""
+    operator = Operator(stage)
+    move = ["move", "ledger", "--to", "north", *BECAUSE]
+    done = operator.expect(69, *move, says="no agent of host `west-1` runs here")
+    check("north-1 (nobody listens there)" in done.stderr, done.stderr)
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    north.on("POST", "/ops/move", (200, op("done")))
+    operator.expect(0, *move, says="by north-1")
+    west = Agent(stage, "west-1", local=False, port=operator.ports["west"])
+    west.on("POST", "/ops/move", (200, op("done")))
+    operator.expect(0, *move, says="by west-1")
+    west.on("GET", "/status", lambda request: None)  # it is frozen
+    operator.expect(0, *move, says="by north-1")
+    local = Agent(stage)
+    local.on("POST", "/ops/move", (200, op("done")))
+    operator.expect(0, *move, says="by the agent of west-1")
+    for server in ("north-1", f"127.0.0.1:{operator.ports['north']}"):
+        operator.expect(0, *move, "--server", server, says=f"by {server}")
+    operator.expect(64, *move, "--server", "south-1", says="neither a host of")
+    operator.expect(69, *move, "--server", "west-1", "--timeout", "300ms", says="does not answer")
+    local.server.kill()  # and leaves its socket
+    operator.expect(0, *move, says="by north-1")
+    check(len(west.asked("POST")) == 1, "orders to the frozen one")
+    other = Agent(stage, service="shop")
+    other.on("POST", "/ops/move", (200, op("done")))
+    operator.expect(78, *move, says="belongs to service shop")
+    check_equal(other.asked("POST"), [], "orders to another service")
+
+
+def test_without_a_good_file(stage):
+    """The agent of this host takes orders although the file has errors by now; others cannot be
+    found by it."""
+    operator, agent = Operator(stage), Agent(stage)
+    agent.on("POST", "/ops/move", (200, op("done")))
+    operator.conf.write_text(operator.conf.read_text() + "nonsense: 1\n")
+    move = ["move", "ledger", "--to", "north", *BECAUSE]
+    done = operator.expect(0, *move, says="done")
+    check("nonsense" in done.stderr, done.stderr)
+    operator.expect(78, *move, "--server", "north-1", says="nonsense")
+
+
+def test_orders_are_not_repeated(stage):
+    """One that may have arrived is not sent to another agent; one that cannot have is."""
+    operator = Operator(stage)
+    west = Agent(stage, local=False, port=operator.ports["west"])
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    north.on("POST", "/ops/move", (200, op("done")))
+    north.on("POST", "/ops/quote", (200, {"schema": "fulmar.quote/1", "service": "bank"}))
+    move = ["move", "ledger", "--to", "north", *BECAUSE]
+    west.on("POST", "/ops/move", hangs_up)
+    operator.expect(69, *move, says="fulmar op list")
+    check_equal(north.asked("POST"), [], "orders to the other")
+    west.on("POST", "/ops/move", problem(404, "no such page"))  # of an older version
+    operator.expect(0, *move, says="by north-1")
+    west.on("POST", "/ops/quote", hangs_up)
+    operator.expect(0, "quote", "ledger", "--to", "north")
+    west.on("POST", "/ops/quote", lambda request: None)
+    operator.expect(0, "quote", "ledger", "--to", "north")
+
+
+# -------- what is there --------
+
+
+def test_operations(stage):
+    """`op list` is a line each, `op show` all of one; documents as they came."""
+    operator, agent = Operator(stage), Agent(stage)
+    ops = {"schema": "fulmar.ops/1", "service": "bank", "generation": 41, "ops": []}
+    agent.on("GET", "/ops", (200, ops))
+    operator.expect(0, "op", "list", says="no operations")
+    agent.on("GET", "/ops", (200, {**ops, "ops": [op("done"), op("running", 1, 3)]}))
+    rows = operator.expect(0, "op", "list").stdout.splitlines()
+    check_equal(len(rows), 4, f"lines of {rows}")
+    check(re.match(rf"{ID} +done +move ledger to north +alice@x +a test$", rows[2]), rows[2])
+    check_equal(len(json.loads(operator.expect(0, "op", "list", "-o", "json").stdout)["ops"]), 2,
+                "operations")
+    agent.on("GET", f"/ops/{ID}", (200, op("running", 1, 3)))
+    operator.expect(0, "op", "show", ID, says="  ledger/1-2: west -> north, waiting")
+    check_equal(json.loads(operator.expect(0, "op", "show", ID, "-o", "json").stdout),
+                op("running", 1, 3), "document")
+    operator.expect(2, "op", "show", "x", says="no operation `x`")
+    watch = operator.start("op", "list", "--watch", "-o", "json")
+    lines = [json.loads(watch.stdout.readline()) for _ in range(2)]
+    watch.terminate()
+    watch.communicate(timeout=lib.PATIENCE_S)
+    check_equal([line["schema"] for line in lines], ["fulmar.ops/1"] * 2, "watched")
+
+
+def with_authority(agent):
+    """West holds the ledger, and somebody is asked about north's cards."""
+    def cell(n, region, **more):
+        return {"cell": n, "region": region, "state": "held", "to": None, "epoch": 42,
+                "lapsed": False, **more}
+    asking = {"state": "asking", "why": "mode", "why_text": "the mode asks for a person",
+              "automatic": False, "for_ms": 12000}
+    context = {"failover": {}, "move": None, "own": {"acts_left_ms": 1834}, "frozen": False,
+               "unreadable": None, "read_only": False, "generation": 812}
+    agent.on("GET", "/status", (200, {
+        "schema": "fulmar.status/1", "service": "bank", "role": "agent", "host": agent.host,
+        "region": "west", "version": "1", "authority": {
+            "trouble": None, "events": [event(3, 3)], "contexts": {
+                "ledger": {**context, "cells": [cell(0, "west")]},
+                "cards": {**context, "failover": {"north": asking},
+                          "cells": [cell(0, "west"), cell(1, "north", lapsed=True)]}}}}))
+
+
+def test_status_with_authority(stage):
+    """Who holds what, what is under way; of a context, a region, a host; --check says that it is not
+    well."""
+    operator, agent = Operator(stage), Agent(stage)
+    with_authority(agent)
+    out = operator.expect(0, "status").stdout
+    check(re.search(r"^ledger +0 +west +42 +1.8 s +- +steady +812$", out, re.M), out)
+    check(re.search(r"^cards +1 +north \(lapsed\) +42 +- +- +asking +812$", out, re.M), out)
+    check("failover from north is asking for 12.0 s: the mode asks for a person" in out, out)
+    check("14:03:00  west/ledger  steady -> asking: text-3" in out, out)
+    check("cards" not in operator.expect(0, "status", "ledger").stdout.split("Last")[0], "filter")
+    check("ledger   " not in operator.expect(0, "status", "north").stdout, "filter")
+    operator.expect(2, "status", "--check")
+    operator.expect(64, "status", "mars", says="no region or context `mars`")
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    operator.expect(0, "status", "north-1", says="agent north-1")
+    check_equal(len(north.asked("GET")), 1, "questions to north-1")
+
+
+def test_why(stage):
+    """The state, the operation, and the events about it, and nothing about others."""
+    operator, agent = Operator(stage), Agent(stage)
+    with_authority(agent)
+    History(agent, event(1, 1), event(2, 2, context="cards", cell=1, op=ID, ref="r/7"))
+    agent.on("GET", f"/ops/{ID}", (200, op("refused", text="last-region")))
+    done = operator.expect(0, "why", "ledger")
+    check(re.search(r"^ledger +0 +west ", done.stdout, re.M), done.stdout)
+    check_equal(done.stdout.count("text-"), 1, "events")
+    for what in ("cards", "cards/1", "west/cards", "r/7"):
+        check("text-2" in operator.expect(0, "why", what).stdout, what)
+    done = operator.expect(0, "why", ID, says="refused")
+    check("text-2" in done.stdout and "a test" in done.stdout, done.stdout)
+    doc = json.loads(operator.expect(0, "why", ID, "-o", "json").stdout)
+    check_equal((doc["schema"], doc["operation"]["id"], [e["number"] for e in doc["events"]]),
+                ("fulmar.why/1", ID, [2]), "document")
+    operator.expect(2, "why", "mars", says="nothing is recorded of `mars`")
+    operator.expect(64, "why", says="needs what it is about")
+
+
+# -------- what happened --------
+
+
+def event(number, minute, **more):
+    return {"number": number, "at": f"2026-11-21T14:{minute:02}:00.000000Z", "region": "west",
+            "context": "ledger", "from": "steady", "to": "asking", "why": f"why-{number}", "text": f"text-{number}",
+            "evidence": "2 of 3 saw it lost", **more}
+
+
+class History:
+    """What an agent says of `GET /events`."""
+
+    def __init__(self, agent, *events):
+        self.events = list(events)
+        agent.on("GET", "/events", self.answer)
+
+    def answer(self, request):
+        after = int(request.target.partition("after=")[2].partition("&")[0])
+        events = [e for e in self.events if e["number"] > after]
+        if not events and "wait=0" not in request.target:
+            time.sleep(0.05)
+        return 200, {"schema": "fulmar.events/1", "service": "bank", "events": events}
+
+
+def test_events(stage):
+    """The newest ones, those since a time, documents; a line each."""
+    operator, agent = Operator(stage), Agent(stage)
+    History(agent, event(1, 1), event(2, 2, cell=0, by="alice@x"))
+    check_equal(operator.expect(0, "events").stdout.splitlines(),
+                ["14:01:00  west/ledger  steady -> asking: text-1 (2 of 3 saw it lost)",
+                 "14:02:00  west/ledger/0  steady -> asking: text-2, by alice@x "
+                 "(2 of 3 saw it lost)"], "table")
+    check_equal(operator.expect(0, "events", "--limit", "1").stdout.count("text-"), 1, "--limit 1")
+    check_equal(operator.expect(0, "events", "--since", "1h").stdout, "", "within the last hour")
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+    History(agent, event(1, 1), event(2, 2, at=now))
+    doc = json.loads(operator.expect(0, "events", "--since", "1h", "-o", "json").stdout)
+    check_equal([e["number"] for e in doc["events"]], [2], "since")
+    agent.on("GET", "/events", problem(404, "no such page"))
+    operator.expect(69, "events", says="no such page")
+
+
+def test_following_events(stage):
+    """-f goes on with another agent, whose numbers are others, and shows each event once."""
+    operator = Operator(stage)
+    west = Agent(stage)
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
+    history = History(west, event(7, 1), event(8, 2))
+    History(north, event(1, 1), event(2, 2), event(3, 4))
+    with operator.start("events", "-f", "-o", "json") as process:
+        seen = [json.loads(process.stdout.readline())["number"] for _ in range(2)]
+        history.events.append(event(9, 3))
+        seen.append(json.loads(process.stdout.readline())["number"])
+        check_equal(seen, [7, 8, 9], "numbers of the first")
+        west.server.kill()
+        check_equal(json.loads(process.stdout.readline())["number"], 3, "number of the second")
+        process.terminate()
+        process.communicate(timeout=lib.PATIENCE_S)
+
+
+def certs(*arguments):
+    done = subprocess.run([FULMAR, "certs", *map(str, arguments)], capture_output=True, text=True,
+                          check=False, timeout=60)
+    check_equal(done.returncode, 0, f"fulmar certs: {done.stderr}")
+
+
+def test_tls(stage):
+    """Between hosts it is mutual: with this host's certificate, or the one of --cert and --key."""
+    operator = Operator(stage, TLS)
+    certs("init", "-c", operator.conf)
+    for host in ("west-1", "north-1", "alice"):
+        certs("add", host, "-c", operator.conf)
+    other = stage.path("other")
+    other.mkdir()
+    other_conf = stage.write("other/fulmar.yaml", operator.conf.read_text())
+    certs("init", "-c", other_conf)
+    certs("add", "alice", "-c", other_conf)
+
+    def wrap(connection):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(stage.path("north-1.pem"), stage.path("north-1.key"))
+        tls.load_verify_locations(stage.path("peers-ca.pem"))
+        tls.verify_mode = ssl.CERT_REQUIRED
+        stream = tls.wrap_socket(connection, server_side=True)
+        names.append(dict(x for y in stream.getpeercert()["subject"] for x in y)["commonName"])
+        return stream
+    names = []
+    north = Agent(stage, "north-1", local=False, port=operator.ports["north"], wrap=wrap)
+    north.on("POST", "/ops/move", (200, op("done")))
+    move = ["move", "ledger", "--to", "north", *BECAUSE, "--server", "north-1"]
+    operator.expect(0, *move)
+    check_equal(set(names), {"west-1"}, "who asks")
+    names.clear()
+
+    def as_alice(folder):
+        return ["--cert", folder / "alice.pem", "--key", folder / "alice.key"]
+    operator.expect(0, *move, *map(str, as_alice(stage.dir)))
+    check_equal(set(names), {"alice"}, "who asks")
+    operator.expect(77, *move, *map(str, as_alice(other)), says="TLS")
+    stage.path("north-1.pem").write_bytes(stage.path("alice.pem").read_bytes())
+    stage.path("north-1.key").write_bytes(stage.path("alice.key").read_bytes())
+    operator.expect(77, *move, says="TLS: hostname mismatch")
+    stage.path("west-1.pem").unlink()
+    operator.expect(78, *move, says="--cert FILE --key FILE")
+
+
+if __name__ == "__main__":
+    lib.main(globals())

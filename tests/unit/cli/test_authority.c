@@ -1,0 +1,123 @@
+/* The authority in a table: who holds what, what is under way, what is wrong. */
+#include "capture.h"
+
+#include "cli/authority.h"
+
+static const char whole[] =
+    "{\"region\": \"west\", \"authority\": {\"trouble\": null, \"contexts\": {"
+    "\"ledger\": {\"own\": {\"acts_left_ms\": 1834}, \"failover\": {}, \"move\": null,"
+    "  \"frozen\": false, \"unreadable\": null, \"read_only\": true, \"generation\": 812,"
+    "  \"cells\": [{\"cell\": 0, \"region\": \"west\", \"state\": \"held\", \"to\": null,"
+    "    \"epoch\": 42, \"lapsed\": false}]},"
+    "\"cards\": {\"own\": {\"acts_left_ms\": null}, \"read_only\": false, \"generation\": 815,"
+    "  \"failover\": {\"north\": {\"state\": \"asking\", \"why_text\": \"the mode asks\","
+    "    \"automatic\": false, \"for_ms\": 12000}},"
+    "  \"move\": {\"cell\": 2, \"to\": \"west\", \"state\": \"shipping\", \"for_ms\": 84},"
+    "  \"cells\": [{\"cell\": 0, \"region\": \"west\", \"state\": \"held\", \"epoch\": 7},"
+    "    {\"cell\": 1, \"region\": \"north\", \"state\": \"held\", \"epoch\": 3, \"lapsed\": true},"
+    "    {\"cell\": 2, \"region\": \"west\", \"state\": \"held\", \"epoch\": 9},"
+    "    {\"cell\": 3, \"region\": \"north\", \"state\": \"released\", \"to\": \"west\","
+    "     \"epoch\": 4}]},"
+    "\"fresh\": {\"own\": {}, \"cells\": []}}}}";
+
+static json_t *doc(const char *text)
+{
+    json_t *d = json_loads(text, 0, NULL);
+    assert_non_null(d);
+    return d;
+}
+
+static void print(const json_t *d, const char *only)
+{
+    struct fm_args a = {.output = FM_OUTPUT_TABLE};
+    capture_begin();
+    fm_cli_authority_print(&a, d, NULL, only);
+    capture_end();
+    assert_string_equal(captured_err, "");
+}
+
+static void cells_of_a_holder_are_a_row(void **state)
+{
+    (void)state;
+    json_t *d = doc(whole);
+    print(d, NULL);
+    assert_string_equal(
+        captured_out,
+        "\n"
+        "CONTEXT        CELLS      HOLDER               EPOCH     LEASE    MODE       FAILOVER    "
+        "  GENERATION\n"
+        "ledger         0          west                 42        1.8 s    -          steady      "
+        "  812  read-only\n"
+        "cards          0,2        west                 7-9       -        -          asking      "
+        "  815\n"
+        "cards          1          north (lapsed)       3         -        -          asking      "
+        "  815\n"
+        "cards          3          (north, for west)    4         -        -          asking      "
+        "  815\n"
+        "fresh          nobody has ever held it\n"
+        "\n"
+        "Under way:\n"
+        "  cards: failover from north is asking for 12.0 s: the mode asks\n"
+        "  cards/2: moves to west, shipping for 84 ms\n");
+    json_decref(d);
+}
+
+static void one_context_or_region_is_picked(void **state)
+{
+    (void)state;
+    json_t *d = doc(whole);
+    print(d, "ledger");
+    assert_non_null(strstr(captured_out, "ledger"));
+    assert_null(strstr(captured_out, "cards"));
+    print(d, "north");
+    assert_null(strstr(captured_out, "ledger"));
+    assert_non_null(strstr(captured_out, "cards"));
+    assert_true(fm_cli_authority_knows(d, "ledger"));
+    assert_true(fm_cli_authority_knows(d, "north"));
+    assert_false(fm_cli_authority_knows(d, "mars"));
+    json_decref(d);
+}
+
+static void documents_without_authority_print_nothing(void **state)
+{
+    (void)state;
+    json_t *d = doc("{\"region\": \"west\"}");
+    print(d, NULL);
+    assert_string_equal(captured_out, "");
+    assert_true(fm_cli_authority_is_well(d));
+    json_decref(d);
+}
+
+static void what_is_wrong_is_not_well(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *context, *trouble;
+        bool well;
+    } cases[] = {
+        {"\"cells\": [{\"state\": \"held\", \"lapsed\": false}]", "null", true},
+        {"\"cells\": [{\"state\": \"held\", \"lapsed\": true}]", "null", false},
+        {"\"cells\": [{\"state\": \"released\"}]", "null", false},
+        {"\"cells\": [], \"frozen\": true", "null", false},
+        {"\"cells\": [], \"unreadable\": \"lease/x: a newer version\"", "null", false},
+        {"\"cells\": []", "\"no quorum\"", false},
+        {"\"cells\": []", "null", true},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"authority\": {\"trouble\": %s, \"contexts\": {\"x\": {%s}}}}",
+                 cases[i].trouble, cases[i].context);
+        json_t *d = doc(text);
+        assert_int_equal(fm_cli_authority_is_well(d), cases[i].well);
+        print(d, NULL);
+        if (strstr(cases[i].context, "unreadable"))
+            assert_non_null(strstr(captured_out, "x: lease/x: a newer version"));
+        if (strstr(cases[i].trouble, "quorum"))
+            assert_non_null(strstr(captured_out, "coordination: no quorum"));
+        json_decref(d);
+    }
+}
+
+FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row), fm_test(one_context_or_region_is_picked),
+             fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))
