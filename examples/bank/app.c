@@ -2,14 +2,18 @@
  *
  *   GET  /profile/{id}            PUT  /profile/{id}
  *   POST /cards/{id}/freeze       asks the card network first
+ *   GET  /cards/{id}
  *   POST /ledger/{account}/debit  needs an Idempotency-Key; ?amount=N
  *   GET  /ledger/{account}        GET  /catalog        GET /health
  *
- * What a good citizen of Fulmar does is marked with (*). The admin port misbehaves on request:
- * GET /mode/ok, /mode/hang, /mode/error, /mode/slow, /mode/dependency-down. */
+ * Each command is written down in the log with its epoch, when it is accepted and when it
+ * is applied, or why it is not. What a good citizen of Fulmar does is marked with (*). The admin
+ * port misbehaves on request: GET /mode/ok, /mode/hang, /mode/error, /mode/slow,
+ * /mode/dependency-down. */
 #include "bank.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "core/deadline.h"
 
 #include <stdio.h>
@@ -34,6 +38,9 @@ struct work {
     struct bank_call *call;
     struct fm_timer delay;
     struct fm_mono deadline;
+    bool command, read_only; /* what it is; what its gate says of this region */
+    struct bank_authority authority;
+    char key[BANK_TEXT_MAX];
     void (*next)(struct work *w); /* what is to be done, now or after the delay */
     enum fm_http_method store_method;
     char text[1024]; /* the request to the store */
@@ -59,6 +66,12 @@ static void answer(struct work *w, unsigned status, struct fm_str body)
         fm_http_conn_answer(c, status, FM_STR("application/json"), fm_buf_str(&h), body);
 }
 
+static void note(const struct work *w, const char *what)
+{
+    if (w->command)
+        bank_note(w->app->name, what, fm_str_z(w->key), &w->authority);
+}
+
 static void sorry(struct work *w, unsigned status, const char *why)
 {
     char text[256];
@@ -71,18 +84,36 @@ static void sorry(struct work *w, unsigned status, const char *why)
 
 /* -------- calls -------- */
 
+/* (*) A region that may only read says so to people, too. */
+static void answer_read_only(struct work *w, struct fm_str body)
+{
+    char text[BANK_TEXT_MAX * 3];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    fm_buf_str_add(&b, fm_str(body.p, body.n - fm_min_size(body.n, 2))); /* all but "}\n" */
+    fm_buf_lit(&b, ",\"read_only\":true}\n");
+    answer(w, 200, fm_buf_str(&b));
+}
+
 static void stored(void *user, unsigned status, struct fm_str body)
 {
     struct work *w = user;
     w->call = NULL;
-    if (status == 200)
+    if (status == 200 && w->read_only) {
+        answer_read_only(w, body);
+    } else if (status == 200) {
+        note(w, "applied");
         answer(w, 200, body);
-    else
+    } else if (status == 409) {
+        note(w, "older-epoch");
+        sorry(w, 409, "another region has taken this over; nothing was changed");
+    } else {
         sorry(w, 503, "the store does not answer");
+    }
 }
 
 static void ask_store(struct work *w)
 {
+    note(w, "accepted");
     w->call =
         bank_call(w->app->store, w->store_method, fm_str(w->text, w->text_n), CALL_MS, stored, w);
     if (!w->call)
@@ -120,10 +151,12 @@ static void show_catalog(struct work *w)
 static void go_on(struct fm_timer *t)
 {
     struct work *w = fm_container_of(t, struct work, delay);
-    if (!fm_mono_before(fm_mono_now(), w->deadline))
-        sorry(w, 504, "the deadline of this request has passed; it was not executed");
-    else
+    if (fm_mono_before(fm_mono_now(), w->deadline)) {
         w->next(w);
+        return;
+    }
+    note(w, "deadline");
+    sorry(w, 504, "the deadline of this request has passed; it was not executed");
 }
 
 /* At once, or slowly where we were told to be slow; it is the same that is done. */
@@ -149,19 +182,23 @@ static bool plain(struct fm_str s)
     return s.n > 0 && s.n < 128;
 }
 
-/* (*) The key goes to where the effect is, and is stored in its transaction. */
-static void to_store(struct work *w, enum fm_http_method method, const char *verb, const char *kind,
-                     struct fm_str id, uint64_t amount, struct fm_str key)
+/* (*) The key and the epoch go to where the effect is: the one is stored in its transaction, the
+ * other is compared there. */
+static void to_store(struct work *w, const char *kind, struct fm_str id, uint64_t amount)
 {
     struct fm_buf b = fm_buf(w->text, sizeof w->text);
-    fm_buf_printf(&b, "%s /%s?kind=%s&id=%.*s&amount=%llu&text=hello HTTP/1.1\r\nHost: store\r\n",
-                  verb, method == FM_METHOD_POST ? "apply" : "read", kind, FM_STR_ARG(id),
+    fm_buf_printf(&b, "%s?kind=%s&id=%.*s&amount=%llu&text=hello HTTP/1.1\r\nHost: store\r\n",
+                  w->command ? "POST /apply" : "GET /read", kind, FM_STR_ARG(id),
                   (unsigned long long)amount);
-    if (key.n)
-        fm_buf_printf(&b, "Idempotency-Key: %.*s\r\n", FM_STR_ARG(key));
+    if (w->command && w->key[0])
+        fm_buf_printf(&b, "Idempotency-Key: %s\r\n", w->key);
+    if (w->command && w->authority.cell[0])
+        fm_buf_printf(&b, "Fulmar-Authority: %s@%llu\r\n", w->authority.cell,
+                      (unsigned long long)w->authority.epoch);
     fm_buf_lit(&b, "Content-Length: 0\r\n\r\n");
+    FM_ASSERT(!b.full);
     w->text_n = b.n;
-    w->store_method = method;
+    w->store_method = w->command ? FM_METHOD_POST : FM_METHOD_GET;
 }
 
 static uint64_t amount_of(struct fm_str query)
@@ -174,43 +211,79 @@ static uint64_t amount_of(struct fm_str query)
     return n;
 }
 
+static void command(struct work *w, struct fm_str kind, struct fm_str part[PATH_PARTS],
+                    const struct fm_http_head *h)
+{
+    bool post = h->method == FM_METHOD_POST;
+    if (w->read_only) { /* (*) its gate does not let any begin; this is the second lock */
+        note(w, "read-only");
+        sorry(w, 503, "this region may only read");
+    } else if (fm_str_eqz(kind, "profile") && h->method == FM_METHOD_PUT) {
+        to_store(w, "profile", part[1], 0);
+        go(w, ask_store);
+    } else if (fm_str_eqz(kind, "cards") && post && fm_str_eqz(part[2], "freeze")) {
+        to_store(w, "freeze", part[1], 0);
+        if (w->app->mode == MODE_DEPENDENCY_DOWN)
+            sorry(w, 503, "the card network does not answer");
+        else
+            go(w, ask_network);
+    } else if (fm_str_eqz(kind, "ledger") && post && fm_str_eqz(part[2], "debit")) {
+        if (!w->key[0]) {
+            sorry(w, 400, "a debit needs an Idempotency-Key");
+            return;
+        }
+        to_store(w, "debit", part[1], amount_of(h->query));
+        go(w, ask_store);
+    } else {
+        sorry(w, 404, "no such thing here");
+    }
+}
+
+static void query(struct work *w, struct fm_str kind, struct fm_str id)
+{
+    static const struct {
+        const char *path, *kind;
+    } kinds[] = {{"ledger", "ledger"}, {"profile", "profile"}, {"cards", "card"}};
+    for (size_t i = 0; i < FM_COUNT(kinds); i++) {
+        if (!fm_str_eqz(kind, kinds[i].path))
+            continue;
+        to_store(w, kinds[i].kind, id, 0);
+        go(w, ask_store);
+        return;
+    }
+    sorry(w, 404, "no such thing here");
+}
+
 static void dispatch(struct work *w, const struct fm_http_head *h)
 {
     struct fm_str part[PATH_PARTS] = {{NULL, 0}}, rest = fm_str(h->path.p + 1, h->path.n - 1);
     for (unsigned i = 0; i < PATH_PARTS && rest.p; i++)
         part[i] = fm_str_cut(rest, '/', &rest);
-    struct fm_str key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
-    bool get = h->method == FM_METHOD_GET, post = h->method == FM_METHOD_POST;
+    bool get = h->method == FM_METHOD_GET;
     if (fm_str_eqz(part[0], "catalog") && get) {
         go(w, show_catalog);
     } else if (fm_str_eqz(part[0], "health")) {
         answer(w, 200, FM_STR("{\"healthy\":true}\n"));
-    } else if (!plain(part[1]) || key.n >= 128) {
+    } else if (!plain(part[1])) {
         sorry(w, 404, "no such thing here");
-    } else if (fm_str_eqz(part[0], "profile")) {
-        bool put = h->method == FM_METHOD_PUT;
-        to_store(w, put ? FM_METHOD_POST : FM_METHOD_GET, put ? "POST" : "GET", "profile", part[1],
-                 0, put ? key : fm_str(NULL, 0));
-        go(w, ask_store);
-    } else if (fm_str_eqz(part[0], "cards") && post && fm_str_eqz(part[2], "freeze")) {
-        to_store(w, FM_METHOD_POST, "POST", "freeze", part[1], 0, key);
-        if (w->app->mode == MODE_DEPENDENCY_DOWN)
-            sorry(w, 503, "the card network does not answer");
-        else
-            go(w, ask_network);
-    } else if (fm_str_eqz(part[0], "ledger") && post && fm_str_eqz(part[2], "debit")) {
-        if (!key.n) {
-            sorry(w, 400, "a debit needs an Idempotency-Key");
-            return;
-        }
-        to_store(w, FM_METHOD_POST, "POST", "debit", part[1], amount_of(h->query), key);
-        go(w, ask_store);
-    } else if (fm_str_eqz(part[0], "ledger") && get) {
-        to_store(w, FM_METHOD_GET, "GET", "ledger", part[1], 0, fm_str(NULL, 0));
-        go(w, ask_store);
+    } else if (!get) {
+        command(w, part[0], part, h);
     } else {
-        sorry(w, 404, "no such thing here");
+        query(w, part[0], part[1]);
     }
+}
+
+/* What its gate said along with it. False: it is not to be understood. */
+static bool read_head(struct work *w, const struct fm_http_head *h)
+{
+    struct fm_str key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
+    struct fm_str authority = fm_http_value(h, FM_HDR_FULMAR_AUTHORITY);
+    w->command = h->method != FM_METHOD_GET;
+    w->read_only = fm_str_eqz(fm_http_value(h, FM_HDR_FULMAR_MODE), "read-only");
+    if (key.n >= sizeof w->key || (authority.n && !bank_authority_parse(authority, &w->authority)))
+        return false;
+    snprintf(w->key, sizeof w->key, "%.*s", FM_STR_ARG(key));
+    return true;
 }
 
 /* (*) The time that it waited in the kernel counts, too. Nor is a request executed whose sender has
@@ -234,7 +307,10 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     fm_timer_init(&w->delay, go_on);
     c->data = w;
     bool health = fm_str_eqz(h->path, "/health");
-    if (too_late(w, h)) {
+    if (!read_head(w, h)) {
+        sorry(w, 400, "this request cannot be understood");
+    } else if (too_late(w, h)) {
+        note(w, "deadline");
         sorry(w, 504, "the deadline of this request has passed; it was not executed");
     } else if (a->mode == MODE_HANG && !health) {
         return; /* until the client gives up */
@@ -252,8 +328,10 @@ static void on_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
     if (!w)
         return;
     w->conn = NULL;
-    if (!w->call) /* else its answer frees it */
-        free_work(w);
+    if (w->call) /* its answer frees it */
+        return;
+    note(w, "hung-up");
+    free_work(w);
 }
 
 static void on_body(struct fm_http_conn *c, struct fm_str piece, bool last)
@@ -305,8 +383,11 @@ static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     (void)l;
     struct app *a = user;
-    if (fm_was_frozen(late_ns))
-        fm_http_server_close_all(&a->process.server);
+    if (!fm_was_frozen(late_ns))
+        return;
+    fm_log(FM_LOG_WARN, "frozen", FM_KZ("instance", a->name), FM_KMS("late_ms", late_ns),
+           FM_KU("connections_closed", a->process.server.nconns));
+    fm_http_server_close_all(&a->process.server);
 }
 
 /* Without it an idle loop could not tell sleep from death. */

@@ -4,7 +4,8 @@
  *   bank store    the data: SQLite, a unique idempotency key in the transaction of the effect. It
  *                 stands for a replicated database and is outside of what the demo kills.
  *   bank app      stateless instances: profile, cards, ledger, catalog. Shows what a good citizen
- *                 does with Fulmar-Deadline, with an Idempotency-Key, and after it was frozen.
+ *                 does with Fulmar-Deadline, Fulmar-Authority, Fulmar-Mode, with an
+ *                 Idempotency-Key, and after it was frozen.
  *   bank network  the card network of a region, which the cards depend on.
  */
 #ifndef BANK_H
@@ -36,6 +37,23 @@ int bank_app(uint16_t port, uint16_t admin_port, uint16_t store_port, uint16_t n
              const char *name);
 int bank_network(uint16_t port);
 
+/* -------- authority.c: under whose authority a command came -------- */
+
+enum { BANK_CELL_MAX = 96 };
+
+struct bank_authority {
+    char cell[BANK_CELL_MAX]; /* "ledger/0"; empty: none was said */
+    uint64_t epoch;
+};
+
+/* The value of Fulmar-Authority: "ledger/0@42". False where it is not like that. */
+bool bank_authority_parse(struct fm_str value, struct bank_authority *out);
+
+/* A line of the log: what became of a command, and under which epoch. `what` is accepted, applied,
+ * or why it was not: deadline, hung-up, read-only, older-epoch. */
+void bank_note(const char *instance, const char *what, struct fm_str key,
+               const struct bank_authority *a);
+
 /* -------- call.c: requests to another process of the bank -------- */
 
 struct bank_calls;
@@ -56,7 +74,8 @@ struct bank_db;
 enum { BANK_TEXT_MAX = 256 };
 
 struct bank_effect {
-    char key[BANK_TEXT_MAX]; /* empty: not keyed */
+    char key[BANK_TEXT_MAX];         /* empty: not keyed */
+    struct bank_authority authority; /* of an exclusive context; else no cell */
     char kind[16], id[BANK_TEXT_MAX];
     int64_t amount;
     char text[BANK_TEXT_MAX];
@@ -64,11 +83,21 @@ struct bank_effect {
 
 struct bank_db *bank_db_open(const char *path);
 void bank_db_close(struct bank_db *db);
-/* Apply once per key, in one transaction with the key; writes the answer (JSON) to out. A key that
- * was there already gives the answer of then. False where the database failed. */
-bool bank_db_apply(struct bank_db *db, const struct bank_effect *e, struct fm_buf *out);
+
+enum bank_applied {
+    BANK_APPLIED,
+    BANK_OLDER_EPOCH, /* somebody with a newer one has written this cell: nothing was changed */
+    BANK_FAILED
+};
+
+/* Apply once per key, in one transaction with the key and the epoch of its cell; writes the answer
+ * (JSON) to out. A key that was there already gives the answer of then. */
+enum bank_applied bank_db_apply(struct bank_db *db, const struct bank_effect *e,
+                                struct fm_buf *out);
 bool bank_db_read(struct bank_db *db, const char *kind, const char *id, struct fm_buf *out);
 /* "key count\n" for every keyed effect; from malloc. */
 char *bank_db_keys(struct bank_db *db, size_t *n);
+/* "cell epoch\n" for every cell that was written. */
+void bank_db_epochs(struct bank_db *db, struct fm_buf *out);
 
 #endif

@@ -1,8 +1,9 @@
 /* bank store: the data behind HTTP, for the instances of the app.
  *
- *   POST /apply?kind=debit&id=a1&amount=5   with an Idempotency-Key
+ *   POST /apply?kind=debit&id=a1&amount=5   with an Idempotency-Key, perhaps a Fulmar-Authority
  *   GET  /read?kind=ledger&id=a1
  *   GET  /keys                              every key that took effect, and how often
+ *   GET  /epochs                            every cell, and the newest epoch that has written it
  */
 #include "bank.h"
 
@@ -40,17 +41,29 @@ static void apply(struct store *s, struct fm_http_conn *c, const struct fm_http_
     param(h->query, "amount", amount, sizeof amount);
     if (key.n < sizeof e.key)
         snprintf(e.key, sizeof e.key, "%.*s", FM_STR_ARG(key));
+    struct fm_str authority = fm_http_value(h, FM_HDR_FULMAR_AUTHORITY);
+    if (authority.n && !bank_authority_parse(authority, &e.authority)) {
+        fm_http_conn_problem(c, 400, FM_STR(""), FM_STR(""), FM_STR("Fulmar-Authority is broken"));
+        return;
+    }
     if (amount[0] && !fm_str_u64(fm_str_z(amount), &n)) {
         fm_http_conn_problem(c, 400, FM_STR(""), FM_STR(""), FM_STR("amount is not a number"));
         return;
     }
     e.amount = (int64_t)(n & INT32_MAX);
     struct fm_buf out = fm_buf(answer, sizeof answer);
-    bool ok = bank_db_apply(s->db, &e, &out);
-    if (ok)
+    switch (bank_db_apply(s->db, &e, &out)) {
+    case BANK_APPLIED:
         fm_http_conn_answer(c, 200, FM_STR("application/json"), FM_STR(""), fm_buf_str(&out));
-    else
-        fm_http_conn_problem(c, 500, FM_STR(""), FM_STR(""), FM_STR("the database failed"));
+        return;
+    case BANK_OLDER_EPOCH:
+        fm_http_conn_problem(c, 409, FM_STR(""), FM_STR(""),
+                             FM_STR("a newer epoch has written this cell"));
+        return;
+    case BANK_FAILED:
+        break;
+    }
+    fm_http_conn_problem(c, 500, FM_STR(""), FM_STR(""), FM_STR("the database failed"));
 }
 
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
@@ -66,6 +79,11 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
         bool ok = bank_db_read(s->db, kind, id, &out);
         fm_http_conn_answer(c, ok ? 200 : 500, FM_STR("application/json"), FM_STR(""),
                             fm_buf_str(&out));
+    } else if (fm_str_eqz(h->path, "/epochs")) {
+        char answer[16 * 1024];
+        struct fm_buf out = fm_buf(answer, sizeof answer);
+        bank_db_epochs(s->db, &out);
+        fm_http_conn_answer(c, 200, FM_STR("text/plain"), FM_STR(""), fm_buf_str(&out));
     } else if (fm_str_eqz(h->path, "/keys")) {
         size_t n = 0;
         char *keys = bank_db_keys(s->db, &n);

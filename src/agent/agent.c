@@ -206,6 +206,39 @@ static void write_marks(const struct fm_page_request *q, struct fm_page_answer *
         a->status = 404;
 }
 
+/* Orders come by the local socket, or from a host with a certificate of the service. */
+static void write_ops(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->rights)
+        fm_rights_ops(x->rights, q, a);
+    else
+        a->status = 404;
+}
+
+static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    if (q->peer)
+        write_ops(q, a);
+    else
+        a->status = 403;
+}
+
+#define OPS(write)                                                                                 \
+    {"/ops", write, false}, {"/ops/move", write, true}, {"/ops/evacuate", write, true},            \
+        {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
+        {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
+        {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
+    {                                                                                              \
+        "/ops/abort", write, true                                                                  \
+    }
+
+static const struct fm_page local_pages[] = {{.path = "/health/live", .write = write_live},
+                                             {.path = "/metrics", .write = write_metrics},
+                                             {.path = "/status", .write = write_status},
+                                             OPS(write_ops),
+                                             {.path = NULL}};
+
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
                                             {.path = "/journal/changes", .write = write_changes},
@@ -213,6 +246,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/authority/view", .write = write_view},
                                             {.path = "/authority/feed", .write = write_feed},
                                             {.path = "/authority/marks", .write = write_marks},
+                                            OPS(write_ops_of_peer),
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
@@ -551,6 +585,7 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
         if (err)
             return fm_error_wrap(e, "peer port");
     }
+    x->daemon.local_table = local_pages;
     if (!err)
         err = fm_daemon_serve(&x->daemon, &admin, admin_pages, e);
     if (!err && x->has_gate)
@@ -587,7 +622,9 @@ static void bring_down(struct agent *x)
     fm_daemon_end_resolver(&x->daemon);
     fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told, and closed connections */
     fm_heir_free(x->heir);
+    x->heir = NULL;
     fm_rights_free(x->rights);
+    x->rights = NULL; /* turns that follow look for it */
     fm_views_free(x->views);
     x->views = NULL;
     /* names must not wake up in the last turn of the checks, which need the configuration */

@@ -1,6 +1,7 @@
 /* agent/agent.h: `fulmar agent`, the daemon on the hosts of a region. Roles of this version:
  * `gate`, the region's HTTP door (src/proxy in front of the region's application pools), and
- * `health`, the dependency checks behind GET /health/deep on the peer port. */
+ * `health`, the dependency checks behind GET /health/deep on the peer port; `controller` and
+ * `witness`, who may write where (agent/rights.h); `coordination`, the owner of a SQLite file. */
 #ifndef FM_AGENT_AGENT_H
 #define FM_AGENT_AGENT_H
 

@@ -349,6 +349,8 @@ static void soon(struct fm_timer *t)
             ctl_operate_turn(c);
             any |= c->touched;
         }
+        ctl_carry_turn(ctl);
+        ctl_ops_turn(ctl);
     }
     if (any && !fm_timer_is_set(t) && !ctl->stopped)
         fm_loop_timer(ctl->c.loop, t, fm_loop_now(ctl->c.loop));
@@ -460,6 +462,12 @@ void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct f
     if (c && c->conf >= 0 && ctl->host[host].agent && host != ctl->c.self)
         take_of_agent(c, host, m);
     ctl_operate_take(ctl, host, m);
+}
+
+void fm_controller_ops(struct fm_controller *ctl, const struct fm_page_request *q,
+                       struct fm_page_answer *a)
+{
+    ctl_ops_page(ctl, q, a);
 }
 
 void fm_controller_stalled(struct fm_controller *ctl)
@@ -600,7 +608,11 @@ static void take_hosts(struct fm_controller *ctl)
 
 void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf)
 {
+    struct fm_error e = {0};
     ctl->conf = conf;
+    if (ctl->coord && fm_coord_renew_tls(ctl->coord, &e))
+        fm_log(FM_LOG_ERROR, "coordination_tls_not_renewed", FM_KE(&e),
+               FM_KZ("meaning", "the certificates of before go on"));
     take_hosts(ctl);
     take_contexts(ctl);
     ctl_operate_start(ctl);
@@ -693,6 +705,7 @@ void fm_controller_free(struct fm_controller *ctl)
         return;
     FM_ASSERT(ctl->stopped);
     ctl_store_free(ctl);
+    ctl_ops_free(ctl);
     free_contexts(ctl);
     for (unsigned k = 0; k < CTL_OFFICE_COMMITS; k++)
         for (unsigned w = 0; w < FM_TXN_WRITES_MAX; w++)

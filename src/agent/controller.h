@@ -47,6 +47,10 @@ void fm_controller_durable(struct fm_controller *ctl);
 void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m);
 void fm_controller_stalled(struct fm_controller *ctl);
 
+/* The pages below /ops: what people order (docs/reference/wire.md). */
+void fm_controller_ops(struct fm_controller *ctl, const struct fm_page_request *q,
+                       struct fm_page_answer *a);
+
 /* Who holds what, as this agent has read it; false where there is nothing to tell: nothing was
  * read, or the store went back. */
 bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d);

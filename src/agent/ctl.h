@@ -2,6 +2,9 @@
  *   controller.c   life, office, steps of core and carrying out what they order
  *   ctl_store.c    coordination: what is watched, read and written
  *   ctl_operate.c  votes, failovers, planned moves
+ *   ctl_ops.c      what people order: pages and records
+ *   ctl_plan.c     ... checked against the rules
+ *   ctl_carry.c    carrying it out
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -10,6 +13,7 @@
 #define FM_AGENT_CTL_H
 
 #include "agent/controller.h"
+#include "agent/ops.h"
 #include "agent/records.h"
 #include "base/rand.h"
 #include "coord/setup.h"
@@ -93,9 +97,51 @@ struct ctl_set {
 
 struct ctl_policy {
     uint64_t revision;
-    bool read_only;
-    char message[FM_VIEW_DOC_MESSAGE_MAX + 1];
-    int64_t paused_until_ms; /* wall clock, of `automatic`; for people */
+    struct fm_op_policy p;
+};
+
+enum { CTL_OPS_MAX = 192, CTL_OPS_KEPT = 128, CTL_TAKINGS_MAX = 8, CTL_QUOTES_MAX = 16 };
+
+/* An operation as coordination has it, and the change of it that is on its way. */
+struct ctl_op {
+    struct fm_controller *ctl;
+    bool used, there; /* there: in the read that is being taken in */
+    struct fm_op op;
+    uint64_t revision;
+    struct fm_mono next_at; /* it is looked at then */
+    struct fm_mono begun;
+    bool writing;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char key[FM_OP_ID_ROOM + 4];
+    char *value;
+};
+
+/* An order that is being written down; somebody waits for the answer. */
+struct ctl_taking {
+    struct fm_controller *ctl;
+    bool used;
+    bool abort; /* of an operation that is there; tried again where that has changed meanwhile */
+    bool again;
+    unsigned tries;
+    struct fm_page_wait *wait;
+    struct fm_op op;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare[4];
+    struct fm_coord_write write[4];
+    char key[4][FM_RECORD_KEY_ROOM];
+    char *value[4];
+};
+
+struct ctl_quote {
+    char id[FM_OP_ID_ROOM];
+    unsigned context, to;
+    uint64_t loss;
+    bool unbounded;
+    struct fm_mono until;
 };
 
 struct ctl_context {
@@ -122,6 +168,12 @@ struct ctl_context {
     unsigned nshipped;
     struct fm_mono repeat_at;
     char move_why[FM_MESSAGE_WHY_ROOM];
+    bool move_held; /* commands were held for it */
+    struct {        /* the item of an operation that is being carried out */
+        bool active;
+        char id[FM_OP_ID_ROOM];
+        unsigned item, tries;
+    } carry;
     struct fm_mono move_since;
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
@@ -181,6 +233,11 @@ struct fm_controller {
     uint16_t observers, holders; /* regions that vote; regions that may hold */
     uint16_t rank[FM_AUTH_REGIONS_MAX];
     unsigned domains;
+    /* ctl_ops.c */
+    struct ctl_op op[CTL_OPS_MAX];
+    struct ctl_taking taking[CTL_TAKINGS_MAX];
+    struct ctl_quote quote[CTL_QUOTES_MAX];
+    unsigned nquotes;
     /* ctl_tell.c */
     struct ctl_event event[CTL_EVENTS_MAX];
     uint64_t nevents;
@@ -246,8 +303,33 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
 void ctl_move_abort(struct ctl_context *c);
 
+struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
+                                         unsigned lost);
+/* Cells that are held here and at home there; those that were taken by force, or all. */
+uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced);
+
+/* -------- ctl_ops.c -------- */
+
+/* From the watch: an operation or a policy is there, or is gone (NULL). */
+void ctl_ops_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_coord_kv *kv);
+/* All that is there follows; what is not told of until the end is gone. */
+void ctl_ops_fresh(struct fm_controller *ctl, bool begins);
+void ctl_ops_page(struct fm_controller *ctl, const struct fm_page_request *q,
+                  struct fm_page_answer *a);
+void ctl_ops_free(struct fm_controller *ctl);
+/* From the loop: what was overtaken is tried again. */
+void ctl_ops_turn(struct fm_controller *ctl);
+/* The newest record that a view is made of. */
+uint64_t ctl_generation(const struct fm_controller *ctl);
+
+/* -------- ctl_carry.c -------- */
+
+/* What of the operations is this agent's to do now. */
+void ctl_carry_turn(struct fm_controller *ctl);
+
 /* -------- ctl_tell.c -------- */
 
+uint64_t ctl_generation_of(const struct ctl_context *c);
 void ctl_say(struct ctl_context *c, const struct fm_auth_action *act);
 struct ctl_event *ctl_event(struct fm_controller *ctl, const char *what,
                             const struct ctl_context *c);

@@ -80,8 +80,7 @@ static uint64_t cells_of(const struct fm_authority *x, unsigned region)
     return cells;
 }
 
-/* Cells that are held here and at home there; those that were taken by force, or all. */
-static uint64_t away_from(const struct fm_authority *x, unsigned home, bool forced)
+uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced)
 {
     uint64_t cells = fm_authority_holds(x);
     for (unsigned i = 0; i < x->cfg.ncells; i++)
@@ -102,13 +101,13 @@ static bool any_away(const struct fm_controller *ctl, const struct ctl_set *s, u
                      bool forced)
 {
     for (unsigned i = 0; i < s->n; i++)
-        if (away_from(&member(ctl, s, i)->auth, home, forced))
+        if (ctl_away_from(&member(ctl, s, i)->auth, home, forced))
             return true;
     return false;
 }
 
-static struct fm_failover_evidence evidence(const struct fm_controller *ctl,
-                                            const struct ctl_set *s, unsigned lost)
+struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
+                                         unsigned lost)
 {
     const struct fm_conf_context *conf = ctl_conf(member(ctl, s, 0));
     struct fm_tally t = fm_votes_tally(&ctl->votes, lost, &s->contexts, fm_mono_now());
@@ -131,7 +130,7 @@ static struct fm_failover_evidence evidence(const struct fm_controller *ctl,
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
-        ev.paused |= c->policy.paused_until_ms > wall_ms();
+        ev.paused |= c->policy.p.paused_until_ms > wall_ms();
         unsigned left = fm_authority_budget_left(&c->auth);
         ev.budget_left = (uint8_t)(left < ev.budget_left ? left : ev.budget_left);
     }
@@ -193,7 +192,7 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 {
     struct fm_failover *f = &s->fo[lost];
     struct fm_failover_policy policy = policy_of(ctl, s);
-    struct fm_failover_evidence ev = evidence(ctl, s, lost);
+    struct fm_failover_evidence ev = ctl_evidence(ctl, s, lost);
     struct fm_failover_event e = {.kind = kind, .ev = &ev, .quote = quote, .break_glass = glass};
     uint8_t why = f->why;
     struct fm_failover_verdict v = fm_failover_step(f, &policy, &e, fm_mono_now());
@@ -245,8 +244,10 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         return;
     if (steady && any_away(ctl, s, lost, true))
         feed(ctl, s, lost, FM_FAILOVER_ON_FOUND);
-    else if (f->state == FM_FAILOVER_FAILED_OVER && !away)
+    else if (f->state == FM_FAILOVER_FAILED_OVER && !away) {
         feed(ctl, s, lost, FM_FAILOVER_ON_RETURNED);
+        return; /* whether there is anything to do is asked anew */
+    }
     feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
     if (f->state != FM_FAILOVER_COMPLETING)
         return;
@@ -385,11 +386,22 @@ static void say_move(struct ctl_context *c, enum fm_move_state from, enum fm_mov
            FM_KMS("after_ms", fm_mono_sub_ns(fm_mono_now(), c->move_since)));
 }
 
+/* Why it ended without having moved anything: what the heir said, else what the row says. */
+static void say_why(struct ctl_context *c, enum fm_move_state from, enum fm_move_event e)
+{
+    for (unsigned i = 0; i < fm_move_nrows && !c->move_why[0]; i++)
+        if (fm_move_rows[i].from == from && fm_move_rows[i].event == e)
+            snprintf(c->move_why, sizeof c->move_why, "%s", fm_move_rows[i].comment);
+}
+
 static void move_event(struct ctl_context *c, enum fm_move_event e)
 {
     struct fm_move_policy policy = move_policy(c);
     enum fm_move_state from = (enum fm_move_state)c->move.state;
     struct fm_move_verdict v = fm_move_step(&c->move, &policy, e, fm_mono_now());
+    c->move_held |= c->move.state == FM_MOVE_HOLDING;
+    if (v.over && !c->move.moved && from != FM_MOVE_IDLE)
+        say_why(c, from, e);
     if (v.changed)
         say_move(c, from, e);
     if (!v.over && v.changed)
@@ -410,6 +422,7 @@ const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
     c->move.to = (uint8_t)to;
     c->ndrained = c->nshipped = 0;
     c->move_why[0] = 0;
+    c->move_held = false;
     move_event(c, FM_MOVE_ON_BEGIN);
     return NULL;
 }
@@ -477,7 +490,7 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     struct fm_mono now = fm_mono_now();
     if (s->fo[home].state != FM_FAILOVER_FAILING_BACK)
         return;
-    bool well = evidence(ctl, s, home).home_well;
+    bool well = ctl_evidence(ctl, s, home).home_well;
     if (s->canary_went && !well && fm_mono_before(now, s->home_next)) {
         feed(ctl, s, home, FM_FAILOVER_ON_BREACH);
         return;
@@ -485,7 +498,7 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     bool left = false, busy = false;
     for (unsigned i = 0; i < s->n; i++) {
         busy |= member(ctl, s, i)->move.state != FM_MOVE_IDLE;
-        left |= away_from(&member(ctl, s, i)->auth, home, false) != 0;
+        left |= ctl_away_from(&member(ctl, s, i)->auth, home, false) != 0;
     }
     if (!left && !busy)
         feed(ctl, s, home, FM_FAILOVER_ON_RETURNED);
@@ -496,7 +509,7 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     s->home_next = fm_mono_add_ms(now, canary ? CANARY_MS : BACK_PAUSE_MS);
     for (unsigned i = 0; i < s->n; i++) {
         struct ctl_context *c = member(ctl, s, i);
-        uint64_t cells = away_from(&c->auth, home, false);
+        uint64_t cells = ctl_away_from(&c->auth, home, false);
         if (cells)
             (void)ctl_move_begin(c, (unsigned)__builtin_ctzll(cells), home);
         if (cells && c->auth.cfg.ncells > 1)

@@ -90,8 +90,10 @@ static void take_record(struct fm_controller *ctl, const struct fm_coord_kv *kv,
 {
     struct fm_write w;
     char why[FM_RECORD_WHY_ROOM], what[FM_RECORD_KEY_ROOM + FM_RECORD_WHY_ROOM];
-    if (!fm_record_key_read(ctl->c.roster, kv->key, &w.key))
+    if (!fm_record_key_read(ctl->c.roster, kv->key, &w.key)) {
+        ctl_ops_seen(ctl, kv->key, kv);
         return;
+    }
     struct ctl_context *c = context_of(ctl, &w.key);
     bool of_context = w.key.kind != FM_RECORD_KEEPER && w.key.kind != FM_RECORD_VIEW;
     if (of_context && !c)
@@ -131,7 +133,9 @@ static void changed(struct fm_coord_watch *w, const struct fm_coord_event *event
     FM_ASSERT(n > 0 && event[0].kv.revision >= ctl->revision);
     ctl->revision = event[n - 1].kv.revision;
     for (size_t i = 0; i < n; i++) {
-        if (event[i].erased) /* no record of ours ever is: what was seen of it stays */
+        if (event[i].erased && fm_str_starts(event[i].kv.key, FM_STR("op/")))
+            ctl_ops_seen(ctl, event[i].kv.key, NULL);
+        else if (event[i].erased) /* no other record ever is: what was seen of it stays */
             fm_log(FM_LOG_ERROR, "record_erased", FM_KS("key", event[i].kv.key));
         else
             take_record(ctl, &event[i].kv, &affected);
@@ -150,8 +154,10 @@ static void fresh(struct fm_coord_watch *w, const struct fm_coord_kv *kv, size_t
     for (unsigned i = 0; i < ctl->ncontexts; i++)
         if (ctl->context[i])
             ctl->context[i]->seen = (struct ctl_seen){.unreadable = ""};
+    ctl_ops_fresh(ctl, true);
     for (size_t i = 0; i < n; i++)
         take_record(ctl, &kv[i], &affected);
+    ctl_ops_fresh(ctl, false);
     ctl->revision = revision;
     ctl->trouble[0] = 0;
     tell_seen(ctl, &affected);

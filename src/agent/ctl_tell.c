@@ -86,7 +86,7 @@ void ctl_tell_board(struct ctl_context *c, unsigned host)
         fm_post_send(c->ctl->c.post, host, &m);
 }
 
-static uint64_t generation_of(const struct ctl_context *c)
+uint64_t ctl_generation_of(const struct ctl_context *c)
 {
     uint64_t newest = c->policy.revision;
     for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
@@ -116,7 +116,7 @@ void ctl_tell_changes(struct ctl_context *c)
     }
     if (news && !c->auth.frozen)
         ctl_send_gates(c, &m);
-    uint64_t generation = generation_of(c);
+    uint64_t generation = ctl_generation_of(c);
     uint16_t lapsed = lapsed_of(c);
     c->ctl->told |= generation != c->generation || lapsed != c->lapsed;
     c->generation = generation;
@@ -151,7 +151,7 @@ bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d)
     d->found_by = fm_view_doc_region(d, fm_str_z(r->region[ctl->region]));
     for (unsigned i = 0; i < ctl->ncontexts; i++) {
         const struct ctl_context *c = ctl->context[i];
-        if (!c || c->conf < 0 || !generation_of(c))
+        if (!c || c->conf < 0 || !ctl_generation_of(c))
             continue;
         if (c->auth.frozen)
             return false;
@@ -160,10 +160,10 @@ bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d)
         if (!v)
             return false;
         v->incarnation = d->incarnation;
-        v->generation.n = generation_of(c);
+        v->generation.n = ctl_generation_of(c);
         v->lease_ms = c->auth.cfg.lease_ms;
-        v->read_only = c->policy.read_only;
-        snprintf(v->message, sizeof v->message, "%s", c->policy.message);
+        v->read_only = c->policy.p.read_only;
+        snprintf(v->message, sizeof v->message, "%s", c->policy.p.message);
         d->generation.n = fm_max_u64(d->generation.n, v->generation.n);
         fill_cells(c, d, v);
     }
@@ -254,13 +254,13 @@ static json_t *context_json(const struct ctl_context *c)
                           cells_json(c), "failover", failovers_json(c), "move", move_json(c),
                           "automatic_left", (int)fm_authority_budget_left(x), "frozen",
                           (int)x->frozen, "unreadable", c->unreadable ? c->seen.unreadable : NULL,
-                          "read_only", (int)c->policy.read_only);
+                          "read_only", (int)c->policy.p.read_only);
     json_t *lapsed = json_array();
     for (unsigned r = 0; r < c->ctl->c.roster->nregions; r++)
         if (c->lapsed >> r & 1)
             json_array_append_new(lapsed, json_string(c->ctl->c.roster->region[r]));
     json_object_set_new(o, "lapsed", lapsed);
-    json_object_set_new(o, "generation", json_integer((json_int_t)generation_of(c)));
+    json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation_of(c)));
     return o;
 }
 

@@ -112,6 +112,18 @@ static void failed_to(struct source *s, const char *why)
     rest(s, REST_MS);
 }
 
+/* Somebody came while the pass was under way, and wants one that began later: commands are held for
+ * that. */
+static bool is_waited_for(const struct source *s)
+{
+    for (unsigned i = 0; i < WAITERS_MAX; i++) {
+        const struct waiter *w = &s->heir->waiter[i];
+        if (w->used && strcmp(s->region, w->region) == 0 && s->need[i] > s->finished)
+            return true;
+    }
+    return false;
+}
+
 static void imported(struct fm_journal_call *c)
 {
     struct source *s = fm_container_of(c, struct source, call);
@@ -139,7 +151,7 @@ static void imported(struct fm_journal_call *c)
         return;
     }
     s->finished = s->started;
-    rest(s, PAUSE_MS);
+    rest(s, is_waited_for(s) ? 0 : PAUSE_MS);
     look_at_waiters(s->heir);
 }
 

@@ -45,7 +45,6 @@ static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_SHIP] = CONTEXT | LIFE | SERIAL | CELL | REGION,
     [FM_MESSAGE_SHIPPED] = CONTEXT | FOR | SERIAL | CELL | OK,
     [FM_MESSAGE_TESTIFY] = LIFE | OK,
-    [FM_MESSAGE_OPERATE] = CONTEXT,
 };
 
 const char *fm_message_kind_name(enum fm_message_kind k)

@@ -35,8 +35,7 @@
     X(HEIR, "heir")               /* back: for, serial, cell, ok, why */                           \
     X(SHIP, "ship")               /* agent to gate of the heir: life, serial, cell, region */      \
     X(SHIPPED, "shipped")         /* back: for, serial, cell, ok */                                \
-    X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */    \
-    X(OPERATE, "operate")         /* agent to agent: there is a new operation to look at */
+    X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */
 
 enum fm_message_kind {
 #define X(id, name) FM_MESSAGE_##id,

@@ -74,7 +74,6 @@ static bool is_for_gate(const struct fm_message *m)
     case FM_MESSAGE_HEIR:
     case FM_MESSAGE_SHIPPED:
     case FM_MESSAGE_TESTIFY:
-    case FM_MESSAGE_OPERATE:
     case FM_MESSAGE_KIND_COUNT:
         break;
     }
@@ -273,6 +272,14 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a)
     a->status = 200;
     a->content_type = "application/json";
     a->n = strlen(a->body);
+}
+
+void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    if (r->controller)
+        fm_controller_ops(r->controller, q, a);
+    else
+        a->status = 404;
 }
 
 void fm_rights_add_status(const struct fm_rights *r, json_t *root)

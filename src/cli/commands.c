@@ -158,8 +158,7 @@ const struct fm_command fm_commands[] = {
      "nothing.\n"
      "A state is queued (it waits to be delivered), in-flight (no outcome yet), unknown (it may "
      "or\n"
-     "may not have been executed, and is not repeated) or done. Exit code 69 where there is none.\n"
-     "Gates of this version do not write one yet.",
+     "may not have been executed, and is not repeated) or done. Exit code 69 where there is none.",
      "fulmar journal list ledger --state unknown",
      JOURNAL_OPTIONS | FM_OPT_BIT(STATE) | FM_OPT_BIT(LIMIT), 1, fm_cmd_journal_list},
     {"journal show", "CONTEXT KEY", "show one command by its key, with the answer that is repeated",

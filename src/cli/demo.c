@@ -33,44 +33,96 @@ static const char *count(const json_t *o, const char *key, char out[32])
     return out;
 }
 
-static void print_scenario(const json_t *o, bool color)
+/* What was broken, and when the edge noticed. */
+static void print_head(const json_t *o, bool color)
 {
-    FM_ASSERT(json_is_object(o) && json_is_string(json_object_get(o, "name")));
     bool pass = json_is_true(json_object_get(o, "pass"));
-    const json_t *last = json_object_get(o, "last_failed_ms");
     const char *good = color ? "\033[32m" : "", *bad = color ? "\033[31m" : "",
                *plain = color ? "\033[0m" : "";
-    printf("%-8s %s%-6s%s", json_string_value(json_object_get(o, "name")), pass ? good : bad,
+    printf("%s: %s%s%s", json_string_value(json_object_get(o, "name")), pass ? good : bad,
            pass ? "ok" : "MISSED", plain);
     char a[32], b[32];
     if (json_is_number(json_object_get(o, "detect_ms")))
-        printf("  detected in %s", ms(o, "detect_ms", a));
-    else
-        printf("  not detected");
-    printf(", last request to %s after %s\n", json_string_value(json_object_get(o, "region")),
-           ms(o, "quiet_ms", b));
-    printf("                 %.0f requests, %.0f failed", number(o, "requests"),
-           number(o, "failed"));
+        printf(", detected in %s, last request to %s after %s", ms(o, "detect_ms", a),
+               json_string_value(json_object_get(o, "region")), ms(o, "quiet_ms", b));
+    putchar('\n');
+}
+
+static void print_failures(const json_t *o)
+{
+    const json_t *last = json_object_get(o, "last_failed_ms");
+    printf("  %.0f requests, %.0f failed", number(o, "requests"), number(o, "failed"));
     const char *kind;
     json_t *n;
     json_object_foreach(json_object_get(o, "failed_by_kind"), kind, n)
         printf(", %s %lld", kind, (long long)json_integer_value(n));
     if (json_is_integer(last))
         printf(" (the last one %lld ms after the fault)", (long long)json_integer_value(last));
-    printf("\n                 longest gap without an answer %.1f ms", number(o, "longest_gap_ms"));
-    const json_t *objective = json_object_get(json_object_get(o, "objectives"), "longest_gap_ms");
+    putchar('\n');
+    if (json_object_get(o, "queries_failed"))
+        printf("  %.0f queries failed; %.0f commands were refused with 503 and the message, %.0f "
+               "told that their outcome is unknown\n",
+               number(o, "queries_failed"), number(o, "commands_refused"),
+               number(o, "commands_unknown"));
+}
+
+static void print_objective(const json_t *o, const char *key)
+{
+    const json_t *objective = json_object_get(json_object_get(o, "objectives"), key);
     if (objective)
         printf(" (objective %lld)", (long long)json_integer_value(objective));
+}
+
+static void print_times(const json_t *o)
+{
+    char a[32], b[32];
+    printf("  longest gap without an answer %.1f ms", number(o, "longest_gap_ms"));
+    print_objective(o, "longest_gap_ms");
     printf(", %.0f slower than 100 ms (slowest %.1f ms)\n", number(o, "slow_over_100ms"),
            number(o, "slowest_ms"));
-    printf("                 %.0f acknowledged writes, %s missing, %s applied twice\n",
+    printf("  longest pause of a command that one region may take %.0f ms",
+           number(o, "longest_command_pause_ms"));
+    print_objective(o, "longest_command_pause_ms");
+    printf("\n  %.0f acknowledged writes, %s missing, %s applied twice\n",
            number(o, "acknowledged_writes"), count(o, "acknowledged_writes_missing", a),
            count(o, "writes_applied_twice", b));
+}
+
+static void print_late(const json_t *late, const char *key, const char *who)
+{
+    const json_t *o = json_object_get(late, key);
+    printf("  late commands under %s %s: %.0f of %.0f refused (%s), since %s\n",
+           json_string_value(json_object_get(late, "authority")), who, number(o, "refused"),
+           number(o, "sent"), json_string_value(json_object_get(o, "answer")),
+           json_string_value(json_object_get(o, "rule")));
+}
+
+/* What only some scenarios look at. */
+static void print_more(const json_t *o)
+{
     const json_t *only = json_object_get(o, "only_broken_context_moved");
+    const json_t *late = json_object_get(o, "late_commands");
+    const json_t *taken = json_object_get(o, "taken_over");
+    size_t i;
+    json_t *m;
     if (only)
-        printf("                 %s\n", json_is_true(only)
-                                            ? "only the cards moved to the other region"
+        printf("  %s\n", json_is_true(only) ? "only the cards moved to the other region"
                                             : "other contexts moved too, which they should not");
+    if (taken)
+        printf("  the right to write %s\n",
+               json_is_true(taken) ? "was taken over by another region" : "was NOT taken over");
+    if (json_is_true(json_object_get(o, "gate_noticed_stall")))
+        puts("  its gate closed what had waited while it was frozen, unread");
+    if (late) {
+        print_late(late, "at_gate", "at its gate");
+        print_late(late, "at_application", "at its instances");
+    }
+    json_array_foreach(json_object_get(o, "moves"), i, m)
+        printf("  moved %s to %s in %.0f ms\n", json_string_value(json_object_get(m, "context")),
+               json_string_value(json_object_get(m, "to")), number(m, "took_ms"));
+    if (json_is_number(json_object_get(o, "return_ms")))
+        printf("  commands were taken again, by themselves, %.0f ms after it was started\n",
+               number(o, "return_ms"));
 }
 
 static void print_report(const json_t *doc, bool color)
@@ -79,33 +131,50 @@ static void print_report(const json_t *doc, bool color)
     json_t *o;
     FM_ASSERT(json_is_array(json_object_get(doc, "scenarios")));
     puts("\nMeasured by the clients, from the times at which each request was due:\n");
-    json_array_foreach(json_object_get(doc, "scenarios"), i, o) print_scenario(o, color);
-    puts("\nThe bank's data is one SQLite store outside of what was killed. It stands for a "
-         "replicated\n"
-         "database until Fulmar moves a real one; what you saw is routing, health and retries.");
+    json_array_foreach(json_object_get(doc, "scenarios"), i, o)
+    {
+        print_head(o, color);
+        print_failures(o);
+        print_times(o);
+        print_more(o);
+        putchar('\n');
+    }
+    puts("The data is one SQLite store outside of what was broken. It stands for a replicated "
+         "database\nuntil Fulmar moves a real one; what you saw is routing, health, retries, and "
+         "who may write.");
+}
+
+/* 0: there is none of this name. */
+static unsigned scenarios_of(enum fm_demo_story story, const char *name)
+{
+    if (story == FM_DEMO_READ_ONLY_SITE)
+        return name ? 0 : FM_DEMO_READ_ONLY;
+    if (!name)
+        return FM_DEMO_TOUR;
+    if (fm_str_eqz(fm_str_z(name), "all"))
+        return FM_DEMO_ALL;
+    return fm_demo_scenario_find(name) & FM_DEMO_ALL;
 }
 
 int fm_cmd_demo(const struct fm_args *a)
 {
-    static const struct {
-        const char *name;
-        unsigned bits;
-    } names[] = {{"kill", FM_DEMO_KILL},
-                 {"freeze", FM_DEMO_FREEZE},
-                 {"partial", FM_DEMO_PARTIAL},
-                 {"all", FM_DEMO_KILL | FM_DEMO_FREEZE | FM_DEMO_PARTIAL}};
-    if (a->nargs && !fm_str_eqz(fm_str_z(a->arg[0]), "bank"))
-        return fm_usage("there is no story `%s`; this version has: bank", a->arg[0]);
+    enum fm_demo_story story = FM_DEMO_BANK;
+    if (a->nargs && fm_str_eqz(fm_str_z(a->arg[0]), "read-only-site"))
+        story = FM_DEMO_READ_ONLY_SITE;
+    else if (a->nargs && !fm_str_eqz(fm_str_z(a->arg[0]), "bank"))
+        return fm_usage("there is no story `%s`; this version has: bank, read-only-site",
+                        a->arg[0]);
     FM_ASSERT(a->rate > 0 && a->regions >= 2);
-    unsigned bits = 0;
-    const char *asked = a->scenario ? a->scenario : "all";
-    for (size_t i = 0; i < FM_COUNT(names); i++)
-        if (fm_str_eqz(fm_str_z(asked), names[i].name))
-            bits = names[i].bits;
+    unsigned bits = scenarios_of(story, a->scenario);
+    if (!bits && story != FM_DEMO_BANK)
+        return fm_usage("the story `%s` is a scenario by itself; leave --scenario out", a->arg[0]);
     if (!bits)
-        return fm_usage("--scenario takes kill, freeze, partial or all, not `%s`", asked);
+        return fm_usage("--scenario takes kill, freeze, partial, partition, coordination-loss, "
+                        "split-brain, move or all, not `%s`",
+                        a->scenario);
     bool table = a->output == FM_OUTPUT_TABLE;
-    struct fm_demo_options o = {.scenarios = bits,
+    struct fm_demo_options o = {.story = story,
+                                .scenarios = bits,
                                 .rate = a->rate,
                                 .regions = a->regions,
                                 .keep = a->keep,

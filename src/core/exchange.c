@@ -12,8 +12,11 @@ void fm_exchange_init(struct fm_exchange *x, const struct fm_exchange_begin *b,
     *x = (struct fm_exchange){.repeat = (uint8_t)b->repeat,
                               .hedging = b->hedging && b->repeat == FM_REPEAT_SAFE,
                               .leave_region = b->leave_region,
-                              .replayable = b->replayable};
+                              .replayable = b->replayable,
+                              .waits = b->waits,
+                              .maybe_executed = b->maybe_executed};
     FM_ASSERT(b->repeat <= FM_REPEAT_NEVER && plan->n <= FM_REGIONS_MAX);
+    FM_ASSERT(!b->maybe_executed || b->repeat == FM_REPEAT_KEYED);
     unsigned most = 1u + b->other_regions;
     x->attempts_max = (uint8_t)(most < FM_ATTEMPTS_MAX ? most : FM_ATTEMPTS_MAX);
     for (unsigned i = 0; i < plan->n && x->nplan < x->attempts_max; i++)
@@ -155,20 +158,36 @@ static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
         x->maybe_executed = true;
     if (hope(x, e, -1))
         return;
-    bool free = region_is_left(e, x->attempt[i].region) || e->instance_out;
-    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget)) {
+    bool left = region_is_left(e, x->attempt[i].region);
+    bool free = left || e->instance_out;
+    bool pointless = left && x->waits; /* there is no other region */
+    if (can_try(x) && repeatable(x, executed_no) && (free || e->budget) && !pointless) {
         (void)promote_good(x, e);
         try_next(x, false, !free, out);
     } else if (fm_exchange_alive(x) == 0)
         give_up(x, final_problem(x), out);
 }
 
+/* May it be sent again later, to whoever may take it then? A refusal by the gate is the answer,
+ * unless it is for want of an instance. */
+static bool may_wait(const struct fm_exchange *x, const struct fm_exchange_event *e,
+                     bool executed_no)
+{
+    if (!x->waits || !x->replayable)
+        return false;
+    return executed_no ? e->problem == FM_PROBLEM_NO_INSTANCE : x->repeat == FM_REPEAT_KEYED;
+}
+
 /* The answer of attempt i is the last word. It may not call failed what another attempt may have
  * executed. */
-static void last_word(struct fm_exchange *x, unsigned i, bool failed,
-                      struct fm_exchange_actions *out)
+static void last_word(struct fm_exchange *x, const struct fm_exchange_event *e, bool failed,
+                      bool executed_no, struct fm_exchange_actions *out)
 {
-    if (failed && is_unknown(x, (int)i))
+    unsigned i = e->attempt;
+    if (failed && may_wait(x, e, executed_no))
+        give_up(x, executed_no && !is_unknown(x, (int)i) ? e->problem : FM_PROBLEM_OUTCOME_UNKNOWN,
+                out);
+    else if (failed && is_unknown(x, (int)i))
         give_up(x, FM_PROBLEM_OUTCOME_UNKNOWN, out);
     else
         relay(x, i, out);
@@ -186,8 +205,10 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
         e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
     if (x->leave_region &&
         (e->problem == FM_PROBLEM_MOVING || e->problem == FM_PROBLEM_NOT_HOLDER)) {
-        /* nobody else may take it either: whoever asked waits for news of who may */
-        give_up(x, is_unknown(x, (int)i) ? FM_PROBLEM_OUTCOME_UNKNOWN : e->problem, out);
+        /* nobody else may take it either: whoever asked waits for news of who may, or says what is
+         * known of it */
+        bool unknown = is_unknown(x, (int)i) && !x->waits;
+        give_up(x, unknown ? FM_PROBLEM_OUTCOME_UNKNOWN : e->problem, out);
         return;
     }
     bool failed = e->status == 502 || e->status == 503 || e->status == 504 || executed_no;
@@ -197,7 +218,7 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
         again && (hope(x, e, (int)i) || (can_try(x) && (FM_RULE_PICK(R22_FLOOR, free, false) ||
                                                         (e->budget && promote_good(x, e)))));
     if (!better) {
-        last_word(x, i, failed, out);
+        last_word(x, e, failed, executed_no, out);
         return;
     }
     act(out, (struct fm_exchange_action){.kind = FM_EXCHANGE_CANCEL, .attempt = (uint8_t)i});
@@ -215,10 +236,17 @@ static void region_left(struct fm_exchange *x, const struct fm_exchange_event *e
     for (unsigned i = 0; i < x->nattempts; i++)
         if (is_alive(x, i) && x->attempt[i].region == e->region)
             in_it = (int)i;
-    if (in_it < 0 || !x->leave_region || hope(x, e, -1) || !can_try(x) || !promote_good(x, e))
+    if (in_it < 0 || !x->leave_region || hope(x, e, -1))
+        return;
+    bool unsent = x->attempt[in_it].state == FM_ATTEMPT_OPEN;
+    if (x->waits && x->replayable && (unsent || x->repeat == FM_REPEAT_KEYED)) {
+        give_up(x, final_problem(x), out);
+        return;
+    }
+    if (!can_try(x) || !promote_good(x, e))
         return;
     if (x->repeat == FM_REPEAT_NEVER) {
-        if (x->attempt[in_it].state != FM_ATTEMPT_OPEN)
+        if (!unsent)
             return;
         cancel_others(x, -1, out);
     }

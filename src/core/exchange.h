@@ -11,6 +11,11 @@
  *   answered             relayed, unless it is a 502, 503 or 504 and may be repeated
  *   lost                 sent, then reset, silent past its time-out, or malformed: unknown outcome
  *
+ * A command that one region alone may take has nowhere else to go. With `waits`, what is under way
+ * in a region that is left, or was answered with a failure, and may be sent again, is given up: who
+ * began it keeps it until somebody may take it, and then begins anew, saying whether it may have
+ * been executed; so `maybe_executed` is his to look at when it is told that it has to wait.
+ *
  * Pure: step(state, event) -> ordered actions in a fixed array. The shell executes them in order.
  */
 #ifndef FM_CORE_EXCHANGE_H
@@ -45,6 +50,7 @@ struct fm_exchange {
     bool hedging;      /* allowed by policy, and the request is safe */
     bool leave_region; /* false: a gate, which tries other instances for what was not sent only */
     bool replayable;   /* the whole request is in hand */
+    bool waits;        /* nobody but this one region may take it, and it may wait */
     bool relaying;     /* an answer is on its way to the client */
     bool over;
     bool maybe_executed; /* some attempt that was sent has no known outcome */
@@ -101,7 +107,8 @@ struct fm_exchange_actions {
 
 struct fm_exchange_begin {
     enum fm_repeat repeat;
-    bool hedging, leave_region, replayable;
+    bool hedging, leave_region, replayable, waits;
+    bool maybe_executed;   /* before this exchange began */
     uint8_t other_regions; /* tried after the first */
 };
 

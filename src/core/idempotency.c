@@ -172,7 +172,8 @@ enum fm_idem_merge fm_idem_merge(enum fm_idem_known have, enum fm_idem_known got
     FM_ASSERT(is_entry(got) && (is_entry(have) || have == FM_IDEM_ABSENT));
     if (have == FM_IDEM_ABSENT)
         return got == FM_IDEM_DONE ? FM_IDEM_ADD_DONE : FM_IDEM_ADD_UNKNOWN;
-    if (!same_request || have == FM_IDEM_IN_FLIGHT)
-        return FM_IDEM_CONFLICT;
+    if (!same_request || (have == FM_IDEM_IN_FLIGHT && got == FM_IDEM_DONE))
+        return FM_IDEM_CONFLICT; /* what is under way here was executed elsewhere */
+    /* that it may be executed was perhaps read from here: ours will tell */
     return have == FM_IDEM_UNKNOWN && got == FM_IDEM_DONE ? FM_IDEM_TURN_DONE : FM_IDEM_KEEP;
 }

@@ -1,14 +1,36 @@
-/* demo/demo.h: `fulmar demo`: two regions, live traffic, a region dies, and the clients' side of it
- * is measured. Starts real processes and breaks them for real. */
+/* demo/demo.h: `fulmar demo`: regions, live traffic, then something breaks, and the clients' side
+ * of it is measured. Starts real processes and breaks them for real. */
 #ifndef FM_DEMO_DEMO_H
 #define FM_DEMO_DEMO_H
 
 #include <jansson.h>
 #include <stdbool.h>
 
-enum fm_demo_scenario { FM_DEMO_KILL = 1, FM_DEMO_FREEZE = 2, FM_DEMO_PARTIAL = 4 };
+enum fm_demo_story {
+    FM_DEMO_BANK,           /* three topologies */
+    FM_DEMO_READ_ONLY_SITE, /* nobody takes over; queries go on */
+};
+
+enum fm_demo_scenario {
+    FM_DEMO_KILL = 1,
+    FM_DEMO_FREEZE = 2,
+    FM_DEMO_PARTIAL = 4,
+    FM_DEMO_PARTITION = 8,
+    FM_DEMO_COORDINATION_LOSS = 16,
+    FM_DEMO_SPLIT_BRAIN = 32,
+    FM_DEMO_MOVE = 64,
+    FM_DEMO_READ_ONLY = 128, /* the one of the read-only site */
+};
+
+enum {
+    /* what is shown where nothing was asked for, in about a minute */
+    FM_DEMO_TOUR = FM_DEMO_KILL | FM_DEMO_MOVE | FM_DEMO_PARTITION | FM_DEMO_COORDINATION_LOSS |
+                   FM_DEMO_SPLIT_BRAIN,
+    FM_DEMO_ALL = FM_DEMO_TOUR | FM_DEMO_FREEZE | FM_DEMO_PARTIAL,
+};
 
 struct fm_demo_options {
+    enum fm_demo_story story;
     unsigned scenarios; /* bits of enum fm_demo_scenario */
     unsigned rate, regions;
     bool keep; /* stay up afterwards */
@@ -16,6 +38,9 @@ struct fm_demo_options {
     bool color;
     bool quiet; /* the caller prints a document: nothing else on stdout */
 };
+
+/* The scenario of this name; 0 where there is none. */
+unsigned fm_demo_scenario_find(const char *name);
 
 /* Runs it. *report gets a fulmar.demo/1 document, or NULL where nothing could be measured. Returns
  * an exit code of CLI.md: 0, 1 where it could not run, 2 where an objective was missed, 130 after

@@ -15,7 +15,7 @@
 enum {
     SLOTS_MAX = 4096,
     REQUEST_MAX = 512,
-    TIMEOUT_MS = 5000,
+    TIMEOUT_MS = 10000,
     TICK_NS = 500000,
     BLOCK = 16 * 1024
 };
@@ -44,6 +44,7 @@ struct fm_load {
     struct fm_http_field *fields;
     struct fm_list idle, all;
     size_t nslots, busy;
+    enum fm_load_mix mix;
     unsigned rate;
     uint32_t run;
     struct fm_mono start;
@@ -76,44 +77,70 @@ void fm_load_key(const struct fm_load *l, size_t i, char out[40])
 
 /* -------- what is asked -------- */
 
+struct asked {
+    enum fm_http_method method;
+    enum fm_load_kind kind;
+};
+
+static struct asked ask_bank(size_t i, unsigned who, struct fm_buf *b)
+{
+    switch (i % 20) {
+    case 3:
+    case 13:
+        fm_buf_printf(b, "POST /ledger/acc-%u/debit?amount=1", who);
+        return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE};
+    case 8:
+        fm_buf_printf(b, "POST /cards/card-%u/freeze", who);
+        return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE};
+    case 18:
+        fm_buf_printf(b, "PUT /profile/user-%u", who);
+        return (struct asked){FM_METHOD_PUT, FM_LOAD_COMMAND};
+    default:
+        break;
+    }
+    static const char *const what[] = {"/ledger/acc-", "/cards/card-", "/profile/user-"};
+    if (i % 4 == 3)
+        fm_buf_lit(b, "GET /catalog");
+    else
+        fm_buf_printf(b, "GET %s%u", what[i % 4], who);
+    return (struct asked){FM_METHOD_GET, FM_LOAD_QUERY};
+}
+
+static struct asked ask_site(size_t i, unsigned who, struct fm_buf *b)
+{
+    bool command = i % 5 == 3;
+    if (command)
+        fm_buf_printf(b, "PUT /profile/user-%u", who);
+    else if (i % 2)
+        fm_buf_lit(b, "GET /catalog");
+    else
+        fm_buf_printf(b, "GET /profile/user-%u", who);
+    return command ? (struct asked){FM_METHOD_PUT, FM_LOAD_EXCLUSIVE}
+                   : (struct asked){FM_METHOD_GET, FM_LOAD_QUERY};
+}
+
+static struct asked ask_ledger(unsigned who, struct fm_buf *b)
+{
+    fm_buf_printf(b, "POST /ledger/acc-%u/debit?amount=1", who);
+    return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE};
+}
+
 static enum fm_http_method compose(struct fm_load *l, size_t i, struct fm_buf *b)
 {
     char key[40];
     FM_ASSERT(i < l->records_max && b->n == 0);
     fm_load_key(l, i, key);
-    uint64_t who = fm_mix64(i) % 1000;
-    enum fm_http_method m = FM_METHOD_GET;
-    bool command = true;
-    switch (i % 20) {
-    case 3:
-    case 13:
-        m = FM_METHOD_POST;
-        fm_buf_printf(b, "POST /ledger/acc-%llu/debit?amount=1", (unsigned long long)who);
-        break;
-    case 8:
-        m = FM_METHOD_POST;
-        fm_buf_printf(b, "POST /cards/card-%llu/freeze", (unsigned long long)who);
-        break;
-    case 18:
-        m = FM_METHOD_PUT;
-        fm_buf_printf(b, "PUT /profile/user-%llu", (unsigned long long)who);
-        break;
-    default:
-        command = false;
-        if (i % 3 == 0)
-            fm_buf_lit(b, "GET /catalog");
-        else if (i % 3 == 1)
-            fm_buf_printf(b, "GET /ledger/acc-%llu", (unsigned long long)who);
-        else
-            fm_buf_printf(b, "GET /profile/user-%llu", (unsigned long long)who);
-    }
+    unsigned who = (unsigned)(fm_mix64(i) % 1000);
+    struct asked a = l->mix == FM_LOAD_BANK   ? ask_bank(i, who, b)
+                     : l->mix == FM_LOAD_SITE ? ask_site(i, who, b)
+                                              : ask_ledger(who, b);
     fm_buf_lit(b, " HTTP/1.1\r\nHost: bank.example\r\nUser-Agent: fulmar-demo\r\n");
-    if (command)
+    if (a.kind != FM_LOAD_QUERY)
         fm_buf_printf(b, "Idempotency-Key: %s\r\nContent-Length: 0\r\n", key);
     fm_buf_lit(b, "\r\n");
     FM_ASSERT(!b->full);
-    l->record[i].command = command;
-    return m;
+    l->record[i].kind = (uint8_t)a.kind;
+    return a.method;
 }
 
 /* -------- outcomes -------- */
@@ -341,8 +368,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct fm_load *fm_load_start(const struct fm_addr *to, unsigned rate, uint32_t run_id,
-                              size_t records_max, struct fm_error *e)
+struct fm_load *fm_load_start(const struct fm_addr *to, enum fm_load_mix mix, unsigned rate,
+                              uint32_t run_id, size_t records_max, struct fm_error *e)
 {
     FM_ASSERT(rate > 0 && records_max > 0);
     struct fm_load *l = calloc(1, sizeof *l);
@@ -355,6 +382,7 @@ struct fm_load *fm_load_start(const struct fm_addr *to, unsigned rate, uint32_t 
         goto failed;
     }
     l->to = *to;
+    l->mix = mix;
     l->rate = rate;
     l->run = run_id;
     l->records_max = records_max;

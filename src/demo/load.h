@@ -2,8 +2,9 @@
  * to the ones before, and are timed from when they were due (no coordinated omission: a stall is
  * not hidden by waiting politely). Runs on a thread of its own.
  *
- * Four in five are queries, one in five is a command with an Idempotency-Key. Nothing is ever
- * repeated here: a request that fails has failed. */
+ * Of the bank four in five are queries, one in five is a command with an Idempotency-Key: of twenty
+ * two for the ledger and one for a card, which one region may take, and one for a profile, which
+ * every region may. Nothing is ever repeated here: a request that fails has failed. */
 #ifndef FM_DEMO_LOAD_H
 #define FM_DEMO_LOAD_H
 
@@ -29,21 +30,33 @@ enum fm_load_outcome {
         FM_LOAD_OUTCOME_COUNT
 };
 
+enum fm_load_mix {
+    FM_LOAD_BANK,
+    FM_LOAD_SITE,   /* one in five is a command, which one region may take */
+    FM_LOAD_LEDGER, /* commands of the ledger, nothing else */
+};
+
+enum fm_load_kind {
+    FM_LOAD_QUERY,
+    FM_LOAD_COMMAND,   /* any region may take it */
+    FM_LOAD_EXCLUSIVE, /* only the region that holds its cell may take it */
+};
+
 const char *fm_load_outcome_name(enum fm_load_outcome o);
 
 /* One request. Written by the load thread, read by others once `outcome` is not PENDING. */
 struct fm_load_record {
     int64_t due_ns, done_ns; /* CLOCK_BOOTTIME */
     _Atomic uint8_t outcome;
-    uint8_t command; /* 0 = a query */
+    uint8_t kind; /* enum fm_load_kind */
     uint16_t status;
 };
 
 struct fm_load;
 
 /* `run` goes into the keys, `records_max` bounds the requests of the whole run. */
-struct fm_load *fm_load_start(const struct fm_addr *to, unsigned rate, uint32_t run,
-                              size_t records_max, struct fm_error *e) FM_WARN_UNUSED;
+struct fm_load *fm_load_start(const struct fm_addr *to, enum fm_load_mix mix, unsigned rate,
+                              uint32_t run, size_t records_max, struct fm_error *e) FM_WARN_UNUSED;
 /* No new requests; waits at most `wait_ms` for those under way. */
 void fm_load_stop(struct fm_load *l, int64_t wait_ms);
 void fm_load_free(struct fm_load *l);

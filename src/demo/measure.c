@@ -13,39 +13,59 @@ static int compare(const void *x, const void *y)
     return (*a > *b) - (*a < *b);
 }
 
+static void count_exclusive(const struct fm_load_record *r, bool ok, struct fm_measure *m)
+{
+    m->exclusive++;
+    m->exclusive_failed += !ok;
+    m->exclusive_refused += r->status == 503;
+    m->exclusive_unknown += r->status == 504;
+    int64_t took = r->done_ns - r->due_ns;
+    if (ok && took > m->longest_pause_ns)
+        m->longest_pause_ns = took;
+}
+
+/* The gap is from success to success, and to the end of what was due. */
+static void find_gap(const struct fm_load_record *r, size_t first, size_t last, int64_t *done,
+                     size_t n, struct fm_measure *m)
+{
+    qsort(done, n, sizeof *done, compare);
+    int64_t before = last > first ? r[first].due_ns : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (done[i] - before > m->longest_gap_ns)
+            m->longest_gap_ns = done[i] - before;
+        before = done[i];
+    }
+    if (last > first && r[last - 1].due_ns - before > m->longest_gap_ns)
+        m->longest_gap_ns = r[last - 1].due_ns - before;
+}
+
 void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t last, int64_t *scratch,
                         struct fm_measure *m)
 {
     *m = (struct fm_measure){0};
-    size_t ok = 0;
+    size_t n = 0;
     FM_ASSERT(first <= last);
     for (size_t i = first; i < last; i++) {
         enum fm_load_outcome o = atomic_load_explicit(&r[i].outcome, memory_order_acquire);
         FM_ASSERT(o < FM_LOAD_OUTCOME_COUNT && (i == first || r[i].due_ns >= r[i - 1].due_ns));
+        bool ok = o == FM_LOAD_OK;
         m->requests++;
-        m->by_kind[o]++;
-        if (o == FM_LOAD_OK) {
+        m->by_outcome[o]++;
+        m->failed += !ok;
+        if (!ok)
+            m->last_failed_ns = r[i].due_ns;
+        m->commands_acknowledged += ok && r[i].kind != FM_LOAD_QUERY;
+        if (r[i].kind == FM_LOAD_EXCLUSIVE) {
+            count_exclusive(&r[i], ok, m);
+        } else if (ok) {
             int64_t took = r[i].done_ns - r[i].due_ns;
             m->slow += took > FM_MEASURE_SLOW_MS * FM_NS_PER_MS;
             m->worst_ns = took > m->worst_ns ? took : m->worst_ns;
-            m->commands_acknowledged += r[i].command;
-            scratch[ok++] = r[i].done_ns;
-        } else {
-            m->failed++;
-            m->last_failed_ns = r[i].due_ns;
+            scratch[n++] = r[i].done_ns;
         }
     }
-    FM_ASSERT(ok + m->failed == m->requests && m->requests == last - first);
-    qsort(scratch, ok, sizeof *scratch, compare);
-    int64_t before = last > first ? r[first].due_ns : 0;
-    for (size_t i = 0; i < ok; i++) {
-        if (scratch[i] - before > m->longest_gap_ns)
-            m->longest_gap_ns = scratch[i] - before;
-        before = scratch[i];
-    }
-    /* from the last success to the end of what was due */
-    if (last > first && r[last - 1].due_ns - before > m->longest_gap_ns)
-        m->longest_gap_ns = r[last - 1].due_ns - before;
+    FM_ASSERT(n + m->exclusive <= m->requests && m->requests == last - first);
+    find_gap(r, first, last, scratch, n, m);
 }
 
 void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, const char *keys,
@@ -69,8 +89,8 @@ void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, cons
     }
     const struct fm_load_record *r = fm_load_records(l);
     for (size_t i = first; i < last; i++) {
-        bool acknowledged =
-            r[i].command && atomic_load_explicit(&r[i].outcome, memory_order_acquire) == FM_LOAD_OK;
+        bool acknowledged = r[i].kind != FM_LOAD_QUERY &&
+                            atomic_load_explicit(&r[i].outcome, memory_order_acquire) == FM_LOAD_OK;
         m->commands_missing += acknowledged && effects[i] == 0;
         m->applied_twice += effects[i] > 1;
     }

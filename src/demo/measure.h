@@ -5,11 +5,16 @@
 #include "demo/load.h"
 
 struct fm_measure {
-    size_t requests, failed, slow;
-    size_t by_kind[FM_LOAD_OUTCOME_COUNT];
-    int64_t longest_gap_ns; /* without a success */
+    size_t requests, failed;
+    size_t by_outcome[FM_LOAD_OUTCOME_COUNT];
     int64_t last_failed_ns; /* when the last failed request was due; 0 = none failed */
+    /* of what any region may answer */
+    size_t slow;
+    int64_t longest_gap_ns; /* without a success */
     int64_t worst_ns;       /* slowest success */
+    /* of the commands that one region may take */
+    size_t exclusive, exclusive_failed, exclusive_refused, exclusive_unknown; /* 503, 504 */
+    int64_t longest_pause_ns; /* the longest that one of them waited for its success */
     size_t commands_acknowledged, commands_missing, applied_twice;
 };
 

@@ -84,6 +84,28 @@ static void take_events(struct fm_view_state *v, const json_t *status)
     }
 }
 
+/* Who holds what, where that is another than before. */
+static void take_holders(struct fm_view_state *v, const json_t *status)
+{
+    const json_t *contexts = json_object_get(json_object_get(status, "view"), "contexts");
+    const char *name;
+    json_t *context;
+    size_t i = 0;
+    json_object_foreach((json_t *)(uintptr_t)contexts, name, context)
+    {
+        char text[FM_HOLDERS_TEXT_MAX];
+        if (i == FM_VIEW_EXCLUSIVE)
+            break;
+        struct fm_view_holders *h = &v->holders[i++];
+        fm_holders_text(status, name, text);
+        if (strcmp(h->text, text) == 0)
+            continue;
+        fm_demo_view_say(v, "%s is held by %s", name, text);
+        snprintf(h->context, sizeof h->context, "%s", name);
+        snprintf(h->text, sizeof h->text, "%s", text);
+    }
+}
+
 /* -------- the screen -------- */
 
 static const char *colour(const struct fm_view_state *v, const char *health)
@@ -158,8 +180,10 @@ static void draw_clients(const struct fm_load *l)
 
 void fm_demo_view_draw(struct fm_view_state *v, const json_t *status, const struct fm_load *l)
 {
-    if (status)
+    if (status) {
         take_events(v, status);
+        take_holders(v, status);
+    }
     if (!v->screen)
         return;
     int64_t now = fm_mono_now().ns;
@@ -177,6 +201,9 @@ void fm_demo_view_draw(struct fm_view_state *v, const json_t *status, const stru
         if (i < FM_VIEW_REGIONS)
             draw_region(v, i, region, seconds);
     }
+    fputs("\033[K\n", stdout);
+    for (i = 0; i < FM_VIEW_EXCLUSIVE && v->holders[i].context[0]; i++)
+        printf("  %-8s held by %s\033[K\n", v->holders[i].context, v->holders[i].text);
     fputs("\033[K\n", stdout);
     if (l)
         draw_clients(l);

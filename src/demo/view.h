@@ -4,11 +4,17 @@
 #define FM_DEMO_VIEW_H
 
 #include "demo/demo.h"
+#include "demo/holders.h"
 #include "demo/load.h"
 
 #include <jansson.h>
 
-enum { FM_VIEW_LINES = 12, FM_VIEW_LINE_MAX = 160, FM_VIEW_REGIONS = 8 };
+enum { FM_VIEW_LINES = 14, FM_VIEW_LINE_MAX = 160, FM_VIEW_REGIONS = 8, FM_VIEW_EXCLUSIVE = 2 };
+
+/* Who holds what of a context, as it was told last. */
+struct fm_view_holders {
+    char context[64], text[FM_HOLDERS_TEXT_MAX];
+};
 
 struct fm_view_state {
     struct fm_demo_options options;
@@ -18,6 +24,7 @@ struct fm_view_state {
     uint64_t events_seen;
     int64_t started_ns, drawn_ns;
     uint64_t sent[FM_VIEW_REGIONS], errors[FM_VIEW_REGIONS];
+    struct fm_view_holders holders[FM_VIEW_EXCLUSIVE];
     bool screen;
 };
 

@@ -3,7 +3,6 @@
 #include "demo/world.h"
 
 #include "base/assert.h"
-#include "base/rand.h"
 #include "http/fetch.h"
 
 #include <errno.h>
@@ -16,140 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEALTH_MS = 500, PORT_FIRST = 10000, PORT_END = 32000, PORT_TRIES = 1000 };
+enum { HEALTH_MS = 500 };
 
 static const char *const region_names[FM_WORLD_REGIONS_MAX] = {
-    "west", "north", "east", "south", "central", "island", "coast", "valley"};
-
-struct fm_addr fm_world_loopback(uint16_t port)
-{
-    struct fm_addr a;
-    enum fm_err err = fm_addr_ip(&a, FM_STR("127.0.0.1"), port);
-    FM_ASSERT(err == FM_ERR_OK);
-    return a;
-}
-
-/* -------- finding programs and ports -------- */
-
-static enum fm_err find_programs(struct fm_world *w, struct fm_error *e)
-{
-    ssize_t n = readlink("/proc/self/exe", w->fulmar, sizeof w->fulmar - 1);
-    if (n <= 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot find this program");
-    FM_ASSERT((size_t)n < sizeof w->fulmar && w->fulmar[0] == '/');
-    w->fulmar[n] = 0;
-    char dir[PATH_MAX];
-    snprintf(dir, sizeof dir, "%s", w->fulmar);
-    *strrchr(dir, '/') = 0;
-    static const struct {
-        const char *bank, *contexts;
-    } places[] = {
-        {"examples/bank/bank", "../examples/bank/contexts.yaml"}, /* a build folder */
-        {"../libexec/fulmar/bank", "../share/fulmar/examples/bank/contexts.yaml"},
-    };
-    for (size_t i = 0; i < FM_COUNT(places); i++) {
-        char bank[2 * PATH_MAX], contexts[2 * PATH_MAX];
-        snprintf(bank, sizeof bank, "%s/%s", dir, places[i].bank);
-        snprintf(contexts, sizeof contexts, "%s/%s", dir, places[i].contexts);
-        if (access(bank, X_OK) == 0 && realpath(bank, w->bank) && realpath(contexts, w->contexts))
-            return FM_ERR_OK;
-    }
-    return fm_error_set(e, FM_ERR_NOT_FOUND,
-                        "cannot find the sample application near %s (looked for "
-                        "examples/bank/bank and ../libexec/fulmar/bank)",
-                        w->fulmar);
-}
-
-/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice.
- * Not one of those that the kernel gives to outgoing connections: one of them could have it by the
- * time that its owner starts. */
-static uint16_t free_port(int *held)
-{
-    int one = 1;
-    *held = -1;
-    for (unsigned i = 0; i < PORT_TRIES; i++) {
-        uint32_t random;
-        fm_rand_bytes(&random, sizeof random);
-        uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
-        struct fm_addr a = fm_world_loopback(port);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-            bind(fd, &a.sa, a.len) == 0) {
-            *held = fd;
-            return port;
-        }
-        if (fd >= 0)
-            close(fd);
-    }
-    return 0;
-}
-
-static enum fm_err take_ports(struct fm_world *w, struct fm_error *e)
-{
-    uint16_t *port[3 + 8 * FM_WORLD_REGIONS_MAX];
-    int held[FM_COUNT(port)];
-    size_t n = 0;
-    port[n++] = &w->store_port;
-    port[n++] = &w->edge_port;
-    port[n++] = &w->edge_admin;
-    for (unsigned r = 0; r < w->nregions; r++) {
-        struct fm_world_region *x = &w->region[r];
-        port[n++] = &x->gate;
-        port[n++] = &x->peer;
-        port[n++] = &x->admin;
-        port[n++] = &x->network;
-        for (unsigned a = 0; a < FM_WORLD_APPS; a++) {
-            port[n++] = &x->app[a];
-            port[n++] = &x->app_admin[a];
-        }
-    }
-    bool ok = true;
-    FM_ASSERT(n <= FM_COUNT(port));
-    for (size_t i = 0; i < n; i++) {
-        *port[i] = free_port(&held[i]);
-        ok &= *port[i] != 0;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (held[i] >= 0)
-            close(held[i]);
-    return ok ? FM_ERR_OK : fm_error_set(e, FM_ERR_LIMIT, "there are no free ports on 127.0.0.1");
-}
-
-/* -------- the configuration -------- */
-
-static enum fm_err write_config(struct fm_world *w, struct fm_error *e)
-{
-    FM_ASSERT(w->dir[0] && w->edge_port && w->edge_admin && w->store_port);
-    snprintf(w->config, sizeof w->config, "%s/fulmar.yaml", w->dir);
-    FILE *f = fopen(w->config, "we");
-    if (!f)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", w->config);
-    fprintf(f,
-            "# Written by `fulmar demo`.\nfulmar: 1\nservice: bank\nstate: \"%s/{host}\"\n"
-            "include: [\"%s\"]\n\nhosts:\n"
-            "  edge-1: {region: %s, roles: [edge], address: 127.0.0.1, admin: \"127.0.0.1:%u\"}\n",
-            w->dir, w->contexts, w->region[0].name, w->edge_admin);
-    for (unsigned r = 0; r < w->nregions; r++) {
-        const struct fm_world_region *x = &w->region[r];
-        fprintf(f,
-                "  %s-1: {region: %s, roles: [gate, health], address: 127.0.0.1, "
-                "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\", admin: \"127.0.0.1:%u\"}\n",
-                x->name, x->name, x->gate, x->peer, x->admin);
-    }
-    fprintf(f, "\nedge:\n  workers: 1\n  listen: [{address: \"127.0.0.1:%u\"}]\n\nregions:\n",
-            w->edge_port);
-    for (unsigned r = 0; r < w->nregions; r++) {
-        const struct fm_world_region *x = &w->region[r];
-        fprintf(f,
-                "  %s:\n    priority: %u\n"
-                "    apps: {core: [\"127.0.0.1:%u\", \"127.0.0.1:%u\"]}\n"
-                "    checks: {card-network: {http: \"http://127.0.0.1:%u/ping\"}}\n",
-                x->name, r + 1, x->app[0], x->app[1], x->network);
-    }
-    if (fclose(f) != 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", w->config);
-    return FM_ERR_OK;
-}
+    "west", "north", "south", "central", "island", "coast", "valley", "harbour"};
+static const char witness_name[] = "east";
 
 /* -------- processes -------- */
 
@@ -177,11 +47,16 @@ static void describe(struct fm_world *w)
     snprintf(db, sizeof db, "%s/bank.db", w->dir);
     set_args(&w->store, "store", w->bank, "store", port[0], db, NULL);
     set_args(&w->edge, "edge", w->fulmar, "edge", "-c", w->config, "--host", "edge-1", NULL);
+    char config[PATH_MAX + 32];
+    fm_world_config_of(w, w->nregions, config);
+    set_args(&w->witness, "witness-1", w->fulmar, "agent", "-c", config, "--host", "witness-1",
+             NULL);
     for (unsigned r = 0; r < w->nregions; r++) {
         struct fm_world_region *x = &w->region[r];
         snprintf(port[1], sizeof port[1], "%u", x->network);
         snprintf(name, sizeof name, "%s-1", x->name);
-        set_args(&x->process[FM_WORLD_AGENT], name, w->fulmar, "agent", "-c", w->config, "--host",
+        fm_world_config_of(w, r, config);
+        set_args(&x->process[FM_WORLD_AGENT], name, w->fulmar, "agent", "-c", config, "--host",
                  name, NULL);
         for (unsigned a = 0; a < FM_WORLD_APPS; a++) {
             snprintf(port[2], sizeof port[2], "%u", x->app[a]);
@@ -216,17 +91,19 @@ static enum fm_err start_one(struct fm_world *w, struct fm_world_process *p, str
     return err ? fm_error_wrap(e, "%s", p->name) : FM_ERR_OK;
 }
 
-enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, unsigned nregions,
-                          struct fm_error *e)
+enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_story story,
+                          unsigned nregions, struct fm_error *e)
 {
     FM_ASSERT(nregions >= 2 && nregions <= FM_WORLD_REGIONS_MAX);
     memset(w, 0, sizeof *w);
     w->loop = l;
+    w->story = story;
     w->log_fd = -1;
     w->nregions = nregions;
     for (unsigned r = 0; r < nregions; r++)
         snprintf(w->region[r].name, sizeof w->region[r].name, "%s", region_names[r]);
-    enum fm_err err = find_programs(w, e);
+    snprintf(w->region[nregions].name, sizeof w->region[0].name, "%s", witness_name);
+    enum fm_err err = fm_world_find_programs(w, e);
     if (err)
         return err;
     const char *tmp = getenv("TMPDIR");
@@ -240,9 +117,11 @@ enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, unsigned nregio
     w->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (w->log_fd < 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", path);
-    err = take_ports(w, e);
+    err = fm_world_take_ports(w, e);
     if (!err)
-        err = write_config(w, e);
+        err = fm_world_write_configs(w, e);
+    if (!err)
+        err = fm_world_connect(w, e);
     if (!err)
         describe(w);
     return err;
@@ -251,6 +130,8 @@ enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, unsigned nregio
 enum fm_err fm_world_start_regions(struct fm_world *w, struct fm_error *e)
 {
     enum fm_err err = start_one(w, &w->store, e);
+    if (!err)
+        err = start_one(w, &w->witness, e);
     for (unsigned r = 0; !err && r < w->nregions; r++)
         err = fm_world_heal(w, r, e);
     return err;
@@ -283,7 +164,7 @@ static bool is_healthy(uint16_t peer)
 
 bool fm_world_regions_are_ready(const struct fm_world *w)
 {
-    bool ok = listens(w->store_port);
+    bool ok = listens(w->store_port) && listens(w->region[w->nregions].peer);
     for (unsigned r = 0; ok && r < w->nregions; r++) {
         ok = listens(w->region[r].gate) && is_healthy(w->region[r].peer);
         for (unsigned a = 0; ok && a < FM_WORLD_APPS; a++)
@@ -323,9 +204,29 @@ void fm_world_break_network(struct fm_world *w, unsigned region)
     fm_child_kill(&p->child, SIGKILL);
 }
 
+void fm_world_cut_off(struct fm_world *w, unsigned region)
+{
+    FM_ASSERT(region < w->nregions);
+    uint32_t all = (UINT32_C(2) << w->nregions) - 1;
+    fm_links_set(w->links, region, all & ~(UINT32_C(1) << region),
+                 &(struct fm_fault_rule){.cut = true});
+}
+
+void fm_world_stop_coordination(struct fm_world *w)
+{
+    w->witness.wanted = false;
+    fm_child_kill(&w->witness.child, SIGKILL);
+}
+
+enum fm_err fm_world_start_coordination(struct fm_world *w, struct fm_error *e)
+{
+    return start_one(w, &w->witness, e);
+}
+
 enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *e)
 {
     FM_ASSERT(region < w->nregions);
+    fm_links_heal(w->links);
     for (unsigned i = 0; i < FM_WORLD_ROLES; i++) {
         struct fm_world_process *p = &w->region[region].process[i];
         if (p->child.running)
@@ -358,10 +259,13 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void fm_world_deinit(struct fm_world *w)
 {
     discard(&w->edge);
+    discard(&w->witness);
     for (unsigned r = 0; r < w->nregions; r++)
         for (unsigned i = 0; i < FM_WORLD_ROLES; i++)
             discard(&w->region[r].process[i]);
     discard(&w->store);
+    fm_links_stop(w->links);
+    w->links = NULL;
     if (w->log_fd >= 0)
         close(w->log_fd);
     w->log_fd = -1;

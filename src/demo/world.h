@@ -1,18 +1,26 @@
 /* demo/world.h: the demonstration's world: processes on loopback in a temporary folder.
  *
- * One store, one edge, and per region an agent, two instances of the bank and its card network. All
- * are children of this process and die with it. Nothing needs root; ports are free ones. Belongs to
- * one thread. */
+ * One store, one edge, a witness that owns the coordination file, and per region an agent, two
+ * instances of the bank and its card network. All are children of this process and die with it.
+ * Regions and the witness reach each other through fault proxies (demo/links.h): each has a
+ * configuration of its own, in which the others stand at those. Nothing needs root; ports are free
+ * ones. Belongs to one thread. */
 #ifndef FM_DEMO_WORLD_H
 #define FM_DEMO_WORLD_H
 
 #include "base/err.h"
+#include "demo/demo.h"
+#include "demo/links.h"
 #include "io/addr.h"
 #include "io/process.h"
 
 #include <limits.h>
 
-enum { FM_WORLD_REGIONS_MAX = 8, FM_WORLD_APPS = 2 };
+enum {
+    FM_WORLD_REGIONS_MAX = 8,
+    FM_WORLD_PLACES_MAX = FM_WORLD_REGIONS_MAX + 1, /* and the witness, which is the last one */
+    FM_WORLD_APPS = 2
+};
 
 enum fm_world_role {
     FM_WORLD_AGENT,
@@ -34,27 +42,32 @@ struct fm_world_process {
 struct fm_world_region {
     char name[16];
     uint16_t gate, peer, admin, app[FM_WORLD_APPS], app_admin[FM_WORLD_APPS], network;
+    /* where another place finds its gate and its peer port */
+    uint16_t gate_from[FM_WORLD_PLACES_MAX], peer_from[FM_WORLD_PLACES_MAX];
     struct fm_world_process process[FM_WORLD_ROLES];
 };
 
 struct fm_world {
     struct fm_loop *loop;
+    enum fm_demo_story story;
     char dir[PATH_MAX];
-    char fulmar[PATH_MAX], bank[PATH_MAX], contexts[PATH_MAX], config[PATH_MAX + 16];
+    char fulmar[PATH_MAX], bank[PATH_MAX], contexts[PATH_MAX];
+    char config[PATH_MAX + 16]; /* of the edge and of who looks on: everything is where it is */
     int log_fd;
     unsigned nregions;
-    struct fm_world_region region[FM_WORLD_REGIONS_MAX];
-    struct fm_world_process store, edge;
+    struct fm_world_region region[FM_WORLD_PLACES_MAX]; /* [nregions]: the witness's */
+    struct fm_world_process store, edge, witness;
+    struct fm_links *links;
     uint16_t store_port, edge_port, edge_admin;
     /* Something ended that should run. */
     void (*died)(struct fm_world *w, const char *name);
     void *user;
 };
 
-/* Finds the programs, makes the folder and the configuration. */
-enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, unsigned nregions,
-                          struct fm_error *e) FM_WARN_UNUSED;
-/* First the store and the regions, then, once they are ready, the edge. */
+/* Finds the programs, makes the folder, the configurations and the network. */
+enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_story story,
+                          unsigned nregions, struct fm_error *e) FM_WARN_UNUSED;
+/* First the store, the witness and the regions, then, once they are ready, the edge. */
 enum fm_err fm_world_start_regions(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 enum fm_err fm_world_start_edge(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 /* Do they answer, and call themselves healthy? Blocks for some milliseconds. */
@@ -65,12 +78,26 @@ bool fm_world_edge_is_ready(const struct fm_world *w);
 void fm_world_kill(struct fm_world *w, unsigned region);
 void fm_world_freeze(struct fm_world *w, unsigned region);
 void fm_world_break_network(struct fm_world *w, unsigned region);
-/* Continue what was stopped, start what is not running. */
+/* It sees no other region, nor the witness and its coordination; edges see all of them. */
+void fm_world_cut_off(struct fm_world *w, unsigned region);
+void fm_world_stop_coordination(struct fm_world *w);
+/* Mend the network, continue what was stopped, start what is not running. */
 enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *e) FM_WARN_UNUSED;
+enum fm_err fm_world_start_coordination(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 
 struct fm_addr fm_world_loopback(uint16_t port);
 
 /* Ends all processes and removes the folder. Safe at any time, also twice. */
 void fm_world_deinit(struct fm_world *w);
+
+/* -------- world_setup.c -------- */
+
+enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
+enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
+enum fm_err fm_world_write_configs(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
+/* The ways between places, for demo/links.h; returns how many. */
+enum fm_err fm_world_connect(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
+/* The configuration of this place. */
+void fm_world_config_of(const struct fm_world *w, unsigned place, char out[PATH_MAX + 32]);
 
 #endif

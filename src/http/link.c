@@ -262,6 +262,11 @@ enum fm_err fm_http_link_ask(struct fm_http_link *l, struct fm_loop *loop,
     }
     enum fm_err err = link_connect(l, a, e);
     l->busy = !err;
+    if (err) { /* no `closed` comes that would free it */
+        free(l->out);
+        l->out = NULL;
+        l->out_n = 0;
+    }
     return err;
 }
 

@@ -24,6 +24,7 @@ struct fm_board_slot {
     alignas(FM_CACHELINE) _Atomic uint64_t word; /* see fm_board_share and fm_board_epoch */
     _Atomic uint32_t canary;                     /* enum fm_board_canary */
     _Atomic uint32_t in_flight;                  /* the bulkhead */
+    _Atomic bool trial;       /* it comes back: canaries go there, and what nobody else can take */
     _Atomic int64_t tried_ns; /* when its last trial began: what is older is no news */
 };
 

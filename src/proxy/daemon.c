@@ -265,7 +265,8 @@ static void admin_accepted(struct fm_listener *ln, int fd, const struct fm_addr 
 
 static void local_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
 {
-    fm_pages_accept(&fm_container_of(ln, struct fm_daemon, local)->pages, fd, from);
+    struct fm_daemon *d = fm_container_of(ln, struct fm_daemon, local);
+    fm_pages_accept(d->local_table ? &d->local_pages : &d->pages, fd, from);
 }
 
 enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admin,
@@ -273,6 +274,8 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
 {
     FM_ASSERT(!d->has_admin && !d->has_local && d->loop.pool);
     enum fm_err err = fm_pages_init(&d->pages, &d->loop, pages, d->options.user, e);
+    if (!err && d->local_table)
+        err = fm_pages_init(&d->local_pages, &d->loop, d->local_table, d->options.user, e);
     if (err)
         return err;
     struct fm_addr at;
@@ -313,17 +316,23 @@ void fm_daemon_end_resolver(struct fm_daemon *d)
     d->resolver = NULL;
 }
 
+static void close_pages(struct fm_daemon *d, struct fm_pages *p)
+{
+    if (!p->server.loop)
+        return;
+    fm_pages_close_all(p);
+    fm_loop_turn(&d->loop, 0);
+    fm_pages_deinit(p);
+}
+
 void fm_daemon_deinit(struct fm_daemon *d)
 {
     if (d->has_local)
         fm_listener_close(&d->local);
     if (d->has_admin)
         fm_listener_close(&d->admin);
-    if (d->pages.server.loop) {
-        fm_pages_close_all(&d->pages);
-        fm_loop_turn(&d->loop, 0);
-        fm_pages_deinit(&d->pages);
-    }
+    close_pages(d, &d->local_pages);
+    close_pages(d, &d->pages);
     fm_daemon_end_resolver(d);
     if (d->signals.loop)
         fm_signals_close(&d->signals);

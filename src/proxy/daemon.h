@@ -37,7 +37,7 @@ struct fm_daemon {
     struct fm_signals signals;
     struct fm_resolver *resolver;
     struct fm_sink *log;
-    struct fm_pages pages;
+    struct fm_pages pages, local_pages;
     struct fm_listener admin, local;
     bool has_admin, has_local;
     bool ending;
@@ -45,6 +45,7 @@ struct fm_daemon {
     char *reload_error;    /* NULL = the last one was good */
     struct fm_peers peers; /* of the configuration that is loaded */
     /* Set by the owner. */
+    const struct fm_page *local_table; /* pages of the local socket; NULL = the same */
     /* Takes over conf, also on failure, which leaves everything as it was. */
     enum fm_err (*reload)(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e);
     void (*terminate)(struct fm_daemon *d, bool at_once);

@@ -179,6 +179,7 @@ static void publish(struct fm_director *d, unsigned region, unsigned context,
     atomic_store_explicit(&slot->tried_ns, fm_director_health(d, region, context)->tried_at.ns,
                           memory_order_relaxed);
     atomic_store_explicit(&slot->word, (epoch & UINT32_MAX) << 32 | v->share, memory_order_release);
+    atomic_store_explicit(&slot->trial, v->to == FM_HEALTH_TRIAL, memory_order_relaxed);
     if (v->canary)
         atomic_store(&slot->canary, v->canary_any ? FM_CANARY_ANY : FM_CANARY_REPEATABLE);
     else if (v->changed)

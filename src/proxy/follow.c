@@ -15,7 +15,8 @@ enum {
     CONNECT_MS = 2000,
     REST_MS = 200, /* after the first failure */
     REST_MAX_MS = 10 * 1000,
-    PAUSE_MS = 200, /* after an answer that said nothing new */
+    PAUSE_MS = 10, /* after an answer that said nothing new; doubled each time */
+    PAUSES_MAX = 6,
     HURRY_MS = 100, /* not more often */
     FOUND_MS = WAIT_MS + SILENCE_MS + 2000,
 };
@@ -222,6 +223,15 @@ static void heard(struct source *s)
         fm_loop_timer_in_ms(f->loop, &f->found_timer, FOUND_MS);
 }
 
+/* At once, but for those whose answers come at once and say nothing. */
+static void next_question(struct source *s, bool worth_it)
+{
+    struct fm_follow *f = s->follow;
+    s->idle = (uint8_t)(worth_it ? 0 : s->idle + (s->idle < PAUSES_MAX));
+    int64_t ms = worth_it ? 0 : with_jitter(f, PAUSE_MS << s->idle);
+    fm_loop_timer_in_ms(f->loop, &s->slot->timer, ms);
+}
+
 static void read_view(struct source *s, struct fm_str body)
 {
     struct fm_follow *f = s->follow;
@@ -243,7 +253,7 @@ static void read_view(struct source *s, struct fm_str body)
     bool said_more = take(f, s, &news);
     fm_view_doc_deinit(&news);
     if (t->source) /* else `changed` has stopped or reset it all */
-        fm_loop_timer_in_ms(f->loop, &t->timer, said_more ? 0 : with_jitter(f, PAUSE_MS));
+        next_question(s, said_more);
 }
 
 static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
@@ -256,8 +266,7 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
         read_view(s, body);
     } else if (status == 204) {
         heard(s);
-        bool held = fm_mono_sub_ms(fm_loop_now(f->loop), s->asked_at) >= WAIT_MS / 4;
-        fm_loop_timer_in_ms(f->loop, &s->slot->timer, held ? 0 : with_jitter(f, PAUSE_MS));
+        next_question(s, fm_mono_sub_ms(fm_loop_now(f->loop), s->asked_at) >= WAIT_MS / 4);
     } else {
         char why[64];
         snprintf(why, sizeof why, "status %u instead of a view", status);

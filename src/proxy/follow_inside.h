@@ -23,6 +23,7 @@ struct source {
     bool controller, own, stale; /* stale: of before a reload, until its caller is gone */
     uint32_t spread;             /* so that not everybody asks the same */
     uint32_t fails;              /* in a row */
+    uint8_t idle;                /* answers in a row that came at once and said nothing */
     struct fm_mono not_before, asked_at;
     bool has_seen;
     uint64_t seen; /* hash of what it said last */

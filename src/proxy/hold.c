@@ -6,7 +6,13 @@
 #include "base/assert.h"
 #include "core/answer.h"
 
-enum { LOOK_MS = 40 };
+enum {
+    LOOK_MS = 40,
+    /* Where it was sent in vain: more seldom, since who fails is not helped by more; and not for
+     * ever to one who is there. If it is not only this command his region is left by then. */
+    UNKNOWN_LOOK_MS = 200,
+    UNKNOWN_MS = 1000,
+};
 
 static bool is_edge(const struct fm_request *rq)
 {
@@ -32,8 +38,10 @@ void fm_hold_drop(struct fm_request *rq)
 static void arm(struct fm_request *rq)
 {
     struct fm_mono now = fm_loop_now(&rq->w->loop);
-    int64_t jitter_ns = (int64_t)fm_rand_below(&rq->w->rand, LOOK_MS / 2 * 1000) * 1000;
-    rq->look_at = fm_mono_add_ns(fm_mono_add_ms(now, LOOK_MS), jitter_ns);
+    bool in_vain = rq->unknown_at.n > 0 && fm_epoch_same(rq->unknown_at, rq->epoch);
+    unsigned ms = in_vain ? UNKNOWN_LOOK_MS : LOOK_MS;
+    int64_t jitter_ns = (int64_t)fm_rand_below(&rq->w->rand, ms / 2 * 1000) * 1000;
+    rq->look_at = fm_mono_add_ns(fm_mono_add_ms(now, ms), jitter_ns);
     struct fm_mono end = fm_mono_add_ns(rq->held_since, rq->route->hold_ns);
     fm_loop_timer(&rq->w->loop, &rq->timer,
                   fm_mono_min(rq->look_at, fm_mono_min(end, rq->total_deadline)));
@@ -79,7 +87,7 @@ static bool other_region(struct fm_request *rq, struct fm_route_plan *out)
     struct fm_view_cell cell;
     struct fm_route_plan any;
     bool known = holder_of(rq, &cell) || cell.epoch.n > 0;
-    fm_plan_route(rq, &any);
+    fm_plan_route(rq, FM_CANARY_OF_NONE, &any);
     *out = (struct fm_route_plan){.healthy = any.healthy};
     for (unsigned i = 0; i < any.n; i++)
         if (!known || any.region[i] != cell.region)
@@ -92,7 +100,7 @@ static bool other_region(struct fm_request *rq, struct fm_route_plan *out)
 static bool overridden(struct fm_request *rq)
 {
     struct fm_route_plan plan;
-    if (rq->override || rq->at.mode == 0 || !other_region(rq, &plan))
+    if (rq->override || rq->maybe_executed || rq->at.mode == 0 || !other_region(rq, &plan))
         return false;
     rq->override = true; /* once */
     rq->epoch = (struct fm_epoch){0};
@@ -100,6 +108,12 @@ static bool overridden(struct fm_request *rq)
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, 0);
     fm_request_go(rq, &plan);
     return true;
+}
+
+/* What may have been executed is never called failed. */
+static void refuse(struct fm_request *rq, enum fm_problem p)
+{
+    fm_relay_problem(rq, rq->maybe_executed ? FM_PROBLEM_OUTCOME_UNKNOWN : p);
 }
 
 static void away(struct fm_request *rq)
@@ -116,7 +130,7 @@ static void away(struct fm_request *rq)
         break;
     }
     fm_counter_inc(&rq->w->metrics.held_in_vain);
-    fm_relay_problem(rq, FM_PROBLEM_READ_ONLY);
+    refuse(rq, FM_PROBLEM_READ_ONLY);
 }
 
 /* `look`: news, or time to try again. */
@@ -125,7 +139,7 @@ static void decide(struct fm_request *rq, bool look)
     struct fm_worker *w = rq->w;
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_view_cell cell;
-    bool moving = !holder_of(rq, &cell) || fm_plan_is_left(rq, cell.region);
+    bool moving = !holder_of(rq, &cell) || fm_plan_is_away(rq, cell.region);
     struct fm_held h = {
         .moving = moving,
         .client_gone = rq->client_gone,
@@ -150,7 +164,7 @@ static void decide(struct fm_request *rq, bool look)
         away(rq);
         return;
     case FM_HOLD_OVERLOADED:
-        fm_relay_problem(rq, FM_PROBLEM_OVERLOADED);
+        refuse(rq, FM_PROBLEM_OVERLOADED);
         return;
     case FM_HOLD_DROP:
         fm_request_free(rq);
@@ -170,25 +184,50 @@ void fm_hold_go(struct fm_request *rq)
         return;
     }
     struct fm_view_cell cell;
-    if (holder_of(rq, &cell) && !fm_plan_is_left(rq, cell.region)) {
+    if (holder_of(rq, &cell) && !fm_plan_is_away(rq, cell.region)) {
         send_to(rq, &cell);
         return;
     }
     decide(rq, false);
 }
 
-static bool may_be_taken_yet(enum fm_problem why)
+bool fm_hold_waits(const struct fm_request *rq)
+{
+    return is_edge(rq) && rq->command && rq->seats && rq->placed && !rq->override;
+}
+
+/* It was not executed; or it may have been, and the application stops doubles of it. */
+static bool may_be_sent_again(const struct fm_request *rq, enum fm_problem why)
 {
     return why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER ||
-           why == FM_PROBLEM_UNREACHABLE || why == FM_PROBLEM_NO_INSTANCE;
+           why == FM_PROBLEM_UNREACHABLE || why == FM_PROBLEM_NO_INSTANCE ||
+           (why == FM_PROBLEM_OUTCOME_UNKNOWN && rq->repeat == FM_REPEAT_KEYED);
+}
+
+/* It may have been executed. False: it fails again and again under one epoch, whose holder is
+ * there: that is how it is. */
+static bool may_wait_unknown(struct fm_request *rq)
+{
+    struct fm_mono now = fm_loop_now(&rq->w->loop);
+    struct fm_view_cell cell;
+    if (!fm_epoch_same(rq->unknown_at, rq->epoch)) {
+        rq->unknown_at = rq->epoch;
+        rq->unknown_since = now;
+    }
+    return fm_mono_sub_ms(now, rq->unknown_since) < UNKNOWN_MS || !holder_of(rq, &cell) ||
+           fm_plan_is_left(rq, cell.region);
 }
 
 bool fm_hold_take(struct fm_request *rq, enum fm_problem why)
 {
-    if (!is_edge(rq) || !rq->command || !rq->seats || !rq->placed || !may_be_taken_yet(why) ||
-        !rq->x.replayable || rq->client_gone || rq->override)
+    if (!fm_hold_waits(rq) || !may_be_sent_again(rq, why))
         return false;
-    if (why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER)
+    bool unknown = why == FM_PROBLEM_OUTCOME_UNKNOWN;
+    if (unknown || rq->x.maybe_executed)
+        rq->maybe_executed = true;
+    if (!rq->x.replayable || rq->client_gone || (unknown && !may_wait_unknown(rq)))
+        return false;
+    if (why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER || unknown)
         fm_seats_ring(rq->w->config.seats);
     decide(rq, false);
     return true;

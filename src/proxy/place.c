@@ -72,20 +72,24 @@ static void add(struct fm_route_plan *p, unsigned region)
 }
 
 /* The holder's region first, twice, so that a hedge stays among its instances. Others only where
- * the route lets any region answer while the holder is away. */
+ * the route lets any region answer while the holder is away; then it gets canaries. */
 void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan)
 {
     const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
-    FM_ASSERT(rq->seats && !rq->command && plan->n <= FM_REGIONS_MAX);
-    if (c->queries_any || !rq->placed)
+    FM_ASSERT(rq->seats && !rq->command);
+    struct fm_view_cell cell = {.region = 0};
+    bool home = !c->queries_any && rq->placed;
+    if (home)
+        fm_seats_read_view(rq->seats, rq->cell, &cell);
+    if (!home || cell.epoch.n == 0 || cell.region >= rq->vr->view->nregions) {
+        fm_plan_route(rq, FM_CANARY_OF_ANY, plan);
         return;
-    struct fm_view_cell cell;
-    fm_seats_read_view(rq->seats, rq->cell, &cell);
-    if (cell.epoch.n == 0 || cell.region >= rq->vr->view->nregions)
-        return;
-    struct fm_route_plan any = *plan;
-    bool away = fm_plan_is_left(rq, cell.region);
-    plan->n = 0;
+    }
+    struct fm_route_plan any;
+    fm_plan_route(rq, cell.region, &any);
+    FM_ASSERT(any.n <= FM_REGIONS_MAX);
+    bool away = fm_plan_is_left(rq, cell.region) && !any.canary;
+    *plan = (struct fm_route_plan){.healthy = any.healthy, .canary = any.canary};
     if (!away || !rq->route->away_queries_any) {
         add(plan, cell.region);
         add(plan, cell.region);
@@ -95,6 +99,4 @@ void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan)
             add(plan, any.region[i]);
     if (plan->n == 0)
         *plan = any;
-    if (any.canary && plan->region[0] != any.region[0])
-        plan->canary = false;
 }

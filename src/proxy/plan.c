@@ -104,7 +104,17 @@ bool fm_plan_is_left(const struct fm_request *rq, unsigned region)
     return fm_board_share(word) == 0 || fm_leave_is_left(&t->leave, fm_board_epoch(word), now);
 }
 
-void fm_plan_route(struct fm_request *rq, struct fm_route_plan *plan)
+bool fm_plan_is_away(const struct fm_request *rq, unsigned region)
+{
+    const struct fm_board_slot *slot = fm_board_slot(rq->vr->view->board, region, rq->context);
+    const struct fm_target *t = fm_target(rq->vr, region, rq->context);
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    bool trial = atomic_load_explicit(&slot->trial, memory_order_relaxed);
+    return (fm_board_share(word) == 0 && !trial) ||
+           fm_leave_is_left(&t->leave, fm_board_epoch(word), fm_loop_now(&rq->w->loop));
+}
+
+void fm_plan_route(struct fm_request *rq, int canary, struct fm_route_plan *plan)
 {
     struct fm_worker *w = rq->w;
     const struct fm_view *v = rq->vr->view;
@@ -124,7 +134,8 @@ void fm_plan_route(struct fm_request *rq, struct fm_route_plan *plan)
     for (int canaries = 1; canaries >= 0; canaries--) {
         struct fm_route_region region[FM_REGIONS_MAX];
         for (unsigned r = 0; r < v->nregions; r++)
-            look_at_region(rq, r, canaries, &region[r]);
+            look_at_region(rq, r, canaries && (canary == FM_CANARY_OF_ANY || canary == (int)r),
+                           &region[r]);
         fm_route(region, v->nregions, &q, plan);
         if (!plan->canary)
             break;

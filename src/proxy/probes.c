@@ -473,6 +473,8 @@ void fm_probes_reset(struct fm_probes *p)
     const struct fm_conf *c = conf_of(p);
     bool edge = p->d->config.mode == FM_PROXY_EDGE;
     for (unsigned r = 0; r < c->nregions; r++) {
+        if (c->regions[r].witness) /* it serves nothing: it is neither well nor unwell */
+            continue;
         if (edge && c->regions[r].has_health)
             add_agents(p, r);
         bool direct = edge ? !p->d->view->regions[r].gates : r == p->d->config.self;

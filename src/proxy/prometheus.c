@@ -65,6 +65,13 @@ static void totals(struct text *t, const struct fm_director *d)
     put(t, "fulmar_%s_view_generation %llu\n", t->role, (unsigned long long)d->generation);
 }
 
+/* A gate speaks of its own region; of a witness, which serves nothing, there is nothing to say. */
+static bool speaks_of(const struct fm_director *d, unsigned r)
+{
+    return !d->board->conf->regions[r].witness &&
+           (d->config.mode == FM_PROXY_EDGE || r == d->config.self);
+}
+
 /* One gauge or counter per (region, context). */
 static void per_slot(struct text *t, const struct fm_director *d, const char *name,
                      const char *type, const char *help,
@@ -73,7 +80,7 @@ static void per_slot(struct text *t, const struct fm_director *d, const char *na
     head(t, name, type, help);
     for (unsigned r = 0; r < d->board->nregions; r++)
         for (unsigned c = 0; c < d->board->ncontexts; c++) {
-            if (d->config.mode == FM_PROXY_GATE && r != d->config.self)
+            if (!speaks_of(d, r))
                 continue;
             struct fm_str rn = d->board->conf->regions[r].name;
             struct fm_str cn = d->board->conf->contexts[c].name;
@@ -111,7 +118,7 @@ static void outcomes(struct text *t, const struct fm_director *d)
     head(t, "outcomes_total", "counter", "What attempts came to");
     for (unsigned r = 0; r < d->board->nregions; r++)
         for (unsigned c = 0; c < d->board->ncontexts; c++) {
-            if (d->config.mode == FM_PROXY_GATE && r != d->config.self)
+            if (!speaks_of(d, r))
                 continue;
             struct fm_board_sum s;
             fm_board_sum(d->board, r, c, &s);

@@ -175,7 +175,7 @@ static void go_on(struct fm_record *r)
         }
         {
             struct fm_route_plan plan;
-            fm_plan_route(rq, &plan);
+            fm_plan_route(rq, FM_CANARY_OF_NONE, &plan);
             fm_request_go(rq, &plan);
         }
         return;

@@ -163,7 +163,7 @@ void fm_request_fail(struct fm_request *rq, enum fm_problem p)
     bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER;
     if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
         p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
-    fm_relay_problem(rq, p);
+    fm_relay_problem(rq, rq->maybe_executed ? FM_PROBLEM_OUTCOME_UNKNOWN : p);
 }
 
 static bool wants_budget(enum fm_exchange_event_kind k)
@@ -382,6 +382,8 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
                                              !rq->upgrade && !rq->streaming, /* one copy */
                                   .leave_region = edge,
                                   .replayable = true,
+                                  .waits = fm_hold_waits(rq),
+                                  .maybe_executed = rq->maybe_executed,
                                   .other_regions = edge ? rq->route->other_regions : 1};
     rq->hedge_at = rq->silence_at = FM_MONO_NEVER;
     fm_exchange_init(&rq->x, &b, plan);
@@ -404,7 +406,7 @@ static void begin_at_gate(struct fm_request *rq)
         return;
     }
     struct fm_route_plan plan;
-    fm_plan_route(rq, &plan);
+    fm_plan_route(rq, FM_CANARY_OF_NONE, &plan);
     fm_request_go(rq, &plan);
 }
 
@@ -415,9 +417,10 @@ static void begin_at_edge(struct fm_request *rq)
         return;
     }
     struct fm_route_plan plan;
-    fm_plan_route(rq, &plan);
     if (rq->seats)
         fm_place_plan_query(rq, &plan);
+    else
+        fm_plan_route(rq, FM_CANARY_OF_ANY, &plan);
     fm_request_go(rq, &plan);
 }
 

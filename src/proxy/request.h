@@ -76,9 +76,12 @@ struct fm_request {
     bool placed;           /* its cell is known */
     bool entered;          /* of a gate: it is counted as in flight */
     bool held, was_held;   /* of an edge */
+    bool maybe_executed;   /* of an edge: by an attempt whose outcome is not known */
     bool override;         /* it is taken without authority, and is written down for that */
     struct fm_epoch epoch; /* it was admitted under; at an edge: it was sent under last */
     struct fm_mono held_since, look_at;
+    struct fm_mono unknown_since; /* since it was sent in vain under this epoch */
+    struct fm_epoch unknown_at;
     struct fm_list hold_node;
     struct fm_record *record; /* of a gate: what the journal knows of it */
     uint64_t affinity;
@@ -132,10 +135,14 @@ bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigne
 /* What decides between regions, from its head; only where routing asks for it. */
 void fm_plan_prepare(struct fm_request *rq, const struct fm_http_head *h,
                      const struct fm_match_result *m);
-/* The regions that may answer, the best first. May claim a canary. */
-void fm_plan_route(struct fm_request *rq, struct fm_route_plan *plan);
+/* The regions that may answer, the best first. May claim a canary: of any region, of `canary` or of
+ * none. */
+enum { FM_CANARY_OF_ANY = -1, FM_CANARY_OF_NONE = -2 };
+void fm_plan_route(struct fm_request *rq, int canary, struct fm_route_plan *plan);
 /* Is this region given nothing now, by health or by what this worker saw? */
 bool fm_plan_is_left(const struct fm_request *rq, unsigned region);
+/* The same for what no other region may take: one that comes back gets it. */
+bool fm_plan_is_away(const struct fm_request *rq, unsigned region);
 
 /* place.c */
 /* The cell that it is about, where its context has cells: from its head, ... */
@@ -149,6 +156,8 @@ void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan);
 /* hold.c: at an edge */
 /* A command whose cell is known: to its holder, or into the queue. */
 void fm_hold_go(struct fm_request *rq);
+/* May it wait where nobody takes it, or the answer says that it failed? */
+bool fm_hold_waits(const struct fm_request *rq);
 /* Nobody took it. False: it cannot be held, answer it. */
 bool fm_hold_take(struct fm_request *rq, enum fm_problem why);
 void fm_hold_timer(struct fm_request *rq);

@@ -95,10 +95,11 @@ static json_t *region_json(const struct fm_director *d, unsigned r)
 {
     const struct fm_conf_region *cr = &d->board->conf->regions[r];
     json_t *contexts = json_array();
-    for (unsigned c = 0; c < d->board->ncontexts; c++)
+    for (unsigned c = 0; c < d->board->ncontexts && !cr->witness; c++)
         json_array_append_new(contexts, region_context_json(d, r, c));
     json_t *o = json_object();
     json_object_set_new(o, "region", str_json(cr->name));
+    json_object_set_new(o, "witness", json_boolean(cr->witness));
     json_object_set_new(o, "intent", json_string("serve"));
     json_object_set_new(o, "priority", json_integer((json_int_t)cr->priority));
     json_object_set_new(o, "weight", json_integer((json_int_t)cr->weight));

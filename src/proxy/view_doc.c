@@ -134,12 +134,12 @@ static bool put_number(json_t *o, const char *key, uint64_t n)
 
 static json_t *write_cell(const struct fm_view_doc *d, const struct fm_view_doc_cell *c)
 {
-    FM_ASSERT((c->c.region == FM_VIEW_DOC_NOBODY) == (c->c.epoch.n == 0));
     FM_ASSERT(!fm_epoch_newer(c->c.gentle_from, c->c.epoch));
     json_t *o = json_object();
-    bool nobody = c->c.region == FM_VIEW_DOC_NOBODY;
+    bool nobody = c->c.region == FM_VIEW_DOC_NOBODY || c->c.epoch.n == 0;
+    bool held = !nobody && !c->c.released;
     bool ok = o && put(o, "region", nobody ? json_null() : json_string(fm_view_doc_holder(d, c))) &&
-              put(o, "state", json_string(c->c.released ? "released" : "held")) &&
+              put(o, "state", json_string(held ? "held" : "released")) &&
               put_number(o, "epoch", c->c.epoch.n) &&
               put_number(o, "gentle_from", c->c.gentle_from.n);
     if (ok)
@@ -266,7 +266,7 @@ static bool read_cell(struct fm_view_doc *d, struct fm_view_doc_cell *to, const 
         !number_of(o, "gentle_from", to->c.epoch.n, &to->c.gentle_from.n))
         return false;
     if (json_is_null(region))
-        return !held && to->c.epoch.n == 0;
+        return !held;
     to->c.region = fm_view_doc_region(d, text_of(o, "region"));
     return to->c.region != FM_VIEW_DOC_NOBODY && to->c.epoch.n > 0;
 }

@@ -27,7 +27,7 @@ enum {
 };
 
 struct fm_view_doc_cell {
-    struct fm_view_cell c; /* region: of the document; NOBODY and epoch 0 where it was never held */
+    struct fm_view_cell c; /* region: of the document; NOBODY where it was never held */
     bool lapsed; /* `found_by` has found that the lease of who holds it has lapsed (rule 17) */
 };
 

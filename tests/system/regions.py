@@ -242,6 +242,39 @@ class World:
         wait_until("every cell is held by its home", lambda: self.holders_are(
             lambda c, cell: "west" if c == "ledger" else NAMES[cell % 3]), PATIENCE_S, every=0.1)
 
+    def etcdctl(self, at, *arguments):
+        r = self.regions[at]
+        p = subprocess.run(self.net.inside(at, lib.program("etcdctl"), "--endpoints", f"http://{r.address}:2379",
+                                           *arguments),
+                           capture_output=True, text=True, env={**os.environ, "ETCDCTL_API": "3"}, timeout=20)
+        return p.stdout
+
+    def leader(self):
+        """The region whose etcd leads; None while there is none."""
+        for name, r in self.regions.items():
+            if not r.etcd or not r.etcd.is_alive():
+                continue
+            try:
+                status = json.loads(self.etcdctl(name, "endpoint", "status", "-w", "json"))[0]["Status"]
+            except (ValueError, LookupError):
+                continue
+            if status["header"]["member_id"] == status["leader"]:
+                return name
+        return None
+
+    def lead(self, name):
+        """Let the etcd of this region lead."""
+        def led():
+            now = self.leader()
+            if now and now != name:
+                r = self.regions[name]
+                status = json.loads(self.etcdctl(name, "endpoint", "status", "-w", "json") or "[]")
+                if status:
+                    self.etcdctl(now, "move-leader", f"{status[0]['Status']['header']['member_id']:x}")
+                del r
+            return self.leader() == name
+        wait_until(f"the etcd of {name} leads", led, PATIENCE_S, every=0.2)
+
     def cells(self, name="west"):
         """{(context, cell): (region, epoch)} as this region's agent sees it; {} where it does not answer."""
         status = self.regions[name].status()

@@ -105,6 +105,12 @@ class Edge(world.Edge):
         check_equal(self.process.stop(), 0, "exit code of the edge")
 
 
+def keeps(state, generation):
+    """Has it this view on its disk?"""
+    file = state / "view"
+    return file.exists() and f'"generation":{generation},'.encode() in file.read_bytes()
+
+
 def start(stage, says=None):
     regions = [Region(stage, name) for name in REGIONS]
     for r in regions:
@@ -163,7 +169,7 @@ def test_starts_from_its_disk(stage):
     wait_until("the edge knows", lambda: edge.generation() == 41)
     west.says = north.says = view(42, "north", 8)
     wait_until("the move is known", lambda: edge.generation() == 42)
-    wait_until("it is kept", lambda: b'"generation":42' in (edge.state / "view").read_bytes())
+    wait_until("it is kept", lambda: keeps(edge.state, 42))
     for r in (west, north):
         r.peer.kill()
     restart(edge)
@@ -188,8 +194,7 @@ def test_a_damaged_view_is_refused(stage):
     (west, north), edge = start(stage, view(41, "west", 7))
     wait_until("the edge knows", lambda: edge.generation() == 41)
     west.says = north.says = view(42, "north", 8)
-    wait_until("it is kept", lambda: (edge.state / "view").exists()
-               and b'"generation":42' in (edge.state / "view").read_bytes())
+    wait_until("it is kept", lambda: keeps(edge.state, 42))
     edge.stop()
     for r in (west, north):
         r.peer.kill()
@@ -265,7 +270,7 @@ def test_an_agent_hands_on_what_it_follows(stage):
     north.says = view(42, "north", 8)
     wait_until("the agent follows elsewhere", lambda: agent.generation() == 42, 30)
     wait_until("and hands it on", lambda: edge.generation() == 42)
-    wait_until("it is kept", lambda: b'"generation":42' in (stage.path("edge-state") / "west-2" / "view").read_bytes())
+    wait_until("it is kept", lambda: keeps(stage.path("edge-state") / "west-2", 42))
     north.peer.kill()
     agent.process.kill()
     agent.start()
@@ -274,6 +279,102 @@ def test_an_agent_hands_on_what_it_follows(stage):
     wait_until("it reloads", lambda: '"reloaded"' in agent.process.output())
     check_equal(agent.generation(), 42, "after a reload")
     check_equal(agent.process.stop(), 0, "exit code of the agent")
+
+
+# -------- the whole of it --------
+
+
+class Service:
+    """Two regions with an agent for the controller and one for the gate each, a witness, coordination and an
+    edge."""
+
+    def __init__(self, stage):
+        self.stage, self.processes = stage, {}
+        self.apps = {r: servers.Server(stage, self._app(r)) for r in REGIONS}
+        self.edge = Edge(stage, [], start=False)
+        conf, self.hosts = self.edge.conf, {}
+        roles = {"c": ["controller", "health"], "g": ["gate", "health"]}
+        for r in REGIONS:
+            for kind, names in roles.items():
+                self._host(f"{r}-{kind}", r, names)
+        self._host("store", "east", ["coordination"])
+        self._host("east-w", "east", ["witness"])
+        conf["hosts"].update(self.hosts)
+        conf["regions"] = {r: {"apps": [f"127.0.0.1:{self.apps[r].port}"]} for r in REGIONS}
+        conf["regions"]["east"] = {"witness": True}
+        conf["coordination"] = {"sqlite": str(stage.path("c.db"))}
+        conf["contexts"]["ledger"].update({
+            "lease": "2s", "queries": "home", "failover": {"mode": "automatic", "grace": "0s"}, "when-away": {"hold": "4s", "commands": "reject", "queries": "any"}})
+        self.edge.write()
+
+    @staticmethod
+    def _app(region):
+        return lambda request: servers.reply(body=f"{region} {request.method}".encode())
+
+    def _host(self, name, region, roles):
+        port = {n: f"127.0.0.1:{lib.free_port()}" for n in ("gate", "peer", "admin")}
+        if "gate" not in roles:
+            del port["gate"]
+        self.hosts[name] = {"region": region, "roles": roles, "address": "127.0.0.1", **port}
+
+    def start(self, *names):
+        for name in names or ("store", *(n for n in self.hosts if n != "store")):
+            self.processes[name] = self.stage.fulmar(
+                name, "agent", "-c", self.edge.path, "--host", name,
+                port=int(self.hosts[name]["admin"].rpartition(":")[2]))
+
+    def kill(self, *names):
+        for name in names:
+            self.processes[name].kill()
+
+
+def test_serves_while_nobody_decides(stage):
+    """Controllers and coordination dead, then every agent: an edge that is killed meanwhile starts from its disk
+    and serves queries of the last holder at once, and says what it knows."""
+    s = Service(stage)
+    s.start()
+    edge = s.edge
+    edge.start()
+    wait_until("commands flow", lambda: edge.post().status == 200, 60, every=0.1)
+    check_equal(edge.post().body, b"west POST", "the holder")
+    s.kill("west-c", "west-g")
+    wait_until("north has it", lambda: edge.post().body == b"north POST", 60, every=0.1)
+    before = edge.view()
+    wait_until("the view is kept", lambda: keeps(edge.state, edge.generation()))
+    check_equal(before["contexts"]["ledger"]["cells"][0]["region"], "north", "holder")
+
+    s.kill("store", "north-c", "east-w")
+    edge.process.kill()
+    begun = time.monotonic()
+    edge.start()
+    wait_until("it is ready", lambda: edge.ready() == 200, 10)
+    answer = edge.get("/x")
+    check_equal((answer.status, answer.body), (200, b"north GET"), "a query")
+    print(f"# killed, ready and answering after {time.monotonic() - begun:.2f} s", flush=True)
+    after = edge.view()
+    check_equal((after["stored"], after["generation"], holders(after)), (True, before["generation"], holders(before)),
+                "the stored view")
+    wait_until("commands stop with the lease", lambda: edge.post().status == 503, 30, every=0.2)
+    check_equal(edge.get("/x").body, b"north GET", "a query without authority")
+
+    s.kill("north-g")
+    good = (edge.state / "view").read_bytes()
+    for damage in (good, good[:-7], good.replace(b'"north"', b'"south"')):
+        edge.process.kill()
+        (edge.state / "view").write_bytes(damage)
+        edge.start()
+        v, whole = edge.view(), damage == good
+        check_equal((v["known"], v["stored"], v["file"]["older_used"]), (True, True, not whole), "known from disk")
+        check_equal((edge.ready(), v["generation"] == before["generation"]), (200, whole), "ready")
+    edge.process.kill()
+    (edge.state / "view").write_bytes(good)
+    edge.start()
+    s.start()
+    wait_until("commands flow again", lambda: edge.post().status == 200, 60, every=0.2)
+
+
+def holders(v):
+    return [(c["region"], c["epoch"]) for c in v["contexts"]["ledger"]["cells"]]
 
 
 def test_another_number_of_cells_is_refused(stage):

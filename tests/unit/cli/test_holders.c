@@ -50,19 +50,19 @@ static void says_which_view_it_is(void **state)
 static const char contexts[] =
     "{\"contexts\":{\"ledger\":{\"known\":true,\"read_only\":true,\"message\":\"back at noon\","
     "\"cells\":[" CELL(
-        "\"west\"", "held",
-        42, "false") "]},"
-                     "\"cards\":{\"known\":true,\"read_only\":false,\"message\":\"\",\"cells\":"
-                     "[" CELL("\"north\"", "held", 7, "false") "," CELL("\"north\"", "held", 9, "false") "," CELL(
-                         "\"west\"", "held", 4,
-                         "true") "," CELL("\"north\"", "held", 8,
-                                          "false") "," CELL("\"west\"", "released", 4,
-                                                            "false") "," CELL("null", "released", 0,
-                                                                              "false") "]},"
-                                                                                       "\"profile\""
-                                                                                       ":{"
-                                                                                       "\"known\":"
-                                                                                       "false}}}";
+        "\"west\"", "held", 42,
+        "false") "]},"
+                 "\"cards\":{\"known\":true,\"read_only\":false,\"message\":\"\",\"cells\":"
+                 "[" CELL("\"north\"", "held", 7, "false") "," CELL("\"north\"", "held", 9, "false") "," CELL(
+                     "\"west\"", "held", 4,
+                     "true") "," CELL("\"north\"", "held", 8,
+                                      "false") "," CELL("\"west\"", "released", 4,
+                                                        "false") "," CELL("null", "released", 0,
+                                                                          "false") "]},"
+                                                                                   "\"profile\""
+                                                                                   ":{"
+                                                                                   "\"known\":"
+                                                                                   "false}}}";
 
 static const char *holders_of(const char *text, const char *only)
 {

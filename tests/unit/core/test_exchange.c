@@ -15,7 +15,8 @@
  *            the instance is out
  *   actions  tA (try there)  c0 (cancel)  r0 (relay)  f!problem (fail)  d (drop)
  * A `left` lasts. What kind of request it is: S(afe), K(eyed) or N(ever to be repeated), then
- * h(edging), g (at a gate), s (its body is streamed from the beginning). */
+ * h(edging), g (at a gate), s (its body is streamed from the beginning), w(aits, since no other
+ * region may take it), m (it may have been executed before). */
 struct script {
     const char *kind, *plan;
     unsigned others; /* other-regions */
@@ -39,6 +40,8 @@ static struct fm_exchange begun(const struct script *s)
                                   .hedging = strchr(s->kind, 'h') != NULL,
                                   .leave_region = strchr(s->kind, 'g') == NULL,
                                   .replayable = strchr(s->kind, 's') == NULL,
+                                  .waits = strchr(s->kind, 'w') != NULL,
+                                  .maybe_executed = strchr(s->kind, 'm') != NULL,
                                   .other_regions = (uint8_t)s->others};
     struct fm_exchange x;
     fm_exchange_init(&x, &b, &plan);
@@ -225,6 +228,47 @@ static void a_command_with_a_key_is_repeated_and_never_called_failed(void **stat
     play_all(scripts);
 }
 
+static void what_one_region_alone_may_take_is_given_up_to_wait(void **state)
+{
+    (void)state;
+    static const struct script scripts[] = {
+        /* its region is left: it was sent, or not */
+        {"Kw", "A", 2, "begin>tA sent0> left=A>c0,f!outcome-unknown ans0=200>"},
+        {"Kw", "A", 2, "begin>tA left=A>c0,f!unreachable"},
+        {"Nw", "A", 2, "begin>tA left=A>c0,f!unreachable"},
+        {"Nw", "A", 2, "begin>tA sent0> left=A> ans0=200>r0"}, /* it may not be sent twice */
+        {"Kws", "A", 2, "begin>tA sent0> left=A> ans0=200>r0"},
+        {"Kws", "A", 2, "begin>tA sent0> streamed> left=A> ans0=200>r0"},
+        {"Kw", "A", 2, "begin>tA sent0> left=B> ans0=200>r0"},
+        {"K", "A", 2, "begin>tA sent0> left=A> ans0=200>r0"}, /* there is nobody to wait for */
+        /* lost: at another instance of the same region, unless that is left */
+        {"Kw", "A", 1, "begin>tA sent0> lost0>tA sent1> ans1=200>r1"},
+        {"Kw", "A", 2, "left=A> begin>tA sent0> lost0>f!outcome-unknown"},
+        {"Kw", "A", 2, "left=A> begin>tA not0>f!unreachable"},
+        {"Kw", "A", 1, "begin>tA sent0> lost0$>f!outcome-unknown"},
+        /* an answer that says failed is the answer, unless it may wait for another one */
+        {"K", "A", 0, "begin>tA sent0> ans0=503>r0"},
+        {"Kw", "A", 0, "begin>tA sent0> ans0=503>c0,f!outcome-unknown"},
+        {"Kw", "A", 0, "begin>tA sent0> ans0=500>r0"},
+        {"Kw", "A", 0, "begin>tA sent0> ans0=409>r0"},
+        {"Kw", "A", 1, "begin>tA sent0> ans0=503>c0,tA sent1> ans1=504>c1,f!outcome-unknown"},
+        {"Kws", "A", 0, "begin>tA sent0> ans0=503>r0"},
+        {"Nw", "A", 0, "begin>tA sent0> ans0=503>r0"},
+        {"Nw", "A", 0, "begin>tA sent0> ans0=503!no-instance>c0,f!no-instance"},
+        {"Kw", "A", 0, "begin>tA sent0> ans0=503!no-instance>c0,f!no-instance"},
+        {"Kw", "A", 0, "begin>tA sent0> ans0=503!overloaded>r0"},
+        /* what may have been executed before is never called failed */
+        {"Kwm", "A", 0, "begin>tA sent0> ans0=503!overloaded>c0,f!outcome-unknown"},
+        {"Kwm", "A", 0, "begin>tA not0>f!outcome-unknown"},
+        {"Km", "A", 0, "begin>tA sent0> ans0=421!moving>c0,f!outcome-unknown"},
+        {"Kwm", "A", 0, "begin>tA sent0> ans0=421!moving>c0,f!moving"}, /* wait for news */
+        {"Kwm", "A", 0, "begin>tA sent0> ans0=503!no-instance>c0,f!outcome-unknown"},
+        {"Kwm", "A", 0, "begin>tA sent0> ans0=200>r0"},
+        {"Kwm", "A", 0, "begin>tA sent0> ans0=409>r0"},
+    };
+    play_all(scripts);
+}
+
 static void hedges_are_for_queries_and_for_regions_that_may_answer(void **state)
 {
     (void)state;
@@ -342,7 +386,7 @@ static unsigned flying(const struct life *l)
 /* May somebody other than attempt `but` have executed it, or execute it yet? */
 static bool maybe_done(const struct life *l, int but)
 {
-    bool maybe = false;
+    bool maybe = l->b.maybe_executed;
     for (unsigned i = 0; i < l->n; i++)
         if ((int)i != but)
             maybe |=
@@ -362,6 +406,11 @@ static struct life born(uint64_t seed)
                                      .leave_region = fm_rand_below(&l.r, 8) != 0,
                                      .replayable = true,
                                      .other_regions = (uint8_t)fm_rand_below(&l.r, 6)};
+    if (l.b.repeat != FM_REPEAT_SAFE && l.b.leave_region && regions > 0 && seed % 2) {
+        l.plan.n = 1; /* what one region alone may take */
+        l.b.waits = true;
+        l.b.maybe_executed = l.b.repeat == FM_REPEAT_KEYED && fm_rand_below(&l.r, 2);
+    }
     l.left = (uint32_t)fm_rand_below(&l.r, 4) ? 0 : fm_rand_below(&l.r, 16);
     fm_exchange_init(&l.x, &l.b, &l.plan);
     return l;
@@ -459,6 +508,8 @@ static void check_try(struct life *l, const struct fm_exchange_event *e,
         assert_true(e->budget);
     if (e->kind == FM_EXCHANGE_REGION_LEFT)
         assert_false(is_left(l, a->region));
+    if (l->b.waits && e->kind != FM_EXCHANGE_BEGIN && e->kind != FM_EXCHANGE_ANSWER)
+        assert_false(is_left(l, l->region[e->attempt]));
     if (!l->b.leave_region)
         assert_true(e->kind == FM_EXCHANGE_BEGIN || e->kind == FM_EXCHANGE_NOT_SENT ||
                     e->kind == FM_EXCHANGE_HEDGE_DUE);
@@ -498,6 +549,8 @@ static void check_action(struct life *l, const struct fm_exchange_event *e,
         assert_true(e->kind == FM_EXCHANGE_ANSWER && a->attempt == e->attempt);
         assert_int_equal(flying(l), 0);
         l->relayed = a->attempt;
+        if (l->b.waits && !l->streamed && says_failed(e)) /* it was refused unexecuted */
+            assert_true(l->b.repeat == FM_REPEAT_NEVER || e->problem != FM_PROBLEM_NONE);
         if (command && says_failed(e))
             assert_false(maybe_done(l, a->attempt));
         break;
@@ -556,6 +609,7 @@ static void no_life_breaks_the_rules(void **state)
 FM_TEST_MAIN(fm_test(the_first_retry_leaves_the_region),
              fm_test(a_command_without_a_key_is_sent_once),
              fm_test(a_command_with_a_key_is_repeated_and_never_called_failed),
+             fm_test(what_one_region_alone_may_take_is_given_up_to_wait),
              fm_test(hedges_are_for_queries_and_for_regions_that_may_answer),
              fm_test(what_is_under_way_leaves_a_region_that_is_left),
              fm_test(a_gate_tries_other_instances_for_what_was_not_sent_only),

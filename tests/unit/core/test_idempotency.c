@@ -295,6 +295,7 @@ static void an_heir_keeps_its_own_where_two_disagree(void **state)
     assert_int_equal(fm_idem_merge(FM_IDEM_DONE, FM_IDEM_DONE, false), FM_IDEM_CONFLICT);
     assert_int_equal(fm_idem_merge(FM_IDEM_UNKNOWN, FM_IDEM_DONE, false), FM_IDEM_CONFLICT);
     assert_int_equal(fm_idem_merge(FM_IDEM_IN_FLIGHT, FM_IDEM_DONE, true), FM_IDEM_CONFLICT);
+    assert_int_equal(fm_idem_merge(FM_IDEM_IN_FLIGHT, FM_IDEM_UNKNOWN, true), FM_IDEM_KEEP);
     assert_int_equal(fm_idem_merge(FM_IDEM_DONE, FM_IDEM_DONE, true), FM_IDEM_KEEP);
 }
 

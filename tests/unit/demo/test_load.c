@@ -110,7 +110,7 @@ static bool settled(const struct fm_load *l)
 /* All requests of a run, to their ends. */
 static struct fm_load *whole_run(const struct fm_addr *to)
 {
-    struct fm_load *l = fm_load_start(to, RATE, 0xabcd, COUNT, NULL);
+    struct fm_load *l = fm_load_start(to, FM_LOAD_BANK, RATE, 0xabcd, COUNT, NULL);
     assert_non_null(l);
     NET_UNTIL(&net, settled(l));
     return l;
@@ -145,7 +145,7 @@ static void one_in_five_is_a_command_with_a_key_of_its_own(void **state)
     struct fm_load *l = whole_run(&at);
     unsigned n = 0;
     for (size_t i = 0; i < COUNT; i++)
-        n += fm_load_records(l)[i].command;
+        n += fm_load_records(l)[i].kind != FM_LOAD_QUERY;
     assert_int_equal(n, COUNT / 5);
     assert_int_equal(commands, COUNT / 5);
     for (size_t i = 0; i < COUNT; i++) {
@@ -153,7 +153,7 @@ static void one_in_five_is_a_command_with_a_key_of_its_own(void **state)
         fm_load_key(l, i, key);
         (void)snprintf(line, sizeof line, "%s 1\n", key);
         bool found = memmem(keys, keys_n, line, strlen(line)) != NULL;
-        assert_int_equal(found, fm_load_records(l)[i].command);
+        assert_int_equal(found, fm_load_records(l)[i].kind != FM_LOAD_QUERY);
     }
     end(l);
 }
@@ -217,7 +217,7 @@ static void outcomes_are_told_apart(void **state)
 static void a_stall_is_not_hidden_by_waiting_politely(void **state)
 {
     (void)state;
-    struct fm_load *l = fm_load_start(&at, RATE, 1, COUNT, NULL);
+    struct fm_load *l = fm_load_start(&at, FM_LOAD_BANK, RATE, 1, COUNT, NULL);
     assert_non_null(l);
     net_sleep_ms(100); /* the server does nothing; the clients' requests are due nonetheless */
     NET_UNTIL(&net, settled(l));
@@ -230,7 +230,7 @@ static void a_stall_is_not_hidden_by_waiting_politely(void **state)
 static void a_stop_waits_for_what_is_under_way_but_not_for_ever(void **state)
 {
     (void)state;
-    struct fm_load *l = fm_load_start(&at, RATE, 1, COUNT, NULL);
+    struct fm_load *l = fm_load_start(&at, FM_LOAD_BANK, RATE, 1, COUNT, NULL);
     assert_non_null(l);
     while (fm_load_count(l) < 20)
         net_sleep_ms(1);

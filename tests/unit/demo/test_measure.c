@@ -33,12 +33,12 @@ static void a_steady_stream_has_small_gaps(void **state)
     (void)state;
     for (unsigned i = 0; i < 10; i++)
         put(i, 10 * i, 2, FM_LOAD_OK);
-    record[4].command = record[9].command = 1;
+    record[4].kind = record[9].kind = FM_LOAD_COMMAND;
     measure(0, 10);
     assert_int_equal(m.requests, 10);
     assert_int_equal(m.failed, 0);
     assert_int_equal(m.last_failed_ns, 0);
-    assert_int_equal(m.by_kind[FM_LOAD_OK], 10);
+    assert_int_equal(m.by_outcome[FM_LOAD_OK], 10);
     assert_int_equal(m.commands_acknowledged, 2);
     assert_int_equal(m.longest_gap_ns, 10 * FM_NS_PER_MS);
     assert_int_equal(m.worst_ns, 2 * FM_NS_PER_MS);
@@ -81,13 +81,13 @@ static void failures_are_counted_by_kind(void **state)
                                                  FM_LOAD_PENDING, FM_LOAD_OK};
     for (unsigned i = 0; i < FM_COUNT(kinds); i++)
         put(i, 10 * i, 1, kinds[i]);
-    record[2].command = record[4].command = 1; /* one of them was not acknowledged */
+    record[2].kind = record[4].kind = FM_LOAD_COMMAND; /* one of them was not acknowledged */
     measure(0, FM_COUNT(kinds));
     assert_int_equal(m.failed, 5);
-    assert_int_equal(m.by_kind[FM_LOAD_RESET], 2);
-    assert_int_equal(m.by_kind[FM_LOAD_TIMEOUT], 1);
-    assert_int_equal(m.by_kind[FM_LOAD_STATUS_5XX], 1);
-    assert_int_equal(m.by_kind[FM_LOAD_PENDING], 1); /* never answered is failed, too */
+    assert_int_equal(m.by_outcome[FM_LOAD_RESET], 2);
+    assert_int_equal(m.by_outcome[FM_LOAD_TIMEOUT], 1);
+    assert_int_equal(m.by_outcome[FM_LOAD_STATUS_5XX], 1);
+    assert_int_equal(m.by_outcome[FM_LOAD_PENDING], 1); /* never answered is failed, too */
     assert_int_equal(m.last_failed_ns, 60 * FM_NS_PER_MS);
     assert_int_equal(m.commands_acknowledged, 1);
 }
@@ -115,9 +115,37 @@ static void only_the_asked_range_counts(void **state)
     assert_int_equal(m.failed, 0);
 }
 
+/* A region that takes over late is not hidden behind what the others answer, nor is theirs behind
+ * what waits. */
+static void commands_of_one_region_are_measured_apart(void **state)
+{
+    (void)state;
+    put(0, 0, 1, FM_LOAD_OK);
+    put(1, 10, 2300, FM_LOAD_OK);
+    put(2, 20, 1, FM_LOAD_OK);
+    put(3, 30, 2100, FM_LOAD_OK);
+    put(4, 40, 1, FM_LOAD_OK);
+    put(5, 50, 9000, FM_LOAD_STATUS_5XX);
+    put(6, 60, 9000, FM_LOAD_TIMEOUT);
+    record[1].kind = record[3].kind = record[5].kind = record[6].kind = FM_LOAD_EXCLUSIVE;
+    record[5].status = 503;
+    measure(0, 7);
+    assert_int_equal(m.longest_pause_ns, 2300 * FM_NS_PER_MS);
+    assert_int_equal(m.exclusive, 4);
+    assert_int_equal(m.exclusive_failed, 2);
+    assert_int_equal(m.exclusive_refused, 1);
+    assert_int_equal(m.exclusive_unknown, 0);
+    assert_int_equal(m.failed, 2);
+    assert_int_equal(m.commands_acknowledged, 2);
+    assert_int_equal(m.slow, 0);
+    assert_int_equal(m.worst_ns, 1 * FM_NS_PER_MS);
+    assert_int_equal(m.longest_gap_ns, 20 * FM_NS_PER_MS);
+}
+
 FM_TEST_MAIN(fm_test(nothing_is_nothing), fm_test(a_steady_stream_has_small_gaps),
              fm_test(a_gap_is_between_answers_in_the_order_they_came),
              fm_test(a_gap_at_the_beginning_or_the_end_is_one_too),
              fm_test(failures_are_counted_by_kind),
              fm_test(slow_is_over_100_ms_from_when_it_was_due),
-             fm_test(only_the_asked_range_counts))
+             fm_test(only_the_asked_range_counts),
+             fm_test(commands_of_one_region_are_measured_apart))

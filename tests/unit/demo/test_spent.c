@@ -36,7 +36,7 @@ static void is_spent_when_all_records_are_used(void **state)
     (void)state;
     struct fm_error e;
     struct fm_addr to = nobody();
-    struct fm_load *l = fm_load_start(&to, RATE, 7, RECORDS, &e);
+    struct fm_load *l = fm_load_start(&to, FM_LOAD_BANK, RATE, 7, RECORDS, &e);
     assert_non_null(l);
     const struct fm_load_record *r = fm_load_records(l);
     size_t settled = 0;
@@ -52,7 +52,9 @@ static void is_spent_when_all_records_are_used(void **state)
     for (size_t i = 0; i < RECORDS; i++) {
         assert_int_equal(atomic_load(&r[i].outcome), FM_LOAD_CONNECT);
         assert_int_equal(r[i].due_ns - r[0].due_ns, (int64_t)i * FM_NS_PER_S / RATE);
-        assert_int_equal(r[i].command, i % 5 == 3);
+        assert_int_equal(r[i].kind, i % 20 == 18 ? FM_LOAD_COMMAND
+                                    : i % 5 == 3 ? FM_LOAD_EXCLUSIVE
+                                                 : FM_LOAD_QUERY);
     }
     fm_load_stop(l, 1000);
     fm_load_free(l);
@@ -63,7 +65,7 @@ static void is_not_spent_before(void **state)
     (void)state;
     struct fm_error e;
     struct fm_addr to = nobody();
-    struct fm_load *l = fm_load_start(&to, 1, 7, 1000000, &e);
+    struct fm_load *l = fm_load_start(&to, FM_LOAD_BANK, 1, 7, 1000000, &e);
     assert_non_null(l);
     assert_false(fm_load_is_spent(l));
     fm_load_stop(l, 1000);

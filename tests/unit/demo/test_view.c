@@ -22,6 +22,8 @@ static const char status[] =
     " \"outcomes\": {\"ok\": 97, \"error\": 1, \"connect\": 0, \"reset\": 2, \"timeout\": 0}},"
     "{\"context\": \"cards\", \"health\": \"down\", \"sent_total\": 5, \"in_flight\": 0,"
     " \"outcomes\": {}}]}],"
+    "\"view\": {\"contexts\": {\"ledger\": {\"known\": true, \"cells\": ["
+    "{\"region\": \"west\", \"state\": \"held\", \"epoch\": 7}]}}},"
     "\"events\": [{\"number\": 1, \"region\": \"west\", \"context\": \"cards\", \"from\": \"up\","
     " \"to\": \"down\", \"why\": \"too few of the last probes succeeded\"}]}";
 
@@ -49,6 +51,9 @@ static void without_a_terminal_lines_are_printed_once(void **state)
     const char *first = strstr(captured_out, event);
     assert_non_null(first);
     assert_null(strstr(first + 1, event));
+    const char *held = strstr(captured_out, "ledger is held by west, epoch 7\n");
+    assert_non_null(held);
+    assert_null(strstr(held + strlen("ledger is held by"), "is held by"));
     assert_false(shows("\033"));
     assert_string_equal(captured_err, "");
 }
@@ -88,6 +93,7 @@ static void a_screen_shows_regions_and_is_given_back(void **state)
     assert_true(shows("ledger \033[32mup\033[0m"));
     assert_true(shows("cards \033[31mdown\033[0m"));
     assert_true(shows("edge: west/cards up -> down"));
+    assert_true(shows("ledger   held by west, epoch 7"));
 }
 
 static void without_colour_there_is_none(void **state)
@@ -113,8 +119,8 @@ static void the_last_lines_stay_and_long_ones_are_cut(void **state)
     for (int i = 0; i < 3 * FM_VIEW_LINES; i++)
         fm_demo_view_say(&v, "line %d", i);
     assert_int_equal(v.nlines, FM_VIEW_LINES);
-    assert_non_null(strstr(v.line[FM_VIEW_LINES - 1], "line 35"));
-    assert_non_null(strstr(v.line[0], "line 24"));
+    assert_non_null(strstr(v.line[FM_VIEW_LINES - 1], "line 41"));
+    assert_non_null(strstr(v.line[0], "line 28"));
     char text[FM_VIEW_LINE_MAX * 2];
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = 0;

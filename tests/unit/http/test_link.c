@@ -178,6 +178,22 @@ static void a_connection_may_end_while_idle(void **state)
     assert_int_equal(told.answered, 2);
 }
 
+static void what_is_not_begun_leaves_nothing(void **state)
+{
+    (void)state;
+    struct fm_addr nowhere;
+    struct fm_error e;
+    assert_int_equal(fm_addr_unix(&nowhere, FM_STR("/nowhere/at/all.sock")), FM_ERR_OK);
+    struct fm_http_ask a = get("/ok");
+    a.to = &nowhere;
+    assert_int_equal(fm_http_link_ask(&link_, &net.loop, &ops, &a, &e), FM_ERR_UNREACHABLE);
+    assert_false(link_.open || link_.busy);
+    assert_null(link_.out); /* nobody would free it */
+    ask(get("/ok"));
+    NET_UNTIL(&net, told.answered == 1);
+    assert_int_equal(told.failed + told.closed, 0);
+}
+
 static void a_stream_is_lines(void **state)
 {
     (void)state;
@@ -257,6 +273,7 @@ int main(void)
         with_link(an_answer_is_bounded),
         with_link(waits_only_so_long),
         with_link(a_connection_may_end_while_idle),
+        with_link(what_is_not_begun_leaves_nothing),
         with_link(a_stream_is_lines),
         with_link(closing_ends_a_request_without_a_word),
         with_link(speaks_tls_to_whom_it_means),

@@ -39,7 +39,7 @@ static const char text[] =
     "           when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: gate}}\n"
     "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/cards/{card}/**\",\n"
     "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}}],\n"
-    "          when-away: {hold: 1s, queries: any}, idempotency: {key: ignored, by: app}}\n";
+    "          when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: app}}\n";
 
 static void on_ended(struct fm_msg *m, void *user)
 {
@@ -194,6 +194,11 @@ void stand_asked(const char *begin)
     NET_UNTIL(&stand_net, (peer_poll(&server), memmem(server.in, server.n, "\r\n\r\n", 4)));
     if (server.n < strlen(begin) || memcmp(server.in, begin, strlen(begin)) != 0)
         fail_msg("the upstream was asked %.*s", (int)server.n, server.in);
+}
+
+int stand_app(void)
+{
+    return app;
 }
 
 bool stand_was_told(const char *what)

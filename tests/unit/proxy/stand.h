@@ -18,7 +18,8 @@ extern struct peer client, server;
 extern unsigned stand_wanted; /* how often workers rang */
 
 /* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4
- * cells, key {card}, queries home). One upstream serves all regions. Before and after each test. */
+ * cells, key {card}, queries home, by app). One upstream serves all regions. Before and after each
+ * test. */
 void stand_open(enum fm_proxy_mode mode);
 void stand_close(void);
 
@@ -30,6 +31,8 @@ bool stand_heard(const char *text);
 void stand_asked(const char *begin);
 void stand_answer(const char *answer);
 bool stand_was_told(const char *text);
+/* Where the upstream listens. */
+int stand_app(void);
 /* For so many real ms nobody asks the upstream. */
 void stand_nobody_asks(int64_t ms);
 

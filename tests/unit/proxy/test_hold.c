@@ -151,6 +151,109 @@ static void read_only_by_hand_is_told_at_once(void **state)
     assert_true(stand_heard("urn:fulmar:read-only"));
 }
 
+/* -------- of unknown outcome, where the application stops doubles -------- */
+
+#define KEYED                                                                                      \
+    "POST /cards/4711/pay HTTP/1.1\r\nHost: h\r\nIdempotency-Key: k-1\r\nContent-Length: "         \
+    "0\r\n\r\n"
+#define UNKEYED "POST /cards/4711/pay HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+#define BROKEN  "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno"
+
+/* The upstream gets it, and the connection breaks. */
+static void lose_it(void)
+{
+    stand_asked("POST /cards/4711/pay ");
+    server.n = 0;
+    peer_reset(&server);
+}
+
+static void what_was_lost_is_sent_to_the_next_holder(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 5, WEST, false);
+    stand_say(KEYED);
+    for (unsigned i = 0; i < 3; i++) /* in its region, as often as retries are allowed */
+        lose_it();
+    stand_view(cards, 3, 6, NORTH, false);
+    stand_asked("POST /cards/4711/pay ");
+    assert_true(stand_was_told("Fulmar-Authority: cards/3@6 "));
+    assert_true(stand_was_told("Idempotency-Key: k-1\r\n"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void what_was_lost_without_a_key_is_not_sent_again(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 5, WEST, false);
+    stand_say(UNKEYED);
+    lose_it();
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("outcome-unknown"));
+}
+
+static void what_may_have_been_executed_is_never_called_refused(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 5, WEST, false);
+    stand_say(KEYED);
+    for (unsigned i = 0; i < 3; i++)
+        lose_it();
+    stand_view(cards, 3, 5, WEST, true); /* and nobody takes over while it is held */
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("outcome-unknown"));
+}
+
+static void an_answer_that_says_failed_waits_for_a_better_one(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 5, WEST, false);
+    stand_say(KEYED);
+    for (unsigned i = 0; i < 3; i++) {
+        stand_asked("POST /cards/4711/pay ");
+        stand_answer(BROKEN);
+    }
+    stand_nobody_asks(100); /* who fails is not helped by more */
+    stand_asked("POST /cards/4711/pay ");
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+static void an_answer_that_goes_on_to_say_failed_is_unknown_in_the_end(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 5, WEST, false);
+    stand_say(KEYED);
+    unsigned asked = 0;
+    while (!memmem(client.in, client.n, "\r\n\r\n", 4)) {
+        net_turn_ms(&stand_net, 1);
+        peer_poll(&client);
+        if (server.fd < 0) {
+            peer_accept(&stand_net, &server, stand_app());
+            continue;
+        }
+        peer_poll(&server);
+        if (!memmem(server.in, server.n, "\r\n\r\n", 4))
+            continue;
+        asked++;
+        stand_answer(BROKEN);
+    }
+    assert_in_range(asked, 4, 30);
+    stand_hear("HTTP/1.1 504 ");
+    assert_true(stand_heard("outcome-unknown"));
+}
+
+static void without_a_key_an_answer_that_says_failed_is_the_answer(void **state)
+{
+    (void)state;
+    stand_view(cards, 3, 5, WEST, false);
+    stand_say(UNKEYED);
+    stand_asked("POST /cards/4711/pay ");
+    stand_answer(BROKEN);
+    stand_hear("HTTP/1.1 503 ");
+    assert_false(stand_heard("urn:fulmar"));
+}
+
 #define T(f)   fm_test_with(f, setup, teardown)
 #define FREEZE "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 
@@ -182,4 +285,10 @@ FM_TEST_MAIN(T(a_command_goes_to_the_holder_under_its_epoch), T(without_a_view_i
              T(a_success_of_an_epoch_that_ended_by_force_is_not_passed_on),
              T(a_success_of_an_epoch_that_was_released_is), T(a_key_has_one_cell),
              T(queries_are_answered_without_a_holder), T(read_only_by_hand_is_told_at_once),
-             T(an_override_needs_the_finding_of_the_region))
+             T(an_override_needs_the_finding_of_the_region),
+             T(what_was_lost_is_sent_to_the_next_holder),
+             T(what_was_lost_without_a_key_is_not_sent_again),
+             T(what_may_have_been_executed_is_never_called_refused),
+             T(an_answer_that_says_failed_waits_for_a_better_one),
+             T(an_answer_that_goes_on_to_say_failed_is_unknown_in_the_end),
+             T(without_a_key_an_answer_that_says_failed_is_the_answer))

@@ -257,6 +257,21 @@ static void a_gate_asks_the_apps_of_its_region(void **state)
     assert_int_equal(poll(&other, 1, 0), 0); /* the other region's are not its business */
 }
 
+static const char with_witness[] =
+    HEAD "probe: {app: /health, interval: 60s, fast-interval: 10ms, samples: 1, successes: 1}\n"
+         "regions: {west: {apps: [\"127.0.0.1:%u\"]}, east: {witness: true}}\n" TAIL;
+
+/* It serves nothing: there is nobody to ask, and that makes it no region that is down. */
+static void a_witness_is_not_asked(void **state)
+{
+    (void)state;
+    open_probes(with_witness, FM_PROXY_EDGE);
+    answer(0, "GET /health ", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    NET_UNTIL(&net, strcmp(evidence(0, 0), "ok") == 0);
+    assert_int_equal(director.nevents, 0);
+    assert_string_equal(evidence(1, 0), "not probed yet");
+}
+
 static void a_reset_in_the_middle_forgets_the_question(void **state)
 {
     (void)state;
@@ -285,5 +300,5 @@ FM_TEST_MAIN(with_probes(an_application_is_judged_by_its_status),
              with_probes(agents_that_say_nothing_do_not_vote),
              with_probes(a_region_whose_agents_are_gone_is_not_well),
              with_probes(an_endless_document_is_given_up),
-             with_probes(a_gate_asks_the_apps_of_its_region),
+             with_probes(a_gate_asks_the_apps_of_its_region), with_probes(a_witness_is_not_asked),
              with_probes(a_reset_in_the_middle_forgets_the_question))

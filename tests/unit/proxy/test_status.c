@@ -3,6 +3,8 @@
 
 #include "proxy/status.h"
 
+#include <stdlib.h>
+
 static json_t *doc;
 
 static json_t *at(json_t *v, const char *key)
@@ -64,6 +66,33 @@ static void what_is_unknown_is_null(void **state)
     assert_true(json_is_null(at(c, "latency_p50_us")));
     assert_true(json_is_null(at(c, "latency_p99_us")));
     assert_true(json_is_false(at(c, "fail_open")));
+}
+
+static const char with_witness[] = "fulmar: 1\n"
+                                   "service: shop\n"
+                                   "edge: {listen: [{address: \"127.0.0.1:8080\"}]}\n"
+                                   "regions:\n"
+                                   "  west: {apps: [\"10.0.1.1:80\"]}\n"
+                                   "  east: {witness: true}\n"
+                                   "contexts:\n"
+                                   "  pages: {topology: multi-write, routes: [\"/**\"]}\n";
+
+/* It serves nothing, so that no alert may be raised about it, ever. */
+static void a_witness_is_neither_well_nor_unwell(void **state)
+{
+    (void)state;
+    directed_open(with_witness, FM_PROXY_EDGE, 0);
+    take();
+    json_t *east = json_array_get(at(doc, "regions"), 1);
+    assert_string_equal(text(east, "region"), "east");
+    assert_true(json_is_true(at(east, "witness")));
+    assert_int_equal(json_array_size(at(east, "contexts")), 0);
+    assert_true(json_is_false(at(json_array_get(at(doc, "regions"), 0), "witness")));
+    size_t n;
+    char *page = fm_status_metrics(&director, "edge", &n);
+    assert_non_null(strstr(page, "health_share_permille{region=\"west\""));
+    assert_null(strstr(page, "region=\"east\""));
+    free(page);
 }
 
 static void counts_stand_where_they_belong(void **state)
@@ -156,6 +185,7 @@ static void only_the_last_events_are_shown(void **state)
 
 #define directed(fn) fm_test_with(fn, directed_setup, teardown)
 
-FM_TEST_MAIN(directed(what_is_unknown_is_null), directed(counts_stand_where_they_belong),
+FM_TEST_MAIN(directed(a_witness_is_neither_well_nor_unwell), directed(what_is_unknown_is_null),
+             directed(counts_stand_where_they_belong),
              directed(intent_and_health_are_told_apart_with_the_evidence),
              directed(a_gate_speaks_of_its_region), directed(only_the_last_events_are_shown))

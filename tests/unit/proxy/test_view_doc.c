@@ -139,7 +139,7 @@ static void refuses_what_is_not_whole(void **state)
         {"\"message\":\"\"", "\"message\":null"},
         {"\"message\":\"\",", ""},
         {"\"region\":\"west\"", "\"region\":\"../west\""},
-        {"\"region\":\"west\"", "\"region\":null"}, /* and an epoch */
+        {"\"region\":\"west\"", "\"region\":null"}, /* and held */
         {"\"region\":null", "\"region\":\"west\""}, /* and no epoch */
         {"\"state\":\"held\"", "\"state\":\"moving\""},
         {"\"region\":null,\"state\":\"released\"", "\"region\":null,\"state\":\"held\""},

@@ -1,0 +1,40 @@
+/* agent/ctl_order.h: an order of a person before it is an operation. Private to ctl_plan.c, which
+ * checks it against the rules, and ctl_ops.c, which writes it down. */
+#ifndef FM_AGENT_CTL_ORDER_H
+#define FM_AGENT_CTL_ORDER_H
+
+#include "agent/ctl.h"
+
+/* The rule, the evidence and what would make it pass. */
+struct ctl_refusal {
+    unsigned status; /* 0 = it is none */
+    const char *rule, *remedy;
+    char evidence[320];
+};
+
+struct ctl_order {
+    struct fm_controller *ctl;
+    json_t *body;
+    struct ctl_context *c; /* NULL: it is about none */
+    int region, to;        /* -1 = not said */
+    bool dry;
+    struct fm_op op;
+    struct fm_op_policy policy; /* READ_ONLY, AUTOMATIC */
+    struct ctl_refusal no;
+};
+
+void ctl_refuse(struct ctl_refusal *r, unsigned status, const char *rule, const char *remedy,
+                const char *fmt, ...) FM_PRINTF(5, 6);
+
+/* Fills in o->op and o->policy, or o->no. `by`: who it is, where that is known; NULL = as the order
+ * says. o->op.item has room for FM_OP_ITEMS_MAX. */
+void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by);
+/* Only what a failover would be about: context, to, and from whom. */
+bool ctl_plan_failover(struct ctl_order *o);
+
+static inline const char *ctl_order_text(const struct ctl_order *o, const char *name)
+{
+    return json_string_value(json_object_get(o->body, name));
+}
+
+#endif

@@ -1,0 +1,397 @@
+/* Orders against the rules: what this agent knows is looked at, and what would be done is put into
+ * an operation; or the order is refused, with the rule, the evidence and what would make it pass.
+ * What can change until it is carried out is asked again there. */
+#include "agent/ctl_order.h"
+
+#include "base/assert.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void ctl_refuse(struct ctl_refusal *r, unsigned status, const char *rule, const char *remedy,
+                const char *fmt, ...)
+{
+    va_list ap;
+    r->status = status;
+    r->rule = rule;
+    r->remedy = remedy;
+    va_start(ap, fmt);
+    vsnprintf(r->evidence, sizeof r->evidence, fmt, ap);
+    va_end(ap);
+    fm_text_tame(r->evidence);
+}
+
+/* A member that is a name of a region; false where it is one that is not known. */
+static bool take_region(struct ctl_order *o, const char *name, int *out)
+{
+    const char *s = ctl_order_text(o, name);
+    *out = s ? fm_roster_region(o->ctl->c.roster, fm_str_z(s)) : -1;
+    if (s && *out < 0)
+        ctl_refuse(&o->no, 404, "unknown-region", "name a region of the file",
+                   "there is no region `%s`", s);
+    return !o->no.status;
+}
+
+static bool take_context(struct ctl_order *o, bool needed)
+{
+    const char *s = ctl_order_text(o, "context");
+    int number = s ? fm_roster_context(o->ctl->c.roster, fm_str_z(s)) : -1;
+    o->c = number < 0 ? NULL : o->ctl->context[number];
+    if (o->c && (o->c->conf < 0 || !o->c->set))
+        o->c = NULL;
+    if (s && !o->c)
+        ctl_refuse(&o->no, 404, "unknown-context", "name a context with cells",
+                   "there is no context `%s` with cells here", s);
+    else if (needed && !s)
+        ctl_refuse(&o->no, 400, "malformed", "say which context", "`context` is missing");
+    o->op.context = number;
+    return !o->no.status;
+}
+
+static void copy_text(char *to, size_t cap, const char *from)
+{
+    snprintf(to, cap, "%s", from ? from : "");
+    fm_text_tame(to);
+}
+
+/* What every order has. */
+static bool take_common(struct ctl_order *o, enum fm_op_kind kind, const char *by)
+{
+    struct fm_controller *ctl = o->ctl;
+    const char *reason = ctl_order_text(o, "reason");
+    json_t *expect = json_object_get(o->body, "expect_generation");
+    fm_op_new_id(o->op.id, fm_wall_now_ns(), fm_rand_u64(&ctl->rand));
+    o->op.kind = (uint8_t)kind;
+    o->op.context = o->op.region = o->op.to = -1;
+    fm_wall_format(o->op.at, fm_wall_now_ns());
+    copy_text(o->op.by, sizeof o->op.by, by ? by : ctl_order_text(o, "by"));
+    copy_text(o->op.reason, sizeof o->op.reason, reason);
+    snprintf(o->op.host, sizeof o->op.host, "%s", fm_roster_host_name(ctl->c.roster, ctl->c.self));
+    o->dry = json_is_true(json_object_get(o->body, "dry_run"));
+    if (!reason || !*reason)
+        ctl_refuse(&o->no, 400, "malformed", "say why: it is written down with what is done",
+                   "`reason` is missing");
+    else if (expect && json_integer_value(expect) != (json_int_t)ctl_generation(ctl))
+        ctl_refuse(&o->no, 409, "generation", "look at the present state, and order again",
+                   "the generation is %llu", (unsigned long long)ctl_generation(ctl));
+    else if (ctl->revision == 0)
+        ctl_refuse(&o->no, 503, "no-quorum", "try again when coordination answers",
+                   "nothing was read from coordination yet%s%s", ctl->trouble[0] ? ": " : "",
+                   ctl->trouble);
+    return !o->no.status;
+}
+
+/* -------- rules -------- */
+
+static bool busy_elsewhere(const struct fm_controller *ctl, unsigned context, unsigned cell,
+                           const char **id)
+{
+    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
+        const struct ctl_op *x = &ctl->op[i];
+        if (!x->used || fm_op_is_over((enum fm_op_state)x->op.state))
+            continue;
+        bool any = x->op.nitems == 0 && x->op.context == (int)context &&
+                   (x->op.kind == FM_OP_FAILBACK || x->op.kind == FM_OP_FAILOVER);
+        for (unsigned k = 0; k < x->op.nitems; k++) {
+            const struct fm_op_item *item = &x->op.item[k];
+            any |= item->context == context && item->cell == cell &&
+                   !fm_op_is_over((enum fm_op_state)item->state);
+        }
+        *id = x->op.id;
+        if (any)
+            return true;
+    }
+    return false;
+}
+
+static bool sees_well(const struct fm_controller *ctl, unsigned region,
+                      const struct fm_contexts *these)
+{
+    return fm_contexts_cover(&ctl->votes.of[ctl->self.n].vote.well[region], these);
+}
+
+static bool add_item(struct ctl_order *o, const struct ctl_context *c, unsigned cell, unsigned to)
+{
+    const struct fm_cell_record *r = &c->auth.cell[cell].at.r;
+    const char *id;
+    if (c->auth.cell[cell].at.revision.n == 0 || (r->region == to && r->state == FM_CELL_HELD))
+        return true;
+    if (r->state != FM_CELL_HELD)
+        ctl_refuse(&o->no, 409, "moving", "wait until it is held again",
+                   "cell %u of %s is on its way", cell, o->ctl->c.roster->context[c->number].name);
+    else if (busy_elsewhere(o->ctl, c->number, cell, &id))
+        ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
+                   "operation %s is about cell %u of %s", id, cell,
+                   o->ctl->c.roster->context[c->number].name);
+    else if (o->op.nitems == FM_OP_ITEMS_MAX)
+        ctl_refuse(&o->no, 409, "bounded", "move fewer cells at once",
+                   "more than %d cells in one operation", FM_OP_ITEMS_MAX);
+    if (o->no.status)
+        return false;
+    o->op.item[o->op.nitems++] = (struct fm_op_item){(uint16_t)c->number, (uint8_t)cell, r->region,
+                                                     (uint8_t)to, FM_OP_WAITING};
+    return true;
+}
+
+/* May these cells go there? */
+static bool check_heir(struct ctl_order *o, const struct ctl_set *s, unsigned to)
+{
+    const struct fm_controller *ctl = o->ctl;
+    const char *name = ctl->c.roster->region[to];
+    if (!(ctl->holders >> to & 1))
+        ctl_refuse(&o->no, 409, "cannot-hold", "choose a region that serves",
+                   "%s is a witness, or has no controller", name);
+    else if (fm_votes_lost(&ctl->votes, to))
+        ctl_refuse(&o->no, 409, "ready", "choose another region, or wait",
+                   "%s was not heard for a while", name);
+    else if (!sees_well(ctl, to, &s->contexts))
+        ctl_refuse(&o->no, 409, "ready", "see `health` of its agents",
+                   "no gate of %s says that it can serve the context", name);
+    return !o->no.status;
+}
+
+/* The cells that were asked for, or all. */
+static bool wanted_cells(struct ctl_order *o, const struct ctl_context *c, uint64_t *out)
+{
+    json_t *list = json_object_get(o->body, "cells");
+    *out = list                       ? 0
+           : c->auth.cfg.ncells == 64 ? UINT64_MAX
+                                      : (UINT64_C(1) << c->auth.cfg.ncells) - 1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_int_t n = json_integer_value(json_array_get(list, i));
+        if (!json_is_integer(json_array_get(list, i)) || n < 0 || n >= c->auth.cfg.ncells) {
+            ctl_refuse(&o->no, 400, "malformed", "cells are numbers of the context",
+                       "it has the cells 0 to %u", c->auth.cfg.ncells - 1);
+            return false;
+        }
+        *out |= UINT64_C(1) << n;
+    }
+    return true;
+}
+
+/* -------- kinds -------- */
+
+static void plan_move(struct ctl_order *o)
+{
+    struct fm_controller *ctl = o->ctl;
+    uint64_t cells;
+    if (!take_context(o, true) || !take_region(o, "to", &o->to))
+        return;
+    if (o->to < 0) {
+        ctl_refuse(&o->no, 400, "malformed", "say where to", "`to` is missing");
+        return;
+    }
+    o->op.to = o->to;
+    const struct ctl_set *s = o->c->set;
+    if (!check_heir(o, s, (unsigned)o->to) || !wanted_cells(o, o->c, &cells))
+        return;
+    for (unsigned k = 0; k < s->n; k++) { /* what moves together moves together */
+        const struct ctl_context *c = ctl->context[s->member[k]];
+        for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
+            if ((c != o->c || cells >> i & 1) && !add_item(o, c, i, (unsigned)o->to))
+                return;
+    }
+}
+
+static void plan_evacuate(struct ctl_order *o)
+{
+    struct fm_controller *ctl = o->ctl;
+    if (!take_region(o, "region", &o->region))
+        return;
+    if (o->region < 0) {
+        ctl_refuse(&o->no, 400, "malformed", "say which region", "`region` is missing");
+        return;
+    }
+    o->op.region = o->region;
+    for (unsigned k = 0; k < ctl->nsets; k++) {
+        const struct ctl_set *s = &ctl->set[k];
+        unsigned heir =
+            fm_votes_heir(&ctl->votes, (unsigned)o->region, &s->contexts, ctl->holders, ctl->rank);
+        for (unsigned m = 0; m < s->n; m++) {
+            const struct ctl_context *c = ctl->context[s->member[m]];
+            for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
+                if (c->auth.cell[i].at.revision.n == 0 || c->auth.cell[i].at.r.region != o->region)
+                    continue;
+                if (heir == FM_NO_REGION) {
+                    ctl_refuse(&o->no, 409, "last-region", "bring another region up first",
+                               "no other region is well for the context %s",
+                               ctl->c.roster->context[c->number].name);
+                    return;
+                }
+                if (!add_item(o, c, i, heir))
+                    return;
+            }
+        }
+    }
+}
+
+static bool is_busy(struct ctl_order *o)
+{
+    const char *id;
+    for (unsigned i = 0; i < o->c->auth.cfg.ncells; i++)
+        if (busy_elsewhere(o->ctl, o->c->number, i, &id)) {
+            ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
+                       "operation %s is about this context", id);
+            return true;
+        }
+    return false;
+}
+
+static void plan_failback(struct ctl_order *o)
+{
+    if (take_context(o, true))
+        (void)is_busy(o);
+}
+
+static uint8_t step_of(struct ctl_order *o)
+{
+    const char *s = ctl_order_text(o, "step");
+    for (unsigned i = 0; s && i < FM_OP_STEP_COUNT; i++)
+        if (strcmp(s, fm_op_step_name((enum fm_op_step)i)) == 0)
+            return (uint8_t)i;
+    if (s)
+        ctl_refuse(&o->no, 400, "malformed", "all, prepare, complete or stand-down",
+                   "there is no step `%s`", s);
+    return FM_OP_STEP_ALL;
+}
+
+/* The region that most cells of the context would be taken from. */
+static int loser(const struct ctl_context *c, unsigned to)
+{
+    unsigned count[FM_AUTH_REGIONS_MAX] = {0};
+    int best = -1;
+    for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
+        if (c->auth.cell[i].at.revision.n)
+            count[c->auth.cell[i].at.r.region]++;
+    for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
+        if (r != to && count[r] && (best < 0 || count[r] > count[best]))
+            best = (int)r;
+    return best;
+}
+
+static const struct ctl_quote *find_quote(const struct fm_controller *ctl, const char *id)
+{
+    for (unsigned i = 0; i < CTL_QUOTES_MAX; i++)
+        if (ctl->quote[i].id[0] && strcmp(ctl->quote[i].id, id) == 0)
+            return &ctl->quote[i];
+    return NULL;
+}
+
+/* What a person was told that it would cost. No database of this version loses anything with a
+ * region, so that nothing has to be accepted where nothing was quoted. */
+static bool take_quote(struct ctl_order *o)
+{
+    const char *id = ctl_order_text(o, "quote"), *confirm = ctl_order_text(o, "confirm");
+    const struct ctl_quote *q = id ? find_quote(o->ctl, id) : NULL;
+    o->op.quoted = true;
+    if (!id)
+        return true;
+    bool fits = q && q->context == o->c->number && q->to == (unsigned)o->to;
+    if (!fits || !fm_mono_before(fm_mono_now(), q->until))
+        ctl_refuse(&o->no, 409, "quote", "ask for a new quote",
+                   fits ? "the quote has run out" : "there is no such quote for this");
+    else if (!confirm || strcmp(confirm, o->ctl->c.roster->context[o->c->number].name) != 0)
+        ctl_refuse(&o->no, 409, "confirm", "repeat the name of the context in `confirm`",
+                   "the loss was not confirmed");
+    if (o->no.status)
+        return false;
+    o->op.loss = q->loss;
+    o->op.unbounded = q->unbounded;
+    return true;
+}
+
+bool ctl_plan_failover(struct ctl_order *o)
+{
+    if (!take_context(o, true) || !take_region(o, "to", &o->to) ||
+        !take_region(o, "attest_fence", &o->region))
+        return false;
+    if (o->to < 0) {
+        ctl_refuse(&o->no, 400, "malformed", "say who takes over", "`to` is missing");
+        return false;
+    }
+    if (!(o->ctl->holders >> o->to & 1)) {
+        ctl_refuse(&o->no, 409, "cannot-hold", "choose a region that serves",
+                   "%s is a witness, or has no controller", o->ctl->c.roster->region[o->to]);
+        return false;
+    }
+    int lost = loser(o->c, (unsigned)o->to);
+    if (lost < 0) {
+        ctl_refuse(&o->no, 409, "nothing-to-take", "nothing has to be done",
+                   "no other region holds anything of it");
+        return false;
+    }
+    o->op.attest = o->region >= 0 && o->region == lost;
+    if (o->region >= 0 && !o->op.attest)
+        ctl_refuse(&o->no, 409, "attest", "attest the fence of the region that is taken from",
+                   "%s holds it", o->ctl->c.roster->region[lost]);
+    o->op.region = lost;
+    o->op.to = o->to;
+    return !o->no.status;
+}
+
+static void plan_failover(struct ctl_order *o)
+{
+    if (!ctl_plan_failover(o))
+        return;
+    o->op.step = step_of(o);
+    o->op.glass = json_is_true(json_object_get(o->body, "break_glass"));
+    if (o->no.status || (o->op.step != FM_OP_STEP_STAND_DOWN && is_busy(o)) || !take_quote(o))
+        return;
+    /* the health gate is asked again where it is carried out; here it answers at once */
+    struct fm_failover_evidence ev = ctl_evidence(o->ctl, o->c->set, (unsigned)o->op.region);
+    bool takes = o->op.step == FM_OP_STEP_ALL || o->op.step == FM_OP_STEP_COMPLETE;
+    if (takes && !o->op.glass && 2 * ev.healthy_by > ev.observers)
+        ctl_refuse(&o->no, 409, "holder-healthy", "use `move`, which loses nothing",
+                   "%u of %u observers see %s well", ev.healthy_by, ev.observers,
+                   o->ctl->c.roster->region[o->op.region]);
+}
+
+static void plan_read_only(struct ctl_order *o)
+{
+    json_t *on = json_object_get(o->body, "on");
+    if (!take_context(o, true))
+        return;
+    if (!json_is_boolean(on)) {
+        ctl_refuse(&o->no, 400, "malformed", "say `on`: true or false", "`on` is missing");
+        return;
+    }
+    o->policy = o->c->policy.p;
+    o->policy.read_only = json_is_true(on);
+    copy_text(o->policy.message, sizeof o->policy.message,
+              json_is_true(on) ? ctl_order_text(o, "message") : "");
+}
+
+static void plan_automatic(struct ctl_order *o)
+{
+    json_t *pause = json_object_get(o->body, "pause"), *ms = json_object_get(o->body, "for_ms");
+    json_int_t length = ms ? json_integer_value(ms) : INT64_C(3600) * 1000 * 24 * 365;
+    if (!take_context(o, true))
+        return;
+    if (!json_is_boolean(pause) ||
+        (ms && (length <= 0 || length > INT64_C(3600) * 1000 * 24 * 366))) {
+        ctl_refuse(&o->no, 400, "malformed",
+                   "say `pause`: true or false, and `for_ms` up to a year",
+                   "`pause` is missing, or `for_ms` is no length");
+        return;
+    }
+    o->policy = o->c->policy.p;
+    o->policy.paused_until_ms = json_is_true(pause) ? fm_wall_now_ns() / FM_NS_PER_MS + length : 0;
+}
+
+static void plan_members(struct ctl_order *o)
+{
+    (void)take_context(o, true);
+}
+
+void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
+{
+    static void (*const plans[])(struct ctl_order *) = {
+        [FM_OP_MOVE] = plan_move,           [FM_OP_EVACUATE] = plan_evacuate,
+        [FM_OP_FAILBACK] = plan_failback,   [FM_OP_FAILOVER] = plan_failover,
+        [FM_OP_READ_ONLY] = plan_read_only, [FM_OP_AUTOMATIC] = plan_automatic,
+        [FM_OP_MEMBERS] = plan_members};
+    FM_ASSERT(kind < FM_COUNT(plans));
+    if (take_common(o, kind, by))
+        plans[kind](o);
+}

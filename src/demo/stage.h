@@ -1,0 +1,92 @@
+/* demo/stage.h: what the parts of the demonstration share. Private to src/demo.
+ *
+ * One thread runs the sequence and draws (demo.c); a scenario (scenarios.c) breaks something, lets
+ * time pass, heals it and is measured (report.c). The load and the network have threads of their
+ * own. */
+#ifndef FM_DEMO_STAGE_H
+#define FM_DEMO_STAGE_H
+
+#include "demo/measure.h"
+#include "demo/view.h"
+#include "demo/world.h"
+
+enum { FM_STAGE_RETURN_MS = 45000, FM_STAGE_SETTLE_MS = 12000 };
+
+struct fm_demo {
+    struct fm_demo_options options;
+    struct fm_pool pool;
+    struct fm_loop loop;
+    struct fm_signals signals;
+    struct fm_world world;
+    struct fm_view_state view;
+    struct fm_load *load;
+    json_t *status; /* the last one of the edge */
+    struct fm_error error;
+    size_t first, last; /* requests of the scenario that is measured */
+    bool interrupted, heal_asked, failed;
+};
+
+/* Let `ms` pass, or until `until` says so; false when it was interrupted. */
+bool fm_stage_wait(struct fm_demo *d, int64_t ms, bool (*until)(struct fm_demo *d));
+/* Read the edge's status and draw. */
+void fm_stage_refresh(struct fm_demo *d);
+/* Every region is well for every context, and every cell is held. For fm_stage_wait. */
+bool fm_stage_all_up(struct fm_demo *d);
+/* The region that holds the context that one region writes. */
+unsigned fm_stage_writer(const struct fm_demo *d);
+const char *fm_stage_exclusive(const struct fm_demo *d);
+
+/* -------- scenarios.c -------- */
+
+/* One after the other; NULL when it was interrupted or failed (d->failed). */
+json_t *fm_stage_run_all(struct fm_demo *d);
+
+/* -------- report.c -------- */
+
+struct fm_objectives {
+    int64_t gap_ms, pause_ms; /* 0 = none */
+    bool detected;            /* the edge must have noticed */
+    bool read_only;           /* commands may be refused meanwhile, with 503 and no other way */
+    bool only_cards;          /* and have moved nothing else */
+};
+
+struct fm_edge_view {
+    double detect_ms, quiet_ms; /* below 0: not known */
+    bool only_cards;            /* nothing but the cards was taken out of the broken region */
+};
+
+struct fm_edge_view fm_report_edge(const json_t *status, const char *region, const char *context,
+                                   int64_t fault_ns);
+/* All that was measured; the scenario adds what is its own, and may turn `pass` to false. */
+json_t *fm_report_scenario(const struct fm_demo *d, const char *name, const char *region,
+                           const struct fm_objectives *objectives, const struct fm_measure *m,
+                           const struct fm_edge_view *v, bool effects);
+json_t *fm_report_ms(double ms);
+
+/* -------- ask.c -------- */
+
+/* Sends a whole request (with `Connection: close`) and reads the answer, terminated. The status; 0
+ * where the connection was closed without one. Blocks, two seconds at the most. */
+unsigned fm_ask(uint16_t port, struct fm_str text, char *answer, size_t cap);
+/* The value of a header in such an answer, copied; empty where it has none. `name` with ": ". */
+void fm_ask_header(const char *answer, const char *name, char *out, size_t cap);
+
+/* -------- late.c: a region that comes too late -------- */
+
+/* Commands straight to the gate, and to the instances, of `region`, under the authority that it
+ * had: `said` is what an edge would have stamped them with. Gets an object with how many were
+ * refused, and by which rule; NULL without memory. Blocks for some milliseconds. */
+json_t *fm_late_commands(const struct fm_demo *d, unsigned region, const char *said,
+                         bool *all_refused);
+/* How often this region's gate found that it had been frozen; -1 where it does not answer. */
+int64_t fm_late_stalls(const struct fm_demo *d, unsigned region);
+
+/* -------- operate.c: what an operator types -------- */
+
+/* Runs `fulmar move CONTEXT --to REGION`; `cells` may be NULL (all). False where it did not end
+ * with success within its time-out, or was interrupted (why is in d->error). *took_ms: how long it
+ * took. */
+bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const char *cells,
+                     double *took_ms);
+
+#endif

@@ -1,0 +1,257 @@
+/* Setting the demonstration's world up: where the programs are, which ports are free, what the
+ * configurations say. It starts nothing. Invariant: in the configuration of a place every other
+ * place stands at a fault proxy; in that of the edge, and of who looks on, at its own port. */
+#include "demo/world.h"
+
+#include "base/assert.h"
+#include "base/rand.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { PORT_FIRST = 10000, PORT_END = 32000, PORT_TRIES = 1000, PORTS_MAX = 512, NOBODY = 99 };
+
+struct fm_addr fm_world_loopback(uint16_t port)
+{
+    struct fm_addr a;
+    enum fm_err err = fm_addr_ip(&a, FM_STR("127.0.0.1"), port);
+    FM_ASSERT(err == FM_ERR_OK);
+    return a;
+}
+
+/* -------- finding programs and ports -------- */
+
+static const char *folder_of(enum fm_demo_story s)
+{
+    return s == FM_DEMO_BANK ? "bank" : "read-only-site";
+}
+
+enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
+{
+    ssize_t n = readlink("/proc/self/exe", w->fulmar, sizeof w->fulmar - 1);
+    if (n <= 0)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot find this program");
+    FM_ASSERT((size_t)n < sizeof w->fulmar && w->fulmar[0] == '/');
+    w->fulmar[n] = 0;
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", w->fulmar);
+    *strrchr(dir, '/') = 0;
+    static const struct {
+        const char *bank, *examples;
+    } places[] = {
+        {"examples/bank/bank", "../examples"}, /* a build folder */
+        {"../libexec/fulmar/bank", "../share/fulmar/examples"},
+    };
+    for (size_t i = 0; i < FM_COUNT(places); i++) {
+        char bank[2 * PATH_MAX], contexts[2 * PATH_MAX];
+        snprintf(bank, sizeof bank, "%s/%s", dir, places[i].bank);
+        snprintf(contexts, sizeof contexts, "%s/%s/%s/contexts.yaml", dir, places[i].examples,
+                 folder_of(w->story));
+        if (access(bank, X_OK) == 0 && realpath(bank, w->bank) && realpath(contexts, w->contexts))
+            return FM_ERR_OK;
+    }
+    return fm_error_set(e, FM_ERR_NOT_FOUND,
+                        "cannot find the sample application near %s (looked for "
+                        "examples/bank/bank and ../libexec/fulmar/bank)",
+                        w->fulmar);
+}
+
+/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice.
+ * Not one of those that the kernel gives to outgoing connections: one of them could have it by the
+ * time that its owner starts. */
+static uint16_t free_port(int *held)
+{
+    int one = 1;
+    *held = -1;
+    for (unsigned i = 0; i < PORT_TRIES; i++) {
+        uint32_t random;
+        fm_rand_bytes(&random, sizeof random);
+        uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
+        struct fm_addr a = fm_world_loopback(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+            bind(fd, &a.sa, a.len) == 0) {
+            *held = fd;
+            return port;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    return 0;
+}
+
+static size_t list_ports(struct fm_world *w, uint16_t *port[PORTS_MAX])
+{
+    size_t n = 0;
+    port[n++] = &w->store_port;
+    port[n++] = &w->edge_port;
+    port[n++] = &w->edge_admin;
+    for (unsigned r = 0; r <= w->nregions; r++) {
+        struct fm_world_region *x = &w->region[r];
+        port[n++] = &x->gate;
+        port[n++] = &x->peer;
+        port[n++] = &x->admin;
+        port[n++] = &x->network;
+        for (unsigned a = 0; a < FM_WORLD_APPS; a++) {
+            port[n++] = &x->app[a];
+            port[n++] = &x->app_admin[a];
+        }
+        for (unsigned from = 0; from <= w->nregions; from++) {
+            port[n++] = &x->gate_from[from];
+            port[n++] = &x->peer_from[from];
+        }
+        FM_ASSERT(n + 3 * FM_WORLD_PLACES_MAX < PORTS_MAX);
+    }
+    return n;
+}
+
+enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
+{
+    uint16_t *port[PORTS_MAX];
+    int held[PORTS_MAX];
+    size_t n = list_ports(w, port);
+    bool ok = true;
+    for (size_t i = 0; i < n; i++) {
+        *port[i] = free_port(&held[i]);
+        ok &= *port[i] != 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (held[i] >= 0)
+            close(held[i]);
+    return ok ? FM_ERR_OK : fm_error_set(e, FM_ERR_LIMIT, "there are no free ports on 127.0.0.1");
+}
+
+/* -------- the configurations -------- */
+
+/* The witness owns the file; who looks on goes there, too. Each region has a way of its own. */
+static void coordination_of(const struct fm_world *w, unsigned place, char out[PATH_MAX + 32])
+{
+    if (place < w->nregions)
+        snprintf(out, PATH_MAX + 32, "%s/%s.db", w->dir, w->region[place].name);
+    else
+        snprintf(out, PATH_MAX + 32, "%s/coordination.db", w->dir);
+}
+
+void fm_world_config_of(const struct fm_world *w, unsigned place, char out[PATH_MAX + 32])
+{
+    FM_ASSERT(place <= w->nregions);
+    snprintf(out, PATH_MAX + 32, "%s/%s.yaml", w->dir, w->region[place].name);
+}
+
+static void write_hosts(const struct fm_world *w, unsigned viewer, FILE *f)
+{
+    fprintf(f,
+            "\nhosts:\n  edge-1: {region: %s, roles: [edge], address: 127.0.0.1, admin: "
+            "\"127.0.0.1:%u\"}\n",
+            w->region[0].name, w->edge_admin);
+    for (unsigned r = 0; r <= w->nregions; r++) {
+        const struct fm_world_region *x = &w->region[r];
+        bool far = viewer != NOBODY && viewer != r;
+        unsigned gate = far ? x->gate_from[viewer] : x->gate;
+        unsigned peer = far ? x->peer_from[viewer] : x->peer;
+        if (r < w->nregions)
+            fprintf(f,
+                    "  %s-1: {region: %s, roles: [gate, health, controller], address: 127.0.0.1, "
+                    "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\", admin: \"127.0.0.1:%u\"}\n",
+                    x->name, x->name, gate, peer, x->admin);
+        else
+            fprintf(f,
+                    "  witness-1: {region: %s, roles: [witness, coordination], address: "
+                    "127.0.0.1, peer: \"127.0.0.1:%u\", admin: \"127.0.0.1:%u\"}\n",
+                    x->name, peer, x->admin);
+    }
+}
+
+static enum fm_err write_config(const struct fm_world *w, unsigned viewer, const char *path,
+                                struct fm_error *e)
+{
+    char coordination[PATH_MAX + 32];
+    FM_ASSERT(w->dir[0] && w->edge_port && w->edge_admin && w->store_port);
+    FILE *f = fopen(path, "we");
+    if (!f)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", path);
+    coordination_of(w, viewer, coordination);
+    fprintf(f,
+            "# Written by `fulmar demo`.\nfulmar: 1\nservice: bank\nstate: \"%s/{host}\"\n"
+            "include: [\"%s\"]\ncoordination: {sqlite: \"%s\"}\n",
+            w->dir, w->contexts, coordination);
+    write_hosts(w, viewer, f);
+    fprintf(f, "\nedge:\n  workers: 1\n  listen: [{address: \"127.0.0.1:%u\"}]\n\nregions:\n",
+            w->edge_port);
+    for (unsigned r = 0; r < w->nregions; r++) {
+        const struct fm_world_region *x = &w->region[r];
+        fprintf(f,
+                "  %s:\n    priority: %u\n"
+                "    apps: {core: [\"127.0.0.1:%u\", \"127.0.0.1:%u\"]}\n",
+                x->name, r + 1, x->app[0], x->app[1]);
+        if (w->story == FM_DEMO_BANK)
+            fprintf(f, "    checks: {card-network: {http: \"http://127.0.0.1:%u/ping\"}}\n",
+                    x->network);
+    }
+    fprintf(f, "  %s: {witness: true}\n", w->region[w->nregions].name);
+    if (fclose(f) != 0)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", path);
+    return FM_ERR_OK;
+}
+
+enum fm_err fm_world_write_configs(struct fm_world *w, struct fm_error *e)
+{
+    snprintf(w->config, sizeof w->config, "%s/fulmar.yaml", w->dir);
+    enum fm_err err = write_config(w, NOBODY, w->config, e);
+    for (unsigned place = 0; !err && place <= w->nregions; place++) {
+        char path[PATH_MAX + 32];
+        fm_world_config_of(w, place, path);
+        err = write_config(w, place, path, e);
+    }
+    return err;
+}
+
+/* -------- the network -------- */
+
+static void add(struct fm_link *all, size_t *n, unsigned from, unsigned into, uint16_t at,
+                uint16_t to)
+{
+    FM_ASSERT(*n < FM_LINKS_MAX);
+    all[(*n)++] = (struct fm_link){from, into, fm_world_loopback(at), fm_world_loopback(to)};
+}
+
+static enum fm_err socket_of(const struct fm_world *w, unsigned place, struct fm_addr *out,
+                             struct fm_error *e)
+{
+    char path[PATH_MAX + 32], text[PATH_MAX + 40];
+    coordination_of(w, place, path);
+    snprintf(text, sizeof text, "%s.sock", path);
+    if (fm_addr_unix(out, fm_str_z(text)))
+        return fm_error_set(e, FM_ERR_LIMIT, "%s is too long for a socket: set TMPDIR", text);
+    return FM_ERR_OK;
+}
+
+enum fm_err fm_world_connect(struct fm_world *w, struct fm_error *e)
+{
+    struct fm_link *all = calloc(FM_LINKS_MAX, sizeof *all);
+    size_t n = 0;
+    FM_ASSERT(all && !w->links);
+    enum fm_err err = FM_ERR_OK;
+    for (unsigned from = 0; from <= w->nregions; from++)
+        for (unsigned into = 0; into <= w->nregions; into++) {
+            const struct fm_world_region *x = &w->region[into];
+            if (from == into)
+                continue;
+            add(all, &n, from, into, x->peer_from[from], x->peer);
+            if (from < w->nregions && into < w->nregions)
+                add(all, &n, from, into, x->gate_from[from], x->gate);
+        }
+    for (unsigned from = 0; !err && from < w->nregions; from++) {
+        struct fm_link *k = &all[n++];
+        *k = (struct fm_link){.from = from, .into = w->nregions};
+        err = socket_of(w, from, &k->at, e);
+        if (!err)
+            err = socket_of(w, w->nregions, &k->to, e);
+    }
+    if (!err)
+        w->links = fm_links_start(all, n, e);
+    free(all);
+    return err ? err : w->links ? FM_ERR_OK : e->code;
+}
