@@ -12,7 +12,8 @@ struct fm_coord_io;
 
 /* For the host that the arguments name; `ms` = for each thing that is asked for. */
 enum fm_err fm_coord_io_open(struct fm_coord_io **out, const struct fm_conf *conf,
-                             const struct fm_args *a, int64_t ms, struct fm_error *e) FM_WARN_UNUSED;
+                             const struct fm_args *a, int64_t ms,
+                             struct fm_error *e) FM_WARN_UNUSED;
 void fm_coord_io_close(struct fm_coord_io *k); /* NULL is fine */
 
 const struct fm_coord_setup *fm_coord_io_setup(const struct fm_coord_io *k);

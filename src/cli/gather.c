@@ -1,8 +1,9 @@
-/* Asking all controllers at once: see the header. Invariant: a visit that is over has an answer or a
- * reason; its link may still be closing. */
+/* Asking all controllers at once: see the header. Invariant: a visit that is over has an answer or
+ * a reason; its link may still be closing. */
 #include "cli/gather.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "cli/room.h"
 #include "cli/whom.h"
 #include "http/link.h"
@@ -194,9 +195,8 @@ enum fm_err fm_gather(struct fm_gather *g, const struct fm_args *a, struct fm_co
                       const struct fm_roster *r, int64_t ms, struct fm_error *e)
 {
     struct fm_whom whom = {.conf = conf}; /* for the settings of TLS alone */
-    struct crew c = {.roster = r,
-                     .service = conf->service,
-                     .deadline = fm_mono_add_ms(fm_mono_now(), ms)};
+    struct crew c = {
+        .roster = r, .service = conf->service, .deadline = fm_mono_add_ms(fm_mono_now(), ms)};
     *g = (struct fm_gather){.n = 0};
     FM_ASSERT(ms > 0);
     bool listed = list(g, conf);
