@@ -186,6 +186,21 @@ static void finish(struct ctl_taking *t, struct fm_page_answer *a)
     free_taking(t);
 }
 
+/* It counts from now on, and not only when the watch has told of it: the next order may come
+ * before. */
+static void take_in(struct ctl_taking *t, uint64_t revision)
+{
+    struct fm_controller *ctl = t->ctl;
+    struct ctl_op *o = t->abort ? NULL : place_for(ctl, fm_str_z(t->op.id));
+    if (!o || o->revision >= revision)
+        return;
+    o->op = t->op;
+    o->revision = revision;
+    t->op.item = NULL;
+    t->op.nitems = 0;
+    ctl_touch_all(ctl);
+}
+
 static void taken(struct fm_coord_op *w)
 {
     struct ctl_taking *t = w->user;
@@ -202,6 +217,8 @@ static void taken(struct fm_coord_op *w)
                FM_KZ("kind", fm_op_kind_name((enum fm_op_kind)t->op.kind)), FM_KZ("by", t->op.by),
                FM_KZ("reason", t->op.reason));
         answer_json(&a, over ? 200 : 202, op_doc(ctl, &t->op));
+        if (!ctl->stopped)
+            take_in(t, w->revision);
     } else {
         struct ctl_refusal r = {.status = 0};
         bool unknown = w->outcome == FM_COORD_UNKNOWN;

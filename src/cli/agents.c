@@ -5,7 +5,6 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "cli/call.h"
-#include "cli/whom.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +17,7 @@ enum { TRY_MS = 2000, TRY_LEAST_MS = 200, ADDRS_MAX = 4, TEXT_MAX = 1024, TOLD_M
 struct fm_agents {
     const struct fm_args *args;
     const char *command;
-    enum fm_agents_use use;
+    enum fm_whom_use use;
     struct fm_whom seats;
     unsigned at;
     struct fm_call *ask;
@@ -76,7 +75,7 @@ int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how)
         return fm_print_error(g->args, g->command, FM_EXIT_CONFIG, what,
                               "say who you are: --cert FILE --key FILE");
     snprintf(remedy, sizeof remedy, "start one (fulmar %s -c %s), or name another host with %s",
-             g->use == FM_AGENTS_STATUS ? "edge" : "agent", g->args->config,
+             g->use == FM_WHOM_ORDER ? "agent" : "edge", g->args->config,
              g->args->server ? "--server" : "--host or --server");
     return fm_print_error(g->args, g->command, FM_EXIT_UNREACHABLE, what, remedy);
 }
@@ -189,6 +188,7 @@ static enum fm_agents_end ask(struct fm_agents *g, struct fm_call_for *f, int64_
         *r = (struct fm_reply){0};
         end = ask_seat(g, i, f, k > 0 && left < try_ms ? left : try_ms, wait_ms, r);
         if (end == FM_AGENTS_ANSWERED && passes_over(f, r)) {
+            trouble(g, &g->seats.seat[i], r->status == 404 ? "it has no such page" : "not now");
             put_by(&by, r);
             continue;
         }
@@ -223,6 +223,26 @@ enum fm_agents_end fm_agents_post(struct fm_agents *g, const char *target, const
     return end;
 }
 
+int fm_agents_status(struct fm_agents *g, json_t **out)
+{
+    struct fm_reply r = {0};
+    char what[512];
+    *out = NULL;
+    enum fm_agents_end end = fm_agents_get(g, "/status", 0, &r);
+    if (end != FM_AGENTS_ANSWERED)
+        return fm_agents_fail(g, end);
+    if (r.status == 404) /* said of everybody who was asked: a peer port of another version */
+        return fm_agents_fail(g, FM_AGENTS_NOBODY);
+    if (r.status == 200 && r.doc) {
+        *out = r.doc;
+        return FM_EXIT_OK;
+    }
+    snprintf(what, sizeof what, "the answer of %s (status %u) is no status document", r.from,
+             r.status);
+    json_decref(r.doc);
+    return fm_print_error(g->args, g->command, FM_EXIT_FAILED, what, NULL);
+}
+
 int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g))
 {
     const struct fm_args *a = g->args;
@@ -246,7 +266,7 @@ const struct fm_conf *fm_agents_conf(const struct fm_agents *g)
 }
 
 int fm_agents_open(struct fm_agents **out, const struct fm_args *a, const char *command,
-                   enum fm_agents_use use)
+                   enum fm_whom_use use)
 {
     struct fm_error e = {0};
     *out = NULL;
@@ -256,7 +276,7 @@ int fm_agents_open(struct fm_agents **out, const struct fm_args *a, const char *
     g->args = a;
     g->command = command;
     g->use = use;
-    int code = fm_whom_find(&g->seats, a, command, use == FM_AGENTS_STATUS);
+    int code = fm_whom_find(&g->seats, a, command, use);
     if (!code && !(g->ask = fm_call_new(&e)))
         code = fm_print_error(a, command, FM_EXIT_FAILED, e.msg, NULL);
     if (!code && g->seats.n == 0)

@@ -10,19 +10,13 @@
 #ifndef FM_CLI_AGENTS_H
 #define FM_CLI_AGENTS_H
 
-#include "cli/cli.h"
-#include "conf/conf.h"
+#include "cli/whom.h"
 
 struct fm_agents;
 
-enum fm_agents_use {
-    FM_AGENTS_STATUS, /* edges, too, and admin addresses: to look at */
-    FM_AGENTS_ORDER,  /* agents: the local socket or the peer port */
-};
-
 /* FM_EXIT_OK: *out is the caller's. `command` is its name, as it is printed. */
 int fm_agents_open(struct fm_agents **out, const struct fm_args *a, const char *command,
-                   enum fm_agents_use use);
+                   enum fm_whom_use use);
 void fm_agents_close(struct fm_agents *g); /* NULL is fine */
 
 /* The configuration; NULL where an address was enough, or its file has errors. */
@@ -51,6 +45,9 @@ enum fm_agents_end fm_agents_get(struct fm_agents *g, const char *target, int64_
  * page. `again`: it changes nothing, so that it may be asked of several. */
 enum fm_agents_end fm_agents_post(struct fm_agents *g, const char *target, const json_t *body,
                                   bool again, struct fm_reply *r) FM_WARN_UNUSED;
+
+/* The status document of the one that answers, or the exit code with what is wrong printed. */
+int fm_agents_status(struct fm_agents *g, json_t **out) FM_WARN_UNUSED;
 
 /* Calls `show` once, or with --watch each second on a cleared screen until it ends with a usage
  * error or nobody reads what it prints. Returns its exit code. */

@@ -202,6 +202,19 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
 
 /* -------- questions -------- */
 
+long long fm_cli_authority_generation(const json_t *status)
+{
+    const char *name;
+    json_t *context;
+    long long newest = -1;
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        long long one = fm_show_number(context, "generation");
+        newest = one > newest ? one : newest;
+    }
+    return newest;
+}
+
 bool fm_cli_authority_knows(const json_t *status, const char *what)
 {
     const char *name;

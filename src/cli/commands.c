@@ -8,8 +8,7 @@
 #define ASK_OPTIONS                                                                                \
     (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(SERVER) | FM_OPT_BIT(CERT) |               \
      FM_OPT_BIT(KEY) | FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(TIMEOUT) | FM_OPT_BIT(NO_INPUT))
-#define ORDER_OPTIONS   (ASK_OPTIONS | FM_OPT_BIT(REASON) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(EXPECT))
-#define GUARDED_OPTIONS (ORDER_OPTIONS | FM_OPT_BIT(OVERRIDE))
+#define ORDER_OPTIONS (ASK_OPTIONS | FM_OPT_BIT(REASON) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(EXPECT))
 
 #define JOURNAL_OPTIONS                                                                            \
     (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(FILE) | FM_OPT_BIT(OUTPUT))
@@ -119,13 +118,13 @@ const struct fm_command fm_commands[] = {
      "at the other region before it takes over. What stands in the way aborts it, to the holder.\n"
      "With --cells or --percent only some cells of the context move.",
      "fulmar move ledger --to north --reason \"kernel update in west\"",
-     GUARDED_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(CELLS) | FM_OPT_BIT(PERCENT), 1, fm_cmd_move},
+     ORDER_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(CELLS) | FM_OPT_BIT(PERCENT), 1, fm_cmd_move},
     {"failback", "CONTEXT", "move the right to write home again, a canary first",
      "Cell by cell, after home was well for long enough, at lag zero; all of it returns where the\n"
      "canary does badly.",
-     "fulmar failback ledger --reason \"west is repaired\"", GUARDED_OPTIONS, 1, fm_cmd_failback},
+     "fulmar failback ledger --reason \"west is repaired\"", ORDER_OPTIONS, 1, fm_cmd_failback},
     {"evacuate", "REGION", "move everything away from a region, planned where possible", NULL,
-     "fulmar evacuate west --reason \"flood warning\"", GUARDED_OPTIONS, 1, fm_cmd_evacuate},
+     "fulmar evacuate west --reason \"flood warning\"", ORDER_OPTIONS, 1, fm_cmd_evacuate},
     {"quote", "CONTEXT", "say what a failover would cost now, and which evidence there is",
      "Changes nothing. A quote is valid for seconds: `fulmar failover` takes its number.",
      "fulmar quote ledger --to north", ASK_OPTIONS | FM_OPT_BIT(TO), 1, fm_cmd_quote},
@@ -137,8 +136,9 @@ const struct fm_command fm_commands[] = {
      "writes\n"
      "any more. --prepare, --complete and --stand-down are the steps by hand.",
      "fulmar failover ledger --to north --attest-fence west --reason fire",
-     GUARDED_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(ACCEPT_LOSS) | FM_OPT_BIT(CONFIRM) |
-         FM_OPT_BIT(ATTEST) | FM_OPT_BIT(PREPARE) | FM_OPT_BIT(COMPLETE) | FM_OPT_BIT(STAND_DOWN),
+     ORDER_OPTIONS | FM_OPT_BIT(OVERRIDE) | FM_OPT_BIT(TO) | FM_OPT_BIT(ACCEPT_LOSS) |
+         FM_OPT_BIT(CONFIRM) | FM_OPT_BIT(ATTEST) | FM_OPT_BIT(PREPARE) | FM_OPT_BIT(COMPLETE) |
+         FM_OPT_BIT(STAND_DOWN),
      1, fm_cmd_failover},
     {"read-only", "CONTEXT on|off", "answer queries, and tell commands to come again later",
      "Clients get 503 with the message for commands; applications see `Fulmar-Mode: read-only`.",

@@ -117,9 +117,12 @@ static void print_more(const json_t *o)
         print_late(late, "at_gate", "at its gate");
         print_late(late, "at_application", "at its instances");
     }
-    json_array_foreach(json_object_get(o, "moves"), i, m)
-        printf("  moved %s to %s in %.0f ms\n", json_string_value(json_object_get(m, "context")),
-               json_string_value(json_object_get(m, "to")), number(m, "took_ms"));
+    char took[32];
+    json_array_foreach(json_object_get(o, "moves"), i, m) printf(
+        "  %s to %s: %s, %s for the whole command\n",
+        json_string_value(json_object_get(m, "context")),
+        json_string_value(json_object_get(m, "to")),
+        json_is_true(json_object_get(m, "moved")) ? "moved" : "NOT moved", ms(m, "took_ms", took));
     if (json_is_number(json_object_get(o, "return_ms")))
         printf("  commands were taken again, by themselves, %.0f ms after it was started\n",
                number(o, "return_ms"));

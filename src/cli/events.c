@@ -5,12 +5,11 @@
 #include "base/time.h"
 #include "cli/agents.h"
 #include "cli/call.h"
-#include "cli/order.h"
 #include "cli/show.h"
 
 #include <stdio.h>
 
-enum { POLL_MS = 10000, AGAIN_MS = 1000 };
+enum { AGAIN_MS = 1000 };
 
 /* -------- one event -------- */
 
@@ -44,16 +43,18 @@ void fm_event_print(const json_t *e)
     char at[FM_SHOW_CLOCK], n[FM_SHOW_NUMBER];
     const char *region = fm_show_text(e, "region"), *context = fm_show_text(e, "context"),
                *from = fm_show_text(e, "from"), *to = fm_show_text(e, "to"),
-               *evidence = fm_show_text(e, "evidence"), *by = fm_show_text(e, "by"),
-               *text = fm_show_text(e, "text"); /* and `why` is its name; or `why` is the text */
-    printf("%s  %s%s%s", fm_show_clock(fm_show_text(e, "at"), at), region,
-           region[0] && context[0] ? "/" : "", context);
+               *what = fm_show_text(e, "what"), *evidence = fm_show_text(e, "evidence"),
+               *by = fm_show_text(e, "by"), *text = fm_show_text(e, "text");
+    if (!text[0])
+        text = fm_show_text(e, "why"); /* which is the name of it where there is a text */
+    printf("%s  %s%s%s%s%s", fm_show_clock(fm_show_text(e, "at"), at), what, what[0] ? "  " : "",
+           region, region[0] && context[0] ? "/" : "", context);
     if (json_is_integer(json_object_get(e, "cell")))
         printf("/%s", fm_show_number_or_dash(e, "cell", n));
     fputs(region[0] || context[0] ? "  " : "", stdout);
     if (from[0] || to[0])
-        printf("%s -> %s: ", fm_show_or_dash(from), fm_show_or_dash(to));
-    fputs(text[0] ? text : fm_show_text(e, "why"), stdout);
+        printf("%s -> %s%s", fm_show_or_dash(from), fm_show_or_dash(to), text[0] ? ": " : "");
+    fputs(text, stdout);
     if (by[0])
         printf(", by %s", by);
     if (evidence[0])
@@ -61,21 +62,39 @@ void fm_event_print(const json_t *e)
     putchar('\n');
 }
 
+json_t *fm_events_of(const json_t *status)
+{
+    const json_t *lists[] = {json_object_get(status, "events"),
+                             json_object_get(json_object_get(status, "authority"), "events")};
+    size_t at[FM_COUNT(lists)] = {0};
+    json_t *out = json_array();
+    for (;;) {
+        size_t first = FM_COUNT(lists);
+        for (size_t k = 0; k < FM_COUNT(lists); k++) {
+            const json_t *mine = json_array_get(lists[k], at[k]);
+            const json_t *best =
+                first < FM_COUNT(lists) ? json_array_get(lists[first], at[first]) : NULL;
+            if (mine && (!best || strcmp(fm_show_text(mine, "at"), fm_show_text(best, "at")) < 0))
+                first = k;
+        }
+        if (first == FM_COUNT(lists))
+            return out;
+        json_array_append(out, json_array_get(lists[first], at[first]++));
+    }
+}
+
 /* -------- fulmar events -------- */
 
 struct tail {
     const struct fm_args *args;
     struct fm_agents *agents;
-    char from[160];              /* whose numbers these are; "" = nobody's yet */
-    json_int_t after;            /* the number of the last event that was taken */
-    char behind[FM_RFC3339_LEN]; /* ... and its time; "" = the beginning */
-    bool fresh;                  /* nothing was taken from this one: the time says what is new */
+    char behind[FM_RFC3339_LEN]; /* what is not later was shown; "" = nothing was */
     bool shown;
 };
 
 static void narrow(const struct tail *t, json_t *events)
 {
-    for (size_t i = json_array_size(events); t->fresh && t->behind[0] && i-- > 0;)
+    for (size_t i = json_array_size(events); t->behind[0] && i-- > 0;)
         if (strcmp(fm_show_text(json_array_get(events, i), "at"), t->behind) <= 0)
             json_array_remove(events, i);
     while (!t->shown && json_array_size(events) > t->args->limit)
@@ -97,77 +116,52 @@ static void print_each(const struct fm_args *a, json_t *events)
     }
 }
 
-/* An agent has numbers of its own: with another one it begins anew, behind what was shown last. */
-static int take(struct tail *t, const struct fm_reply *r)
+static void take(struct tail *t, const json_t *status)
 {
-    json_t *events = json_object_get(r->doc, "events");
-    size_t n = json_array_size(events);
-    FM_ASSERT(r->from && r->from[0]);
-    if (strcmp(t->from, r->from) != 0) {
-        bool asked_in_vain = t->after > 0;
-        snprintf(t->from, sizeof t->from, "%s", r->from);
-        t->after = 0;
-        t->fresh = true;
-        if (asked_in_vain)
-            return FM_EXIT_OK;
-    }
-    json_t *last = n ? json_incref(json_array_get(events, n - 1)) : NULL;
+    json_t *events = fm_events_of(status);
     narrow(t, events);
-    if (t->args->follow || t->args->output == FM_OUTPUT_TABLE)
-        print_each(t->args, events);
-    else
-        fm_print_document(r->doc, t->args->output);
-    t->fresh = false;
+    size_t n = json_array_size(events);
+    if (n)
+        snprintf(t->behind, sizeof t->behind, "%s",
+                 fm_show_text(json_array_get(events, n - 1), "at"));
     t->shown = true;
-    if (last) {
-        t->after = json_integer_value(json_object_get(last, "number"));
-        snprintf(t->behind, sizeof t->behind, "%s", fm_show_text(last, "at"));
+    if (t->args->follow || t->args->output == FM_OUTPUT_TABLE) {
+        print_each(t->args, events);
+    } else {
+        json_t *doc = json_pack("{s:s,s:O?,s:O?,s:O}", "schema", "fulmar.events/1", "service",
+                                json_object_get(status, "service"), "host",
+                                json_object_get(status, "host"), "events", events);
+        fm_print_document(doc, t->args->output);
+        json_decref(doc);
     }
-    json_decref(last);
-    return fflush(stdout) == 0 ? FM_EXIT_OK : FM_EXIT_FAILED;
+    json_decref(events);
 }
 
-static bool is_events(const struct fm_reply *r)
-{
-    return r->status == 200 && strcmp(fm_show_text(r->doc, "schema"), "fulmar.events/1") == 0;
-}
-
-/* One answer. */
 static int more(struct tail *t)
 {
-    char target[96];
-    struct fm_reply r = {0};
-    int64_t wait = t->shown ? POLL_MS : 0;
-    snprintf(target, sizeof target, "/events?after=%lld&wait=%lld", (long long)t->after,
-             (long long)wait);
-    enum fm_agents_end end = fm_agents_get(t->agents, target, wait, &r);
-    int code = FM_EXIT_OK;
-    if (end == FM_AGENTS_ANSWERED && is_events(&r))
-        code = take(t, &r);
-    else if (end != FM_AGENTS_ANSWERED)
-        code = fm_agents_fail(t->agents, end);
-    else
-        code = fm_order_unwanted(t->args, "events", &r);
-    json_decref(r.doc);
-    return code;
+    json_t *status;
+    int code = fm_agents_status(t->agents, &status);
+    if (!code)
+        take(t, status);
+    json_decref(status);
+    return fflush(stdout) == 0 ? code
+                               : FM_EXIT_FAILED; /* who follows reads it now, or nobody does */
 }
 
 int fm_cmd_events(const struct fm_args *a)
 {
     struct tail t = {.args = a};
-    int code = fm_agents_open(&t.agents, a, "events", FM_AGENTS_ORDER);
+    int code = fm_agents_open(&t.agents, a, "events", FM_WHOM_PAST);
     if (code)
         return code;
     if (a->since_text)
         fm_wall_format(t.behind, fm_wall_now_ns() - a->since_ms * FM_NS_PER_MS);
     do {
         code = more(&t);
-        /* who follows waits for daemons to come back; a full disk does not */
-        while (a->follow && (code == FM_EXIT_UNREACHABLE || code == FM_EXIT_NO_QUORUM)) {
+        if (a->follow)
             (void)fm_call_pause(AGAIN_MS);
-            code = more(&t);
-        }
-    } while (!code && a->follow);
+        /* who follows waits for daemons to come back; a full disk does not */
+    } while (a->follow && (!code || code == FM_EXIT_UNREACHABLE));
     fm_agents_close(t.agents);
     return code;
 }

@@ -111,11 +111,11 @@ void fm_op_doc_line(const json_t *op, struct fm_buf *out)
 
 /* -------- printing -------- */
 
-static void print_head(FILE *to, const json_t *d, const char *from)
+void fm_op_doc_print_head(const char *service, const json_t *doc, const char *from)
 {
     char n[FM_SHOW_NUMBER];
-    fprintf(to, "service %s, generation %s%s%s\n", fm_show_or_dash(fm_show_text(d, "service")),
-            fm_show_number_or_dash(d, "generation", n), from ? ", by " : "", from ? from : "");
+    printf("service %s, generation %s%s%s\n", service ? service : "-",
+           fm_show_number_or_dash(doc, "generation", n), from ? ", by " : "", from ? from : "");
 }
 
 static void print_what(FILE *to, const json_t *op)
@@ -126,9 +126,8 @@ static void print_what(FILE *to, const json_t *op)
     fprintf(to, "%.*s", (int)b.n, b.p);
 }
 
-void fm_op_doc_print_begin(const json_t *op, const char *from)
+void fm_op_doc_print_begin(const json_t *op)
 {
-    print_head(stdout, op, from);
     printf("operation %s: ", fm_op_doc_id(op));
     print_what(stdout, op);
     puts("");
@@ -156,7 +155,7 @@ static void print_pair(const char *name, const char *value)
 }
 
 /* Takes those that share context, way and state with the first out of `left`, as a line. */
-static void print_items(json_t *left)
+static void print_alike(json_t *left)
 {
     static const char *const same[] = {"context", "from", "to", "state"};
     const json_t *first = json_array_get(left, 0);
@@ -182,6 +181,14 @@ static void print_items(json_t *left)
     json_decref((json_t *)(uintptr_t)first);
 }
 
+static void print_items(const json_t *op)
+{
+    json_t *left = json_copy(json_object_get(op, "items"));
+    while (json_array_size(left) > 0)
+        print_alike(left);
+    json_decref(left);
+}
+
 void fm_op_doc_print(const json_t *op)
 {
     static const char *const lines[] = {"kind", "context", "region", "to", "state", "step",
@@ -193,29 +200,25 @@ void fm_op_doc_print(const json_t *op)
         print_pair("attested", "a person says that nothing writes there any more");
     if (json_is_true(json_object_get(op, "break_glass")))
         print_pair("overridden", "in spite of observers that saw the holder well");
-    json_t *left = json_copy(json_object_get(op, "items"));
-    while (json_array_size(left) > 0)
-        print_items(left);
-    json_decref(left);
+    print_items(op);
 }
 
-void fm_op_doc_print_list(const json_t *doc)
+void fm_op_doc_print_list(const json_t *ops)
 {
     size_t i;
-    const json_t *op, *ops = json_object_get(doc, "ops");
-    print_head(stdout, doc, NULL);
+    const json_t *op;
     if (json_array_size(ops) == 0) {
         puts("no operations");
         return;
     }
-    printf("%-24s %-10s %-32s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
+    printf("%-24s %-9s %-42s %-20s %s\n", "OPERATION", "STATE", "WHAT", "BY", "REASON");
     json_array_foreach(ops, i, op)
     {
         char what[TEXT_MAX];
         struct fm_buf b = fm_buf(what, sizeof what - 1);
         fm_op_doc_what(op, &b);
         what[b.n] = 0;
-        printf("%-24s %-10s %-32s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
+        printf("%-24s %-9s %-42s %-20s %s\n", fm_op_doc_id(op), fm_op_doc_state(op), what,
                fm_show_or_dash(fm_show_text(op, "by")), fm_show_text(op, "reason"));
     }
 }
@@ -230,33 +233,62 @@ int fm_op_doc_print_unknown(const struct fm_args *a, const char *command, const 
 
 /* -------- what was only asked -------- */
 
-int fm_op_doc_print_plan(const struct fm_args *a, json_t *plan)
+int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
 {
-    size_t i;
-    const json_t *step;
-    const json_t *steps = json_object_get(plan, "steps");
-    int code = json_array_size(steps) ? FM_EXIT_DIFFERS : FM_EXIT_OK;
+    unsigned done, all = fm_op_doc_items(op, &done);
+    const char *kind = fm_show_text(op, "kind");
+    bool cells = strcmp(kind, "move") == 0 || strcmp(kind, "evacuate") == 0;
+    int code = cells && all == 0 ? FM_EXIT_OK : FM_EXIT_DIFFERS;
     if (a->output != FM_OUTPUT_TABLE) {
-        fm_print_document(plan, a->output);
+        fm_print_document(op, a->output);
         return code;
     }
-    fm_show_tame(plan);
-    print_head(stdout, plan, NULL);
-    puts(code ? "this would be done:" : "there is nothing to do");
-    json_array_foreach(steps, i, step)
-    {
-        printf("  %zu. %s\n", i + 1, json_is_string(step) ? json_string_value(step) : "");
-    }
+    fm_show_tame(op);
+    fputs(code ? "this would be done: " : "there is nothing to do: ", stdout);
+    print_what(stdout, op);
+    puts("");
+    print_items(op);
     return code;
 }
 
-int fm_op_doc_print_quote(const struct fm_args *a, json_t *quote)
+static void print_flag(const json_t *evidence, const char *key, const char *yes, const char *no)
 {
+    const json_t *v = json_object_get(evidence, key);
+    if (json_is_boolean(v))
+        printf("  %s\n", json_is_true(v) ? yes : no);
+}
+
+int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
+{
+    if (a->output == FM_OUTPUT_TABLE)
+        fm_show_tame(q); /* before anything points into it */
+    const json_t *ev = json_object_get(q, "evidence");
+    const char *context = fm_show_text(q, "context"), *to = fm_show_text(q, "to"),
+               *id = fm_show_text(q, "quote");
+    char ms[FM_SHOW_NUMBER];
     if (a->output != FM_OUTPUT_TABLE) {
-        fm_print_document(quote, a->output);
+        fm_print_document(q, a->output);
         return FM_EXIT_OK;
     }
-    fm_show_tame(quote);
-    print_head(stdout, quote, NULL);
+    printf("quote %s: failover of %s from %s to %s\n", id, context, fm_show_text(q, "from"), to);
+    if (json_is_true(json_object_get(q, "unbounded")))
+        printf("loss: not bounded (%s)\n", fm_show_text(q, "bound"));
+    else
+        printf("loss: at most %lld bytes (%s)\n", fm_show_number(q, "loss_bytes"),
+               fm_show_text(q, "bound"));
+    printf("evidence: of %lld observers %lld lost it and %lld see it well\n",
+           fm_show_number(ev, "observers"), fm_show_number(ev, "lost_by"),
+           fm_show_number(ev, "healthy_by"));
+    if (2 * fm_show_number(ev, "healthy_by") > fm_show_number(ev, "observers"))
+        printf("  so a failover would be refused: use `fulmar move`, which loses nothing\n");
+    print_flag(ev, "ready", "the successor is ready", "the successor is NOT ready");
+    print_flag(ev, "quorum", "coordination answers", "coordination does NOT answer");
+    print_flag(ev, "fenced", "the fences are proven", "the fences are NOT proven");
+    if (fm_show_text(q, "waits_for")[0])
+        printf("waits for: %s\n", fm_show_text(q, "waits_for"));
+    printf("valid for %s, at this agent:\n"
+           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT%s%s\n",
+           fm_show_ms(fm_show_number(q, "valid_for_ms"), ms), context, to, id, context,
+           a->server ? " --server " : "", a->server ? a->server : "");
     return FM_EXIT_OK;
 }

@@ -27,15 +27,16 @@ int fm_op_doc_exit(const json_t *op);
 void fm_op_doc_what(const json_t *op, struct fm_buf *out);
 void fm_op_doc_line(const json_t *op, struct fm_buf *out);
 
-void fm_op_doc_print_begin(const json_t *op, const char *from);
+/* Whose, which generation, by whom it was said; `service` NULL: not known. */
+void fm_op_doc_print_head(const char *service, const json_t *doc, const char *from);
+void fm_op_doc_print_begin(const json_t *op);
 /* `took_ms` < 0: not known. */
 void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms);
 void fm_op_doc_print(const json_t *op);
-/* Of fulmar.ops/1. */
-void fm_op_doc_print_list(const json_t *doc);
+void fm_op_doc_print_list(const json_t *ops);
 
 /* These print as the user asked for, and return the exit code. */
-int fm_op_doc_print_plan(const struct fm_args *a, json_t *plan);
+int fm_op_doc_print_plan(const struct fm_args *a, json_t *op);
 int fm_op_doc_print_quote(const struct fm_args *a, json_t *quote);
 int fm_op_doc_print_unknown(const struct fm_args *a, const char *command, const char *id);
 

@@ -7,8 +7,6 @@
 
 #include <stdio.h>
 
-enum { MINUTE_MS = 60000 };
-
 static int one_argument(const struct fm_args *a, const char *command, const char *what)
 {
     if (a->nargs == 1 && a->arg[0][0])
@@ -62,6 +60,27 @@ static void put(json_t *body, const char *key, const char *text)
         json_object_set_new(body, key, json_string(text));
 }
 
+/* The first so many percent of the cells of a context, by number: so that 10 and then 50 go on from
+ * each other. How many there are is what the configuration says. */
+static int share_of(const struct fm_args *a, json_t **out)
+{
+    struct fm_conf_report r;
+    fm_conf_report_init(&r);
+    struct fm_conf *conf = fm_conf_load(a->config, &r);
+    fm_conf_report_deinit(&r);
+    int i = conf ? fm_conf_find_context(conf, fm_str_z(a->arg[0])) : -1;
+    unsigned ncells = i >= 0 ? conf->contexts[i].ncells : 0;
+    fm_conf_free(conf);
+    if (ncells < 2)
+        return fm_usage("--percent: %s knows of no cells of `%s` to take a share of", a->config,
+                        a->arg[0]);
+    FM_ASSERT(ncells <= FM_CONF_CELLS_MAX && a->percent >= 1 && a->percent <= 100);
+    *out = json_array();
+    for (unsigned c = 0; c < (ncells * a->percent + 99) / 100; c++)
+        json_array_append_new(*out, json_integer(c));
+    return FM_EXIT_OK;
+}
+
 /* -------- planned -------- */
 
 int fm_cmd_move(const struct fm_args *a)
@@ -74,6 +93,8 @@ int fm_cmd_move(const struct fm_args *a)
         code = fm_usage("either --cells or --percent");
     if (!code && a->cells)
         code = cells_of(a->cells, &cells);
+    if (!code && a->percent_text)
+        code = share_of(a, &cells);
     if (code)
         return code;
     json_t *body = json_object();
@@ -81,8 +102,6 @@ int fm_cmd_move(const struct fm_args *a)
     put(body, "to", a->to);
     if (cells)
         json_object_set_new(body, "cells", cells);
-    if (a->percent_text)
-        json_object_set_new(body, "percent", json_integer(a->percent));
     return fm_order(a, "move", "move", body, false);
 }
 
@@ -135,20 +154,37 @@ static int check_consent(const struct fm_args *a)
     return FM_EXIT_OK;
 }
 
+static int check_override(const char *list)
+{
+    struct fm_str rest = fm_str_z(list), item;
+    if (list && !rest.n)
+        return fm_usage("--override needs the name of a rule");
+    while (fm_str_list_next(&rest, &item))
+        if (!fm_order_yields(item))
+            return fm_usage("--override: there is no guard `%.*s` that yields to it",
+                            FM_STR_ARG(item));
+    return FM_EXIT_OK;
+}
+
+static int check_failover(const struct fm_args *a)
+{
+    int code = one_argument(a, "failover", "a context");
+    if (code)
+        return code;
+    if ((unsigned)a->prepare + a->complete + a->stand_down > 1)
+        return fm_usage("one of --prepare, --complete and --stand-down");
+    if (!a->to)
+        return fm_usage("`fulmar failover` needs --to REGION: who takes over");
+    if ((a->prepare || a->stand_down) && (a->quote || a->attest || a->override))
+        return fm_usage("--%s takes over nothing, so there is nothing to consent to",
+                        a->prepare ? "prepare" : "stand-down");
+    code = check_consent(a);
+    return code ? code : check_override(a->override);
+}
+
 int fm_cmd_failover(const struct fm_args *a)
 {
-    unsigned steps = (unsigned)a->prepare + a->complete + a->stand_down;
-    int code = one_argument(a, "failover", "a context");
-    if (!code && steps > 1)
-        code = fm_usage("one of --prepare, --complete and --stand-down");
-    if (!code && steps == 0 && !a->to)
-        code = fm_usage("`fulmar failover` needs --to REGION, or one of --prepare, --complete and "
-                        "--stand-down");
-    if (!code && (a->prepare || a->stand_down) && (a->quote || a->attest))
-        code = fm_usage("--%s takes over nothing, so there is nothing to consent to",
-                        a->prepare ? "prepare" : "stand-down");
-    if (!code)
-        code = check_consent(a);
+    int code = check_failover(a);
     if (code)
         return code;
     json_t *body = json_object();
@@ -162,6 +198,8 @@ int fm_cmd_failover(const struct fm_args *a)
         : a->complete   ? "complete"
         : a->stand_down ? "stand-down"
                         : NULL);
+    if (a->override) /* of the one guard that yields */
+        json_object_set_new(body, "break_glass", json_true());
     return fm_order(a, "failover", "failover", body, false);
 }
 
@@ -181,25 +219,56 @@ int fm_cmd_read_only(const struct fm_args *a)
     return fm_order(a, "read-only", "read-only", body, false);
 }
 
-static int automatic(const struct fm_args *a, const char *command, bool on)
+static int automatic_of(const struct fm_args *a, const char *command, const char *context,
+                        bool pause)
 {
-    if (a->for_text && (a->for_ms < MINUTE_MS || a->for_ms % MINUTE_MS))
-        return fm_usage("--for takes whole minutes here, such as 30m or 1h, not `%s`", a->for_text);
     json_t *body = json_object();
-    if (a->nargs)
-        put(body, "context", a->arg[0]);
-    json_object_set_new(body, "on", json_boolean(on));
+    put(body, "context", context);
+    json_object_set_new(body, "pause", json_boolean(pause));
     if (a->for_text)
-        json_object_set_new(body, "minutes", json_integer(a->for_ms / MINUTE_MS));
+        json_object_set_new(body, "for_ms", json_integer(a->for_ms));
     return fm_order(a, command, "automatic", body, false);
+}
+
+/* An order for each context that has cells. What some refuse, others may take. */
+static int automatic_of_all(const struct fm_args *a, const char *command, bool pause)
+{
+    struct fm_args lines = *a;
+    struct fm_conf_report r;
+    unsigned done = 0, asked = 0;
+    int code = FM_EXIT_OK;
+    fm_conf_report_init(&r);
+    struct fm_conf *conf = fm_conf_load(a->config, &r);
+    fm_conf_report_deinit(&r);
+    if (!conf)
+        return fm_print_error(a, command, FM_EXIT_CONFIG, "the configuration has errors",
+                              "name a context, or see `fulmar config check`");
+    if (lines.output == FM_OUTPUT_JSON)
+        lines.output = FM_OUTPUT_JSON_LINES; /* a document each */
+    for (size_t i = 0; i < conf->ncontexts && code != FM_EXIT_USAGE; i++) {
+        if (conf->contexts[i].ncells == 0)
+            continue;
+        int one = automatic_of(&lines, command, conf->contexts[i].name.p, pause);
+        asked++;
+        done += one == FM_EXIT_OK;
+        code = code ? code : one;
+    }
+    fm_conf_free(conf);
+    if (!asked)
+        return fm_usage("no context of %s has cells", a->config);
+    return done == asked || done == 0 ? code : FM_EXIT_PARTIAL;
 }
 
 int fm_cmd_automatic_pause(const struct fm_args *a)
 {
-    return automatic(a, "automatic pause", false);
+    static const char command[] = "automatic pause";
+    return a->nargs ? automatic_of(a, command, a->arg[0], true)
+                    : automatic_of_all(a, command, true);
 }
 
 int fm_cmd_automatic_resume(const struct fm_args *a)
 {
-    return automatic(a, "automatic resume", true);
+    static const char command[] = "automatic resume";
+    return a->nargs ? automatic_of(a, command, a->arg[0], false)
+                    : automatic_of_all(a, command, false);
 }

@@ -48,11 +48,16 @@ static int print(const struct fm_args *a, json_t *doc, void (*table)(const json_
     return FM_EXIT_OK;
 }
 
+static void print_list(const json_t *doc)
+{
+    fm_op_doc_print_list(json_object_get(doc, "operations"));
+}
+
 static int list(const struct fm_args *a, struct fm_agents *g)
 {
     json_t *doc;
     int code = fetch(a, g, "op list", "/ops", "fulmar.ops/1", &doc);
-    return code ? code : print(a, doc, fm_op_doc_print_list);
+    return code ? code : print(a, doc, print_list);
 }
 
 static int one(const struct fm_args *a, struct fm_agents *g)
@@ -60,7 +65,7 @@ static int one(const struct fm_args *a, struct fm_agents *g)
     json_t *doc;
     char target[FM_OP_DOC_ID_MAX + 16];
     FM_ASSERT(a->nargs == 1);
-    snprintf(target, sizeof target, "/ops/%s", a->arg[0]);
+    snprintf(target, sizeof target, "/ops?id=%s", a->arg[0]);
     int code = fetch(a, g, "op show", target, "fulmar.op/1", &doc);
     return code ? code : print(a, doc, fm_op_doc_print);
 }
@@ -69,7 +74,7 @@ static int show(const struct fm_args *a, const char *command,
                 int (*what)(const struct fm_args *a, struct fm_agents *g))
 {
     struct fm_agents *g;
-    int code = fm_agents_open(&g, a, command, FM_AGENTS_ORDER);
+    int code = fm_agents_open(&g, a, command, FM_WHOM_ORDER);
     if (code)
         return code;
     code = fm_agents_show(g, what);

@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A poll of an operation, on a terminal and elsewhere; how long nobody may answer before it is left
- * to itself; how often to ask while nobody does. */
-enum { POLL_TTY_MS = 1000, POLL_MS = 10000, SILENT_MS = 60000, AGAIN_MS = 500 };
-enum { WIDTH = 79, TEXT_MAX = 1024, STATE_MAX = 64 };
+/* How soon it is looked at again, at first and when it takes longer; how long nobody may answer
+ * before it is left to itself. */
+enum { POLL_LEAST_MS = 20, POLL_MOST_MS = 1000, SILENT_MS = 60000 };
+enum { WIDTH = 79, TEXT_MAX = 1024, REASON_MAX = 255 };
 
 struct order {
     const struct fm_args *args;
@@ -30,6 +30,11 @@ struct order {
 
 /* -------- answers that are none -------- */
 
+bool fm_order_yields(struct fm_str rule)
+{
+    return fm_str_eqz(rule, "holder-healthy");
+}
+
 static void print_refusal(const json_t *d)
 {
     const char *rule = fm_show_text(d, "rule"), *evidence = fm_show_text(d, "evidence"),
@@ -37,11 +42,11 @@ static void print_refusal(const json_t *d)
     fprintf(stderr, "refused by the rule `%s`: %s\n", rule, evidence);
     if (remedy[0])
         fprintf(stderr, "  %s\n", remedy);
-    if (json_is_true(json_object_get(d, "override")))
-        fprintf(stderr, "  it yields to --override %s\n", rule);
+    if (fm_order_yields(fm_str_z(rule)))
+        fprintf(stderr, "  it yields to --override %s, which is written down\n", rule);
 }
 
-static int unwanted_code(unsigned status)
+static int unwanted_code(unsigned status, const char *rule)
 {
     switch (status) {
     case 400:
@@ -53,10 +58,14 @@ static int unwanted_code(unsigned status)
     case 403:
         return FM_EXIT_NOT_ALLOWED;
     case 404:
-    case 405:
-        return FM_EXIT_UNREACHABLE; /* nobody who knows such things */
-    case 503:
-        return FM_EXIT_NO_QUORUM;
+    case 405: /* a name that is not known there; or nobody who knows such things at all */
+        return strcmp(rule, "unknown-operation") == 0 ? FM_EXIT_DIFFERS
+               : rule[0]                              ? FM_EXIT_USAGE
+                                                      : FM_EXIT_UNREACHABLE;
+    case 409:
+        return FM_EXIT_REFUSED;
+    case 503: /* what may have been done is not to be tried again without a look */
+        return strcmp(rule, "outcome-unknown") == 0 ? FM_EXIT_UNREACHABLE : FM_EXIT_NO_QUORUM;
     default:
         return FM_EXIT_FAILED;
     }
@@ -65,19 +74,20 @@ static int unwanted_code(unsigned status)
 int fm_order_unwanted(const struct fm_args *a, const char *command, const struct fm_reply *r)
 {
     FM_ASSERT(r->status >= 200 && r->from);
-    if (strcmp(fm_show_text(r->doc, "schema"), "fulmar.refusal/1") == 0) {
+    bool refusal = strcmp(fm_show_text(r->doc, "schema"), "fulmar.refusal/1") == 0;
+    int code = unwanted_code(r->status, refusal ? fm_show_text(r->doc, "rule") : "");
+    char what[TEXT_MAX];
+    if (refusal) {
         if (a->output != FM_OUTPUT_TABLE)
             fm_print_document(r->doc, a->output);
         fm_show_tame(r->doc);
         print_refusal(r->doc);
-        return FM_EXIT_REFUSED;
+        return code;
     }
-    char what[TEXT_MAX];
-    int code = unwanted_code(r->status);
     fm_show_tame(r->doc);
     const char *why = fm_show_text(r->doc, "detail");
-    if (!why[0])
-        why = fm_show_text(r->doc, "error");
+    if (r->status == 403)
+        why = "it takes orders by its local socket, or from who shows a certificate (`peer-tls`)";
     if (why[0])
         snprintf(what, sizeof what, "%s says: %s", r->from, why);
     else if (code == FM_EXIT_UNREACHABLE)
@@ -161,17 +171,14 @@ static int64_t left_ms(const struct order *o)
     return o->args->timeout_text ? o->args->timeout_ms - spent : INT64_MAX;
 }
 
-/* The next state of it, or the same one. False: nobody could say. */
+/* How it stands now. False: nobody could say. */
 static bool look(struct order *o, enum fm_agents_end *end)
 {
-    char target[FM_OP_DOC_ID_MAX + STATE_MAX + 64];
-    const char *id = fm_op_doc_id(o->op), *state = fm_op_doc_state(o->op);
-    int64_t wait = isatty(STDERR_FILENO) ? POLL_TTY_MS : POLL_MS, left = left_ms(o);
+    char target[FM_OP_DOC_ID_MAX + 16];
+    const char *id = fm_op_doc_id(o->op);
     struct fm_reply r = {0};
-    wait = fm_clamp_i64(left, 0, wait);
-    snprintf(target, sizeof target, "/ops/%s?wait=%lld&after=%.*s", id, (long long)wait, STATE_MAX,
-             fm_op_doc_is_id(state) ? state : "");
-    *end = fm_agents_get(o->agents, target, wait, &r);
+    snprintf(target, sizeof target, "/ops?id=%s", id);
+    *end = fm_agents_get(o->agents, target, 0, &r);
     bool good = *end == FM_AGENTS_ANSWERED && r.status == 200 && fm_op_doc_is_one(r.doc) &&
                 strcmp(fm_op_doc_id(r.doc), id) == 0;
     if (good) {
@@ -189,20 +196,19 @@ static int follow(struct order *o)
     struct fm_mono heard = fm_mono_now();
     for (;;) {
         enum fm_agents_end end;
+        int64_t spent = fm_mono_sub_ms(fm_mono_now(), o->began);
+        int64_t pause = fm_clamp_i64(spent / 4, POLL_LEAST_MS, POLL_MOST_MS);
         if (fm_op_doc_is_over(o->op))
             return over(o);
         progress(o);
-        if (fm_call_interrupted())
+        if (!fm_call_pause(fm_clamp_i64(left_ms(o), 0, pause)))
             return detach(o, "interrupted");
         if (left_ms(o) <= 0)
             return detach(o, "--timeout has passed");
-        if (look(o, &end)) {
+        if (look(o, &end))
             heard = fm_mono_now();
-        } else if (end != FM_AGENTS_SIGNAL) {
-            if (fm_mono_sub_ms(fm_mono_now(), heard) > SILENT_MS)
-                return detach(o, "nobody has answered for a minute");
-            (void)fm_call_pause(AGAIN_MS);
-        }
+        else if (fm_mono_sub_ms(fm_mono_now(), heard) > SILENT_MS)
+            return detach(o, "nobody has answered for a minute");
     }
 }
 
@@ -212,11 +218,11 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
     char target[FM_OP_DOC_ID_MAX + 16];
     struct fm_reply r = {0};
     FM_ASSERT(fm_op_doc_is_id(id));
-    int code = fm_agents_open(&o.agents, a, command, FM_AGENTS_ORDER);
+    int code = fm_agents_open(&o.agents, a, command, FM_WHOM_ORDER);
     if (code)
         return code;
     fm_call_catch();
-    snprintf(target, sizeof target, "/ops/%s", id);
+    snprintf(target, sizeof target, "/ops?id=%s", id);
     enum fm_agents_end end = fm_agents_get(o.agents, target, 0, &r);
     if (end != FM_AGENTS_ANSWERED) {
         code = fm_agents_fail(o.agents, end);
@@ -236,13 +242,13 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
 
 /* -------- giving an order -------- */
 
-static json_t *split(const char *list)
+static int check_reason(const struct fm_args *a, const char *command)
 {
-    json_t *out = json_array();
-    struct fm_str rest = fm_str_z(list), item;
-    while (fm_str_list_next(&rest, &item))
-        json_array_append_new(out, json_stringn(item.p, item.n));
-    return out;
+    if (!a->dry_run && !(a->reason && a->reason[0]))
+        return fm_usage("`fulmar %s` changes something: say why, with --reason TEXT", command);
+    if (a->reason && strlen(a->reason) > REASON_MAX)
+        return fm_usage("--reason takes up to %d bytes", REASON_MAX);
+    return FM_EXIT_OK;
 }
 
 static void complete_body(const struct fm_args *a, json_t *body)
@@ -250,35 +256,27 @@ static void complete_body(const struct fm_args *a, json_t *body)
     char by[256];
     fm_cli_who(by, sizeof by);
     json_object_set_new(body, "by", json_string(by));
-    if (a->reason)
-        json_object_set_new(body, "reason", json_string(a->reason));
+    json_object_set_new(body, "reason", json_string(a->reason ? a->reason : "a look at the plan"));
     if (a->dry_run)
         json_object_set_new(body, "dry_run", json_true());
     if (a->expect_text)
         json_object_set_new(body, "expect_generation", json_integer((json_int_t)a->expect));
-    if (a->override)
-        json_object_set_new(body, "override", split(a->override));
 }
 
-/* Somebody who is alive, and of this service: an order is not sent twice. */
+/* Somebody who is alive and takes orders: an order is not sent twice. The first line is his. */
 static int find_one(struct order *o)
 {
     struct fm_reply r = {0};
     const struct fm_conf *conf = fm_agents_conf(o->agents);
-    char what[TEXT_MAX];
-    enum fm_agents_end end = fm_agents_get(o->agents, "/status", 0, &r);
+    enum fm_agents_end end = fm_agents_get(o->agents, "/ops", 0, &r);
+    int code = FM_EXIT_OK;
     if (end != FM_AGENTS_ANSWERED)
         return fm_agents_fail(o->agents, end);
-    int code = FM_EXIT_OK;
-    const char *service = fm_show_text(r.doc, "service");
-    if (r.status != 200 || !service[0]) {
+    if (r.status != 200 || strcmp(fm_show_text(r.doc, "schema"), "fulmar.ops/1") != 0)
         code = fm_order_unwanted(o->args, o->command, &r);
-    } else if (conf && !fm_str_eqz(conf->service, service)) {
-        snprintf(what, sizeof what, "%s belongs to service %s, and %s is about service %.*s",
-                 r.from, service, o->args->config, FM_STR_ARG(conf->service));
-        code = fm_print_error(o->args, o->command, FM_EXIT_CONFIG, what,
-                              "name the configuration with -c, or another host with --server");
-    }
+    else if (o->args->output == FM_OUTPUT_TABLE)
+        fm_op_doc_print_head(conf ? conf->service.p : NULL, r.doc, r.from);
+    (void)fflush(stdout);
     json_decref(r.doc);
     return code;
 }
@@ -287,17 +285,16 @@ static int find_one(struct order *o)
 static int answered(struct order *o, struct fm_reply *r)
 {
     const struct fm_args *a = o->args;
-    const char *schema = fm_show_text(r->doc, "schema");
     bool good = r->status == 200 || r->status == 202;
-    if (good && strcmp(schema, "fulmar.plan/1") == 0)
-        return fm_op_doc_print_plan(a, r->doc);
-    if (good && strcmp(schema, "fulmar.quote/1") == 0)
+    if (good && strcmp(fm_show_text(r->doc, "schema"), "fulmar.quote/1") == 0)
         return fm_op_doc_print_quote(a, r->doc);
     if (!good || !fm_op_doc_is_one(r->doc))
         return fm_order_unwanted(a, o->command, r);
+    if (a->dry_run)
+        return fm_op_doc_print_plan(a, r->doc);
     o->op = json_incref(r->doc);
     if (a->output == FM_OUTPUT_TABLE)
-        fm_op_doc_print_begin(o->op, r->from);
+        fm_op_doc_print_begin(o->op);
     (void)fflush(stdout);
     return follow(o);
 }
@@ -322,13 +319,14 @@ int fm_order(const struct fm_args *a, const char *command, const char *verb, jso
     struct order o = {.args = a, .command = command, .began = fm_mono_now(), .given = true};
     int code = FM_EXIT_OK;
     FM_ASSERT(json_is_object(body) && verb[0]);
-    if (!safe && !(a->reason && a->reason[0]) && !a->dry_run)
-        code = fm_usage("`fulmar %s` changes something: say why, with --reason TEXT", command);
+    if (!safe)
+        code = check_reason(a, command);
     if (!code)
-        code = fm_agents_open(&o.agents, a, command, FM_AGENTS_ORDER);
+        code = fm_agents_open(&o.agents, a, command, FM_WHOM_ORDER);
     if (!code) {
         fm_call_catch();
-        complete_body(a, body);
+        if (!safe)
+            complete_body(a, body);
         code = give(&o, verb, body, safe || a->dry_run);
     }
     json_decref(o.op);

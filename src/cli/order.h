@@ -18,6 +18,9 @@ int fm_order(const struct fm_args *a, const char *command, const char *verb, jso
 /* Follow an operation by its number. */
 int fm_order_follow(const struct fm_args *a, const char *command, const char *id);
 
+/* Is this the name of a guard that a person can override? */
+bool fm_order_yields(struct fm_str rule);
+
 /* What an answer that is no document of the kind that was asked for comes to: refusals, problems.
  */
 int fm_order_unwanted(const struct fm_args *a, const char *command, const struct fm_reply *r);

@@ -23,7 +23,8 @@ const char *fm_show_ms(long long ms, char out[FM_SHOW_NUMBER]);
 void fm_show_cells(const json_t *list, char *out, size_t n);
 
 /* Texts that somebody wrote somewhere (reasons, messages, what an application said) must not steer
- * a terminal: control characters in them become "?". All texts of the document, in place. */
+ * a terminal: control characters in them become "?". All texts of the document, in
+ * place: what pointed to one before does not any more. */
 void fm_show_tame(json_t *doc);
 
 #endif

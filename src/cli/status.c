@@ -7,9 +7,8 @@
 #include "cli/show.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-enum { TEXT_MAX = 512, EVENTS_MAX = 8 };
+enum { EVENTS_MAX = 8 };
 
 /* -------- the table -------- */
 
@@ -73,32 +72,18 @@ static void print_checks(const struct fm_args *a, const json_t *doc)
     }
 }
 
-static int by_time(const void *a, const void *b)
-{
-    const json_t *const *x = a, *const *y = b;
-    return strcmp(fm_show_text(*x, "at"), fm_show_text(*y, "at"));
-}
-
 /* The newest of what it saw and of what it did about the right to write. */
 static void print_events(const json_t *doc)
 {
-    const json_t *lists[] = {json_object_get(doc, "events"),
-                             json_object_get(json_object_get(doc, "authority"), "events")};
-    const json_t *shown[FM_COUNT(lists) * EVENTS_MAX];
-    size_t n = 0;
-    for (size_t k = 0; k < FM_COUNT(lists); k++) {
-        size_t all = json_array_size(lists[k]);
-        for (size_t i = all > EVENTS_MAX ? all - EVENTS_MAX : 0; i < all; i++)
-            shown[n++] = json_array_get(lists[k], i);
-    }
-    if (n == 0)
-        return;
-    qsort(shown, n, sizeof shown[0], by_time);
-    puts("\nLast events:");
+    json_t *events = fm_events_of(doc);
+    size_t n = json_array_size(events);
+    if (n)
+        puts("\nLast events:");
     for (size_t i = n > EVENTS_MAX ? n - EVENTS_MAX : 0; i < n; i++) {
         fputs("  ", stdout);
-        fm_event_print(shown[i]);
+        fm_event_print(json_array_get(events, i));
     }
+    json_decref(events);
 }
 
 static void print_table(const struct fm_args *a, const json_t *doc, const struct fm_conf *conf,
@@ -107,9 +92,12 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     bool proxy = json_object_get(doc, "regions") != NULL;
     printf("service %s, %s %s, version %s", fm_show_text(doc, "service"), fm_show_text(doc, "role"),
            fm_show_text(doc, "host"), fm_show_text(doc, "version"));
+    long long generation = fm_cli_authority_generation(doc);
+    if (proxy || generation >= 0) /* that of a proxy's own plans, where there is no other */
+        printf(", generation %lld",
+               generation >= 0 ? generation : fm_show_number(doc, "generation"));
     if (proxy)
-        printf(", generation %lld, %lld connections", fm_show_number(doc, "generation"),
-               fm_show_number(doc, "connections"));
+        printf(", %lld connections", fm_show_number(doc, "connections"));
     puts("");
     fm_print_view(json_object_get(doc, "view"));
     const json_t *config = json_object_get(doc, "config");
@@ -174,28 +162,21 @@ static bool is_named(const struct fm_conf *c, const char *name)
 
 static int show(const struct fm_args *a, struct fm_agents *g)
 {
-    struct fm_reply r;
-    enum fm_agents_end end = fm_agents_get(g, "/status", 0, &r);
-    if (end != FM_AGENTS_ANSWERED)
-        return fm_agents_fail(g, end);
-    int code = FM_EXIT_OK;
+    json_t *doc;
     const char *only = a->nargs ? a->arg[0] : NULL;
-    if (r.status != 200 || !r.doc) {
-        char what[TEXT_MAX];
-        snprintf(what, sizeof what, "the answer of %s (status %u) is no status document", r.from,
-                 r.status);
-        code = fm_print_error(a, "status", FM_EXIT_FAILED, what, NULL);
-    } else if (only && !knows(r.doc, only) && !is_named(fm_agents_conf(g), only)) {
+    int code = fm_agents_status(g, &doc);
+    if (code)
+        return code;
+    if (only && !knows(doc, only) && !is_named(fm_agents_conf(g), only))
         code = fm_usage("there is no region or context `%s` in service %s", only,
-                        fm_show_text(r.doc, "service"));
-    } else if (a->output == FM_OUTPUT_TABLE) {
-        print_table(a, r.doc, fm_agents_conf(g), only);
-    } else {
-        fm_print_document(r.doc, a->output);
-    }
-    if (!code && a->check && !all_well(r.doc))
+                        fm_show_text(doc, "service"));
+    else if (a->output == FM_OUTPUT_TABLE)
+        print_table(a, doc, fm_agents_conf(g), only);
+    else
+        fm_print_document(doc, a->output);
+    if (!code && a->check && !all_well(doc))
         code = FM_EXIT_DIFFERS;
-    json_decref(r.doc);
+    json_decref(doc);
     return code;
 }
 
@@ -204,7 +185,7 @@ int fm_cmd_status(const struct fm_args *a)
 {
     struct fm_args of_host = *a;
     struct fm_agents *g;
-    int code = fm_agents_open(&g, a, "status", FM_AGENTS_STATUS);
+    int code = fm_agents_open(&g, a, "status", FM_WHOM_LOOK);
     if (code)
         return code;
     const struct fm_conf *conf = fm_agents_conf(g);
@@ -213,7 +194,7 @@ int fm_cmd_status(const struct fm_args *a)
         of_host.server = a->arg[0];
         of_host.nargs = 0;
         a = &of_host;
-        code = fm_agents_open(&g, a, "status", FM_AGENTS_STATUS);
+        code = fm_agents_open(&g, a, "status", FM_WHOM_LOOK);
         if (code)
             return code;
     }

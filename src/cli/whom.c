@@ -62,14 +62,16 @@ static bool add_local(struct fm_whom *s, const char *host, const char *role, cha
     return true;
 }
 
-static void add_this_host(struct fm_whom *s, const struct fm_args *a, bool look)
+static void add_this_host(struct fm_whom *s, const struct fm_args *a, enum fm_whom_use use)
 {
     char host[256], dir[PATH_MAX];
     fm_cli_this_host(s->conf, a, host, sizeof host);
-    bool found = look && add_local(s, host, "edge", dir);
-    if (!found && !add_local(s, host, "agent", dir))
+    bool found = use == FM_WHOM_LOOK && add_local(s, host, "edge", dir);
+    found = found || add_local(s, host, "agent", dir);
+    found = found || (use == FM_WHOM_PAST && add_local(s, host, "edge", dir));
+    if (!found)
         snprintf(s->missing, sizeof s->missing, "no %s of host `%s` runs here (no socket in %.*s)",
-                 look ? "edge or agent" : "agent", host, TEXT_MAX, dir);
+                 use == FM_WHOM_ORDER ? "agent" : "edge or agent", host, TEXT_MAX, dir);
 }
 
 /* -------- the hosts of the configuration -------- */
@@ -93,6 +95,24 @@ static bool add_nth(struct fm_whom *s, unsigned region, unsigned nth)
         return true;
     }
     return false;
+}
+
+/* A loopback address is this machine's: of another host's daemon only where that is here, too. */
+static bool admin_is_reached(const struct fm_conf_host *h)
+{
+    struct fm_addr admin, peer;
+    if (fm_addr_ip(&admin, h->admin.host, h->admin.port))
+        return false;
+    return !fm_addr_is_loopback(&admin) ||
+           (fm_addr_ip(&peer, h->peer.host, h->peer.port) == FM_ERR_OK &&
+            fm_addr_is_loopback(&peer));
+}
+
+static void add_admins(struct fm_whom *s)
+{
+    for (size_t h = 0; h < s->conf->nhosts; h++)
+        if (admin_is_reached(&s->conf->hosts[h]))
+            add_addr(s, s->conf->hosts[h].name.p, &s->conf->hosts[h].admin, false);
 }
 
 /* The first of each region, then the second of each, beginning with the region of this host. */
@@ -119,15 +139,15 @@ static int add_named(struct fm_whom *s, const struct fm_args *a, const char *ser
                         a->config);
     const struct fm_conf_host *host = &s->conf->hosts[h];
     bool agent = host->roles & FM_ROLES_AGENT;
-    struct fm_addr ip;
     if (!look && !agent)
         return fm_usage("--server: host `%s` has no role of an agent", server);
     if (agent)
         add_peer(s, (size_t)h);
-    if (look && fm_addr_ip(&ip, host->admin.host, host->admin.port) == FM_ERR_OK)
+    if (look && admin_is_reached(host))
         add_addr(s, server, &host->admin, false);
     else if (!agent)
-        return fm_usage("the admin address of `%s` is not an IP address", server);
+        return fm_usage("--server: the admin address of `%s` is reached on that host alone",
+                        server);
     return FM_EXIT_OK;
 }
 
@@ -146,19 +166,20 @@ static void first_error(const struct fm_conf_report *r, char out[TEXT_MAX])
 
 /* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then it is wanted
  * most of all. */
-static int in_spite_of(struct fm_whom *s, const struct fm_args *a, const char *command, bool look,
-                       const struct fm_conf_report *r)
+static int in_spite_of(struct fm_whom *s, const struct fm_args *a, const char *command,
+                       enum fm_whom_use use, const struct fm_conf_report *r)
 {
     char what[TEXT_MAX];
     first_error(r, what);
     if (!a->server && (s->conf = fm_conf_load_state(a->config)))
-        add_this_host(s, a, look);
+        add_this_host(s, a, use);
     fm_conf_free(s->conf);
     s->conf = NULL;
     if (s->n == 0)
         return fm_print_error(a, command, FM_EXIT_CONFIG, what,
-                              look ? "ask a daemon by its admin address: --server 127.0.0.1:7104"
-                                   : "`fulmar config check` says all that is wrong with it");
+                              use == FM_WHOM_ORDER
+                                  ? "`fulmar config check` says all that is wrong with it"
+                                  : "ask a daemon by its admin address: --server 127.0.0.1:7104");
     fprintf(stderr, "fulmar %s: %s\n", command, what);
     return FM_EXIT_OK;
 }
@@ -173,8 +194,10 @@ static void add_address(struct fm_whom *s, const struct fm_args *a, const struct
     (void)fm_addr_format_ip(to, t->host);
 }
 
-int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command, bool look)
+int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command,
+                 enum fm_whom_use use)
 {
+    bool look = use != FM_WHOM_ORDER;
     struct fm_addr to = {.len = 0};
     FM_ASSERT(!s->conf && s->n == 0);
     if (!a->cert != !a->key)
@@ -189,7 +212,7 @@ int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command
     s->conf = fm_conf_load(a->config, &r);
     int code = FM_EXIT_OK;
     if (!s->conf)
-        code = in_spite_of(s, a, command, look, &r);
+        code = in_spite_of(s, a, command, use, &r);
     else if (a->cert && !s->conf->peer_tls.present)
         code = fm_usage("--cert: hosts do not speak TLS by %s, which has no `peer-tls`", a->config);
     else if (address)
@@ -197,10 +220,13 @@ int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command
     else if (a->server)
         code = add_named(s, a, a->server, look);
     else
-        add_this_host(s, a, look);
+        add_this_host(s, a, use);
     /* To look at a daemon that is there and silent, and be shown another one, would mislead. */
-    if (!code && s->conf && !a->server && (s->missing[0] || !look))
+    if (!code && s->conf && !a->server && (s->missing[0] || !look)) {
         add_all(s, a);
+        if (look)
+            add_admins(s);
+    }
     fm_conf_report_deinit(&r);
     for (unsigned i = 0; i < s->n; i++)
         if (s->seat[i].tls && !s->seat[i].peer) /* an address is its own name */

@@ -10,6 +10,12 @@
 
 enum { FM_WHOM_TEXT = 280 };
 
+enum fm_whom_use {
+    FM_WHOM_LOOK,  /* this host's edge, else its agent; admin addresses, too */
+    FM_WHOM_PAST,  /* the same, but rather its agent */
+    FM_WHOM_ORDER, /* agents: the local socket or the peer port */
+};
+
 struct fm_whom_seat {
     char name[FM_WHOM_TEXT]; /* for people: a host, an address, `this host` */
     struct fm_addr to;       /* len = 0: `host` has to be looked up */
@@ -26,9 +32,9 @@ struct fm_whom {
     char missing[1024]; /* that no daemon runs on this host, if one was looked for; else "" */
 };
 
-/* An exit code; what is wrong is printed. `look`: edges and admin addresses, too. All may be freed
- * after a failure, too. */
-int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command, bool look);
+/* An exit code; what is wrong is printed. All may be freed after a failure, too. */
+int fm_whom_find(struct fm_whom *s, const struct fm_args *a, const char *command,
+                 enum fm_whom_use use);
 void fm_whom_free(struct fm_whom *s);
 
 /* The settings of TLS to the seats that need it. FM_ERR_INVALID with what is missing. */

@@ -5,41 +5,51 @@
 #include "cli/authority.h"
 #include "cli/events.h"
 #include "cli/op_doc.h"
-#include "cli/order.h"
 #include "cli/show.h"
 
 #include <stdio.h>
 
-/* The document at `target`, where there is one of this schema; else NULL and, but for 404, the exit
- * code. */
-static json_t *fetch(const struct fm_args *a, struct fm_agents *g, const char *target,
-                     const char *schema, int *code)
+static bool op_is_about(const json_t *op, const char *what)
+{
+    static const char *const names[] = {"id", "context", "region", "to"};
+    size_t i;
+    const json_t *item;
+    for (i = 0; i < FM_COUNT(names); i++)
+        if (strcmp(what, fm_show_text(op, names[i])) == 0)
+            return true;
+    json_array_foreach(json_object_get(op, "items"), i, item)
+    {
+        if (fm_event_is_about(item, what) || strcmp(what, fm_show_text(item, "from")) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The orders about it, refused ones among them; none where this daemon takes no orders. */
+static json_t *operations(struct fm_agents *g, const char *what)
 {
     struct fm_reply r = {0};
-    json_t *doc = NULL;
-    enum fm_agents_end end = fm_agents_get(g, target, 0, &r);
-    *code = FM_EXIT_OK;
-    if (end != FM_AGENTS_ANSWERED)
-        *code = fm_agents_fail(g, end);
-    else if (r.status == 200 && strcmp(fm_show_text(r.doc, "schema"), schema) == 0)
-        doc = json_incref(r.doc);
-    else if (r.status != 404)
-        *code = fm_order_unwanted(a, "why", &r);
+    json_t *out = json_array(), *op;
+    size_t i;
+    if (fm_agents_get(g, "/ops", 0, &r) == FM_AGENTS_ANSWERED && r.status == 200) {
+        json_array_foreach(json_object_get(r.doc, "operations"), i, op)
+        {
+            if (op_is_about(op, what))
+                json_array_append(out, op);
+        }
+    }
     json_decref(r.doc);
-    return doc;
+    return out;
 }
 
 /* What is recorded of it. */
-static json_t *events_of(const json_t *doc, const char *what)
+static json_t *events_about(const json_t *status, const char *what)
 {
-    size_t i;
-    json_t *e, *out = json_array();
-    json_array_foreach(json_object_get(doc, "events"), i, e)
-    {
-        if (fm_event_is_about(e, what))
-            json_array_append(out, e);
-    }
-    return out;
+    json_t *events = fm_events_of(status);
+    for (size_t i = json_array_size(events); i-- > 0;)
+        if (!fm_event_is_about(json_array_get(events, i), what))
+            json_array_remove(events, i);
+    return events;
 }
 
 /* "cards/17" and "west/ledger" are looked for by their parts. */
@@ -58,33 +68,36 @@ static const char *known_part(const json_t *status, const char *what, char out[F
     return NULL;
 }
 
-static json_t *answer(const json_t *status, const char *what, json_t *op, json_t *events)
+static json_t *answer(const json_t *status, const char *what, json_t *ops, json_t *events)
 {
     char part[FM_SHOW_NAME];
     bool known = known_part(status, what, part) != NULL;
     json_t *now = known ? json_object_get(status, "authority") : NULL;
     json_t *contexts = json_object_get(now, "contexts");
-    return json_pack("{s:s,s:O?,s:O?,s:s,s:O?,s:O?,s:o}", "schema", "fulmar.why/1", "service",
+    return json_pack("{s:s,s:O?,s:O?,s:s,s:O?,s:O,s:O}", "schema", "fulmar.why/1", "service",
                      json_object_get(status, "service"), "host", json_object_get(status, "host"),
-                     "object", what, "contexts", contexts, "operation", op, "events", events);
+                     "object", what, "contexts", contexts, "operations", ops, "events", events);
 }
 
 static void print(const struct fm_args *a, json_t *status, const struct fm_conf *conf,
-                  const char *what, json_t *op, json_t *events)
+                  const char *what, json_t *ops, json_t *events)
 {
     char part[FM_SHOW_NAME];
     size_t i;
     json_t *e;
     fm_show_tame(status);
-    fm_show_tame(op);
+    fm_show_tame(ops);
     fm_show_tame(events);
     printf("service %s, %s %s\n", fm_show_text(status, "service"), fm_show_text(status, "role"),
            fm_show_text(status, "host"));
     if (known_part(status, what, part))
         fm_cli_authority_print(a, status, conf, part);
-    if (op) {
-        puts("");
-        fm_op_doc_print(op);
+    if (json_array_size(ops) == 1) {
+        puts("\nOrdered:");
+        fm_op_doc_print(json_array_get(ops, 0));
+    } else if (json_array_size(ops)) {
+        puts("\nOrdered:");
+        fm_op_doc_print_list(ops);
     }
     if (json_array_size(events))
         puts("\nBecause:");
@@ -98,31 +111,25 @@ static void print(const struct fm_args *a, json_t *status, const struct fm_conf 
 static int why(const struct fm_args *a, struct fm_agents *g)
 {
     const char *what = a->arg[0];
-    char target[FM_OP_DOC_ID_MAX + 16], part[FM_SHOW_NAME], unknown[256];
-    json_t *op = NULL, *recorded = NULL, *events;
-    int code;
-    json_t *status = fetch(a, g, "/status", "fulmar.status/1", &code);
-    if (!code)
-        recorded = fetch(a, g, "/events?after=0&wait=0", "fulmar.events/1", &code);
-    if (!code && fm_op_doc_is_id(what)) {
-        snprintf(target, sizeof target, "/ops/%s", what);
-        op = fetch(a, g, target, "fulmar.op/1", &code);
-    }
-    events = events_of(recorded, what);
-    if (!code && !op && !json_array_size(events) && !known_part(status, what, part)) {
+    char part[FM_SHOW_NAME], unknown[256];
+    json_t *status;
+    int code = fm_agents_status(g, &status);
+    if (code)
+        return code;
+    json_t *ops = operations(g, what), *events = events_about(status, what);
+    if (!json_array_size(ops) && !json_array_size(events) && !known_part(status, what, part)) {
         snprintf(unknown, sizeof unknown, "nothing is recorded of `%s`", what);
         code = fm_print_error(a, "why", FM_EXIT_DIFFERS, unknown,
                               "another agent may know more: --server HOST");
-    } else if (!code && a->output == FM_OUTPUT_TABLE) {
-        print(a, status, fm_agents_conf(g), what, op, events);
-    } else if (!code) {
-        json_t *doc = answer(status, what, op, events);
+    } else if (a->output == FM_OUTPUT_TABLE) {
+        print(a, status, fm_agents_conf(g), what, ops, events);
+    } else {
+        json_t *doc = answer(status, what, ops, events);
         fm_print_document(doc, a->output);
         json_decref(doc);
     }
     json_decref(status);
-    json_decref(op);
-    json_decref(recorded);
+    json_decref(ops);
     json_decref(events);
     return code;
 }
@@ -133,7 +140,7 @@ int fm_cmd_why(const struct fm_args *a)
     if (a->nargs != 1 || !a->arg[0][0])
         return fm_usage("`fulmar why` needs what it is about: a context, a region, a cell such as "
                         "cards/17, an operation, or the Fulmar-Ref of a request");
-    int code = fm_agents_open(&g, a, "why", FM_AGENTS_ORDER);
+    int code = fm_agents_open(&g, a, "why", FM_WHOM_PAST);
     if (code)
         return code;
     code = fm_agents_show(g, why);

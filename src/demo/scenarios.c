@@ -206,12 +206,17 @@ static unsigned away_from_home(const struct fm_demo *d, const char *context, uns
 static bool move(struct fm_demo *d, struct play *p, const char *context, unsigned to,
                  const char *cells)
 {
-    double took = 0;
-    if (!fm_operate_move(d, context, to, cells, &took))
+    double took = -1;
+    bool moved = fm_operate_move(d, context, to, cells, &took);
+    if (d->interrupted)
         return false;
+    p->good &= moved;
+    if (!moved)
+        fm_demo_view_say(&d->view, "it did not move: %s", d->error.msg);
     json_array_append_new(json_object_get(p->more, "moves"),
-                          json_pack("{s:s,s:s,s:o}", "context", context, "to",
-                                    d->world.region[to].name, "took_ms", fm_report_ms(took)));
+                          json_pack("{s:s,s:s,s:o,s:b}", "context", context, "to",
+                                    d->world.region[to].name, "took_ms", fm_report_ms(took),
+                                    "moved", (int)moved));
     return fm_stage_wait(d, BEFORE_MS, NULL);
 }
 

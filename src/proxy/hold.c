@@ -12,6 +12,9 @@ enum {
      * ever to one who is there. If it is not only this command his region is left by then. */
     UNKNOWN_LOOK_MS = 200,
     UNKNOWN_MS = 1000,
+    /* So many are let go at once, and so long after the ones before. */
+    LET_GO = 16,
+    LET_GO_MS = 2,
 };
 
 static bool is_edge(const struct fm_request *rq)
@@ -35,16 +38,20 @@ void fm_hold_drop(struct fm_request *rq)
         out_of_queue(rq);
 }
 
+static void look_at(struct fm_request *rq, struct fm_mono at)
+{
+    struct fm_mono end = fm_mono_add_ns(rq->held_since, rq->route->hold_ns);
+    rq->look_at = at;
+    fm_loop_timer(&rq->w->loop, &rq->timer, fm_mono_min(at, fm_mono_min(end, rq->total_deadline)));
+}
+
 static void arm(struct fm_request *rq)
 {
     struct fm_mono now = fm_loop_now(&rq->w->loop);
     bool in_vain = rq->unknown_at.n > 0 && fm_epoch_same(rq->unknown_at, rq->epoch);
     unsigned ms = in_vain ? UNKNOWN_LOOK_MS : LOOK_MS;
     int64_t jitter_ns = (int64_t)fm_rand_below(&rq->w->rand, ms / 2 * 1000) * 1000;
-    rq->look_at = fm_mono_add_ns(fm_mono_add_ms(now, ms), jitter_ns);
-    struct fm_mono end = fm_mono_add_ns(rq->held_since, rq->route->hold_ns);
-    fm_loop_timer(&rq->w->loop, &rq->timer,
-                  fm_mono_min(rq->look_at, fm_mono_min(end, rq->total_deadline)));
+    look_at(rq, fm_mono_add_ns(fm_mono_add_ms(now, ms), jitter_ns));
 }
 
 static void into_queue(struct fm_request *rq)
@@ -239,9 +246,13 @@ void fm_hold_timer(struct fm_request *rq)
     decide(rq, !fm_mono_before(fm_loop_now(&rq->w->loop), rq->look_at));
 }
 
+/* What waited for seconds would come to the region that has just taken over as one wave, and make
+ * all else wait there: it is let go in the order in which it came, a few at a time. */
 void fm_hold_look_again(struct fm_worker *w)
 {
     struct fm_list todo;
+    struct fm_mono now = fm_loop_now(&w->loop);
+    unsigned n = 0;
     fm_list_init(&todo);
     fm_list_splice(&todo, &w->held);
     while (!fm_list_empty(&todo)) {
@@ -249,7 +260,11 @@ void fm_hold_look_again(struct fm_worker *w)
         FM_ASSERT(rq->held);
         fm_list_remove(&rq->hold_node);
         fm_list_push_back(&w->held, &rq->hold_node);
-        decide(rq, true);
+        if (n < LET_GO)
+            decide(rq, true);
+        else
+            look_at(rq, fm_mono_add_ms(now, n / LET_GO * LET_GO_MS));
+        n++;
     }
 }
 

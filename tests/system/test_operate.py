@@ -23,16 +23,20 @@ service: bank
 state: "{dir}/{{host}}"
 peer-tls: {tls}
 hosts:
-  west-1: {{region: west, roles: [health], address: 127.0.0.1,
-            peer: "127.0.0.1:{west}", admin: "127.0.0.1:{west_admin}"}}
-  north-1: {{region: north, roles: [health], address: 127.0.0.1,
-             peer: "127.0.0.1:{north}", admin: "127.0.0.1:{north_admin}"}}
+  west-1: {{region: west, roles: [gate, health, controller], address: 127.0.0.1,
+            gate: "127.0.0.1:{west_gate}", peer: "127.0.0.1:{west}", admin: "127.0.0.1:{west_admin}"}}
+  north-1: {{region: north, roles: [gate, health, controller], address: 127.0.0.1,
+             gate: "127.0.0.1:{north_gate}", peer: "127.0.0.1:{north}", admin: "127.0.0.1:{north_admin}"}}
+coordination: {{etcd: {{endpoints: {{west: ["http://127.0.0.1:{etcd}"]}}}}}}
 edge: {{listen: [{{address: "127.0.0.1:{edge}"}}]}}
 regions:
   west: {{apps: ["127.0.0.1:1"]}}
   north: {{apps: ["127.0.0.1:1"]}}
 contexts:
   shop: {{topology: multi-write, routes: ["/**"]}}
+  ledger: {{topology: active-passive, home: west, routes: ["/ledger/**"], idempotency: {{key: required, by: app}}}}
+  cards: {{topology: affinity, cells: 16, key: {{path: card}}, routes: ["/cards/{{card}}/**"],
+           idempotency: {{key: required, by: app}}}}
 """
 TLS = '{ca: peers-ca.pem, cert: "{host}.pem", key: "{host}.key"}'
 BECAUSE = ("--reason", "a test")
@@ -69,30 +73,41 @@ def problem(status, detail):
 
 class Agent:
     """An agent as far as a command can tell. `on` says what it answers to a method and a path: a
-    status with a document, bytes, or a function of the request that gives one of both."""
+    status with a document, bytes, or a function of the request that gives one of both. `ops` are
+    the operations that it knows of, or functions that tell how one stands."""
 
-    def __init__(self, stage, host="west-1", local=True, port=None, wrap=None, service="bank"):
-        self.host, self.service = host, service
-        self.answers = {}
+    def __init__(self, stage, host="west-1", local=True, port=None, wrap=None):
+        self.host = host
+        self.answers, self.ops = {}, {}
         if local:
             self.server = Local(stage, stage.path(host) / "agent.sock", self.answer)
         else:
             self.server = Server(stage, self.answer, port=port, wrap=wrap)
-        self.on("GET", "/status", (200, {"schema": "fulmar.status/1", "service": service,
-                                         "role": "agent", "host": host, "generation": 41}))
+        self.on("GET", "/ops", self.operations)
+        self.on("GET", "/status", (200, {"schema": "fulmar.status/1", "service": "bank",
+                                         "role": "agent", "host": host}))
 
     def on(self, method, path, answer):
         self.answers[method, path] = answer
 
     def answer(self, request):
         path = request.target.partition("?")[0]
-        answer = self.answers.get((request.method, path), problem(404, ""))
+        answer = self.answers.get((request.method, path), reply(404))
         if callable(answer):
             answer = answer(request)
         return document(*answer) if isinstance(answer, tuple) else answer
 
-    def asked(self, method):
-        return [r for r in self.server.seen if r.method == method]
+    def operations(self, request):
+        wanted = request.target.partition("?id=")[2]
+        found = {i: o() if callable(o) else o for i, o in self.ops.items()
+                 if wanted in ("", i)}
+        if wanted:
+            return (200, found[wanted]) if wanted in found else reply(404)
+        return 200, {"schema": "fulmar.ops/1", "generation": 41,
+                     "operations": list(found.values())}
+
+    def asked(self, method, path=""):
+        return [r for r in self.server.seen if r.method == method and r.target.startswith(path)]
 
     def order(self):
         """The one that it was given."""
@@ -112,7 +127,7 @@ def op(state, done=0, of=1, **more):
     """An operation of which so many cells are where they should be."""
     items = [{"context": "ledger", "cell": i, "from": "west", "to": "north",
               "state": "done" if i < done else "waiting"} for i in range(of)]
-    return {"schema": "fulmar.op/1", "service": "bank", "generation": 41, "id": ID, "v": 1,
+    return {"schema": "fulmar.op/1", "generation": 41, "id": ID, "v": 1,
             "kind": "move", "context": "ledger", "region": None, "to": "north", "state": state,
             "step": "all", "by": "alice@x", "reason": "a test", "at": "2026-11-21T14:08:42.123456Z",
             "host": "west-1", "text": "", "break_glass": False, "attested": False, "quote": None,
@@ -130,6 +145,7 @@ class Operator:
     def __init__(self, stage, tls="plaintext"):
         self.stage = stage
         self.ports = {n: lib.free_port() for n in ("west", "north", "west_admin", "north_admin",
+                                                     "west_gate", "north_gate", "etcd",
                                                      "edge")}
         self.conf = stage.write("fulmar.yaml",
                                 CONFIG.format(dir=stage.dir, tls=tls, **self.ports))
@@ -166,24 +182,28 @@ def test_bodies_of_orders(stage):
         ("move cards --to north --cells 3,7,10-12", "move",
          {"context": "cards", "to": "north", "cells": [3, 7, 10, 11, 12]}),
         ("move cards --to north --percent 10 --expect-generation 41", "move",
-         {"context": "cards", "to": "north", "percent": 10, "expect_generation": 41}),
-        ("failback ledger --override capacity,window", "failback",
-         {"context": "ledger", "override": ["capacity", "window"]}),
+         {"context": "cards", "to": "north", "cells": [0, 1], "expect_generation": 41}),
+        ("move cards --to north --percent 100", "move",
+         {"context": "cards", "to": "north", "cells": list(range(16))}),
+        ("failback ledger", "failback", {"context": "ledger"}),
         ("evacuate west", "evacuate", {"region": "west"}),
         ("failover ledger --to north --accept-loss q-1 --confirm ledger", "failover",
          {"context": "ledger", "to": "north", "quote": "q-1", "confirm": "ledger"}),
         ("failover ledger --to north --attest-fence west", "failover",
          {"context": "ledger", "to": "north", "attest_fence": "west"}),
-        ("failover ledger --prepare", "failover", {"context": "ledger", "step": "prepare"}),
-        ("failover ledger --complete --attest-fence west", "failover",
-         {"context": "ledger", "step": "complete", "attest_fence": "west"}),
-        ("failover ledger --stand-down", "failover", {"context": "ledger", "step": "stand-down"}),
+        ("failover ledger --to north --prepare", "failover",
+         {"context": "ledger", "to": "north", "step": "prepare"}),
+        ("failover ledger --to north --complete --override holder-healthy", "failover",
+         {"context": "ledger", "to": "north", "step": "complete", "break_glass": True}),
+        ("failover ledger --to north --stand-down", "failover",
+         {"context": "ledger", "to": "north", "step": "stand-down"}),
         ("read-only ledger on --message back-soon", "read-only",
          {"context": "ledger", "on": True, "message": "back-soon"}),
         ("read-only ledger off", "read-only", {"context": "ledger", "on": False}),
-        ("automatic pause --for 1h", "automatic", {"on": False, "minutes": 60}),
-        ("automatic pause ledger", "automatic", {"context": "ledger", "on": False}),
-        ("automatic resume ledger", "automatic", {"context": "ledger", "on": True}),
+        ("automatic pause ledger --for 90s", "automatic",
+         {"context": "ledger", "pause": True, "for_ms": 90000}),
+        ("automatic pause ledger", "automatic", {"context": "ledger", "pause": True}),
+        ("automatic resume ledger", "automatic", {"context": "ledger", "pause": False}),
         (f"op abort {ID}", "abort", {"id": ID}),
     ]
     for line, verb, expected in cases:
@@ -211,16 +231,21 @@ def test_mistakes_are_not_sent(stage):
             ("move a --to b --percent 0", "from 1 to 100"),
             ("move a --to b --expect-generation x", "a whole number"),
             ("move a --tp b", "did you mean --to?"), ("mvoe a", "did you mean `fulmar move`?"),
-            ("failover ledger", "needs --to REGION, or one of"),
+            ("failover ledger --prepare", "needs --to REGION: who takes over"),
             ("failover ledger --to north --accept-loss q", "needs --confirm ledger"),
             ("failover ledger --to north --confirm ledger", "goes with --accept-loss"),
             ("failover ledger --to north --accept-loss q --confirm cards", "is of `ledger`"),
-            ("failover ledger --prepare --complete", "one of --prepare"),
-            ("failover ledger --prepare --attest-fence west", "nothing to consent to"),
+            ("failover a --to b --prepare --complete", "one of --prepare"),
+            ("failover a --to b --prepare --attest-fence c", "nothing to consent to"),
+            ("failover a --to b --override x", "no guard `x` that yields"),
+            ("failover a --to b --override ''", "the name of a rule"),
+            ("failback a --override holder-healthy", "has no option --override"),
+            ("move nobody --to b --percent 5", "knows of no cells of `nobody`"),
+            (f"failback a --reason {'x' * 256}", "up to 255 bytes"),
             ("quote ledger", "needs --to REGION"), ("evacuate", "needs a region"),
             ("read-only ledger", "on|off"), ("read-only ledger of", "on|off"),
             ("read-only ledger off --message x", "goes with `on`"),
-            ("automatic pause --for 90s", "whole minutes"), ("automatic", "automatic pause"),
+            ("automatic pause --for 90", "a time with its unit"), ("automatic", "automatic pause"),
             ("op show", "needs the number"), ("op show ../status", "is no number"),
             ("op wait a/b", "is no number"), ("move a --to b --reason x --cert x", "go together")]:
         operator.expect(64, *(w.replace("''", "") for w in line.split()), says=says)
@@ -240,12 +265,16 @@ def test_exit_codes(stage):
             ((202, op("partial", 1, 3)), 5, "1 of 3 cells"),
             ((202, op("refused", text="last-region")), 3, "last-region"),
             ((409, refusal()), 3, "refused by the rule `last-region`: north is down"),
-            ((409, refusal(override=True)), 3, "--override last-region"),
-            ((400, {"detail": "there is no context `x`"}), 64, "there is no context `x`"),
-            ((403, {"detail": "not you"}), 77, "not you"),
-            ((404, {}), 69, "takes no such question"),
-            ((503, {"detail": "coordination has no quorum"}), 75, "no quorum"),
-            ((500, {}), 1, "status 500"),
+            ((409, refusal(rule="holder-healthy")), 3, "--override holder-healthy"),
+            ((400, refusal(rule="malformed")), 64, "malformed"),
+            ((404, refusal(rule="unknown-context")), 64, "unknown-context"),
+            ((404, refusal(rule="unknown-operation")), 2, "unknown-operation"),
+            ((503, refusal(rule="no-quorum")), 75, "no-quorum"),
+            ((503, refusal(rule="outcome-unknown")), 69, "outcome-unknown"),
+            (reply(403), 77, "a certificate"),
+            (reply(404), 69, "takes no such question"),
+            (reply(503), 75, "nothing was done"),
+            (reply(500), 1, "status 500"),
             (reply(200, b"hello"), 1, "status 200"),
             (b"nonsense\r\n\r\n", 69, "it may have been accepted")]:
         agent.on("POST", "/ops/move", answer)
@@ -258,8 +287,8 @@ def test_documents_of_every_end(stage):
     for answer, code, schema in [
             ((200, op("done")), 0, "fulmar.op/1"), ((202, op("failed")), 1, "fulmar.op/1"),
             ((409, refusal()), 3, "fulmar.refusal/1"),
-            ((400, {"detail": "x"}), 64, "fulmar.error/1"),
-            ((503, {"detail": "x"}), 75, "fulmar.error/1")]:
+            ((503, refusal(rule="no-quorum")), 75, "fulmar.refusal/1"),
+            (reply(403), 77, "fulmar.error/1"), (reply(503), 75, "fulmar.error/1")]:
         agent.on("POST", "/ops/move", answer)
         done = operator.expect(code, "move", "ledger", "--to", "north", *BECAUSE, "-o", "json")
         check_equal(json.loads(done.stdout)["schema"], schema, "schema")
@@ -270,48 +299,86 @@ def test_documents_of_every_end(stage):
 def test_dry_run(stage):
     """0: nothing to do, 2: it would change something, 3: it would be refused; no reason is needed."""
     operator, agent = Operator(stage), Agent(stage)
-    plan = {"schema": "fulmar.plan/1", "service": "bank", "generation": 41, "steps": []}
     move = ["move", "ledger", "--to", "north", "--dry-run"]
-    agent.on("POST", "/ops/move", (200, plan))
-    operator.expect(0, *move, says="nothing to do")
+    agent.on("POST", "/ops/move", (200, op("done", of=0)))
+    operator.expect(0, *move, says="nothing to do: move ledger to north")
     check_equal(agent.order()[1]["dry_run"], True, "dry_run")
-    agent.on("POST", "/ops/move", (200, {**plan, "steps": ["cell 0 from west to north"]}))
-    done = operator.expect(2, *move, says="1. cell 0 from west to north")
-    check(done.stdout.startswith("service bank, generation 41"), done.stdout)
+    agent.on("POST", "/ops/move", (200, op("waiting", of=2)))
+    done = operator.expect(2, *move, says="  ledger/0-1: west -> north")
+    check(done.stdout.startswith("service bank, generation 41, by the agent of west-1\n"),
+          done.stdout)
+    check_equal(json.loads(operator.expect(2, *move, "-o", "json").stdout)["id"], ID, "document")
     agent.on("POST", "/ops/move", (409, refusal()))
     operator.expect(3, *move, says="last-region")
+    agent.on("POST", "/ops/failback", (200, op("waiting", of=0, kind="failback", to=None)))
+    operator.expect(2, "failback", "ledger", "--dry-run", says="would be done: failback ledger")
+
+
+QUOTE = {"schema": "fulmar.quote/1", "quote": "q-7", "context": "ledger", "from": "west",
+         "to": "north", "loss_bytes": 0, "unbounded": False, "bound": "no data moves",
+         "valid_for_ms": 30000, "generation": 41, "waits_for": "the holder's lease may still run",
+         "evidence": {"observers": 3, "lost_by": 2, "healthy_by": 0, "domains": 3, "quorum": True,
+                      "ready": False, "fenced": True, "automatic_left": 2}}
+
+
+def test_quote(stage):
+    """What it would cost, with the evidence and the command that accepts it; nothing is changed."""
+    operator, agent = Operator(stage), Agent(stage)
+    agent.on("POST", "/ops/quote", (200, QUOTE))
+    done = operator.expect(0, "quote", "ledger", "--to", "north")
+    check_equal(agent.order(), ("/ops/quote", {"context": "ledger", "to": "north"}), "question")
+    for says in ("loss: at most 0 bytes (no data moves)", "of 3 observers 2 lost it and 0 see it",
+                 "the successor is NOT ready", "waits for: the holder's lease may still run",
+                 "valid for 30.0 s", "--accept-loss q-7 --confirm ledger"):
+        check(says in done.stdout, f"{says!r} is not in:\n{done.stdout}")
+    agent.on("POST", "/ops/quote", (200, {**QUOTE, "unbounded": True}))
+    operator.expect(0, "quote", "ledger", "--to", "north", says="loss: not bounded")
+    check_equal(json.loads(operator.expect(0, "quote", "ledger", "--to", "north", "-o",
+                                           "json").stdout)["quote"], "q-7", "document")
+
+
+def test_automatic_of_all(stage):
+    """Without a context it is an order for each that has cells; 5 where some took it."""
+    operator, agent = Operator(stage), Agent(stage)
+    agent.on("POST", "/ops/automatic", (200, op("done", kind="automatic")))
+    pause = ["automatic", "pause", *BECAUSE]
+    operator.expect(0, *pause)
+    check_equal([json.loads(r.body)["context"] for r in agent.asked("POST")], ["ledger", "cards"],
+                "contexts")
+    out = operator.expect(0, *pause, "-o", "json").stdout
+    check_equal([json.loads(line)["kind"] for line in out.splitlines()], ["automatic"] * 2, "lines")
+    agent.on("POST", "/ops/automatic", lambda request: (409, refusal()) if b"cards" in request.body
+             else (200, op("done")))
+    operator.expect(5, *pause)
+    agent.on("POST", "/ops/automatic", (409, refusal()))
+    operator.expect(3, *pause)
 
 
 # -------- following --------
 
 
 class Course:
-    """An operation that goes through these states, one for each question that says which one it has
-    seen; the last one stays."""
+    """An operation that goes through these states, one for each question; the last one stays."""
 
     def __init__(self, agent, *states):
-        self.states, self.at, self.targets = list(states), 0, []
+        self.states = list(states)
         agent.on("POST", "/ops/move", (202, states[0]))
-        agent.on("GET", f"/ops/{ID}", self.answer)
+        agent.ops[ID] = self.answer
 
-    def answer(self, request):
-        self.targets.append(request.target)
-        if f"after={self.states[self.at]['state']}" in request.target:
-            if self.at + 1 < len(self.states):
-                self.at += 1
-            else:
-                time.sleep(0.05)
-        return 200, self.states[self.at]
+    def answer(self):
+        if len(self.states) > 1:
+            return self.states.pop(0)
+        return self.states[0]
 
 
-COURSE = [op("waiting", 0, 3), op("running", 1, 3, text="cell 1 is shipping"),
+COURSE = [op("waiting", 0, 3), op("waiting", 0, 3), op("running", 1, 3, text="cell 1 is shipping"),
           op("aborting", 1, 3), op("done", 3, 3)]
 
 
 def test_following(stage):
-    """Each state is a line on stderr, the end one on stdout; questions wait for the next state."""
+    """Each state is a line on stderr, the end one on stdout."""
     operator, agent = Operator(stage), Agent(stage)
-    course = Course(agent, *COURSE)
+    Course(agent, *COURSE)
     done = operator.expect(0, "move", "ledger", "--to", "north", *BECAUSE)
     check_equal(done.stderr.splitlines(),
                 ["move ledger to north: waiting, 0 of 3 cells",
@@ -322,14 +389,12 @@ def test_following(stage):
                  f"operation {ID}: move ledger to north"], "head")
     check(re.fullmatch(r"done after \d+ ms: move ledger to north, 3 of 3 cells",
                        done.stdout.splitlines()[2]), done.stdout)
-    check_equal(course.targets[0], f"/ops/{ID}?wait=10000&after=waiting", "first question")
     Course(agent, *COURSE)
     done = operator.expect(0, "move", "ledger", "--to", "north", *BECAUSE, "-o", "json")
     check_equal(json.loads(done.stdout), COURSE[-1], "document")
     check("running" in done.stderr, "progress beside the document")
     Course(agent, *COURSE)
     done = operator.expect(0, "op", "wait", ID, says="done: move ledger")
-    agent.on("GET", "/ops/9", (404, {}))
     operator.expect(2, "op", "wait", "9", says="no operation `9`")
 
 
@@ -341,7 +406,7 @@ def test_leaving_it_to_itself(stage):
     for more in ([], ["-o", "json"]):
         agent.server.seen.clear()
         process = operator.start(*move, *more)
-        wait_until("it is followed", lambda: len(agent.asked("GET")) >= 3)
+        wait_until("it is followed", lambda: len(agent.asked("GET", "/ops?")) >= 3)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=lib.PATIENCE_S)
         check_equal(process.returncode, 4, f"exit code ({err})")
@@ -366,7 +431,7 @@ def test_an_agent_that_goes_while_it_is_followed(stage):
     north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
     Course(west, *COURSE[:2])
     process = operator.start("move", "ledger", "--to", "north", *BECAUSE)
-    wait_until("it is followed", lambda: len(west.asked("GET")) >= 3)
+    wait_until("it is followed", lambda: len(west.asked("GET", "/ops?")) >= 3)
     Course(north, *COURSE[1:])
     west.server.kill()
     out, err = process.communicate(timeout=lib.PATIENCE_S)
@@ -412,7 +477,7 @@ def test_who_is_asked(stage):
     west = Agent(stage, "west-1", local=False, port=operator.ports["west"])
     west.on("POST", "/ops/move", (200, op("done")))
     operator.expect(0, *move, says="by west-1")
-    west.on("GET", "/status", lambda request: None)  # it is frozen
+    west.on("GET", "/ops", lambda request: None)  # it is frozen
     operator.expect(0, *move, says="by north-1")
     local = Agent(stage)
     local.on("POST", "/ops/move", (200, op("done")))
@@ -423,11 +488,10 @@ def test_who_is_asked(stage):
     operator.expect(69, *move, "--server", "west-1", "--timeout", "300ms", says="does not answer")
     local.server.kill()  # and leaves its socket
     operator.expect(0, *move, says="by north-1")
-    check(len(west.asked("POST")) == 1, "orders to the frozen one")
-    other = Agent(stage, service="shop")
-    other.on("POST", "/ops/move", (200, op("done")))
-    operator.expect(78, *move, says="belongs to service shop")
-    check_equal(other.asked("POST"), [], "orders to another service")
+    check_equal(len(west.asked("POST")), 1, "orders to the frozen one")
+    local = Agent(stage)
+    local.on("GET", "/ops", reply(404))  # it has no part in authority
+    operator.expect(0, *move, says="by north-1")
 
 
 def test_without_a_good_file(stage):
@@ -448,13 +512,14 @@ def test_orders_are_not_repeated(stage):
     west = Agent(stage, local=False, port=operator.ports["west"])
     north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
     north.on("POST", "/ops/move", (200, op("done")))
-    north.on("POST", "/ops/quote", (200, {"schema": "fulmar.quote/1", "service": "bank"}))
+    north.on("POST", "/ops/quote", (200, QUOTE))
     move = ["move", "ledger", "--to", "north", *BECAUSE]
     west.on("POST", "/ops/move", hangs_up)
     operator.expect(69, *move, says="fulmar op list")
     check_equal(north.asked("POST"), [], "orders to the other")
-    west.on("POST", "/ops/move", problem(404, "no such page"))  # of an older version
-    operator.expect(0, *move, says="by north-1")
+    west.on("POST", "/ops/move", reply(404))  # of an older version
+    operator.expect(0, *move)
+    check_equal(len(north.asked("POST")), 1, "orders to the other")
     west.on("POST", "/ops/quote", hangs_up)
     operator.expect(0, "quote", "ledger", "--to", "north")
     west.on("POST", "/ops/quote", lambda request: None)
@@ -467,16 +532,13 @@ def test_orders_are_not_repeated(stage):
 def test_operations(stage):
     """`op list` is a line each, `op show` all of one; documents as they came."""
     operator, agent = Operator(stage), Agent(stage)
-    ops = {"schema": "fulmar.ops/1", "service": "bank", "generation": 41, "ops": []}
-    agent.on("GET", "/ops", (200, ops))
     operator.expect(0, "op", "list", says="no operations")
-    agent.on("GET", "/ops", (200, {**ops, "ops": [op("done"), op("running", 1, 3)]}))
+    agent.ops = {"1": op("done"), ID: op("running", 1, 3)}
     rows = operator.expect(0, "op", "list").stdout.splitlines()
-    check_equal(len(rows), 4, f"lines of {rows}")
-    check(re.match(rf"{ID} +done +move ledger to north +alice@x +a test$", rows[2]), rows[2])
-    check_equal(len(json.loads(operator.expect(0, "op", "list", "-o", "json").stdout)["ops"]), 2,
-                "operations")
-    agent.on("GET", f"/ops/{ID}", (200, op("running", 1, 3)))
+    check_equal(len(rows), 3, f"lines of {rows}")
+    check(re.match(rf"{ID} +done +move ledger to north +alice@x +a test$", rows[1]), rows[1])
+    listed = json.loads(operator.expect(0, "op", "list", "-o", "json").stdout)
+    check_equal(len(listed["operations"]), 2, "operations")
     operator.expect(0, "op", "show", ID, says="  ledger/1-2: west -> north, waiting")
     check_equal(json.loads(operator.expect(0, "op", "show", ID, "-o", "json").stdout),
                 op("running", 1, 3), "document")
@@ -499,8 +561,10 @@ def with_authority(agent):
                "unreadable": None, "read_only": False, "generation": 812}
     agent.on("GET", "/status", (200, {
         "schema": "fulmar.status/1", "service": "bank", "role": "agent", "host": agent.host,
-        "region": "west", "version": "1", "authority": {
-            "trouble": None, "events": [event(3, 3)], "contexts": {
+        "region": "west", "version": "1", "events": [event(1, 1)], "authority": {
+            "trouble": None, "events": [
+                event(2, 2, context="cards", cell=1, op=ID, ref="r/7"), event(3, 3)],
+            "contexts": {
                 "ledger": {**context, "cells": [cell(0, "west")]},
                 "cards": {**context, "failover": {"north": asking},
                           "cells": [cell(0, "west"), cell(1, "north", lapsed=True)]}}}}))
@@ -512,8 +576,8 @@ def test_status_with_authority(stage):
     operator, agent = Operator(stage), Agent(stage)
     with_authority(agent)
     out = operator.expect(0, "status").stdout
-    check(re.search(r"^ledger +0 +west +42 +1.8 s +- +steady +812$", out, re.M), out)
-    check(re.search(r"^cards +1 +north \(lapsed\) +42 +- +- +asking +812$", out, re.M), out)
+    check(re.search(r"^ledger +0 +west +42 +1.8 s +assisted +steady +812$", out, re.M), out)
+    check(re.search(r"^cards +1 +north \(lapsed\) +42 +- +assisted +asking +812$", out, re.M), out)
     check("failover from north is asking for 12.0 s: the mode asks for a person" in out, out)
     check("14:03:00  west/ledger  steady -> asking: text-3" in out, out)
     check("cards" not in operator.expect(0, "status", "ledger").stdout.split("Last")[0], "filter")
@@ -522,24 +586,24 @@ def test_status_with_authority(stage):
     operator.expect(64, "status", "mars", says="no region or context `mars`")
     north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
     operator.expect(0, "status", "north-1", says="agent north-1")
-    check_equal(len(north.asked("GET")), 1, "questions to north-1")
+    check_equal(len(north.asked("GET", "/status")), 1, "questions to north-1")
 
 
 def test_why(stage):
     """The state, the operation, and the events about it, and nothing about others."""
     operator, agent = Operator(stage), Agent(stage)
     with_authority(agent)
-    History(agent, event(1, 1), event(2, 2, context="cards", cell=1, op=ID, ref="r/7"))
-    agent.on("GET", f"/ops/{ID}", (200, op("refused", text="last-region")))
+    agent.ops[ID] = op("refused", text="last-region")
     done = operator.expect(0, "why", "ledger")
     check(re.search(r"^ledger +0 +west ", done.stdout, re.M), done.stdout)
-    check_equal(done.stdout.count("text-"), 1, "events")
+    check_equal(done.stdout.count("text-"), 2, "events")
+    check("refused" in done.stdout and "a test" in done.stdout, "the order about it")
     for what in ("cards", "cards/1", "west/cards", "r/7"):
         check("text-2" in operator.expect(0, "why", what).stdout, what)
     done = operator.expect(0, "why", ID, says="refused")
     check("text-2" in done.stdout and "a test" in done.stdout, done.stdout)
     doc = json.loads(operator.expect(0, "why", ID, "-o", "json").stdout)
-    check_equal((doc["schema"], doc["operation"]["id"], [e["number"] for e in doc["events"]]),
+    check_equal((doc["schema"], doc["operations"][0]["id"], [e["number"] for e in doc["events"]]),
                 ("fulmar.why/1", ID, [2]), "document")
     operator.expect(2, "why", "mars", says="nothing is recorded of `mars`")
     operator.expect(64, "why", says="needs what it is about")
@@ -555,52 +619,51 @@ def event(number, minute, **more):
 
 
 class History:
-    """What an agent says of `GET /events`."""
+    """What a daemon has seen, and done about the right to write."""
 
-    def __init__(self, agent, *events):
-        self.events = list(events)
-        agent.on("GET", "/events", self.answer)
+    def __init__(self, agent, seen, done):
+        self.seen, self.done = seen, done
+        self.host = agent.host
+        agent.on("GET", "/status", self.answer)
 
     def answer(self, request):
-        after = int(request.target.partition("after=")[2].partition("&")[0])
-        events = [e for e in self.events if e["number"] > after]
-        if not events and "wait=0" not in request.target:
-            time.sleep(0.05)
-        return 200, {"schema": "fulmar.events/1", "service": "bank", "events": events}
+        return 200, {"schema": "fulmar.status/1", "service": "bank", "role": "agent",
+                     "host": self.host, "events": self.seen, "authority": {"events": self.done}}
 
 
 def test_events(stage):
-    """The newest ones, those since a time, documents; a line each."""
+    """By time, the newest ones, those since a time, documents."""
     operator, agent = Operator(stage), Agent(stage)
-    History(agent, event(1, 1), event(2, 2, cell=0, by="alice@x"))
+    History(agent, [event(1, 3)], [event(1, 1), event(2, 2, cell=0, by="alice@x")])
     check_equal(operator.expect(0, "events").stdout.splitlines(),
                 ["14:01:00  west/ledger  steady -> asking: text-1 (2 of 3 saw it lost)",
                  "14:02:00  west/ledger/0  steady -> asking: text-2, by alice@x "
-                 "(2 of 3 saw it lost)"], "table")
+                 "(2 of 3 saw it lost)",
+                 "14:03:00  west/ledger  steady -> asking: text-1 (2 of 3 saw it lost)"], "table")
     check_equal(operator.expect(0, "events", "--limit", "1").stdout.count("text-"), 1, "--limit 1")
     check_equal(operator.expect(0, "events", "--since", "1h").stdout, "", "within the last hour")
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
-    History(agent, event(1, 1), event(2, 2, at=now))
+    History(agent, [], [event(1, 1), event(2, 2, at=now)])
     doc = json.loads(operator.expect(0, "events", "--since", "1h", "-o", "json").stdout)
-    check_equal([e["number"] for e in doc["events"]], [2], "since")
-    agent.on("GET", "/events", problem(404, "no such page"))
-    operator.expect(69, "events", says="no such page")
+    check_equal((doc["schema"], doc["host"], [e["number"] for e in doc["events"]]),
+                ("fulmar.events/1", "west-1", [2]), "document")
+    agent.server.kill()
+    operator.expect(69, "events", says="does not answer")
 
 
 def test_following_events(stage):
-    """-f goes on with another agent, whose numbers are others, and shows each event once."""
-    operator = Operator(stage)
-    west = Agent(stage)
-    north = Agent(stage, "north-1", local=False, port=operator.ports["north"])
-    history = History(west, event(7, 1), event(8, 2))
-    History(north, event(1, 1), event(2, 2), event(3, 4))
+    """-f shows each event once, a line each, and goes on when the daemon is back."""
+    operator, agent = Operator(stage), Agent(stage)
+    history = History(agent, [event(8, 2)], [event(7, 1)])
     with operator.start("events", "-f", "-o", "json") as process:
         seen = [json.loads(process.stdout.readline())["number"] for _ in range(2)]
-        history.events.append(event(9, 3))
-        seen.append(json.loads(process.stdout.readline())["number"])
-        check_equal(seen, [7, 8, 9], "numbers of the first")
-        west.server.kill()
-        check_equal(json.loads(process.stdout.readline())["number"], 3, "number of the second")
+        agent.server.kill()
+        check_equal(json.loads(process.stdout.readline())["schema"], "fulmar.error/1", "meanwhile")
+        history.seen.append(event(9, 3))
+        agent.server.listen()
+        while (line := json.loads(process.stdout.readline())).get("schema"):
+            pass
+        check_equal([*seen, line["number"]], [7, 8, 9], "numbers")
         process.terminate()
         process.communicate(timeout=lib.PATIENCE_S)
 

@@ -116,7 +116,7 @@ def test_partition(stage):
 
 def test_guarded(stage):
     """The agent of the holder is killed under a guard, which testifies: nobody waits for the lease."""
-    world = World(stage, lease="5s", hold="12s")  # far longer than what is measured
+    world = World(stage, lease="5s", hold="12s", tls=True)  # far longer than what is measured
     world.start(guarded=("west",))
     world.begin_load(edges=("north", "east"))
     time.sleep(5.5)  # a keeper that is new waits for what one before it may have done
@@ -188,6 +188,119 @@ def test_planned_moves(stage):
             world.flows("/ledger/")
     figures = judge(world, forced=False)
     check_equal((figures["refused"], figures["unknown"], figures["queries_failed"]), (0, 0, 0), "failed requests")
+
+
+def revision(world):
+    """Of the store: whatever is written makes it grow."""
+    return max(json.loads(world.etcdctl(n, "endpoint", "status", "-w", "json"))[0]["Status"]["header"]["revision"]
+               for n in regions.NAMES)
+
+
+def epochs(world):
+    """The highest epoch of each cell that any agent knows."""
+    most = {}
+    for name in regions.NAMES:
+        for at, (_, epoch) in world.cells(name).items():
+            most[at] = max(epoch, most.get(at, 0))
+    return most
+
+
+def all_say(world, what, value):
+    return all(((world[n].status() or {}).get("authority") or {}).get(what) == value for n in regions.NAMES)
+
+
+def failed_since(world, begun):
+    return [c for c in world.seen() if c["sent"] >= begun and
+            (c.get("outcome", "acknowledged") != "acknowledged" or ("query" in c and c["status"] != 200))]
+
+
+def lose_and_return(world, region):
+    world[region].kill()
+    wait_until(f"{region} holds nothing", lambda: away_from(world, region), PATIENCE_S, every=0.05)
+    world[region].start_etcd()
+    world[region].start_app()
+    world[region].start_agent()
+    world[region].start_edge()
+    other = next(n for n in regions.NAMES if n != region)
+    wait_until(f"{region} follows again", lambda: world.cells(region) == world.cells(other) != {}, PATIENCE_S, every=0.1)
+
+
+def test_restored_copy(stage):
+    """Coordination comes back as an older copy: nobody acquires, promises carry on, and a new seed ends it."""
+    world = World(stage, tls=True)
+    world.start()
+    world.begin_load()
+    world.flows("/ledger/")
+    snapshot = stage.path("snapshot.db")
+    world.etcdctl("west", "snapshot", "save", str(snapshot))
+    check(snapshot.exists(), "etcdctl made no snapshot")
+    copied = epochs(world)
+    lose_and_return(world, "west")
+    lose_and_return(world, world.cells("east")["ledger", 0][0])
+    world.flows("/ledger/")
+    world.flows("/cards/")
+    held = world.cells("east")
+    check(any(epoch > copied[at] for at, (_, epoch) in held.items()), f"no epoch has grown: {copied}, {held}")
+    time.sleep(3)  # whoever has restarted promises again
+
+    begun = outage(world, 0)
+    world.restore_etcd(snapshot, "restored")
+    wait_until("every controller says that the store went back", lambda: all_say(world, "frozen", True), PATIENCE_S,
+               every=0.1)
+    status = world["north"].status()["authority"]
+    check("fulmar coordination reseed" in status["trouble"], f"status says {status['trouble']}")
+    check(any(e["why"] == "store-went-back" for e in status["events"]), "no event says it")
+    code, out, _ = world.fulmar("north", "coordination", "status")
+    check_equal((code, out.count("frozen "), "FROZEN: 3 of 3" in out), (2, 3, True), f"coordination status: {out}")
+    was = revision(world)
+    frozen = now()
+    while now() < frozen + 8:  # several leases
+        for name in regions.NAMES:
+            cells = world.cells(name)
+            check(cells == held, f"{name} has other cells while the store is frozen: {cells}, and before {held}")
+        time.sleep(0.3)
+    check_equal(revision(world), was, "revision of a store in which nobody acquires")
+    bad = failed_since(world, begun)
+    during = [c for c in world.acknowledged() if c["sent"] >= begun]
+    print(f"# {len(during)} commands since the store was lost, {len(bad)} requests failed", flush=True)
+    check(len(during) > 300 and not bad, f"{len(bad)} requests failed, e.g. {bad[:3]}")
+
+    code, out, err = world.fulmar("west", "coordination", "reseed", "--reason", "etcd was restored", "--confirm", "shop")
+    check_equal((code, "--confirm bank" in err), (64, True), f"a wrong confirmation: {err}")
+    code, out, err = world.fulmar("west", "coordination", "reseed", "--dry-run", "-o", "json")
+    plan = json.loads(out)
+    check_equal(code, 2, f"exit code of --dry-run: {err}")
+    planned = {(c, cell["cell"]): (cell["to"], cell["seen_epoch"]) for c, cells in plan["contexts"].items()
+               for cell in cells}
+    check_equal(planned, held, "who gets what")
+    check_equal(revision(world), was, "revision after --dry-run")
+    seeded = now()
+    code, out, err = world.fulmar("west", "coordination", "reseed", "--reason", "etcd was restored", "--confirm", "bank")
+    print("# " + out.replace("\n", "\n# "), flush=True)
+    check_equal((code, err), (0, ""), f"exit code and trouble of the new seed: {out}")
+    check(all_say(world, "frozen", False), "a controller did not begin anew")
+
+    wait_until("who held a cell holds it again", lambda: all(
+        {at: r for at, (r, _) in world.cells(n).items()} == {at: r for at, (r, _) in held.items()} and
+        all(epoch > held[at][1] for at, (_, epoch) in world.cells(n).items()) for n in regions.NAMES), PATIENCE_S,
+        every=0.05)
+    first = world.flows("/ledger/")
+    world.flows("/cards/")
+    print(f"# after the new seed commands flowed again within {now() - seeded:.1f} s ({first:.2f})", flush=True)
+    record = json.loads(world.etcdctl("west", "get", "--print-value-only", "/fulmar/bank/reseed/2"))
+    check_equal((record["reason"], record["overridden"], record["silent"]), ("etcd was restored", [], []), "the record")
+    code, out, _ = world.fulmar("east", "coordination", "status")
+    check_equal((code, out.count("good"), "etcd was restored" in out), (0, 4, True), f"coordination status: {out}")
+    code, out, err = world.fulmar("east", "coordination", "reseed", "--reason", "again", "--confirm", "bank")
+    check_equal((code, "not-frozen" in err), (3, True), f"seeding what is well: {err}")
+    holder = world.cells("east")["ledger", 0][0]
+    to = next(n for n in regions.NAMES if n != holder)
+    status, doc = order(world, holder, "move", context="ledger", to=to)
+    check(status in (200, 202), f"the move was refused: {doc}")
+    wait_until(f"{to} holds the ledger", lambda: all(
+        world.cells(n).get(("ledger", 0), ("",))[0] == to for n in regions.NAMES), PATIENCE_S, every=0.05)
+    world.flows("/ledger/")
+    judge(world)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ static void one_context_or_region_is_picked(void **state)
     assert_true(fm_cli_authority_knows(d, "ledger"));
     assert_true(fm_cli_authority_knows(d, "north"));
     assert_false(fm_cli_authority_knows(d, "mars"));
+    assert_int_equal(fm_cli_authority_generation(d), 815);
     json_decref(d);
 }
 
@@ -85,6 +86,7 @@ static void documents_without_authority_print_nothing(void **state)
     print(d, NULL);
     assert_string_equal(captured_out, "");
     assert_true(fm_cli_authority_is_well(d));
+    assert_int_equal(fm_cli_authority_generation(d), -1);
     json_decref(d);
 }
 

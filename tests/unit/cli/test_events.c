@@ -52,6 +52,13 @@ static void an_event_is_a_line(void **state)
          " \"cell\": 3, \"from\": null, \"to\": null, \"why\": \"acquired\","
          " \"text\": \"the cell was acquired\", \"evidence\": null, \"by\": \"alice@x\"}",
          "14:08:42  cards/3  the cell was acquired, by alice@x\n"},
+        {"{\"at\": \"2026-11-21T14:08:42.123456Z\", \"what\": \"move\", \"region\": \"north\","
+         " \"context\": \"cards\", \"cell\": 3, \"from\": \"asked\", \"to\": \"holding\","
+         " \"why\": \"ready\"}",
+         "14:08:42  move  north/cards/3  asked -> holding: ready\n"},
+        {"{\"at\": \"2026-11-21T14:08:42.123456Z\", \"what\": \"office\", \"from\": \"deputy\","
+         " \"to\": \"claiming\"}",
+         "14:08:42  office  deputy -> claiming\n"},
         {"{}", "-  \n"},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
@@ -64,4 +71,22 @@ static void an_event_is_a_line(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(an_event_is_about_what_it_names), fm_test(an_event_is_a_line))
+static void all_events_of_a_daemon_come_by_time(void **state)
+{
+    (void)state;
+    json_t *d = doc("{\"events\": [{\"at\": \"2\"}, {\"at\": \"4\"}, {\"at\": \"5\"}],"
+                    " \"authority\": {\"events\": [{\"at\": \"1\"}, {\"at\": \"3\"}]}}");
+    json_t *events = fm_events_of(d);
+    assert_int_equal(json_array_size(events), 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(
+            json_string_value(json_object_get(json_array_get(events, i), "at"))[0] - '1', i);
+    json_decref(events);
+    json_decref(d);
+    events = fm_events_of(NULL);
+    assert_int_equal(json_array_size(events), 0);
+    json_decref(events);
+}
+
+FM_TEST_MAIN(fm_test(all_events_of_a_daemon_come_by_time), fm_test(an_event_is_about_what_it_names),
+             fm_test(an_event_is_a_line))

@@ -38,12 +38,12 @@ static void write_config(const char *tls)
 }
 
 /* "NAME NAME ...", or the exit code. */
-static const char *find(const char *host, const char *server, bool look)
+static const char *find(const char *host, const char *server, enum fm_whom_use use)
 {
     struct fm_args a = {.config = file, .host = host, .server = server};
     struct fm_whom w = {.n = 0};
     capture_begin();
-    int code = fm_whom_find(&w, &a, "test", look);
+    int code = fm_whom_find(&w, &a, "test", use);
     capture_end();
     snprintf(text, sizeof text, "%d", code);
     for (unsigned i = 0; !code && i < w.n; i++)
@@ -58,12 +58,14 @@ static void a_region_after_the_other(void **state)
 {
     (void)state;
     write_config("plaintext");
-    assert_string_equal(find("west-2", NULL, false), "west-1, north-1, east-1, west-2");
-    assert_string_equal(find("north-1", NULL, false), "north-1, east-1, west-1, west-2");
-    assert_string_equal(find("unknown", NULL, true), "west-1, north-1, east-1, west-2");
+    assert_string_equal(find("west-2", NULL, FM_WHOM_ORDER), "west-1, north-1, east-1, west-2");
+    assert_string_equal(find("north-1", NULL, FM_WHOM_ORDER), "north-1, east-1, west-1, west-2");
+    /* admin addresses that are not other machines' loopback come last */
+    assert_string_equal(find("unknown", NULL, FM_WHOM_LOOK),
+                        "west-1, north-1, east-1, west-2, west-edge, west-1");
     write_config("{ca: ca.pem, cert: \"{host}.pem\", key: \"{host}.key\"}");
     assert_string_equal(
-        find("north-1", NULL, false),
+        find("north-1", NULL, FM_WHOM_ORDER),
         "north-1 for north-1, east-1 for east-1, west-1 for west-1, west-2 for west-2");
 }
 
@@ -71,18 +73,21 @@ static void the_one_that_was_named(void **state)
 {
     (void)state;
     write_config("plaintext");
-    assert_string_equal(find("west-2", "north-1", false), "north-1");
-    assert_string_equal(find("west-2", "west-1", true), "west-1, west-1"); /* peer, then admin */
-    assert_string_equal(find("west-2", "west-edge", true), "west-edge");
-    assert_string_equal(find("west-2", "west-edge", false), "64");
+    assert_string_equal(find("west-2", "north-1", FM_WHOM_ORDER), "north-1");
+    assert_string_equal(find("west-2", "west-1", FM_WHOM_LOOK),
+                        "west-1, west-1"); /* peer, then admin */
+    assert_string_equal(find("west-2", "west-edge", FM_WHOM_LOOK), "west-edge");
+    assert_string_equal(find("west-2", "north-1", FM_WHOM_LOOK), "north-1");
+    assert_string_equal(find("west-2", "west-edge", FM_WHOM_ORDER), "64");
     assert_non_null(strstr(captured_err, "has no role of an agent"));
-    assert_string_equal(find("west-2", "south-1", false), "64");
-    assert_string_equal(find("west-2", "10.9.9.9:7101", false), "10.9.9.9:7101");
+    assert_string_equal(find("west-2", "south-1", FM_WHOM_ORDER), "64");
+    assert_string_equal(find("west-2", "10.9.9.9:7101", FM_WHOM_ORDER), "10.9.9.9:7101");
     write_config("{ca: ca.pem, cert: \"{host}.pem\", key: \"{host}.key\"}");
-    assert_string_equal(find("west-2", "10.9.9.9:7101", false), "10.9.9.9:7101 for 10.9.9.9");
-    assert_string_equal(find("west-2", "[::1]:7101", false), "[::1]:7101 for ::1");
-    assert_string_equal(find("west-2", "10.9.9.9:7104", true), "10.9.9.9:7104"); /* admin */
-    assert_string_equal(find("west-2", "west-1", true), "west-1 for west-1, west-1");
+    assert_string_equal(find("west-2", "10.9.9.9:7101", FM_WHOM_ORDER),
+                        "10.9.9.9:7101 for 10.9.9.9");
+    assert_string_equal(find("west-2", "[::1]:7101", FM_WHOM_ORDER), "[::1]:7101 for ::1");
+    assert_string_equal(find("west-2", "10.9.9.9:7104", FM_WHOM_LOOK), "10.9.9.9:7104"); /* admin */
+    assert_string_equal(find("west-2", "west-1", FM_WHOM_LOOK), "west-1 for west-1, west-1");
 }
 
 static int listen_at(const char *path)
@@ -105,22 +110,24 @@ static void the_socket_of_this_host(void **state)
     snprintf(agent, sizeof agent, "%s/agent.sock", dir);
     assert_int_equal(mkdir(dir, 0700), 0);
     int e = listen_at(edge);
-    assert_string_equal(find("west-1", NULL, true), "the edge of west-1");
+    assert_string_equal(find("west-1", NULL, FM_WHOM_LOOK), "the edge of west-1");
     /* an edge takes no orders */
-    assert_string_equal(find("west-1", NULL, false), "west-1, north-1, east-1, west-2");
+    assert_string_equal(find("west-1", NULL, FM_WHOM_ORDER), "west-1, north-1, east-1, west-2");
     int a = listen_at(agent);
-    assert_string_equal(find("west-1", NULL, false),
+    assert_string_equal(find("west-1", NULL, FM_WHOM_ORDER),
                         "the agent of west-1, west-1, north-1, east-1, west-2");
-    assert_string_equal(find("west-2", NULL, false), "west-1, north-1, east-1, west-2");
+    assert_string_equal(find("west-1", NULL, FM_WHOM_LOOK), "the edge of west-1");
+    assert_string_equal(find("west-1", NULL, FM_WHOM_PAST), "the agent of west-1");
+    assert_string_equal(find("west-2", NULL, FM_WHOM_ORDER), "west-1, north-1, east-1, west-2");
     /* also where the file has errors by now */
     FILE *f = fopen(file, "ae");
     assert_non_null(f);
     fputs("nonsense: 1\n", f);
     assert_int_equal(fclose(f), 0);
-    assert_string_equal(find("west-1", NULL, false), "the agent of west-1");
+    assert_string_equal(find("west-1", NULL, FM_WHOM_ORDER), "the agent of west-1");
     assert_non_null(strstr(captured_err, "nonsense"));
-    assert_string_equal(find("west-2", NULL, false), "78");
-    assert_string_equal(find("west-1", "north-1", false), "78");
+    assert_string_equal(find("west-2", NULL, FM_WHOM_ORDER), "78");
+    assert_string_equal(find("west-1", "north-1", FM_WHOM_ORDER), "78");
     assert_int_equal(unlink(edge) | unlink(agent) | rmdir(dir) | close(e) | close(a), 0);
 }
 
@@ -131,9 +138,9 @@ static void certificates_come_in_pairs(void **state)
     struct fm_args a = {.config = file, .host = "west-1", .cert = "x.pem"};
     struct fm_whom w = {.n = 0};
     capture_begin();
-    assert_int_equal(fm_whom_find(&w, &a, "test", false), FM_EXIT_USAGE);
+    assert_int_equal(fm_whom_find(&w, &a, "test", FM_WHOM_ORDER), FM_EXIT_USAGE);
     a.key = "x.key";
-    assert_int_equal(fm_whom_find(&w, &a, "test", false), FM_EXIT_USAGE);
+    assert_int_equal(fm_whom_find(&w, &a, "test", FM_WHOM_ORDER), FM_EXIT_USAGE);
     capture_end();
     assert_non_null(strstr(captured_err, "go together"));
     assert_non_null(strstr(captured_err, "has no `peer-tls`"));

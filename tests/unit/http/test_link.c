@@ -263,6 +263,23 @@ static void speaks_tls_to_whom_it_means(void **state)
     assert_int_equal(app.requests, 2);
 }
 
+static void what_cannot_even_begin_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct fm_error e = {.msg = ""};
+    struct fm_addr nowhere;
+    assert_int_equal(fm_addr_unix(&nowhere, FM_STR("/tmp/fulmar-there-is-no-such.sock")),
+                     FM_ERR_OK);
+    struct fm_http_ask a = get("/ok");
+    a.to = &nowhere;
+    assert_int_equal(fm_http_link_ask(&link_, &net.loop, &ops, &a, &e), FM_ERR_UNREACHABLE);
+    assert_true(e.msg[0] && !link_.open && !link_.busy && !link_.out);
+    fm_loop_turn(&net.loop, 0);
+    assert_int_equal(told.closed + told.failed, 0);
+    ask(get("/ok")); /* it may go elsewhere */
+    NET_UNTIL(&net, told.answered == 1);
+}
+
 #define with_link(fn) fm_test_with(fn, setup, teardown)
 
 int main(void)
@@ -277,6 +294,7 @@ int main(void)
         with_link(a_stream_is_lines),
         with_link(closing_ends_a_request_without_a_word),
         with_link(speaks_tls_to_whom_it_means),
+        with_link(what_cannot_even_begin_leaves_nothing_behind),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, make_authorities, remove_authorities);
 }
