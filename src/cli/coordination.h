@@ -21,8 +21,7 @@ static inline int64_t fm_coordination_ms(const struct fm_args *a)
 
 static inline int64_t fm_coordination_ask_ms(const struct fm_args *a)
 {
-    return fm_coordination_ms(a) < FM_COORDINATION_ASK_MS ? fm_coordination_ms(a)
-                                                          : FM_COORDINATION_ASK_MS;
+    return a->timeout_ms ? a->timeout_ms : FM_COORDINATION_ASK_MS;
 }
 
 #endif

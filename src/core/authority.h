@@ -106,6 +106,7 @@ enum fm_auth_action_kind {
     X(NOT_ABLE, "not-able", "this region does not hold cells")                                     \
     X(NOT_HELD, "not-held", "this region does not hold the cell")                                  \
     X(FROZEN, "store-went-back", "coordination shows less than it had shown")                      \
+    X(CONTESTED, "contested", "somebody acts upon a store that went back")                         \
     X(UNSETTLED, "unsettled", "a new keeper waits until what went before it has run out")          \
     X(NO_LEASE, "no-lease", "the lease of this region is not live")                                \
     X(NO_RECORD, "no-record", "the cell has never been written")                                   \
@@ -258,6 +259,9 @@ struct fm_authority {
     struct fm_marks marks;
     struct fm_marks floor; /* the marks when the read on its way was sent: it must show as much */
     bool marks_dirty, frozen;
+    bool frozen_read;             /* ... and was read linearizably since then */
+    struct fm_revision frozen_at; /* the newest record of the store at that moment */
+    bool contested;               /* somebody has written there since, who does not know */
     /* linearizable reads: one at a time, numbered; who needs one waits for a number */
     uint32_t read_sent, read_done, read_wanted;
     bool reading;

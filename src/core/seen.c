@@ -98,7 +98,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     a->marks_dirty = true;
     struct fm_mono ready = fm_mono_add_ns(now, fm_wait_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
     a->ready_at = FM_RULE_PICK(R4_RESEED, ready, now);
-    a->frozen = false;
+    a->frozen = a->frozen_read = a->contested = false;
     fm_auth_want_read(a); /* also for who is in office now */
     fm_auth_say(out, FM_AUTH_WHY_RESEEDED, 0);
 }
@@ -116,6 +116,38 @@ static void meet(struct fm_authority *a, const struct fm_auth_event *e)
     a->marks_dirty |= first || seed.n != 0;
 }
 
+static struct fm_revision newest_record(const struct fm_snapshot *s)
+{
+    struct fm_revision newest = s->view.revision;
+    for (unsigned r = 0; r < s->nregions; r++)
+        if (fm_revision_newer(s->lease[r].revision, newest))
+            newest = s->lease[r].revision;
+    for (unsigned i = 0; i < s->ncells; i++)
+        if (fm_revision_newer(s->cell[i].revision, newest))
+            newest = s->cell[i].revision;
+    return newest;
+}
+
+/* Until a seed shows. Nobody who knows writes there before that. */
+static void freeze(struct fm_authority *a, const struct fm_snapshot *s, bool linear,
+                   struct fm_auth_actions *out)
+{
+    fm_auth_want_read(a);
+    if (!a->frozen)
+        fm_auth_say(out, FM_AUTH_WHY_FROZEN, 0);
+    a->frozen = true;
+    if (!linear)
+        return;
+    struct fm_revision newest = newest_record(s);
+    if (!a->frozen_read)
+        a->frozen_at = newest;
+    a->frozen_read = true;
+    if (!fm_revision_newer(newest, a->frozen_at) || a->contested)
+        return;
+    a->contested = true;
+    fm_auth_say(out, FM_AUTH_WHY_CONTESTED, 0);
+}
+
 void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool linear,
                   struct fm_mono now, struct fm_auth_actions *out)
 {
@@ -127,10 +159,7 @@ void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool li
     if (seeded && linear)
         begin_anew(a, e, now, out);
     else if (another || seeded || (linear && shows_less(a, s))) {
-        if (!a->frozen)
-            fm_auth_say(out, FM_AUTH_WHY_FROZEN, 0);
-        a->frozen = true;
-        fm_auth_want_read(a); /* until a seed shows */
+        freeze(a, s, linear, out);
         return;
     }
     if (fm_revision_newer(s->store, a->marks.store)) /* on disk it may lag: epochs decide */

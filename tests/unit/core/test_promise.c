@@ -114,6 +114,66 @@ static void an_agent_whose_store_went_back_still_promises(void **state)
     assert_int_equal(fm_authority_holds(&s.a), 3);
 }
 
+/* Somebody who lost its disk takes the copy for the store, and acts. */
+static void nobody_promises_while_somebody_acts_upon_a_store_that_went_back(void **state)
+{
+    (void)state;
+    begin_ready();
+    s.store_id = 8;
+    s.revision += 50; /* other services write there, too */
+    show(&s);
+    live_alone(&s, 500);
+    assert_true(s.a.frozen);
+    assert_int_equal(answer(5), FM_AUTH_WHY_NONE);
+    s.lease[0].revision.n = ++s.revision;
+    live_alone(&s, 500);
+    assert_int_equal(answer(5), FM_AUTH_WHY_CONTESTED);
+    s.view.r.incarnation.n = 2;
+    live_alone(&s, 500);
+    assert_false(s.a.frozen || s.a.contested);
+}
+
+static void who_is_asked_learns_the_epoch_of_who_asks(void **state)
+{
+    (void)state;
+    begin_ready(); /* it has no disk, and what it was shown is an older copy */
+    assert_int_equal(answer(7), FM_AUTH_WHY_NONE);
+    assert_non_null(did(&s, FM_AUTH_DO_PERSIST));
+    assert_int_equal(s.a.marks.epoch[1].n, 7);
+    assert_int_equal(s.a.marks.holder[1], 1);
+    assert_int_equal(answer(6), FM_AUTH_WHY_MOVED_ON);
+    live_alone(&s, 500);
+    assert_true(s.a.frozen);
+}
+
+/* A copy in which a cell is released by this region, and nobody comes for it. */
+static void what_is_known_to_have_moved_on_is_not_taken_back(void **state)
+{
+    (void)state;
+    begin_keeper(&s);
+    for (unsigned i = 0; i < CELLS; i++) {
+        s.cell[i].r.region = 1;
+        s.cell[i].r.state = FM_CELL_RELEASED;
+        s.cell[i].r.to = 2;
+        s.cell[i].r.epoch.n = 6;
+        s.cell[i].revision.n = ++s.revision;
+    }
+    show(&s);
+    ask_promise(&s, agent_id(2, 0), 7);
+    s.a.read_wanted = 0; /* what it is told comes before what it reads */
+    for (unsigned i = 0; i < 100; i++) {
+        later(&s, 100);
+        tick(&s);
+        const struct fm_auth_action *c = did(&s, FM_AUTH_DO_COMMIT);
+        if (!c)
+            continue;
+        const struct fm_txn *t = fm_authority_txn(&s.a, c->op);
+        for (unsigned k = 0; k < t->nwrite; k++)
+            assert_int_not_equal(t->write[k].key.kind, FM_RECORD_CELL);
+        finish(&s, FM_TXN_DONE);
+    }
+}
+
 static void promised(unsigned region, unsigned index, struct fm_mono asked)
 {
     feed(&s, (struct fm_auth_event){.kind = FM_AUTH_PROMISED,
@@ -199,6 +259,9 @@ FM_TEST_MAIN(fm_test(an_agent_promises_what_it_may),
              fm_test(who_replaced_a_keeper_promises_it_nothing),
              fm_test(nobody_promises_who_is_taking_over),
              fm_test(an_agent_whose_store_went_back_still_promises),
+             fm_test(nobody_promises_while_somebody_acts_upon_a_store_that_went_back),
+             fm_test(who_is_asked_learns_the_epoch_of_who_asks),
+             fm_test(what_is_known_to_have_moved_on_is_not_taken_back),
              fm_test(a_holder_needs_every_other_member),
              fm_test(a_promise_counts_from_before_it_was_asked_for),
              fm_test(a_promise_to_an_earlier_life_counts_for_nothing),
