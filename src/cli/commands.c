@@ -14,15 +14,17 @@
     (FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(FILE) | FM_OPT_BIT(OUTPUT))
 
 const struct fm_command fm_commands[] = {
-    {"demo", "[bank]", "watch a region die under live traffic, and nobody notice",
+    {"demo", "[STORY]", "watch a region die under live traffic, and nobody notice",
      "Starts two regions on this machine (an agent and two instances of a sample application "
-     "each)\n"
-     "and an edge in front, sends queries and commands at a constant rate, then kills a region,\n"
-     "freezes one, and breaks one dependency, and measures from the clients' side what they "
-     "noticed.\n"
+     "each),\n"
+     "a witness and an edge, sends queries and commands at a constant rate, then breaks "
+     "something,\n"
+     "and measures from the clients' side what they noticed. Stories: bank (the default), and\n"
+     "read-only-site. --scenario takes kill, freeze, partial, move, partition, coordination-loss,\n"
+     "split-brain or all; without it some of them are shown in a minute.\n"
      "Needs no root; everything lives in a temporary folder and is cleaned up, also on Ctrl-C.\n"
      "Exit code 2 if an objective was missed.",
-     "fulmar demo --scenario kill --rate 2000",
+     "fulmar demo --scenario split-brain",
      FM_OPT_BIT(SCENARIO) | FM_OPT_BIT(RATE) | FM_OPT_BIT(REGIONS) | FM_OPT_BIT(KEEP) |
          FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(NO_INPUT),
      1, fm_cmd_demo},

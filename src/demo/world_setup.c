@@ -58,12 +58,11 @@ enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
                         w->fulmar);
 }
 
-/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice.
- * Not one of those that the kernel gives to outgoing connections: one of them could have it by the
- * time that its owner starts. */
+/* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice;
+ * with SO_REUSEADDR two that do not listen could have the same. Not one of those that the kernel
+ * gives to outgoing connections: one of them could have it by the time that its owner starts. */
 static uint16_t free_port(int *held)
 {
-    int one = 1;
     *held = -1;
     for (unsigned i = 0; i < PORT_TRIES; i++) {
         uint32_t random;
@@ -71,8 +70,7 @@ static uint16_t free_port(int *held)
         uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
         struct fm_addr a = fm_world_loopback(port);
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-            bind(fd, &a.sa, a.len) == 0) {
+        if (fd >= 0 && bind(fd, &a.sa, a.len) == 0) {
             *held = fd;
             return port;
         }

@@ -233,6 +233,18 @@ void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
     fm_relay_problem_as(rq, p, fm_problem_info(p)->status);
 }
 
+/* An operator may have something better to say: now, or in the configuration. */
+static struct fm_str detail_of(const struct fm_request *rq, enum fm_problem p,
+                               char mem[FM_SEATS_MESSAGE_ROOM])
+{
+    if (p != FM_PROBLEM_READ_ONLY || !rq->seats)
+        return fm_problem_info(p)->detail;
+    fm_seats_read_message(rq->seats, mem);
+    if (mem[0])
+        return fm_str_z(mem);
+    return rq->route->away_message.n ? rq->route->away_message : fm_problem_info(p)->detail;
+}
+
 void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned status)
 {
     FM_ASSERT(p != FM_PROBLEM_NONE && !rq->relay && status >= 400);
@@ -242,7 +254,7 @@ void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned stat
     FM_ASSERT(c && !rq->head_sent && !rq->client_gone);
     rq->status = (uint16_t)status;
     rq->problem = (uint8_t)p;
-    char headers[256], body[1024];
+    char headers[256], body[4096], message[FM_SEATS_MESSAGE_ROOM];
     struct fm_buf h = fm_buf(headers, sizeof headers), b = fm_buf(body, sizeof body);
     fm_buf_lit(&h, "Fulmar-Ref: ");
     fm_buf_add(&h, rq->ref, FM_REF_LEN);
@@ -256,7 +268,8 @@ void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned stat
         fm_buf_str_add(&h, rq->vr->view->regions[rq->vr->view->self].name);
         fm_buf_lit(&h, "\r\n");
     }
-    fm_http_problem_body(&b, status, info->name, info->detail, fm_str(rq->ref, FM_REF_LEN));
+    fm_http_problem_body(&b, status, info->name, detail_of(rq, p, message),
+                         fm_str(rq->ref, FM_REF_LEN));
     FM_ASSERT(!h.full && !b.full);
     fm_request_free(rq);
     fm_http_conn_answer(c, status, FM_STR("application/problem+json"), fm_buf_str(&h),

@@ -111,27 +111,55 @@ static struct fm_seat *seat_of(const struct fm_seats_context *c, unsigned cell)
     return &c->seat[cell];
 }
 
+static void put(_Atomic uint32_t *sequence, _Atomic uint64_t *to, const uint64_t *word, unsigned n)
+{
+    uint32_t was = atomic_load_explicit(sequence, memory_order_relaxed);
+    FM_ASSERT(was % 2 == 0); /* one writer */
+    atomic_store_explicit(sequence, was + 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    for (unsigned i = 0; i < n; i++)
+        atomic_store_explicit(&to[i], word[i], memory_order_release);
+    /* in one order with the counts in flight: see the header */
+    atomic_store(sequence, was + 2);
+}
+
+static void get(const _Atomic uint32_t *sequence, const _Atomic uint64_t *from, uint64_t *word,
+                unsigned n)
+{
+    for (;;) {
+        uint32_t was = atomic_load(sequence);
+        for (unsigned i = 0; i < n; i++)
+            word[i] = atomic_load_explicit(&from[i], memory_order_acquire);
+        if (was % 2 == 0 && atomic_load_explicit(sequence, memory_order_relaxed) == was)
+            return;
+    }
+}
+
 static void write_words(struct fm_seat *s, const uint64_t word[FM_SEAT_WORDS])
 {
-    uint32_t n = atomic_load_explicit(&s->sequence, memory_order_relaxed);
-    FM_ASSERT(n % 2 == 0); /* one writer */
-    atomic_store_explicit(&s->sequence, n + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-    for (unsigned i = 0; i < FM_SEAT_WORDS; i++)
-        atomic_store_explicit(&s->word[i], word[i], memory_order_release);
-    /* in one order with the counts in flight: see the header */
-    atomic_store(&s->sequence, n + 2);
+    put(&s->sequence, s->word, word, FM_SEAT_WORDS);
 }
 
 static void read_words(const struct fm_seat *s, uint64_t word[FM_SEAT_WORDS])
 {
-    for (;;) {
-        uint32_t n = atomic_load(&s->sequence);
-        for (unsigned i = 0; i < FM_SEAT_WORDS; i++)
-            word[i] = atomic_load_explicit(&s->word[i], memory_order_acquire);
-        if (n % 2 == 0 && atomic_load_explicit(&s->sequence, memory_order_relaxed) == n)
-            return;
-    }
+    get(&s->sequence, s->word, word, FM_SEAT_WORDS);
+}
+
+void fm_seats_publish_message(struct fm_seats_context *c, struct fm_str message)
+{
+    uint64_t word[FM_SEATS_MESSAGE_ROOM / 8] = {0};
+    size_t n = fm_min_size(message.n, FM_SEATS_MESSAGE_ROOM - 1);
+    if (n)
+        memcpy(word, message.p, n);
+    put(&c->message_sequence, c->message, word, FM_SEATS_MESSAGE_ROOM / 8);
+}
+
+void fm_seats_read_message(const struct fm_seats_context *c, char out[FM_SEATS_MESSAGE_ROOM])
+{
+    uint64_t word[FM_SEATS_MESSAGE_ROOM / 8];
+    get(&c->message_sequence, c->message, word, FM_SEATS_MESSAGE_ROOM / 8);
+    memcpy(out, word, FM_SEATS_MESSAGE_ROOM);
+    FM_ASSERT(out[FM_SEATS_MESSAGE_ROOM - 1] == 0);
 }
 
 /* -------- gates -------- */

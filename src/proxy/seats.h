@@ -19,7 +19,7 @@
 
 #include <stdalign.h>
 
-enum { FM_SEATS_CONTEXTS_MAX = 256, FM_SEAT_WORDS = 7 };
+enum { FM_SEATS_CONTEXTS_MAX = 256, FM_SEAT_WORDS = 7, FM_SEATS_MESSAGE_ROOM = 256 };
 
 /* One cell as it was published. */
 struct fm_seat {
@@ -34,6 +34,9 @@ struct fm_seats_context {
     unsigned ncells;
     _Atomic bool read_only; /* an operator said so */
     _Atomic uint64_t lapsed_cells;
+    /* What an operator tells those whose commands are refused; written as a cell is. */
+    _Atomic uint32_t message_sequence;
+    _Atomic uint64_t message[FM_SEATS_MESSAGE_ROOM / 8];
     struct fm_seat *seat; /* [ncells] */
 };
 
@@ -62,7 +65,13 @@ void fm_seats_publish_lapsed(struct fm_seats_context *c, unsigned cell, bool lap
 /* The highest epoch that a worker met in a command; 0 = none. For fm_sublease_heard. */
 struct fm_epoch fm_seats_heard(const struct fm_seats_context *c, unsigned cell);
 
+/* Cut to what fits; empty = nothing to say. */
+void fm_seats_publish_message(struct fm_seats_context *c, struct fm_str message);
+
 /* -------- workers -------- */
+
+/* Terminated. */
+void fm_seats_read_message(const struct fm_seats_context *c, char out[FM_SEATS_MESSAGE_ROOM]);
 
 void fm_seats_read_sublease(const struct fm_seats_context *c, unsigned cell,
                             struct fm_sublease_cell *out);

@@ -30,6 +30,7 @@ void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const st
             fm_seats_context(s, c->name, c->ncells, &seats, NULL) != FM_ERR_OK)
             continue;
         atomic_store(&seats->read_only, v->read_only);
+        fm_seats_publish_message(seats, fm_str_z(v->message));
         for (unsigned k = 0; k < v->ncells; k++) {
             struct fm_view_cell cell = here(conf, d, &v->cell[k]);
             if (mode == FM_PROXY_EDGE)

@@ -283,7 +283,7 @@ def is_free(port):
 def other_ports(texts):
     """The ports 71xx, 80xx, 90xx and 91xx of these texts with other first digits, where they are
     free: a function that rewrites a text."""
-    used = {80: {80}, 71: {4, 10, 11, 12, 20, 21, 22}, 90: {0}, 91: set()}
+    used = {80: {80}, 71: {4, 10, 11, 12, 20, 21, 22, 31, 32}, 90: {0}, 91: set()}
     for r in (1, 2):
         used[90] |= {10 * r + i for i in (1, 2, 9)}
         used[91] |= {10 * r + i for i in (1, 2)}
@@ -296,15 +296,15 @@ def other_ports(texts):
 
 
 def test_bank_by_hand(stage):
-    """examples/bank/README.md: the bank is started by hand, answers, and applies a key once."""
+    """examples/bank/README.md: the bank is started by hand, answers, applies a key once, and is moved."""
     page = ROOT / "examples" / "bank" / "README.md"
     conf, contexts = ROOT / "examples/bank/fulmar.yaml", ROOT / "examples/bank/contexts.yaml"
     start, use, text = other_ports([*blocks(page)[:2], conf.read_text()])
     stage.write("contexts.yaml", contexts.read_text())
-    mine = stage.write("fulmar.yaml", f'state: "{stage.dir}/{{host}}"\n{text}')
+    mine = stage.write("fulmar.yaml", text.replace("/tmp/bank", str(stage.dir)))
 
     def here(commands):
-        for old, new in (("/tmp/bank.db", stage.path("bank.db")), ("build/fulmar", FULMAR),
+        for old, new in (("/tmp/bank", stage.dir), ("build/fulmar", FULMAR),
                          ("build/examples/bank/bank", BANK),
                          ("examples/bank/fulmar.yaml", mine)):
             commands = commands.replace(old, str(new))
@@ -324,6 +324,8 @@ def test_bank_by_hand(stage):
             head, _, body = out.replace("\r", "").partition("\n\n")
             check(" 200 " in head.splitlines()[0], f"{line}: {head}")
             bodies.append(body)
+        elif " move " in line:
+            check("to north" in out, f"{line}: {out}")
         else:
             check("REGION" in out and "west" in out and "north" in out, f"{line}: {out}")
     check_equal(len(bodies), 3, "answers")

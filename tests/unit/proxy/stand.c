@@ -36,7 +36,8 @@ static const char text[] =
     "retry: {hedge-after: never}\n"
     "contexts:\n"
     "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\"],\n"
-    "           when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: gate}}\n"
+    "           when-away: {hold: 1s, queries: any, message: 'Back at \"noon\".'},\n"
+    "           idempotency: {key: optional, by: gate}}\n"
     "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/cards/{card}/**\",\n"
     "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}}],\n"
     "          when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: app}}\n";

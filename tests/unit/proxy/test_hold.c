@@ -75,6 +75,7 @@ static void an_end_to_holding(void **state)
     stand_say(POST);
     stand_hear("HTTP/1.1 503 ");
     assert_true(stand_heard("urn:fulmar:read-only"));
+    assert_true(stand_heard("\"detail\":\"Back at \\\"noon\\\".\""));
     assert_true(stand_heard("Retry-After: "));
     assert_int_equal(fm_counter_get(&worker.metrics.held_in_vain), 1);
 }
