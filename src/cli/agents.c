@@ -111,6 +111,7 @@ static bool passes_over(const struct fm_call_for *f, const struct fm_reply *r)
 
 static void take(struct fm_called *got, struct fm_reply *r)
 {
+    FM_ASSERT(got->body && got->status >= 200);
     r->status = got->status;
     r->doc = json_loadb(got->body, got->n, JSON_REJECT_DUPLICATES, NULL);
     if (r->doc && !json_is_object(r->doc)) {
@@ -124,6 +125,7 @@ static void take(struct fm_called *got, struct fm_reply *r)
 static enum fm_agents_end ask_seat(struct fm_agents *g, unsigned i, struct fm_call_for *f,
                                    int64_t try_ms, int64_t wait_ms, struct fm_reply *r)
 {
+    FM_ASSERT(i < g->seats.n && try_ms > 0 && wait_ms >= 0);
     struct fm_whom_seat *s = &g->seats.seat[i];
     struct fm_error e = {0};
     struct fm_called got;
@@ -162,6 +164,7 @@ static enum fm_agents_end ask_seat(struct fm_agents *g, unsigned i, struct fm_ca
 /* Of answers that left it to others one is the answer in the end, and rather the 503. */
 static void put_by(struct fm_reply *by, struct fm_reply *r)
 {
+    FM_ASSERT(r->status == 404 || r->status == 503);
     if (by->status == 503) {
         json_decref(r->doc);
     } else {

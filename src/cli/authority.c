@@ -72,6 +72,7 @@ static const char *mode_of(const struct fm_conf *conf, const char *context)
                                         [FM_CONF_ASSISTED] = "assisted",
                                         [FM_CONF_AUTOMATIC] = "automatic"};
     int i = conf ? fm_conf_find_context(conf, fm_str_z(context)) : -1;
+    FM_ASSERT(i < 0 || conf->contexts[i].failover.mode < FM_COUNT(names));
     return i < 0 ? "-" : names[conf->contexts[i].failover.mode];
 }
 
@@ -85,6 +86,7 @@ static const char *failover_of(const json_t *context)
 static void print_row(const json_t *status, const struct fm_conf *conf, const char *name,
                       const json_t *context, const struct row *row)
 {
+    FM_ASSERT(json_array_size(row->cells) > 0 && row->first_epoch <= row->last_epoch);
     char cells[CELLS_TEXT], epochs[2 * FM_SHOW_NUMBER], lease[FM_SHOW_NUMBER], n[FM_SHOW_NUMBER];
     const json_t *left = json_object_get(json_object_get(context, "own"), "acts_left_ms");
     bool mine = strcmp(row->holder, fm_show_text(status, "region")) == 0;
@@ -179,6 +181,7 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
     const char *trouble = fm_show_text(authority, "trouble");
     json_t *context;
     bool any = false;
+    FM_ASSERT(a->output == FM_OUTPUT_TABLE && (!only || only[0]));
     if (!json_is_object(authority))
         return;
     print_rows(status, conf, only);
@@ -201,6 +204,18 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
 }
 
 /* -------- questions -------- */
+
+json_t *fm_cli_authority_contexts(const json_t *status, const char *only)
+{
+    const char *name;
+    json_t *context, *out = json_object();
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (concerns(context, name, only))
+            json_object_set(out, name, context);
+    }
+    return out;
+}
 
 long long fm_cli_authority_generation(const json_t *status)
 {

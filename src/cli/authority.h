@@ -13,6 +13,9 @@ struct fm_conf;
 void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
                             const struct fm_conf *conf, const char *only);
 
+/* The contexts of the section that `only` names, in a new object of them. */
+json_t *fm_cli_authority_contexts(const json_t *status, const char *only);
+
 /* The generation that --expect-generation means; -1 where the document has none. */
 long long fm_cli_authority_generation(const json_t *status);
 

@@ -157,7 +157,7 @@ const struct fm_command fm_commands[] = {
      ASK_OPTIONS | FM_OPT_BIT(WATCH), 0, fm_cmd_op_list},
     {"op show", "ID", "show one operation with its steps",
      "Exit code 2 where there is no such operation (any more).",
-     "fulmar op show 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_show},
+     "fulmar op show 20261121-140842-83f0c1", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_op_show},
     {"op wait", "ID", "wait until an operation is over, and end as its command would have",
      "Ctrl-C or --timeout leave it to itself: exit code 4.",
      "fulmar op wait 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_wait},

@@ -27,6 +27,7 @@ static bool says(const json_t *event, struct fm_str part)
 
 bool fm_event_is_about(const json_t *event, const char *what)
 {
+    FM_ASSERT(event && what);
     struct fm_str rest = fm_str_z(what);
     if (rest.n && says(event, rest))
         return true; /* a reference may have slashes in it */
@@ -79,6 +80,7 @@ json_t *fm_events_of(const json_t *status)
         }
         if (first == FM_COUNT(lists))
             return out;
+        FM_ASSERT(at[first] < json_array_size(lists[first]));
         json_array_append(out, json_array_get(lists[first], at[first]++));
     }
 }
@@ -94,6 +96,7 @@ struct tail {
 
 static void narrow(const struct tail *t, json_t *events)
 {
+    FM_ASSERT(t->args->limit > 0 && json_is_array(events));
     for (size_t i = json_array_size(events); t->behind[0] && i-- > 0;)
         if (strcmp(fm_show_text(json_array_get(events, i), "at"), t->behind) <= 0)
             json_array_remove(events, i);
@@ -121,6 +124,7 @@ static void take(struct tail *t, const json_t *status)
     json_t *events = fm_events_of(status);
     narrow(t, events);
     size_t n = json_array_size(events);
+    FM_ASSERT(t->shown || n <= t->args->limit);
     if (n)
         snprintf(t->behind, sizeof t->behind, "%s",
                  fm_show_text(json_array_get(events, n - 1), "at"));

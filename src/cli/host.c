@@ -26,7 +26,10 @@ void fm_cli_who(char *out, size_t n)
 {
     char host[128] = "";
     const char *sudo = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
-    const struct passwd *p = getpwuid(getuid());
+    struct passwd entry, *p = NULL;
+    char texts[1024];
+    if (getpwuid_r(getuid(), &entry, texts, sizeof texts, &p) != 0)
+        p = NULL;
     if (gethostname(host, sizeof host - 1) < 0)
         host[0] = 0;
     snprintf(out, n, "%s@%s", sudo && sudo[0] ? sudo : p ? p->pw_name : "unknown", host);

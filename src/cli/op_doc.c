@@ -72,6 +72,7 @@ unsigned fm_op_doc_items(const json_t *op, unsigned *done)
     {
         *done += strcmp(fm_show_text(item, "state"), "done") == 0;
     }
+    FM_ASSERT(*done <= json_array_size(items));
     return (unsigned)json_array_size(items);
 }
 
@@ -86,6 +87,7 @@ int fm_op_doc_exit(const json_t *op)
 
 void fm_op_doc_what(const json_t *op, struct fm_buf *out)
 {
+    FM_ASSERT(op && out->n < out->cap);
     const char *context = fm_show_text(op, "context"), *region = fm_show_text(op, "region"),
                *to = fm_show_text(op, "to"), *step = fm_show_text(op, "step");
     fm_buf_printf(out, "%s", fm_show_or_dash(fm_show_text(op, "kind")));
@@ -135,6 +137,7 @@ void fm_op_doc_print_begin(const json_t *op)
 
 void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms)
 {
+    FM_ASSERT(to && fm_op_doc_state(op)[0]);
     char ms[FM_SHOW_NUMBER];
     const char *text = fm_show_text(op, "text");
     unsigned done, all = fm_op_doc_items(op, &done);
@@ -174,6 +177,7 @@ static void print_alike(json_t *left)
         json_array_append(cells, json_object_get(item, "cell"));
         json_array_remove(left, i);
     }
+    FM_ASSERT(json_array_size(cells) > 0); /* the first is like itself */
     fm_show_cells(cells, text, sizeof text);
     printf("  %s/%s: %s -> %s, %s\n", fm_show_text(first, "context"), text,
            fm_show_text(first, "from"), fm_show_text(first, "to"), fm_show_text(first, "state"));

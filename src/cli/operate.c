@@ -56,6 +56,7 @@ static int cells_of(const char *text, json_t **out)
 
 static void put(json_t *body, const char *key, const char *text)
 {
+    FM_ASSERT(json_is_object(body) && !json_object_get(body, key));
     if (text)
         json_object_set_new(body, key, json_string(text));
 }
@@ -143,6 +144,7 @@ int fm_cmd_quote(const struct fm_args *a)
 /* Consent is to a quote and for a context, typed twice: a line of the shell's history is not it. */
 static int check_consent(const struct fm_args *a)
 {
+    FM_ASSERT(a->nargs == 1 && a->arg[0][0]);
     if (a->quote && !a->confirm)
         return fm_usage("--accept-loss needs --confirm %s: the context once more", a->arg[0]);
     if (a->confirm && !a->quote)
@@ -254,6 +256,7 @@ static int automatic_of_all(const struct fm_args *a, const char *command, bool p
         code = code ? code : one;
     }
     fm_conf_free(conf);
+    FM_ASSERT(done <= asked && (done < asked || code == FM_EXIT_OK));
     if (!asked)
         return fm_usage("no context of %s has cells", a->config);
     return done == asked || done == 0 ? code : FM_EXIT_PARTIAL;

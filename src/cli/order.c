@@ -111,6 +111,7 @@ static void clear_line(struct order *o)
 
 static void progress(struct order *o)
 {
+    FM_ASSERT(o->op && !fm_op_doc_is_over(o->op));
     char line[WIDTH + 1], ms[FM_SHOW_NUMBER];
     struct fm_buf b = fm_buf(line, WIDTH);
     bool tty = isatty(STDERR_FILENO);
@@ -152,6 +153,7 @@ static int over(struct order *o)
 /* It goes on without us. */
 static int detach(struct order *o, const char *why)
 {
+    FM_ASSERT(fm_op_doc_is_one(o->op) && why[0]);
     const char *id = fm_op_doc_id(o->op);
     clear_line(o);
     fprintf(stderr,
@@ -253,6 +255,7 @@ static int check_reason(const struct fm_args *a, const char *command)
 
 static void complete_body(const struct fm_args *a, json_t *body)
 {
+    FM_ASSERT(a->dry_run || (a->reason && a->reason[0]));
     char by[256];
     fm_cli_who(by, sizeof by);
     json_object_set_new(body, "by", json_string(by));
@@ -284,6 +287,7 @@ static int find_one(struct order *o)
 /* What came back, once for all. */
 static int answered(struct order *o, struct fm_reply *r)
 {
+    FM_ASSERT(!o->op && r->status >= 200 && r->from);
     const struct fm_args *a = o->args;
     bool good = r->status == 200 || r->status == 202;
     if (good && strcmp(fm_show_text(r->doc, "schema"), "fulmar.quote/1") == 0)

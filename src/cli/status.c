@@ -77,6 +77,7 @@ static void print_events(const json_t *doc)
 {
     json_t *events = fm_events_of(doc);
     size_t n = json_array_size(events);
+    FM_ASSERT(json_is_array(events));
     if (n)
         puts("\nLast events:");
     for (size_t i = n > EVENTS_MAX ? n - EVENTS_MAX : 0; i < n; i++) {

@@ -45,6 +45,7 @@ static json_t *operations(struct fm_agents *g, const char *what)
 /* What is recorded of it. */
 static json_t *events_about(const json_t *status, const char *what)
 {
+    FM_ASSERT(status && what[0]);
     json_t *events = fm_events_of(status);
     for (size_t i = json_array_size(events); i-- > 0;)
         if (!fm_event_is_about(json_array_get(events, i), what))
@@ -71,10 +72,9 @@ static const char *known_part(const json_t *status, const char *what, char out[F
 static json_t *answer(const json_t *status, const char *what, json_t *ops, json_t *events)
 {
     char part[FM_SHOW_NAME];
-    bool known = known_part(status, what, part) != NULL;
-    json_t *now = known ? json_object_get(status, "authority") : NULL;
-    json_t *contexts = json_object_get(now, "contexts");
-    return json_pack("{s:s,s:O?,s:O?,s:s,s:O?,s:O,s:O}", "schema", "fulmar.why/1", "service",
+    const char *known = known_part(status, what, part);
+    json_t *contexts = known ? fm_cli_authority_contexts(status, known) : json_object();
+    return json_pack("{s:s,s:O?,s:O?,s:s,s:o,s:O,s:O}", "schema", "fulmar.why/1", "service",
                      json_object_get(status, "service"), "host", json_object_get(status, "host"),
                      "object", what, "contexts", contexts, "operations", ops, "events", events);
 }

@@ -605,6 +605,8 @@ def test_why(stage):
     doc = json.loads(operator.expect(0, "why", ID, "-o", "json").stdout)
     check_equal((doc["schema"], doc["operations"][0]["id"], [e["number"] for e in doc["events"]]),
                 ("fulmar.why/1", ID, [2]), "document")
+    doc = json.loads(operator.expect(0, "why", "ledger", "-o", "json").stdout)
+    check_equal(list(doc["contexts"]), ["ledger"], "contexts of the document")
     operator.expect(2, "why", "mars", says="nothing is recorded of `mars`")
     operator.expect(64, "why", says="needs what it is about")
 

@@ -76,6 +76,10 @@ static void one_context_or_region_is_picked(void **state)
     assert_true(fm_cli_authority_knows(d, "north"));
     assert_false(fm_cli_authority_knows(d, "mars"));
     assert_int_equal(fm_cli_authority_generation(d), 815);
+    json_t *contexts = fm_cli_authority_contexts(d, "north");
+    assert_int_equal(json_object_size(contexts), 1);
+    assert_non_null(json_object_get(contexts, "cards"));
+    json_decref(contexts);
     json_decref(d);
 }
 
