@@ -231,6 +231,13 @@ static void crash_soon(struct world *w, const struct sim_fault *f)
     w->proc[agent_hit(f)].crash_after = (int32_t)(f->param / SIM_AGENTS % 8);
 }
 
+/* One that was paused all the time has not come to it: after the fault nothing crashes any more. */
+static void crash_no_more(struct world *w, const struct sim_fault *f)
+{
+    w->proc[agent_hit(f)].crash_after = -1;
+    restart(w, f);
+}
+
 static void pause_some(struct world *w, const struct sim_fault *f)
 {
     if (f->kind == SIM_FAULT_PAUSE_REGION)
@@ -500,7 +507,7 @@ static const struct {
     [SIM_FAULT_KILL_AGENT] = {kill_agent, restart, 3},
     [SIM_FAULT_KILL_GATE] = {kill_gate_alone, restart, 3},
     [SIM_FAULT_KILL_REGION] = {kill_region, restart, 2},
-    [SIM_FAULT_CRASH_BETWEEN] = {crash_soon, restart, 4},
+    [SIM_FAULT_CRASH_BETWEEN] = {crash_soon, crash_no_more, 4},
     [SIM_FAULT_LOSE_DISK] = {kill_agent, restart, 1},
     [SIM_FAULT_PAUSE_AGENT] = {pause_some, none, 4},
     [SIM_FAULT_PAUSE_GATE] = {pause_some, none, 3},
