@@ -231,7 +231,7 @@ void ctl_step(struct ctl_context *c, const struct fm_auth_event *e)
 bool ctl_is_frozen(const struct fm_controller *ctl)
 {
     for (unsigned i = 0; i < ctl->ncontexts; i++)
-        if (ctl->context[i] && ctl->context[i]->auth.frozen)
+        if (ctl->context[i] && ctl->context[i]->conf >= 0 && ctl->context[i]->auth.frozen)
             return true;
     return false;
 }

@@ -9,7 +9,6 @@
 #include "cli/call.h"
 #include "cli/coord_io.h"
 #include "cli/gather.h"
-#include "cli/op_doc.h"
 #include "cli/order.h"
 #include "cli/show.h"
 
@@ -192,13 +191,39 @@ static json_t *contexts_json(const struct reseed *x)
     return out;
 }
 
-static json_t *plan(const struct reseed *x)
+static json_t *document(const struct reseed *x)
 {
     json_t *o =
-        json_pack("{s:s,s:s,s:o,s:o,s:O}", "schema", "fulmar.plan/1", "service", x->conf->service.p,
-                  "steps", steps_of(x), "contexts", contexts_json(x), "overridden", x->overridden);
-    json_object_set_new(o, "incarnation", json_integer((json_int_t)fm_seed_incarnation(x->seed)));
+        json_pack("{s:s,s:s,s:I,s:b,s:s,s:s?,s:o,s:o,s:O}", "schema", "fulmar.reseed/1", "service",
+                  x->conf->service.p, "incarnation", (json_int_t)fm_seed_incarnation(x->seed),
+                  "dry_run", (int)x->args->dry_run, "by", x->by, "reason", x->args->reason,
+                  "contexts", contexts_json(x), "steps", steps_of(x), "overridden", x->overridden);
+    FM_ASSERT(o);
     return o;
+}
+
+static void print_steps(const struct reseed *x, const char *head)
+{
+    size_t i;
+    json_t *v, *steps = steps_of(x);
+    puts(head);
+    json_array_foreach(steps, i, v)
+    {
+        printf("  %s\n", json_string_value(v));
+    }
+    json_decref(steps);
+}
+
+static int show_plan(const struct reseed *x)
+{
+    if (x->args->output == FM_OUTPUT_TABLE) {
+        print_steps(x, "this would be done:");
+        return FM_EXIT_DIFFERS;
+    }
+    json_t *o = document(x);
+    fm_print_document(o, x->args->output);
+    json_decref(o);
+    return FM_EXIT_DIFFERS;
 }
 
 /* -------- writing it -------- */
@@ -307,39 +332,27 @@ static json_t *wait_followed(struct reseed *x)
     }
 }
 
-static void print_done(const struct reseed *x, const json_t *left)
+static int finish(struct reseed *x)
 {
     size_t i;
-    json_t *v, *steps = steps_of(x);
-    printf("service %s is seeded anew: incarnation %llu\n", x->conf->service.p,
-           (unsigned long long)fm_seed_incarnation(x->seed));
-    json_array_foreach(steps, i, v)
-    {
-        printf("  %s\n", json_string_value(v));
+    json_t *v, *left = wait_followed(x);
+    char head[STEP_MAX];
+    snprintf(head, sizeof head, "service %s is seeded anew: incarnation %llu", x->conf->service.p,
+             (unsigned long long)fm_seed_incarnation(x->seed));
+    if (x->args->output == FM_OUTPUT_TABLE) {
+        print_steps(x, head);
+    } else {
+        json_t *o = document(x);
+        json_object_set(o, "not_yet", left);
+        fm_print_document(o, x->args->output);
+        json_decref(o);
     }
-    json_decref(steps);
-    json_array_foreach((json_t *)(uintptr_t)left, i, v)
+    json_array_foreach(left, i, v)
     {
         fprintf(stderr, "%s has not begun anew yet: `fulmar coordination status` shows it\n",
                 json_string_value(v));
     }
-}
-
-static int finish(struct reseed *x)
-{
-    json_t *left = wait_followed(x);
-    if (x->args->output == FM_OUTPUT_TABLE) {
-        print_done(x, left);
-        json_decref(left);
-        return FM_EXIT_OK;
-    }
-    json_t *o = plan(x);
-    json_object_set_new(o, "schema", json_string("fulmar.reseed/1"));
-    json_object_set_new(o, "by", json_string(x->by));
-    json_object_set_new(o, "reason", json_string(x->args->reason));
-    json_object_set_new(o, "not_yet", left);
-    fm_print_document(o, x->args->output);
-    json_decref(o);
+    json_decref(left);
     return FM_EXIT_OK;
 }
 
@@ -362,12 +375,8 @@ static int run(struct reseed *x)
     struct fm_seed_who who = {x->by, reason, fm_wall_now_ns(), x->override};
     if (fm_seed_make(x->seed, &who, &e))
         return failed(x, &e);
-    if (x->args->dry_run) {
-        json_t *doc = plan(x);
-        code = fm_op_doc_print_plan(x->args, doc);
-        json_decref(doc);
-        return code;
-    }
+    if (x->args->dry_run)
+        return show_plan(x);
     code = write_all(x);
     return code ? code : finish(x);
 }
