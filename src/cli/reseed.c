@@ -91,6 +91,9 @@ static int refuse(const struct reseed *x, enum fm_seed_rule rule, const struct f
                       fm_seed_rule_name(rule), "evidence", why->evidence, "remedy", why->remedy,
                       "override", (int)fm_seed_rule_yields(rule));
     int code = fm_order_unwanted(x->args, COMMAND, &r);
+    if (fm_seed_rule_yields(rule))
+        fprintf(stderr, "  it yields to --override %s, which is written down\n",
+                fm_seed_rule_name(rule));
     json_decref(r.doc);
     return code;
 }
