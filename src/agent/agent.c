@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 
 #include "agent/checks.h"
+#include "agent/deliver.h"
 #include "agent/guard.h"
 #include "agent/heir.h"
 #include "agent/rights.h"
@@ -17,6 +18,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { EXIT_FAILED = 1, EXIT_CONFIG = 78, WORKERS_MAX = 4, REAL_DIGITS = 9 };
 /* Probes and long polls of every edge, and of other agents. */
@@ -28,7 +30,8 @@ struct agent {
     struct fm_probes *probes;
     struct fm_checks *checks;   /* role health */
     struct fm_journal *journal; /* of a gate whose contexts have keys */
-    struct fm_heir *heir;       /* where there is a journal */
+    struct fm_heir *heir;       /* where there is a journal; also the next */
+    struct fm_deliver *deliver;
     struct fm_guarded guarded;
     struct fm_owner *owner;   /* role coordination */
     struct fm_views *views;   /* who holds what */
@@ -139,7 +142,7 @@ static void write_metrics(const struct fm_page_request *q, struct fm_page_answer
         a->body = fm_status_metrics(&x->director, "gate", &a->n);
     else
         a->body = strdup("");
-    if (!a->body)
+    if (!a->body || (x->deliver && !fm_deliver_metrics(x->deliver, &a->body, &a->n)))
         a->status = 503;
 }
 
@@ -162,6 +165,8 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
         json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
         fm_rights_add_status(x->rights, root);
+    if (root && x->deliver)
+        json_object_set_new(root, "queue", fm_deliver_json(x->deliver));
     page_json(a, root);
 }
 
@@ -229,6 +234,7 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
+        {"/ops/drain", write, true}, {"/ops/undrain", write, true},                                \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }
@@ -261,24 +267,17 @@ enum {
     JOURNAL_ANSWER_MAX = 64 * 1024,
     JOURNAL_QUEUE_MAX = 100 * 1000,
 };
+#define JOURNAL_RETENTION_MS    (INT64_C(24) * 3600 * 1000)
 #define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
 #define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
-
-/* Does its gate write anything down: keys, or what it took without authority? */
-static bool is_journaled(const struct fm_conf_context *c)
-{
-    bool any = c->idempotency.by == FM_BY_GATE;
-    for (size_t i = 0; i < c->nroutes; i++)
-        any |= c->ncells > 0 && c->routes[i].when_away.commands == FM_CONF_AWAY_OVERRIDE;
-    return any;
-}
 
 /* The longest retention of the contexts that are written down; 0 = there is none. */
 static int64_t retention_ms(const struct fm_conf *conf)
 {
     int64_t ms = 0;
     for (size_t i = 0; i < conf->ncontexts; i++)
-        if (is_journaled(&conf->contexts[i]) && conf->contexts[i].idempotency.retention_ms > ms)
+        if (fm_conf_is_journaled(&conf->contexts[i]) &&
+            conf->contexts[i].idempotency.retention_ms > ms)
             ms = conf->contexts[i].idempotency.retention_ms;
     return ms;
 }
@@ -294,9 +293,11 @@ static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, str
                                    .bytes_max = JOURNAL_BYTES_MAX,
                                    .queue_max = JOURNAL_QUEUE_MAX,
                                    .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
+    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
+    if (o.retention_ms == 0 && access(path, F_OK) == 0)
+        o.retention_ms = JOURNAL_RETENTION_MS; /* of an earlier file: what it queued still waits */
     if (o.retention_ms == 0)
         return FM_ERR_OK;
-    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
     x->journal = fm_journal_open(&o, e);
     if (!x->journal)
         return fm_error_wrap(e, "journal");
@@ -307,6 +308,34 @@ static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, str
                                .region = x->region};
     x->heir = fm_heir_new(&c, conf, &x->daemon.peers, e);
     return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
+/* -------- what is queued -------- */
+
+static const struct fm_view_doc *view_of(void *user)
+{
+    const struct agent *x = user;
+    return x->views ? fm_views_doc(x->views) : NULL;
+}
+
+static void views_changed(void *user)
+{
+    fm_deliver_look(((struct agent *)user)->deliver);
+}
+
+static enum fm_err start_delivery(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
+{
+    struct fm_deliver_config c = {.loop = &x->daemon.loop,
+                                  .mailbox = &x->daemon.mailbox,
+                                  .resolver = x->daemon.resolver,
+                                  .journal = x->journal,
+                                  .region = x->region,
+                                  .view = view_of,
+                                  .user = x};
+    if (!x->journal)
+        return FM_ERR_OK;
+    x->deliver = fm_deliver_new(&c, conf, &x->daemon.peers, e);
+    return x->deliver ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
 /* -------- the right to write -------- */
@@ -331,6 +360,20 @@ static bool capable_of(void *user, unsigned context)
     return is_capable(user, context, &why);
 }
 
+/* Answers of all classes; a reload begins anew. */
+static uint64_t served_of(void *user, int context)
+{
+    const struct fm_board *b = ((struct agent *)user)->director.board;
+    uint64_t n = 0;
+    for (unsigned w = 0; w < b->nworkers; w++)
+        for (unsigned c = 0; c < b->ncontexts; c++) {
+            const struct fm_board_context_stats *s = &b->context[w * b->ncontexts + c];
+            if (context < 0 || c == (unsigned)context)
+                n += fm_counter_get(&s->commands) + fm_counter_get(&s->queries);
+        }
+    return n;
+}
+
 static void woke(struct fm_loop *l, int64_t late_ns, void *user)
 {
     struct agent *x = user;
@@ -351,6 +394,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,
+                                 .served = served_of,
                                  .user = x};
     const struct fm_conf *conf = conf_of(x);
     if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))
@@ -424,6 +468,8 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
         fm_views_reset(x->views, conf, &d->peers);
         if (x->heir && fm_heir_reset(x->heir, conf, &d->peers, &missing))
             fm_log(FM_LOG_ERROR, "journals_not_read", FM_KE(&missing));
+        if (x->deliver && fm_deliver_reset(x->deliver, conf, &d->peers, &missing))
+            fm_log(FM_LOG_ERROR, "queue_not_delivered", FM_KE(&missing));
         if (x->rights)
             fm_rights_reset(x->rights, conf, &d->peers);
         else if (fm_rights_are_needed(conf, conf->hosts[host].roles))
@@ -545,7 +591,9 @@ static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsi
                                 .host = x->daemon.host,
                                 .region = x->daemon.region,
                                 .controller = roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS),
-                                .director = x->has_gate ? &x->director : NULL};
+                                .director = x->has_gate ? &x->director : NULL,
+                                .changed = views_changed,
+                                .user = x};
     x->views = fm_views_new(&c, conf, &x->daemon.peers, e);
     return x->views ? FM_ERR_OK : FM_ERR_MEMORY;
 }
@@ -572,6 +620,8 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
         err = start_views(x, conf, roles, e);
     if (!err)
         err = start_rights(x, e);
+    if (!err)
+        err = start_delivery(x, conf, e);
     if (!err)
         err = bind_addr(&peer, &at, e);
     if (!err)
@@ -606,6 +656,7 @@ static void bring_down(struct agent *x)
         fm_director_join(&x->director);
     fm_rights_stop(x->rights);
     fm_heir_stop(x->heir);
+    fm_deliver_stop(x->deliver);
     if (x->journal)
         fm_journal_close(x->journal);
     fm_probes_free(x->probes);
@@ -623,6 +674,7 @@ static void bring_down(struct agent *x)
     fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told, and closed connections */
     fm_heir_free(x->heir);
     x->heir = NULL;
+    fm_deliver_free(x->deliver);
     fm_rights_free(x->rights);
     x->rights = NULL; /* turns that follow look for it */
     fm_views_free(x->views);

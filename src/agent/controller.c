@@ -331,6 +331,7 @@ static void due(struct fm_timer *t)
         if (ctl->context[i])
             ctl_step(ctl->context[i], &(struct fm_auth_event){.kind = FM_AUTH_TICK});
     ctl_operate_tick(ctl);
+    ctl_intents_turn(ctl);
 }
 
 /* The end of a turn: what came in it is answered in it. */
@@ -351,6 +352,7 @@ static void soon(struct fm_timer *t)
         }
         ctl_carry_turn(ctl);
         ctl_ops_turn(ctl);
+        ctl_intents_turn(ctl);
     }
     if (any && !fm_timer_is_set(t) && !ctl->stopped)
         fm_loop_timer(ctl->c.loop, t, fm_loop_now(ctl->c.loop));

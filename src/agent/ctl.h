@@ -5,6 +5,7 @@
  *   ctl_ops.c      what people order: pages and records
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
+ *   ctl_intent.c   what operators asked of regions: drain, undrain
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -13,6 +14,7 @@
 #define FM_AGENT_CTL_H
 
 #include "agent/controller.h"
+#include "agent/intent.h"
 #include "agent/ops.h"
 #include "agent/records.h"
 #include "base/rand.h"
@@ -119,6 +121,35 @@ struct ctl_op {
     char *value;
 };
 
+/* What operators asked of a region, as coordination has it. Never forgotten but with the store. */
+struct ctl_intent {
+    struct fm_controller *ctl;
+    bool used, there; /* there: in the read that is being taken in */
+    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM]; /* context "" = all */
+    struct fm_intent i;
+    uint64_t revision;
+    struct fm_mono until; /* counted down here */
+    /* its end, on its way */
+    bool writing;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char key[FM_INTENT_KEY_ROOM];
+    char *value;
+};
+
+enum { CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX };
+
+/* One that is ordered. */
+struct ctl_intended {
+    bool is;
+    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM];
+    uint64_t revision; /* of what it replaces */
+    uint64_t serial;   /* of the record `intents`: no two orders are judged by the same state */
+    struct fm_intent i;
+};
+
 /* An order that is being written down; somebody waits for the answer. */
 struct ctl_taking {
     struct fm_controller *ctl;
@@ -128,6 +159,7 @@ struct ctl_taking {
     unsigned tries;
     struct fm_page_wait *wait;
     struct fm_op op;
+    struct ctl_intended intended;
     struct fm_coord_op w;
     struct fm_coord_txn txn;
     struct fm_coord_compare compare[4];
@@ -238,6 +270,9 @@ struct fm_controller {
     struct ctl_taking taking[CTL_TAKINGS_MAX];
     struct ctl_quote quote[CTL_QUOTES_MAX];
     unsigned nquotes;
+    /* ctl_intent.c */
+    struct ctl_intent intent[CTL_INTENTS_MAX];
+    uint64_t intents_serial; /* revision of the record `intents` */
     /* ctl_tell.c */
     struct ctl_event event[CTL_EVENTS_MAX];
     uint64_t nevents;
@@ -303,6 +338,8 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
 void ctl_move_abort(struct ctl_context *c);
 
+/* Requests a second; 0 = the file says nothing. */
+uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
@@ -321,6 +358,21 @@ void ctl_ops_free(struct fm_controller *ctl);
 void ctl_ops_turn(struct fm_controller *ctl);
 /* The newest record that a view is made of. */
 uint64_t ctl_generation(const struct fm_controller *ctl);
+
+/* -------- ctl_intent.c -------- */
+
+/* From the watch: `intent/...` and `intents`. */
+void ctl_intents_seen(struct fm_controller *ctl, const struct fm_coord_kv *kv);
+void ctl_intents_fresh(struct fm_controller *ctl, bool begins);
+/* An order was written: it counts from now on. */
+void ctl_intents_took(struct fm_controller *ctl, const struct ctl_intended *x, uint64_t revision);
+/* From the loop: whose time is over ends. */
+void ctl_intents_turn(struct fm_controller *ctl);
+void ctl_intents_free(struct fm_controller *ctl);
+uint64_t ctl_intents_generation(const struct fm_controller *ctl);
+/* Into a view whose incarnation is known. */
+bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d) FM_WARN_UNUSED;
+json_t *ctl_intents_json(const struct fm_controller *ctl);
 
 /* -------- ctl_carry.c -------- */
 

@@ -356,6 +356,8 @@ static void carry(struct ctl_op *o)
     case FM_OP_MEMBERS:
         carry_members(o, &x);
         break;
+    case FM_OP_DRAIN:
+    case FM_OP_UNDRAIN:
     case FM_OP_READ_ONLY:
     case FM_OP_AUTOMATIC:
     case FM_OP_KIND_COUNT:

@@ -19,6 +19,7 @@ static void tell_vote(struct fm_controller *ctl, bool always)
 {
     struct fm_message m = {.kind = FM_MESSAGE_VOTE};
     bool news = fm_votes_mine(&ctl->votes, fm_mono_now(), &m.vote);
+    m.load = ctl->votes.load[ctl->region];
     if (news || always)
         ctl_send_agents(ctl, FM_NO_REGION, &m);
     if (news)
@@ -106,6 +107,12 @@ static bool any_away(const struct fm_controller *ctl, const struct ctl_set *s, u
     return false;
 }
 
+uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region)
+{
+    int i = fm_conf_find_region(ctl->conf, fm_str_z(ctl->c.roster->region[region]));
+    return i < 0 ? 0 : ctl->conf->regions[i].capacity_rps;
+}
+
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost)
 {
@@ -119,7 +126,8 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .domains = (uint8_t)ctl->domains,
         .quorum = true,
         .ready = fm_contexts_cover(&mine->well[ctl->region], &s->contexts),
-        .capacity = true,
+        .capacity = fm_votes_fits(&ctl->votes, lost, ctl->region, &s->contexts,
+                                  ctl_capacity(ctl, ctl->region)),
         .fenced = true, /* by the lease of its gates; there is no data here that writes by itself */
         .attested = s->attested[lost],
         .budget_left = UINT8_MAX,
@@ -633,12 +641,15 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
         if (from->agent && host != ctl->c.self) {
             ctl->host[host].dead = false;
             fm_votes_take(&ctl->votes, from->id, &m->vote, fm_mono_now());
+            if (fm_agent_region(from->id) != ctl->region)
+                fm_votes_load(&ctl->votes, fm_agent_region(from->id), &m->load);
             tell_vote(ctl, false);
             ctl_touch_all(ctl);
         }
     } else if (m->kind == FM_MESSAGE_CAPABLE) {
         if (from->gate) {
-            fm_votes_gate(&ctl->votes, (uint16_t)host, &m->vote.well[ctl->region], fm_mono_now());
+            fm_votes_gate(&ctl->votes, (uint16_t)host, &m->vote.well[ctl->region], &m->load,
+                          fm_mono_now());
             tell_vote(ctl, false);
         }
     } else if (c && c->conf >= 0 && c->set) {

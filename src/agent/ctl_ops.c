@@ -83,7 +83,10 @@ static void policy_seen(struct fm_controller *ctl, struct fm_str name, const str
 void ctl_ops_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_coord_kv *kv)
 {
     struct fm_str rest, kind = fm_str_cut(key, '/', &rest);
-    if (fm_str_eqz(kind, "policy") && kv) {
+    if (fm_str_starts(kind, FM_STR("intent"))) {
+        if (kv)
+            ctl_intents_seen(ctl, kv);
+    } else if (fm_str_eqz(kind, "policy") && kv) {
         policy_seen(ctl, rest, kv);
     } else if (fm_str_eqz(kind, "op")) {
         struct ctl_op *o = kv ? NULL : find_op(ctl, rest);
@@ -104,6 +107,7 @@ void ctl_ops_fresh(struct fm_controller *ctl, bool begins)
         else if (o->used && !o->there)
             forget(o);
     }
+    ctl_intents_fresh(ctl, begins);
 }
 
 void ctl_ops_free(struct fm_controller *ctl)
@@ -117,6 +121,7 @@ void ctl_ops_free(struct fm_controller *ctl)
         for (unsigned k = 0; k < FM_COUNT(ctl->taking[i].value); k++)
             free(ctl->taking[i].value[k]);
     }
+    ctl_intents_free(ctl);
 }
 
 uint64_t ctl_generation(const struct fm_controller *ctl)
@@ -125,7 +130,7 @@ uint64_t ctl_generation(const struct fm_controller *ctl)
     for (unsigned i = 0; i < ctl->ncontexts; i++)
         if (ctl->context[i] && ctl->context[i]->conf >= 0)
             newest = fm_max_u64(newest, ctl_generation_of(ctl->context[i]));
-    return newest;
+    return fm_max_u64(newest, ctl_intents_generation(ctl));
 }
 
 /* -------- answers -------- */
@@ -192,6 +197,8 @@ static void take_in(struct ctl_taking *t, uint64_t revision)
 {
     struct fm_controller *ctl = t->ctl;
     struct ctl_op *o = t->abort ? NULL : place_for(ctl, fm_str_z(t->op.id));
+    if (t->intended.is)
+        ctl_intents_took(ctl, &t->intended, revision);
     if (!o || o->revision >= revision)
         return;
     o->op = t->op;
@@ -281,12 +288,18 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
     bool policy = o->op.kind == FM_OP_READ_ONLY || o->op.kind == FM_OP_AUTOMATIC;
     char *doc = dumped(fm_op_json(ctl->c.roster, &o->op));
     char *policy_doc = policy ? dumped(fm_op_policy_json(&o->policy)) : NULL;
-    if (!t || !doc || (policy && !policy_doc) || !ctl->coord || ctl->closing) {
+    bool intended = o->intended.is;
+    char *intent_doc = intended ? dumped(fm_intent_json(&o->intended.i)) : NULL;
+    char *serial_doc = intended ? dumped(json_pack("{s:i,s:s}", "v", 1, "op", o->op.id)) : NULL;
+    if (!t || !doc || (policy && !policy_doc) || (intended && (!intent_doc || !serial_doc)) ||
+        !ctl->coord || ctl->closing) {
         free(doc);
         free(policy_doc);
+        free(intent_doc);
+        free(serial_doc);
         return NULL;
     }
-    *t = (struct ctl_taking){.ctl = ctl, .used = true, .op = o->op};
+    *t = (struct ctl_taking){.ctl = ctl, .used = true, .op = o->op, .intended = o->intended};
     o->op.item = NULL; /* they are its own now */
     t->txn = (struct fm_coord_txn){t->compare, 0, t->write, 0};
     char key[FM_RECORD_KEY_ROOM];
@@ -295,6 +308,11 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
     if (policy) {
         snprintf(key, sizeof key, "policy/%s", ctl->c.roster->context[o->c->number].name);
         add_write(t, key, o->c->policy.revision, policy_doc);
+    }
+    if (intended) {
+        fm_intent_key_write(o->intended.region, o->intended.context, key);
+        add_write(t, key, o->intended.revision, intent_doc);
+        add_write(t, "intents", o->intended.serial, serial_doc);
     }
     prune(ctl, t);
     return t;
@@ -330,11 +348,13 @@ static void order_page(struct ctl_order *o, enum fm_op_kind kind, const struct f
         ctl_refuse(&o->no, 503, "memory", "try again", "out of memory");
     if (!o->no.status)
         ctl_plan(o, kind, q->peer);
-    bool written = kind == FM_OP_READ_ONLY || kind == FM_OP_AUTOMATIC;
-    bool nothing = (kind == FM_OP_MOVE || kind == FM_OP_EVACUATE) && o->op.nitems == 0;
-    if (o->no.status == 0 && (nothing || written))
+    bool intent = kind == FM_OP_DRAIN || kind == FM_OP_UNDRAIN;
+    bool written = kind == FM_OP_READ_ONLY || kind == FM_OP_AUTOMATIC || intent;
+    bool moves = kind == FM_OP_MOVE || kind == FM_OP_EVACUATE;
+    bool nothing = (moves && o->op.nitems == 0) || (intent && !o->intended.is);
+    if (o->no.status == 0 && (nothing || (written && !o->dry)))
         o->op.state = FM_OP_DONE;
-    if (o->no.status == 0 && nothing)
+    if (o->no.status == 0 && nothing && moves)
         snprintf(o->op.text, sizeof o->op.text, "nothing has to be moved");
     if (o->no.status)
         answer_refusal(a, &o->no);

@@ -19,7 +19,8 @@ struct ctl_order {
     int region, to;        /* -1 = not said */
     bool dry;
     struct fm_op op;
-    struct fm_op_policy policy; /* READ_ONLY, AUTOMATIC */
+    struct fm_op_policy policy;   /* READ_ONLY, AUTOMATIC */
+    struct ctl_intended intended; /* DRAIN, UNDRAIN */
     struct ctl_refusal no;
 };
 
@@ -29,6 +30,12 @@ void ctl_refuse(struct ctl_refusal *r, unsigned status, const char *rule, const 
 /* Fills in o->op and o->policy, or o->no. `by`: who it is, where that is known; NULL = as the order
  * says. o->op.item has room for FM_OP_ITEMS_MAX. */
 void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by);
+/* A member of the order that is the name of a region; -1 where there is none, false where it is
+ * one that is not known. */
+bool ctl_take_region(struct ctl_order *o, const char *name, int *out);
+/* ctl_intent.c. */
+void ctl_plan_drain(struct ctl_order *o);
+void ctl_plan_undrain(struct ctl_order *o);
 /* Only what a failover would be about: context, to, and from whom. */
 bool ctl_plan_failover(struct ctl_order *o);
 

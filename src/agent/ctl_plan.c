@@ -22,8 +22,7 @@ void ctl_refuse(struct ctl_refusal *r, unsigned status, const char *rule, const 
     fm_text_tame(r->evidence);
 }
 
-/* A member that is a name of a region; false where it is one that is not known. */
-static bool take_region(struct ctl_order *o, const char *name, int *out)
+bool ctl_take_region(struct ctl_order *o, const char *name, int *out)
 {
     const char *s = ctl_order_text(o, name);
     *out = s ? fm_roster_region(o->ctl->c.roster, fm_str_z(s)) : -1;
@@ -151,6 +150,34 @@ static bool check_heir(struct ctl_order *o, const struct ctl_set *s, unsigned to
     return !o->no.status;
 }
 
+/* Rule: nobody takes over more than it can carry. All that moves to a region is counted together.
+ */
+static bool check_capacity(struct ctl_order *o)
+{
+    struct fm_controller *ctl = o->ctl;
+    for (unsigned to = 0; to < ctl->c.roster->nregions; to++) {
+        struct fm_contexts moved[FM_AUTH_REGIONS_MAX] = {{{0}}};
+        uint64_t load = ctl->votes.load[to].total;
+        bool any = false;
+        for (unsigned i = 0; i < o->op.nitems; i++) {
+            const struct fm_op_item *x = &o->op.item[i];
+            if (x->to != to || fm_contexts_has(&moved[x->from], x->context))
+                continue;
+            fm_contexts_add(&moved[x->from], x->context);
+            load += ctl->votes.load[x->from].of[x->context];
+            any = true;
+        }
+        uint32_t capacity = ctl_capacity(ctl, to);
+        if (any && capacity && load > capacity) {
+            ctl_refuse(&o->no, 409, "capacity", "move less, or raise `capacity` if it is more",
+                       "%s would serve %llu requests a second, and its capacity is %u",
+                       ctl->c.roster->region[to], (unsigned long long)load, capacity);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The cells that were asked for, or all. */
 static bool wanted_cells(struct ctl_order *o, const struct ctl_context *c, uint64_t *out)
 {
@@ -176,7 +203,7 @@ static void plan_move(struct ctl_order *o)
 {
     struct fm_controller *ctl = o->ctl;
     uint64_t cells;
-    if (!take_context(o, true) || !take_region(o, "to", &o->to))
+    if (!take_context(o, true) || !ctl_take_region(o, "to", &o->to))
         return;
     if (o->to < 0) {
         ctl_refuse(&o->no, 400, "malformed", "say where to", "`to` is missing");
@@ -192,12 +219,13 @@ static void plan_move(struct ctl_order *o)
             if ((c != o->c || cells >> i & 1) && !add_item(o, c, i, (unsigned)o->to))
                 return;
     }
+    (void)check_capacity(o);
 }
 
 static void plan_evacuate(struct ctl_order *o)
 {
     struct fm_controller *ctl = o->ctl;
-    if (!take_region(o, "region", &o->region))
+    if (!ctl_take_region(o, "region", &o->region))
         return;
     if (o->region < 0) {
         ctl_refuse(&o->no, 400, "malformed", "say which region", "`region` is missing");
@@ -224,6 +252,7 @@ static void plan_evacuate(struct ctl_order *o)
             }
         }
     }
+    (void)check_capacity(o);
 }
 
 static bool is_busy(struct ctl_order *o)
@@ -303,8 +332,8 @@ static bool take_quote(struct ctl_order *o)
 
 bool ctl_plan_failover(struct ctl_order *o)
 {
-    if (!take_context(o, true) || !take_region(o, "to", &o->to) ||
-        !take_region(o, "attest_fence", &o->region))
+    if (!take_context(o, true) || !ctl_take_region(o, "to", &o->to) ||
+        !ctl_take_region(o, "attest_fence", &o->region))
         return false;
     if (o->to < 0) {
         ctl_refuse(&o->no, 400, "malformed", "say who takes over", "`to` is missing");
@@ -390,7 +419,8 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
         [FM_OP_MOVE] = plan_move,           [FM_OP_EVACUATE] = plan_evacuate,
         [FM_OP_FAILBACK] = plan_failback,   [FM_OP_FAILOVER] = plan_failover,
         [FM_OP_READ_ONLY] = plan_read_only, [FM_OP_AUTOMATIC] = plan_automatic,
-        [FM_OP_MEMBERS] = plan_members};
+        [FM_OP_MEMBERS] = plan_members,     [FM_OP_DRAIN] = ctl_plan_drain,
+        [FM_OP_UNDRAIN] = ctl_plan_undrain};
     FM_ASSERT(kind < FM_COUNT(plans));
     if (take_common(o, kind, by))
         plans[kind](o);

@@ -34,7 +34,9 @@ static void put(struct ctl_seen *seen, struct ctl_common *common, const struct f
                 uint64_t revision)
 {
     struct fm_revision rev = {revision};
-    switch ((enum fm_record_kind)w->key.kind) {
+    enum fm_record_kind kind = (enum fm_record_kind)w->key.kind;
+    FM_ASSERT(seen || kind == FM_RECORD_KEEPER || kind == FM_RECORD_VIEW);
+    switch (kind) {
     case FM_RECORD_KEEPER:
         common->keeper[w->key.region] = (struct fm_keeper_at){rev, w->to.keeper};
         return;

@@ -167,7 +167,8 @@ bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d)
         d->generation.n = fm_max_u64(d->generation.n, v->generation.n);
         fill_cells(c, d, v);
     }
-    return d->ncontexts > 0;
+    d->generation.n = fm_max_u64(d->generation.n, ctl_intents_generation(ctl));
+    return d->ncontexts > 0 && ctl_intents_fill(ctl, d);
 }
 
 /* -------- status -------- */
@@ -325,9 +326,16 @@ void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out)
         if (!c || c->conf < 0)
             continue;
         int64_t left = fm_mono_sub_ms(c->auth.k.lease_until, now);
-        out->context[i] = (struct fm_said_context){true, c->auth.frozen, left > 0 ? left : 0};
+        const struct fm_authority *x = &c->auth;
+        out->context[i] = (struct fm_said_context){true, x->frozen && !x->unproven, x->unproven,
+                                                   left > 0 ? left : 0};
     }
 }
+
+#define UNPROVEN                                                                                   \
+    "this host knows nothing of before (it is new, or its disk was lost), and nobody who does "    \
+    "renews a lease in this store: it acquires nothing; where no controller knows, `fulmar "       \
+    "coordination reseed` ends this"
 
 static const char *trouble_of(const struct fm_controller *ctl)
 {
@@ -335,7 +343,11 @@ static const char *trouble_of(const struct fm_controller *ctl)
         return ctl->trouble;
     if (fm_keep_trouble(ctl->c.keep))
         return fm_keep_trouble(ctl->c.keep);
-    return ctl_is_frozen(ctl) ? WENT_BACK : NULL;
+    bool went_back = false;
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        went_back |= ctl->context[i] && ctl->context[i]->conf >= 0 &&
+                     ctl->context[i]->auth.frozen && !ctl->context[i]->auth.unproven;
+    return went_back ? WENT_BACK : ctl_is_frozen(ctl) ? UNPROVEN : NULL;
 }
 
 json_t *fm_controller_json(const struct fm_controller *ctl)
@@ -356,7 +368,9 @@ json_t *fm_controller_json(const struct fm_controller *ctl)
         ctl->able ? fm_office_state_name((enum fm_office_state)ctl->office.state) : "witness",
         "keeper", keeper, "life", (json_int_t)ctl->life.n, "revision", (json_int_t)ctl->revision,
         "frozen", (int)ctl_is_frozen(ctl), "trouble", trouble_of(ctl));
+    json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation(ctl)));
     json_object_set_new(o, "contexts", contexts);
+    json_object_set_new(o, "intents", ctl_intents_json(ctl));
     json_object_set_new(o, "votes", votes_json(ctl));
     json_object_set_new(o, "peers", fm_post_json(ctl->c.post));
     json_object_set_new(o, "events", events);

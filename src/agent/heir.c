@@ -316,7 +316,7 @@ static enum fm_err add(struct fm_heir *h, const struct fm_conf *conf,
 static bool has_journal(const struct fm_conf *conf)
 {
     for (size_t i = 0; i < conf->ncontexts; i++)
-        if (conf->contexts[i].ncells && conf->contexts[i].idempotency.by == FM_BY_GATE)
+        if (fm_conf_is_journaled(&conf->contexts[i]))
             return true;
     return false;
 }

@@ -17,6 +17,7 @@ struct context {
     int64_t lease_ms;
     struct fm_sublease sub;
     struct fm_seats_context *seats;
+    uint64_t served; /* when it was told last */
 };
 
 /* Somebody waits for cells to be quiet. */
@@ -48,6 +49,8 @@ struct fm_lessee {
     struct ship ship[FM_LESSEE_SHIPS_MAX];
     struct fm_timer renew, look;
     int64_t renew_ms;
+    uint64_t served;
+    struct fm_mono told_at;
     struct fm_mono wanted_at;
     bool stopped;
 };
@@ -122,9 +125,31 @@ static void ask_all(struct fm_lessee *l)
             ask(l, l->context[i]);
 }
 
+/* Requests a second since the last time; what was counted anew after a reload begins again. */
+static uint32_t rate(uint64_t *was, uint64_t is, int64_t ns)
+{
+    uint64_t n = is >= *was ? is - *was : is;
+    *was = is;
+    return ns <= 0 ? 0 : (uint32_t)fm_min_u64(n * (uint64_t)FM_NS_PER_S / (uint64_t)ns, UINT32_MAX);
+}
+
+static void measure(struct fm_lessee *l, struct fm_load *load)
+{
+    struct fm_mono now = fm_mono_now();
+    int64_t ns = fm_mono_sub_ns(now, l->told_at);
+    l->told_at = now;
+    load->total = rate(&l->served, l->c.served(l->c.user, -1), ns);
+    for (unsigned i = 0; i < FM_ROSTER_CONTEXTS_MAX; i++) {
+        struct context *c = l->context[i];
+        if (c && c->conf >= 0)
+            load->of[i] = rate(&c->served, l->c.served(l->c.user, c->conf), ns);
+    }
+}
+
 static void tell_capable(struct fm_lessee *l)
 {
     struct fm_message m = {.kind = FM_MESSAGE_CAPABLE};
+    measure(l, &m.load);
     for (unsigned i = 0; i < FM_ROSTER_CONTEXTS_MAX; i++) {
         const struct context *c = l->context[i];
         if (c && c->conf >= 0 && l->c.capable(l->c.user, (unsigned)c->conf))
@@ -368,6 +393,7 @@ static void begin_context(struct fm_lessee *l, unsigned number, int index)
         free(c);
         return;
     }
+    FM_ASSERT(c);
     c->number = number;
     fm_sublease_init(&c->sub, (uint8_t)l->region, conf->ncells, FM_RHO_PPM);
     l->context[number] = c;
@@ -423,7 +449,7 @@ void fm_lessee_reset(struct fm_lessee *l, const struct fm_conf *conf)
 struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct fm_conf *conf,
                                 struct fm_error *e)
 {
-    FM_ASSERT(c->seats && c->post && c->published && c->capable && c->life);
+    FM_ASSERT(c->seats && c->post && c->published && c->capable && c->served && c->life);
     struct fm_lessee *l = calloc(1, sizeof *l);
     if (!l) {
         fm_error_set(e, FM_ERR_MEMORY, "no memory for the sub-leases of the gate");
@@ -435,6 +461,7 @@ struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct f
     int region = fm_roster_add_region(c->roster, conf->regions[conf->hosts[host].region].name);
     FM_ASSERT(region >= 0);
     l->region = (unsigned)region;
+    l->told_at = fm_mono_now();
     fm_timer_init(&l->renew, renew);
     fm_timer_init(&l->look, look);
     fm_lessee_reset(l, conf);

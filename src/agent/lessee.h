@@ -27,6 +27,8 @@ struct fm_lessee_config {
     void (*published)(void *user);
     /* Can this gate serve the context (its index in the configuration)? */
     bool (*capable)(void *user, unsigned context);
+    /* Requests that were served so far: of a context, or (-1) of all. */
+    uint64_t (*served)(void *user, int context);
     /* Get what the gates of this region have accepted, for all contexts; tell `done` once, from the
      * loop. NULL: no gate keeps a journal. */
     void (*catch_up)(void *user, struct fm_str region, void (*done)(void *arg, bool whole),

@@ -124,6 +124,19 @@ static void write_vote(const struct fm_roster *r, const struct fm_vote *v, struc
     fm_buf_ch(b, '}');
 }
 
+static void write_load(const struct fm_roster *r, const struct fm_load *l, struct fm_buf *b)
+{
+    const char *comma = "";
+    fm_buf_printf(b, ",\"rate\":%u,\"rates\":{", l->total);
+    for (unsigned i = 0; i < r->ncontexts; i++) {
+        if (!l->of[i])
+            continue;
+        fm_buf_printf(b, "%s\"%s\":%u", comma, r->context[i].name, l->of[i]);
+        comma = ",";
+    }
+    fm_buf_ch(b, '}');
+}
+
 static void write_members(const struct fm_roster *r, const struct fm_message *m, struct fm_buf *b)
 {
     unsigned has = members[m->kind];
@@ -152,8 +165,10 @@ static void write_members(const struct fm_roster *r, const struct fm_message *m,
     }
     if (has & (CELLS | EPOCHS | HOLDERS))
         write_cells(r, m, has, b);
-    if (has & VOTE)
+    if (has & VOTE) {
         write_vote(r, &m->vote, b);
+        write_load(r, &m->load, b);
+    }
     fm_buf_ch(b, '}');
 }
 
@@ -293,6 +308,32 @@ static bool read_vote(const struct fm_roster *r, json_t *o, struct fm_vote *v)
     return true;
 }
 
+static bool read_rate(const json_t *n, uint32_t *out)
+{
+    json_int_t v = json_integer_value(n);
+    *out = (uint32_t)v;
+    return json_is_integer(n) && v >= 0 && v <= UINT32_MAX;
+}
+
+/* Whoever does not say it has nothing to do. */
+static bool read_load(const struct fm_roster *r, json_t *o, struct fm_load *l)
+{
+    json_t *rate = json_object_get(o, "rate"), *rates = json_object_get(o, "rates"), *n;
+    const char *name;
+    if (rate && !read_rate(rate, &l->total))
+        return false;
+    if (rates && (!json_is_object(rates) || json_object_size(rates) > FM_VOTE_CONTEXTS_MAX))
+        return false;
+    json_object_foreach(rates, name, n)
+    {
+        int context = fm_roster_context(r, fm_str_z(name));
+        uint32_t ignored;
+        if (!read_rate(n, context >= 0 ? &l->of[context] : &ignored))
+            return false;
+    }
+    return true;
+}
+
 static bool read_numbers(const json_t *o, unsigned has, struct fm_message *m)
 {
     uint64_t n = 0;
@@ -342,7 +383,7 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
         return SKIPPED;
     unsigned has = members[m->kind];
     if (!read_numbers(o, has, m) || !read_ok(o, has, m) ||
-        (has & VOTE && !read_vote(r, o, &m->vote)))
+        (has & VOTE && (!read_vote(r, o, &m->vote) || !read_load(r, o, &m->load))))
         return WRONG;
     struct fm_str context = get_text(o, "context"), region = get_text(o, "region");
     if ((has & CONTEXT && !context.p) || (has & REGION && !region.p))
@@ -371,6 +412,7 @@ static const char *read_head(const json_t *o, struct fm_post_head *head, const j
         return "nobody's";
     if (!json_is_array(*messages) || json_array_size(*messages) > FM_POST_MESSAGES_MAX)
         return "too many messages, or none that are a list";
+    FM_ASSERT(from.p && from.n < sizeof head->from);
     memcpy(head->from, from.p, from.n);
     head->from[from.n] = 0;
     return NULL;

@@ -61,6 +61,7 @@ struct fm_message {
     struct fm_epoch epoch[FM_AUTH_CELLS_MAX]; /* of those, but in QUIET and QUIETED */
     uint8_t holder[FM_AUTH_CELLS_MAX];        /* BOARD: region, or FM_NO_REGION while it moves */
     struct fm_vote vote;
+    struct fm_load load; /* VOTE and CAPABLE: what the region, or the gate, has to do */
     char why[FM_MESSAGE_WHY_ROOM];
 };
 

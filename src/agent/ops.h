@@ -27,7 +27,9 @@
     X(FAILOVER, "failover")   /* `to` takes over what `region` holds of the context */             \
     X(READ_ONLY, "read-only") /* done when it is written */                                        \
     X(AUTOMATIC, "automatic") /* likewise */                                                       \
-    X(MEMBERS, "members")     /* whose promise counts: as the file of who took the order says */
+    X(MEMBERS, "members")     /* whose promise counts: as the file of who took the order says */   \
+    X(DRAIN, "drain")         /* `region` gets less of what any region may answer; when written */ \
+    X(UNDRAIN, "undrain")     /* likewise */
 
 enum fm_op_kind {
 #define X(id, name) FM_OP_##id,

@@ -260,6 +260,7 @@ static const char *comes(void *user, const struct fm_post_head *head)
 {
     struct incoming *in = user;
     struct fm_post *p = in->post;
+    FM_ASSERT(head);
     int host = fm_roster_find_host(p->c.roster, fm_str_z(head->from));
     in->forbidden = true;
     if (in->peer ? strcmp(in->peer, head->from) != 0 : p->tls.server != NULL)

@@ -113,6 +113,12 @@ static bool capable(void *user, unsigned context)
     return r->c.capable(r->c.user, context);
 }
 
+static uint64_t served(void *user, int context)
+{
+    struct fm_rights *r = user;
+    return r->c.served(r->c.user, context);
+}
+
 static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
                      void *arg)
 {
@@ -159,6 +165,7 @@ static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_err
                                  .life = fm_keep_life(r->keep),
                                  .published = published,
                                  .capable = capable,
+                                 .served = served,
                                  .catch_up = r->c.heir ? catch_up : NULL,
                                  .user = r};
     r->lessee = fm_lessee_new(&c, r->conf, e);
@@ -206,7 +213,7 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
 struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct fm_conf *conf,
                                 const struct fm_peers *peers, struct fm_error *e)
 {
-    FM_ASSERT(c->loop && c->mailbox && c->published && c->capable);
+    FM_ASSERT(c->loop && c->mailbox && c->published && c->capable && c->served);
     struct fm_rights *r = calloc(1, sizeof *r);
     if (!r) {
         fm_error_set(e, FM_ERR_MEMORY, "out of memory");

@@ -32,6 +32,8 @@ struct fm_rights_config {
     void (*published)(void *user);
     /* Can this host serve the context (its index in the configuration)? */
     bool (*capable)(void *user, unsigned context);
+    /* Requests that this host's gate has served so far: of a context, or (-1) of all. */
+    uint64_t (*served)(void *user, int context);
     void *user;
 };
 

@@ -11,8 +11,9 @@ static json_t *context_json(const struct fm_roster *r, const struct fm_said *s, 
 {
     const struct fm_said_context *c = &s->context[i];
     FM_ASSERT(c->lease_left_ms >= 0);
-    return json_pack("{s:o,s:b,s:b,s:o}", "marks", fm_marks_context_json(r, &s->marks.context[i]),
-                     "acted_on", (int)c->acted_on, "frozen", (int)c->frozen, "lease_left_ms",
+    return json_pack("{s:o,s:b,s:b,s:b,s:o}", "marks",
+                     fm_marks_context_json(r, &s->marks.context[i]), "acted_on", (int)c->acted_on,
+                     "frozen", (int)c->frozen, "unproven", (int)c->unproven, "lease_left_ms",
                      c->lease_left_ms ? json_integer(c->lease_left_ms) : json_null());
 }
 
@@ -43,17 +44,17 @@ static bool take_name(char out[FM_ROSTER_NAME_ROOM], const char *name)
 static bool read_context(const struct fm_roster *r, struct fm_said *s, const char *name, json_t *o)
 {
     json_t *marks, *left;
-    int acted_on, frozen;
+    int acted_on, frozen, unproven;
     unsigned i = s->marks.n;
-    if (json_unpack(o, "{s:o,s:b,s:b,s:o}", "marks", &marks, "acted_on", &acted_on, "frozen",
-                    &frozen, "lease_left_ms", &left) ||
+    if (json_unpack(o, "{s:o,s:b,s:b,s:b,s:o}", "marks", &marks, "acted_on", &acted_on, "frozen",
+                    &frozen, "unproven", &unproven, "lease_left_ms", &left) ||
         !fm_marks_context_read(r, &s->marks, name, marks) || s->marks.n != i + 1)
         return false;
     int number = fm_roster_context(r, fm_str_z(name));
     if (number >= 0 && r->context[number].ncells != s->marks.context[i].ncells)
         return false;
     json_int_t ms = json_integer_value(left);
-    s->context[i] = (struct fm_said_context){acted_on, frozen, ms > 0 ? ms : 0};
+    s->context[i] = (struct fm_said_context){acted_on, frozen, unproven, ms > 0 ? ms : 0};
     return json_is_integer(left) || json_is_null(left);
 }
 
@@ -105,4 +106,12 @@ bool fm_said_is_frozen(const struct fm_said *s)
     for (unsigned i = 0; i < s->marks.n; i++)
         frozen |= s->context[i].frozen;
     return frozen;
+}
+
+bool fm_said_is_unproven(const struct fm_said *s)
+{
+    bool unproven = false;
+    for (unsigned i = 0; i < s->marks.n; i++)
+        unproven |= s->context[i].unproven;
+    return unproven;
 }

@@ -4,7 +4,8 @@
  *
  *   {"schema":"fulmar.marks/1","service":"bank","host":"west-1","region":"west","able":true,
  *    "life":81,"reads":"83f0c1a2b3d4e5f6","trouble":null,
- *    "contexts":{"ledger":{"marks":{...},"acted_on":true,"frozen":false,"lease_left_ms":1480}}}
+ *    "contexts":{"ledger":{"marks":{...},"acted_on":true,"frozen":false,"unproven":false,
+ *                         "lease_left_ms":1480}}}
  *
  * `able`: its region may hold cells; a witness only votes. `reads` is the store that its client has
  * read last (fm_coord_store_id), null where there is none yet. `marks` is what agent/marks.h keeps
@@ -18,8 +19,8 @@
 enum { FM_SAID_WHY_ROOM = 256 };
 
 struct fm_said_context {
-    bool acted_on, frozen;
-    int64_t lease_left_ms; /* of the lease that it renews; 0 = none is live */
+    bool acted_on, frozen, unproven; /* not both of the last two */
+    int64_t lease_left_ms;           /* of the lease that it renews; 0 = none is live */
 };
 
 struct fm_said {
@@ -39,5 +40,7 @@ enum fm_err fm_said_read(const struct fm_roster *r, struct fm_said *s, json_t *o
 
 /* Any of its contexts is: it waits for a new seed of the store. */
 bool fm_said_is_frozen(const struct fm_said *s);
+/* ... or knows nothing of before, and waits for somebody who does. */
+bool fm_said_is_unproven(const struct fm_said *s);
 
 #endif

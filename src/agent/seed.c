@@ -20,7 +20,7 @@ struct write {
 
 struct controller {
     const struct fm_conf_host *host;
-    bool able, answers, frozen;
+    bool able, answers, frozen, unproven;
     uint64_t reads;
     int64_t lease_left_ms; /* the longest one, of contexts that are not frozen */
 };
@@ -192,6 +192,7 @@ static void hear(struct fm_seed *s, struct controller *k, const struct fm_said *
 {
     k->answers = true;
     k->frozen = fm_said_is_frozen(said);
+    k->unproven = fm_said_is_unproven(said);
     k->reads = said->reads;
     for (unsigned i = 0; i < said->marks.n; i++) {
         const struct fm_marks_context *m = &said->marks.context[i];
@@ -277,9 +278,13 @@ static bool is_in_two_stores(const struct fm_seed *s, uint64_t store, struct fm_
 
 static bool is_not_frozen(const struct fm_seed *s, struct fm_seed_refusal *out)
 {
-    for (unsigned i = 0; i < s->ncontrollers; i++)
-        if (s->controller[i].frozen)
-            return false;
+    bool knows = false, frozen = false;
+    for (unsigned i = 0; i < s->ncontrollers; i++) {
+        knows |= s->controller[i].answers && !s->controller[i].unproven;
+        frozen |= s->controller[i].frozen;
+    }
+    if (frozen || !knows)
+        return false;
     for (unsigned c = 0; c < s->ncontexts; c++)
         for (unsigned i = 0; i < s->context[c].conf->ncells; i++)
             if (fm_reseed_is_behind(&s->context[c].seen, i))

@@ -38,6 +38,8 @@ void fm_views_take(struct fm_views *v, const struct fm_view_doc *d)
         fm_log(FM_LOG_ERROR, "view_not_handed_out", FM_KE(&e),
                FM_KU("generation", d->generation.n));
     to_gate(v);
+    if (v->config.changed)
+        v->config.changed(v->config.user);
 }
 
 static void followed(void *user)

@@ -19,6 +19,8 @@ struct fm_views_config {
     const char *folder, *host, *region; /* state folder; who this is */
     bool controller;                    /* it has one: nobody is followed */
     struct fm_director *director;       /* of the gate; NULL: there is none */
+    void (*changed)(void *user);        /* what is handed out; NULL: nobody wants to know */
+    void *user;
 };
 
 /* `conf` is the caller's until the next reset. */

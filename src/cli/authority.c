@@ -173,6 +173,32 @@ static bool is_under_way(const json_t *context)
            json_is_object(json_object_get(context, "move"));
 }
 
+/* What operators asked of regions. */
+static void print_intents(const json_t *intents, const char *only)
+{
+    size_t i;
+    const json_t *x;
+    bool any = false;
+    json_array_foreach(intents, i, x)
+    {
+        const char *region = fm_show_text(x, "region"), *context = fm_show_text(x, "context"),
+                   *until = fm_show_text(x, "until");
+        char ms[FM_SHOW_NUMBER];
+        if (only && strcmp(only, region) != 0 && context[0] && strcmp(only, context) != 0)
+            continue;
+        if (!any)
+            printf("\n%-12s %-14s %-7s %6s  %-20s %s\n", "REGION", "CONTEXT", "INTENT", "SERVES",
+                   "BY", "REASON");
+        any = true;
+        printf("%-12s %-14s %-7s %5.1f%%  %-20s %s", region, context[0] ? context : "all of them",
+               fm_show_text(x, "intent"), (double)fm_show_number(x, "serve_permille") / 10.0,
+               fm_show_text(x, "by"), fm_show_text(x, "reason"));
+        if (until[0])
+            printf(" (until %s, %s left)", until, fm_show_ms(fm_show_number(x, "left_ms"), ms));
+        puts("");
+    }
+}
+
 void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
                             const struct fm_conf *conf, const char *only)
 {
@@ -194,6 +220,7 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
         any = true;
         print_under_way(name, context);
     }
+    print_intents(json_object_get(authority, "intents"), only);
     if (trouble[0])
         printf("\n%scoordination:%s %s\n", red, plain, trouble);
     json_object_foreach(walk(contexts_of(status)), name, context)
@@ -221,7 +248,8 @@ long long fm_cli_authority_generation(const json_t *status)
 {
     const char *name;
     json_t *context;
-    long long newest = -1;
+    const json_t *whole = json_object_get(json_object_get(status, "authority"), "generation");
+    long long newest = json_is_integer(whole) ? json_integer_value(whole) : -1;
     json_object_foreach(walk(contexts_of(status)), name, context)
     {
         long long one = fm_show_number(context, "generation");

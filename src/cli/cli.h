@@ -36,7 +36,7 @@ struct fm_args {
     const char *file, *state;
     const char *cert, *key; /* who asks, where that is not this host */
     /* of what changes something */
-    const char *reason, *to, *cells, *quote, *confirm, *attest, *message, *override;
+    const char *reason, *to, *cells, *quote, *confirm, *attest, *message, *override, *context;
     const char *percent_text, *expect_text, *for_text, *since_text;
     enum fm_output output;
     bool color; /* decided from --color, NO_COLOR and the terminal */
@@ -64,9 +64,10 @@ struct fm_args {
     X(CERT, "cert", 0, "FILE", cert, "your certificate, instead of this host's")                   \
     X(KEY, "key", 0, "FILE", key, "its key")                                                       \
     X(REASON, "reason", 0, "TEXT", reason, "why: it is written down with what is done")            \
+    X(CONTEXT, "context", 0, "CONTEXT", context, "of this context alone")                          \
     X(TO, "to", 0, "REGION", to, "the region that takes over")                                     \
     X(CELLS, "cells", 0, "LIST", cells, "only these cells, such as 3,7,10-15")                     \
-    X(PERCENT, "percent", 0, "P", percent_text, "only this share of the cells")                    \
+    X(PERCENT, "percent", 0, "P", percent_text, "only this share, of the cells or of the traffic") \
     X(ACCEPT_LOSS, "accept-loss", 0, "QUOTE", quote, "accept the loss of this quote")              \
     X(CONFIRM, "confirm", 0, "NAME", confirm, "the name of what this is about, once more")         \
     X(ATTEST, "attest-fence", 0, "REGION", attest,                                                 \
@@ -155,6 +156,8 @@ int fm_cmd_journal_show(const struct fm_args *a);
 int fm_cmd_move(const struct fm_args *a);
 int fm_cmd_failback(const struct fm_args *a);
 int fm_cmd_evacuate(const struct fm_args *a);
+int fm_cmd_drain(const struct fm_args *a);
+int fm_cmd_undrain(const struct fm_args *a);
 int fm_cmd_quote(const struct fm_args *a);
 int fm_cmd_failover(const struct fm_args *a);
 int fm_cmd_read_only(const struct fm_args *a);

@@ -28,7 +28,7 @@ struct look {
     struct fm_roster *roster;
     struct fm_gather gather;
     struct fm_error unasked; /* why nobody could be asked at all */
-    unsigned nanswers, nfrozen;
+    unsigned nanswers, nfrozen, nunproven;
 };
 
 /* -------- asking -------- */
@@ -72,6 +72,7 @@ static void ask_controllers(struct look *k, const struct fm_args *a, struct fm_c
         const struct fm_said *said = k->gather.of[i].said;
         k->nanswers += said != NULL;
         k->nfrozen += said && fm_said_is_frozen(said);
+        k->nunproven += said && fm_said_is_unproven(said);
     }
 }
 
@@ -90,6 +91,12 @@ static enum fm_err ask(struct look *k, const struct fm_args *a, struct fm_conf *
     k->seen = fm_coord_io_surveyed(k->io, &k->nseen);
     ask_controllers(k, a, conf);
     return FM_ERR_OK;
+}
+
+/* They wait for a new seed: some have seen more than the store shows, or nobody knows anything. */
+static bool is_frozen(const struct look *k)
+{
+    return k->nfrozen > 0 || (k->nanswers > 0 && k->nunproven == k->nanswers);
 }
 
 /* -------- telling -------- */
@@ -127,6 +134,8 @@ static const char *state_of(const struct look *k, const struct fm_gathered *g)
         return "away";
     if (fm_said_is_frozen(g->said))
         return "frozen";
+    if (fm_said_is_unproven(g->said))
+        return "unproven";
     if (k->end.outcome == FM_COORD_DONE && g->said->reads && g->said->reads != k->store)
         return "other store";
     return g->said->reads ? "good" : "no store";
@@ -162,7 +171,7 @@ static json_t *document(const struct look *k, const struct fm_conf *conf)
         good ? json_integer((json_int_t)k->end.revision) : json_null(), "stamp", stamp, "endpoints",
         list, "error", k->end.error.msg[0] ? json_string(k->end.error.msg) : json_null());
     json_object_set_new(o, "controllers", controllers_json(k));
-    json_object_set_new(o, "frozen", k->nanswers ? json_boolean(k->nfrozen > 0) : json_null());
+    json_object_set_new(o, "frozen", k->nanswers ? json_boolean(is_frozen(k)) : json_null());
     json_object_set(o, "last_reseed", k->seed_doc ? k->seed_doc : json_null());
     return o;
 }
@@ -180,12 +189,20 @@ static void print_controllers(const struct look *k, const struct fm_conf *conf)
                FM_STR_ARG(conf->regions[g->host->region].name), state_of(k, g),
                g->said ? g->said->trouble : g->why);
     }
+    if (!is_frozen(k))
+        return;
     if (k->nfrozen)
         printf("\nFROZEN: %u of %u controllers that answer have seen more than the store shows, or "
                "know another\none: an older copy was restored. Nothing is acquired; commands go on "
-               "while all regions see each\nother. This ends it (first with --dry-run):\n"
-               "  fulmar coordination reseed --confirm %s --reason TEXT\n",
-               k->nfrozen, k->nanswers, conf->service.p);
+               "while all regions see each\nother.",
+               k->nfrozen, k->nanswers);
+    else
+        printf(
+            "\nUNPROVEN: no controller that answers knows anything of before, and the store is not "
+            "empty: nobody\ncan say that it is no older copy. Nothing is acquired.");
+    printf(" This ends it (first with --dry-run):\n"
+           "  fulmar coordination reseed --confirm %s --reason TEXT\n",
+           conf->service.p);
 }
 
 static void print_seed(const struct look *k)
@@ -233,7 +250,7 @@ static int exit_code(const struct look *k)
     for (size_t i = 0; i < k->nseen; i++)
         anyone |= k->seen[i].reachable;
     if (k->end.outcome == FM_COORD_DONE)
-        return k->nfrozen ? FM_EXIT_DIFFERS : FM_EXIT_OK;
+        return is_frozen(k) ? FM_EXIT_DIFFERS : FM_EXIT_OK;
     if (k->end.why == FM_COORD_WHY_SERVICE || k->end.why == FM_COORD_WHY_WENT_BACK)
         return FM_EXIT_DIFFERS;
     if (k->end.why == FM_COORD_WHY_PERMISSION)

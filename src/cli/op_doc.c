@@ -203,7 +203,9 @@ void fm_op_doc_print(const json_t *op)
     if (json_is_true(json_object_get(op, "attested")))
         print_pair("attested", "a person says that nothing writes there any more");
     if (json_is_true(json_object_get(op, "break_glass")))
-        print_pair("overridden", "in spite of observers that saw the holder well");
+        print_pair("overridden", strcmp(fm_show_text(op, "kind"), "drain") == 0
+                                     ? "in spite of the rule `capacity`"
+                                     : "in spite of observers that saw the holder well");
     print_items(op);
 }
 

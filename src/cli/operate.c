@@ -126,6 +126,49 @@ int fm_cmd_evacuate(const struct fm_args *a)
     return fm_order(a, "evacuate", "evacuate", body, false);
 }
 
+/* -------- intent -------- */
+
+static int check_override(const char *list);
+
+/* "a,b" as a list. */
+static json_t *list_of(const char *text)
+{
+    struct fm_str rest = fm_str_z(text), item;
+    json_t *list = json_array();
+    while (fm_str_list_next(&rest, &item))
+        json_array_append_new(list, json_stringn(item.p, item.n));
+    return list;
+}
+
+int fm_cmd_drain(const struct fm_args *a)
+{
+    int code = one_argument(a, "drain", "a region");
+    code = code ? code : check_override(a->override);
+    if (code)
+        return code;
+    json_t *body = json_object();
+    put(body, "region", a->arg[0]);
+    put(body, "context", a->context);
+    if (a->percent_text)
+        json_object_set_new(body, "percent", json_integer(a->percent));
+    if (a->for_text)
+        json_object_set_new(body, "for_ms", json_integer(a->for_ms));
+    if (a->override)
+        json_object_set_new(body, "override", list_of(a->override));
+    return fm_order(a, "drain", "drain", body, false);
+}
+
+int fm_cmd_undrain(const struct fm_args *a)
+{
+    int code = one_argument(a, "undrain", "a region");
+    if (code)
+        return code;
+    json_t *body = json_object();
+    put(body, "region", a->arg[0]);
+    put(body, "context", a->context);
+    return fm_order(a, "undrain", "undrain", body, false);
+}
+
 /* -------- unplanned -------- */
 
 int fm_cmd_quote(const struct fm_args *a)
@@ -168,6 +211,15 @@ static int check_override(const char *list)
     return FM_EXIT_OK;
 }
 
+static bool overrides(const char *list, const char *rule)
+{
+    struct fm_str rest = fm_str_z(list), item;
+    while (list && fm_str_list_next(&rest, &item))
+        if (fm_str_eqz(item, rule))
+            return true;
+    return false;
+}
+
 static int check_failover(const struct fm_args *a)
 {
     int code = one_argument(a, "failover", "a context");
@@ -200,7 +252,7 @@ int fm_cmd_failover(const struct fm_args *a)
         : a->complete   ? "complete"
         : a->stand_down ? "stand-down"
                         : NULL);
-    if (a->override) /* of the one guard that yields */
+    if (overrides(a->override, "holder-healthy"))
         json_object_set_new(body, "break_glass", json_true());
     return fm_order(a, "failover", "failover", body, false);
 }

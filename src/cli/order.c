@@ -32,7 +32,7 @@ struct order {
 
 bool fm_order_yields(struct fm_str rule)
 {
-    return fm_str_eqz(rule, "holder-healthy");
+    return fm_str_eqz(rule, "holder-healthy") || fm_str_eqz(rule, "capacity");
 }
 
 static void print_refusal(const json_t *d)

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { EVENTS_MAX = 8 };
+enum { EVENTS_MAX = 8, INTENT_ROOM = 24 };
 
 /* -------- the table -------- */
 
@@ -21,9 +21,22 @@ static const char *paint(const struct fm_args *a, const char *health)
     return strcmp(health, "down") == 0 ? "\033[31m" : "\033[33m";
 }
 
+/* Of the region for this context; with what it is left of its traffic where that is something. */
+static const char *intent_of(const json_t *region, const json_t *context, char out[INTENT_ROOM])
+{
+    const char *intent = fm_show_text(context, "intent");
+    long long serve = fm_show_number(context, "serve_permille");
+    if (!intent[0]) /* an older daemon */
+        intent = fm_show_text(region, "intent");
+    if (strcmp(intent, "drain") != 0 || serve <= 0)
+        return intent;
+    snprintf(out, INTENT_ROOM, "%s %lld%%", intent, (1000 - serve) / 10);
+    return out;
+}
+
 static void print_regions(const struct fm_args *a, const json_t *doc, const char *only)
 {
-    printf("%-12s %-7s %-14s %-7s %6s  %-9s %9s %11s  %s\n", "REGION", "INTENT", "CONTEXT",
+    printf("%-12s %-9s %-14s %-7s %6s  %-9s %9s %11s  %s\n", "REGION", "INTENT", "CONTEXT",
            "HEALTH", "SHARE", "SINCE", "IN-FLIGHT", "SENT", "WHY");
     size_t i, k;
     json_t *region, *context;
@@ -35,10 +48,10 @@ static void print_regions(const struct fm_args *a, const json_t *doc, const char
             if (only && strcmp(only, rn) != 0 && strcmp(only, cn) != 0)
                 continue;
             const char *health = fm_show_text(context, "health");
-            char since[FM_SHOW_CLOCK];
+            char since[FM_SHOW_CLOCK], intent[INTENT_ROOM];
             bool probes = strcmp(fm_show_text(context, "reason"), "probes-fail") == 0;
-            printf("%-12s %-7s %-14s %s%-7s%s %5.1f%%  %-9s %9lld %11lld  %s%s%s\n", rn,
-                   fm_show_text(region, "intent"), cn, paint(a, health), health,
+            printf("%-12s %-9s %-14s %s%-7s%s %5.1f%%  %-9s %9lld %11lld  %s%s%s\n", rn,
+                   intent_of(region, context, intent), cn, paint(a, health), health,
                    a->color ? "\033[0m" : "",
                    (double)fm_show_number(context, "share_permille") / 10.0,
                    fm_show_clock(fm_show_text(context, "since"), since),

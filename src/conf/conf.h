@@ -37,6 +37,9 @@ enum {
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
     FM_CONF_GATES_MAX = 16,      /* of one region, where there are exclusive contexts */
     FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
+    /* A body is kept in so many blocks, each of the size of `header`, and of this at least. */
+    FM_CONF_REPLAY_BLOCKS = 4,
+    FM_CONF_BLOCK_BYTES_MIN = 16 * 1024,
 };
 
 /* Where a value was written, for messages; line 0 = a default, written nowhere. */
@@ -442,6 +445,8 @@ int fm_conf_find_host(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_region(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);
+/* Do its gates write anything down: keys, what they take without authority, what they queue? */
+bool fm_conf_is_journaled(const struct fm_conf_context *c);
 int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
 
 /* The state folder of `host` in `region`: `state` expanded; without it /var/lib/fulmar/HOST for

@@ -168,4 +168,15 @@ void fm_check_edge(struct fm_load *l, const struct fm_node *map, void *at)
                         fm_scalar_size_text(e->limits.body_bytes).s);
         fm_report_advice(l->report, "what is larger than `body` never comes in: say both");
     }
+    uint32_t block = e->limits.header_bytes > FM_CONF_BLOCK_BYTES_MIN ? e->limits.header_bytes
+                                                                      : FM_CONF_BLOCK_BYTES_MIN;
+    if (e->limits.replay_body_bytes > FM_CONF_REPLAY_BLOCKS * block) {
+        fm_report_error(l->report, place(fm_node_getz(map, "limits"), "replay-body", "header"),
+                        "`replay-body` (%s) is more than four times `header` (%s), and more than "
+                        "64KiB",
+                        fm_scalar_size_text(e->limits.replay_body_bytes).s,
+                        fm_scalar_size_text(e->limits.header_bytes).s);
+        fm_report_advice(l->report, "write `replay-body: %s`, or raise `header`",
+                         fm_scalar_size_text(FM_CONF_REPLAY_BLOCKS * block).s);
+    }
 }

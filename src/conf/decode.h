@@ -74,6 +74,8 @@ void fm_authority_fits(struct fm_load *l, const struct fm_conf_context *c, const
 void fm_authority_resolve(struct fm_load *l);
 /* exclusive.c: what contexts need that one region alone may write. */
 void fm_exclusive_check(struct fm_load *l);
+/* queueing.c: of a context with cells whose own rules are kept. */
+void fm_queueing_check(struct fm_load *l, size_t context);
 /* A hold that nobody said is so much longer than the least. */
 enum { FM_HOLD_BEYOND_MS = 1000 };
 /* routes.c: has its path the segment `{name}`? */

@@ -454,5 +454,6 @@ void fm_exclusive_check(struct fm_load *l)
         rpo(l, i);
         partners(l, i);
         cells(l, i);
+        fm_queueing_check(l, i);
     }
 }

@@ -83,3 +83,11 @@ enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struc
         return fm_error_set(e, FM_ERR_LIMIT, "the path of the state is longer than %zu bytes", cap);
     return FM_ERR_OK;
 }
+
+bool fm_conf_is_journaled(const struct fm_conf_context *c)
+{
+    bool any = c->ncells > 0 && c->idempotency.by == FM_BY_GATE;
+    for (size_t i = 0; i < c->nroutes; i++)
+        any |= c->ncells > 0 && c->routes[i].when_away.commands != FM_CONF_AWAY_REJECT;
+    return any;
+}

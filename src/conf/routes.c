@@ -110,6 +110,13 @@ static bool names_differ(const struct fm_conf_route *r, struct fm_fault *f)
     return true;
 }
 
+/* A route of names or of `**` there never gets what is below: edges look there first. */
+static bool is_reserved(const struct fm_conf_segment *s, size_t n)
+{
+    return n >= 2 && s[0].kind == FM_SEG_LITERAL && fm_str_eqz(s[0].text, ".well-known") &&
+           s[1].kind == FM_SEG_LITERAL && fm_str_eqz(s[1].text, "fulmar");
+}
+
 static bool parse(struct fm_load *l, struct fm_str path, struct fm_conf_route *r,
                   struct fm_fault *f)
 {
@@ -133,6 +140,10 @@ static bool parse(struct fm_load *l, struct fm_str path, struct fm_conf_route *r
     r->segments = fm_load_alloc(l, r->nsegments, sizeof *r->segments);
     if (!r->segments)
         return fm_fault_memory(f);
+    if (is_reserved(segments, r->nsegments)) {
+        fm_fault(f, "`/.well-known/fulmar/` is Fulmar's own, for places in its queues");
+        return fm_fault_advice(f, "give it another path");
+    }
     memcpy(r->segments, segments, r->nsegments * sizeof *segments);
     for (size_t i = 0; i < r->nsegments; i++)
         FM_ASSERT(segments[i].kind != FM_SEG_REST || i + 1 == r->nsegments);

@@ -191,8 +191,10 @@ const struct fm_schema_section fm_schema_failback = {
 
 static const struct fm_word away_words[] = {
     {"reject", FM_CONF_AWAY_REJECT, "503 with Retry-After and the message", false},
-    {"queue", FM_CONF_AWAY_QUEUE, "202 and a place to ask; delivered, in order per key, later",
-     true},
+    {"queue", FM_CONF_AWAY_QUEUE,
+     "202 and a place to ask; another region keeps it, and delivers it, in order per `key`, when "
+     "somebody may take it",
+     false},
     {"override", FM_CONF_AWAY_OVERRIDE,
      "taken by another region and listed for reconciliation; only of a single route", false},
 };

@@ -102,10 +102,10 @@ static const struct fm_schema_row edge_limits_rows[] = {
     {.name = "replay-body",
      .kind = FM_KIND_SIZE,
      AT(struct fm_conf_edge, limits.replay_body_bytes),
-     RANGE(0, 16 * MIB),
+     RANGE(0, FM_CONF_REPLAY_BLOCKS * 64 * KIB),
      .def = "64KiB",
      .help = "Bodies up to this are kept until the answer begins, so that the request can be tried "
-             "again."},
+             "again. At most 64KiB, or four times `header` where that is more."},
 };
 
 static const struct fm_schema_section edge_limits_section = {

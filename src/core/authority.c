@@ -81,6 +81,7 @@ void fm_authority_init(struct fm_authority *a, const struct fm_auth_config *cfg,
     *a = (struct fm_authority){.cfg = *cfg, .region = fm_agent_region(cfg->self)};
     if (marks)
         a->marks = *marks;
+    a->unproven = FM_RULE_PICK(R4_BLANK, a->marks.store_id == 0, false);
     a->ready_at = fm_mono_add_ns(now, fm_wait_ns(cfg->lease_ms, cfg->rho_ppm));
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
         a->lease[r].since = a->lease[r].since_before = now;

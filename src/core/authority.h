@@ -105,8 +105,9 @@ enum fm_auth_action_kind {
     X(NOT_KEEPER, "not-keeper", "this agent is not its region's keeper")                           \
     X(NOT_ABLE, "not-able", "this region does not hold cells")                                     \
     X(NOT_HELD, "not-held", "this region does not hold the cell")                                  \
+    X(UNPROVEN, "unproven",                                                                        \
+      "this agent knows nothing of before, and nobody who does renews a lease in this store")      \
     X(FROZEN, "store-went-back", "coordination shows less than it had shown")                      \
-    X(CONTESTED, "contested", "somebody acts upon a store that went back")                         \
     X(UNSETTLED, "unsettled", "a new keeper waits until what went before it has run out")          \
     X(NO_LEASE, "no-lease", "the lease of this region is not live")                                \
     X(NO_RECORD, "no-record", "the cell has never been written")                                   \
@@ -259,9 +260,12 @@ struct fm_authority {
     struct fm_marks marks;
     struct fm_marks floor; /* the marks when the read on its way was sent: it must show as much */
     bool marks_dirty, frozen;
-    bool frozen_read;             /* ... and was read linearizably since then */
-    struct fm_revision frozen_at; /* the newest record of the store at that moment */
-    bool contested;               /* somebody has written there since, who does not know */
+    /* Without marks (a new host, a disk that was lost) a store that is not empty may be an older
+     * copy, which those who have marks do not act upon. It is believed once somebody renews a lease
+     * in it, or seeds it anew, between two linearizable reads. */
+    bool unproven, has_base;
+    struct fm_revision base[FM_AUTH_REGIONS_MAX]; /* of the leases, at the first read */
+    struct fm_incarnation base_seed;
     /* linearizable reads: one at a time, numbered; who needs one waits for a number */
     uint32_t read_sent, read_done, read_wanted;
     bool reading;

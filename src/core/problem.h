@@ -35,6 +35,8 @@ enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
     X(ENTITY_OUT_OF_REACH, "entity-out-of-reach", 413, NO,                                         \
       "too large to look into for what this request is about")                                     \
     X(ENTITY_UNKNOWN, "entity-unknown", 404, NO, "the directory does not know this name")          \
+    X(NOT_QUEUED, "not-queued", 404, NO,                                                           \
+      "no command waits or waited at this place, or it was forgotten since")                       \
     X(MOVING, "moving", 421, NO, "the right to take this is on its way to another region")         \
     X(NOT_HOLDER, "not-holder", 421, NO, "another region takes this")                              \
     X(READ_ONLY, "read-only", 503, NO,                                                             \

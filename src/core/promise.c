@@ -4,18 +4,16 @@
  * asked of every member but the keeper itself, those of its own region too: an agent that took over
  * the office gives none, so what hangs on the words of others ends for a keeper that was replaced
  * and does not know it. An agent whose store went back (rule 4) still gives its word: it acquires
- * nothing before a new seed, and nothing for a whole lease after that; until it sees that somebody
- * acts upon that store, who lost what it knew. Who is asked learns the epoch of who asks.
- * Invariants: nobody promises who may still acquire by something sent before (rule 10), or who
- * knows better than the one who asks; a word is counted from before it was asked for (1). */
+ * nothing before a new seed, and nothing for a whole lease after that. Who is asked learns the
+ * epoch of who asks. Invariants: nobody promises who may still acquire by something sent before
+ * (rule 10), or who knows better than the one who asks; a word is counted from before it was asked
+ * for (1). */
 #include "core/authority_parts.h"
 
 static enum fm_auth_why may_promise(const struct fm_authority *a, const struct fm_auth_event *e,
                                     struct fm_mono now)
 {
     uint8_t holder = fm_agent_region(e->agent);
-    if (!FM_RULE(R4_CONTESTED, !a->contested))
-        return FM_AUTH_WHY_CONTESTED;
     if (!FM_RULE(R5_PROMISE, !fm_mono_before(now, a->ready_at)))
         return FM_AUTH_WHY_UNSETTLED;
     if (!FM_RULE(R10_EARLIER_LIFE, a->resolved))

@@ -25,9 +25,9 @@
     X(R4_STORE, "a store that shows less than it had shown is believed")                           \
     X(R4_EPOCH, "a cell that shows a lower epoch than it had shown is believed")                   \
     X(R4_LEARN, "an agent learns nothing from the epoch of who asks for its promise")              \
-    X(R4_CONTESTED, "a promise is given while somebody acts upon a store that went back")          \
     X(R4_OFFICE, "the office is claimed in a store that shows less than it had shown")             \
     X(R4_ABOVE, "a new seed is above what stands in the store, not above what was seen")           \
+    X(R4_BLANK, "an agent whose disk was lost believes any store")                                 \
     X(R4_RESEED, "after a new seed nobody waits for what was granted before it")                   \
     X(R5_FROM_ASK, "a sub-lease counts from the grant's arrival")                                  \
     X(R5_LEFT, "a sub-lease may be longer than what the keeper has left")                          \
@@ -66,6 +66,7 @@
     X(R13_EPOCH, "a command is admitted under an epoch that has ended")                            \
     X(R13_RELAY, "a success is relayed without the second check")                                  \
     X(R13_EDGE, "an edge passes on a success of an epoch that was ended by force")                 \
+    X(R13_QUEUED, "a queued command counts as done under an epoch that was ended by force")        \
     X(R14_STALL, "a gate that was frozen parses what waited")                                      \
     X(R14_AGE, "a request's time in the socket does not count")                                    \
     X(R15_MOVING, "moving is answered as not-holder")                                              \
@@ -78,7 +79,9 @@
     X(R17_FINDING, "an override begins because one edge lost its path")                            \
     X(R19_INTENT, "a command is forwarded before its intent is durable")                           \
     X(R19_UNKNOWN, "a command of unknown outcome is forwarded again")                              \
+    X(R19_QUEUED, "a queued command of unknown outcome is sent again")                             \
     X(R20_CARRIED, "a successor takes a retry that it knows nothing of")                           \
+    X(R20_QUEUED, "a queued command that was sent under an epoch ended by force does not say so")  \
     X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \

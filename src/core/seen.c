@@ -98,7 +98,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     a->marks_dirty = true;
     struct fm_mono ready = fm_mono_add_ns(now, fm_wait_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
     a->ready_at = FM_RULE_PICK(R4_RESEED, ready, now);
-    a->frozen = a->frozen_read = a->contested = false;
+    a->frozen = false;
     fm_auth_want_read(a); /* also for who is in office now */
     fm_auth_say(out, FM_AUTH_WHY_RESEEDED, 0);
 }
@@ -116,36 +116,29 @@ static void meet(struct fm_authority *a, const struct fm_auth_event *e)
     a->marks_dirty |= first || seed.n != 0;
 }
 
-static struct fm_revision newest_record(const struct fm_snapshot *s)
+/* Nobody was ever here for this context. */
+static bool is_empty(const struct fm_snapshot *s)
 {
-    struct fm_revision newest = s->view.revision;
+    bool any = false;
     for (unsigned r = 0; r < s->nregions; r++)
-        if (fm_revision_newer(s->lease[r].revision, newest))
-            newest = s->lease[r].revision;
+        any |= s->lease[r].revision.n != 0;
     for (unsigned i = 0; i < s->ncells; i++)
-        if (fm_revision_newer(s->cell[i].revision, newest))
-            newest = s->cell[i].revision;
-    return newest;
+        any |= s->cell[i].revision.n != 0;
+    return !any;
 }
 
-/* Until a seed shows. Nobody who knows writes there before that. */
-static void freeze(struct fm_authority *a, const struct fm_snapshot *s, bool linear,
-                   struct fm_auth_actions *out)
+/* For an agent without marks: is this the store that the others act upon? */
+static bool prove(struct fm_authority *a, const struct fm_snapshot *s)
 {
-    fm_auth_want_read(a);
-    if (!a->frozen)
-        fm_auth_say(out, FM_AUTH_WHY_FROZEN, 0);
-    a->frozen = true;
-    if (!linear)
-        return;
-    struct fm_revision newest = newest_record(s);
-    if (!a->frozen_read)
-        a->frozen_at = newest;
-    a->frozen_read = true;
-    if (!fm_revision_newer(newest, a->frozen_at) || a->contested)
-        return;
-    a->contested = true;
-    fm_auth_say(out, FM_AUTH_WHY_CONTESTED, 0);
+    bool moved = a->has_base && s->view.r.incarnation.n > a->base_seed.n;
+    for (unsigned r = 0; r < s->nregions; r++) {
+        moved |= a->has_base && fm_revision_newer(s->lease[r].revision, a->base[r]);
+        a->base[r] = a->has_base ? a->base[r] : s->lease[r].revision;
+    }
+    if (!a->has_base)
+        a->base_seed = s->view.r.incarnation;
+    a->has_base = true;
+    return moved || is_empty(s);
 }
 
 void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool linear,
@@ -153,13 +146,26 @@ void fm_seen_take(struct fm_authority *a, const struct fm_auth_event *e, bool li
 {
     const struct fm_snapshot *s = e->snapshot;
     FM_ASSERT(s->nregions == a->cfg.nregions && s->ncells == a->cfg.ncells);
+    if (a->unproven) {
+        a->unproven = !linear || !prove(a, s);
+        if (a->unproven && !a->frozen)
+            fm_auth_say(out, FM_AUTH_WHY_UNPROVEN, 0);
+        a->frozen = a->unproven;
+        if (a->unproven) {
+            fm_auth_want_read(a);
+            return;
+        }
+    }
     meet(a, e);
     bool another = !FM_RULE(R4_STORE, e->store_id == a->marks.store_id);
     bool seeded = s->view.r.incarnation.n > a->marks.incarnation.n;
     if (seeded && linear)
         begin_anew(a, e, now, out);
     else if (another || seeded || (linear && shows_less(a, s))) {
-        freeze(a, s, linear, out);
+        if (!a->frozen)
+            fm_auth_say(out, FM_AUTH_WHY_FROZEN, 0);
+        a->frozen = true;
+        fm_auth_want_read(a); /* until a seed shows */
         return;
     }
     if (fm_revision_newer(s->store, a->marks.store)) /* on disk it may lag: epochs decide */

@@ -38,8 +38,14 @@ void fm_votes_gone(struct fm_votes *v, unsigned region, struct fm_mono now)
     v->heard[region] = fm_mono_add_ms(now, -v->patience_ms);
 }
 
+void fm_votes_load(struct fm_votes *v, unsigned region, const struct fm_load *load)
+{
+    FM_ASSERT(region < FM_AUTH_REGIONS_MAX && region != fm_agent_region(v->self));
+    v->load[region] = *load;
+}
+
 void fm_votes_gate(struct fm_votes *v, uint16_t host, const struct fm_contexts *capable,
-                   struct fm_mono now)
+                   const struct fm_load *load, struct fm_mono now)
 {
     unsigned at = 0;
     for (unsigned i = 0; i < FM_VOTE_GATES_MAX; i++) {
@@ -56,6 +62,36 @@ void fm_votes_gate(struct fm_votes *v, uint16_t host, const struct fm_contexts *
     v->gate[at].used = true;
     v->gate[at].at = now;
     v->gate[at].capable = *capable;
+    v->gate[at].load = *load;
+}
+
+static uint32_t sum(uint32_t a, uint32_t b)
+{
+    return a > UINT32_MAX - b ? UINT32_MAX : a + b;
+}
+
+static struct fm_load gates_do(const struct fm_votes *v, struct fm_mono now)
+{
+    struct fm_load l = {0};
+    for (unsigned i = 0; i < FM_VOTE_GATES_MAX; i++) {
+        if (!v->gate[i].used || !young(v->gate[i].at, 2 * v->patience_ms, now))
+            continue;
+        l.total = sum(l.total, v->gate[i].load.total);
+        for (unsigned c = 0; c < FM_VOTE_CONTEXTS_MAX; c++)
+            l.of[c] = sum(l.of[c], v->gate[i].load.of[c]);
+    }
+    return l;
+}
+
+bool fm_votes_fits(const struct fm_votes *v, unsigned from, unsigned to,
+                   const struct fm_contexts *these, uint32_t capacity)
+{
+    FM_ASSERT(from < FM_AUTH_REGIONS_MAX && to < FM_AUTH_REGIONS_MAX && from != to);
+    uint32_t load = v->load[to].total;
+    for (unsigned c = 0; c < FM_VOTE_CONTEXTS_MAX; c++)
+        if (fm_contexts_has(these, c))
+            load = sum(load, v->load[from].of[c]);
+    return capacity == 0 || load <= capacity;
 }
 
 /* What the agents of a region say that it can serve; they are its own words. */
@@ -93,6 +129,7 @@ bool fm_votes_mine(struct fm_votes *v, struct fm_mono now, struct fm_vote *out)
     unsigned me = fm_agent_region(v->self);
     struct fm_vote x = {.lost = 0};
     v->heard[me] = now;
+    v->load[me] = gates_do(v, now);
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++) {
         if (!(v->observers >> r & 1))
             continue;

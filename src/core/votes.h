@@ -4,7 +4,8 @@
  * it lost in the eyes of an observer; to hear it, and to hear that it can serve a context, makes it
  * well. A region speaks once, however many agents it has: it calls another one lost where all of
  * its agents do, and well where one of them does. Evidence for *whether*, never the safety of
- * *how*. Pure; the structure is the caller's, about 40 KiB. */
+ * *how*. Agents also say what their region has to do, so that nobody takes over what it cannot
+ * carry. Pure; the structure is the caller's, about 70 KiB. */
 #ifndef FM_CORE_VOTES_H
 #define FM_CORE_VOTES_H
 
@@ -52,6 +53,12 @@ struct fm_vote {
     struct fm_contexts well[FM_AUTH_REGIONS_MAX];
 };
 
+/* Requests a second that a region serves: in all, and of contexts with cells. */
+struct fm_load {
+    uint32_t total;
+    uint32_t of[FM_VOTE_CONTEXTS_MAX];
+};
+
 struct fm_votes {
     struct fm_agent_id self;
     int64_t patience_ms; /* a region that was not heard for so long is lost */
@@ -67,7 +74,9 @@ struct fm_votes {
         bool used;
         struct fm_mono at;
         struct fm_contexts capable;
+        struct fm_load load;
     } gate[FM_VOTE_GATES_MAX];
+    struct fm_load load[FM_AUTH_REGIONS_MAX]; /* as was said last; that of my own from its gates */
 };
 
 /* Everybody counts as heard at the beginning. */
@@ -83,9 +92,12 @@ void fm_votes_take(struct fm_votes *v, struct fm_agent_id from, const struct fm_
 /* The guards of all of its agents have testified that they are dead: nobody is waited for, until
  * one of them is heard again. */
 void fm_votes_gone(struct fm_votes *v, unsigned region, struct fm_mono now);
-/* A gate of my region says what it can serve. The oldest one gives way where there is no room. */
+/* ... with what its region has to do. */
+void fm_votes_load(struct fm_votes *v, unsigned region, const struct fm_load *load);
+/* A gate of my region says what it can serve, and does. The oldest one gives way where there is no
+ * room. */
 void fm_votes_gate(struct fm_votes *v, uint16_t host, const struct fm_contexts *capable,
-                   struct fm_mono now);
+                   const struct fm_load *load, struct fm_mono now);
 
 /* My own vote of this moment, which counts from now on. True: it is another one than the last, and
  * others want to know at once. */
@@ -106,5 +118,10 @@ struct fm_tally fm_votes_tally(const struct fm_votes *v, unsigned region,
  * differ. FM_NO_REGION: nobody. */
 unsigned fm_votes_heir(const struct fm_votes *v, unsigned lost, const struct fm_contexts *these,
                        uint16_t able, const uint16_t rank[FM_AUTH_REGIONS_MAX]);
+
+/* Could region `to` carry what it has and these contexts of `from`, with this capacity in requests
+ * a second? 0 = nothing was said about it. Of a region that is lost, what it did last counts. */
+bool fm_votes_fits(const struct fm_votes *v, unsigned from, unsigned to,
+                   const struct fm_contexts *these, uint32_t capacity);
 
 #endif

@@ -100,6 +100,7 @@ bool fm_stage_all_up(struct fm_demo *d)
 {
     size_t i, k;
     json_t *region, *context;
+    FM_ASSERT(d->world.nregions >= 2);
     if (!d->status || !fm_holders_all_held(d->status))
         return false;
     json_array_foreach(json_object_get(d->status, "regions"), i, region)

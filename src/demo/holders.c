@@ -80,6 +80,7 @@ bool fm_holders_has_nothing(const json_t *status, const char *region)
 static unsigned count_from(const json_t *cells, size_t first, const char *by)
 {
     unsigned n = 0;
+    FM_ASSERT(by && first < json_array_size(cells));
     for (size_t i = 0; i < json_array_size(cells); i++) {
         const char *other = region_of(json_array_get(cells, i));
         bool same = other && strcmp(other, by) == 0;

@@ -45,6 +45,7 @@ static void send_late(uint16_t port, const char *said, uint32_t number, struct t
 
 static json_t *tally_json(const struct tally *t, const char *rule)
 {
+    FM_ASSERT(t->refused <= t->sent);
     return json_pack("{s:i,s:i,s:s,s:s}", "sent", (int)t->sent, "refused", (int)t->refused,
                      "answer", t->why, "rule", rule);
 }
@@ -68,6 +69,7 @@ json_t *fm_late_commands(const struct fm_demo *d, unsigned region, const char *s
 
 int64_t fm_late_stalls(const struct fm_demo *d, unsigned region)
 {
+    FM_ASSERT(region < d->world.nregions);
     struct fm_addr at = fm_world_loopback(d->world.region[region].admin);
     struct fm_fetched got;
     int64_t n = -1;

@@ -43,6 +43,7 @@ static void obey(struct fm_msg *m, void *user)
 {
     struct fm_links *l = user;
     struct order *o = fm_container_of(m, struct order, msg);
+    FM_ASSERT(l->n <= FM_LINKS_MAX && pthread_equal(pthread_self(), l->loop.thread));
     if (o->stop)
         fm_loop_stop(&l->loop);
     for (size_t i = 0; i < l->n; i++) {

@@ -15,6 +15,7 @@ static int compare(const void *x, const void *y)
 
 static void count_exclusive(const struct fm_load_record *r, bool ok, struct fm_measure *m)
 {
+    FM_ASSERT(r->kind == FM_LOAD_EXCLUSIVE);
     m->exclusive++;
     m->exclusive_failed += !ok;
     m->exclusive_refused += r->status == 503;
@@ -28,6 +29,7 @@ static void count_exclusive(const struct fm_load_record *r, bool ok, struct fm_m
 static void find_gap(const struct fm_load_record *r, size_t first, size_t last, int64_t *done,
                      size_t n, struct fm_measure *m)
 {
+    FM_ASSERT(n <= last - first);
     qsort(done, n, sizeof *done, compare);
     int64_t before = last > first ? r[first].due_ns : 0;
     for (size_t i = 0; i < n; i++) {

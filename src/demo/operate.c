@@ -74,6 +74,7 @@ bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const 
                      w->region[to].name, k.output);
         return false;
     }
+    FM_ASSERT(!fm_mono_before(k.ended, began));
     *took_ms = (double)fm_mono_sub_ns(k.ended, began) / 1e6;
     return true;
 }

@@ -13,6 +13,7 @@ static int64_t first_down(const json_t *status, const char *region, const char *
 {
     size_t i;
     json_t *e;
+    FM_ASSERT(region && after_ns > 0);
     json_array_foreach(json_object_get(status, "events"), i, e)
     {
         const char *r = json_string_value(json_object_get(e, "region"));
@@ -80,6 +81,7 @@ static void set_count(json_t *o, const char *key, size_t n)
 static json_t *kinds_json(const struct fm_measure *m)
 {
     json_t *kinds = json_object();
+    FM_ASSERT(m->by_outcome[FM_LOAD_OK] + m->failed == m->requests);
     for (unsigned k = 0; k < FM_LOAD_OUTCOME_COUNT; k++)
         if (k != FM_LOAD_OK && m->by_outcome[k])
             set_count(kinds, fm_load_outcome_name(k), m->by_outcome[k]);
@@ -89,6 +91,7 @@ static json_t *kinds_json(const struct fm_measure *m)
 static json_t *objectives_json(const struct fm_objectives *o)
 {
     json_t *j = json_object();
+    FM_ASSERT(o->gap_ms >= 0 && o->pause_ms >= 0);
     if (o->gap_ms)
         json_object_set_new(j, "longest_gap_ms", json_integer(o->gap_ms));
     if (o->pause_ms)

@@ -51,6 +51,7 @@ struct scenario {
 
 static bool kill_region(struct fm_demo *d, struct play *p)
 {
+    FM_ASSERT(p->region < d->world.nregions);
     fm_world_kill(&d->world, p->region);
     return true;
 }
@@ -92,6 +93,7 @@ static bool send_late(struct fm_demo *d, struct play *p)
 {
     bool all_refused = false;
     json_t *found = fm_late_commands(d, p->region, p->had, &all_refused);
+    FM_ASSERT(p->had[0] && json_is_object(found));
     const json_t *gate = json_object_get(found, "at_gate");
     const json_t *app = json_object_get(found, "at_application");
     p->good &= all_refused;
@@ -186,6 +188,7 @@ static unsigned away_from_home(const struct fm_demo *d, const char *context, uns
 {
     struct fm_buf b = fm_buf(out, 255);
     unsigned n = 0;
+    FM_ASSERT(home < d->world.nregions);
     size_t cells = fm_holders_cells(d->status, context);
     for (unsigned i = home; i < cells; i += d->world.nregions) {
         const char *by = fm_holders_of(d->status, context, i, NULL);
@@ -202,6 +205,7 @@ static bool move(struct fm_demo *d, struct play *p, const char *context, unsigne
                  const char *cells)
 {
     double took = -1;
+    FM_ASSERT(json_is_array(json_object_get(p->more, "moves")));
     bool moved = fm_operate_move(d, context, to, cells, &took);
     if (d->interrupted)
         return false;
@@ -383,6 +387,7 @@ static void say(struct fm_demo *d, const char *format, const char *region)
 static void begin(struct fm_demo *d, const struct scenario *s, struct play *p)
 {
     uint64_t epoch = 0;
+    FM_ASSERT(d->load && s->name && s->what && s->healed);
     *p = (struct play){.scenario = s, .region = fm_stage_writer(d), .good = true};
     p->name = d->world.region[p->region].name;
     p->more = json_object();

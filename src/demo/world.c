@@ -214,6 +214,7 @@ void fm_world_cut_off(struct fm_world *w, unsigned region)
 
 void fm_world_stop_coordination(struct fm_world *w)
 {
+    FM_ASSERT(w->witness.name[0]);
     w->witness.wanted = false;
     fm_child_kill(&w->witness.child, SIGKILL);
 }

@@ -111,6 +111,7 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
     int held[PORTS_MAX];
     size_t n = list_ports(w, port);
     bool ok = true;
+    FM_ASSERT(n > 0 && n <= PORTS_MAX);
     for (size_t i = 0; i < n; i++) {
         *port[i] = free_port(&held[i]);
         ok &= *port[i] != 0;
@@ -126,6 +127,7 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
 /* The witness owns the file; who looks on goes there, too. Each region has a way of its own. */
 static void coordination_of(const struct fm_world *w, unsigned place, char out[PATH_MAX + 32])
 {
+    FM_ASSERT(w->dir[0] && (place <= w->nregions || place == NOBODY));
     if (place < w->nregions)
         snprintf(out, PATH_MAX + 32, "%s/%s.db", w->dir, w->region[place].name);
     else

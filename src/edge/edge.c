@@ -119,6 +119,7 @@ static void take_view(void *user)
     if (!d)
         return;
     fm_seats_take_view(x->director.seats, x->director.board->conf, d, FM_PROXY_EDGE);
+    fm_board_take_intents(x->director.board, d);
     fm_director_authority_changed(&x->director);
 }
 

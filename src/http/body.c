@@ -77,6 +77,7 @@ static bool trailer_is_forbidden(const struct fm_http_body *b)
     case FM_HDR_FULMAR_MODE:
     case FM_HDR_FULMAR_OTHER:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_FULMAR_QUEUED:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_REGION:
     case FM_HDR_DISGUISED:

@@ -70,8 +70,15 @@ static void link_closed(struct fm_http_link *l)
         begin(c);
 }
 
+static void head(struct fm_http_link *l, const struct fm_http_head *h)
+{
+    struct fm_caller *c = caller_of(l);
+    if (!c->closed && c->head)
+        c->head(c, h);
+}
+
 static const struct fm_http_link_ops ops = {
-    .answered = answered, .failed = failed, .closed = link_closed};
+    .head = head, .answered = answered, .failed = failed, .closed = link_closed};
 
 static void begin(struct fm_caller *c)
 {
@@ -85,8 +92,12 @@ static void begin(struct fm_caller *c)
                             .peer = c->peer,
                             .target = c->target,
                             .host = c->header,
-                            .body = c->body,
-                            .body_n = c->body_n,
+                            .body = c->is_raw ? NULL : c->body,
+                            .body_n = c->is_raw ? 0 : c->body_n,
+                            .raw = c->is_raw ? c->body : NULL,
+                            .raw_n = c->is_raw ? c->body_n : 0,
+                            .raw_method = c->raw_method,
+                            .discard = c->discard,
                             .answer_max = c->answer_max,
                             .connect = fm_mono_add_ms(fm_loop_now(c->loop), c->connect_ms),
                             .deadline = c->deadline};
@@ -147,12 +158,15 @@ void fm_caller_init(struct fm_caller *c, struct fm_loop *l, struct fm_resolver *
 void fm_caller_ask(struct fm_caller *c, const struct fm_caller_ask *a)
 {
     FM_ASSERT(!c->busy && !c->closed && a->answer_max > 0 && a->timeout_ms > 0);
-    FM_ASSERT(strlen(a->target) < sizeof c->target);
+    FM_ASSERT(a->raw ? !a->target && !a->body : strlen(a->target) < sizeof c->target);
     c->busy = true;
-    c->begun = false;
-    snprintf(c->target, sizeof c->target, "%s", a->target);
-    c->body = a->body;
-    c->body_n = a->body_n;
+    c->begun = c->link.sent = false;
+    snprintf(c->target, sizeof c->target, "%s", a->raw ? "" : a->target);
+    c->is_raw = a->raw != NULL;
+    c->body = a->raw ? a->raw : a->body;
+    c->body_n = a->raw ? a->raw_n : a->body_n;
+    c->raw_method = a->raw_method;
+    c->discard = a->discard;
     c->answer_max = a->answer_max;
     c->connect_ms = a->connect_ms;
     c->deadline = fm_mono_add_ms(fm_loop_now(c->loop), a->timeout_ms);

@@ -14,6 +14,7 @@ struct fm_caller {
     /* the owner's, set before fm_caller_init */
     /* `body` is valid until this returns; the next request may be made from either. */
     void (*answered)(struct fm_caller *c, unsigned status, struct fm_str body);
+    void (*head)(struct fm_caller *c, const struct fm_http_head *h); /* before that; may be NULL */
     void (*failed)(struct fm_caller *c, const char *why);
     void *user;
     /* its own */
@@ -31,8 +32,10 @@ struct fm_caller {
     bool closed;
     struct fm_addr addr;
     char target[FM_HTTP_LINK_TARGET_MAX];
-    char *body;
+    char *body; /* or raw */
     size_t body_n, answer_max;
+    bool is_raw, discard;
+    enum fm_http_method raw_method;
     int64_t connect_ms;
     struct fm_mono deadline;
 };
@@ -52,10 +55,21 @@ struct fm_caller_ask {
     const char *target; /* path with query, up to FM_HTTP_LINK_TARGET_MAX - 1 bytes */
     char *body;         /* from malloc, JSON; taken over. NULL: a GET */
     size_t body_n;
+    /* Or, with target NULL, a whole request, as in struct fm_http_ask. */
+    char *raw;
+    size_t raw_n;
+    enum fm_http_method raw_method;
+    bool discard; /* nothing of the answer's body is kept */
     size_t answer_max;
     int64_t connect_ms, timeout_ms; /* of the whole */
 };
 void fm_caller_ask(struct fm_caller *c, const struct fm_caller_ask *a);
+
+/* Of the last one: may the peer have seen a byte of it? */
+static inline bool fm_caller_has_sent(const struct fm_caller *c)
+{
+    return c->link.sent;
+}
 
 /* Give up what is under way; nothing is told any more. */
 void fm_caller_close(struct fm_caller *c);

@@ -90,6 +90,8 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     l->status = head->status;
     if (head->status != 200)
         l->stream = false; /* a refusal, which is read as a whole */
+    if (l->ops->head)
+        l->ops->head(l, head);
     if (fm_http_client_has_body(h))
         more(l);
     else
@@ -99,6 +101,8 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 static bool keep(struct fm_http_link *l, struct fm_str piece)
 {
     FM_ASSERT(l->in_n <= l->in_cap && l->in_n <= l->in_max);
+    if (l->discard)
+        return true;
     if (piece.n > l->in_max - l->in_n)
         return false;
     if (l->in_n + piece.n > l->in_cap) {
@@ -191,6 +195,14 @@ static const struct fm_http_client_handler handler = {.connected = on_connected,
 
 static bool compose(struct fm_http_link *l, const struct fm_http_ask *a)
 {
+    if (a->raw) {
+        FM_ASSERT(!a->body && a->raw_n > 0);
+        free(l->out);
+        l->out = a->raw;
+        l->out_n = a->raw_n;
+        l->method = (uint8_t)a->raw_method;
+        return true;
+    }
     FM_ASSERT(a->target[0] == '/' && strlen(a->target) <= FM_HTTP_LINK_TARGET_MAX);
     FM_ASSERT(strlen(a->host) <= HOST_MAX && (!a->token || strlen(a->token) <= TOKEN_MAX));
     FM_ASSERT(!a->headers || strlen(a->headers) <= HEADERS_MAX);
@@ -245,6 +257,7 @@ enum fm_err fm_http_link_ask(struct fm_http_link *l, struct fm_loop *loop,
     if (!composed)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
     l->stream = a->idle_ms > 0;
+    l->discard = a->discard;
     l->idle_ms = a->idle_ms;
     l->deadline = a->deadline;
     l->sent = false;

@@ -12,6 +12,9 @@
 struct fm_http_link;
 
 struct fm_http_link_ops {
+    /* The head of an answer, before the rest of it; may be NULL. The link is not touched from here.
+     */
+    void (*head)(struct fm_http_link *l, const struct fm_http_head *h);
     /* An answer is there as a whole (not for streams): status, and the body, valid until this
      * returns. The link may be asked again from here where it is `ready`. */
     void (*answered)(struct fm_http_link *l, unsigned status, struct fm_str body);
@@ -30,6 +33,7 @@ struct fm_http_link {
     bool ready;  /* parked, for another request */
     bool busy;   /* a request is on its way */
     bool stream; /* of messages, for as long as both want */
+    bool discard;
     bool sent;
     uint8_t method;
     unsigned status;
@@ -56,6 +60,11 @@ struct fm_http_ask {
     const char *headers; /* up to 256 bytes of more lines, each with its CRLF; NULL: none */
     char *body;
     size_t body_n;
+    char *raw; /* instead of all that from `target` on: a request as it is sent, of the method
+                  raw_method; from malloc, taken over whatever happens */
+    size_t raw_n;
+    enum fm_http_method raw_method;
+    bool discard;      /* the answer's body is read to its end, and nothing is kept of it */
     size_t answer_max; /* bytes of the answer's body, or of a line of the stream */
     struct fm_mono connect, deadline;
     int64_t idle_ms;

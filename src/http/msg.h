@@ -35,7 +35,8 @@
     X(FULMAR_AUTHORITY, "fulmar-authority")                                                        \
     X(FULMAR_DEADLINE, "fulmar-deadline")                                                          \
     X(FULMAR_MODE, "fulmar-mode")                                                                  \
-    X(FULMAR_PROBLEM, "fulmar-problem")
+    X(FULMAR_PROBLEM, "fulmar-problem")                                                            \
+    X(FULMAR_QUEUED, "fulmar-queued")
 
 enum fm_http_field_id {
     FM_HDR_OTHER,

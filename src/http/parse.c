@@ -168,6 +168,7 @@ static bool is_protected(struct fm_str option)
     case FM_HDR_FULMAR_MODE:
     case FM_HDR_FULMAR_OTHER:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_FULMAR_QUEUED:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_REGION:
     case FM_HDR_DISGUISED:

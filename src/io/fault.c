@@ -111,7 +111,7 @@ static void close_pair(struct pair *p, bool reset)
 static void on_closed(struct fm_sock *s)
 {
     struct pair *p = of(s)->pair;
-    FM_ASSERT(p->closing && p->unburied > 0);
+    FM_ASSERT(p && p->closing && p->unburied > 0);
     if (--p->unburied == 0)
         free(p);
 }

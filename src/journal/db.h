@@ -54,10 +54,16 @@
     X(QUEUE_RESET, "UPDATE queue SET state=1 WHERE state=2")                                       \
     X(QUEUE_LANE, "SELECT id FROM queue INDEXED BY queue_lane"                                     \
                   " WHERE state<3 AND context=?1 AND lane=?2 ORDER BY id LIMIT 1")                 \
-    X(QUEUE_DUE, "SELECT id,context,lane,key,hash,cell,first_epoch,request"                        \
-                 " FROM queue INDEXED BY queue_ready WHERE state=1 ORDER BY id LIMIT ?1")          \
+    X(QUEUE_DUE, "SELECT context,cell,at_ms FROM queue INDEXED BY queue_cell"                      \
+                 " WHERE state=1 AND (context,cell)>(?1,?2) ORDER BY context,cell,id LIMIT 1")     \
+    X(QUEUE_TAKE, "SELECT id,context,lane,key,hash,cell,first_epoch,request,status,at_ms"          \
+                  " FROM queue INDEXED BY queue_cell WHERE state=1 AND context=?1 AND cell=?2"     \
+                  " AND id>?3 ORDER BY id LIMIT ?4")                                               \
+    X(QUEUE_TAKEN, "UPDATE queue SET state=2, first_epoch=iif(first_epoch=0,?2,first_epoch)"       \
+                   " WHERE id=?1")                                                                 \
+    X(QUEUE_BACK, "UPDATE queue SET state=1, first_epoch=?2, status=status+?3 WHERE id=?1")        \
     X(QUEUE_ONE, "SELECT context,lane,length(request),state FROM queue WHERE id=?1")               \
-    X(QUEUE_STATE, "UPDATE queue SET state=?2 WHERE id=?1")                                        \
+    X(QUEUE_READY, "UPDATE queue SET state=1 WHERE id=?1")                                         \
     X(QUEUE_DELIVERED, "UPDATE queue SET state=3, status=?2, age_ms=?3, request=x'' WHERE id=?1")  \
     X(QUEUE_OLDEST, "SELECT min(age_ms) FROM queue WHERE state=3")                                 \
     X(QUEUE_OLD, "SELECT id,context,key FROM queue INDEXED BY queue_old"                           \

@@ -62,6 +62,9 @@ static void run(struct fm_journal_store *s, struct fm_journal_call *c)
     case FM_JOURNAL_ENQUEUE:
         fm_journal_store_enqueue(s, c);
         return;
+    case FM_JOURNAL_DUE:
+        fm_journal_store_due(s, c);
+        return;
     case FM_JOURNAL_TAKE:
         fm_journal_store_take(s, c);
         return;
@@ -429,7 +432,8 @@ void fm_journal_forget(struct fm_journal_call *c)
     c->memory = NULL;
     c->answer = (struct fm_journal_answer){0};
     c->items = NULL;
-    c->nitems = 0;
+    c->due = NULL;
+    c->nitems = c->ndue = 0;
 }
 
 bool fm_journal_failure(const struct fm_journal *j, struct fm_error *e)

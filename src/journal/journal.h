@@ -57,9 +57,10 @@ enum fm_journal_op {
     FM_JOURNAL_CURSOR,   /* up to where `source` was imported: `next` */
     FM_JOURNAL_IMPORT,   /* the chunk `bytes` of another region: `imported` */
     FM_JOURNAL_ENQUEUE,  /* keep the command for later: `decision` (RECORD: it waits), `seq` */
-    FM_JOURNAL_TAKE,     /* at most `limit` that are due, each the first of its lane: `items` */
+    FM_JOURNAL_DUE,      /* of which cells something is due: `due`; `waiting` of all */
+    FM_JOURNAL_TAKE,     /* of command.context and .cell `limit` that are due, behind `since` */
     FM_JOURNAL_SETTLE,   /* a taken one: delivered with `outcome`, or back where `give_back` */
-    FM_JOURNAL_ASK,      /* what is with the queued one `seq`: `queued` */
+    FM_JOURNAL_ASK,      /* what is with the queued one `seq` of `token`: `queued` */
 };
 
 struct fm_journal_command {
@@ -70,6 +71,9 @@ struct fm_journal_command {
     uint64_t queued;             /* BEGIN: it is being delivered from the queue under this id */
     struct fm_str lane, request; /* ENQUEUE: what it is in order with, and what to deliver */
 };
+/* TAKE: facts.epoch is the one under which what is taken will be sent, and is durable with it as
+ * the first one, where there was none (rule 20). SETTLE with `give_back`: facts.first_epoch stays,
+ * 0 where it is certain that nobody has executed it. */
 
 enum fm_queue_state {
     FM_QUEUE_BEHIND, /* another of its lane comes first */
@@ -79,11 +83,21 @@ enum fm_queue_state {
 };
 
 struct fm_journal_item {
-    uint64_t id;
+    uint64_t id, token;
     struct fm_str context, lane, key, request;
     struct fm_idem_hash hash;
     uint32_t cell;
-    uint64_t first_epoch;
+    uint64_t first_epoch; /* under which it may have been executed already; 0 = certainly not */
+    uint16_t tries;       /* how often it was given back as not known */
+    int64_t at_ms;        /* wall clock, for people: it came then */
+};
+
+enum { FM_JOURNAL_DUE_MAX = 8192 }; /* cells */
+
+struct fm_journal_due {
+    struct fm_str context;
+    uint32_t cell;
+    int64_t oldest_ms; /* wall clock, for people: the first of them came then */
 };
 
 struct fm_journal_outcome {
@@ -96,8 +110,8 @@ struct fm_journal_call {
     struct fm_mailbox *to;
     void (*done)(struct fm_journal_call *c);
     enum fm_journal_op op;
-    bool busy; /* between submission and `done` */
-    bool give_back;
+    bool busy;                 /* between submission and `done` */
+    bool give_back, not_known; /* not_known: it may have been executed; counted as a try */
     /* in */
     struct fm_journal_command command;
     struct fm_journal_outcome outcome;
@@ -106,6 +120,7 @@ struct fm_journal_call {
     struct fm_str source; /* IMPORT and CURSOR: whose journal it is; empty: of no account */
     /* in or out */
     uint64_t seq;
+    uint64_t token; /* of a queued one: proves to strangers that its number was not guessed */
     struct fm_str bytes;
     /* out */
     enum fm_err err; /* OK: it is durable. IO, STATE: the journal has failed, nothing is promised.
@@ -119,10 +134,13 @@ struct fm_journal_call {
     } imported;
     struct {
         enum fm_queue_state state;
-        uint16_t status;
+        uint16_t status; /* of a delivered one; 0 = its outcome is not known */
     } queued;
     struct fm_journal_item *items;
     size_t nitems;
+    struct fm_journal_due *due;
+    size_t ndue;
+    uint32_t waiting;
     void *memory;
 };
 

@@ -16,8 +16,13 @@
 
 enum { BUSY_MS = 5000, WINDOW = 10000, SERVICE_MAX = 255 };
 
-/* A queued request in the columns of an entry: not forwarded yet, so of no outcome. */
-#define QUEUED_COLUMNS "id,context,key,hash,cell,first_epoch,0,at_ms,NULL,0,0,0,NULL,NULL"
+/* A queued request in the columns of an entry: of no outcome yet, or of an unknown one (state 3,
+ * which is FM_IDEM_UNKNOWN, too). Of one that was delivered where its command is listed as well. */
+#define QUEUED_COLUMNS                                                                             \
+    "id,context,key,hash,cell,first_epoch,iif(state<3,status,0),at_ms,iif(state<3,NULL,3),"        \
+    "0,0,0,NULL,NULL"
+#define QUEUED_ROWS " (state<3 OR status=0)"
+_Static_assert(FM_IDEM_UNKNOWN == 3, "as in the columns");
 
 enum query { LIST, PREVIOUS, QUEUED, FIND, FIND_QUEUED, QUERIES };
 
@@ -25,12 +30,12 @@ static const char *const query_text[QUERIES] = {
     [LIST] = "SELECT " FM_SQL_ENTRY " FROM command c LEFT JOIN outcome o ON o.seq=c.seq"
              " WHERE c.seq<=?1 AND c.seq>?2 ORDER BY c.seq DESC",
     [PREVIOUS] = "SELECT ifnull(max(seq),0) FROM command WHERE seq<=?1",
-    [QUEUED] = "SELECT " QUEUED_COLUMNS " FROM queue WHERE state<3 AND id<=?1"
+    [QUEUED] = "SELECT " QUEUED_COLUMNS " FROM queue WHERE" QUEUED_ROWS " AND id<=?1"
                " ORDER BY id DESC LIMIT ?2",
     [FIND] = "SELECT " FM_SQL_ENTRY " FROM key_at k JOIN command c ON c.seq=k.number"
              " LEFT JOIN outcome o ON o.seq=c.seq WHERE k.h=?1 AND c.context=?2 AND c.key=?3",
     [FIND_QUEUED] = "SELECT " QUEUED_COLUMNS " FROM key_at k JOIN queue q ON q.id=k.number"
-                    " WHERE k.h=?1 AND state<3 AND q.context=?2 AND q.key=?3",
+                    " WHERE k.h=?1 AND" QUEUED_ROWS " AND q.context=?2 AND q.key=?3",
 };
 
 struct fm_journal_look {
@@ -165,7 +170,7 @@ static enum fm_err show(struct fm_journal_look *l, enum query q, struct reading 
                                (unsigned long long)x.seq);
             break;
         }
-        if (queued)
+        if (queued && x.state != FM_IDEM_UNKNOWN)
             x.state = FM_IDEM_QUEUED;
         if (matches(r->filter, &x)) {
             r->n++;
@@ -209,7 +214,7 @@ enum fm_err fm_journal_look_list(struct fm_journal_look *l, const struct fm_jour
                                  void *user, struct fm_error *e)
 {
     struct reading r = {.filter = f, .each = each, .user = user};
-    if (f->state == FM_IDEM_ABSENT || f->state == FM_IDEM_QUEUED) { /* bounded by queue_max */
+    if (f->state <= FM_IDEM_QUEUED || f->state == FM_IDEM_UNKNOWN) { /* bounded by queue_max */
         sqlite3_bind_int64(l->query[QUEUED], 1, INT64_MAX);
         sqlite3_bind_int64(l->query[QUEUED], 2, -1);
         enum fm_err err = show(l, QUEUED, &r, e);

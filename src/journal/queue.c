@@ -81,6 +81,7 @@ void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call
     FM_ASSERT(!c->memory); /* nothing was to be replayed */
     bool first = first_of_lane(s, m->context, m->lane) == 0;
     c->seq = fm_journal_store_next(s);
+    c->token = fm_journal_store_token(s, c->seq);
     (void)fm_db_run(&s->db, FM_SQL_QUEUE_ADD, "itttbiiiiib", (int64_t)c->seq, m->context, m->lane,
                     m->facts.key, fm_str((const char *)m->hash.b, sizeof m->hash.b),
                     (int64_t)m->cell, (int64_t)m->facts.first_epoch, fm_journal_store_wall_ms(),
@@ -92,28 +93,7 @@ void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call
     s->queue_bytes += m->request.n;
 }
 
-/* -------- taking -------- */
-
-static size_t bytes_of(const struct fm_journal_item *i)
-{
-    return i->context.n + i->lane.n + i->key.n + i->request.n;
-}
-
-static struct fm_journal_item item_of(const struct fm_db *d)
-{
-    const enum fm_sql q = FM_SQL_QUEUE_DUE;
-    struct fm_journal_item i = {.id = (uint64_t)fm_db_i64(d, q, 0),
-                                .context = fm_db_str(d, q, 1),
-                                .lane = fm_db_str(d, q, 2),
-                                .key = fm_db_str(d, q, 3),
-                                .cell = (uint32_t)fm_db_i64(d, q, 5),
-                                .first_epoch = (uint64_t)fm_db_i64(d, q, 6),
-                                .request = fm_db_str(d, q, 7)};
-    struct fm_str hash = fm_db_str(d, q, 4);
-    FM_ASSERT(hash.n <= sizeof i.hash.b);
-    memcpy(i.hash.b, hash.p, hash.n);
-    return i;
-}
+/* -------- what is due -------- */
 
 static struct fm_str copy_str(char **at, struct fm_str s)
 {
@@ -122,6 +102,62 @@ static struct fm_str copy_str(char **at, struct fm_str s)
         memcpy(*at, s.p, s.n);
     *at += s.n;
     return copy;
+}
+
+/* From cell to cell, each with its first: the index is jumped through, not read. */
+void fm_journal_store_due(struct fm_journal_store *s, struct fm_journal_call *c)
+{
+    struct fm_db *d = &s->db;
+    size_t most = fm_min_size(c->limit, FM_JOURNAL_DUE_MAX);
+    struct fm_journal_due *due =
+        fm_journal_store_give(c, most * (sizeof *due + FM_JOURNAL_CONTEXT_MAX));
+    c->due = due;
+    c->ndue = 0;
+    c->waiting = s->queue_n;
+    c->err = due ? FM_ERR_OK : FM_ERR_MEMORY;
+    char *at = due ? (char *)(due + most) : NULL;
+    struct fm_str context = FM_STR("");
+    int64_t cell = -1;
+    while (due && c->ndue < most) {
+        fm_db_bind(d, FM_SQL_QUEUE_DUE, "ti", context, cell);
+        if (!fm_db_row(d, FM_SQL_QUEUE_DUE))
+            break;
+        FM_ASSERT(fm_db_str(d, FM_SQL_QUEUE_DUE, 0).n <= FM_JOURNAL_CONTEXT_MAX);
+        context = copy_str(&at, fm_db_str(d, FM_SQL_QUEUE_DUE, 0));
+        cell = fm_db_i64(d, FM_SQL_QUEUE_DUE, 1);
+        due[c->ndue++] = (struct fm_journal_due){.context = context,
+                                                 .cell = (uint32_t)cell,
+                                                 .oldest_ms = fm_db_i64(d, FM_SQL_QUEUE_DUE, 2)};
+        fm_db_reset(d, FM_SQL_QUEUE_DUE);
+    }
+}
+
+/* -------- taking -------- */
+
+static size_t bytes_of(const struct fm_journal_item *i)
+{
+    return i->context.n + i->lane.n + i->key.n + i->request.n;
+}
+
+static struct fm_journal_item item_of(const struct fm_journal_store *s)
+{
+    const struct fm_db *d = &s->db;
+    const enum fm_sql q = FM_SQL_QUEUE_TAKE;
+    uint64_t id = (uint64_t)fm_db_i64(d, q, 0);
+    struct fm_journal_item i = {.id = id,
+                                .token = fm_journal_store_token(s, id),
+                                .context = fm_db_str(d, q, 1),
+                                .lane = fm_db_str(d, q, 2),
+                                .key = fm_db_str(d, q, 3),
+                                .cell = (uint32_t)fm_db_i64(d, q, 5),
+                                .first_epoch = (uint64_t)fm_db_i64(d, q, 6),
+                                .request = fm_db_str(d, q, 7),
+                                .tries = (uint16_t)fm_db_i64(d, q, 8),
+                                .at_ms = fm_db_i64(d, q, 9)};
+    struct fm_str hash = fm_db_str(d, q, 4);
+    FM_ASSERT(hash.n <= sizeof i.hash.b);
+    memcpy(i.hash.b, hash.p, hash.n);
+    return i;
 }
 
 static void count(const struct fm_journal_item *i, size_t k, void *user)
@@ -146,23 +182,26 @@ static void take(const struct fm_journal_item *i, size_t k, void *user)
     t->items[k] = copy;
 }
 
-static size_t each_due(struct fm_journal_store *s, uint32_t limit,
+static size_t each_due(struct fm_journal_store *s, const struct fm_journal_call *c,
                        void (*visit)(const struct fm_journal_item *, size_t, void *), void *user)
 {
     size_t n = 0;
-    fm_db_bind(&s->db, FM_SQL_QUEUE_DUE, "i", (int64_t)limit);
-    while (fm_db_row(&s->db, FM_SQL_QUEUE_DUE)) {
-        struct fm_journal_item i = item_of(&s->db);
+    uint32_t limit = c->limit < TAKE_MAX ? c->limit : TAKE_MAX;
+    fm_db_bind(&s->db, FM_SQL_QUEUE_TAKE, "tiii", c->command.context, (int64_t)c->command.cell,
+               (int64_t)c->since, (int64_t)limit);
+    while (fm_db_row(&s->db, FM_SQL_QUEUE_TAKE)) {
+        struct fm_journal_item i = item_of(s);
         visit(&i, n++, user);
     }
     return n;
 }
 
+/* Under which epoch it is sent is durable before it is: whoever goes on after us knows then that
+ * somebody may have executed it. */
 void fm_journal_store_take(struct fm_journal_store *s, struct fm_journal_call *c)
 {
-    uint32_t limit = c->limit < TAKE_MAX ? c->limit : TAKE_MAX;
     size_t bytes = 0;
-    size_t n = each_due(s, limit, count, &bytes);
+    size_t n = each_due(s, c, count, &bytes);
     struct taking t = {.items = fm_journal_store_give(c, bytes)};
     c->nitems = 0;
     if (!t.items) {
@@ -170,11 +209,11 @@ void fm_journal_store_take(struct fm_journal_store *s, struct fm_journal_call *c
         return;
     }
     t.at = (char *)(t.items + n);
-    size_t again = each_due(s, limit, take, &t);
+    size_t again = each_due(s, c, take, &t);
     FM_ASSERT(s->db.failed || again == n);
     for (size_t i = 0; i < n && !s->db.failed; i++)
-        (void)fm_db_run(&s->db, FM_SQL_QUEUE_STATE, "ii", (int64_t)t.items[i].id,
-                        (int64_t)FM_QUEUE_TAKEN);
+        (void)fm_db_run(&s->db, FM_SQL_QUEUE_TAKEN, "ii", (int64_t)t.items[i].id,
+                        (int64_t)c->command.facts.epoch);
     c->items = t.items;
     c->nitems = s->db.failed ? 0 : n;
 }
@@ -221,7 +260,7 @@ static void delivered(struct fm_journal_store *s, const struct settled *q, uint1
         s->oldest_delivered_ms = age;
     uint64_t next = first_of_lane(s, fm_str(q->context, q->context_n), fm_str(q->lane, q->lane_n));
     if (next)
-        (void)fm_db_run(&s->db, FM_SQL_QUEUE_STATE, "ii", (int64_t)next, (int64_t)FM_QUEUE_READY);
+        (void)fm_db_run(&s->db, FM_SQL_QUEUE_READY, "i", (int64_t)next);
 }
 
 void fm_journal_store_settle(struct fm_journal_store *s, struct fm_journal_call *c)
@@ -232,21 +271,25 @@ void fm_journal_store_settle(struct fm_journal_store *s, struct fm_journal_call 
     else if (q.state != FM_QUEUE_TAKEN)
         c->err = FM_ERR_EXISTS;
     else if (c->give_back)
-        (void)fm_db_run(&s->db, FM_SQL_QUEUE_STATE, "ii", q.id, (int64_t)FM_QUEUE_READY);
+        (void)fm_db_run(&s->db, FM_SQL_QUEUE_BACK, "iii", q.id,
+                        (int64_t)c->command.facts.first_epoch, (int64_t)c->not_known);
     else
-        delivered(s, &q, c->outcome.answer.status);
+        delivered(s, &q, c->outcome.state == FM_IDEM_DONE ? c->outcome.answer.status : 0);
 }
 
 void fm_journal_store_ask(struct fm_journal_store *s, struct fm_journal_call *c)
 {
     struct fm_db *d = &s->db;
-    fm_db_bind(d, FM_SQL_QUEUE, "i", (int64_t)c->seq);
-    if (!fm_db_row(d, FM_SQL_QUEUE)) {
-        c->err = FM_ERR_NOT_FOUND;
+    c->err = FM_ERR_NOT_FOUND;
+    if (c->seq == 0 || c->seq > s->last || fm_journal_store_token(s, c->seq) != c->token)
         return;
-    }
+    fm_db_bind(d, FM_SQL_QUEUE, "i", (int64_t)c->seq);
+    if (!fm_db_row(d, FM_SQL_QUEUE))
+        return;
+    c->err = FM_ERR_OK;
     c->queued.state = (enum fm_queue_state)fm_db_i64(d, FM_SQL_QUEUE, 3);
-    c->queued.status = (uint16_t)fm_db_i64(d, FM_SQL_QUEUE, 4);
+    bool is_over = c->queued.state == FM_QUEUE_DELIVERED;
+    c->queued.status = (uint16_t)(is_over ? fm_db_i64(d, FM_SQL_QUEUE, 4) : 0);
     fm_db_reset(d, FM_SQL_QUEUE);
 }
 

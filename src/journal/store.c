@@ -39,10 +39,14 @@ static const char schema[] =
     " key TEXT NOT NULL, hash BLOB NOT NULL, cell INTEGER NOT NULL, first_epoch INTEGER NOT NULL,"
     " at_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, state INTEGER NOT NULL,"
     " status INTEGER NOT NULL, request BLOB NOT NULL) STRICT;"
-    "CREATE INDEX queue_ready ON queue(id) WHERE state=1;"
     "CREATE INDEX queue_lane ON queue(context, lane, id) WHERE state<3;"
     "CREATE INDEX queue_old ON queue(age_ms) WHERE state=3;";
 _Static_assert(APPLICATION == 1179470385 && VERSION == 1, "as in the schema");
+
+/* Also of files that were made before there was need of it. `status` of what waits is how often it
+ * was given back as not known. */
+static const char index_of_cells[] =
+    "CREATE INDEX IF NOT EXISTS queue_cell ON queue(context, cell, id) WHERE state=1";
 
 /* -------- numbers and times -------- */
 
@@ -62,6 +66,16 @@ int64_t fm_journal_store_age_ms(const struct fm_journal_store *s)
 int64_t fm_journal_store_wall_ms(void)
 {
     return fm_wall_now_ns() / FM_NS_PER_MS;
+}
+
+uint64_t fm_journal_store_token(const struct fm_journal_store *s, uint64_t id)
+{
+    struct {
+        char what[8];
+        uint64_t id;
+    } text = {"queued", id};
+    FM_ASSERT(id > 0 && id <= s->last);
+    return fm_hash(s->hash_key, &text, sizeof text);
 }
 
 void *fm_journal_store_give(struct fm_journal_call *c, size_t n)
@@ -111,7 +125,7 @@ static bool look_at_command(struct fm_journal_store *s, uint64_t seq,
     fm_db_reset(d, FM_SQL_COMMAND);
     if (!mine)
         return true; /* it is a command, of another key with the same hash */
-    if (f->known != FM_IDEM_ABSENT) {
+    if (f->known != FM_IDEM_ABSENT && !f->delivered) {
         if (f->known != FM_IDEM_QUEUED)
             fm_db_damaged(d, "a key of two commands", seq);
         return true;
@@ -128,6 +142,8 @@ static bool look_at_command(struct fm_journal_store *s, uint64_t seq,
     return true;
 }
 
+/* One that waits goes before everything else that is known of its key; of one that was delivered
+ * the command itself is known here as well, or its place is all that can be told. */
 static void look_at_queued(struct fm_journal_store *s, uint64_t id,
                            const struct fm_journal_command *c, struct fm_found *f)
 {
@@ -137,12 +153,15 @@ static void look_at_queued(struct fm_journal_store *s, uint64_t id,
         fm_db_damaged(d, "a key of nothing", id);
         return;
     }
+    bool delivered = fm_db_i64(d, FM_SQL_QUEUE, 3) == FM_QUEUE_DELIVERED;
     if (fm_str_eq(fm_db_str(d, FM_SQL_QUEUE, 0), c->context) &&
         fm_str_eq(fm_db_str(d, FM_SQL_QUEUE, 1), c->facts.key) &&
-        fm_db_i64(d, FM_SQL_QUEUE, 3) != FM_QUEUE_DELIVERED)
+        (!delivered || f->known == FM_IDEM_ABSENT))
         *f = (struct fm_found){.known = FM_IDEM_QUEUED,
                                .seq = id,
-                               .same_request = is_hash(fm_db_str(d, FM_SQL_QUEUE, 2), &c->hash)};
+                               .same_request = is_hash(fm_db_str(d, FM_SQL_QUEUE, 2), &c->hash),
+                               .delivered = delivered,
+                               .queued_status = (uint16_t)fm_db_i64(d, FM_SQL_QUEUE, 4)};
     fm_db_reset(d, FM_SQL_QUEUE);
 }
 
@@ -189,6 +208,9 @@ void fm_journal_store_decide(struct fm_journal_store *s, struct fm_journal_call 
     facts->same_request = f->same_request;
     facts->answer_kept = f->answer_kept;
     c->seq = f->seq;
+    c->token = f->known == FM_IDEM_QUEUED ? fm_journal_store_token(s, f->seq) : 0;
+    c->queued.state = f->delivered ? FM_QUEUE_DELIVERED : FM_QUEUE_BEHIND;
+    c->queued.status = f->delivered ? f->queued_status : 0;
     c->decision = fm_idem_decide(facts);
     if (c->decision.action == FM_IDEM_REPLAY)
         replay(s, c);
@@ -556,6 +578,8 @@ static enum fm_err open_all(struct fm_journal_store *s, struct fm_error *e)
         err = fm_db_settle_wal(&s->db, e);
     if (!err)
         err = make_tables(s, &is_new, e);
+    if (!err)
+        err = execute(s, index_of_cells, e);
     if (!err)
         err = fm_db_prepare(&s->db, e);
     if (err)

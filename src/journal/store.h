@@ -51,6 +51,7 @@ void fm_journal_store_read(struct fm_journal_store *s, struct fm_journal_call *c
 void fm_journal_store_cursor(struct fm_journal_store *s, struct fm_journal_call *c);   /* heir.c */
 void fm_journal_store_import(struct fm_journal_store *s, struct fm_journal_call *c);   /* heir.c */
 void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call *c);  /* queue.c */
+void fm_journal_store_due(struct fm_journal_store *s, struct fm_journal_call *c);      /* queue.c */
 void fm_journal_store_take(struct fm_journal_store *s, struct fm_journal_call *c);     /* queue.c */
 void fm_journal_store_settle(struct fm_journal_store *s, struct fm_journal_call *c);   /* queue.c */
 void fm_journal_store_ask(struct fm_journal_store *s, struct fm_journal_call *c);      /* queue.c */
@@ -63,6 +64,8 @@ struct fm_found {
     enum fm_idem_known known; /* ABSENT, QUEUED, IN_FLIGHT, UNKNOWN or DONE */
     uint64_t seq;             /* or the id in the queue */
     bool same_request, answer_kept;
+    bool delivered;         /* QUEUED: it was, and is kept for its place */
+    uint16_t queued_status; /* delivered: as fm_journal_call.queued.status */
 };
 
 /* `but` is the id of a queued request that is not looked at, or 0. */
@@ -75,6 +78,8 @@ void fm_journal_store_decide(struct fm_journal_store *s, struct fm_journal_call 
                              const struct fm_found *f);
 
 uint64_t fm_journal_store_next(struct fm_journal_store *s);
+/* What nobody can make up who was not told it: of the queued request `id` of this file. */
+uint64_t fm_journal_store_token(const struct fm_journal_store *s, uint64_t id);
 int64_t fm_journal_store_age_ms(const struct fm_journal_store *s);
 int64_t fm_journal_store_wall_ms(void);
 void fm_journal_store_add_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,

@@ -80,6 +80,45 @@ bool fm_admit_passes(const struct fm_try *t)
     return fm_sublease_may_relay(&cell, rq->epoch, fm_mono_now());
 }
 
+/* -------- tunnels -------- */
+
+void fm_admit_tunnel(struct fm_request *rq)
+{
+    FM_ASSERT(rq->tunnel);
+    if (!is_gate(rq) || !rq->seats || !rq->placed || rq->entered || rq->override)
+        return;
+    struct fm_sublease_cell cell;
+    fm_seats_read_sublease(rq->seats, rq->cell, &cell);
+    if (fm_sublease_live(&cell, cell.epoch, fm_mono_now()))
+        rq->epoch = cell.epoch;
+}
+
+/* One of a command counts as in flight, so it ends where commands are held for a move. */
+bool fm_admit_stays(const struct fm_request *rq)
+{
+    if (!is_gate(rq) || !rq->seats || !rq->placed || rq->epoch.n == 0)
+        return true;
+    struct fm_mono now = fm_mono_now();
+    struct fm_sublease_cell cell;
+    fm_seats_read_sublease(rq->seats, rq->cell, &cell);
+    bool quiet = rq->entered && fm_mono_before(now, cell.quiet_until);
+    return !quiet && fm_sublease_live(&cell, rq->epoch, now) &&
+           !atomic_load_explicit(&rq->seats->read_only, memory_order_relaxed);
+}
+
+void fm_admit_look_again(struct fm_worker *w)
+{
+    if (w->config.mode != FM_PROXY_GATE)
+        return;
+    fm_list_each_safe (at, next, &w->requests) {
+        struct fm_request *rq = fm_container_of(at, struct fm_request, node);
+        if (rq->tunnel && !fm_admit_stays(rq))
+            fm_relay_cut(rq);
+    }
+}
+
+/* -------- without authority -------- */
+
 bool fm_admit_override(struct fm_request *rq, const struct fm_http_head *h)
 {
     if (!is_gate(rq) || !rq->seats || !rq->command || !rq->placed ||

@@ -71,6 +71,7 @@ static void inherit_slot(struct fm_board *to, unsigned r, unsigned c, const stru
     atomic_store(&slot->word, atomic_load(&old->word));
     FM_ASSERT(fm_board_share(atomic_load(&slot->word)) <= 1000);
     atomic_store(&slot->tried_ns, atomic_load(&old->tried_ns));
+    atomic_store(&slot->serve, atomic_load(&old->serve));
 }
 
 static void inherit_context(struct fm_board *to, unsigned c, const struct fm_board *from,
@@ -133,8 +134,10 @@ struct fm_board *fm_board_new(struct fm_conf *conf, unsigned nworkers, struct fm
         destroy(b);
         return NULL;
     }
-    for (size_t i = 0; i < slots; i++)
+    for (size_t i = 0; i < slots; i++) {
         atomic_store(&b->slot[i].word, 1000);
+        atomic_store(&b->slot[i].serve, 1000);
+    }
     if (before)
         inherit(b, before);
     return b;

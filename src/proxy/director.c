@@ -29,6 +29,7 @@ static void edge_worker_config(struct fm_worker_config *w, const struct fm_conf_
         .raw_bodies = true,
     };
     w->connections_max = e->limits.connections;
+    _Static_assert(FM_REPLAY_BLOCKS == FM_CONF_REPLAY_BLOCKS + 1, "and one for the head");
     w->replay_body_bytes = e->limits.replay_body_bytes;
     w->tunnel_idle_ms = e->timeouts.tunnel_idle_ms;
     w->body_idle_ms = e->timeouts.idle_ms;

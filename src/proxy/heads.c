@@ -70,6 +70,7 @@ static bool request_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_DEADLINE:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_FULMAR_QUEUED:
     case FM_HDR_DISGUISED:
     case FM_HDR_CONTENT_LENGTH:
     case FM_HDR_TRANSFER_ENCODING:
@@ -245,6 +246,7 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_TE:
     case FM_HDR_FULMAR_REF:
     case FM_HDR_FULMAR_PROBLEM:
+    case FM_HDR_FULMAR_QUEUED:
     case FM_HDR_CONTENT_LENGTH:
     case FM_HDR_TRANSFER_ENCODING:
         return true;

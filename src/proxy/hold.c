@@ -102,6 +102,16 @@ static bool other_region(struct fm_request *rq, struct fm_route_plan *out)
     return out->n > 0;
 }
 
+/* To another region, which takes it in another way, and under no epoch. */
+static void go_elsewhere(struct fm_request *rq, const char mode[8], struct fm_route_plan *plan)
+{
+    FM_ASSERT(rq->at.mode > 0 && rq->at.authority > 0 && !rq->held);
+    rq->epoch = (struct fm_epoch){0};
+    memcpy(rq->out[0]->data + rq->at.mode, mode, 8);
+    fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, 0);
+    fm_request_go(rq, plan);
+}
+
 /* It is taken without authority, where the route says so; the gate looks at the finding of its own
  * region again, writes it down and tells the application. */
 static bool overridden(struct fm_request *rq)
@@ -110,10 +120,50 @@ static bool overridden(struct fm_request *rq)
     if (rq->override || rq->maybe_executed || rq->at.mode == 0 || !other_region(rq, &plan))
         return false;
     rq->override = true; /* once */
-    rq->epoch = (struct fm_epoch){0};
-    memcpy(rq->out[0]->data + rq->at.mode, "override", 8);
-    fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, 0);
-    fm_request_go(rq, &plan);
+    go_elsewhere(rq, "override", &plan);
+    return true;
+}
+
+/* All regions but the holder's, those that are well first, and in an order that is the same at
+ * every edge: so commands of one key come to one queue, in their order, and a repeat comes to its
+ * first. */
+static void queue_plan(const struct fm_request *rq, struct fm_route_plan *out)
+{
+    const struct fm_view *v = rq->vr->view;
+    struct fm_mono now = fm_loop_now(&rq->w->loop);
+    struct fm_view_cell cell;
+    fm_seats_read_view(rq->seats, rq->cell, &cell);
+    *out = (struct fm_route_plan){0};
+    for (unsigned well = 2; well-- > 0;) {
+        unsigned from = out->n;
+        for (unsigned r = 0; r < v->nregions; r++) {
+            bool is_well =
+                !fm_plan_is_left(rq, r) && fm_pool_is_reachable(rq->vr, r, rq->context, now);
+            if (v->regions[r].witness || (cell.epoch.n > 0 && r == cell.region) || is_well != well)
+                continue;
+            unsigned at = out->n++;
+            for (; at > from && v->regions[out->region[at - 1]].priority > v->regions[r].priority;
+                 at--)
+                out->region[at] = out->region[at - 1];
+            out->region[at] = (uint8_t)r;
+        }
+        out->healthy = well ? out->n : out->healthy;
+    }
+    FM_ASSERT(out->n <= v->nregions);
+}
+
+/* It is kept by another region until its holder is back, where the route says so. */
+static bool queued(struct fm_request *rq)
+{
+    struct fm_route_plan plan;
+    if (rq->queue || rq->at.mode == 0 || rq->streaming || rq->upgrade)
+        return false;
+    queue_plan(rq, &plan);
+    if (plan.n == 0)
+        return false;
+    rq->queue = true; /* once */
+    fm_counter_inc(&rq->w->metrics.queued);
+    go_elsewhere(rq, "queue   ", &plan);
     return true;
 }
 
@@ -131,8 +181,11 @@ static void away(struct fm_request *rq)
         if (overridden(rq))
             return;
         break;
+    case FM_AWAY_QUEUE:
+        if (queued(rq))
+            return;
+        break;
     case FM_AWAY_REJECT:
-    case FM_AWAY_QUEUE: /* refused by the configuration, for now */
     case FM_AWAY_COUNT:
         break;
     }
@@ -171,7 +224,8 @@ static void decide(struct fm_request *rq, bool look)
         away(rq);
         return;
     case FM_HOLD_OVERLOADED:
-        refuse(rq, FM_PROBLEM_OVERLOADED);
+        if (rq->route->away != FM_AWAY_QUEUE || !queued(rq))
+            refuse(rq, FM_PROBLEM_OVERLOADED);
         return;
     case FM_HOLD_DROP:
         fm_request_free(rq);
@@ -200,7 +254,7 @@ void fm_hold_go(struct fm_request *rq)
 
 bool fm_hold_waits(const struct fm_request *rq)
 {
-    return is_edge(rq) && rq->command && rq->seats && rq->placed && !rq->override;
+    return is_edge(rq) && rq->command && rq->seats && rq->placed && !rq->override && !rq->queue;
 }
 
 /* It was not executed; or it may have been, and the application stops doubles of it. */

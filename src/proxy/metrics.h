@@ -32,6 +32,8 @@
     X(not_admitted, "commands_not_admitted_total", "Commands that a gate refused for want of it")  \
     X(overrides, "commands_overridden_total",                                                      \
       "Commands taken without authority while their holder was away (when-away: override)")        \
+    X(queued, "commands_queued_total",                                                             \
+      "Commands kept for later while their holder was away (when-away: queue)")                    \
     X(answers_dropped, "answers_dropped_total",                                                    \
       "Successes not passed on because the authority they came under had ended")                   \
     X(answers_replayed, "answers_replayed_total", "Answers given again from the journal")          \

@@ -21,14 +21,17 @@ static enum fm_problem place(struct fm_request *rq, const struct fm_key_request 
     fm_class_place(&rule, q, &at);
     rq->placed = at.problem == FM_PROBLEM_NONE;
     rq->cell = (uint8_t)at.cell;
+    if (rq->queue)
+        rq->lane = at.key;
     FM_ASSERT(!rq->placed || rq->cell < c->seats->ncells);
     return rq->command ? at.problem : FM_PROBLEM_NONE;
 }
 
+/* Where there is one cell, it matters only to the order of what is queued. */
 static bool key_is_in_body(const struct fm_request *rq)
 {
     return rq->route->has_key && rq->route->key.from == FM_KEY_BODY &&
-           rq->vr->view->contexts[rq->context].cells.count > 1;
+           (rq->queue || rq->vr->view->contexts[rq->context].cells.count > 1);
 }
 
 enum fm_problem fm_place_head(struct fm_request *rq, const struct fm_http_head *h,
@@ -99,4 +102,6 @@ void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan)
             add(plan, any.region[i]);
     if (plan->n == 0)
         *plan = any;
+    if (plan->n == 0) /* operators spare every other one */
+        add(plan, cell.region);
 }

@@ -39,7 +39,8 @@ static void look_at_region(const struct fm_request *rq, unsigned r, bool canarie
         .id = v->regions[r].id,
         .priority = v->regions[r].priority,
         .weight = v->regions[r].weight,
-        .serve = v->regions[r].witness ? 0 : 1000,
+        .serve =
+            v->regions[r].witness ? 0 : atomic_load_explicit(&slot->serve, memory_order_relaxed),
         .share = left ? 0 : (uint16_t)fm_board_share(word),
         .reachable = fm_pool_is_reachable(rq->vr, r, rq->context, now),
         .trial = canary != FM_CANARY_NONE,

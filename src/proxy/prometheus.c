@@ -94,6 +94,11 @@ static unsigned long long share_of(const struct fm_director *d, unsigned r, unsi
     return fm_board_share(atomic_load(&fm_board_slot(d->board, r, c)->word));
 }
 
+static unsigned long long intent_of(const struct fm_director *d, unsigned r, unsigned c)
+{
+    return atomic_load(&fm_board_slot(d->board, r, c)->serve);
+}
+
 static unsigned long long flying_of(const struct fm_director *d, unsigned r, unsigned c)
 {
     return atomic_load(&fm_board_slot(d->board, r, c)->in_flight);
@@ -188,6 +193,8 @@ char *fm_status_metrics(const struct fm_director *d, const char *role, size_t *n
         totals(&t, d);
         per_slot(&t, d, "health_share_permille", "gauge",
                  "Share of its traffic that a region may get: 0 is down, 1000 is well", share_of);
+        per_slot(&t, d, "intent_serve_permille", "gauge",
+                 "Share of its traffic that operators let a region have: 1000 is all", intent_of);
         per_slot(&t, d, "in_flight", "gauge", "Attempts under way", flying_of);
         per_slot(&t, d, "sent_total", "counter", "Attempts sent", sent_of);
         outcomes(&t, d);

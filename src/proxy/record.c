@@ -7,14 +7,13 @@
 #include "base/assert.h"
 
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* -------- life -------- */
 
 static void done(struct fm_journal_call *c);
 
-static struct fm_record *new_record(struct fm_request *rq)
+struct fm_record *fm_record_new(struct fm_request *rq)
 {
     struct fm_worker *w = rq->w;
     struct fm_record *r = fm_list_first(&w->spare_records, struct fm_record, node);
@@ -43,12 +42,41 @@ static void free_record(struct fm_record *r)
     if (r->answer)
         fm_pool_put(&w->pool, r->answer);
     r->answer = NULL;
+    free(r->parcel);
+    r->parcel = NULL;
     fm_list_push_front(&w->spare_records, &r->node);
     w->records--;
     fm_worker_maybe_stop(w);
 }
 
 /* -------- coming -------- */
+
+enum { MADE_KEY_MAX = sizeof "override:" + FM_TICKET_LEN_MAX };
+
+/* Does this command go into the journal? What is delivered is asked about again where its answer is
+ * lost: by its client's key, or by its number in the queue. */
+static bool is_recorded(const struct fm_request *rq, bool by_gate, bool has_key)
+{
+    if (rq->override || rq->queue)
+        return true;
+    return has_key ? by_gate : rq->delivered;
+}
+
+/* For one without a key: nobody outside can have used it. */
+static struct fm_str make_key(struct fm_request *rq, char mem[MADE_KEY_MAX])
+{
+    struct fm_buf b = fm_buf(mem, MADE_KEY_MAX);
+    if (rq->delivered) {
+        fm_buf_lit(&b, "queue:");
+        fm_ticket_write(&b, &rq->ticket);
+    } else {
+        fm_buf_str_add(&b, rq->queue ? FM_STR("queue:") : FM_STR("override:"));
+        fm_buf_add(&b, rq->ref, FM_REF_LEN);
+        fm_buf_printf(&b, "-%016llx", (unsigned long long)fm_rand_u64(&rq->w->rand));
+    }
+    FM_ASSERT(!b.full);
+    return fm_buf_str(&b);
+}
 
 enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_head *h)
 {
@@ -57,21 +85,22 @@ enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_he
     bool by_gate = c->conf->idempotency.by == FM_BY_GATE;
     if (c->conf->idempotency.key == FM_KEY_IGNORED)
         key.n = 0;
-    if (rq->w->config.mode != FM_PROXY_GATE || !rq->command ||
-        (!rq->override && (!by_gate || key.n == 0)))
+    if (rq->w->config.mode != FM_PROXY_GATE || !rq->command || !is_recorded(rq, by_gate, key.n > 0))
         return FM_PROBLEM_NONE;
-    char made[sizeof "override:" + FM_REF_LEN];
-    if (key.n == 0) { /* it has to be found again, with or without a key of its own */
-        snprintf(made, sizeof made, "override:%.*s", FM_REF_LEN, rq->ref);
-        key = fm_str_z(made);
+    char made[MADE_KEY_MAX];
+    bool has_key = key.n > 0;
+    if (!has_key) { /* it has to be found again, with or without a key of its own */
+        key = make_key(rq, made);
+        by_gate |= rq->delivered;
     }
     if (!fm_idem_key_is_valid(key))
         return FM_PROBLEM_KEY_INVALID;
     if (!rq->w->config.journal)
         return FM_PROBLEM_JOURNAL_FAILED;
-    struct fm_record *r = new_record(rq);
+    struct fm_record *r = fm_record_new(rq);
     if (!r)
         return FM_PROBLEM_OVERLOADED;
+    r->client_key = has_key;
     FM_ASSERT(c->name.n <= FM_JOURNAL_CONTEXT_MAX && key.n <= FM_IDEM_KEY_MAX);
     memcpy(r->context, c->name.p, c->name.n);
     memcpy(r->key, key.p, key.n);
@@ -81,7 +110,11 @@ enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_he
         .facts = {.need = c->conf->idempotency.key == FM_KEY_REQUIRED ? FM_IDEM_REQUIRED
                                                                       : FM_IDEM_OPTIONAL,
                   .by = by_gate ? FM_IDEM_BY_GATE : FM_IDEM_BY_APP,
-                  .key = fm_str(r->key, r->key_n)}};
+                  .key = fm_str(r->key, r->key_n),
+                  .first_epoch = rq->first_epoch}};
+    const struct fm_view *v = rq->vr->view;
+    if (rq->delivered && fm_str_eq(rq->ticket.region, v->regions[v->self].name))
+        r->call.command.queued = rq->ticket.number;
     return FM_PROBLEM_NONE;
 }
 
@@ -115,11 +148,60 @@ void fm_record_begin(struct fm_request *rq)
 {
     struct fm_record *r = rq->record;
     struct fm_journal_call *c = &r->call;
-    FM_ASSERT(r && r->rq == rq && !c->busy && !r->accepted);
+    FM_ASSERT(r && r->rq == rq && !c->busy && !r->accepted && !rq->queue);
     c->op = FM_JOURNAL_BEGIN;
     c->command.cell = rq->cell;
     c->command.facts.epoch = rq->epoch.n;
     if (!hash(rq, &c->command.hash)) {
+        fm_relay_problem(rq, FM_PROBLEM_OVERLOADED);
+        return;
+    }
+    if (fm_journal_submit(rq->w->config.journal, c) == FM_ERR_OK)
+        fm_request_arm(rq);
+    else
+        fm_relay_problem_as(rq, c->decision.problem, c->decision.status);
+}
+
+/* Head without what each try sets anew, which stands at its end, and body. */
+static bool make_parcel(struct fm_request *rq)
+{
+    static const char deadline[] = "Fulmar-Deadline: ";
+    struct fm_record *r = rq->record;
+    size_t head_n = rq->at.deadline - (sizeof deadline - 1);
+    FM_ASSERT(memcmp(rq->out[0]->data + head_n, deadline, sizeof deadline - 1) == 0 && !r->parcel);
+    size_t cap = FM_PARCEL_PREFIX + head_n;
+    for (unsigned i = 0; i < rq->nout; i++)
+        cap += rq->out[i]->n;
+    r->parcel = malloc(cap);
+    if (!r->parcel)
+        return false;
+    struct fm_buf b = fm_buf(r->parcel, cap);
+    fm_parcel_begin(&b, r->client_key, head_n);
+    fm_buf_add(&b, rq->out[0]->data, head_n);
+    for (unsigned i = 0; i < rq->nout; i++) {
+        size_t from = i == 0 ? rq->body_at : 0;
+        fm_buf_add(&b, rq->out[i]->data + from, rq->out[i]->n - from);
+    }
+    FM_ASSERT(!b.full);
+    r->call.command.request = fm_buf_str(&b);
+    return true;
+}
+
+void fm_record_enqueue(struct fm_request *rq)
+{
+    struct fm_record *r = rq->record;
+    struct fm_journal_call *c = &r->call;
+    FM_ASSERT(r && r->rq == rq && rq->queue && !c->busy);
+    if (rq->streaming || rq->upgrade ||
+        atomic_load_explicit(&rq->seats->read_only, memory_order_relaxed)) {
+        fm_relay_problem(rq, FM_PROBLEM_READ_ONLY);
+        return;
+    }
+    c->op = FM_JOURNAL_ENQUEUE;
+    c->command.cell = rq->cell;
+    c->command.facts.need = FM_IDEM_OPTIONAL;
+    c->command.lane = fm_key_str(&rq->lane); /* none: in order with all without one */
+    if (!hash(rq, &c->command.hash) || !make_parcel(rq)) {
         fm_relay_problem(rq, FM_PROBLEM_OVERLOADED);
         return;
     }
@@ -164,10 +246,15 @@ static void go_on(struct fm_record *r)
 {
     struct fm_request *rq = r->rq;
     const struct fm_idem_decision *d = &r->call.decision;
-    bool live = !rq->seats || rq->override || fm_admit_is_live(rq);
+    bool live = !rq->seats || rq->override || rq->queue || fm_admit_is_live(rq);
     switch (d->action) {
     case FM_IDEM_RECORD:
     case FM_IDEM_FORWARD_AGAIN:
+        if (rq->queue) {
+            fm_counter_inc(&rq->w->metrics.queued);
+            fm_queue_accepted(rq, &r->call);
+            return;
+        }
         r->accepted = true;
         if (!live) {
             fm_relay_problem(rq, FM_PROBLEM_MOVING);
@@ -191,6 +278,8 @@ static void go_on(struct fm_record *r)
         fm_relay_problem_as(rq, d->problem, d->status);
         return;
     case FM_IDEM_ACCEPTED:
+        fm_queue_accepted(rq, &r->call);
+        return;
     case FM_IDEM_FORWARD:
         break;
     }
@@ -202,8 +291,12 @@ static void done(struct fm_journal_call *c)
     struct fm_record *r = fm_container_of(c, struct fm_record, call);
     FM_ASSERT(!c->busy);
     bool began = c->op == FM_JOURNAL_BEGIN;
+    if (r->rq && c->op == FM_JOURNAL_ASK) {
+        fm_queue_told(r->rq, c);
+        return;
+    }
     if (r->rq) {
-        FM_ASSERT(began);
+        FM_ASSERT(began || c->op == FM_JOURNAL_ENQUEUE);
         go_on(r);
         return;
     }
@@ -235,7 +328,7 @@ void fm_record_answer(struct fm_try *t, const struct fm_http_head *h)
     struct fm_answer a = {.region = t->vr->view->regions[t->region].name};
     fm_heads_answer(&b, h, &a);
     r->head_n = r->answer->n = (uint32_t)b.n;
-    r->answer_kept = !b.full && h->framing != FM_BODY_CLOSE;
+    r->answer_kept = !b.full && h->framing != FM_BODY_CLOSE && h->status != 101;
 }
 
 void fm_record_piece(struct fm_request *rq, struct fm_str piece, bool last)

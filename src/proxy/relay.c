@@ -127,6 +127,10 @@ void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last)
         send_head(rq, t);
         return;
     }
+    if (rq->tunnel && !fm_admit_stays(rq)) {
+        fm_relay_cut(rq);
+        return;
+    }
     if (rq->tunnel)
         fm_http_conn_touch(rq->conn);
     else
@@ -151,6 +155,7 @@ static void start_tunnel(struct fm_request *rq)
     struct fm_try *t = rq->relay;
     FM_ASSERT(rq->upgrade && rq->body_done && rq->head_sent && !rq->tunnel);
     rq->tunnel = true;
+    fm_admit_tunnel(rq);
     fm_counter_inc(&rq->w->metrics.tunnels);
     fm_http_conn_to_tunnel(rq->conn, rq->w->config.tunnel_idle_ms);
     fm_http_client_to_tunnel(&t->conn->http);
@@ -226,6 +231,16 @@ void fm_relay_broken(struct fm_request *rq)
     fm_http_conn_abort(c);
 }
 
+void fm_relay_cut(struct fm_request *rq)
+{
+    struct fm_try *t = rq->relay;
+    FM_ASSERT(rq->tunnel && t && t->conn);
+    fm_counter_inc(&rq->w->metrics.answers_cut);
+    fm_upconn_close(t->conn);
+    t->conn = NULL;
+    fm_relay_broken(rq);
+}
+
 /* -------- problems -------- */
 
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p)
@@ -287,6 +302,14 @@ void fm_relay_client_piece(struct fm_request *rq, struct fm_str piece, bool last
         return;
     }
     FM_ASSERT(t->rq == rq && (rq->tunnel || (rq->streaming && !rq->body_done)));
+    if (rq->entered && !rq->relay && !fm_admit_is_live(rq)) {
+        fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN); /* it is not whole there, and will not be */
+        return;
+    }
+    if (rq->tunnel && !fm_admit_stays(rq)) {
+        fm_relay_cut(rq);
+        return;
+    }
     rq->body_done = last;
     if (rq->tunnel)
         fm_http_client_touch(&t->conn->http);

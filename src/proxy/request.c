@@ -90,8 +90,8 @@ static void timer_fired(struct fm_timer *timer)
         return;
     }
     if (!rq->head_sent && rq->total_deadline.ns <= now.ns) {
-        if (rq->x.nattempts == 0) { /* the journal has it */
-            fm_relay_problem(rq, FM_PROBLEM_DEADLINE);
+        if (rq->x.nattempts == 0) { /* the journal has it; what it is to keep it may keep yet */
+            fm_relay_problem(rq, rq->queue ? FM_PROBLEM_OUTCOME_UNKNOWN : FM_PROBLEM_DEADLINE);
             return;
         }
         fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_TIMEOUT});
@@ -160,7 +160,8 @@ void fm_request_fail(struct fm_request *rq, enum fm_problem p)
     FM_ASSERT(fm_exchange_alive(&rq->x) == 0);
     if (fm_hold_take(rq, p))
         return;
-    bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER;
+    bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER ||
+                       (rq->queue && p == FM_PROBLEM_UNREACHABLE);
     if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
         p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
     fm_relay_problem(rq, rq->maybe_executed ? FM_PROBLEM_OUTCOME_UNKNOWN : p);
@@ -282,7 +283,7 @@ static struct fm_str mode_of(const struct fm_request *rq)
 {
     if (rq->w->config.mode == FM_PROXY_GATE)
         return fm_admit_mode(rq);
-    bool may = rq->seats && rq->command && rq->route->away == FM_AWAY_OVERRIDE;
+    bool may = rq->seats && rq->command && rq->route->away != FM_AWAY_REJECT;
     return may ? FM_STR("normal  ") : fm_str(NULL, 0);
 }
 
@@ -301,11 +302,11 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
         .from_edge = w->config.mode == FM_PROXY_GATE,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .deadline = true,
-        .authority = rq->seats && !rq->override && (rq->command || rq->placed)
+        .authority = rq->seats && rq->command && !rq->override
                          ? rq->vr->view->contexts[rq->context].name
                          : fm_str(NULL, 0),
         .mode = mode_of(rq),
-        .no_authority = rq->override,
+        .no_authority = rq->override || (rq->seats && !rq->command),
     };
     struct fm_str came = fm_http_value(h, FM_HDR_TRACEPARENT);
     bool ok = fm_heads_traceparent_ok(came);
@@ -328,20 +329,37 @@ static bool build_head(struct fm_request *rq, const struct fm_http_head *h)
 
 /* -------- bodies: kept for replay up to a bound, then streamed -------- */
 
+/* Blocks for so much more behind what is kept; none where there are not enough. */
+static bool make_room(struct fm_request *rq, size_t n)
+{
+    const struct fm_block *last = rq->out[rq->nout - 1];
+    size_t room = last->size - last->n;
+    unsigned had = rq->nout;
+    while (room < n) {
+        struct fm_block *b = rq->nout < FM_REPLAY_BLOCKS ? fm_pool_get(&rq->w->pool) : NULL;
+        if (!b)
+            break;
+        rq->out[rq->nout++] = b;
+        room += b->size;
+    }
+    while (room < n && rq->nout > had)
+        fm_pool_put(&rq->w->pool, rq->out[--rq->nout]);
+    return room >= n;
+}
+
+/* All of a piece or nothing: one that is not kept is sent on behind what was. */
 static bool keep_piece(struct fm_request *rq, struct fm_str piece)
 {
     FM_ASSERT(rq->collecting && rq->nout > 0 && rq->nout <= FM_REPLAY_BLOCKS);
-    if (rq->collected + piece.n > rq->w->config.replay_body_bytes)
+    unsigned at = rq->nout - 1;
+    if (rq->collected + piece.n > rq->w->config.replay_body_bytes || !make_room(rq, piece.n))
         return false;
-    while (piece.n) {
-        struct fm_block *b = rq->out[rq->nout - 1];
-        if (b->n == b->size) {
-            if (rq->nout == FM_REPLAY_BLOCKS || !(b = fm_pool_get(&rq->w->pool)))
-                return false;
-            rq->out[rq->nout++] = b;
-        }
+    for (; piece.n; at++) {
+        FM_ASSERT(at < rq->nout);
+        struct fm_block *b = rq->out[at];
         size_t n = fm_min_size(piece.n, b->size - b->n);
-        memcpy(b->data + b->n, piece.p, n);
+        if (n)
+            memcpy(b->data + b->n, piece.p, n);
         b->n += (uint32_t)n;
         rq->collected += (uint32_t)n;
         piece = fm_str(piece.p + n, piece.n - n);
@@ -393,6 +411,10 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
 /* What only one region may take, at a gate: let in, then recorded, then sent on. */
 static void begin_at_gate(struct fm_request *rq)
 {
+    if (rq->queue) {
+        fm_record_enqueue(rq);
+        return;
+    }
     enum fm_problem problem =
         rq->seats && rq->command && !rq->override ? fm_admit_command(rq) : FM_PROBLEM_NONE;
     if (problem != FM_PROBLEM_NONE) {
@@ -412,6 +434,10 @@ static void begin_at_gate(struct fm_request *rq)
 
 static void begin_at_edge(struct fm_request *rq)
 {
+    if (rq->asks_place) {
+        fm_queue_ask(rq);
+        return;
+    }
     if (rq->seats && rq->command) {
         fm_hold_go(rq);
         return;
@@ -424,6 +450,12 @@ static void begin_at_edge(struct fm_request *rq)
     fm_request_go(rq, &plan);
 }
 
+/* Does the edge mean the cell that we found? Where that is in the body it is known later. */
+static bool is_said_cell(const struct fm_request *rq)
+{
+    return !rq->said || !rq->placed || rq->said_cell == rq->cell;
+}
+
 static void begin(struct fm_request *rq)
 {
     FM_ASSERT(rq->x.nattempts == 0 && rq->patience_ns > 0 && rq->nout > 0);
@@ -432,6 +464,8 @@ static void begin(struct fm_request *rq)
     /* the time that its body took to come was bounded by edge.min-body-rate */
     rq->total_deadline = fm_mono_add_ns(fm_loop_now(&rq->w->loop), rq->patience_ns);
     enum fm_problem problem = fm_place_body(rq);
+    if (problem == FM_PROBLEM_NONE && !is_said_cell(rq))
+        problem = FM_PROBLEM_NOT_HOLDER;
     if (problem != FM_PROBLEM_NONE)
         fm_relay_problem(rq, problem);
     else if (rq->w->config.mode == FM_PROXY_GATE)
@@ -497,20 +531,24 @@ static bool take_deadline(struct fm_request *rq, const struct fm_http_head *h)
     return true;
 }
 
-/* What an edge says that it believes. One that names another cell than we find has another file: it
- * is told to look again. */
+/* What an edge says that it believes. One that names another cell than we find, or a command where
+ * we see none, has another file: it is told to look again. */
 static enum fm_problem take_authority(struct fm_request *rq, const struct fm_http_head *h)
 {
     struct fm_str said = fm_http_value(h, FM_HDR_FULMAR_AUTHORITY);
     struct fm_authority_said a;
-    if (rq->w->config.mode != FM_PROXY_GATE || !rq->seats || !rq->command || said.n == 0)
+    if (rq->w->config.mode != FM_PROXY_GATE || said.n == 0)
         return FM_PROBLEM_NONE;
-    if (!fm_heads_authority(said, &a) || a.cell >= rq->seats->ncells ||
-        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name) ||
-        (rq->placed && a.cell != rq->cell))
+    bool good = fm_heads_authority(said, &a);
+    if (!rq->seats || !rq->command)
+        return good && a.epoch ? FM_PROBLEM_NOT_HOLDER : FM_PROBLEM_NONE;
+    if (!good || a.cell >= rq->seats->ncells ||
+        !fm_str_eq(a.context, rq->vr->view->contexts[rq->context].name))
         return FM_PROBLEM_NOT_HOLDER;
+    rq->said = true;
+    rq->said_cell = (uint8_t)a.cell;
     rq->epoch.n = a.epoch;
-    return FM_PROBLEM_NONE;
+    return is_said_cell(rq) ? FM_PROBLEM_NONE : FM_PROBLEM_NOT_HOLDER;
 }
 
 static void start_body(struct fm_request *rq, const struct fm_http_head *h)
@@ -533,6 +571,8 @@ static enum fm_problem find_route(struct fm_request *rq, const struct fm_http_he
     struct fm_str path;
     if (!fm_http_normalise_path(h->path, rq->w->scratch, &path))
         return FM_PROBLEM_BAD_PATH;
+    if (fm_str_starts(path, FM_STR(FM_QUEUED_RESERVED)))
+        return fm_queue_route(rq, h, path);
     struct fm_match_query q = {fm_http_host_name(h->host), h->method_name, path};
     fm_match_find(rq->vr->view->match, &q, m);
     if (!m->found)
@@ -565,16 +605,23 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     make_ref(rq, h);
     start_log(rq, h);
 
-    struct fm_match_result m;
+    struct fm_match_result m = {0};
     enum fm_problem problem = find_route(rq, h, &m);
+    if (problem == FM_PROBLEM_NONE && rq->asks_place && w->config.mode == FM_PROXY_GATE) {
+        fm_queue_ask(rq);
+        return;
+    }
     if (problem == FM_PROBLEM_NONE && !take_deadline(rq, h)) {
         fm_counter_inc(&w->metrics.deadline_dropped);
         problem = FM_PROBLEM_DEADLINE;
     }
     if (problem == FM_PROBLEM_NONE)
         rq->repeat = (uint8_t)repeat_of(rq, h, &problem);
-    if (problem == FM_PROBLEM_NONE)
+    if (problem == FM_PROBLEM_NONE && !rq->asks_place) {
+        rq->queue = fm_queue_wanted(rq, h);
+        fm_queue_delivery(rq, h);
         problem = fm_place_head(rq, h, &m);
+    }
     if (problem == FM_PROBLEM_NONE)
         rq->override = fm_admit_override(rq, h);
     if (problem == FM_PROBLEM_NONE && !rq->override)
@@ -587,7 +634,8 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
         fm_relay_problem(rq, problem);
         return;
     }
-    fm_plan_prepare(rq, h, &m);
+    if (!rq->asks_place)
+        fm_plan_prepare(rq, h, &m);
     start_body(rq, h);
 }
 

@@ -3,13 +3,15 @@
  * core/exchange.h decides; request.c receives and feeds it, plan.c says which regions it may go to,
  * try.c talks to upstreams, relay.c passes answers on, access.c writes the log line. What only one
  * region may take: place.c finds its cell, hold.c keeps it at an edge while nobody takes it,
- * admit.c lets it through a gate, record.c writes it into the journal. Private to src/proxy. */
+ * admit.c lets it through a gate, record.c writes it into the journal, queue.c says what became of
+ * what is kept there for later. Private to src/proxy. */
 #ifndef FM_PROXY_REQUEST_H
 #define FM_PROXY_REQUEST_H
 
 #include "core/deadline.h"
 #include "journal/journal.h"
 #include "proxy/heads.h"
+#include "proxy/queued.h"
 #include "proxy/worker.h"
 
 enum { FM_LOG_PATH_MAX = 160 };
@@ -73,12 +75,21 @@ struct fm_request {
     struct fm_seats_context *seats; /* NULL: any region may */
     uint8_t repeat;                 /* enum fm_repeat */
     uint8_t cell;
-    bool placed;           /* its cell is known */
-    bool entered;          /* of a gate: it is counted as in flight */
-    bool held, was_held;   /* of an edge */
-    bool maybe_executed;   /* of an edge: by an attempt whose outcome is not known */
-    bool override;         /* it is taken without authority, and is written down for that */
-    struct fm_epoch epoch; /* it was admitted under; at an edge: it was sent under last */
+    uint8_t said_cell;    /* of a gate: the edge's, where `said` */
+    bool said;            /* ... names one */
+    bool placed;          /* its cell is known */
+    bool entered;         /* of a gate: it is counted as in flight */
+    bool held, was_held;  /* of an edge */
+    bool maybe_executed;  /* of an edge: by an attempt whose outcome is not known */
+    bool override;        /* it is taken without authority, and is written down for that */
+    bool queue;           /* it goes into the queue of a region; at an edge: it was sent there */
+    bool asks_place;      /* it is no command, but asks what became of one that was queued */
+    bool delivered;       /* of a gate: it comes from the queue `ticket` of `first_epoch` */
+    uint8_t place_region; /* asks_place */
+    uint64_t first_epoch;
+    struct fm_ticket ticket; /* its region is `ticket_region` */
+    struct fm_epoch epoch;   /* it was admitted under (a query with a tunnel: it was held under);
+                              * at an edge: it was sent under last */
     struct fm_mono held_since, look_at;
     struct fm_mono unknown_since; /* since it was sent in vain under this epoch */
     struct fm_epoch unknown_at;
@@ -96,6 +107,8 @@ struct fm_request {
     bool log;
     uint8_t tries, log_method_n, log_path_n;
     char log_method[16], log_path[FM_LOG_PATH_MAX], log_trace[32];
+    char ticket_region[FM_TICKET_REGION_MAX];
+    struct fm_key lane; /* of what is to be queued: what it is in order with */
 };
 
 /* A command in the journal. It may outlive its request. */
@@ -111,6 +124,8 @@ struct fm_record {
     uint16_t status;         /* of the application's answer; 0 = none yet */
     struct fm_block *answer; /* head, then body */
     uint32_t head_n;
+    char *parcel;    /* ENQUEUE: what is kept */
+    bool client_key; /* its key is its client's */
     char context[FM_JOURNAL_CONTEXT_MAX + 1], key[FM_IDEM_KEY_MAX];
     uint16_t key_n;
 };
@@ -175,12 +190,37 @@ bool fm_admit_is_live(const struct fm_request *rq);
 bool fm_admit_passes(const struct fm_try *t);
 void fm_admit_leave(struct fm_request *rq);
 struct fm_str fm_admit_mode(const struct fm_request *rq);
+/* A tunnel goes on for long: it begins, and may it go on? One of a query counts from now on as held
+ * here, if it is. */
+void fm_admit_tunnel(struct fm_request *rq);
+bool fm_admit_stays(const struct fm_request *rq);
+/* Something was published: cut the tunnels that may not go on. */
+void fm_admit_look_again(struct fm_worker *w);
+
+/* queue.c */
+/* At a gate: does the edge ask to keep this command for later, and may this gate? */
+bool fm_queue_wanted(const struct fm_request *rq, const struct fm_http_head *h);
+/* At a gate: is this the delivery of one that was kept? */
+void fm_queue_delivery(struct fm_request *rq, const struct fm_http_head *h);
+/* A path that is Fulmar's own: where it leads. NONE: to a place in a queue. */
+enum fm_problem fm_queue_route(struct fm_request *rq, const struct fm_http_head *h,
+                               struct fm_str path);
+/* Which way to a place: at an edge to the gates of its region, at a gate into the journal. */
+void fm_queue_ask(struct fm_request *rq);
+/* It is in the queue (or is there already): 202. */
+void fm_queue_accepted(struct fm_request *rq, const struct fm_journal_call *c);
+/* What the journal says of a place. */
+void fm_queue_told(struct fm_request *rq, const struct fm_journal_call *c);
 
 /* record.c: at a gate */
+/* An empty one, of this request; NULL without memory. */
+struct fm_record *fm_record_new(struct fm_request *rq) FM_WARN_UNUSED;
 /* Does this command go into the journal? Then take its key along. */
 enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_head *h);
 /* Make its intent durable; it goes on from there. */
 void fm_record_begin(struct fm_request *rq);
+/* Keep it for later instead. */
+void fm_record_enqueue(struct fm_request *rq);
 void fm_record_answer(struct fm_try *t, const struct fm_http_head *h);
 void fm_record_piece(struct fm_request *rq, struct fm_str piece, bool last);
 /* The request is over, however it ended. */
@@ -195,6 +235,8 @@ void fm_try_cancel(struct fm_try *t);
 void fm_try_end_orphans(struct fm_worker *w);
 /* Its answer has been read (or not): give the connection back, count, free. */
 void fm_try_finish(struct fm_try *t);
+/* It was sent, at least in part, and nothing of its answer is passed on any more. */
+void fm_try_give_up(struct fm_try *t, enum fm_problem why);
 void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
                      unsigned context);
 /* Is its region silent, or, of a canary, is it not answered? Then control is told. */
@@ -214,6 +256,8 @@ void fm_relay_start(struct fm_request *rq, struct fm_try *t);
 void fm_relay_piece(struct fm_try *t, struct fm_str piece, bool last);
 void fm_relay_sent(struct fm_request *rq);
 void fm_relay_broken(struct fm_request *rq);
+/* End a tunnel, for both sides. */
+void fm_relay_cut(struct fm_request *rq);
 void fm_relay_problem(struct fm_request *rq, enum fm_problem p);
 /* With another status than its usual one. */
 void fm_relay_problem_as(struct fm_request *rq, enum fm_problem p, unsigned status);

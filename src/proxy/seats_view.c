@@ -2,6 +2,7 @@
 #include "proxy/seats_view.h"
 
 #include "base/assert.h"
+#include "proxy/view_intent.h"
 
 #include <stdatomic.h>
 
@@ -38,4 +39,17 @@ void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const st
             fm_seats_publish_lapsed(seats, k, v->cell[k].lapsed);
         }
     }
+}
+
+void fm_board_take_intents(struct fm_board *b, const struct fm_view_doc *d)
+{
+    if (!d->has_intents)
+        return;
+    for (unsigned r = 0; r < b->nregions; r++)
+        for (unsigned c = 0; c < b->ncontexts; c++) {
+            unsigned serve =
+                fm_view_intent_serve(d, b->conf->regions[r].name, b->conf->contexts[c].name);
+            FM_ASSERT(serve <= FM_VIEW_INTENT_ALL);
+            atomic_store(&fm_board_slot(b, r, c)->serve, (uint16_t)serve);
+        }
 }

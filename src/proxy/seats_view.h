@@ -1,7 +1,9 @@
-/* proxy/seats_view.h: putting a view (proxy/view_doc.h) into the seats of a process. */
+/* proxy/seats_view.h: putting a view (proxy/view_doc.h) into the seats and the board of a process.
+ */
 #ifndef FM_PROXY_SEATS_VIEW_H
 #define FM_PROXY_SEATS_VIEW_H
 
+#include "proxy/board.h"
 #include "proxy/seats.h"
 #include "proxy/view.h"
 #include "proxy/view_doc.h"
@@ -13,5 +15,9 @@
  * (fm_director_authority_changed). */
 void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d,
                         enum fm_proxy_mode mode);
+
+/* What operators asked of regions, of an edge. A view that does not speak of it changes nothing.
+ * Control only. */
+void fm_board_take_intents(struct fm_board *b, const struct fm_view_doc *d);
 
 #endif

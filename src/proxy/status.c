@@ -48,6 +48,11 @@ static json_t *outcomes_json(const struct fm_board_sum *s)
                      (json_int_t)s->outcome[FM_OUTCOME_CANCELLED]);
 }
 
+static const char *intent_name(unsigned serve_permille)
+{
+    return serve_permille < 1000 ? "drain" : "serve";
+}
+
 static json_t *region_context_json(const struct fm_director *d, unsigned r, unsigned c)
 {
     const struct fm_health *h = fm_director_health(d, r, c);
@@ -65,6 +70,8 @@ static json_t *region_context_json(const struct fm_director *d, unsigned r, unsi
     json_object_set_new(o, "since", mono_json(h->since));
     json_object_set_new(o, "share_permille",
                         json_integer(fm_board_share(atomic_load(&slot->word))));
+    json_object_set_new(o, "intent", json_string(intent_name(atomic_load(&slot->serve))));
+    json_object_set_new(o, "serve_permille", json_integer(atomic_load(&slot->serve)));
     json_object_set_new(o, "in_flight", json_integer(atomic_load(&slot->in_flight)));
     json_object_set_new(o, "probe", json_string(d->evidence[r * d->board->ncontexts + c]));
     json_object_set_new(o, "last_second", counts_json(&window));
@@ -91,6 +98,17 @@ static json_t *endpoints_json(const struct fm_view *v, unsigned r)
     return list;
 }
 
+/* The whole region is drained where every context of it is. */
+static unsigned region_serve(const struct fm_board *b, unsigned r)
+{
+    unsigned most = 0;
+    for (unsigned c = 0; c < b->ncontexts; c++) {
+        unsigned serve = atomic_load(&fm_board_slot(b, r, c)->serve);
+        most = serve > most ? serve : most;
+    }
+    return most;
+}
+
 static json_t *region_json(const struct fm_director *d, unsigned r)
 {
     const struct fm_conf_region *cr = &d->board->conf->regions[r];
@@ -100,7 +118,7 @@ static json_t *region_json(const struct fm_director *d, unsigned r)
     json_t *o = json_object();
     json_object_set_new(o, "region", str_json(cr->name));
     json_object_set_new(o, "witness", json_boolean(cr->witness));
-    json_object_set_new(o, "intent", json_string("serve"));
+    json_object_set_new(o, "intent", json_string(intent_name(region_serve(d->board, r))));
     json_object_set_new(o, "priority", json_integer((json_int_t)cr->priority));
     json_object_set_new(o, "weight", json_integer((json_int_t)cr->weight));
     json_object_set_new(o, "gates", json_boolean(d->view->regions[r].gates));

@@ -236,6 +236,14 @@ void fm_try_check_silence(const struct fm_try *t)
 
 /* -------- choosing -------- */
 
+static int first_of(const struct fm_instance *in, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (in[i].usable && !in[i].tried)
+            return (int)i;
+    return -1;
+}
+
 static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64_t random)
 {
     const struct fm_view *v = rq->vr->view;
@@ -246,7 +254,8 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     FM_ASSERT(p->first + p->n <= v->nendpoints);
     /* of a large pool a random window is enough */
     unsigned n = p->n < POOL_SCAN_MAX ? p->n : POOL_SCAN_MAX;
-    unsigned start = p->n > n ? (unsigned)(random % p->n) : 0;
+    bool first = rq->queue || rq->asks_place; /* of several gates one, and the same for all edges */
+    unsigned start = p->n > n && !first ? (unsigned)(random % p->n) : 0;
     struct fm_upstream *up[POOL_SCAN_MAX];
     struct fm_instance in[POOL_SCAN_MAX];
     for (unsigned i = 0; i < n; i++) {
@@ -263,7 +272,7 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         for (unsigned a = 0; a < FM_ATTEMPTS_MAX; a++)
             in[i].tried |= rq->tried[a] == up[i];
     }
-    int at = fm_balance(in, n, random);
+    int at = first ? first_of(in, n) : fm_balance(in, n, random);
     /* asking a doubtful one is better than asking nobody, or who was asked already */
     if (at < 0 || in[at].tried) {
         for (unsigned i = 0; i < n; i++)
@@ -311,6 +320,8 @@ static enum fm_problem transmit(struct fm_try *t)
     int64_t left_ms = fm_mono_sub_ms(by, now);
     if (left_ms <= 0)
         return FM_PROBLEM_DEADLINE;
+    if (rq->entered && !fm_admit_is_live(rq))
+        return FM_PROBLEM_MOVING; /* it ended while there was no connection (rule 13) */
     fm_heads_set_deadline(rq->out[0]->data + rq->at.deadline, (uint64_t)left_ms);
 
     struct fm_exchange_actions none;
@@ -465,6 +476,18 @@ void fm_try_finish(struct fm_try *t)
     free_try(t);
 }
 
+void fm_try_give_up(struct fm_try *t, enum fm_problem why)
+{
+    struct fm_request *rq = t->rq;
+    FM_ASSERT(rq && !rq->relay && t->conn && t->sent_at.ns != 0);
+    uint8_t index = t->index;
+    fm_upconn_close(t->conn);
+    t->conn = NULL;
+    fm_try_finish(t);
+    fm_request_feed(
+        rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST, .attempt = index, .problem = why});
+}
+
 static void orphan_expired(struct fm_timer *timer)
 {
     struct fm_try *t = fm_container_of(timer, struct fm_try, orphan_timer);
@@ -571,18 +594,6 @@ static bool is_success(const struct fm_try *t)
     return t->status < 400;
 }
 
-/* Its answer is not passed on, and nothing more of it is wanted. */
-static void give_up_on(struct fm_try *t, enum fm_problem why)
-{
-    struct fm_request *rq = t->rq;
-    uint8_t index = t->index;
-    fm_upconn_close(t->conn);
-    t->conn = NULL;
-    fm_try_finish(t);
-    fm_request_feed(
-        rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_LOST, .attempt = index, .problem = why});
-}
-
 static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
@@ -605,11 +616,11 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     }
     if (is_success(t) && !passes(t)) {
         fm_counter_inc(&t->w->metrics.answers_dropped);
-        give_up_on(t, FM_PROBLEM_OUTCOME_UNKNOWN);
+        fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN);
         return;
     }
     if ((head->status == 101 && !rq->upgrade) || !fm_relay_prepare(t, head)) {
-        give_up_on(t, FM_PROBLEM_BAD_ANSWER);
+        fm_try_give_up(t, FM_PROBLEM_BAD_ANSWER);
         return;
     }
     fm_record_answer(t, head);

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "proxy/queued.h"
 
 #include <stdlib.h>
 
@@ -166,6 +167,23 @@ static struct fm_segment *compile_segments(struct fm_arena *a, const struct fm_c
     return s;
 }
 
+/* Where clients ask about queued commands: like the first route that queues, but a query. */
+static void compile_places(struct fm_view *v)
+{
+    for (unsigned i = 0; i < v->nroutes && !v->has_places; i++) {
+        if (v->routes[i].away != FM_AWAY_QUEUE)
+            continue;
+        v->has_places = true;
+        v->places = v->routes[i];
+        v->places.path = FM_STR(FM_QUEUED_PATH "**");
+        v->places.as = FM_CLASS_QUERY;
+        v->places.safe = true;
+        v->places.has_key = false;
+        v->places.sticky_segment = -1;
+        v->places.hedge.mode = FM_HEDGE_OFF;
+    }
+}
+
 /* One rule per host and route of each context. */
 static bool compile_routes(struct fm_view *v)
 {
@@ -203,6 +221,7 @@ static bool compile_routes(struct fm_view *v)
         }
     }
     FM_ASSERT(n == nrules && v->nroutes == nroutes);
+    compile_places(v);
     void *mem = fm_arena_alloc(&v->arena, fm_match_size(rules, n));
     if (!mem)
         return false;

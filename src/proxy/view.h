@@ -87,6 +87,8 @@ struct fm_view {
     unsigned ncontexts;
     struct fm_view_route *routes;
     unsigned nroutes;
+    struct fm_view_route places; /* to what is queued; only where some route queues */
+    bool has_places;
     struct fm_view_endpoint *endpoints;
     unsigned nendpoints;
     struct fm_arena arena;

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "conf/scalar.h"
+#include "proxy/view_intent.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -198,6 +199,8 @@ static json_t *write_doc(const struct fm_view_doc *d)
     for (size_t k = 0; ok && k < d->ncontexts; k++)
         ok = put(contexts, d->context[k].name, write_context(d, &d->context[k]));
     ok = put(o, "contexts", contexts) && ok;
+    if (d->has_intents)
+        ok = ok && put(o, "intents", fm_view_intents_json(d));
     if (d->found_by != FM_VIEW_DOC_NOBODY)
         ok = ok && put(o, "found", write_found(d));
     if (ok)
@@ -361,6 +364,9 @@ static enum fm_err read_doc(struct fm_view_doc *d, const json_t *o, struct fm_er
     {
         err = err ? err : read_context(d, name, c, e);
     }
+    const json_t *intents = json_object_get(o, "intents");
+    if (!err && intents && !fm_view_intents_read(d, intents))
+        err = bad(e, "wrong intents", NULL);
     return err ? err : read_found(d, json_object_get(o, "found"), e);
 }
 
@@ -455,6 +461,8 @@ static void forget_regions(struct fm_view_doc *d)
     bool used[FM_VIEW_DOC_REGIONS_MAX] = {false};
     if (d->found_by != FM_VIEW_DOC_NOBODY)
         used[d->found_by] = true;
+    for (unsigned i = 0; i < d->nintents; i++)
+        used[d->intent[i].region] = true;
     for (size_t k = 0; k < d->ncontexts; k++)
         for (unsigned i = 0; i < d->context[k].ncells; i++)
             if (d->context[k].cell[i].c.region != FM_VIEW_DOC_NOBODY)
@@ -467,6 +475,8 @@ static void forget_regions(struct fm_view_doc *d)
     d->nregions = n;
     if (d->found_by != FM_VIEW_DOC_NOBODY)
         d->found_by = to[d->found_by];
+    for (unsigned i = 0; i < d->nintents; i++)
+        d->intent[i].region = to[d->intent[i].region];
     for (size_t k = 0; k < d->ncontexts; k++)
         for (unsigned i = 0; i < d->context[k].ncells; i++) {
             uint8_t *region = &d->context[k].cell[i].c.region;
@@ -482,6 +492,7 @@ bool fm_view_doc_adopt(struct fm_view_doc *d, const struct fm_view_doc *from, un
         forget_regions(d);
     for (size_t i = 0; i < from->ncontexts; i++)
         changed |= adopt_context(d, from, &from->context[i], misfits);
+    changed |= fm_view_intents_adopt(d, from);
     if (fm_view_newer(from->incarnation, from->generation, d->incarnation, d->generation)) {
         d->incarnation = from->incarnation;
         d->generation = from->generation;

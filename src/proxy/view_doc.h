@@ -4,7 +4,8 @@
  * In memory a struct fm_view_doc: regions by name, and the contexts that have cells, each with the
  * number of its newest record. As text JSON that is read strictly: what is not whole, not
  * consistent or beyond the bounds is refused whole; members that are not known are skipped, since a
- * newer version may have more. The same (incarnation, generation) of a context is the same content
+ * newer version may have more. What operators asked of regions is in it, too (proxy/view_intent.h).
+ * The same (incarnation, generation) of a context is the same content
  * for everybody, but for what a region has found itself (`lapsed`), which is not agreed upon.
  *
  * Ownership: the document owns its contexts; pointers to them are valid until the next add or
@@ -22,6 +23,7 @@ enum {
     FM_VIEW_DOC_MESSAGE_MAX = 255,
     FM_VIEW_DOC_REGIONS_MAX = 64,
     FM_VIEW_DOC_CONTEXTS_MAX = 256,
+    FM_VIEW_DOC_INTENTS_MAX = 128,
     FM_VIEW_DOC_TEXT_MAX = 2 << 20,
     FM_VIEW_DOC_NOBODY = 255, /* instead of a region */
 };
@@ -42,6 +44,12 @@ struct fm_view_doc_context {
     struct fm_view_doc_cell cell[FM_AUTH_CELLS_MAX];
 };
 
+struct fm_view_doc_intent {
+    char context[FM_VIEW_DOC_NAME_MAX + 1]; /* "" = all */
+    uint16_t serve_permille;                /* below 1000 */
+    uint8_t region;
+};
+
 struct fm_view_doc {
     char service[FM_VIEW_DOC_NAME_MAX + 1];
     struct fm_incarnation incarnation; /* both: the newest of its contexts, or newer */
@@ -51,6 +59,12 @@ struct fm_view_doc {
     char region[FM_VIEW_DOC_REGIONS_MAX][FM_VIEW_DOC_NAME_MAX + 1];
     struct fm_view_doc_context *context;
     size_t ncontexts, cap;
+    /* proxy/view_intent.h */
+    bool has_intents; /* else nothing is known of them */
+    struct fm_incarnation intents_incarnation;
+    struct fm_generation intents_generation;
+    unsigned nintents;
+    struct fm_view_doc_intent intent[FM_VIEW_DOC_INTENTS_MAX];
 };
 
 /* Empty: no contexts, version 0. */

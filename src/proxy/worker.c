@@ -244,6 +244,7 @@ static void got_authority(struct fm_msg *m, void *user)
 {
     free(m);
     fm_hold_look_again(user);
+    fm_admit_look_again(user);
 }
 
 void fm_worker_authority_changed(struct fm_worker *w)
@@ -438,7 +439,8 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
     fm_timer_init(&w->stopper, finish_is_over);
     fm_rand_bytes(&w->rand, sizeof w->rand);
     fm_rand_bytes(&w->ref_prefix, sizeof w->ref_prefix);
-    size_t block = c->http.limits.head_bytes > 16 * 1024 ? c->http.limits.head_bytes : 16 * 1024;
+    size_t block = c->http.limits.head_bytes > FM_CONF_BLOCK_BYTES_MIN ? c->http.limits.head_bytes
+                                                                       : FM_CONF_BLOCK_BYTES_MIN;
     size_t blocks = (size_t)c->connections_max * (FM_REPLAY_BLOCKS + 2) + POOL_SPARE;
     fm_pool_init(&w->pool, block, blocks);
     enum fm_err err = set_up(w, e);

@@ -9,6 +9,19 @@ static uint64_t incarnation(struct world *w)
     return ++w->incarnations;
 }
 
+/* In a store that is not new it has been here before. */
+static void been_here(struct world *w, struct agent *a)
+{
+    const struct store *s = &w->store;
+    a->has_disk = true;
+    for (unsigned c = 0; c < w->cfg.contexts; c++) {
+        a->disk[c] = (struct fm_marks){
+            .store_id = s->id, .store = {s->revision}, .incarnation = s->view.r.incarnation};
+        for (unsigned i = 0; i < w->cfg.cells[c]; i++)
+            a->disk[c].epoch[i] = s->ctx[c].cell[i].r.epoch;
+    }
+}
+
 void agent_start(struct world *w, unsigned p)
 {
     struct agent *a = agent_of(w, p);
@@ -16,6 +29,8 @@ void agent_start(struct world *w, unsigned p)
     struct fm_mono now = local_now(w, p);
     struct fm_agent_id self = {(uint8_t)(x->region * FM_AGENTS_PER_REGION + x->index)};
     struct fm_incarnation inc = {incarnation(w)};
+    if (x->life == 1 && !w->cfg.empty)
+        been_here(w, a);
     struct fm_office_config oc = {.self = self,
                                   .incarnation = inc,
                                   .silence_ms = w->cfg.renew_ms * 2,

@@ -72,7 +72,8 @@ static const struct fm_contexts everything = {{(1 << SIM_CONTEXTS) - 1}};
 
 void operate_gate_asks(struct world *w, unsigned p, const struct msg *m)
 {
-    fm_votes_gate(&agent_of(w, p)->votes, m->sub.host, &everything, local_now(w, p));
+    static const struct fm_load nothing;
+    fm_votes_gate(&agent_of(w, p)->votes, m->sub.host, &everything, &nothing, local_now(w, p));
 }
 
 static struct fm_failover_evidence evidence(const struct world *w, unsigned p, unsigned ctx,

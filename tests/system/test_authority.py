@@ -525,6 +525,137 @@ def test_a_region_is_evacuated(stage):
     realm.judge()
 
 
+def test_nobody_takes_more_than_it_can_carry(stage):
+    """A move to a region whose capacity is below what would come is refused, and so is automatic."""
+    realm = Realm(stage)
+    conf = json.loads(realm.conf.read_text())
+    conf["regions"]["north"]["capacity"] = "5/s"
+    realm.conf.write_text(json.dumps(conf))
+    realm.begin()
+    gate = int(realm.hosts["west-1"]["gate"].split(":")[1])
+    loading = True
+
+    def load():
+        while loading:
+            lib.get(gate, "/ledger/1")
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    wait_until("it is refused", lambda: realm.order("west-1", "move", context="ledger", to="north", dry_run=True).get(
+        "rule") == "capacity", PATIENCE_S, every=0.1)
+    loading = False
+    thread.join()
+    wait_until("it is taken", lambda: "items" in realm.order("west-1", "move", context="ledger", to="north", dry_run=True),
+               PATIENCE_S, every=0.1)
+
+
+def drained_realm(stage):
+    """A realm with an edge; what it answers for any region, and what only for the holder; the intents."""
+    contexts = {"ledger": {"topology": "active-passive", "home": "west", "routes": ["/ledger/**"]},
+                "profile": {"topology": "multi-write", "routes": ["/profile/**"]}}
+    realm = Realm(stage, contexts=contexts)
+    conf = json.loads(realm.conf.read_text())
+    port, admin = lib.free_port(), lib.free_port()
+    conf["edge"] = {"listen": [{"address": f"127.0.0.1:{port}"}]}
+    conf["hosts"]["edge-1"] = {"region": "west", "roles": ["edge"], "address": "127.0.0.1", "admin": f"127.0.0.1:{admin}"}
+    conf["contexts"]["profile"] = {**contexts["profile"], "needs": []}
+    for name in ("west", "north"):
+        conf["regions"][name]["capacity"] = "100/s"
+    realm.conf.write_text(json.dumps(conf))
+    realm.begin()
+    edge = stage.fulmar("edge-1", "edge", "-c", realm.conf, "--host", "edge-1", port=admin)
+
+    def who(method="GET", path="/profile/1"):
+        headers = [("Idempotency-Key", f'"{time.monotonic()}"')] if method == "POST" else []
+        return lib.request(port, method, path, headers, b"x" if method == "POST" else b"").body.decode()
+
+    def intent(region):
+        doc = json.loads(lib.get(admin, "/status").body)
+        found = next(r for r in doc["regions"] if r["region"] == region)
+        return {c["context"]: (c["intent"], c["serve_permille"]) for c in found["contexts"]}
+    wait_until("the edge serves", lambda: who() == "west" and who("POST", "/ledger/1") == "west", PATIENCE_S)
+    wait_until("north is ready", lambda: old_is_well(realm, "west", "north"), PATIENCE_S)
+    return realm, edge, who, intent
+
+
+def test_a_drained_region_gets_what_only_it_may_take(stage):
+    """What any region may answer goes elsewhere until it is undrained; commands of the holder stay. An edge that starts
+    again while nobody answers still knows."""
+    realm, edge, who, intent = drained_realm(stage)
+    plan = realm.order("north-1", "drain", 200, region="west", dry_run=True)
+    check_equal((plan["state"], realm.authority("north-1")["intents"]), ("waiting", []), "a plan, and nothing done")
+    op = realm.order("north-1", "drain", 200, region="west")
+    check_equal((op["state"], op["region"]), ("done", "west"), "the order")
+    check("the right to write stays with it (1 cell): `fulmar evacuate west` moves it" in op["text"], op["text"])
+    wait_until("the edge drains it", lambda: intent("west")["profile"] == ("drain", 0), PATIENCE_S)
+    check_equal({who() for _ in range(30)} | {who("POST") for _ in range(30)}, {"north"}, "who answers what anybody may")
+    check_equal({who("POST", "/ledger/1") for _ in range(10)} | {who(path="/ledger/1") for _ in range(10)}, {"west"},
+                "who answers for the holder")
+    check_equal(intent("north")["profile"], ("serve", 1000), "the other region")
+    said = wait_until("west-1 knows", lambda: realm.authority("west-1")["intents"], PATIENCE_S)[0]
+    check_equal((said["region"], said["context"], said["by"], said["reason"], said["until"], said["op"]),
+                ("west", None, "tester", "a test", None, op["id"]), "what is said of it")
+    event = [e for e in realm.authority("west-1")["events"] if e["what"] == "intent"][-1]
+    check("by tester: a test" in event["evidence"] and (event["from"], event["to"]) == ("serve", "drain"), str(event))
+    again = realm.order("west-1", "undrain", 200, region="west")
+    check_equal(again["state"], "done", "the end")
+    wait_until("it serves again", lambda: intent("west")["profile"] == ("serve", 1000), PATIENCE_S)
+    check_equal({who() for _ in range(30)}, {"west"}, "who answers after it")
+    check("is not drained" in realm.order("west-1", "undrain", 200, region="west")["text"], "once more")
+    check_equal(realm.holders(), {"west": 1}, "holders")
+    realm.judge()
+    realm.order("west-1", "drain", 200, region="west", percent=40)
+    wait_until("the edge drains a share", lambda: intent("west")["profile"] == ("drain", 600), PATIENCE_S)
+    check_equal(edge.stop(), 0, "exit code of the edge")
+    realm.kill("west-1", "north-1", "east-1", "owner")
+    port = int(json.loads(realm.conf.read_text())["hosts"]["edge-1"]["admin"].split(":")[1])
+    stage.fulmar("edge-again", "edge", "-c", realm.conf, "--host", "edge-1", port=port)
+    check_equal(intent("west")["profile"], ("drain", 600), "from its disk")
+
+
+def test_a_drain_ends_when_its_time_is_over(stage):
+    """--for: the keepers count it down, and its end is written down like its beginning; also when who took it is dead."""
+    realm, _, who, intent = drained_realm(stage)
+    realm.order("north-1", "drain", 200, region="west", context="profile", for_ms=3000)
+    realm.kill("north-1")
+    said = wait_until("west-1 knows", lambda: realm.authority("west-1")["intents"], PATIENCE_S)[0]
+    check(said["context"] == "profile" and said["until"] and 0 <= said["left_ms"] <= 3000, str(said))
+    wait_until("it is over", lambda: not realm.authority("west-1")["intents"], PATIENCE_S)
+    event = [e for e in realm.authority("west-1")["events"] if e["what"] == "intent"][-1]
+    check("by fulmar: its time is over" in event["evidence"], str(event))
+    wait_until("the edge knows", lambda: intent("west")["profile"] == ("serve", 1000), PATIENCE_S)
+    wait_until("it serves", lambda: who() == "west", PATIENCE_S)
+    realm.judge()
+
+
+def test_drains_are_refused_with_the_rule(stage):
+    """Never the last serving region, never beyond N-1 capacity but by an override, never what is no drain."""
+    realm, *_ = drained_realm(stage)
+    for code, rule, body in [
+            (400, "malformed", {}), (404, "unknown-region", {"region": "south"}),
+            (404, "unknown-context", {"region": "west", "context": "cards"}),
+            (409, "nothing-to-drain", {"region": "west", "context": "ledger"}),
+            (409, "witness", {"region": "east"}),
+            (400, "malformed", {"region": "west", "percent": 0}),
+            (400, "malformed", {"region": "west", "percent": 101}),
+            (400, "malformed", {"region": "west", "for_ms": 0})]:
+        doc = realm.order("north-1", "drain", code, **body)
+        check_equal(doc["rule"], rule, f"rule against {body}")
+        check(doc["evidence"] and doc["remedy"], f"{body}: {doc}")
+    realm.order("north-1", "drain", 200, region="west", percent=60)
+    doc = realm.order("north-1", "drain", 409, region="north", percent=60)
+    check_equal(doc["rule"], "capacity", "more than N-1")
+    check("80/s would be left for profile" in doc["evidence"] and "leave 100/s" in doc["evidence"], str(doc))
+    realm.order("north-1", "drain", 200, region="north", percent=60, override=["capacity"])
+    realm.order("north-1", "undrain", 200, region="north")
+    realm.order("north-1", "drain", 200, region="west", context="profile")
+    doc = realm.order("north-1", "drain", 409, region="north", context="profile", override=["capacity", "last-region"])
+    check_equal(doc["rule"], "last-region", "the last region, whatever is overridden")
+    realm.order("north-1", "undrain", 200, region="west")
+    doc = realm.order("north-1", "drain", 409, region="north")
+    check_equal(doc["rule"], "last-region", "while a context of the other one is drained")
+    realm.judge()
+
+
 def test_members_are_changed_by_an_order(stage):
     """An agent that is taken out of the file is taken off the list: its promise is not missed any more."""
     realm = Realm(stage, regions={"west": 1, "north": 2, "east": 0}).begin()

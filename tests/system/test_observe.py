@@ -188,7 +188,7 @@ def status(edge, *options, expect=0):
 TOP = {"schema", "role", "host", "version", "service", "generation", "started_at", "workers", "connections",
        "config", "regions", "contexts", "totals", "events"}
 SLOT = {"context", "health", "reason", "why", "since", "share_permille", "in_flight", "probe", "last_second",
-        "sent_total", "last_sent_at", "last_sent_boot_ns", "outcomes"}
+        "intent", "serve_permille", "sent_total", "last_sent_at", "last_sent_boot_ns", "outcomes"}
 
 
 def test_status(stage):

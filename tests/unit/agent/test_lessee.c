@@ -28,6 +28,14 @@ static bool capable(void *user, unsigned context)
     return context == 0 || is_capable;
 }
 
+static uint64_t requests;
+
+static uint64_t served(void *user, int context)
+{
+    assert_ptr_equal(user, west);
+    return context == 1 ? requests : context < 0 ? 2 * requests : 0;
+}
+
 static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
                      void *arg)
 {
@@ -61,6 +69,7 @@ static int begin(void **state)
                                  .life = 100,
                                  .published = on_published,
                                  .capable = capable,
+                                 .served = served,
                                  .catch_up = catch_up,
                                  .user = west};
     lessee = fm_lessee_new(&c, hosts_conf, NULL);
@@ -151,6 +160,21 @@ static void it_asks_who_may_be_keeper_of_its_region(void **state)
     NET_UNTIL(&net, told(FM_MESSAGE_ASK));
     assert_int_equal(told(FM_MESSAGE_ASK)->context, nudge.context);
     assert_int_equal(north->n, 0); /* another region's agents are not asked */
+}
+
+static void it_says_what_it_has_to_do(void **state)
+{
+    (void)state;
+    requests = 0;
+    NET_UNTIL(&net, told(FM_MESSAGE_CAPABLE));
+    forget();
+    requests = 1000000;
+    net_skip_ms(1000);
+    NET_UNTIL(&net, told(FM_MESSAGE_CAPABLE));
+    const struct fm_load *l = &told(FM_MESSAGE_CAPABLE)->load;
+    assert_true(l->of[1] > 1000 && l->of[1] <= 1000000); /* in a second and a little more */
+    assert_true(l->total >= 2 * l->of[1] - 1 && l->total <= 2 * l->of[1] + 1 && l->of[0] == 0);
+    requests = 0;
 }
 
 static void a_grant_is_published_with_its_time(void **state)
@@ -324,9 +348,9 @@ static void what_it_says_of_itself(void **state)
 }
 
 #define T(fn) fm_test_with(fn, begin, end)
-FM_TEST_MAIN(T(it_asks_who_may_be_keeper_of_its_region), T(a_grant_is_published_with_its_time),
-             T(what_this_life_did_not_ask_is_no_grant), T(what_is_acknowledged_has_stopped),
-             T(it_is_quiet_when_nothing_is_in_flight),
+FM_TEST_MAIN(T(it_asks_who_may_be_keeper_of_its_region), T(it_says_what_it_has_to_do),
+             T(a_grant_is_published_with_its_time), T(what_this_life_did_not_ask_is_no_grant),
+             T(what_is_acknowledged_has_stopped), T(it_is_quiet_when_nothing_is_in_flight),
              T(nobody_waits_for_an_order_that_was_taken_back), T(the_board_says_who_holds),
              T(a_higher_epoch_that_a_worker_met_ends_the_old_one),
              T(the_heir_gets_the_journals_before_it_says_so), T(what_it_says_of_itself))

@@ -92,6 +92,7 @@ static struct fm_message sample(enum fm_message_kind kind)
     fm_contexts_add(&m.vote.well[0], 0);
     fm_contexts_add(&m.vote.well[0], 1);
     fm_contexts_add(&m.vote.well[1], 1);
+    m.load = (struct fm_load){.total = UINT32_MAX, .of = {7, UINT32_MAX}};
     snprintf(m.why, sizeof m.why, "it \"lags\"");
     return m;
 }
@@ -240,6 +241,9 @@ static void what_is_not_whole_is_refused(void **state)
              "\"ok\":true,\"why\":\"\"}"),
         POST("{\"kind\":\"vote\",\"lost\":[1],\"well\":{}}"),
         POST("{\"kind\":\"vote\",\"lost\":[],\"well\":[]}"),
+        POST("{\"kind\":\"vote\",\"lost\":[],\"well\":{},\"rate\":-1}"),
+        POST("{\"kind\":\"vote\",\"lost\":[],\"well\":{},\"rate\":1,\"rates\":[]}"),
+        POST("{\"kind\":\"vote\",\"lost\":[],\"well\":{},\"rates\":{\"cards\":4294967296}}"),
         POST("{\"kind\":\"vote\",\"lost\":[],\"well\":{\"west\":[1]}}"),
         POST("{\"kind\":\"vote\",\"kind\":\"vote\",\"lost\":[],\"well\":{}}"),
     };

@@ -60,8 +60,8 @@ static void what_is_no_name_has_no_number(void **state)
         "a_b",
         "a/b",
         "a b",
-        "a234567890123456789012345678901234567890123456789012345678901"
-        "234"};
+        ("a234567890123456789012345678901234567890123456789012345678901"
+         "234")};
     struct fm_roster *r = fm_roster_new();
     for (size_t i = 0; i < FM_COUNT(bad); i++) {
         assert_false(fm_roster_is_name(fm_str_z(bad[i])));

@@ -22,7 +22,7 @@ static int begin(void **state)
                          .reads = UINT64_MAX,
                          .trouble = "it went back",
                          .marks = {.service = "bank", .life = 81},
-                         .context = {{true, true, 0}, {false, false, 1480}}};
+                         .context = {{true, true, false, 0}, {false, false, true, 1480}}};
     fm_marks_place(&s.marks, FM_STR("ledger"), 1)->marks = (struct fm_marks){
         .store_id = 3, .store = {77}, .incarnation = {2}, .epoch = {{9}}, .holder = {2}};
     fm_marks_place(&s.marks, FM_STR("gone"), 2);
@@ -52,9 +52,9 @@ static void what_was_said_is_heard(void **state)
     assert_int_equal(back.marks.n, 2);
     assert_memory_equal(back.marks.context, s.marks.context, 2 * sizeof s.marks.context[0]);
     assert_memory_equal(back.context, s.context, 2 * sizeof s.context[0]);
-    assert_true(fm_said_is_frozen(&back));
-    back.context[0].frozen = false;
-    assert_false(fm_said_is_frozen(&back));
+    assert_true(fm_said_is_frozen(&back) && fm_said_is_unproven(&back));
+    back.context[0].frozen = back.context[1].unproven = false;
+    assert_false(fm_said_is_frozen(&back) || fm_said_is_unproven(&back));
 }
 
 static void who_has_read_nothing_says_so(void **state)

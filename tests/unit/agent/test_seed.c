@@ -95,7 +95,7 @@ static void everybody_says(const uint64_t said[4], const char *holder, bool froz
         if (holder)
             c->marks.holder[0] =
                 (uint8_t)(fm_roster_region(fm_seed_roster(seed), fm_str_z(holder)) + 1);
-        s.context[0] = (struct fm_said_context){true, frozen, 0};
+        s.context[0] = (struct fm_said_context){true, frozen, false, 0};
         c = fm_marks_place(&s.marks, FM_STR("cards"), 64);
         for (unsigned k = 0; k < 64; k++) {
             c->marks.epoch[k].n = k == 63 ? 0 : 2; /* one was never founded */
@@ -273,6 +273,21 @@ static void what_shows_all_that_was_seen_is_left_alone(void **state)
     assert_string_equal(refused(STORE), "not-frozen");
 }
 
+/* All disks were lost: nobody could say that it is older, and nobody acts upon it. */
+static void what_nobody_knows_anything_of_may_be_seeded(void **state)
+{
+    (void)state;
+    static struct fm_said s = {.reads = STORE};
+    a_copy_stands();
+    fm_marks_place(&s.marks, FM_STR("ledger"), 1);
+    s.context[0] = (struct fm_said_context){true, false, true, 0};
+    for (unsigned i = 0; i < 4; i++)
+        fm_seed_hear(seed, &conf->hosts[i], &s);
+    assert_string_equal(refused(STORE), "");
+    make();
+    assert_int_equal(fm_seed_context(seed, 0)->cell[0].to.epoch.n, 4);
+}
+
 /* Nobody has noticed yet. */
 static void a_store_that_shows_less_may_be_seeded_before_it_was_noticed(void **state)
 {
@@ -303,7 +318,7 @@ static void two_stores_in_use_do_not_yield(void **state)
     struct fm_marks_context *c = fm_marks_place(&s.marks, FM_STR("ledger"), 1);
     c->marks.epoch[0].n = 7;
     c->marks.holder[0] = WEST + 1;
-    s.context[0] = (struct fm_said_context){true, false, 1200};
+    s.context[0] = (struct fm_said_context){true, false, false, 1200};
     for (unsigned i = 0; i < 4; i++)
         fm_seed_hear(seed, &conf->hosts[i], &s);
     assert_string_equal(refused(STORE), "two-stores");
@@ -343,6 +358,7 @@ FM_TEST_MAIN(fm_test_with(what_is_written_is_above_everything, begin, end),
              fm_test_with(what_is_frozen_and_known_may_be_seeded, begin, end),
              fm_test_with(a_region_of_which_nobody_answers_refuses, begin, end),
              fm_test_with(what_shows_all_that_was_seen_is_left_alone, begin, end),
+             fm_test_with(what_nobody_knows_anything_of_may_be_seeded, begin, end),
              fm_test_with(a_store_that_shows_less_may_be_seeded_before_it_was_noticed, begin, end),
              fm_test_with(nobody_knows_who_held_it, begin, end),
              fm_test_with(two_stores_in_use_do_not_yield, begin, end),

@@ -33,7 +33,7 @@ static struct fm_conf *load(const char *path)
 /* Of two contexts it says that nothing enforces their `rpo`. */
 static struct fm_conf *load_everything(void)
 {
-    return load_warned(DATA "everything/fulmar.yaml", 2);
+    return load_warned(DATA "everything/fulmar.yaml", 3);
 }
 
 static struct fm_conf *parse(const char *text)
@@ -225,7 +225,7 @@ static void check_edge(const struct fm_conf_edge *e)
     assert_int_equal(e->limits.header_bytes, 16384);
     assert_int_equal(e->limits.headers, 90);
     assert_int_equal(e->limits.body_bytes, INT64_C(2) << 30);
-    assert_int_equal(e->limits.replay_body_bytes, 131072);
+    assert_int_equal(e->limits.replay_body_bytes, 61440);
     assert_int_equal(e->timeouts.header_ms, 4000);
     assert_int_equal(e->timeouts.idle_ms, 50000);
     assert_int_equal(e->timeouts.tunnel_idle_ms, 7200000);
@@ -355,7 +355,7 @@ static void check_accounts_routes(const struct fm_conf_context *x)
     assert_int_equal(r[1].when_away.hold_ms, 3000);
     assert_false(r[1].when_away.queries_any);
     assert_str(r[1].when_away.message, "Accounts are read-only for a moment.");
-    assert_int_equal(r[2].when_away.commands, FM_CONF_AWAY_REJECT);
+    assert_int_equal(r[2].when_away.commands, FM_CONF_AWAY_QUEUE);
     assert_str(r[2].when_away.message, "Not now.");
 }
 
@@ -391,7 +391,7 @@ static void check_authority(const struct fm_conf *c)
     assert_int_equal(x->failback.window.from_min, 22 * 60 + 30);
     assert_int_equal(x->failback.window.to_min, 120);
     assert_int_equal(x->when_away.hold_ms, 8000);
-    assert_int_equal(x->when_away.commands, FM_CONF_AWAY_REJECT);
+    assert_int_equal(x->when_away.commands, FM_CONF_AWAY_QUEUE);
     assert_false(x->when_away.queries_any);
     assert_int_equal(x->objectives.rto_ms, 1200000);
     assert_int_equal(x->objectives.rpo_bytes, 1 << 20);

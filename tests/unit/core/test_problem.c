@@ -58,6 +58,7 @@ static void only_what_is_surely_not_executed_says_so(void **state)
         {FM_PROBLEM_ENTITY_MALFORMED, 400, FM_EXECUTED_NO},
         {FM_PROBLEM_ENTITY_OUT_OF_REACH, 413, FM_EXECUTED_NO},
         {FM_PROBLEM_ENTITY_UNKNOWN, 404, FM_EXECUTED_NO},
+        {FM_PROBLEM_NOT_QUEUED, 404, FM_EXECUTED_NO}, /* another gate may know the place */
         {FM_PROBLEM_MOVING, 421, FM_EXECUTED_NO},
         {FM_PROBLEM_NOT_HOLDER, 421, FM_EXECUTED_NO},
         {FM_PROBLEM_READ_ONLY, 503, FM_EXECUTED_NO},

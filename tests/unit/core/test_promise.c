@@ -114,25 +114,6 @@ static void an_agent_whose_store_went_back_still_promises(void **state)
     assert_int_equal(fm_authority_holds(&s.a), 3);
 }
 
-/* Somebody who lost its disk takes the copy for the store, and acts. */
-static void nobody_promises_while_somebody_acts_upon_a_store_that_went_back(void **state)
-{
-    (void)state;
-    begin_ready();
-    s.store_id = 8;
-    s.revision += 50; /* other services write there, too */
-    show(&s);
-    live_alone(&s, 500);
-    assert_true(s.a.frozen);
-    assert_int_equal(answer(5), FM_AUTH_WHY_NONE);
-    s.lease[0].revision.n = ++s.revision;
-    live_alone(&s, 500);
-    assert_int_equal(answer(5), FM_AUTH_WHY_CONTESTED);
-    s.view.r.incarnation.n = 2;
-    live_alone(&s, 500);
-    assert_false(s.a.frozen || s.a.contested);
-}
-
 static void who_is_asked_learns_the_epoch_of_who_asks(void **state)
 {
     (void)state;
@@ -259,7 +240,6 @@ FM_TEST_MAIN(fm_test(an_agent_promises_what_it_may),
              fm_test(who_replaced_a_keeper_promises_it_nothing),
              fm_test(nobody_promises_who_is_taking_over),
              fm_test(an_agent_whose_store_went_back_still_promises),
-             fm_test(nobody_promises_while_somebody_acts_upon_a_store_that_went_back),
              fm_test(who_is_asked_learns_the_epoch_of_who_asks),
              fm_test(what_is_known_to_have_moved_on_is_not_taken_back),
              fm_test(a_holder_needs_every_other_member),

@@ -152,7 +152,40 @@ static void a_read_that_was_asked_for_before_a_write_may_not_show_it(void **stat
     assert_false(s.a.frozen);
 }
 
-FM_TEST_MAIN(fm_test(an_older_revision_is_no_news),
+/* Its disk was lost: what stands in the store may be of an older copy. */
+static void without_marks_a_store_is_believed_that_others_renew_in(void **state)
+{
+    (void)state;
+    static const struct fm_marks blank;
+    begin(&s, &blank);
+    assert_true(s.a.frozen);
+    read_linear();
+    assert_true(s.a.frozen); /* nobody does anything in it */
+    s.lease[0].revision.n = ++s.revision;
+    show(&s); /* a watch may tell of long ago */
+    assert_true(s.a.frozen);
+    assert_int_equal(s.a.marks.store_id, 0);
+    read_linear();
+    assert_false(s.a.frozen);
+    assert_int_equal(s.a.marks.store_id, 7);
+    assert_int_equal(s.a.cell[0].at.r.epoch.n, 5);
+}
+
+static void without_marks_a_new_seed_is_believed(void **state)
+{
+    (void)state;
+    static const struct fm_marks blank;
+    begin(&s, &blank);
+    read_linear();
+    assert_true(s.a.frozen);
+    s.view.r.incarnation.n++;
+    s.view.revision.n = ++s.revision;
+    read_linear();
+    assert_false(s.a.frozen);
+}
+
+FM_TEST_MAIN(fm_test(without_marks_a_store_is_believed_that_others_renew_in),
+             fm_test(without_marks_a_new_seed_is_believed), fm_test(an_older_revision_is_no_news),
              fm_test(the_lease_is_timed_from_the_record_that_was_read),
              fm_test(what_is_new_is_durable_first), fm_test(who_held_what_is_kept_with_the_epoch),
              fm_test(a_store_that_shows_less_freezes), fm_test(a_lower_epoch_freezes),

@@ -7,6 +7,7 @@ enum { ME = 0, WEST = 0, NORTH = 1, EAST = 2, PATIENCE = 900 };
 
 static struct fm_votes v;
 static struct fm_mono now;
+static const struct fm_load idle;
 static const struct fm_contexts both = {{3}}, first = {{1}}, none = {{0}};
 static const uint16_t rank[FM_AUTH_REGIONS_MAX] = {3, 2, 1};
 
@@ -87,16 +88,16 @@ static void my_region_is_as_well_as_its_gates_say(void **state)
 {
     (void)state;
     assert_false(fm_contexts_cover(&mine().well[WEST], &first));
-    fm_votes_gate(&v, 7, &first, now);
-    fm_votes_gate(&v, 8, &(struct fm_contexts){{2}}, now);
+    fm_votes_gate(&v, 7, &first, &idle, now);
+    fm_votes_gate(&v, 8, &(struct fm_contexts){{2}}, &idle, now);
     assert_true(fm_contexts_cover(&mine().well[WEST], &both));
-    fm_votes_gate(&v, 8, &none, now);
+    fm_votes_gate(&v, 8, &none, &idle, now);
     assert_false(fm_contexts_cover(&mine().well[WEST], &both));
     later(2 * PATIENCE);
     assert_false(fm_contexts_cover(&mine().well[WEST], &first));
     for (uint16_t i = 0; i < 3 * FM_VOTE_GATES_MAX; i++) { /* bounded */
         later(1);
-        fm_votes_gate(&v, i, &first, now);
+        fm_votes_gate(&v, i, &first, &idle, now);
     }
     assert_true(fm_contexts_cover(&mine().well[WEST], &first));
 }
@@ -141,7 +142,7 @@ static void news_is_told_at_once(void **state)
 static void the_heir_is_well_able_and_of_the_lowest_rank(void **state)
 {
     (void)state;
-    fm_votes_gate(&v, 1, &both, now);
+    fm_votes_gate(&v, 1, &both, &idle, now);
     says(NORTH, 0, both, 0);
     says(EAST, 0, both, 0);
     (void)mine();
@@ -167,8 +168,30 @@ static void whom_a_guard_calls_dead_is_lost_at_once(void **state)
     assert_int_equal(mine().lost, 0);
 }
 
+static void nobody_takes_more_than_it_can_carry(void **state)
+{
+    (void)state;
+    struct fm_load a = {.total = 400, .of = {100, 250}}, b = {.total = 100, .of = {50}};
+    fm_votes_gate(&v, 1, &both, &a, now);
+    fm_votes_gate(&v, 2, &both, &b, now);
+    (void)mine();
+    fm_votes_load(&v, NORTH, &(struct fm_load){.total = 900, .of = {300, 600}});
+    assert_true(fm_votes_fits(&v, NORTH, WEST, &first, 800)); /* 500 and 300 */
+    assert_false(fm_votes_fits(&v, NORTH, WEST, &first, 799));
+    assert_false(fm_votes_fits(&v, NORTH, WEST, &both, 800));
+    assert_true(fm_votes_fits(&v, NORTH, WEST, &both, 0)); /* nothing was said */
+    assert_true(fm_votes_fits(&v, WEST, NORTH, &both, 900 + 150 + 250));
+    assert_false(fm_votes_fits(&v, WEST, NORTH, &both, 900 + 150 + 249));
+    fm_votes_load(&v, NORTH, &(struct fm_load){.total = UINT32_MAX});
+    assert_false(fm_votes_fits(&v, WEST, NORTH, &both, UINT32_MAX - 1)); /* no overflow */
+    later(2 * PATIENCE); /* of my own region, old words do not count */
+    (void)mine();
+    assert_true(fm_votes_fits(&v, EAST, WEST, &both, 1));
+}
+
 #define T(fn) fm_test_with(fn, begin, NULL)
 FM_TEST_MAIN(T(who_is_silent_is_lost_after_the_patience), T(a_stall_of_my_own_makes_nobody_lost),
              T(well_is_heard_of_late_and_capable), T(my_region_is_as_well_as_its_gates_say),
              T(whom_a_guard_calls_dead_is_lost_at_once), T(a_region_speaks_once),
-             T(news_is_told_at_once), T(the_heir_is_well_able_and_of_the_lowest_rank))
+             T(news_is_told_at_once), T(the_heir_is_well_able_and_of_the_lowest_rank),
+             T(nobody_takes_more_than_it_can_carry))

@@ -84,6 +84,33 @@ static void it_lists_the_newest_first_by_context_and_state(void **state)
     assert_string_equal(list(FM_STR("none"), FM_IDEM_ABSENT, 9), "");
 }
 
+/* Sent under epoch 9, and nobody knows what became of it. */
+static void lose(const char *key)
+{
+    struct fm_journal_call c = desk_command(&desk, key, "r");
+    c.op = FM_JOURNAL_TAKE;
+    c.limit = 1;
+    c.command.facts.epoch = 9;
+    assert_int_equal(desk_do(&desk, &c), FM_ERR_OK);
+    assert_int_equal(c.nitems, 1);
+    assert_str(c.items[0].key, key);
+    c.seq = c.items[0].id;
+    fm_journal_forget(&c);
+    c.op = FM_JOURNAL_SETTLE;
+    c.outcome = (struct fm_journal_outcome){.state = FM_IDEM_UNKNOWN};
+    assert_int_equal(desk_do(&desk, &c), FM_ERR_OK);
+}
+
+static void a_delivery_of_unknown_outcome_is_listed_as_such(void **state)
+{
+    (void)state;
+    fill();
+    lose("five");
+    assert_string_equal(list(all, FM_IDEM_QUEUED, 9), "");
+    assert_string_equal(list(all, FM_IDEM_UNKNOWN, 9), "five:unknown two:unknown");
+    assert_string_equal(list(FM_STR("ledger"), FM_IDEM_ABSENT, 1), "five:unknown");
+}
+
 static void it_finds_a_key(void **state)
 {
     (void)state;
@@ -144,6 +171,7 @@ static void what_is_no_journal_is_said_to_be_none(void **state)
 
 #define with_desk(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(with_desk(it_lists_the_newest_first_by_context_and_state), with_desk(it_finds_a_key),
+FM_TEST_MAIN(with_desk(it_lists_the_newest_first_by_context_and_state),
+             with_desk(a_delivery_of_unknown_outcome_is_listed_as_such), with_desk(it_finds_a_key),
              with_desk(it_sees_what_is_committed_while_the_journal_writes),
              with_desk(what_is_no_journal_is_said_to_be_none))

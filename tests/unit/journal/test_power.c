@@ -51,7 +51,7 @@ struct life {
     uint64_t begun;
     bool intent[EACH], outcome[EACH], seen[EACH];
     bool failed;
-    uint64_t queued; /* id of its request in the queue, where that was acknowledged */
+    uint64_t queued, token; /* id of its request in the queue, where that was acknowledged */
 };
 
 static struct life *lives;
@@ -94,14 +94,17 @@ static void enqueue(struct life *l)
     c.op = FM_JOURNAL_ENQUEUE;
     c.command.lane = FM_STR("all");
     c.command.request = FM_STR("POST /");
-    if (desk_do(&desk, &c) == FM_ERR_OK && c.decision.action == FM_IDEM_RECORD)
-        l->queued = c.seq;
+    if (desk_do(&desk, &c) != FM_ERR_OK || c.decision.action != FM_IDEM_RECORD)
+        return;
+    l->queued = c.seq;
+    l->token = c.token;
 }
 
 static void check_queued(const struct life *l)
 {
     struct fm_journal_call c = desk_call(&desk, FM_JOURNAL_ASK);
     c.seq = l->queued;
+    c.token = l->token;
     if (desk_do(&desk, &c) != FM_ERR_OK)
         fail_msg("the queued request of %s is lost", l->prefix);
     assert_true(c.queued.state == FM_QUEUE_BEHIND || c.queued.state == FM_QUEUE_READY);

@@ -10,7 +10,7 @@
 struct net stand_net;
 struct fm_worker worker;
 struct fm_seats *seats;
-struct fm_seats_context *ledger, *cards;
+struct fm_seats_context *ledger, *cards, *tills;
 struct fm_journal *journal;
 struct peer client, server;
 unsigned stand_wanted;
@@ -35,12 +35,19 @@ static const char text[] =
     "          north: {priority: 2, apps: [\"127.0.0.1:9\"]}}\n"
     "retry: {hedge-after: never}\n"
     "contexts:\n"
-    "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\"],\n"
+    "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\",\n"
+    "           {path: \"/ledger/{id}/live\", as: command},\n"
+    "           {path: \"/ledger/later/**\", when-away: {hold: 50ms, commands: queue}}],\n"
     "           when-away: {hold: 1s, queries: any, message: 'Back at \"noon\".'},\n"
     "           idempotency: {key: optional, by: gate}}\n"
     "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/cards/{card}/**\",\n"
-    "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}}],\n"
-    "          when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: app}}\n";
+    "          {path: \"/cards/{card}/freeze\", when-away: {hold: 50ms, commands: override}},\n"
+    "          {path: \"/cards/{card}/later\", when-away: {hold: 50ms, commands: queue}}],\n"
+    "          when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: app}}\n"
+    "  tills: {topology: affinity, cells: 4, key: {body: till}, routes: [\"/tills/**\",\n"
+    "          {path: \"/tills/close\", when-away: {hold: 50ms, commands: override}}],\n"
+    "          when-away: {hold: 1s, queries: any}}\n"
+    "  pages: {topology: multi-write, routes: [\"/pages/**\"]}\n";
 
 static void on_ended(struct fm_msg *m, void *user)
 {
@@ -126,6 +133,7 @@ void stand_open(enum fm_proxy_mode mode)
     struct fm_view *v = make_view(mode);
     assert_int_equal(fm_seats_context(seats, FM_STR("ledger"), 1, &ledger, NULL), FM_ERR_OK);
     assert_int_equal(fm_seats_context(seats, FM_STR("cards"), 4, &cards, NULL), FM_ERR_OK);
+    assert_int_equal(fm_seats_context(seats, FM_STR("tills"), 4, &tills, NULL), FM_ERR_OK);
     assert_int_equal(fm_worker_init(&worker, &config, v, NULL), FM_ERR_OK);
     fm_view_unref(v);
     struct fm_addr any;

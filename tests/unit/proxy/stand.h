@@ -12,14 +12,15 @@
 extern struct net stand_net; /* of control */
 extern struct fm_worker worker;
 extern struct fm_seats *seats;
-extern struct fm_seats_context *ledger, *cards; /* of 1 cell, and of 4 */
+extern struct fm_seats_context *ledger, *cards, *tills; /* of 1 cell, and of 4 */
 extern struct fm_journal *journal;
 extern struct peer client, server;
 extern unsigned stand_wanted; /* how often workers rang */
 
 /* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4
- * cells, key {card}, queries home, by app). One upstream serves all regions. Before and after each
- * test. */
+ * cells, key {card}, queries home, by app), `tills` (the same, key `till` in the body, by gate) and
+ * `pages` (multi-write); what is below /ledger/later/ and /cards/N/later is queued. One upstream
+ * serves all regions. Before and after each test. */
 void stand_open(enum fm_proxy_mode mode);
 void stand_close(void);
 

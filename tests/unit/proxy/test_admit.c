@@ -2,7 +2,9 @@
  * in the journal first. */
 #include "stand.h"
 
+#include <poll.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define COMMAND(authority, more)                                                                   \
     "POST /ledger/1 HTTP/1.1\r\nHost: h\r\n" authority more "Content-Length: 3\r\n\r\nabc"
@@ -79,12 +81,99 @@ static void a_success_is_not_told_when_the_grant_ran_out(void **state)
     assert_true(stand_heard("Fulmar-Problem: outcome-unknown"));
 }
 
+/* An upstream that takes no connections for now: there is room for one, which is taken. */
+static void take_the_last_place(struct peer *filler)
+{
+    static struct fm_addr at;
+    at.len = sizeof at.un;
+    assert_int_equal(getsockname(stand_app(), &at.sa, &at.len), 0);
+    assert_int_equal(listen(stand_app(), 0), 0);
+    peer_connect(filler, &at);
+    struct pollfd p = {.fd = stand_app(), .events = POLLIN};
+    NET_UNTIL(&stand_net, poll(&p, 1, 0) == 1);
+}
+
+static void give_the_place_back(struct peer *filler)
+{
+    assert_int_equal(listen(stand_app(), 64), 0);
+    static struct peer end;
+    peer_accept(&stand_net, &end, stand_app());
+    peer_close(&end);
+    peer_close(filler);
+}
+
+static void nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection(void **state)
+{
+    (void)state;
+    static struct peer filler;
+    take_the_last_place(&filler);
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), KEY("k1")));
+    NET_UNTIL(&stand_net, fm_counter_get(&worker.metrics.upstream_connects) == 1);
+    assert_int_equal(fm_seats_in_flight(ledger, 0), 1);
+    stand_grant(ledger, 0, 7, -1);
+    give_the_place_back(&filler);
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: moving"));
+    assert_int_equal(fm_seats_in_flight(ledger, 0), 0);
+    assert_int_equal(fm_counter_get(&fm_board_counts(worker.view->view->board, 0, 0, 0)->sent), 0);
+    for (int fd; (fd = accept4(stand_app(), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
+        close(fd);                    /* connections that nothing was sent on */
+    stand_grant(ledger, 0, 7, 60000); /* nobody has seen it, so its key is as good as new */
+    stand_say(COMMAND(AT("7"), KEY("k1")));
+    stand_asked("POST /ledger/1 ");
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+/* -------- what an edge believes -------- */
+
+#define TILL(authority)                                                                            \
+    "POST /tills/1 HTTP/1.1\r\nHost: h\r\n" authority                                              \
+    "Content-Length: 15\r\n\r\n{\"till\":\"4711\"}"
+
+static void an_edge_that_means_another_cell_looks_again(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        stand_grant(tills, i, 7, 60000);
+    stand_say(TILL("Fulmar-Authority: tills/1@7\r\n")); /* it is in 3 */
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: not-holder"));
+    stand_say(TILL("Fulmar-Authority: tills/1@9\r\n"));
+    stand_hear("HTTP/1.1 421 ");
+    assert_int_equal(fm_seats_heard(tills, 3).n, 0); /* that epoch is of another cell */
+    stand_say(TILL("Fulmar-Authority: tills/3@7\r\n"));
+    stand_asked("POST /tills/1 ");
+    assert_true(stand_was_told("Fulmar-Authority: tills/3@7 "));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
+/* A reload that has reached one of the two. */
+static void what_the_edge_sends_as_a_command_is_not_taken_for_less(void **state)
+{
+    (void)state;
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n" AT("7") "\r\n");
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: not-holder"));
+    stand_say("POST /pages/1 HTTP/1.1\r\nHost: h\r\nFulmar-Authority: pages/0@7\r\n"
+              "Content-Length: 0\r\n\r\n");
+    stand_hear("HTTP/1.1 421 ");
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n" AT("0") "\r\n"); /* what earlier ones say */
+    stand_asked("GET /ledger/1 ");
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
 static void queries_say_what_the_application_may_do(void **state)
 {
     (void)state;
     stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n\r\n");
     stand_asked("GET /ledger/1 ");
     assert_true(stand_was_told("Fulmar-Mode: read-only\r\n"));
+    assert_false(stand_was_told("Fulmar-Authority"));
     stand_answer(STAND_OK);
     stand_hear("HTTP/1.1 200 ");
     stand_grant(ledger, 0, 7, 60000);
@@ -198,6 +287,9 @@ static void an_override_is_looked_at_again_and_written_down(void **state)
 
 FM_TEST_MAIN(T(nothing_begins_without_a_grant), T(under_a_grant_it_goes_to_the_application),
              T(another_epoch_is_refused), T(a_success_is_not_told_when_the_grant_ran_out),
+             T(nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection),
+             T(an_edge_that_means_another_cell_looks_again),
+             T(what_the_edge_sends_as_a_command_is_not_taken_for_less),
              T(queries_say_what_the_application_may_do), T(read_only_by_hand),
              T(a_repeat_is_answered_from_the_journal),
              T(an_outcome_that_nobody_saw_is_called_unknown),

@@ -270,6 +270,45 @@ static void views_and_configurations_change_under_requests(void **state)
     assert_true(peer_is_over(&client));
 }
 
+enum { LARGE = 300 * 1000 };
+
+/* The application reads so much of a body and finds each byte in its place. */
+static void check_body(const char *body, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        NET_UNTIL(&net, (peer_poll(&server), server.n > 0));
+        assert_in_range(server.n, 1, n - at); /* nothing behind it */
+        if (memcmp(server.in, body + at, server.n) != 0)
+            fail_msg("another body from %zu on, or a little later", at);
+        at += server.n;
+        peer_drop(&server, server.n);
+    }
+}
+
+/* More than there are blocks for, although the configuration would let it be kept: from where they
+ * end it is passed on as it comes, each byte once. */
+static void a_body_beyond_the_blocks_arrives_as_it_was(void **state)
+{
+    (void)state;
+    static char body[LARGE];
+    struct fm_worker_config large = config;
+    large.replay_body_bytes = 1 << 20;
+    fm_worker_set_config(&worker, &large);
+    for (size_t i = 0; i < sizeof body; i++)
+        body[i] = (char)('a' + i / 7 % 26);
+    say("PUT /pages/a HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n");
+    peer_send(&net, &client, body, sizeof body);
+    peer_accept(&net, &server, app);
+    const char *end = NULL;
+    NET_UNTIL(&net, (peer_poll(&server), end = memmem(server.in, server.n, "\r\n\r\n", 4)));
+    peer_drop(&server, (size_t)(end + 4 - server.in));
+    check_body(body, sizeof body);
+    peer_say(&net, &server, ANSWER);
+    NET_UNTIL(&net, client_has("\r\n\r\nok"));
+    peer_poll(&server);
+    assert_int_equal(server.n, 0);
+}
+
 static void a_drain_lets_a_request_finish(void **state)
 {
     (void)state;
@@ -318,5 +357,6 @@ FM_TEST_MAIN(with_worker(a_request_passes_and_is_counted),
              with_worker(a_lost_query_is_asked_in_the_next_region),
              with_worker(what_a_region_left_by_health_owes_is_asked_elsewhere),
              with_worker(views_and_configurations_change_under_requests),
+             with_worker(a_body_beyond_the_blocks_arrives_as_it_was),
              with_worker(a_drain_lets_a_request_finish), with_worker(a_drain_is_bounded),
              with_worker(connections_over_the_limit_hear_it))
