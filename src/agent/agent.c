@@ -229,6 +229,23 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
         a->status = 403;
 }
 
+/* What is lent to a command beside the guard is not in the guard's testimony. */
+static void write_lease(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->guarded.fd >= 0) {
+        a->status = 409;
+        page_json(a, json_pack("{s:s,s:s}", "schema", "fulmar.error/1", "error",
+                               "this agent runs under a guard, whose testimony would not be about "
+                               "the command"));
+        return;
+    }
+    if (x->rights)
+        fm_rights_lease(x->rights, q, a);
+    else
+        a->status = x->daemon.ending ? 503 : 404;
+}
+
 #define OPS(write)                                                                                 \
     {"/ops", write, false}, {"/ops/move", write, true}, {"/ops/evacuate", write, true},            \
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
@@ -242,6 +259,7 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
 static const struct fm_page local_pages[] = {{.path = "/health/live", .write = write_live},
                                              {.path = "/metrics", .write = write_metrics},
                                              {.path = "/status", .write = write_status},
+                                             {.path = "/lease/", .write = write_lease},
                                              OPS(write_ops),
                                              {.path = NULL}};
 

@@ -143,7 +143,7 @@ enum { CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX };
 
 /* One that is ordered. */
 struct ctl_intended {
-    bool is;
+    bool is, is_so; /* is_so: by what is known here nothing changes */
     char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM];
     uint64_t revision; /* of what it replaces */
     uint64_t serial;   /* of the record `intents`: no two orders are judged by the same state */
@@ -340,8 +340,9 @@ void ctl_move_abort(struct ctl_context *c);
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
+/* For a failover from `lost` to `to`, as it looks from here. */
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
-                                         unsigned lost);
+                                         unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
 uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced);
 

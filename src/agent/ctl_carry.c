@@ -236,13 +236,11 @@ static void carry_failback(struct ctl_op *o, struct fm_op *x)
 
 /* -------- failover -------- */
 
-static enum fm_failover_event_kind next_step(const struct fm_op *x, const struct fm_failover *f)
+static enum fm_failover_wish wish_of(const struct fm_op *x)
 {
     if (x->state == FM_OP_ABORTING || x->step == FM_OP_STEP_STAND_DOWN)
-        return FM_FAILOVER_ON_STAND_DOWN;
-    if (f->state == FM_FAILOVER_STEADY)
-        return FM_FAILOVER_ON_PREPARE;
-    return FM_FAILOVER_ON_COMPLETE;
+        return FM_FAILOVER_TO_STAND_DOWN;
+    return x->step == FM_OP_STEP_PREPARE ? FM_FAILOVER_TO_PREPARE : FM_FAILOVER_TO_COMPLETE;
 }
 
 static bool holds_any(const struct ctl_context *c, unsigned region)
@@ -263,7 +261,11 @@ static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context 
     if (!x->quoted)
         quote.until = FM_MONO_ZERO;
     c->set->attested[lost] |= x->attest;
-    enum fm_failover_event_kind kind = next_step(x, f);
+    enum fm_failover_event_kind kind = fm_failover_towards(f, wish_of(x));
+    if (kind == FM_FAILOVER_EVENT_COUNT) {
+        end_with(x, FM_OP_DONE, "prepared; it waits to be completed, or stood down");
+        return;
+    }
     struct fm_failover_verdict v = ctl_failover_event(ctl, c->set, lost, kind, quote, x->glass);
     if (v.refused) {
         end_with(x, FM_OP_REFUSED, fm_failover_why_text((enum fm_failover_why)v.why));
@@ -272,8 +274,6 @@ static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context 
     x->state = FM_OP_RUNNING;
     if (kind == FM_FAILOVER_ON_STAND_DOWN)
         end_with(x, x->step == FM_OP_STEP_STAND_DOWN ? FM_OP_DONE : FM_OP_ABORTED, "stood down");
-    else if (x->step == FM_OP_STEP_PREPARE)
-        end_with(x, FM_OP_DONE, "prepared; it waits to be completed, or stood down");
 }
 
 static void carry_failover(struct ctl_op *o, struct fm_op *x)

@@ -461,8 +461,8 @@ void ctl_plan_undrain(struct ctl_order *o)
     const struct ctl_intent *x = find(o->ctl, o->intended.region, o->intended.context);
     const struct ctl_intent *all = find(o->ctl, o->intended.region, "");
     bool drained = x && x->i.serve_permille < FM_INTENT_ALL;
-    if (drained)
-        intend(o, FM_INTENT_ALL, 0);
+    o->intended.is_so = !drained;
+    intend(o, FM_INTENT_ALL, 0); /* written in any case: another agent may know more */
     if (o->no.status)
         return;
     struct fm_buf b = fm_buf(o->op.text, sizeof o->op.text - 1);

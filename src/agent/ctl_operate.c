@@ -114,7 +114,7 @@ uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region)
 }
 
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
-                                         unsigned lost)
+                                         unsigned lost, unsigned to)
 {
     const struct fm_conf_context *conf = ctl_conf(member(ctl, s, 0));
     struct fm_tally t = fm_votes_tally(&ctl->votes, lost, &s->contexts, fm_mono_now());
@@ -125,16 +125,15 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .healthy_by = t.healthy_by,
         .domains = (uint8_t)ctl->domains,
         .quorum = true,
-        .ready = fm_contexts_cover(&mine->well[ctl->region], &s->contexts),
-        .capacity = fm_votes_fits(&ctl->votes, lost, ctl->region, &s->contexts,
-                                  ctl_capacity(ctl, ctl->region)),
+        .ready = fm_contexts_cover(&mine->well[to], &s->contexts),
+        .capacity =
+            to == lost || fm_votes_fits(&ctl->votes, lost, to, &s->contexts, ctl_capacity(ctl, to)),
         .fenced = true, /* by the lease of its gates; there is no data here that writes by itself */
         .attested = s->attested[lost],
         .budget_left = UINT8_MAX,
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
-    ev.heir =
-        fm_votes_heir(&ctl->votes, lost, &s->contexts, ctl->holders, ctl->rank) == ctl->region;
+    ev.heir = fm_votes_heir(&ctl->votes, lost, &s->contexts, ctl->holders, ctl->rank) == to;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
@@ -200,7 +199,7 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 {
     struct fm_failover *f = &s->fo[lost];
     struct fm_failover_policy policy = policy_of(ctl, s);
-    struct fm_failover_evidence ev = ctl_evidence(ctl, s, lost);
+    struct fm_failover_evidence ev = ctl_evidence(ctl, s, lost, ctl->region);
     struct fm_failover_event e = {.kind = kind, .ev = &ev, .quote = quote, .break_glass = glass};
     uint8_t why = f->why;
     struct fm_failover_verdict v = fm_failover_step(f, &policy, &e, fm_mono_now());
@@ -498,7 +497,7 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     struct fm_mono now = fm_mono_now();
     if (s->fo[home].state != FM_FAILOVER_FAILING_BACK)
         return;
-    bool well = ctl_evidence(ctl, s, home).home_well;
+    bool well = ctl_evidence(ctl, s, home, ctl->region).home_well;
     if (s->canary_went && !well && fm_mono_before(now, s->home_next)) {
         feed(ctl, s, home, FM_FAILOVER_ON_BREACH);
         return;

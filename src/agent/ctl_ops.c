@@ -229,9 +229,13 @@ static void taken(struct fm_coord_op *w)
     } else {
         struct ctl_refusal r = {.status = 0};
         bool unknown = w->outcome == FM_COORD_UNKNOWN;
-        ctl_refuse(&r, 503, unknown ? "outcome-unknown" : "no-quorum",
-                   unknown ? "look for the operation before ordering it again" : "try again",
-                   "%s: %s", t->op.id, w->error.msg);
+        if (!unknown && w->why == FM_COORD_WHY_COMPARE)
+            ctl_refuse(&r, 409, "generation", "look at the present state, and order again",
+                       "somebody else was quicker: it has changed since this agent saw it");
+        else
+            ctl_refuse(&r, 503, unknown ? "outcome-unknown" : "no-quorum",
+                       unknown ? "look for the operation before ordering it again" : "try again",
+                       "%s: %s", t->op.id, w->error.msg);
         answer_refusal(&a, &r);
     }
     finish(t, &a);
@@ -351,10 +355,10 @@ static void order_page(struct ctl_order *o, enum fm_op_kind kind, const struct f
     bool intent = kind == FM_OP_DRAIN || kind == FM_OP_UNDRAIN;
     bool written = kind == FM_OP_READ_ONLY || kind == FM_OP_AUTOMATIC || intent;
     bool moves = kind == FM_OP_MOVE || kind == FM_OP_EVACUATE;
-    bool nothing = (moves && o->op.nitems == 0) || (intent && !o->intended.is);
-    if (o->no.status == 0 && (nothing || (written && !o->dry)))
+    bool nothing = moves && o->op.nitems == 0;
+    if (o->no.status == 0 && (nothing || (written && (!o->dry || o->intended.is_so))))
         o->op.state = FM_OP_DONE;
-    if (o->no.status == 0 && nothing && moves)
+    if (o->no.status == 0 && nothing)
         snprintf(o->op.text, sizeof o->op.text, "nothing has to be moved");
     if (o->no.status)
         answer_refusal(a, &o->no);
@@ -380,7 +384,8 @@ static void quote_page(struct ctl_order *o, struct fm_page_answer *a)
         answer_refusal(a, &o->no);
         return;
     }
-    struct fm_failover_evidence ev = ctl_evidence(ctl, o->c->set, (unsigned)o->op.region);
+    struct fm_failover_evidence ev =
+        ctl_evidence(ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
     struct ctl_quote *q = &ctl->quote[ctl->nquotes++ % CTL_QUOTES_MAX];
     *q = (struct ctl_quote){.context = o->c->number,
                             .to = (unsigned)o->to,

@@ -368,7 +368,8 @@ static void plan_failover(struct ctl_order *o)
     if (o->no.status || (o->op.step != FM_OP_STEP_STAND_DOWN && is_busy(o)) || !take_quote(o))
         return;
     /* the health gate is asked again where it is carried out; here it answers at once */
-    struct fm_failover_evidence ev = ctl_evidence(o->ctl, o->c->set, (unsigned)o->op.region);
+    struct fm_failover_evidence ev =
+        ctl_evidence(o->ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
     bool takes = o->op.step == FM_OP_STEP_ALL || o->op.step == FM_OP_STEP_COMPLETE;
     if (takes && !o->op.glass && 2 * ev.healthy_by > ev.observers)
         ctl_refuse(&o->no, 409, "holder-healthy", "use `move`, which loses nothing",

@@ -8,11 +8,11 @@
 #include "conf/conf.h"
 #include "http/caller.h"
 #include "io/process.h"
+#include "io/reap.h"
 #include "proxy/daemon.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,6 @@ enum {
     BLOCK = 16 * 1024,
     BLOCKS = 64,
     LISTENERS_MAX = FM_CONF_CONTROLLERS_MAX * FM_CONF_REGIONS_MAX,
-    CHILDREN_MAX = 1024,
     EXIT_GUARDED_DIED = 1,
     EXIT_CONFIG = 78,
 };
@@ -67,50 +66,6 @@ struct guard {
     struct listener *listener[LISTENERS_MAX];
     unsigned nlisteners, ntold;
 };
-
-/* -------- nobody is left -------- */
-
-static unsigned kill_children(void)
-{
-    char path[64], text[CHILDREN_MAX * 8];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    unsigned killed = 0;
-    text[n > 0 ? n : 0] = 0;
-    for (char *p = text; *p;) {
-        char *end;
-        long pid = strtol(p, &end, 10);
-        if (end == p)
-            break;
-        if (pid > 1)
-            killed += kill((pid_t)pid, SIGKILL) == 0;
-        p = *end ? end + 1 : end;
-    }
-    return killed;
-}
-
-/* Those whose parents die become our children: kill and reap until there are none. False where
- * somebody cannot be reaped in time. */
-static bool reap_all(void)
-{
-    struct fm_mono until = fm_mono_add_ms(fm_mono_now(), REAP_MS);
-    for (;;) {
-        (void)kill_children();
-        for (;;) {
-            pid_t pid = waitpid(-1, NULL, WNOHANG);
-            if (pid < 0 && errno == ECHILD)
-                return true;
-            if (pid == 0 || (pid < 0 && errno != EINTR))
-                break;
-        }
-        if (!fm_mono_before(fm_mono_now(), until))
-            return false;
-        (void)poll(NULL, 0, 1);
-    }
-}
 
 /* -------- testifying -------- */
 
@@ -205,7 +160,7 @@ static void end_it(struct guard *g, const char *why)
     g->testifying = true;
     fm_loop_cancel(&g->loop, &g->silence);
     fm_log(FM_LOG_ERROR, "guarded_ends", FM_KZ("why", why));
-    bool all = reap_all();
+    bool all = fm_reap_all(REAP_MS);
     fm_child_forget(&g->agent);
     fm_child_forget(&g->app);
     if (!all)
@@ -382,7 +337,7 @@ static enum fm_err start(struct guard *g, int host, struct fm_error *e)
 
 static void bring_down(struct guard *g)
 {
-    if (!reap_all())
+    if (!fm_reap_all(REAP_MS))
         fm_log(FM_LOG_ERROR, "not_reaped", FM_KZ("meaning", "something below here does not die"));
     for (unsigned i = 0; i < g->nlisteners; i++)
         fm_caller_close(&g->listener[i]->caller);

@@ -2,6 +2,7 @@
  * grant is taken only as the answer to what this life asked. What may be acted upon is core's. */
 #include "agent/lessee.h"
 
+#include "agent/lend.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "core/floor.h"
@@ -15,6 +16,7 @@ struct context {
     unsigned number; /* in the roster */
     int conf;        /* index in the configuration; -1 = not there any more */
     int64_t lease_ms;
+    bool asks; /* nothing of an earlier start is in the way */
     struct fm_sublease sub;
     struct fm_seats_context *seats;
     uint64_t served; /* when it was told last */
@@ -41,6 +43,7 @@ struct ship {
 struct fm_lessee {
     struct fm_lessee_config c;
     const struct fm_conf *conf;
+    struct fm_lend *lend; /* NULL: nothing is lent */
     unsigned region;
     struct context *context[FM_ROSTER_CONTEXTS_MAX]; /* by number */
     uint16_t keeper[FM_AGENTS_PER_REGION];           /* hosts that may be keeper of my region */
@@ -94,8 +97,11 @@ static void publish(struct fm_lessee *l, const struct context *c, uint64_t cells
         publish_cell(l, c, i);
         news |= !same_but_time(&before->cell[i], &c->sub.cell[i], now);
     }
-    if (news)
-        l->c.published(l->c.user);
+    if (!news)
+        return;
+    l->c.published(l->c.user);
+    if (l->lend)
+        fm_lend_changed(l->lend);
 }
 
 /* -------- asking -------- */
@@ -107,8 +113,19 @@ static struct fm_message message(const struct fm_lessee *l, const struct context
         .kind = (uint8_t)kind, .context = (uint16_t)c->number, .life = l->c.life};
 }
 
-static void ask(struct fm_lessee *l, const struct context *c)
+/* Those of these cells for which a command of this host may still act. */
+static uint64_t lent(const struct fm_lessee *l, const struct context *c, uint64_t cells)
 {
+    return l->lend ? fm_lend_busy(l->lend, c->number, cells, fm_mono_now()) : 0;
+}
+
+/* The first thing that a start says is taken for the end of the one before. It is not, while that
+ * one has lent something: so nothing is said until that is over. */
+static void ask(struct fm_lessee *l, struct context *c)
+{
+    c->asks = c->asks || lent(l, c, UINT64_MAX) == 0;
+    if (!c->asks)
+        return;
     struct fm_message m = message(l, c, FM_MESSAGE_ASK);
     m.asked_ns = fm_mono_now().ns;
     m.cells = fm_sublease_stopped(&c->sub);
@@ -209,9 +226,11 @@ static void stop(struct fm_lessee *l, struct context *c, unsigned host, const st
     struct fm_sublease before = c->sub;
     struct fm_message a = message(l, c, FM_MESSAGE_STOPPED);
     a.cells = fm_sublease_stop(&c->sub, m->cells, m->epoch);
+    a.cells &= ~lent(l, c, a.cells); /* the keeper says it again */
     memcpy(a.epoch, m->epoch, sizeof a.epoch);
     publish(l, c, m->cells, &before);
-    fm_post_send(l->c.post, host, &a);
+    if (a.cells)
+        fm_post_send(l->c.post, host, &a);
 }
 
 static void board(struct fm_lessee *l, struct context *c, const struct fm_message *m)
@@ -417,6 +436,8 @@ static void take_contexts(struct fm_lessee *l)
             continue;
         l->context[number]->conf = (int)i;
         l->context[number]->lease_ms = conf->lease_ms;
+        if (l->lend)
+            fm_lend_context(l->lend, (unsigned)number, conf->lease_ms);
         for (unsigned k = 0; k < conf->ncells; k++)
             publish_cell(l, l->context[number], k);
         least = conf->lease_ms < least ? conf->lease_ms : least;
@@ -446,6 +467,25 @@ void fm_lessee_reset(struct fm_lessee *l, const struct fm_conf *conf)
     fm_loop_timer(l->c.loop, &l->renew, fm_loop_now(l->c.loop));
 }
 
+static const struct fm_sublease *held(void *user, unsigned context)
+{
+    const struct fm_lessee *l = user;
+    const struct context *c = l->context[context];
+    return c && c->conf >= 0 && !l->stopped ? &c->sub : NULL;
+}
+
+static bool open_lend(struct fm_lessee *l, struct fm_error *e)
+{
+    struct fm_lend_config c = {.loop = l->c.loop,
+                               .roster = l->c.roster,
+                               .folder = l->c.folder,
+                               .region = l->region,
+                               .held = held,
+                               .user = l};
+    l->lend = fm_lend_new(&c, e);
+    return l->lend != NULL;
+}
+
 struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct fm_conf *conf,
                                 struct fm_error *e)
 {
@@ -462,6 +502,10 @@ struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct f
     FM_ASSERT(region >= 0);
     l->region = (unsigned)region;
     l->told_at = fm_mono_now();
+    if (c->folder && !open_lend(l, e)) {
+        free(l);
+        return NULL;
+    }
     fm_timer_init(&l->renew, renew);
     fm_timer_init(&l->look, look);
     fm_lessee_reset(l, conf);
@@ -469,6 +513,14 @@ struct fm_lessee *fm_lessee_new(const struct fm_lessee_config *c, const struct f
 }
 
 /* -------- status -------- */
+
+void fm_lessee_lease(struct fm_lessee *l, const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    if (l->lend)
+        fm_lend_page(l->lend, q, a);
+    else
+        a->status = 404;
+}
 
 json_t *fm_lessee_json(const struct fm_lessee *l)
 {
@@ -501,6 +553,8 @@ void fm_lessee_stop(struct fm_lessee *l)
     if (!l)
         return;
     l->stopped = true;
+    if (l->lend)
+        fm_lend_stop(l->lend);
     fm_loop_cancel(l->c.loop, &l->renew);
     fm_loop_cancel(l->c.loop, &l->look);
 }
@@ -510,6 +564,7 @@ void fm_lessee_free(struct fm_lessee *l)
     if (!l)
         return;
     FM_ASSERT(l->stopped);
+    fm_lend_free(l->lend);
     for (unsigned i = 0; i < FM_ROSTER_CONTEXTS_MAX; i++)
         free(l->context[i]);
     free(l);

@@ -4,6 +4,8 @@
  * is something to ask for; takes grants, boards and orders to stop or to hold; and publishes each
  * change to the workers (proxy/seats.h) before it answers: so what it acknowledges as stopped has
  * stopped for them, too, and a cell is told to be quiet when nothing that was admitted is left.
+ * What it holds it lends to commands of this host (agent/lend.h): a cell has stopped when those
+ * have ended, or what they were told has run out.
  *
  * Belongs to the control loop. Bounded: FM_LESSEE_WAITS_MAX orders to hold wait at once. */
 #ifndef FM_AGENT_LESSEE_H
@@ -21,8 +23,9 @@ struct fm_lessee_config {
     struct fm_roster *roster;
     struct fm_post *post;
     struct fm_seats *seats;
-    unsigned self; /* number of this host in the roster */
-    uint64_t life; /* of this start */
+    const char *folder; /* of the state; NULL: nothing is lent */
+    unsigned self;      /* number of this host in the roster */
+    uint64_t life;      /* of this start */
     /* More than the time that is left has changed: who waits looks again. */
     void (*published)(void *user);
     /* Can this gate serve the context (its index in the configuration)? */
@@ -46,6 +49,10 @@ void fm_lessee_take(struct fm_lessee *l, unsigned host, const struct fm_post_hea
                     const struct fm_message *m);
 /* A worker has met what is not published: look at the seats, and ask. */
 void fm_lessee_wanted(struct fm_lessee *l);
+
+/* The page /lease/CONTEXT of the local socket; 404 where nothing is lent. */
+void fm_lessee_lease(struct fm_lessee *l, const struct fm_page_request *q,
+                     struct fm_page_answer *a);
 
 json_t *fm_lessee_json(const struct fm_lessee *l);
 

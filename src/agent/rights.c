@@ -161,6 +161,7 @@ static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_err
                                  .roster = r->roster,
                                  .post = r->post,
                                  .seats = r->c.seats,
+                                 .folder = r->c.state_dir,
                                  .self = self,
                                  .life = fm_keep_life(r->keep),
                                  .published = published,
@@ -285,6 +286,14 @@ void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct 
 {
     if (r->controller)
         fm_controller_ops(r->controller, q, a);
+    else
+        a->status = 404;
+}
+
+void fm_rights_lease(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    if (r->lessee)
+        fm_lessee_lease(r->lessee, q, a);
     else
         a->status = 404;
 }

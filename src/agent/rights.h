@@ -62,6 +62,10 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
 /* The pages below /ops; 404 where there is no controller. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
+/* The page /lease/CONTEXT of the local socket; 404 where there is no gate. */
+void fm_rights_lease(struct fm_rights *r, const struct fm_page_request *q,
+                     struct fm_page_answer *a);
+
 /* For `status`: members `authority` and `sub_leases` of `root`. */
 void fm_rights_add_status(const struct fm_rights *r, json_t *root);
 

@@ -153,6 +153,7 @@ int fm_cmd_status(const struct fm_args *a);
 int fm_cmd_demo(const struct fm_args *a);
 int fm_cmd_journal_list(const struct fm_args *a);
 int fm_cmd_journal_show(const struct fm_args *a);
+int fm_cmd_lease_run(const struct fm_args *a);
 int fm_cmd_move(const struct fm_args *a);
 int fm_cmd_failback(const struct fm_args *a);
 int fm_cmd_evacuate(const struct fm_args *a);

@@ -46,6 +46,23 @@ const struct fm_command fm_commands[] = {
      "start it again. SIGTERM ends the agent in order, SIGHUP reloads it.",
      "fulmar guard -c fulmar.yaml -- /usr/local/bin/shop", DAEMON_OPTIONS, FM_ARGS_MAX,
      fm_cmd_guard},
+    {"lease run", "CONTEXT[/CELL] -- COMMAND...",
+     "run a command in the region that holds a context",
+     "Waits until this host's region holds the context (--timeout: no longer than that), then "
+     "runs\n"
+     "COMMAND, with FULMAR_EPOCH, FULMAR_CONTEXT and FULMAR_CELL in its environment: give the "
+     "epoch\n"
+     "to what it writes to, as the fencing token. When the region loses the context, is cut off "
+     "or\n"
+     "moves it away, COMMAND is ended, with all that it has started, before another region can "
+     "begin:\n"
+     "SIGTERM first, SIGKILL before the lease is over. Needs an agent with the role gate on this "
+     "host.\n"
+     "Exit code: that of COMMAND (128 and the signal that ended it); 5 where it was ended because "
+     "the\n"
+     "lease was; 75, or 69 without an agent, where --timeout passed before it could begin.",
+     "fulmar lease run ledger -- /usr/local/bin/close-the-day",
+     FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(TIMEOUT), FM_ARGS_MAX, fm_cmd_lease_run},
     {"config check", "[FILE]", "check a configuration, all of it, and say every error at once",
      "Exit code 0 where it is good (warnings may be printed), 78 where it is not. For each "
      "context\n"
@@ -183,10 +200,11 @@ const struct fm_command fm_commands[] = {
      "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",
      "fulmar events -f --since 1h",
      ASK_OPTIONS | FM_OPT_BIT(FOLLOW) | FM_OPT_BIT(SINCE) | FM_OPT_BIT(LIMIT), 0, fm_cmd_events},
-    {"why", "WHAT", "say why something is as it is, or was refused: the events and their evidence",
-     "WHAT is a context, a region, a cell such as cards/17, an operation, or the Fulmar-Ref of a "
-     "request.\n"
-     "Each agent records what it saw and did itself. Exit code 2 where nothing is recorded of it.",
+    {"why", "WHAT", "say why something is as it is: its state, its orders, its events",
+     "WHAT is a context, a region, a cell such as cards/17, or an operation. Each agent records "
+     "what "
+     "it\n"
+     "saw and did itself. Exit code 2 where nothing is recorded of it.",
      "fulmar why ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_why},
     {"journal list", "[CONTEXT]", "list the commands that a region accepted, the newest first",
      "Reads the journal of this host beside its daemon, or the one of --file, and changes "

@@ -15,11 +15,10 @@ enum { AGAIN_MS = 1000 };
 
 static bool says(const json_t *event, struct fm_str part)
 {
-    static const char *const names[] = {"context", "region", "host", "op", "ref"};
     uint64_t cell;
-    for (size_t i = 0; i < FM_COUNT(names); i++)
-        if (fm_str_eqz(part, fm_show_text(event, names[i])))
-            return true;
+    if (fm_str_eqz(part, fm_show_text(event, "context")) ||
+        fm_str_eqz(part, fm_show_text(event, "region")))
+        return true;
     const json_t *v = json_object_get(event, "cell");
     return json_is_integer(v) && fm_str_u64(part, &cell) &&
            (json_int_t)cell == json_integer_value(v);
@@ -29,8 +28,6 @@ bool fm_event_is_about(const json_t *event, const char *what)
 {
     FM_ASSERT(event && what);
     struct fm_str rest = fm_str_z(what);
-    if (rest.n && says(event, rest))
-        return true; /* a reference may have slashes in it */
     while (rest.n) {
         struct fm_str part = fm_str_cut(rest, '/', &rest);
         if (!says(event, part))
@@ -45,7 +42,7 @@ void fm_event_print(const json_t *e)
     const char *region = fm_show_text(e, "region"), *context = fm_show_text(e, "context"),
                *from = fm_show_text(e, "from"), *to = fm_show_text(e, "to"),
                *what = fm_show_text(e, "what"), *evidence = fm_show_text(e, "evidence"),
-               *by = fm_show_text(e, "by"), *text = fm_show_text(e, "text");
+               *text = fm_show_text(e, "text");
     if (!text[0])
         text = fm_show_text(e, "why"); /* which is the name of it where there is a text */
     printf("%s  %s%s%s%s%s", fm_show_clock(fm_show_text(e, "at"), at), what, what[0] ? "  " : "",
@@ -56,8 +53,6 @@ void fm_event_print(const json_t *e)
     if (from[0] || to[0])
         printf("%s -> %s%s", fm_show_or_dash(from), fm_show_or_dash(to), text[0] ? ": " : "");
     fputs(text, stdout);
-    if (by[0])
-        printf(", by %s", by);
     if (evidence[0])
         printf(" (%s)", evidence);
     putchar('\n');

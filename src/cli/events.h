@@ -4,8 +4,8 @@
 
 #include "cli/cli.h"
 
-/* Is it about this: a context, a region, a host, an operation, a request's reference, or several of
- * them with a slash between, a cell behind its context: west/ledger, cards/17? "" is everything. */
+/* Is it about this: a context, a region, or both with a slash between, a cell behind its context:
+ * west/ledger, cards/17? "" is everything. */
 bool fm_event_is_about(const json_t *event, const char *what);
 
 /* All of a status document, what was seen and what was done about the right to write, by time. A

@@ -139,7 +139,7 @@ int fm_cmd_why(const struct fm_args *a)
     struct fm_agents *g;
     if (a->nargs != 1 || !a->arg[0][0])
         return fm_usage("`fulmar why` needs what it is about: a context, a region, a cell such as "
-                        "cards/17, an operation, or the Fulmar-Ref of a request");
+                        "cards/17, or an operation");
     int code = fm_agents_open(&g, a, "why", FM_WHOM_PAST);
     if (code)
         return code;

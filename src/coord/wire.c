@@ -441,7 +441,7 @@ bool fm_coord_wire_read_stamp(struct fm_str text, struct fm_coord_stamp *out)
     bool good = json_integer_value(json_object_get(o, "fulmar")) == 1 &&
                 text_into(o, "service", out->service, sizeof out->service) &&
                 text_into(o, "incarnation", out->incarnation, sizeof out->incarnation) &&
-                out->incarnation[0];
+                out->service[0] && out->incarnation[0];
     json_decref(o);
     return good;
 }

@@ -279,3 +279,13 @@ struct fm_failover_verdict fm_failover_step(struct fm_failover *f,
         v.why = (uint8_t)why;
     return v;
 }
+
+enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
+                                                enum fm_failover_wish wish)
+{
+    if (wish == FM_FAILOVER_TO_STAND_DOWN)
+        return FM_FAILOVER_ON_STAND_DOWN;
+    if (f->state == FM_FAILOVER_STEADY)
+        return FM_FAILOVER_ON_PREPARE;
+    return wish == FM_FAILOVER_TO_COMPLETE ? FM_FAILOVER_ON_COMPLETE : FM_FAILOVER_EVENT_COUNT;
+}

@@ -169,6 +169,18 @@ struct fm_failover_verdict fm_failover_step(struct fm_failover *f,
                                             const struct fm_failover_policy *p,
                                             const struct fm_failover_event *e, struct fm_mono now);
 
+/* What a person has ordered, until it is fulfilled; the order survives whoever carries it out. */
+enum fm_failover_wish {
+    FM_FAILOVER_TO_PREPARE,
+    FM_FAILOVER_TO_COMPLETE,
+    FM_FAILOVER_TO_STAND_DOWN
+};
+
+/* The next event of that order. FM_FAILOVER_EVENT_COUNT = the wish has come true: who looks again
+ * at an order to prepare must not take it for consent. */
+enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
+                                                enum fm_failover_wish wish);
+
 /* Everything that automatic asks for; the first that is missing. */
 enum fm_failover_why fm_failover_automatic(const struct fm_failover *f,
                                            const struct fm_failover_policy *p,

@@ -126,6 +126,10 @@ static void draw_region(struct fm_view_state *v, size_t r, const json_t *region,
 {
     uint64_t sent = 0, errors = 0, flying = 0;
     FM_ASSERT(r < FM_VIEW_REGIONS && v->screen);
+    if (json_is_true(json_object_get(region, "witness"))) {
+        printf("  %-8s votes, and serves nothing\033[K\n", text_of(region, "region"));
+        return;
+    }
     size_t i;
     json_t *c;
     json_array_foreach(json_object_get(region, "contexts"), i, c)

@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-enum { FM_VIEW_LINES = 14, FM_VIEW_LINE_MAX = 160, FM_VIEW_REGIONS = 8, FM_VIEW_EXCLUSIVE = 2 };
+enum { FM_VIEW_LINES = 14, FM_VIEW_LINE_MAX = 160, FM_VIEW_REGIONS = 9, FM_VIEW_EXCLUSIVE = 2 };
 
 /* Who holds what of a context, as it was told last. */
 struct fm_view_holders {

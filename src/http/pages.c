@@ -139,11 +139,18 @@ static void read_body(struct fm_http_conn *c, const struct fm_page *page,
     fm_http_conn_body(c);
 }
 
+static bool is_at(const struct fm_page *page, struct fm_str path)
+{
+    size_t n = strlen(page->path);
+    bool below = n > 1 && page->path[n - 1] == '/';
+    return below ? fm_str_starts(path, fm_str(page->path, n)) : fm_str_eqz(path, page->path);
+}
+
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 {
     const struct fm_page *page = pages_of(c)->pages;
     FM_ASSERT(!c->data);
-    while (page->path && !fm_str_eqz(h->path, page->path))
+    while (page->path && !is_at(page, h->path))
         page++;
     bool reads = h->method == FM_METHOD_GET || h->method == FM_METHOD_HEAD;
     if (!page->path) {

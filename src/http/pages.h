@@ -37,7 +37,7 @@ struct fm_page_answer {
     }
 
 struct fm_page {
-    const char *path;
+    const char *path; /* one that ends with "/" is that of all below it, too */
     void (*write)(const struct fm_page_request *q, struct fm_page_answer *a);
     bool posts; /* it takes POST */
 };

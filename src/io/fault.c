@@ -309,7 +309,7 @@ void fm_fault_close(struct fm_fault *f)
     if (!f->loop)
         return;
     fm_listener_close(&f->listener);
-    while (!fm_list_empty(&f->pairs))
-        close_pair(fm_list_first(&f->pairs, struct pair, node), true);
+    fm_list_each_safe (at, next, &f->pairs)
+        close_pair(fm_container_of(at, struct pair, node), true);
     FM_ASSERT(f->npairs == 0);
 }

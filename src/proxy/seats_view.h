@@ -16,8 +16,8 @@
 void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d,
                         enum fm_proxy_mode mode);
 
-/* What operators asked of regions, of an edge. A view that does not speak of it changes nothing.
- * Control only. */
+/* What operators asked of regions: an edge obeys it, a gate only shows it. A view that does not
+ * speak of it changes nothing. Control only. */
 void fm_board_take_intents(struct fm_board *b, const struct fm_view_doc *d);
 
 #endif

@@ -167,7 +167,20 @@ static struct fm_segment *compile_segments(struct fm_arena *a, const struct fm_c
     return s;
 }
 
-/* Where clients ask about queued commands: like the first route that queues, but a query. */
+/* Of the region that has most. */
+static unsigned count_gates(const struct fm_conf *conf)
+{
+    unsigned n[FM_REGIONS_MAX] = {0}, most = 0;
+    for (size_t i = 0; i < conf->nhosts; i++) {
+        FM_ASSERT(conf->hosts[i].region < FM_REGIONS_MAX);
+        n[conf->hosts[i].region] += (conf->hosts[i].roles & FM_ROLE_GATE) != 0;
+        most = n[conf->hosts[i].region] > most ? n[conf->hosts[i].region] : most;
+    }
+    return most;
+}
+
+/* Where clients ask about queued commands: like the first route that queues, but a query. One gate
+ * knows the place, so that there are tries for each, and one more for a connection that breaks. */
 static void compile_places(struct fm_view *v)
 {
     for (unsigned i = 0; i < v->nroutes && !v->has_places; i++) {
@@ -181,6 +194,7 @@ static void compile_places(struct fm_view *v)
         v->places.has_key = false;
         v->places.sticky_segment = -1;
         v->places.hedge.mode = FM_HEDGE_OFF;
+        v->places.other_regions = (uint8_t)fm_min_u64(count_gates(v->conf), FM_ATTEMPTS_MAX);
     }
 }
 

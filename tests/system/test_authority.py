@@ -546,6 +546,7 @@ def test_nobody_takes_more_than_it_can_carry(stage):
     thread.join()
     wait_until("it is taken", lambda: "items" in realm.order("west-1", "move", context="ledger", to="north", dry_run=True),
                PATIENCE_S, every=0.1)
+    realm.judge()
 
 
 def drained_realm(stage):
@@ -591,6 +592,10 @@ def test_a_drained_region_gets_what_only_it_may_take(stage):
     check_equal({who("POST", "/ledger/1") for _ in range(10)} | {who(path="/ledger/1") for _ in range(10)}, {"west"},
                 "who answers for the holder")
     check_equal(intent("north")["profile"], ("serve", 1000), "the other region")
+    gate = {c["context"]: c["intent"] for c in realm.status("west-1")["regions"][0]["contexts"]}
+    check_equal(gate["profile"], "drain", "what the region's own gate says of it")
+    direct = lib.get(int(realm.hosts["west-1"]["gate"].split(":")[1]), "/profile/1")
+    check_equal((direct.status, direct.body), (200, b"west"), "who asks its gate all the same")
     said = wait_until("west-1 knows", lambda: realm.authority("west-1")["intents"], PATIENCE_S)[0]
     check_equal((said["region"], said["context"], said["by"], said["reason"], said["until"], said["op"]),
                 ("west", None, "tester", "a test", None, op["id"]), "what is said of it")
@@ -653,6 +658,34 @@ def test_drains_are_refused_with_the_rule(stage):
     realm.order("north-1", "undrain", 200, region="west")
     doc = realm.order("north-1", "drain", 409, region="north")
     check_equal(doc["rule"], "last-region", "while a context of the other one is drained")
+    realm.judge()
+
+
+def test_two_drains_at_once_leave_a_region(stage):
+    """Two agents take an order each, of the two regions, at the same time: never both, whoever judged by what."""
+    realm, *_ = drained_realm(stage)
+    none = 0
+    for _ in range(20):
+        said = {}
+
+        def give(at, region):
+            said[region] = realm.ask(at, "POST", "/ops/drain", {"reason": "x", "by": "x", "region": region})
+        threads = [threading.Thread(target=give, args=a) for a in (("west-1", "west"), ("north-1", "north"))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        done = [r for r, (status, _) in said.items() if status == 200]
+        none += len(done) == 0
+        check(len(done) <= 1, f"both regions are drained: {said}")
+        rules = {doc["rule"] for status, doc in said.values() if status != 200}
+        check(rules <= {"last-region", "generation"}, f"refused by {rules}")
+        for r in done:
+            wait_until("it is undrained", lambda r=r: realm.ask("west-1", "POST", "/ops/undrain", {
+                "reason": "x", "by": "x", "region": r})[0] == 200, PATIENCE_S)
+        for name in ("west-1", "north-1"):
+            wait_until(f"{name} knows", lambda n=name: not realm.authority(n)["intents"], PATIENCE_S)
+    check(none < 20, "no order ever went through")
     realm.judge()
 
 

@@ -21,6 +21,7 @@ hosts:
   north-1: {{region: north, roles: [gate, health, controller], address: 127.0.0.1, gate: "127.0.0.1:{ngate}", peer: "127.0.0.1:{npeer}", admin: "127.0.0.1:{nadmin}"}}
 regions: {{west: {{apps: ["127.0.0.1:{app}"]}}, north: {{apps: ["127.0.0.1:{napp}"]}}}}
 contexts: {{ledger: {{topology: active-passive, home: west, routes: ["/**"], needs: [], lease: 2s}}}}
+edge: {{listen: [{{address: "127.0.0.1:{admin}"}}], drain: {{finish: 300ms}}}}
 """
 
 # An application with a child that leaves its session, and so its process group.
@@ -35,17 +36,22 @@ time.sleep(1000)
 """
 
 
+# One that does not end when it is asked to.
+DEAF = "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" \
+       "print(os.getpid(), flush=True)\ntime.sleep(1000)\n"
+
+
 class Guarded:
-    def __init__(self, stage, app=True):
+    def __init__(self, stage, app=True, text=APP, wait=True):
         names = ("gate", "peer", "admin", "ngate", "npeer", "nadmin", "app", "napp")
         self.port = {n: lib.free_port() for n in names}
         self.heard = []
         self.stage = stage
         conf = stage.write("bank.yaml", CONFIG.format(dir=stage.dir, **self.port))
         self.north = Server(stage, self.answer, port=self.port["npeer"])
-        command = ["--", sys.executable, stage.write("app.py", APP)] if app else []
+        command = ["--", sys.executable, stage.write("app.py", text)] if app else []
         self.process = stage.fulmar("guard", "guard", "-c", conf, "--host", "west-1", *command,
-                                    port=self.port["admin"])
+                                    port=self.port["admin"] if wait else None)
         self.pids = []
         if app:
             wait_until("the application runs", lambda: self.line())
@@ -119,6 +125,66 @@ def test_in_order(stage):
     check_equal(g.process.stop(), 0, "exit code")
     check_equal(g.testimonies(), [], "testimonies")
     wait_until("all are gone", lambda: all(gone(p) for p in g.pids))
+
+
+def test_in_order_at_once(stage):
+    """So it is for one whose agent has just begun."""
+    g = Guarded(stage, app=False, wait=False)
+    wait_until("there is an agent", g.agent)
+    check_equal(g.process.stop(), 0, "exit code")
+    check_equal(g.testimonies(), [], "testimonies")
+
+
+def test_deaf_application(stage):
+    """An application that does not end when it is asked to is killed after edge.drain.finish."""
+    g = Guarded(stage, text=DEAF)
+    time.sleep(0.3)
+    check_equal(g.process.stop(), 0, "exit code")
+    check(all(gone(p) for p in g.pids), "the application lives on")
+    check("application_killed" in g.process.output(), "nothing is said of it")
+
+
+def test_asked_twice(stage):
+    """Asked again, nobody is waited for."""
+    g = Guarded(stage, text=DEAF)
+    agent = g.agent()
+    g.process.signal(signal.SIGTERM)
+    wait_until("the agent has ended", lambda: gone(agent))
+    g.process.signal(signal.SIGTERM)
+    check_equal(g.process.wait(), 0, "exit code")
+    check(all(gone(p) for p in g.pids), "the application lives on")
+
+
+def test_what_cannot_be_started(stage):
+    """A host that is not in the file, an application that is not there: it says so, and leaves nobody."""
+    g = Guarded(stage, app=False)
+    check_equal(g.process.stop(), 0, "exit code")
+    conf = str(stage.path("bank.yaml"))
+    for code, host, command in ((78, "west-9", []), (1, "west-1", ["--", "/no/such/program"])):
+        failed = stage.start("failed", [lib.FULMAR, "guard", "-c", conf, "--host", host, *command])
+        check_equal(failed.wait(), code, f"exit code: {failed.output()}")
+        check("fulmar guard: " in failed.output(), failed.output())
+    check(not lib.listens(g.port["admin"]), "its agent lives on")
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_nobody_to_tell(stage):
+    """Where nobody hears its testimony it tries for some seconds, and does not burn them."""
+    g = Guarded(stage, app=False)
+    time.sleep(0.3)
+    g.north.kill()
+    os.kill(g.agent(), signal.SIGKILL)
+    wait_until("it testifies", lambda: '"testifies"' in g.process.output())
+    before = cpu_seconds(g.process.pid)
+    time.sleep(2)
+    used = cpu_seconds(g.process.pid) - before
+    check(used < 0.5, f"{used} s of CPU in 2 s")
+    check_equal(g.process.wait(), 1, "exit code")
+    check("testimony_not_heard" in g.process.output(), "nothing is said of it")
 
 
 def test_killed_guard(stage):

@@ -404,6 +404,18 @@ class BankRegion:
             self.processes[role].kill()
 
 
+# The bank's contexts as routing alone sees them: every region may write, and the app applies each key once.
+BANK_CONTEXTS = {name: {"topology": "multi-write", "app": "core", "routes": [route], "needs": needs, **more}
+                 for name, route, needs, more in (
+    ("ledger", "/ledger/{account}/**", [], {"idempotency": {"key": "required", "by": "app"}}),
+    ("cards", "/cards/{card}/**", ["card-network"], {"idempotency": {"key": "optional", "by": "app"}}),
+    ("profile", "/profile/{id}/**", [], {"idempotency": {"key": "optional", "by": "app"},
+                                         "sticky": {"path": "id"}}),
+    ("catalog", "/catalog", [], {}))}
+BANK_CHECKS = {"card-network": {"status": 200, "body": "pong", "interval": "200ms", "timeout": "150ms",
+                                "max-age": "2s", "fall": 2, "rise": 3}}
+
+
 class Bank:
     """The sample application in two regions behind agents, and an edge in front."""
 
@@ -414,8 +426,7 @@ class Bank:
         both = (self.west, self.north)
         self.edge = Edge(stage, {r.name: r.section(i) for i, r in enumerate(both, 1)}, start=False,
                          timeouts={"first-byte": "2s", "total": "15s"},
-                         include=[str(lib.ROOT / "examples/bank/contexts.yaml")])
-        del self.edge.conf["contexts"]  # those of the file
+                         contexts=BANK_CONTEXTS, checks=BANK_CHECKS)
         regions = {r.agent.host: r for r in both}
         start_behind_agents(self.edge, [r.agent for r in both],
                             lambda agent: regions[agent.host].start(self.edge.path))

@@ -137,6 +137,22 @@ static void catch_up(int64_t ms)
     assert_int_equal(told, 1);
 }
 
+/* Who asked would release what it holds, and this region take it without having seen all keys. */
+static void a_reload_in_the_middle_is_not_the_whole(void **state)
+{
+    (void)state;
+    struct fm_error e;
+    struct fm_peers plain = {NULL, NULL};
+    desk_whole(&west, "k1", 201, "made");
+    told = whole = 0;
+    fm_heir_catch_up(heir, FM_STR("west"), 60000, caught_up, NULL);
+    assert_int_equal(fm_heir_reset(heir, conf, &plain, &e), FM_ERR_OK);
+    assert_int_equal(told, 1);
+    assert_int_equal(whole, 0);
+    catch_up(5000); /* who asks again gets it */
+    assert_int_equal(whole, 1);
+}
+
 static void what_was_accepted_there_is_known_here(void **state)
 {
     (void)state;
@@ -175,4 +191,5 @@ static void a_region_that_does_not_answer_is_not_whole(void **state)
 }
 
 FM_TEST_MAIN(fm_test_with(what_was_accepted_there_is_known_here, setup, teardown),
+             fm_test_with(a_reload_in_the_middle_is_not_the_whole, setup, teardown),
              fm_test_with(a_region_that_does_not_answer_is_not_whole, setup, teardown))

@@ -4,7 +4,11 @@
 
 #include "agent/lessee.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static struct host *west = &host[0], *north = &host[1];
 static struct fm_mailbox mailbox;
@@ -12,6 +16,7 @@ static struct fm_seats *seats;
 static struct fm_seats_context *ledger, *cards;
 static struct fm_lessee *lessee;
 static unsigned published;
+static char folder[64];
 static bool is_capable;
 static void (*caught_up)(void *arg, bool whole);
 static void *caught_up_arg;
@@ -51,10 +56,23 @@ static void rang(void *user)
     (void)user;
 }
 
+static void remove_folder(void)
+{
+    static const char *const file[] = {"lease-cards.lock", "lease-ledger.lock"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < FM_COUNT(file); i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, file[i]);
+        (void)unlink(path);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static int begin(void **state)
 {
     int rc = fm_test_fds_before(state);
     hosts_open();
+    snprintf(folder, sizeof folder, "/tmp/fulmar-lessee-XXXXXX");
+    assert_non_null(mkdtemp(folder));
     published = 0;
     is_capable = true;
     caught_up = NULL;
@@ -65,6 +83,7 @@ static int begin(void **state)
                                  .roster = west->roster,
                                  .post = west->post,
                                  .seats = seats,
+                                 .folder = folder,
                                  .self = west->self,
                                  .life = 100,
                                  .published = on_published,
@@ -83,6 +102,7 @@ static int end(void **state)
 {
     fm_lessee_stop(lessee);
     fm_lessee_free(lessee);
+    remove_folder();
     hosts_close_but_loop();
     fm_seats_free(seats);
     fm_mailbox_close(&mailbox);
@@ -347,10 +367,137 @@ static void what_it_says_of_itself(void **state)
     json_decref(o);
 }
 
+/* -------- what is lent -------- */
+
+static int borrow(const char *context, unsigned cell)
+{
+    char path[PATH_MAX];
+    struct flock f = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = (off_t)cell, .l_len = 1};
+    snprintf(path, sizeof path, "%s/lease-%s.lock", folder, context);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &f), 0);
+    return fd;
+}
+
+static struct fm_page_answer page(const char *path, const char *query)
+{
+    struct fm_page_request q = {.path = fm_str_z(path), .query = fm_str_z(query)};
+    struct fm_page_answer a = FM_PAGE_ANSWER;
+    fm_lessee_lease(lessee, &q, &a);
+    return a;
+}
+
+static json_t *lease(const char *path, const char *query)
+{
+    struct fm_page_answer a = page(path, query);
+    assert_int_equal(a.status, 200);
+    json_t *o = json_loadb(a.body, a.n, 0, NULL);
+    assert_non_null(o);
+    free(a.body);
+    return o;
+}
+
+static void what_is_lent_has_not_stopped_while_it_is_locked(void **state)
+{
+    (void)state;
+    net_skip_ms(60 * 1000); /* no earlier start is in the way */
+    grant("cards", 15, 9, 1000);
+    int fd = borrow("cards", 2);
+    json_t *o = lease("/lease/cards", "?cell=2");
+    assert_true(json_is_true(json_object_get(o, "held")));
+    assert_int_equal(json_integer_value(json_object_get(o, "epoch")), 9);
+    assert_in_range(json_integer_value(json_object_get(o, "left_ms")), 1, 990);
+    json_decref(o);
+    struct fm_message m = message(FM_MESSAGE_STOP, "cards", 6, 9);
+    forget();
+    say(west->self, &m);
+    assert_false(is_live(cards, 1, 9) || is_live(cards, 2, 9)); /* nothing begins any more */
+    o = lease("/lease/cards", "?cell=2");
+    assert_true(json_is_false(json_object_get(o, "held")));
+    json_decref(o);
+    NET_UNTIL(&net, told(FM_MESSAGE_STOPPED));
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->cells, 2); /* the other one */
+    close(fd);
+    forget();
+    say(west->self, &m);
+    NET_UNTIL(&net, told(FM_MESSAGE_STOPPED));
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->cells, 6);
+}
+
+static void what_is_lent_runs_out(void **state)
+{
+    (void)state;
+    net_skip_ms(60 * 1000);
+    grant("cards", 15, 9, 1000);
+    int fd = borrow("cards", 0);
+    json_decref(lease("/lease/cards", "?cell=0"));
+    struct fm_message m = message(FM_MESSAGE_STOP, "cards", 1, 9);
+    forget();
+    say(west->self, &m);
+    net_turn_ms(&net, 10);
+    assert_null(told(FM_MESSAGE_STOPPED));
+    net_skip_ms(1000); /* whoever keeps the lock now may not act any more */
+    say(west->self, &m);
+    NET_UNTIL(&net, told(FM_MESSAGE_STOPPED));
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->cells, 1);
+    close(fd);
+}
+
+static bool asked_about(const char *context)
+{
+    for (unsigned i = 0; i < west->n; i++)
+        if (west->in[i].kind == FM_MESSAGE_ASK &&
+            west->in[i].context == fm_roster_context(west->roster, fm_str_z(context)))
+            return true;
+    return false;
+}
+
+static void a_new_start_says_nothing_while_the_old_one_has_lent(void **state)
+{
+    (void)state;
+    int fd = borrow("cards", 3); /* before it has said its first word */
+    NET_UNTIL(&net, asked_about("ledger"));
+    net_turn_ms(&net, 20);
+    assert_false(asked_about("cards"));
+    close(fd);
+    net_skip_ms(600); /* its next turn */
+    NET_UNTIL(&net, asked_about("cards"));
+    fd = borrow("cards", 3); /* this start's own */
+    forget();
+    net_skip_ms(600);
+    NET_UNTIL(&net, asked_about("cards"));
+    close(fd);
+}
+
+static void what_cannot_be_lent(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *query;
+        unsigned status;
+    } row[] = {{"/lease/none", "", 404},
+               {"/lease/", "", 404},
+               {"/lease/cards/2", "", 404},
+               {"/lease/cards", "?cell=4", 404},
+               {"/lease/cards", "?cell=99999999999", 404},
+               {"/lease/cards", "?cell=", 400},
+               {"/lease/cards", "?after=-1", 400},
+               {"/lease/cards", "?cell", 400},
+               {"/lease/cards", "?later=1&cell=3", 200}};
+    for (size_t i = 0; i < FM_COUNT(row); i++) {
+        struct fm_page_answer a = page(row[i].path, row[i].query);
+        assert_int_equal(a.status, row[i].status);
+        free(a.body);
+    }
+}
+
 #define T(fn) fm_test_with(fn, begin, end)
 FM_TEST_MAIN(T(it_asks_who_may_be_keeper_of_its_region), T(it_says_what_it_has_to_do),
              T(a_grant_is_published_with_its_time), T(what_this_life_did_not_ask_is_no_grant),
              T(what_is_acknowledged_has_stopped), T(it_is_quiet_when_nothing_is_in_flight),
              T(nobody_waits_for_an_order_that_was_taken_back), T(the_board_says_who_holds),
              T(a_higher_epoch_that_a_worker_met_ends_the_old_one),
-             T(the_heir_gets_the_journals_before_it_says_so), T(what_it_says_of_itself))
+             T(the_heir_gets_the_journals_before_it_says_so), T(what_it_says_of_itself),
+             T(what_is_lent_has_not_stopped_while_it_is_locked), T(what_is_lent_runs_out),
+             T(a_new_start_says_nothing_while_the_old_one_has_lent), T(what_cannot_be_lent))

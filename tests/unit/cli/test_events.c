@@ -13,24 +13,16 @@ static json_t *doc(const char *text)
 static void an_event_is_about_what_it_names(void **state)
 {
     (void)state;
-    json_t *e = doc("{\"context\": \"cards\", \"cell\": 17, \"region\": \"west\", \"op\": \"41-3\","
-                    " \"ref\": \"a/b\", \"to\": \"asking\", \"why\": \"loss\"}");
+    json_t *e = doc("{\"context\": \"cards\", \"cell\": 17, \"region\": \"west\","
+                    " \"to\": \"asking\", \"why\": \"loss\"}");
     static const struct {
         const char *what;
         bool is;
-    } cases[] = {{"", true},
-                 {"cards", true},
-                 {"west", true},
-                 {"west/cards", true},
-                 {"cards/17", true},
-                 {"cards/1", false},
-                 {"north", false},
-                 {"north/cards", false},
-                 {"41-3", true},
-                 {"a/b", true},
-                 {"asking", false},
-                 {"cards/017x", false},
-                 {"west/cards/17", true}};
+    } cases[] = {{"", true},           {"cards", true},        {"west", true},
+                 {"west/cards", true}, {"cards/17", true},     {"cards/1", false},
+                 {"north", false},     {"north/cards", false},
+
+                 {"asking", false},    {"cards/017x", false},  {"west/cards/17", true}};
     for (size_t i = 0; i < FM_COUNT(cases); i++)
         if (fm_event_is_about(e, cases[i].what) != cases[i].is)
             fail_msg("`%s`", cases[i].what);
@@ -50,8 +42,8 @@ static void an_event_is_a_line(void **state)
          "14:08:42  west/ledger  up -> down: probes fail (no answer)\n"},
         {"{\"at\": \"2026-11-21T14:08:42.123456Z\", \"region\": null, \"context\": \"cards\","
          " \"cell\": 3, \"from\": null, \"to\": null, \"why\": \"acquired\","
-         " \"text\": \"the cell was acquired\", \"evidence\": null, \"by\": \"alice@x\"}",
-         "14:08:42  cards/3  the cell was acquired, by alice@x\n"},
+         " \"text\": \"the cell was acquired\", \"evidence\": null}",
+         "14:08:42  cards/3  the cell was acquired\n"},
         {"{\"at\": \"2026-11-21T14:08:42.123456Z\", \"what\": \"move\", \"region\": \"north\","
          " \"context\": \"cards\", \"cell\": 3, \"from\": \"asked\", \"to\": \"holding\","
          " \"why\": \"ready\"}",

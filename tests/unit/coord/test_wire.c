@@ -304,6 +304,7 @@ static void a_stamp_comes_back(void **state)
                                        "{\"fulmar\":2,\"service\":\"bank\",\"incarnation\":\"00\"}",
                                        "{\"fulmar\":1,\"service\":\"bank\"}",
                                        "{\"fulmar\":1,\"service\":\"bank\",\"incarnation\":\"\"}",
+                                       "{\"fulmar\":1,\"service\":\"\",\"incarnation\":\"00\"}",
                                        "{\"fulmar\":1,\"service\":7,\"incarnation\":\"00\"}"};
     for (size_t i = 0; i < FM_COUNT(none); i++)
         assert_false(fm_coord_wire_read_stamp(fm_str_z(none[i]), &stamp));

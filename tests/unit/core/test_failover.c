@@ -229,6 +229,23 @@ static void what_a_keeper_before_has_done_is_gone_on_with(void **state)
     assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).to, FM_FAILOVER_FAILING_BACK);
 }
 
+/* An order is looked at more than once: its end may not have been written the first time. */
+static void an_order_to_prepare_never_completes(void **state)
+{
+    (void)state;
+    begin(FM_MODE_MANUAL);
+    ev.lost_by = 2;
+    ev.healthy_by = 0;
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_ON_PREPARE);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_COMPLETE), FM_FAILOVER_ON_PREPARE);
+    on(FM_FAILOVER_ON_PREPARE);
+    on(FM_FAILOVER_ON_STARTED);
+    assert_int_equal(f.state, FM_FAILOVER_PREPARED);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_EVENT_COUNT);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_COMPLETE), FM_FAILOVER_ON_COMPLETE);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_STAND_DOWN), FM_FAILOVER_ON_STAND_DOWN);
+}
+
 static void every_state_is_reached_and_left_and_every_row_fires(void **state)
 {
     (void)state;
@@ -280,5 +297,6 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(the_health_gate_refuses_and_glass_breaks_it),
              fm_test(with_two_domains_a_person_attests),
              fm_test(failback_waits_for_soak_window_and_lag),
+             fm_test(an_order_to_prepare_never_completes),
              fm_test(what_a_keeper_before_has_done_is_gone_on_with),
              fm_test(every_state_is_reached_and_left_and_every_row_fires))

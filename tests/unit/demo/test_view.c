@@ -21,7 +21,7 @@ static const char status[] =
     "{\"context\": \"ledger\", \"health\": \"up\", \"sent_total\": 100, \"in_flight\": 3,"
     " \"outcomes\": {\"ok\": 97, \"error\": 1, \"connect\": 0, \"reset\": 2, \"timeout\": 0}},"
     "{\"context\": \"cards\", \"health\": \"down\", \"sent_total\": 5, \"in_flight\": 0,"
-    " \"outcomes\": {}}]}],"
+    " \"outcomes\": {}}]}, {\"region\": \"east\", \"witness\": true, \"contexts\": []}],"
     "\"view\": {\"contexts\": {\"ledger\": {\"known\": true, \"cells\": ["
     "{\"region\": \"west\", \"state\": \"held\", \"epoch\": 7}]}}},"
     "\"events\": [{\"number\": 1, \"region\": \"west\", \"context\": \"cards\", \"from\": \"up\","
@@ -92,6 +92,7 @@ static void a_screen_shows_regions_and_is_given_back(void **state)
     assert_true(shows("west"));
     assert_true(shows("ledger \033[32mup\033[0m"));
     assert_true(shows("cards \033[31mdown\033[0m"));
+    assert_true(shows("east     votes, and serves nothing"));
     assert_true(shows("edge: west/cards up -> down"));
     assert_true(shows("ledger   held by west, epoch 7"));
 }

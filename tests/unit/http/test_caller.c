@@ -11,7 +11,7 @@ static struct fm_caller caller;
 static struct fm_mailbox box;
 static struct fm_resolver *resolver;
 static struct {
-    unsigned answered, failed, status;
+    unsigned answered, failed, heads, status;
     char body[256], why[160];
 } told;
 
@@ -23,6 +23,13 @@ static void on_answered(struct fm_caller *c, unsigned status, struct fm_str body
     snprintf(told.body, sizeof told.body, "%.*s", FM_STR_ARG(body));
 }
 
+static void on_head(struct fm_caller *c, const struct fm_http_head *h)
+{
+    assert_true(c->busy);
+    told.heads++;
+    told.status = h->status;
+}
+
 static void on_failed(struct fm_caller *c, const char *why)
 {
     assert_false(c->busy);
@@ -32,7 +39,7 @@ static void on_failed(struct fm_caller *c, const char *why)
 
 static void open_caller(const char *host, uint16_t port)
 {
-    caller = (struct fm_caller){.answered = on_answered, .failed = on_failed};
+    caller = (struct fm_caller){.answered = on_answered, .failed = on_failed, .head = on_head};
     struct fm_caller_to to = {.host = fm_str_z(host), .port = port};
     fm_caller_init(&caller, &net.loop, resolver, &to);
 }
@@ -79,6 +86,58 @@ static void one_connection_carries_many_requests(void **state)
         assert_int_equal(told.status, 200);
     }
     assert_int_equal(server.nconns, 2); /* and the client of the helper */
+}
+
+/* A request as it is sent, of any method, with its body. */
+static void say(const char *text, enum fm_http_method method)
+{
+    struct fm_caller_ask a = {.raw = strdup(text),
+                              .raw_n = strlen(text),
+                              .raw_method = method,
+                              .discard = true,
+                              .answer_max = 1,
+                              .connect_ms = 1000,
+                              .timeout_ms = 5000};
+    unsigned before = told.answered + told.failed;
+    assert_non_null(a.raw);
+    fm_caller_ask(&caller, &a);
+    NET_UNTIL(&net, told.answered + told.failed > before);
+}
+
+static void a_request_may_be_any_bytes(void **state)
+{
+    (void)state;
+    open_caller("127.0.0.1", fm_addr_port(&listener.address));
+    for (unsigned i = 1; i <= 3; i++) {
+        say("PUT /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello", FM_METHOD_PUT);
+        assert_int_equal(told.answered, i);
+        assert_int_equal(told.heads, i);
+        assert_int_equal(told.status, 200);
+        assert_string_equal(told.body, ""); /* it was read, and nothing of it kept */
+        assert_true(fm_caller_has_sent(&caller));
+        assert_int_equal(app.body_n, 5);
+    }
+    say("GET /big HTTP/1.1\r\n" HOST "\r\n", FM_METHOD_GET); /* of any length */
+    assert_int_equal(told.answered, 4);
+    say("HEAD /ok HTTP/1.1\r\n" HOST "\r\n", FM_METHOD_HEAD);
+    assert_int_equal(told.answered, 5);
+    assert_int_equal(server.nconns, 2);
+    say("GET /abort HTTP/1.1\r\n" HOST "\r\n", FM_METHOD_GET);
+    assert_int_equal(told.failed, 1);
+    assert_int_equal(told.heads, 5);
+    assert_true(fm_caller_has_sent(&caller));
+}
+
+static void it_says_whether_a_byte_was_sent(void **state)
+{
+    (void)state;
+    struct fm_addr at;
+    int fd = raw_listen(&at);
+    close(fd);
+    open_caller("127.0.0.1", fm_addr_port(&at));
+    say("GET /ok HTTP/1.1\r\n" HOST "\r\n", FM_METHOD_GET);
+    assert_int_equal(told.failed, 1);
+    assert_false(fm_caller_has_sent(&caller));
 }
 
 static void a_name_is_looked_up(void **state)
@@ -145,6 +204,8 @@ static void who_closes_hears_nothing(void **state)
 }
 
 FM_TEST_MAIN(fm_test_with(one_connection_carries_many_requests, setup, teardown),
+             fm_test_with(a_request_may_be_any_bytes, setup, teardown),
+             fm_test_with(it_says_whether_a_byte_was_sent, setup, teardown),
              fm_test_with(a_name_is_looked_up, setup, teardown),
              fm_test_with(a_name_that_is_none_is_told, setup, teardown),
              fm_test_with(a_failure_is_followed_by_another_try, setup, teardown),

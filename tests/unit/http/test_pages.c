@@ -79,8 +79,15 @@ static void write_later(const struct fm_page_request *q, struct fm_page_answer *
         answer_now(told.nwait - 1);
 }
 
+static void write_below(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    a->body = strndup(q->path.p, q->path.n);
+    a->n = q->path.n;
+}
+
 static const struct fm_page table[] = {
     {.path = "/hello", .write = write_hello},
+    {.path = "/below/", .write = write_below},
     {.path = "/nothing", .write = write_nothing},
     {.path = "/take", .write = take_post, .posts = true},
     {.path = "/later", .write = write_later, .posts = true},
@@ -129,6 +136,9 @@ static void answers_from_its_table(void **state)
         {"GET /hello?a=b HTTP/1.1",
          "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n"
          "Cache-Control: no-store\r\n\r\nhello ?a=b"},
+        {"GET /below/x/y HTTP/1.1",
+         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n"
+         "Cache-Control: no-store\r\n\r\n/below/x/y"},
         {"HEAD /hello HTTP/1.1",
          "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\n"
          "Cache-Control: no-store\r\n\r\n"},
@@ -160,6 +170,7 @@ static void refuses_what_is_not_there(void **state)
         {"GET /hell HTTP/1.1", "HTTP/1.1 404 Not Found\r\n", ""},
         {"GET /hello/ HTTP/1.1", "HTTP/1.1 404 Not Found\r\n", ""},
         {"GET / HTTP/1.1", "HTTP/1.1 404 Not Found\r\n", ""},
+        {"GET /below HTTP/1.1", "HTTP/1.1 404 Not Found\r\n", ""},
         {"PUT /hello HTTP/1.1", "HTTP/1.1 405 Method Not Allowed\r\n", "Allow: GET, HEAD\r\n"},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {

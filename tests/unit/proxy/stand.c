@@ -62,14 +62,19 @@ static void wanted(void *user)
     stand_wanted++;
 }
 
+const char *stand_journal_path(void)
+{
+    static char path[96];
+    snprintf(path, sizeof path, "%s/journal.db", dir);
+    return path;
+}
+
 static void open_journal(void)
 {
-    char path[96];
     struct fm_error e;
     snprintf(dir, sizeof dir, "/tmp/fulmar-stand-XXXXXX");
     assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/journal.db", dir);
-    struct fm_journal_options o = {.path = path,
+    struct fm_journal_options o = {.path = stand_journal_path(),
                                    .service = "bank",
                                    .retention_ms = 3600 * 1000,
                                    .calls_max = 100,

@@ -15,6 +15,8 @@ extern struct fm_seats *seats;
 extern struct fm_seats_context *ledger, *cards, *tills; /* of 1 cell, and of 4 */
 extern struct fm_journal *journal;
 extern struct peer client, server;
+/* The file of the gate's journal. */
+const char *stand_journal_path(void);
 extern unsigned stand_wanted; /* how often workers rang */
 
 /* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4

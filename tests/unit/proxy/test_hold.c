@@ -133,6 +133,27 @@ static void a_key_has_one_cell(void **state)
     assert_true(stand_heard("entity-malformed"));
 }
 
+enum { LONG = 60 * 1000 };
+
+/* docs/reference/configuration.md: it must fit into replay-body, which is 64 KiB here. */
+static void a_key_is_found_at_the_end_of_a_long_body(void **state)
+{
+    (void)state;
+    static char body[LONG + 256], request[LONG + 512];
+    for (unsigned i = 0; i < 4; i++)
+        stand_view(tills, i, 100 + i, WEST, false);
+    snprintf(body, sizeof body, "{\"memo\":\"%*s\",\"till\":\"4711\"}", LONG, "");
+    snprintf(request, sizeof request,
+             "POST /tills/1 HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
+             body);
+    stand_say(request);
+    stand_asked("POST /tills/1 ");
+    assert_true(stand_was_told("Fulmar-Authority: tills/3@103 "));
+    NET_UNTIL(&stand_net, (peer_poll(&server), stand_was_told("\"till\":\"4711\"}")));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
 static void queries_are_answered_without_a_holder(void **state)
 {
     (void)state;
@@ -285,8 +306,8 @@ FM_TEST_MAIN(T(a_command_goes_to_the_holder_under_its_epoch), T(without_a_view_i
              T(who_leaves_is_not_sent_on),
              T(a_success_of_an_epoch_that_ended_by_force_is_not_passed_on),
              T(a_success_of_an_epoch_that_was_released_is), T(a_key_has_one_cell),
-             T(queries_are_answered_without_a_holder), T(read_only_by_hand_is_told_at_once),
-             T(an_override_needs_the_finding_of_the_region),
+             T(a_key_is_found_at_the_end_of_a_long_body), T(queries_are_answered_without_a_holder),
+             T(read_only_by_hand_is_told_at_once), T(an_override_needs_the_finding_of_the_region),
              T(what_was_lost_is_sent_to_the_next_holder),
              T(what_was_lost_without_a_key_is_not_sent_again),
              T(what_may_have_been_executed_is_never_called_refused),

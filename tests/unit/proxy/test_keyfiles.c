@@ -81,7 +81,9 @@ static bool look(const char *context, unsigned worker, struct fm_cells *out)
     struct fm_keyfiles_entry *e = fm_keyfiles_find(files, fm_str_z(context));
     assert_non_null(e);
     *out = (struct fm_cells){.count = 4};
-    return fm_keyfiles_cells(e, worker, out);
+    bool cards = strcmp(context, "cards") == 0;
+    return fm_keyfiles_cells(e, (struct fm_keyfiles_has){.pins = cards, .directory = !cards},
+                             worker, out);
 }
 
 static uint32_t cell(const char *context, unsigned worker, const char *key, enum fm_cell_by by)
@@ -160,6 +162,74 @@ static void a_file_is_read_again_and_a_broken_one_changes_nothing(void **state)
     assert_true(is_cell_1());
 }
 
-FM_TEST_MAIN(fm_test_with(nobody_knows_before_it_is_read, setup, teardown),
+/* North before west, and cards without a file. */
+static const char changed[] =
+    "fulmar: 1\nservice: bank\nedge: {listen: [{address: \"127.0.0.1:1\"}]}\n"
+    "coordination: {sqlite: /tmp/none.db}\n"
+    "hosts:\n"
+    "  w: {region: west, roles: [gate, health, controller, coordination], address: 127.0.0.1,\n"
+    "      gate: \"127.0.0.1:2\", peer: \"127.0.0.1:3\", admin: \"127.0.0.1:4\"}\n"
+    "  n: {region: north, roles: [gate, health, controller], address: 127.0.0.1,\n"
+    "      gate: \"127.0.0.1:5\", peer: \"127.0.0.1:6\", admin: \"127.0.0.1:7\"}\n"
+    "regions: {north: {apps: [\"127.0.0.1:9\"]}, west: {apps: [\"127.0.0.1:8\"]}}\n"
+    "contexts:\n"
+    "  cards: {topology: affinity, cells: 4, key: {path: card}, routes: [\"/c/{card}\"]}\n"
+    "  shops: {topology: affinity, cells: 4, key: {path: shop}, routes: [\"/s/{shop}\"],\n"
+    "          homes: {by: directory, directory: %s}}\n";
+
+static bool is_at_home(const struct fm_conf *c, const char *key)
+{
+    struct fm_cells cells;
+    uint32_t at = 99, want = 99;
+    int context = fm_conf_find_context(c, FM_STR("shops"));
+    int north = fm_conf_find_region(c, FM_STR("north"));
+    assert_true(fm_cell_at_home(fm_cell_hash(fm_str_z(key)), c->contexts[context].cell_home, 4,
+                                (unsigned)north, &want));
+    return look("shops", 0, &cells) &&
+           fm_cell_find(&cells, fm_str_z(key), &at) == FM_CELL_BY_DIRECTORY && at == want;
+}
+
+static void a_reload_changes_homes_and_which_files_there_are(void **state)
+{
+    (void)state;
+    char mem[4096];
+    struct fm_error e;
+    until_known();
+    assert_true(is_at_home(conf, "other"));
+    snprintf(mem, sizeof mem, changed, directory);
+    struct fm_board *board = given_board(mem, 2);
+    struct fm_seats *seats = fm_seats_new(NULL, NULL, NULL);
+    board->keyfiles = files;
+    board->seats = seats;
+    assert_false(is_at_home(board->conf, "other"));
+    assert_int_equal(fm_keyfiles_load(files, board->conf, &e), FM_ERR_OK);
+    /* who still goes by the view of before has what that view says */
+    assert_int_equal(cell("cards", 0, "4711", FM_CELL_BY_PIN), 0);
+    NET_UNTIL(&kept, is_at_home(board->conf, "other"));
+    assert_int_equal(cell("cards", 0, "4711", FM_CELL_BY_PIN), 0);
+    struct fm_view *v = fm_view_new(board, FM_PROXY_EDGE, 1, NULL, 0);
+    assert_non_null(v);
+    const struct fm_view_context *c = &v->contexts[fm_conf_find_context(v->conf, FM_STR("cards"))];
+    assert_false(c->has_files.pins || c->has_files.directory);
+    c = &v->contexts[fm_conf_find_context(v->conf, FM_STR("shops"))];
+    assert_true(c->has_files.directory && !c->has_files.pins);
+    assert_ptr_equal(c->keyfiles, fm_keyfiles_find(files, FM_STR("shops")));
+    fm_view_unref(v);
+    fm_board_unref(board);
+    fm_seats_free(seats);
+}
+
+static void as_many_workers_as_a_large_machine_has(void **state)
+{
+    (void)state;
+    struct fm_keyfiles *k = fm_keyfiles_new(&control, 1024);
+    assert_non_null(k);
+    fm_keyfiles_worker(k, 1023, &inbox[0]);
+    fm_keyfiles_free(k, &kept.loop);
+}
+
+FM_TEST_MAIN(fm_test_with(as_many_workers_as_a_large_machine_has, setup, teardown),
+             fm_test_with(a_reload_changes_homes_and_which_files_there_are, setup, teardown),
+             fm_test_with(nobody_knows_before_it_is_read, setup, teardown),
              fm_test_with(pins_go_before_the_hash_and_a_directory_replaces_it, setup, teardown),
              fm_test_with(a_file_is_read_again_and_a_broken_one_changes_nothing, setup, teardown))

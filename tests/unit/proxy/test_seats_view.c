@@ -68,7 +68,7 @@ static struct fm_view_cell seat(const char *name, unsigned ncells, unsigned cell
     return v;
 }
 
-static void an_edge_takes_all_of_it_in_its_own_numbers(void **state)
+static void all_of_it_is_taken_in_the_numbers_of_the_file(void **state)
 {
     (void)state;
     struct fm_view_doc_context *cards = add("cards", 2);
@@ -79,7 +79,7 @@ static void an_edge_takes_all_of_it_in_its_own_numbers(void **state)
     hold(&ledger->cell[0], "west", 7, false);
     ledger->read_only = true;
     add("other", 9);
-    fm_seats_take_view(seats, conf, &doc, FM_PROXY_EDGE);
+    fm_seats_take_view(seats, conf, &doc);
     struct fm_view_cell v = seat("ledger", 1, 0);
     assert_int_equal(v.region, fm_conf_find_region(conf, FM_STR("west")));
     assert_int_equal(v.epoch.n, 7);
@@ -95,12 +95,12 @@ static void an_edge_takes_all_of_it_in_its_own_numbers(void **state)
 
     cards->cell[1].lapsed = false;
     ledger->read_only = false;
-    fm_seats_take_view(seats, conf, &doc, FM_PROXY_EDGE);
+    fm_seats_take_view(seats, conf, &doc);
     assert_false(fm_seats_has_lapsed(seats_of("cards", 2), 1));
     assert_false(atomic_load(&seats_of("ledger", 1)->read_only));
 }
 
-static void a_gate_takes_only_what_was_said_and_found(void **state)
+static void a_sublease_stays_as_it_is(void **state)
 {
     (void)state;
     struct fm_sublease_cell mine = {.epoch = {3}};
@@ -108,10 +108,11 @@ static void a_gate_takes_only_what_was_said_and_found(void **state)
     struct fm_view_doc_context *ledger = add("ledger", 1);
     hold(&ledger->cell[0], "north", 9, false);
     ledger->cell[0].lapsed = ledger->read_only = true;
-    fm_seats_take_view(seats, conf, &doc, FM_PROXY_GATE);
+    fm_seats_take_view(seats, conf, &doc);
     struct fm_sublease_cell after;
     fm_seats_read_sublease(seats_of("ledger", 1), 0, &after);
     assert_int_equal(after.epoch.n, 3);
+    assert_int_equal(seat("ledger", 1, 0).epoch.n, 9);
     assert_true(fm_seats_has_lapsed(seats_of("ledger", 1), 0));
     assert_true(atomic_load(&seats_of("ledger", 1)->read_only));
 }
@@ -121,12 +122,11 @@ static void what_does_not_fit_is_left_alone(void **state)
     (void)state;
     struct fm_view_doc_context *ledger = add("ledger", 2);
     hold(&ledger->cell[0], "north", 9, false);
-    fm_seats_take_view(seats, conf, &doc, FM_PROXY_EDGE);
+    fm_seats_take_view(seats, conf, &doc);
     assert_int_equal(seat("ledger", 1, 0).epoch.n, 0);
 }
 
 #define with_seats(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(with_seats(an_edge_takes_all_of_it_in_its_own_numbers),
-             with_seats(a_gate_takes_only_what_was_said_and_found),
-             with_seats(what_does_not_fit_is_left_alone))
+FM_TEST_MAIN(with_seats(all_of_it_is_taken_in_the_numbers_of_the_file),
+             with_seats(a_sublease_stays_as_it_is), with_seats(what_does_not_fit_is_left_alone))
