@@ -214,6 +214,15 @@ static void write_shared(const struct fm_page_request *q, struct fm_page_answer 
     fm_agreement_page(((struct agent *)q->user)->agreement, q, a);
 }
 
+static void write_marks(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->rights)
+        fm_rights_marks(x->rights, a);
+    else
+        a->status = 404;
+}
+
 /* Orders come by the local socket, or from a host with a certificate of the service. */
 static void write_ops(const struct fm_page_request *q, struct fm_page_answer *a)
 {
@@ -266,6 +275,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/config/shared", .write = write_shared},
                                              OPS(write_ops),
                                              {.path = NULL}};
+
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
                                             {.path = "/journal/changes", .write = write_changes},
@@ -273,6 +283,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/authority/view", .write = write_view},
                                             {.path = "/authority/feed", .write = write_feed},
                                             {.path = "/config/shared", .write = write_shared},
+                                            {.path = "/authority/marks", .write = write_marks},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
 

@@ -231,6 +231,14 @@ void ctl_step(struct ctl_context *c, const struct fm_auth_event *e)
 
 /* -------- the office -------- */
 
+bool ctl_is_frozen(const struct fm_controller *ctl)
+{
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        if (ctl->context[i] && ctl->context[i]->conf >= 0 && ctl->context[i]->auth.frozen)
+            return true;
+    return false;
+}
+
 static void tell_office(struct ctl_context *c)
 {
     const struct fm_office *o = &c->ctl->office;
@@ -322,7 +330,8 @@ static void due(struct fm_timer *t)
     if (ctl->times_at.ns && !fm_mono_before(fm_mono_now(), ctl->times_at))
         take_times(ctl);
     ctl_store_tick(ctl);
-    ctl_office(ctl, &(struct fm_office_event){.kind = FM_OFFICE_TICK});
+    ctl_office(ctl,
+               &(struct fm_office_event){.kind = FM_OFFICE_TICK, .frozen = ctl_is_frozen(ctl)});
     for (unsigned i = 0; i < ctl->ncontexts; i++)
         if (ctl->context[i])
             ctl_step(ctl->context[i], &(struct fm_auth_event){.kind = FM_AUTH_TICK});
