@@ -500,7 +500,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *file, struct fm_e
     fm_agreement_file(x->agreement, file);
     fm_conf_free(x->file);
     x->file = file;
-    fm_agreement_used(x->agreement, NULL);
+    fm_agreement_used(x->agreement, conf, NULL);
     return FM_ERR_OK;
 }
 
@@ -513,7 +513,7 @@ static void agreed(void *user)
         return;
     struct fm_conf *conf = fm_agreement_merge(x->agreement, x->file, &e);
     bool good = conf && take_over(x, conf, &e) == FM_ERR_OK;
-    fm_agreement_used(x->agreement, good ? NULL : e.msg);
+    fm_agreement_used(x->agreement, good ? conf : NULL, e.msg);
 }
 
 static void view_changed(struct fm_director *d)
@@ -684,6 +684,7 @@ static void bring_down(struct agent *x)
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_rights_stop(x->rights);
+    fm_agreement_stop(x->agreement);
     fm_heir_stop(x->heir);
     fm_deliver_stop(x->deliver);
     if (x->journal)
@@ -726,6 +727,8 @@ static void bring_down(struct agent *x)
 static struct fm_conf *begin_agreement(struct agent *x, struct fm_error *e)
 {
     struct fm_agreement_config c = {.mailbox = &x->daemon.mailbox,
+                                    .resolver = x->daemon.resolver,
+                                    .peers = &x->daemon.peers,
                                     .folder = x->daemon.state_dir,
                                     .host = x->daemon.host,
                                     .changed = agreed,
@@ -740,7 +743,7 @@ static struct fm_conf *begin_agreement(struct agent *x, struct fm_error *e)
         conf = NULL;
     }
     if (conf)
-        fm_agreement_used(x->agreement, NULL);
+        fm_agreement_used(x->agreement, conf, NULL);
     return conf;
 }
 

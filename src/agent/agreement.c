@@ -3,6 +3,8 @@
  * as old as the write that is on its way. */
 #include "agent/agreement.h"
 
+#include "agent/learn.h"
+
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/file.h"
@@ -22,10 +24,12 @@ struct fm_agreement {
     const struct fm_conf *file;
     char *file_text;
     char file_digest[FM_CONF_DIGEST_ROOM], service[64];
-    uint64_t used; /* the generation that the owner goes by; 0 = none */
+    uint64_t used;                         /* the generation that the owner goes by; 0 = none */
+    char used_digest[FM_CONF_DIGEST_ROOM]; /* of the configuration that it goes by */
     char trouble[WHY_ROOM];
     char said[2][FM_CONF_DIGEST_ROOM]; /* agreed and file, as the log has it last */
     struct fm_timer soon;
+    struct fm_learn learn;
     /* the write at hand: the thread's while it is `writing` */
     struct fm_msg msg;
     pthread_t thread;
@@ -107,10 +111,31 @@ static enum fm_err read_file(struct fm_agreement *g, struct fm_str service, stru
 
 /* -------- life -------- */
 
+static void say_whether_it_differs(struct fm_agreement *g);
+
+/* Where it says what the owner goes by in any case nothing has to be made anew. */
 static void tell(struct fm_timer *t)
 {
     struct fm_agreement *g = fm_container_of(t, struct fm_agreement, soon);
-    g->c.changed(g->c.user);
+    if (strcmp(g->known.mark.digest, g->used_digest) != 0) {
+        g->c.changed(g->c.user);
+        return;
+    }
+    g->used = g->known.mark.generation;
+    g->trouble[0] = 0;
+    say_whether_it_differs(g);
+}
+
+static uint64_t known_generation(void *user)
+{
+    return ((struct fm_agreement *)user)->known.mark.generation;
+}
+
+static void learnt(void *user, const struct fm_agreed *a)
+{
+    struct fm_agreement *g = user;
+    if (fm_agreed_next(&g->known.mark, &a->mark, false) == FM_AGREED_TAKE)
+        fm_agreement_take(g, a);
 }
 
 struct fm_agreement *fm_agreement_open(const struct fm_agreement_config *c, struct fm_str service,
@@ -127,19 +152,36 @@ struct fm_agreement *fm_agreement_open(const struct fm_agreement_config *c, stru
     snprintf(g->service, sizeof g->service, "%.*s", FM_STR_ARG(service));
     g->msg.deliver = written;
     fm_timer_init(&g->soon, tell);
+    g->learn = (struct fm_learn){.loop = c->mailbox->loop,
+                                 .resolver = c->resolver,
+                                 .peers = c->peers,
+                                 .host = c->host,
+                                 .known = known_generation,
+                                 .learnt = learnt,
+                                 .user = g};
+    fm_learn_begin(&g->learn);
     if (read_file(g, service, e) == FM_ERR_OK)
         return g;
+    fm_agreement_stop(g);
     fm_agreement_close(g);
     return NULL;
+}
+
+void fm_agreement_stop(struct fm_agreement *g)
+{
+    if (!g)
+        return;
+    fm_learn_stop(&g->learn);
+    fm_loop_cancel(g->c.mailbox->loop, &g->soon);
 }
 
 void fm_agreement_close(struct fm_agreement *g)
 {
     if (!g)
         return;
+    fm_learn_end(&g->learn);
     while (g->writing) /* what is known last is on the disk before the memory goes */
         fm_loop_turn(g->c.mailbox->loop, FM_NS_PER_MS);
-    fm_loop_cancel(g->c.mailbox->loop, &g->soon);
     fm_agreed_free(&g->known);
     free(g->file_text);
     free(g);
@@ -240,15 +282,27 @@ void fm_agreement_file(struct fm_agreement *g, const struct fm_conf *file)
     say_whether_it_differs(g);
 }
 
-void fm_agreement_used(struct fm_agreement *g, const char *why)
+/* A host without a controller does not see what coordination has. */
+static bool learns(const struct fm_agreement *g, const struct fm_conf *conf)
 {
-    if (!why)
+    int self = fm_conf_find_host(conf, fm_str_z(g->c.host));
+    bool watches = self >= 0 && conf->hosts[self].roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS);
+    return fm_conf_is_shared(conf) && !watches;
+}
+
+void fm_agreement_used(struct fm_agreement *g, const struct fm_conf *conf, const char *why)
+{
+    if (conf) {
+        char *text = fm_conf_is_shared(conf) ? shared_text(conf) : NULL;
         g->used = g->known.mark.generation;
-    else if (strcmp(g->trouble, why) != 0)
+        fm_conf_shared_digest(fm_str_z(text ? text : ""), g->used_digest);
+        free(text);
+        fm_learn_from(&g->learn, learns(g, conf) ? conf : NULL);
+    } else if (strcmp(g->trouble, why) != 0)
         fm_log(FM_LOG_ERROR, "config_agreed_not_used",
                FM_KU("generation", g->known.mark.generation), FM_KZ("why", why),
                FM_KZ("meaning", "this agent goes on with what it had before"));
-    snprintf(g->trouble, sizeof g->trouble, "%s", why ? why : "");
+    snprintf(g->trouble, sizeof g->trouble, "%s", conf ? "" : why);
     say_whether_it_differs(g);
 }
 
@@ -301,9 +355,12 @@ json_t *fm_agreement_json(const struct fm_agreement *g)
 void fm_agreement_page(const struct fm_agreement *g, const struct fm_page_request *q,
                        struct fm_page_answer *a)
 {
-    (void)q;
-    if (!g->file_text) {
-        a->status = 404;
+    struct fm_str newer = FM_STR("?newer=");
+    uint64_t than = 0;
+    bool asks = fm_str_starts(q->query, newer) &&
+                fm_str_u64(fm_str(q->query.p + newer.n, q->query.n - newer.n), &than);
+    if (!g->file_text || (asks && g->known.mark.generation <= than)) {
+        a->status = g->file_text ? 204 : 404;
         return;
     }
     json_t *agreed = g->known.mark.generation ? fm_agreed_json(&g->known, true) : json_null();

@@ -5,7 +5,8 @@
  * the folder of its state), so that a start without coordination goes by it, too. Controllers tell
  * it of a newer one (fm_agreement_take); its owner is told at the end of the turn, makes the
  * configuration anew and says whether that is in use. A file that says something else than what is
- * agreed is told of in the log, once for each of the two, and shown in the status.
+ * agreed is told of in the log, once for each of the two, and shown in the status. A host without a
+ * controller asks others (agent/learn.h).
  *
  * One loop, one thread, but for the writing of the file, which is that of a thread of its own:
  * nothing waits for it. */
@@ -15,6 +16,7 @@
 #include "agent/agreed.h"
 #include "http/pages.h"
 #include "io/mailbox.h"
+#include "proxy/peers.h"
 
 #define FM_AGREEMENT_FILE "agreed.json"
 
@@ -22,7 +24,9 @@ struct fm_agreement;
 
 struct fm_agreement_config {
     struct fm_mailbox *mailbox; /* of the loop */
-    const char *folder;         /* of the host's state */
+    struct fm_resolver *resolver;
+    const struct fm_peers *peers; /* of the daemon, as they are */
+    const char *folder;           /* of the host's state */
     const char *host;
     void (*changed)(void *user); /* another version is known; from the loop */
     void *user;
@@ -31,7 +35,9 @@ struct fm_agreement_config {
 /* Reads what is on the disk (blocks). FM_ERR_INVALID: it is damaged, or of another service. */
 struct fm_agreement *fm_agreement_open(const struct fm_agreement_config *c, struct fm_str service,
                                        struct fm_error *e) FM_WARN_UNUSED;
-/* What waits is still written. NULL is fine. */
+/* Nobody is asked or told any more. NULL is fine, here and below. */
+void fm_agreement_stop(struct fm_agreement *g);
+/* After fm_agreement_stop, when the resolver was freed. What waits is still written. */
 void fm_agreement_close(struct fm_agreement *g);
 
 const struct fm_agreed *fm_agreement_known(const struct fm_agreement *g);
@@ -44,8 +50,9 @@ struct fm_conf *fm_agreement_merge(const struct fm_agreement *g, const struct fm
                                    struct fm_error *e) FM_WARN_UNUSED;
 /* The owner goes by this file now, which lives until the next one or the end. */
 void fm_agreement_file(struct fm_agreement *g, const struct fm_conf *file);
-/* What the owner made of the version that is known: it is in use (why = NULL), or it is not. */
-void fm_agreement_used(struct fm_agreement *g, const char *why);
+/* What the owner made of the version that is known: this configuration is in use, until the next
+ * one or fm_agreement_stop; or (conf = NULL) it cannot be, because of `why`. */
+void fm_agreement_used(struct fm_agreement *g, const struct fm_conf *conf, const char *why);
 bool fm_agreement_is_used(const struct fm_agreement *g);
 /* The shared text of the file; "" where there is nothing to agree upon. */
 const char *fm_agreement_file_text(const struct fm_agreement *g);

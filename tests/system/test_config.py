@@ -2,10 +2,11 @@
 """What hosts agree upon, with real processes: whatever their files say, agents go by one version, which is kept
 across restarts and changed by one order."""
 
+import collections
 import json
-import os
 import signal
 import subprocess
+import threading
 
 import lib
 from lib import FULMAR, check, check_equal, wait_until
@@ -267,6 +268,61 @@ def test_a_new_host_joins_by_the_file_and_the_order(stage):
     realm.start("north-2")
     realm.wait_for_generation(2)
     wait_until("west knows it", lambda: "north-2" in realm.status("west-1")["authority"]["peers"], PATIENCE_S)
+    check_equal(realm.holders(), {"west": 1}, "holders")
+    realm.judge()
+
+
+def test_a_gate_alone_goes_by_it_too(stage):
+    """A host without a controller asks those that watch coordination; it is on its disk, too."""
+    realm = Agreeing(stage)
+    realm.hosts["north-2"] = host("north", 2, ["gate", "health"])
+    conf = json.loads(realm.conf.read_text())
+    conf["hosts"] = realm.hosts
+    realm.conf.write_text(json.dumps(conf))
+    realm.files["north-2"] = realm.write("north-2", lease("3s"))
+    realm.begin()
+    realm.wait_for_generation(1)
+    check_equal((realm.lease_ms("north-2"), realm.shared("north-2")["differs"]), (2000, True), "what it goes by")
+    check_equal(realm.apply(realm.write("other", lease("4s"))).returncode, 0, "exit code of apply")
+    realm.wait_for_generation(2)
+    check_equal(realm.lease_ms("north-2"), 4000, "what it goes by then")
+    realm.kill("owner", "west-1", "north-1", "east-1", "north-2")
+    realm.start("north-2")
+    realm.wait_for_generation(2, "north-2")
+    check_equal(realm.lease_ms("north-2"), 4000, "what it goes by when nobody else is there")
+    realm.judge()
+
+
+def test_nothing_is_refused_while_leases_change(stage):
+    """Under commands without end: longer, shorter, and longer leases. No command is refused, and the epoch stays."""
+    realm = Agreeing(stage).begin()
+    realm.wait_for_generation(1)
+    gate = int(realm.hosts["west-1"]["gate"].split(":")[1])
+    answers, going = collections.Counter(), True
+
+    def load(n):
+        i = 0
+        while going:
+            i += 1
+            try:
+                status = lib.request(gate, "POST", f"/ledger/{n}", [("Idempotency-Key", f'"{n}-{i}"')], b"x").status
+            except Exception as e:  # counted, and told of below
+                status = repr(e)
+            answers[status] += 1
+    wait_until("west takes commands", lambda: lib.request(
+        gate, "POST", "/ledger/0", [("Idempotency-Key", '"first"')], b"x").status == 200, PATIENCE_S)
+    threads = [threading.Thread(target=load, args=(n,), daemon=True) for n in range(4)]
+    for t in threads:
+        t.start()
+    for generation, text in enumerate(("6s", "1s", "500ms", "3s"), 2):
+        n = answers[200]
+        check_equal(realm.apply(realm.write("next", lease(text))).returncode, 0, f"exit code of {text}")
+        realm.wait_for_generation(generation)
+        wait_until("commands flow under it", lambda n=n: answers[200] > n + 500, PATIENCE_S)
+    going = False
+    for t in threads:
+        t.join()
+    check_equal(set(answers), {200}, f"answers: {answers}")
     check_equal(realm.holders(), {"west": 1}, "holders")
     realm.judge()
 
