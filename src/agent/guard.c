@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +146,11 @@ static bool add_listener(struct guard *g, const struct fm_conf_host *h)
 static void told_enough(struct fm_timer *t)
 {
     struct guard *g = fm_container_of(t, struct guard, finish);
+    if (!g->testifying) {
+        fm_log(FM_LOG_WARN, "application_killed", FM_KZ("why", "it does not end"));
+        over(g, g->code);
+        return;
+    }
     fm_log(FM_LOG_WARN, "testimony_not_heard", FM_KU("told", g->ntold), FM_KU("of", g->nlisteners),
            FM_KZ("meaning", "the others wait until the lease has run out"));
     over(g, EXIT_GUARDED_DIED);
@@ -183,11 +187,14 @@ static void agent_exited(struct fm_child *c, int status)
 {
     struct guard *g = fm_container_of(c, struct guard, agent);
     char why[64];
-    if (g->ending && WIFEXITED(status)) {
+    /* before it has said which life it is, it holds nothing, and knows nothing of signals */
+    if (g->ending && (WIFEXITED(status) || g->life == 0)) {
+        int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
         fm_child_kill(&g->app, SIGTERM);
         if (!g->app.running)
-            over(g, WEXITSTATUS(status));
-        g->code = WEXITSTATUS(status);
+            over(g, code);
+        g->code = code;
+        fm_loop_timer_in_ms(&g->loop, &g->finish, g->conf->edge.drain_finish_ms);
         return;
     }
     if (WIFEXITED(status))
@@ -219,10 +226,21 @@ static void reap_orphans(const struct guard *g)
 {
     siginfo_t info = {0};
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0 &&
-           info.si_pid != g->agent.pid && info.si_pid != g->app.pid) {
+           !(g->agent.running && info.si_pid == g->agent.pid) &&
+           !(g->app.running && info.si_pid == g->app.pid)) {
         (void)waitpid(info.si_pid, NULL, WNOHANG);
         info = (siginfo_t){0};
     }
+}
+
+static void close_beat(struct guard *g)
+{
+    if (g->beat.fd < 0)
+        return;
+    int fd = g->beat.fd;
+    fm_loop_unwatch(&g->loop, &g->beat);
+    g->beat.fd = -1;
+    close(fd);
 }
 
 /* "life N", then a dot each time its loop has turned. */
@@ -233,6 +251,8 @@ static void beats(struct fm_watch *w, uint32_t events)
     (void)events;
     ssize_t n = read(w->fd, text, sizeof text);
     reap_orphans(g);
+    if (n == 0) /* it has ended, and this would be ready for ever */
+        close_beat(g);
     if (n <= 0)
         return;
     for (ssize_t i = 0; i < n; i++) {
@@ -312,11 +332,12 @@ static enum fm_err start_children(struct guard *g, struct fm_error *e)
 static enum fm_err start(struct guard *g, int host, struct fm_error *e)
 {
     const struct fm_conf *c = g->conf;
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot become a subreaper");
+    enum fm_err err = fm_reap_begin(e);
+    if (err)
+        return err;
     fm_signals_block();
     fm_pool_init(&g->pool, BLOCK, BLOCKS);
-    enum fm_err err = fm_loop_init(&g->loop, &g->pool, e);
+    err = fm_loop_init(&g->loop, &g->pool, e);
     if (!err)
         err = fm_mailbox_open(&g->mailbox, &g->loop, g, e);
     if (!err)
@@ -339,6 +360,9 @@ static void bring_down(struct guard *g)
 {
     if (!fm_reap_all(REAP_MS))
         fm_log(FM_LOG_ERROR, "not_reaped", FM_KZ("meaning", "something below here does not die"));
+    fm_child_forget(&g->agent); /* there is nothing left to wait for */
+    fm_child_forget(&g->app);
+    close_beat(g);
     for (unsigned i = 0; i < g->nlisteners; i++)
         fm_caller_close(&g->listener[i]->caller);
     fm_resolver_free(g->resolver);
@@ -372,6 +396,7 @@ int fm_guard_main(const struct fm_guard_options *o)
         free(g);
         return EXIT_CONFIG;
     }
+    g->beat.fd = g->signals.watch.fd = -1; /* nothing is open yet */
     fm_timer_init(&g->silence, silent);
     fm_timer_init(&g->finish, told_enough);
     g->silence_ms = silence_ms(g->conf);

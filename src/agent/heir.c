@@ -56,6 +56,7 @@ struct fm_heir {
     struct source *sources;
     struct waiter waiter[WAITERS_MAX];
     struct read read[READS_MAX];
+    bool missing; /* a source, for want of memory: nothing is the whole */
     bool stopped;
 };
 
@@ -72,7 +73,7 @@ static void tell(struct waiter *w, bool whole)
 static void waited_long(struct fm_timer *t)
 {
     struct waiter *w = fm_container_of(t, struct waiter, timer);
-    bool whole = true;
+    bool whole = !w->heir->missing;
     for (struct source *s = w->heir->sources; s; s = s->next)
         if (!s->stale && strcmp(s->region, w->region) == 0)
             whole &= s->finished >= s->need[w - w->heir->waiter];
@@ -83,7 +84,7 @@ static void look_at_waiters(struct fm_heir *h)
 {
     for (unsigned i = 0; i < WAITERS_MAX; i++) {
         struct waiter *w = &h->waiter[i];
-        bool whole = w->used;
+        bool whole = w->used && !h->missing;
         for (struct source *s = h->sources; s && whole; s = s->next)
             if (!s->stale && strcmp(s->region, w->region) == 0)
                 whole = s->finished >= s->need[i];
@@ -328,12 +329,16 @@ enum fm_err fm_heir_reset(struct fm_heir *h, const struct fm_conf *conf,
         if (!s->stale)
             retire(s);
     bury(h, false);
-    look_at_waiters(h);
+    for (unsigned i = 0; i < WAITERS_MAX; i++)
+        if (h->waiter[i].used)
+            tell(&h->waiter[i], false); /* the passes that it waited for will not end */
+    h->missing = false;
     for (size_t i = 0; i < conf->nhosts && has_journal(conf); i++) {
         const struct fm_conf_host *host = &conf->hosts[i];
         if (!(host->roles & FM_ROLE_GATE) || host->region == h->c.region)
             continue;
         enum fm_err err = add(h, conf, host, peers, e);
+        h->missing = err != FM_ERR_OK;
         if (err)
             return err;
     }

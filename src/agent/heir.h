@@ -27,7 +27,8 @@ struct fm_heir_config {
 
 struct fm_heir *fm_heir_new(const struct fm_heir_config *c, const struct fm_conf *conf,
                             const struct fm_peers *peers, struct fm_error *e) FM_WARN_UNUSED;
-/* After a reload. FM_ERR_MEMORY: the old sources go on. */
+/* After a reload; who waits is told that it is not the whole. FM_ERR_MEMORY: some sources are
+ * missing, and nothing is whole until the next one. */
 enum fm_err fm_heir_reset(struct fm_heir *h, const struct fm_conf *conf,
                           const struct fm_peers *peers, struct fm_error *e) FM_WARN_UNUSED;
 

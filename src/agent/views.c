@@ -27,7 +27,7 @@ static void to_gate(struct fm_views *v)
     const struct fm_view_doc *d = fm_publish_doc(v->publish);
     if (!d || !v->config.director)
         return;
-    fm_seats_take_view(v->config.director->seats, v->conf, d, FM_PROXY_GATE);
+    fm_seats_take_view(v->config.director->seats, v->conf, d);
     fm_board_take_intents(v->config.director->board, d); /* shown; a gate takes what comes */
     fm_director_authority_changed(v->config.director);
 }

@@ -110,7 +110,8 @@ _Noreturn static void be_warden(int fd, char *const *argv, const struct fm_warde
     pid_t me = getpid();
     (void)setpgid(0, 0); /* what the terminal sends is for who asked */
     signals_as_usual();
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+    struct fm_error none;
+    if (fm_reap_begin(&none))
         _exit(EXIT_NOT_STARTED);
     pid_t child = fork();
     if (child == 0)
@@ -134,8 +135,9 @@ enum fm_err fm_warden_start(struct fm_warden *w, char *const *argv, const struct
 {
     int pair[2];
     FM_ASSERT(argv[0] && !fm_mono_before(t->kill_at, t->term_at));
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot become a subreaper");
+    enum fm_err err = fm_reap_begin(e);
+    if (err)
+        return err;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot make a pair of sockets");
     w->pid = fork();

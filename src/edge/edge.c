@@ -118,7 +118,7 @@ static void take_view(void *user)
     const struct fm_view_doc *d = fm_follow_doc(x->follow);
     if (!d)
         return;
-    fm_seats_take_view(x->director.seats, x->director.board->conf, d, FM_PROXY_EDGE);
+    fm_seats_take_view(x->director.seats, x->director.board->conf, d);
     fm_board_take_intents(x->director.board, d);
     fm_director_authority_changed(&x->director);
 }

@@ -4,8 +4,14 @@
 #ifndef FM_IO_REAP_H
 #define FM_IO_REAP_H
 
+#include "base/bits.h"
+#include "base/err.h"
+
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Become the one that they are left to. IO: not here, or /proc does not name one's children. */
+enum fm_err fm_reap_begin(struct fm_error *e) FM_WARN_UNUSED;
 
 /* SIGKILL and reap until there is no child left. False where somebody cannot be reaped in time. */
 bool fm_reap_all(int64_t within_ms);

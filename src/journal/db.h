@@ -31,7 +31,7 @@
     X(KEY_FIND, "SELECT number FROM key_at WHERE h=?1 ORDER BY number DESC")                       \
     X(KEY_ADD, "INSERT INTO key_at VALUES(?1,?2)")                                                 \
     X(KEY_DROP, "DELETE FROM key_at WHERE h=?1 AND number=?2")                                     \
-    X(COMMAND, "SELECT context,key,hash FROM command WHERE seq=?1")                                \
+    X(COMMAND, "SELECT context,key,hash,cell,epoch FROM command WHERE seq=?1")                     \
     X(COMMAND_ADD, "INSERT INTO command VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")                       \
     X(COMMAND_AGAIN, "UPDATE command SET tries=tries+1, epoch=?2 WHERE seq=?1")                    \
     X(COMMAND_OLD, "SELECT seq,context,key,age_ms FROM command WHERE seq>?1 ORDER BY seq LIMIT 1") \

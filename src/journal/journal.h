@@ -128,6 +128,10 @@ struct fm_journal_call {
                         such seq. INVALID: a chunk that is none. MEMORY: none for the answer. */
     struct fm_idem_decision decision;
     struct fm_journal_answer answer; /* REPLAY */
+    struct {                         /* REPLAY: where, and under which epoch it was executed */
+        uint32_t cell;
+        uint64_t epoch;
+    } was;
     uint64_t next, last;
     struct {
         uint32_t added, turned, kept, conflicts;

@@ -122,6 +122,8 @@ static bool look_at_command(struct fm_journal_store *s, uint64_t seq,
     bool mine = fm_str_eq(fm_db_str(d, FM_SQL_COMMAND, 0), c->context) &&
                 fm_str_eq(fm_db_str(d, FM_SQL_COMMAND, 1), c->facts.key);
     bool same = is_hash(fm_db_str(d, FM_SQL_COMMAND, 2), &c->hash);
+    uint32_t cell = (uint32_t)fm_db_i64(d, FM_SQL_COMMAND, 3);
+    uint64_t epoch = (uint64_t)fm_db_i64(d, FM_SQL_COMMAND, 4);
     fm_db_reset(d, FM_SQL_COMMAND);
     if (!mine)
         return true; /* it is a command, of another key with the same hash */
@@ -130,7 +132,8 @@ static bool look_at_command(struct fm_journal_store *s, uint64_t seq,
             fm_db_damaged(d, "a key of two commands", seq);
         return true;
     }
-    *f = (struct fm_found){.known = FM_IDEM_IN_FLIGHT, .seq = seq, .same_request = same};
+    *f = (struct fm_found){
+        .known = FM_IDEM_IN_FLIGHT, .seq = seq, .cell = cell, .epoch = epoch, .same_request = same};
     fm_db_bind(d, FM_SQL_OUTCOME, "i", (int64_t)seq);
     if (fm_db_row(d, FM_SQL_OUTCOME)) {
         f->known = (enum fm_idem_known)fm_db_i64(d, FM_SQL_OUTCOME, 0);
@@ -211,6 +214,8 @@ void fm_journal_store_decide(struct fm_journal_store *s, struct fm_journal_call 
     c->token = f->known == FM_IDEM_QUEUED ? fm_journal_store_token(s, f->seq) : 0;
     c->queued.state = f->delivered ? FM_QUEUE_DELIVERED : FM_QUEUE_BEHIND;
     c->queued.status = f->delivered ? f->queued_status : 0;
+    c->was.cell = f->cell;
+    c->was.epoch = f->epoch;
     c->decision = fm_idem_decide(facts);
     if (c->decision.action == FM_IDEM_REPLAY)
         replay(s, c);

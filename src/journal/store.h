@@ -63,6 +63,8 @@ void fm_journal_store_open_queue(struct fm_journal_store *s);                   
 struct fm_found {
     enum fm_idem_known known; /* ABSENT, QUEUED, IN_FLIGHT, UNKNOWN or DONE */
     uint64_t seq;             /* or the id in the queue */
+    uint32_t cell;            /* of a command: where, and under which epoch it was admitted last */
+    uint64_t epoch;
     bool same_request, answer_kept;
     bool delivered;         /* QUEUED: it was, and is kept for its place */
     uint16_t queued_status; /* delivered: as fm_journal_call.queued.status */

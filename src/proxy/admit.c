@@ -80,6 +80,24 @@ bool fm_admit_passes(const struct fm_try *t)
     return fm_sublease_may_relay(&cell, rq->epoch, fm_mono_now());
 }
 
+/* What was done under an epoch that ended by force may be lost, since another region went on
+ * without it. How the epochs before the present one ended is in the view that shows this one. */
+enum fm_problem fm_admit_repeat(const struct fm_request *rq, unsigned cell, uint64_t epoch)
+{
+    if (!rq->entered || epoch == 0 || (epoch == rq->epoch.n && cell == rq->cell))
+        return FM_PROBLEM_NONE;
+    if (cell != rq->cell) /* its key was in another one then */
+        return FM_PROBLEM_OUTCOME_UNKNOWN;
+    struct fm_view_cell view;
+    fm_seats_read_view(rq->seats, rq->cell, &view);
+    if (!fm_epoch_same(view.epoch, rq->epoch)) {
+        fm_seats_ring(rq->w->config.seats);
+        return FM_PROBLEM_MOVING;
+    }
+    return fm_answer_passes(&view, (struct fm_epoch){epoch}) ? FM_PROBLEM_NONE
+                                                             : FM_PROBLEM_OUTCOME_UNKNOWN;
+}
+
 /* -------- tunnels -------- */
 
 void fm_admit_tunnel(struct fm_request *rq)
@@ -119,17 +137,19 @@ void fm_admit_look_again(struct fm_worker *w)
 
 /* -------- without authority -------- */
 
-bool fm_admit_override(struct fm_request *rq, const struct fm_http_head *h)
+bool fm_admit_overrides(const struct fm_request *rq)
 {
-    if (!is_gate(rq) || !rq->seats || !rq->command || !rq->placed ||
-        !fm_str_eq(fm_http_value(h, FM_HDR_FULMAR_MODE), FM_STR("override")))
-        return false;
+    FM_ASSERT(is_gate(rq) && rq->seats && rq->command && rq->placed);
     bool lapsed = fm_seats_has_lapsed(rq->seats, rq->cell);
-    if (fm_when_away((enum fm_away)rq->route->away, lapsed, rq->route->concurrent) !=
-        FM_AWAY_OVERRIDE)
-        return false;
-    fm_counter_inc(&rq->w->metrics.overrides);
-    return true;
+    return fm_when_away((enum fm_away)rq->route->away, lapsed, rq->route->concurrent) ==
+           FM_AWAY_OVERRIDE;
+}
+
+bool fm_admit_override(const struct fm_request *rq, const struct fm_http_head *h)
+{
+    return is_gate(rq) && rq->seats && rq->command &&
+           fm_str_eq(fm_http_value(h, FM_HDR_FULMAR_MODE), FM_STR("override")) &&
+           (!rq->placed || fm_admit_overrides(rq));
 }
 
 /* What the application may do: nothing but answer, where its region does not hold the cell or an

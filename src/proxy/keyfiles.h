@@ -3,7 +3,9 @@
  * One entry per context that has such files (`homes: {pins, directory}`), for as long as the
  * process lives. A loader's thread reads files (homes/loader.h); control hands each new snapshot to
  * every worker. A file that cannot be read leaves the one before in use, and is told in the log and
- * in /status. Until a file was read for the first time nobody knows the cell of any key.
+ * in /status. Until a file was read for the first time nobody knows the cell of any key. Which
+ * files a context has is said by the view that a request is routed by: a reload changes it as a
+ * whole.
  *
  * Control's functions on control's thread; fm_keyfiles_cells on a worker's. */
 #ifndef FM_PROXY_KEYFILES_H
@@ -32,9 +34,15 @@ enum fm_err fm_keyfiles_load(struct fm_keyfiles *k, const struct fm_conf *conf,
 /* NULL where this context has no files. */
 struct fm_keyfiles_entry *fm_keyfiles_find(struct fm_keyfiles *k, struct fm_str context);
 
-/* How worker `index` finds the cell of a key now; false where a file was not read yet. Valid until
- * its loop turns. */
-bool fm_keyfiles_cells(const struct fm_keyfiles_entry *e, unsigned index, struct fm_cells *out);
+/* Which of them a context has. */
+struct fm_keyfiles_has {
+    bool pins, directory;
+};
+
+/* How worker `index` finds the cell of a key now, where its context has these; false where a file
+ * was not read yet. Valid until its loop turns. */
+bool fm_keyfiles_cells(const struct fm_keyfiles_entry *e, struct fm_keyfiles_has has,
+                       unsigned index, struct fm_cells *out);
 
 /* For /status: an array. */
 json_t *fm_keyfiles_json(const struct fm_keyfiles *k);

@@ -14,7 +14,9 @@ static enum fm_problem place(struct fm_request *rq, const struct fm_key_request 
     if (!rq->route->has_key && c->cells.count > 1)
         return rq->command ? FM_PROBLEM_ENTITY_MISSING : FM_PROBLEM_NONE;
     struct fm_cells cells = c->cells;
-    if (c->keyfiles && !fm_keyfiles_cells(c->keyfiles, rq->w->config.index, &cells))
+    bool files = c->has_files.pins || c->has_files.directory;
+    if (files && (!c->keyfiles ||
+                  !fm_keyfiles_cells(c->keyfiles, c->has_files, rq->w->config.index, &cells)))
         return rq->command ? FM_PROBLEM_OVERLOADED : FM_PROBLEM_NONE; /* not yet */
     struct fm_class_rule rule = {&cells, rq->route->has_key ? &rq->route->key : NULL};
     struct fm_class_place at;
@@ -60,7 +62,7 @@ enum fm_problem fm_place_body(struct fm_request *rq)
     if (!rq->seats || !key_is_in_body(rq))
         return FM_PROBLEM_NONE;
     struct fm_worker *w = rq->w;
-    struct fm_buf b = fm_buf(w->scratch, w->pool.block_size);
+    struct fm_buf b = fm_buf(w->scratch, w->scratch_size);
     fm_request_body(rq, gather, &b);
     struct fm_key_request q = {.body = fm_buf_str(&b), .body_cut = rq->streaming || b.full};
     return place(rq, &q);

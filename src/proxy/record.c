@@ -1,7 +1,8 @@
 /* Commands with a key, in a gate's journal (SAFETY.md 19 to 21): the intent is durable before the
  * application sees anything, the outcome follows. core/idempotency.h decides, in the journal.
  * Invariants: a record is with the journal, with its request, or spare; an accepted one gets one
- * outcome, or is withdrawn where nothing of it was forwarded. */
+ * outcome, or is withdrawn where nothing of it was forwarded; what was admitted counts as in flight
+ * until that is durable. */
 #include "proxy/request.h"
 
 #include "base/assert.h"
@@ -44,6 +45,8 @@ static void free_record(struct fm_record *r)
     r->answer = NULL;
     free(r->parcel);
     r->parcel = NULL;
+    if (r->entered)
+        fm_seats_leave(r->seats, r->cell);
     fm_list_push_front(&w->spare_records, &r->node);
     w->records--;
     fm_worker_maybe_stop(w);
@@ -240,6 +243,27 @@ static void settle(struct fm_record *r)
         free_record(r); /* it has failed: at its next start the intent is `unknown` */
 }
 
+/* It was executed, and the answer to it was kept. */
+static void tell_again(const struct fm_record *r)
+{
+    struct fm_request *rq = r->rq;
+    const struct fm_journal_call *c = &r->call;
+    if (!c->answer.kept) { /* without memory for it */
+        fm_relay_problem(rq, FM_PROBLEM_ANSWER_NOT_KEPT);
+        return;
+    }
+    enum fm_problem p =
+        c->answer.status < 400 ? fm_admit_repeat(rq, c->was.cell, c->was.epoch) : FM_PROBLEM_NONE;
+    if (p == FM_PROBLEM_OUTCOME_UNKNOWN) {
+        fm_relay_problem_as(rq, p, 409); /* as to any repeat (core/idempotency.c) */
+    } else if (p != FM_PROBLEM_NONE) {
+        fm_relay_problem(rq, p);
+    } else {
+        fm_counter_inc(&rq->w->metrics.answers_replayed);
+        fm_relay_kept(rq, &c->answer);
+    }
+}
+
 /* The intent is durable, or there is another answer. Time has passed: the authority is looked at
  * again before anything goes (SAFETY.md 13). */
 static void go_on(struct fm_record *r)
@@ -267,12 +291,10 @@ static void go_on(struct fm_record *r)
         }
         return;
     case FM_IDEM_REPLAY:
-        if (!live) {
+        if (live)
+            tell_again(r);
+        else
             fm_relay_problem(rq, FM_PROBLEM_MOVING);
-            return;
-        }
-        fm_counter_inc(&rq->w->metrics.answers_replayed);
-        fm_relay_kept(rq, &r->call.answer);
         return;
     case FM_IDEM_REFUSE:
         fm_relay_problem_as(rq, d->problem, d->status);
@@ -328,7 +350,11 @@ void fm_record_answer(struct fm_try *t, const struct fm_http_head *h)
     struct fm_answer a = {.region = t->vr->view->regions[t->region].name};
     fm_heads_answer(&b, h, &a);
     r->head_n = r->answer->n = (uint32_t)b.n;
-    r->answer_kept = !b.full && h->framing != FM_BODY_CLOSE && h->status != 101;
+    /* what ends with its connection, goes on behind it, or lost its chunks on the way to HTTP/1.0
+     */
+    bool partial = h->framing == FM_BODY_CLOSE || h->status == 101 ||
+                   (h->framing == FM_BODY_CHUNKED && t->rq->minor == 0);
+    r->answer_kept = !b.full && !partial;
 }
 
 void fm_record_piece(struct fm_request *rq, struct fm_str piece, bool last)
@@ -354,9 +380,14 @@ void fm_record_end(struct fm_request *rq)
     struct fm_record *r = rq->record;
     if (!r)
         return;
-    FM_ASSERT(r->rq == rq);
+    FM_ASSERT(r->rq == rq && !r->entered);
     rq->record = NULL;
     r->rq = NULL;
+    /* who waits for the end of what is in flight waits for what the journal says of it, too */
+    r->entered = rq->entered;
+    r->seats = rq->seats;
+    r->cell = rq->cell;
+    rq->entered = false;
     if (r->call.busy)
         return;
     if (r->accepted)

@@ -415,8 +415,13 @@ static void begin_at_gate(struct fm_request *rq)
         fm_record_enqueue(rq);
         return;
     }
-    enum fm_problem problem =
-        rq->seats && rq->command && !rq->override ? fm_admit_command(rq) : FM_PROBLEM_NONE;
+    enum fm_problem problem = FM_PROBLEM_NONE;
+    if (rq->override && !fm_admit_overrides(rq))
+        problem = FM_PROBLEM_NOT_HOLDER;
+    else if (rq->override)
+        fm_counter_inc(&rq->w->metrics.overrides);
+    else if (rq->seats && rq->command)
+        problem = fm_admit_command(rq);
     if (problem != FM_PROBLEM_NONE) {
         fm_relay_problem(rq, problem);
         return;

@@ -117,7 +117,10 @@ struct fm_record {
     struct fm_worker *w;
     struct fm_request *rq; /* NULL: it is gone */
     struct fm_journal_call call;
-    bool accepted;           /* its intent is durable; it needs an outcome */
+    bool accepted; /* its intent is durable; it needs an outcome */
+    bool entered;  /* its request was in flight; it still is, until this is over */
+    uint8_t cell;  /* ... there */
+    struct fm_seats_context *seats;
     bool forwarded;          /* the application may have seen it */
     bool answer_whole;       /* all of the answer is here */
     bool answer_kept;        /* ... and fits */
@@ -182,12 +185,17 @@ void fm_hold_look_again(struct fm_worker *w);
 bool fm_hold_passes(const struct fm_try *t);
 
 /* admit.c: at a gate */
-/* The edge says that its holder is away, and the route lets this region take it then. Is it so? */
-bool fm_admit_override(struct fm_request *rq, const struct fm_http_head *h);
+/* The edge says that its holder is away, and the route lets this region take it then. Is it so, as
+ * far as is known from its head? */
+bool fm_admit_override(const struct fm_request *rq, const struct fm_http_head *h);
+/* Is it so, now that its cell is known? */
+bool fm_admit_overrides(const struct fm_request *rq);
 /* Count it as in flight and look whether it may begin. */
 enum fm_problem fm_admit_command(struct fm_request *rq);
 bool fm_admit_is_live(const struct fm_request *rq);
 bool fm_admit_passes(const struct fm_try *t);
+/* May a success that the journal has of this epoch be told again? (SAFETY.md 13) */
+enum fm_problem fm_admit_repeat(const struct fm_request *rq, unsigned cell, uint64_t epoch);
 void fm_admit_leave(struct fm_request *rq);
 struct fm_str fm_admit_mode(const struct fm_request *rq);
 /* A tunnel goes on for long: it begins, and may it go on? One of a query counts from now on as held

@@ -59,7 +59,7 @@ void fm_seats_free(struct fm_seats *s)
 static struct fm_seats_context *new_context(struct fm_str name, unsigned ncells)
 {
     struct fm_seats_context *c = calloc(1, sizeof *c);
-    size_t bytes = ncells * sizeof *c->seat;
+    size_t bytes = 2 * ncells * sizeof *c->seat;
     _Static_assert(sizeof *c->seat % FM_CACHELINE == 0, "seats do not share lines");
     if (c)
         c->seat = aligned_alloc(FM_CACHELINE, bytes);
@@ -133,6 +133,12 @@ static void get(const _Atomic uint32_t *sequence, const _Atomic uint64_t *from, 
         if (was % 2 == 0 && atomic_load_explicit(sequence, memory_order_relaxed) == was)
             return;
     }
+}
+
+static struct fm_seat *view_of(const struct fm_seats_context *c, unsigned cell)
+{
+    FM_ASSERT(cell < c->ncells && c->seat);
+    return &c->seat[c->ncells + cell];
 }
 
 static void write_words(struct fm_seat *s, const uint64_t word[FM_SEAT_WORDS])
@@ -242,19 +248,19 @@ void fm_seats_ring(struct fm_seats *s)
     fm_mailbox_post(s->control, &s->bell);
 }
 
-/* -------- edges -------- */
+/* -------- views -------- */
 
 void fm_seats_publish_view(struct fm_seats_context *c, unsigned cell, const struct fm_view_cell *v)
 {
     FM_ASSERT(!fm_epoch_newer(v->gentle_from, v->epoch));
-    write_words(seat_of(c, cell),
+    write_words(view_of(c, cell),
                 (uint64_t[FM_SEAT_WORDS]){v->epoch.n, v->gentle_from.n, v->region, v->released});
 }
 
 void fm_seats_read_view(const struct fm_seats_context *c, unsigned cell, struct fm_view_cell *out)
 {
     uint64_t w[FM_SEAT_WORDS];
-    read_words(seat_of(c, cell), w);
+    read_words(view_of(c, cell), w);
     *out = (struct fm_view_cell){
         .epoch = {w[0]}, .gentle_from = {w[1]}, .region = (uint8_t)w[2], .released = w[3] != 0};
 }

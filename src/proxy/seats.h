@@ -1,7 +1,7 @@
 /* proxy/seats.h: what control and workers tell each other about the right to write, without locks.
  *
- * One seat per (context, cell) that only one region may hold. At a gate it holds the gate's
- * sub-lease of that cell (core/sublease.h), at an edge what its view says (core/answer.h). Control
+ * One seat per (context, cell) that only one region may hold. It holds what the view says of that
+ * cell (core/answer.h), and at a gate the gate's sub-lease of it (core/sublease.h). Control
  * (one thread) publishes whole cells behind a sequence lock; workers copy one out on each command
  * and hand it to core. Workers count what is in flight *before* they read a cell, control reads the
  * counts *after* it published one (both in one total order), so that a command is either seen by
@@ -37,7 +37,7 @@ struct fm_seats_context {
     /* What an operator tells those whose commands are refused; written as a cell is. */
     _Atomic uint32_t message_sequence;
     _Atomic uint64_t message[FM_SEATS_MESSAGE_ROOM / 8];
-    struct fm_seat *seat; /* [ncells] */
+    struct fm_seat *seat; /* [ncells], then [ncells] for what views say */
 };
 
 struct fm_seats;

@@ -20,8 +20,7 @@ static struct fm_view_cell here(const struct fm_conf *conf, const struct fm_view
     return c;
 }
 
-void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d,
-                        enum fm_proxy_mode mode)
+void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d)
 {
     for (size_t i = 0; i < conf->ncontexts; i++) {
         const struct fm_conf_context *c = &conf->contexts[i];
@@ -34,8 +33,7 @@ void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const st
         fm_seats_publish_message(seats, fm_str_z(v->message));
         for (unsigned k = 0; k < v->ncells; k++) {
             struct fm_view_cell cell = here(conf, d, &v->cell[k]);
-            if (mode == FM_PROXY_EDGE)
-                fm_seats_publish_view(seats, k, &cell);
+            fm_seats_publish_view(seats, k, &cell);
             fm_seats_publish_lapsed(seats, k, v->cell[k].lapsed);
         }
     }

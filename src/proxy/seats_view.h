@@ -8,13 +8,13 @@
 #include "proxy/view.h"
 #include "proxy/view_doc.h"
 
-/* What the view says of the contexts that `conf` knows. At an edge who holds each cell; at a gate,
- * whose cells are sub-leases, only what an operator said (read-only) and what one's region has
- * found (lapsed). A holder that this file does not know of can take no commands here. Contexts that
- * the view does not have stay as they are. Control only; then tell the workers
+/* What the view says of the contexts that `conf` knows: who holds each cell, what an operator said
+ * (read-only) and what one's region has found (lapsed). What a gate may do is in its sub-leases and
+ * not here. A holder that this file does not know of can take no commands here. Contexts that the
+ * view does not have stay as they are. Control only; then tell the workers
  * (fm_director_authority_changed). */
-void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf, const struct fm_view_doc *d,
-                        enum fm_proxy_mode mode);
+void fm_seats_take_view(struct fm_seats *s, const struct fm_conf *conf,
+                        const struct fm_view_doc *d);
 
 /* What operators asked of regions: an edge obeys it, a gate only shows it. A view that does not
  * speak of it changes nothing. Control only. */

@@ -332,6 +332,8 @@ static bool compile_cells(const struct fm_view *v, struct fm_view_context *to)
         return true;
     FM_ASSERT(v->board->seats); /* without them every region would write */
     to->cells.count = c->ncells;
+    if (c->ncells > 1)
+        to->has_files = (struct fm_keyfiles_has){c->homes.pins.n > 0, c->homes.directory.n > 0};
     if (v->board->keyfiles)
         to->keyfiles = fm_keyfiles_find(v->board->keyfiles, c->name);
     struct fm_error e;

@@ -65,11 +65,12 @@ struct fm_view_route {
 struct fm_view_context {
     struct fm_str name;
     const struct fm_conf_context *conf;
-    uint16_t pool[FM_REGIONS_MAX];      /* index into the region's pools */
-    int64_t slow_ns;                    /* 0 = no objective */
-    struct fm_seats_context *seats;     /* NULL: every region may write */
-    struct fm_cells cells;              /* without files; else ask `keyfiles` */
-    struct fm_keyfiles_entry *keyfiles; /* NULL: by hash */
+    uint16_t pool[FM_REGIONS_MAX];  /* index into the region's pools */
+    int64_t slow_ns;                /* 0 = no objective */
+    struct fm_seats_context *seats; /* NULL: every region may write */
+    struct fm_cells cells;          /* without files; else ask `keyfiles` */
+    struct fm_keyfiles_has has_files;
+    struct fm_keyfiles_entry *keyfiles; /* NULL: nothing is known of them */
     bool queries_any;
 };
 

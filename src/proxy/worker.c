@@ -385,7 +385,8 @@ static void flush(struct fm_timer *timer)
 
 static enum fm_err allocate(struct fm_worker *w, struct fm_error *e)
 {
-    w->scratch = malloc(w->pool.block_size);
+    w->scratch_size = FM_REPLAY_BLOCKS * w->pool.block_size;
+    w->scratch = malloc(w->scratch_size);
     if (w->config.access_log)
         w->access_buf = malloc(FM_ACCESS_BUFFER);
     if (!w->scratch || (w->config.access_log && !w->access_buf))

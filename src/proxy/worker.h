@@ -87,7 +87,8 @@ struct fm_worker {
     struct fm_mono awake; /* this loop heard nobody for a while before */
     struct fm_msg ended_msg;
     struct fm_proxy_metrics metrics;
-    char *scratch; /* as large as a head may be */
+    char *scratch; /* as large as what is kept of a request: its head, its path or its body */
+    size_t scratch_size;
     char *access_buf;
     size_t access_n;
 };
