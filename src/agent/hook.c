@@ -97,10 +97,20 @@ bool fm_hook_is_running(const struct fm_hook *h)
     return h->child.running || fm_timer_is_set(&h->soon);
 }
 
-/* What is added, and this process's environment; one block of memory, to be freed. */
+static bool is_replaced(const struct fm_hook_run *r, const char *entry)
+{
+    for (size_t i = 0; r->env && r->env[i][0]; i++) {
+        size_t n = strlen(r->env[i][0]);
+        if (strncmp(entry, r->env[i][0], n) == 0 && entry[n] == '=')
+            return true;
+    }
+    return false;
+}
+
+/* What is added, and the rest of this process's environment; one block of memory, to be freed. */
 static char **environment(const struct fm_hook_run *r)
 {
-    size_t have = 0, add = 0, bytes = 0;
+    size_t have = 0, add = 0, bytes = 0, n = 0;
     while (environ[have])
         have++;
     for (; r->env && r->env[add][0]; add++)
@@ -110,13 +120,16 @@ static char **environment(const struct fm_hook_run *r)
     char **all = calloc(1, pointers + bytes);
     if (!all)
         return NULL;
-    memcpy(all + add, environ, have * sizeof *all); /* the first one of a name counts */
     char *at = (char *)all + pointers;
-    for (size_t i = 0; i < add; i++) {
-        all[i] = at;
-        at = stpcpy(stpcpy(stpcpy(at, r->env[i][0]), "="), r->env[i][1]) + 1;
+    for (; n < add; n++) {
+        all[n] = at;
+        at = stpcpy(stpcpy(stpcpy(at, r->env[n][0]), "="), r->env[n][1]) + 1;
     }
     FM_ASSERT(at == (char *)all + pointers + bytes);
+    for (size_t i = 0; i < have; i++)
+        if (!is_replaced(r, environ[i]))
+            all[n++] = environ[i];
+    FM_ASSERT(n <= have + add && !all[n]);
     return all;
 }
 
