@@ -202,6 +202,15 @@ static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a
     fm_views_feed_page(((struct agent *)q->user)->views, q, a);
 }
 
+static void write_marks(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    struct agent *x = q->user;
+    if (x->rights)
+        fm_rights_marks(x->rights, a);
+    else
+        a->status = 404;
+}
+
 /* Orders come by the local socket, or from a host with a certificate of the service. */
 static void write_ops(const struct fm_page_request *q, struct fm_page_answer *a)
 {
@@ -253,12 +262,14 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/lease/", .write = write_lease},
                                              OPS(write_ops),
                                              {.path = NULL}};
+
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
                                             {.path = "/journal/changes", .write = write_changes},
                                             {"/peer/1/post", write_post, true},
                                             {.path = "/authority/view", .write = write_view},
                                             {.path = "/authority/feed", .write = write_feed},
+                                            {.path = "/authority/marks", .write = write_marks},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
 

@@ -228,6 +228,14 @@ void ctl_step(struct ctl_context *c, const struct fm_auth_event *e)
 
 /* -------- the office -------- */
 
+bool ctl_is_frozen(const struct fm_controller *ctl)
+{
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        if (ctl->context[i] && ctl->context[i]->conf >= 0 && ctl->context[i]->auth.frozen)
+            return true;
+    return false;
+}
+
 static void tell_office(struct ctl_context *c)
 {
     const struct fm_office *o = &c->ctl->office;
@@ -317,7 +325,8 @@ static void due(struct fm_timer *t)
     struct fm_controller *ctl = fm_container_of(t, struct fm_controller, timer);
     ctl->timer_at = FM_MONO_NEVER;
     ctl_store_tick(ctl);
-    ctl_office(ctl, &(struct fm_office_event){.kind = FM_OFFICE_TICK});
+    ctl_office(ctl,
+               &(struct fm_office_event){.kind = FM_OFFICE_TICK, .frozen = ctl_is_frozen(ctl)});
     for (unsigned i = 0; i < ctl->ncontexts; i++)
         if (ctl->context[i])
             ctl_step(ctl->context[i], &(struct fm_auth_event){.kind = FM_AUTH_TICK});

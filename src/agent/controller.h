@@ -14,6 +14,7 @@
 
 #include "agent/keep.h"
 #include "agent/post.h"
+#include "agent/said.h"
 #include "proxy/view_doc.h"
 
 struct fm_controller;
@@ -53,6 +54,9 @@ void fm_controller_ops(struct fm_controller *ctl, const struct fm_page_request *
 /* Who holds what, as this agent has read it; false where there is nothing to tell: nothing was
  * read, or the store went back. */
 bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d);
+
+/* What it has seen, for the page /authority/marks. */
+void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out);
 
 /* For `status`: an object of jansson. */
 json_t *fm_controller_json(const struct fm_controller *ctl);

@@ -314,6 +314,8 @@ void ctl_office(struct fm_controller *ctl, const struct fm_office_event *e);
 /* Look at the context again at the end of this turn. */
 void ctl_touch(struct ctl_context *c);
 void ctl_touch_all(struct fm_controller *ctl);
+/* Any context waits for a new seed of the store (rule 4). */
+bool ctl_is_frozen(const struct fm_controller *ctl);
 void ctl_arm(struct fm_controller *ctl, struct fm_mono at);
 /* A message about the context, to be filled in. */
 struct fm_message ctl_message(const struct ctl_context *c, enum fm_message_kind kind);

@@ -8,7 +8,6 @@
 #include "agent/ctl.h"
 
 #include "base/assert.h"
-#include "base/hash.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -18,12 +17,10 @@ enum { REOPEN_MS = 1000 };
 
 uint64_t ctl_store_id(const struct fm_controller *ctl)
 {
-    static const struct fm_hash_key key = {0x66756c6d61727374, 0x6f72650000000001};
     if (!ctl->coord)
         return 1;
     struct fm_coord_known known = fm_coord_known(ctl->coord);
-    uint64_t id = fm_hash_str(key, fm_str_z(known.incarnation));
-    return id ? id : 1;
+    return fm_coord_store_id(&known);
 }
 
 static struct fm_mono deadline(const struct fm_controller *ctl)

@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Rule 4: what it means for whoever looks, and what ends it. */
+#define WENT_BACK                                                                                  \
+    "coordination shows less than this host has seen of it, or is another store: nothing is "      \
+    "acquired, commands go on while all regions see each other; `fulmar coordination reseed` "     \
+    "ends this"
+
 /* -------- events -------- */
 
 struct ctl_event *ctl_event(struct fm_controller *ctl, const char *what,
@@ -51,6 +57,9 @@ void ctl_say(struct ctl_context *c, const struct fm_auth_action *act)
     describe(c, act, e->evidence, sizeof e->evidence);
     fm_log(FM_LOG_INFO, "authority", FM_KZ("context", e->context), FM_KU("cell", act->cell),
            FM_KZ("what", e->why), FM_KZ("evidence", e->evidence));
+    if (act->why == FM_AUTH_WHY_FROZEN && c->auth.frozen)
+        fm_log(FM_LOG_ERROR, "coordination_went_back", FM_KZ("context", e->context),
+               FM_KZ("meaning", WENT_BACK));
 }
 
 /* -------- gates -------- */
@@ -301,6 +310,47 @@ static json_t *votes_json(const struct fm_controller *ctl)
     return o;
 }
 
+void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out)
+{
+    const struct fm_roster *r = ctl->c.roster;
+    struct fm_mono now = fm_mono_now();
+    memset(out, 0, sizeof *out);
+    snprintf(out->host, sizeof out->host, "%s", fm_roster_host_name(r, ctl->c.self));
+    snprintf(out->region, sizeof out->region, "%s", r->region[ctl->region]);
+    snprintf(out->trouble, sizeof out->trouble, "%s", ctl->trouble);
+    out->able = ctl->able;
+    out->reads = ctl->revision ? ctl_store_id(ctl) : 0;
+    out->marks = *fm_keep_doc(ctl->c.keep);
+    for (unsigned i = 0; i < out->marks.n; i++) {
+        int number = fm_roster_context(r, fm_str_z(out->marks.context[i].name));
+        const struct ctl_context *c = number >= 0 ? ctl->context[number] : NULL;
+        if (!c || c->conf < 0)
+            continue;
+        int64_t left = fm_mono_sub_ms(c->auth.k.lease_until, now);
+        const struct fm_authority *x = &c->auth;
+        out->context[i] = (struct fm_said_context){true, x->frozen && !x->unproven, x->unproven,
+                                                   left > 0 ? left : 0};
+    }
+}
+
+#define UNPROVEN                                                                                   \
+    "this host knows nothing of before (it is new, or its disk was lost), and nobody who does "    \
+    "renews a lease in this store: it acquires nothing; where no controller knows, `fulmar "       \
+    "coordination reseed` ends this"
+
+static const char *trouble_of(const struct fm_controller *ctl)
+{
+    if (ctl->trouble[0])
+        return ctl->trouble;
+    if (fm_keep_trouble(ctl->c.keep))
+        return fm_keep_trouble(ctl->c.keep);
+    bool went_back = false;
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        went_back |= ctl->context[i] && ctl->context[i]->conf >= 0 &&
+                     ctl->context[i]->auth.frozen && !ctl->context[i]->auth.unproven;
+    return went_back ? WENT_BACK : ctl_is_frozen(ctl) ? UNPROVEN : NULL;
+}
+
 json_t *fm_controller_json(const struct fm_controller *ctl)
 {
     const struct fm_roster *r = ctl->c.roster;
@@ -314,14 +364,11 @@ json_t *fm_controller_json(const struct fm_controller *ctl)
         json_array_append_new(events, event_json(ctl, &ctl->event[i % CTL_EVENTS_MAX]));
     const char *keeper =
         k->revision.n ? fm_roster_host_name(r, fm_roster_agent_host(r, k->r.agent)) : NULL;
-    json_t *o = json_pack("{s:s,s:s?,s:I,s:I,s:s?}", "office",
-                          ctl->able ? fm_office_state_name((enum fm_office_state)ctl->office.state)
-                                    : "witness",
-                          "keeper", keeper, "life", (json_int_t)ctl->life.n, "revision",
-                          (json_int_t)ctl->revision, "trouble",
-                          ctl->trouble[0]                ? ctl->trouble
-                          : fm_keep_trouble(ctl->c.keep) ? fm_keep_trouble(ctl->c.keep)
-                                                         : NULL);
+    json_t *o = json_pack(
+        "{s:s,s:s?,s:I,s:I,s:b,s:s?}", "office",
+        ctl->able ? fm_office_state_name((enum fm_office_state)ctl->office.state) : "witness",
+        "keeper", keeper, "life", (json_int_t)ctl->life.n, "revision", (json_int_t)ctl->revision,
+        "frozen", (int)ctl_is_frozen(ctl), "trouble", trouble_of(ctl));
     json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation(ctl)));
     json_object_set_new(o, "contexts", contexts);
     json_object_set_new(o, "intents", ctl_intents_json(ctl));

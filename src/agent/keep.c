@@ -63,7 +63,7 @@ static void write_now(struct fm_keep *k)
 {
     FM_ASSERT(!k->busy);
     fm_loop_cancel(k->config.mailbox->loop, &k->again);
-    char *text = fm_marks_write(&k->doc);
+    char *text = fm_marks_write(k->config.roster, &k->doc);
     if (!text) {
         fm_loop_timer_in_ms(k->config.mailbox->loop, &k->again, AGAIN_MS);
         return;
@@ -138,6 +138,11 @@ uint64_t fm_keep_life(const struct fm_keep *k)
     return k->doc.life;
 }
 
+const struct fm_marks_doc *fm_keep_doc(const struct fm_keep *k)
+{
+    return &k->doc;
+}
+
 const char *fm_keep_trouble(const struct fm_keep *k)
 {
     return k->trouble ? k->error.msg : NULL;
@@ -161,7 +166,7 @@ static enum fm_err read_file(struct fm_keep *k, struct fm_error *e)
     if (err == FM_ERR_NOT_FOUND)
         return FM_ERR_OK; /* a new host */
     if (!err)
-        err = fm_marks_read(&k->doc, fm_str(bytes, n), e);
+        err = fm_marks_read(k->config.roster, &k->doc, fm_str(bytes, n), e);
     free(bytes);
     if (!err && strcmp(k->doc.service, k->config.service) != 0)
         err = fm_error_set(e, FM_ERR_INVALID, "it is of the service `%s`", k->doc.service);
@@ -189,7 +194,7 @@ static enum fm_err begin(struct fm_keep *k, struct fm_error *e)
     memcpy(k->doc.service, k->config.service, n + 1);
     *k->found = k->doc;
     k->doc.life = draw_life(k->doc.life);
-    char *text = fm_marks_write(&k->doc);
+    char *text = fm_marks_write(k->config.roster, &k->doc);
     err = text ? fm_file_replace(k->path, fm_str_z(text), 0600, e)
                : fm_error_set(e, FM_ERR_MEMORY, "out of memory");
     free(text);
@@ -207,7 +212,7 @@ static void keep_free(struct fm_keep *k)
 
 struct fm_keep *fm_keep_open(const struct fm_keep_config *c, struct fm_error *e)
 {
-    FM_ASSERT(c->path && c->service && c->mailbox && c->written);
+    FM_ASSERT(c->path && c->service && c->roster && c->mailbox && c->written);
     struct fm_keep *k = calloc(1, sizeof *k);
     char *path = strdup(c->path);
     struct fm_marks_doc *found = calloc(1, sizeof *found);

@@ -21,7 +21,8 @@ struct fm_keep;
 struct fm_keep_config {
     const char *path;
     const char *service;
-    struct fm_mailbox *mailbox; /* of the loop */
+    const struct fm_roster *roster; /* with the regions of the file */
+    struct fm_mailbox *mailbox;     /* of the loop */
     /* More is durable than before: see fm_keep_durable. From the loop. */
     void (*written)(void *user);
     void *user;
@@ -37,6 +38,9 @@ void fm_keep_close(struct fm_keep *k);
 uint64_t fm_keep_life(const struct fm_keep *k);
 /* What the disk had at the start; NULL where the context is new to this host. */
 const struct fm_marks *fm_keep_marks(const struct fm_keep *k, struct fm_str context);
+
+/* All that was put, durable or not, and all that the disk had and was not put again. */
+const struct fm_marks_doc *fm_keep_doc(const struct fm_keep *k);
 
 /* Keep these. The ticket is durable when fm_keep_durable has reached it; tickets grow. 0: there is
  * no room for another context, it will never be. */

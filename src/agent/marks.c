@@ -3,7 +3,6 @@
 
 #include "base/assert.h"
 
-#include <jansson.h>
 #include <stdio.h>
 
 #define NUMBER_MAX ((UINT64_C(1) << 53) - 1)
@@ -30,25 +29,34 @@ static json_t *number(uint64_t n)
     return json_integer((json_int_t)n);
 }
 
-static json_t *context_json(const struct fm_marks_context *c)
+static json_t *holder(const struct fm_roster *r, unsigned number)
+{
+    FM_ASSERT(number <= r->nregions);
+    return number ? json_string(r->region[number - 1]) : json_null();
+}
+
+json_t *fm_marks_context_json(const struct fm_roster *r, const struct fm_marks_context *c)
 {
     char store[20];
     snprintf(store, sizeof store, "%016llx", (unsigned long long)c->marks.store_id);
-    json_t *epochs = json_array(), *o = json_object();
-    for (unsigned i = 0; i < c->ncells; i++)
+    json_t *epochs = json_array(), *holders = json_array(), *o = json_object();
+    for (unsigned i = 0; i < c->ncells; i++) {
         json_array_append_new(epochs, number(c->marks.epoch[i].n));
+        json_array_append_new(holders, holder(r, c->marks.holder[i]));
+    }
     json_object_set_new(o, "store", json_string(store));
     json_object_set_new(o, "revision", number(c->marks.store.n));
     json_object_set_new(o, "seed", number(c->marks.incarnation.n));
     json_object_set_new(o, "epochs", epochs);
+    json_object_set_new(o, "holders", holders);
     return o;
 }
 
-char *fm_marks_write(const struct fm_marks_doc *d)
+char *fm_marks_write(const struct fm_roster *r, const struct fm_marks_doc *d)
 {
     json_t *o = json_object(), *contexts = json_object();
     for (unsigned i = 0; i < d->n; i++)
-        json_object_set_new(contexts, d->context[i].name, context_json(&d->context[i]));
+        json_object_set_new(contexts, d->context[i].name, fm_marks_context_json(r, &d->context[i]));
     json_object_set_new(o, "v", json_integer(1));
     json_object_set_new(o, "service", json_string(d->service));
     json_object_set_new(o, "life", number(d->life));
@@ -67,14 +75,31 @@ static bool is_number(json_int_t n)
     return n >= 0 && (uint64_t)n <= NUMBER_MAX;
 }
 
-static bool read_context(struct fm_marks_doc *d, const char *name, json_t *o)
+static bool read_holders(const struct fm_roster *r, json_t *holders, size_t n, struct fm_marks *m)
+{
+    if (!holders)
+        return true;
+    if (!json_is_array(holders) || json_array_size(holders) != n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = json_string_value(json_array_get(holders, i));
+        if (!name && !json_is_null(json_array_get(holders, i)))
+            return false;
+        int region = name ? fm_roster_region(r, fm_str_z(name)) : -1;
+        m->holder[i] = (uint8_t)(region + 1);
+    }
+    return true;
+}
+
+bool fm_marks_context_read(const struct fm_roster *r, struct fm_marks_doc *d, const char *name,
+                           json_t *o)
 {
     const char *store;
     json_int_t revision, seed;
-    json_t *epochs;
+    json_t *epochs, *holders = NULL;
     if (!fm_roster_is_name(fm_str_z(name)) ||
-        json_unpack(o, "{s:s,s:I,s:I,s:o!}", "store", &store, "revision", &revision, "seed", &seed,
-                    "epochs", &epochs) ||
+        json_unpack(o, "{s:s,s:I,s:I,s:o,s?o!}", "store", &store, "revision", &revision, "seed",
+                    &seed, "epochs", &epochs, "holders", &holders) ||
         !json_is_array(epochs) || !is_number(revision) || !is_number(seed))
         return false;
     size_t n = json_array_size(epochs);
@@ -91,10 +116,10 @@ static bool read_context(struct fm_marks_doc *d, const char *name, json_t *o)
             return false;
         c->marks.epoch[i].n = (uint64_t)json_integer_value(epoch);
     }
-    return true;
+    return read_holders(r, holders, n, &c->marks);
 }
 
-static bool read_doc(struct fm_marks_doc *d, json_t *o)
+static bool read_doc(const struct fm_roster *r, struct fm_marks_doc *d, json_t *o)
 {
     const char *service, *name;
     json_int_t life;
@@ -109,20 +134,21 @@ static bool read_doc(struct fm_marks_doc *d, json_t *o)
     memcpy(d->service, service, strlen(service) + 1);
     json_object_foreach(contexts, name, c)
     {
-        if (!read_context(d, name, c))
+        if (!fm_marks_context_read(r, d, name, c))
             return false;
     }
     return true;
 }
 
-enum fm_err fm_marks_read(struct fm_marks_doc *d, struct fm_str text, struct fm_error *e)
+enum fm_err fm_marks_read(const struct fm_roster *r, struct fm_marks_doc *d, struct fm_str text,
+                          struct fm_error *e)
 {
     json_error_t why;
     memset(d, 0, sizeof *d);
     json_t *o = text.n <= FM_MARKS_TEXT_MAX
                     ? json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &why)
                     : NULL;
-    bool good = o && read_doc(d, o);
+    bool good = o && read_doc(r, d, o);
     json_decref(o);
     return good ? FM_ERR_OK
                 : fm_error_set(e, FM_ERR_INVALID, "it is not what an agent of this version writes");

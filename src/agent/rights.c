@@ -185,10 +185,11 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
     r->roster = fm_roster_new();
     if (!r->roster)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    keep.roster = r->roster;
+    fill_roster(r, r->conf);
     r->keep = fm_keep_open(&keep, e);
     if (!r->keep)
         return e->code;
-    fill_roster(r, r->conf);
     int index = fm_conf_find_host(r->conf, fm_str_z(r->c.host));
     int self = fm_roster_find_host(r->roster, fm_str_z(r->c.host));
     FM_ASSERT(index >= 0 && self >= 0);
@@ -261,6 +262,24 @@ void fm_rights_woke(struct fm_rights *r, int64_t late_ns)
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
     fm_post_page(r->post, q, a);
+}
+
+void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a)
+{
+    struct fm_said *said = r->controller ? malloc(sizeof *said) : NULL;
+    a->status = r->controller ? 503 : 404;
+    if (!said)
+        return;
+    fm_controller_said(r->controller, said);
+    json_t *doc = fm_said_json(r->roster, said);
+    a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    json_decref(doc);
+    free(said);
+    if (!a->body)
+        return;
+    a->status = 200;
+    a->content_type = "application/json";
+    a->n = strlen(a->body);
 }
 
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)

@@ -56,6 +56,9 @@ void fm_rights_woke(struct fm_rights *r, int64_t late_ns);
 /* The page /peer/1/post of the peer port. */
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
+/* The page /authority/marks of the peer port: what the controller of this host has seen. */
+void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
+
 /* The pages below /ops; 404 where there is no controller. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 

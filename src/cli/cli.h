@@ -69,7 +69,7 @@ struct fm_args {
     X(CELLS, "cells", 0, "LIST", cells, "only these cells, such as 3,7,10-15")                     \
     X(PERCENT, "percent", 0, "P", percent_text, "only this share, of the cells or of the traffic") \
     X(ACCEPT_LOSS, "accept-loss", 0, "QUOTE", quote, "accept the loss of this quote")              \
-    X(CONFIRM, "confirm", 0, "CONTEXT", confirm, "the context once more, with --accept-loss")      \
+    X(CONFIRM, "confirm", 0, "NAME", confirm, "the name of what this is about, once more")         \
     X(ATTEST, "attest-fence", 0, "REGION", attest,                                                 \
       "you have seen to it that nothing there writes any more")                                    \
     X(PREPARE, "prepare", 0, NULL, prepare, "start and check the standby, no more")                \
@@ -135,6 +135,9 @@ struct fm_conf;
 /* --host, or the name of this machine as the configuration knows it: whole, or up to its dot. */
 void fm_cli_this_host(const struct fm_conf *c, const struct fm_args *a, char *out, size_t n);
 
+/* Who asks, as this machine knows it; agents add what they know themselves. */
+void fm_cli_who(char *out, size_t n);
+
 int fm_cmd_edge(const struct fm_args *a);
 int fm_cmd_agent(const struct fm_args *a);
 int fm_cmd_guard(const struct fm_args *a);
@@ -142,6 +145,7 @@ int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);
 int fm_cmd_coordination_status(const struct fm_args *a);
+int fm_cmd_coordination_reseed(const struct fm_args *a);
 int fm_cmd_certs_init(const struct fm_args *a);
 int fm_cmd_certs_add(const struct fm_args *a);
 int fm_cmd_certs_rotate(const struct fm_args *a);

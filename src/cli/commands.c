@@ -79,13 +79,32 @@ const struct fm_command fm_commands[] = {
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
     {"coordination status", "",
-     "ask whether regions can agree: the store, its endpoints, its stamp",
-     "Reads the store of `coordination` itself, not through a daemon, and writes nothing.\n"
-     "Exit code 0 where a linearizable read succeeds; 2 where the store is another service's;\n"
-     "69 if nobody answered; 75 if somebody did, but there is no quorum; 77 if it lets us not in.",
+     "ask whether regions can agree: the store, its endpoints, its stamp, who is frozen",
+     "Reads the store of `coordination` itself, not through a daemon, asks every controller what "
+     "it\n"
+     "has seen, and writes nothing. Exit code 0 where a linearizable read succeeds; 2 where the "
+     "store\n"
+     "is another service's, or controllers have seen more than it shows; 69 if nobody answered; 75 "
+     "if\n"
+     "somebody did, but there is no quorum; 77 if it lets us not in.",
      "fulmar coordination status -c fulmar.yaml",
-     FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(TIMEOUT), 0,
-     fm_cmd_coordination_status},
+     FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(TIMEOUT) |
+         FM_OPT_BIT(CERT) | FM_OPT_BIT(KEY),
+     0, fm_cmd_coordination_status},
+    {"coordination reseed", "", "seed coordination anew, after an older copy of it was restored",
+     "For when controllers are frozen (`fulmar coordination status`). Asks every controller what "
+     "it "
+     "has\n"
+     "seen, and releases each cell for who held it last, above all that was ever seen. Commands "
+     "wait\n"
+     "for a lease. --confirm is the name of the service; --dry-run prints the plan. A region of "
+     "which\n"
+     "nobody answers refuses it, unless it is lost: --override unreachable.",
+     "fulmar coordination reseed --confirm bank --reason \"etcd was restored\"",
+     FM_OPT_BIT(CONFIG) | FM_OPT_BIT(HOST) | FM_OPT_BIT(OUTPUT) | FM_OPT_BIT(TIMEOUT) |
+         FM_OPT_BIT(CERT) | FM_OPT_BIT(KEY) | FM_OPT_BIT(REASON) | FM_OPT_BIT(CONFIRM) |
+         FM_OPT_BIT(OVERRIDE) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(NO_INPUT),
+     0, fm_cmd_coordination_reseed},
     {"certs init", "", "make the private authority by which hosts know each other",
      "Writes peers-ca.pem and peers-ca.key into the folder of `peer-tls.ca`. The key makes\n"
      "certificates: keep it where you run this command, not on the hosts.",

@@ -8,7 +8,6 @@
 #include "cli/op_doc.h"
 #include "cli/show.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -245,21 +244,6 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
 
 /* -------- giving an order -------- */
 
-/* Who asks, as this machine knows it; agents add what they know themselves. */
-static void who(char *out, size_t n)
-{
-    char host[128] = "";
-    const char *sudo = geteuid() == 0 ? getenv("SUDO_USER") : NULL;
-    struct passwd entry, *p = NULL;
-    char texts[1024];
-    if (getpwuid_r(getuid(), &entry, texts, sizeof texts, &p) != 0)
-        p = NULL;
-    if (gethostname(host, sizeof host - 1) < 0)
-        host[0] = 0;
-    snprintf(out, n, "%s@%s", sudo && sudo[0] ? sudo : p ? p->pw_name : "unknown", host);
-    fm_text_tame(out);
-}
-
 static int check_reason(const struct fm_args *a, const char *command)
 {
     if (!a->dry_run && !(a->reason && a->reason[0]))
@@ -273,7 +257,7 @@ static void complete_body(const struct fm_args *a, json_t *body)
 {
     FM_ASSERT(a->dry_run || (a->reason && a->reason[0]));
     char by[256];
-    who(by, sizeof by);
+    fm_cli_who(by, sizeof by);
     json_object_set_new(body, "by", json_string(by));
     json_object_set_new(body, "reason", json_string(a->reason ? a->reason : "a look at the plan"));
     if (a->dry_run)

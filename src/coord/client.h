@@ -20,6 +20,7 @@ struct fm_coord_place {
     struct fm_addr addr;
     bool known; /* addr is good */
     struct fm_lookup lookup;
+    uint64_t other;            /* the cluster it is of, where that is not ours; 0 = none */
     unsigned fails;            /* in a row */
     struct fm_mono not_before; /* it rests until then */
 };
@@ -98,8 +99,8 @@ void fm_coord_fail_all(struct fm_coord *c, enum fm_coord_why why, const char *ms
 bool fm_coord_place_ready(struct fm_coord *c, unsigned place);
 /* What a store has shown, against what it had shown when it was asked. */
 enum fm_coord_sight { FM_COORD_SIGHT_GOOD, FM_COORD_SIGHT_OTHER, FM_COORD_SIGHT_BACK };
-enum fm_coord_sight fm_coord_see(struct fm_coord *c, const struct fm_coord_answer *a,
-                                 uint64_t floor);
+enum fm_coord_sight fm_coord_see(struct fm_coord *c, unsigned place,
+                                 const struct fm_coord_answer *a, uint64_t floor);
 
 /* A request to an endpoint: what all of them have in common. */
 struct fm_http_ask fm_coord_ask_of(const struct fm_coord *c, unsigned place);

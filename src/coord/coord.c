@@ -4,6 +4,7 @@
 #include "coord/client.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -206,12 +207,30 @@ void fm_coord_set_trouble(struct fm_coord *c, enum fm_coord_why why, const char 
     fm_coord_fail_all(c, why, msg);
 }
 
-enum fm_coord_sight fm_coord_see(struct fm_coord *c, const struct fm_coord_answer *a,
-                                 uint64_t floor)
+/* One endpoint of another cluster is a wrong address. Where most of them are, all of the same one,
+ * ours cannot have a quorum there any more: it was replaced. */
+static void look_at_others(struct fm_coord *c, uint64_t cluster)
 {
-    FM_ASSERT(floor <= c->revision);
-    if (c->cluster && a->cluster != c->cluster)
+    size_t n = 0;
+    for (size_t i = 0; i < c->nplace; i++)
+        n += c->place[i].other == cluster;
+    if (2 * n > c->nplace)
+        fm_coord_set_trouble(c, FM_COORD_WHY_WENT_BACK,
+                             "%zu of %zu endpoints are of another cluster (%llx, and was %llx "
+                             "before): a copy was restored, or it was made anew",
+                             n, c->nplace, (unsigned long long)cluster,
+                             (unsigned long long)c->cluster);
+}
+
+enum fm_coord_sight fm_coord_see(struct fm_coord *c, unsigned place,
+                                 const struct fm_coord_answer *a, uint64_t floor)
+{
+    FM_ASSERT(floor <= c->revision && place < c->nplace);
+    c->place[place].other = c->cluster && a->cluster != c->cluster ? a->cluster : 0;
+    if (c->place[place].other) {
+        look_at_others(c, a->cluster);
         return FM_COORD_SIGHT_OTHER;
+    }
     if (a->revision < floor) {
         fm_coord_set_trouble(c, FM_COORD_WHY_WENT_BACK,
                              "the store is at revision %llu, and had shown %llu before: an older "
@@ -221,6 +240,8 @@ enum fm_coord_sight fm_coord_see(struct fm_coord *c, const struct fm_coord_answe
     }
     c->cluster = a->cluster;
     c->revision = fm_max_u64(c->revision, a->revision);
+    for (size_t i = 0; i < c->nplace; i++)
+        c->place[i].other = 0; /* ours answers: they were of another one all the time */
     return FM_COORD_SIGHT_GOOD;
 }
 
@@ -492,6 +513,7 @@ static void set_up(struct fm_coord *c, struct fm_loop *l, const struct fm_coord_
     c->prefix = fm_buf_str(&prefix);
     memcpy(c->incarnation, config->known.incarnation, sizeof c->incarnation);
     c->incarnation[sizeof c->incarnation - 1] = 0;
+    c->cluster = config->known.cluster;
     c->revision = config->known.revision;
     fm_list_init(&c->queue);
     fm_list_init(&c->finished);
@@ -563,9 +585,20 @@ void fm_coord_resolver_gone(struct fm_coord *c)
 
 struct fm_coord_known fm_coord_known(const struct fm_coord *c)
 {
-    struct fm_coord_known k = {.revision = c->revision};
+    struct fm_coord_known k = {.cluster = c->cluster, .revision = c->revision};
     memcpy(k.incarnation, c->incarnation, sizeof k.incarnation);
     return k;
+}
+
+uint64_t fm_coord_store_id(const struct fm_coord_known *k)
+{
+    static const struct fm_hash_key key = {0x66756c6d61727374, 0x6f72650000000002};
+    char text[FM_COORD_INCARNATION_MAX + 24];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    fm_buf_printf(&b, "%s@%llx", k->incarnation, (unsigned long long)k->cluster);
+    FM_ASSERT(!b.full);
+    uint64_t id = fm_hash_str(key, fm_buf_str(&b));
+    return id ? id : 1;
 }
 
 enum fm_coord_why fm_coord_trouble(const struct fm_coord *c, struct fm_error *e)

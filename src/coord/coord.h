@@ -167,8 +167,13 @@ struct fm_coord_endpoint {
 /* What a region has seen and kept on disk; zeros where it has seen nothing yet. */
 struct fm_coord_known {
     char incarnation[FM_COORD_INCARNATION_MAX]; /* of the store's stamp */
+    uint64_t cluster;                           /* which etcd calls itself by; 0 = not known */
     uint64_t revision;
 };
+
+/* A number for the store itself, never 0: a copy that was restored as another cluster is another
+ * one, although its stamp is the same. */
+uint64_t fm_coord_store_id(const struct fm_coord_known *k);
 
 struct fm_coord_config {
     const char *service;

@@ -66,7 +66,7 @@ static void read_answered(struct fm_coord_slot *s, struct fm_coord_op *op,
 {
     FM_ASSERT(!op->txn && !op->slot && a->revision > 0);
     struct fm_coord *c = s->coord;
-    enum fm_coord_sight sight = fm_coord_see(c, a, op->stale ? 0 : op->floor);
+    enum fm_coord_sight sight = fm_coord_see(c, s->place, a, op->stale ? 0 : op->floor);
     if (sight == FM_COORD_SIGHT_OTHER) {
         bad_answer(s, op, "it is of another cluster");
         return;
@@ -132,7 +132,7 @@ static void txn_answered(struct fm_coord_slot *s, struct fm_coord_op *op, struct
 {
     FM_ASSERT(op->txn && !op->slot && a->revision > 0);
     struct fm_coord *c = s->coord;
-    enum fm_coord_sight sight = fm_coord_see(c, a, op->floor);
+    enum fm_coord_sight sight = fm_coord_see(c, s->place, a, op->floor);
     if (sight == FM_COORD_SIGHT_OTHER) {
         bad_answer(s, op, "it is of another cluster");
     } else if (sight == FM_COORD_SIGHT_BACK) {

@@ -170,9 +170,10 @@ static void stamp_is(struct fm_coord *c, const struct fm_coord_kv *kv)
 static void stamp_read(struct fm_coord *c, struct fm_coord_answer *a)
 {
     FM_ASSERT(c->hello.place == c->at);
-    switch (fm_coord_see(c, a, c->hello.floor)) {
+    switch (fm_coord_see(c, c->at, a, c->hello.floor)) {
     case FM_COORD_SIGHT_OTHER:
-        fm_coord_leave(c, c->at, "it is of another cluster");
+        if (!c->trouble)
+            fm_coord_leave(c, c->at, "it is of another cluster");
         return;
     case FM_COORD_SIGHT_BACK:
         return;

@@ -43,6 +43,7 @@ struct fm_marks {
     struct fm_revision store;
     struct fm_incarnation incarnation; /* of the seed */
     struct fm_epoch epoch[FM_AUTH_CELLS_MAX];
+    uint8_t holder[FM_AUTH_CELLS_MAX]; /* under that epoch: its region + 1; 0 = not known */
 };
 
 enum fm_auth_event_kind {

@@ -94,7 +94,8 @@ static bool held_here(const struct fm_authority *a, unsigned cell)
 static bool released_here(const struct fm_authority *a, unsigned cell)
 {
     const struct fm_cell_at *c = &a->cell[cell].at;
-    return c->revision.n && c->r.region == a->region && c->r.state == FM_CELL_RELEASED;
+    bool ours = c->revision.n && c->r.region == a->region && c->r.state == FM_CELL_RELEASED;
+    return ours && !fm_epoch_newer(a->marks.epoch[cell], c->r.epoch);
 }
 
 /* The first change that is due, or false. */

@@ -109,7 +109,8 @@ struct fm_office_verdict fm_office_step(struct fm_office *o, const struct fm_off
     int64_t jitter = (int64_t)(random % (uint64_t)o->cfg.retry_ms);
     bool waited = o->state != FM_OFFICE_CLAIMING ||
                   fm_mono_sub_ms(now, o->claimed_at) >= o->cfg.retry_ms + jitter;
-    if (e->kind == FM_OFFICE_TICK && waited && wants_office(o, now))
+    bool may = FM_RULE(R4_OFFICE, !e->frozen);
+    if (e->kind == FM_OFFICE_TICK && may && waited && wants_office(o, now))
         claim(o, now, &v);
     v.changed = from != o->state || !fm_revision_same(was, o->at.revision);
     v.wake = fm_mono_add_ms(now, o->cfg.retry_ms + jitter);

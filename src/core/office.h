@@ -45,7 +45,7 @@ struct fm_office {
 };
 
 enum fm_office_event_kind {
-    FM_OFFICE_TICK,
+    FM_OFFICE_TICK,       /* frozen */
     FM_OFFICE_SEEN,       /* at, linear */
     FM_OFFICE_MOVED,      /* a lease of this region was renewed by another */
     FM_OFFICE_CLAIM_OVER, /* outcome, revision */
@@ -57,6 +57,7 @@ struct fm_office_event {
     enum fm_office_event_kind kind;
     struct fm_keeper_at at;
     bool linear;
+    bool frozen; /* the store went back: nobody takes office in it before a new seed (rule 4) */
     enum fm_txn_outcome outcome;
     struct fm_revision revision;
 };

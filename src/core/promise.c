@@ -3,7 +3,9 @@
  * A promise of an agent to the keeper of region H: "I acquire no cell that H holds before T." It is
  * asked of every member but the keeper itself, those of its own region too: an agent that took over
  * the office gives none, so what hangs on the words of others ends for a keeper that was replaced
- * and does not know it. Invariants: nobody promises who may still acquire by something sent before
+ * and does not know it. An agent whose store went back (rule 4) still gives its word: it acquires
+ * nothing before a new seed, and nothing for a whole lease after that. Who is asked learns the
+ * epoch of who asks. Invariants: nobody promises who may still acquire by something sent before
  * (rule 10), or who knows better than the one who asks; a word is counted from before it was asked
  * for (1). */
 #include "core/authority_parts.h"
@@ -12,8 +14,6 @@ static enum fm_auth_why may_promise(const struct fm_authority *a, const struct f
                                     struct fm_mono now)
 {
     uint8_t holder = fm_agent_region(e->agent);
-    if (a->frozen)
-        return FM_AUTH_WHY_FROZEN;
     if (!FM_RULE(R5_PROMISE, !fm_mono_before(now, a->ready_at)))
         return FM_AUTH_WHY_UNSETTLED;
     if (!FM_RULE(R10_EARLIER_LIFE, a->resolved))
@@ -33,11 +33,27 @@ static enum fm_auth_why may_promise(const struct fm_authority *a, const struct f
     return FM_AUTH_WHY_NONE;
 }
 
+/* What it holds it was given by coordination, which must show as much from now on (rule 4): who has
+ * lost its disk, and meets an older copy, would not know. */
+static void learn(struct fm_authority *a, const struct fm_auth_event *e)
+{
+    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+        if (!(e->cells & fm_bit(i)) || !fm_epoch_newer(e->epochs[i], a->marks.epoch[i]))
+            continue;
+        a->marks.epoch[i] = e->epochs[i];
+        a->marks.holder[i] = fm_agent_region(e->agent) + 1;
+        a->marks_dirty = true;
+        fm_auth_want_read(a);
+    }
+}
+
 void fm_promise_asked(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
                       struct fm_auth_actions *out)
 {
     uint8_t holder = fm_agent_region(e->agent);
     FM_ASSERT(holder < a->cfg.nregions);
+    if (FM_RULE_PICK(R4_LEARN, true, false))
+        learn(a, e);
     enum fm_auth_why why = may_promise(a, e, now);
     struct fm_auth_action *act =
         fm_auth_do(out, why == FM_AUTH_WHY_NONE ? FM_AUTH_DO_PROMISE : FM_AUTH_DO_REFUSE);

@@ -171,6 +171,12 @@ static inline bool fm_cell_was_forced(const struct fm_cell_record *c)
     return c->state == FM_CELL_HELD && c->epoch.n > 1 && fm_epoch_same(c->gentle_from, c->epoch);
 }
 
+/* The region that has all of its data: the holder, or for whom it was released. */
+static inline uint8_t fm_cell_owner(const struct fm_cell_record *c)
+{
+    return c->state == FM_CELL_RELEASED ? c->to : c->region;
+}
+
 /* -1 = it is not recorded. */
 static inline int fm_lease_find_sub(const struct fm_lease_record *l, struct fm_sub s)
 {

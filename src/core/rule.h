@@ -24,6 +24,9 @@
     X(R4_FOUND, "a cell that was seen and is gone is written as if it never was")                  \
     X(R4_STORE, "a store that shows less than it had shown is believed")                           \
     X(R4_EPOCH, "a cell that shows a lower epoch than it had shown is believed")                   \
+    X(R4_LEARN, "an agent learns nothing from the epoch of who asks for its promise")              \
+    X(R4_OFFICE, "the office is claimed in a store that shows less than it had shown")             \
+    X(R4_ABOVE, "a new seed is above what stands in the store, not above what was seen")           \
     X(R4_BLANK, "an agent whose disk was lost believes any store")                                 \
     X(R4_RESEED, "after a new seed nobody waits for what was granted before it")                   \
     X(R5_FROM_ASK, "a sub-lease counts from the grant's arrival")                                  \

@@ -42,8 +42,10 @@ static void take_cell(struct fm_authority *a, unsigned i, const struct fm_cell_a
         for (unsigned g = 0; g < FM_SUBS_MAX; g++)
             a->k.grantee[g].stopped &= ~fm_bit(i);
     }
-    if (fm_epoch_newer(at->r.epoch, a->marks.epoch[i])) {
+    bool same = fm_epoch_same(at->r.epoch, a->marks.epoch[i]);
+    if (fm_epoch_newer(at->r.epoch, a->marks.epoch[i]) || (same && a->marks.holder[i] == 0)) {
         a->marks.epoch[i] = at->r.epoch;
+        a->marks.holder[i] = fm_cell_owner(&at->r) + 1;
         a->marks_dirty = true;
     }
 }

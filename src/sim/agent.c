@@ -338,7 +338,10 @@ static void committed(struct world *w, unsigned p, const struct msg *m)
 static void timer(struct world *w, unsigned p)
 {
     w->proc[p].timer_at = 0;
-    office(w, p, &(struct fm_office_event){.kind = FM_OFFICE_TICK});
+    bool frozen = false;
+    for (unsigned c = 0; c < w->cfg.contexts; c++)
+        frozen |= agent_of(w, p)->auth[c].frozen;
+    office(w, p, &(struct fm_office_event){.kind = FM_OFFICE_TICK, .frozen = frozen});
     for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up; c++)
         step(w, p, c, &(struct fm_auth_event){.kind = FM_AUTH_TICK});
     if (w->proc[p].up)

@@ -231,6 +231,13 @@ static void crash_soon(struct world *w, const struct sim_fault *f)
     w->proc[agent_hit(f)].crash_after = (int32_t)(f->param / SIM_AGENTS % 8);
 }
 
+/* One that was paused all the time has not come to it: after the fault nothing crashes any more. */
+static void crash_no_more(struct world *w, const struct sim_fault *f)
+{
+    w->proc[agent_hit(f)].crash_after = -1;
+    restart(w, f);
+}
+
 static void pause_some(struct world *w, const struct sim_fault *f)
 {
     if (f->kind == SIM_FAULT_PAUSE_REGION)
@@ -421,36 +428,43 @@ static void restore(struct world *w, const struct sim_fault *f)
         w->stale[i] = w->store;
 }
 
-/* The operator seeds it anew, above all that any region has seen. */
+static void reseed_cell(struct world *w, const struct fm_reseed *seed, unsigned c, unsigned i)
+{
+    struct fm_cell_at *cell = &w->store.ctx[c].cell[i];
+    unsigned was = w->admitted[c][i].region;
+    if (cell->revision.n == 0)
+        cell->r.members = w->agent[0].auth[c].cfg.file; /* it was founded after the copy was made */
+    fm_reseed_write_cell(seed, i, (uint8_t)home_of(w, c, i), false, &cell->r);
+    cell->revision.n = ++w->store.revision;
+    w->seeded[c][i] = cell->r.epoch;
+    if (cell->r.to != was) /* whoever knew who held it has lost its disk */
+        data_acquired(w, was, cell->r.to, c, i, false, cell->r.epoch);
+}
+
+/* The operator seeds it anew, by what stands in it and what is on the disks. */
 static void reseed(struct world *w, const struct sim_fault *f)
 {
     (void)f;
     struct store *s = &w->store;
-    s->revision++;
-    s->view = (struct fm_view_at){{s->revision}, s->view.r};
-    for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
-        for (unsigned c = 0; c < w->cfg.contexts; c++)
-            if (s->view.r.incarnation.n <= w->agent[a].auth[c].marks.incarnation.n)
-                s->view.r.incarnation.n = w->agent[a].auth[c].marks.incarnation.n + 1;
-    for (unsigned c = 0; c < w->cfg.contexts; c++)
-        for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
-            struct fm_cell_at *cell = &s->ctx[c].cell[i];
-            struct fm_epoch most = cell->r.epoch;
-            for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
-                most = fm_epoch_max(most, w->agent[a].auth[c].marks.epoch[i]);
-            cell->revision.n = ++s->revision;
-            cell->r.state = FM_CELL_RELEASED;
-            cell->r.to = (uint8_t)w->admitted[c][i].region;
-            cell->r.region = (uint8_t)((cell->r.to + 1) % SIM_REGIONS);
-            cell->r.epoch = cell->r.gentle_from = fm_epoch_next(most);
-            w->seeded[c][i] = cell->r.epoch;
-        }
+    struct fm_incarnation most = {0};
     for (unsigned c = 0; c < w->cfg.contexts; c++) {
-        /* what was spent since the copy is not in it: the window begins used up */
+        struct fm_reseed seed;
         struct fm_budget_at *b = &s->ctx[c].budget;
-        b->revision.n = ++s->revision;
-        b->r.spent = b->r.freed + w->cfg.at_most;
+        fm_reseed_init(&seed, w->cfg.cells[c]);
+        for (unsigned i = 0; i < w->cfg.cells[c]; i++)
+            if (s->ctx[c].cell[i].revision.n)
+                fm_reseed_stored(&seed, i, &s->ctx[c].cell[i].r);
+        for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
+            if (w->agent[a].has_disk)
+                fm_reseed_seen(&seed, &w->agent[a].disk[c]);
+        for (unsigned i = 0; i < w->cfg.cells[c]; i++)
+            reseed_cell(w, &seed, c, i);
+        *b = (struct fm_budget_at){{++s->revision}, fm_reseed_budget(b->r, w->cfg.at_most)};
+        if (seed.incarnation.n > most.n)
+            most = seed.incarnation;
     }
+    s->revision++;
+    s->view = (struct fm_view_at){{s->revision}, fm_reseed_view(s->view.r, most, false)};
     trace(w, "the store is seeded anew");
     store_changed(w);
 }
@@ -493,7 +507,7 @@ static const struct {
     [SIM_FAULT_KILL_AGENT] = {kill_agent, restart, 3},
     [SIM_FAULT_KILL_GATE] = {kill_gate_alone, restart, 3},
     [SIM_FAULT_KILL_REGION] = {kill_region, restart, 2},
-    [SIM_FAULT_CRASH_BETWEEN] = {crash_soon, restart, 4},
+    [SIM_FAULT_CRASH_BETWEEN] = {crash_soon, crash_no_more, 4},
     [SIM_FAULT_LOSE_DISK] = {kill_agent, restart, 1},
     [SIM_FAULT_PAUSE_AGENT] = {pause_some, none, 4},
     [SIM_FAULT_PAUSE_GATE] = {pause_some, none, 3},

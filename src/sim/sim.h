@@ -16,6 +16,7 @@
 #include "core/move.h"
 #include "core/office.h"
 #include "core/once.h"
+#include "core/reseed.h"
 #include "core/sublease.h"
 #include "core/votes.h"
 

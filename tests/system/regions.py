@@ -131,16 +131,20 @@ class Region:
             f"import socket; socket.create_connection(('{self.address}', {port}), 0.5)"), capture_output=True)
         return p.returncode == 0
 
+    def etcd_folder(self):
+        return self.world.stage.path(f"{self.world.etcd_name}-{self.name}")
+
     def start_etcd(self):
-        members = ",".join(f"{r.name}=http://{r.address}:2380" for r in self.world.regions.values())
+        members = self.world.etcd_members()
         a = self.address
-        folder = self.world.stage.path(f"etcd-{self.name}")
+        folder = self.etcd_folder()
         state = "existing" if (folder / "member").exists() else "new"
         self.etcd = self.run(
             "etcd", lib.program("etcd"), "--name", self.name, "--data-dir", folder,
             "--listen-client-urls", f"http://{a}:2379", "--advertise-client-urls", f"http://{a}:2379",
             "--listen-peer-urls", f"http://{a}:2380", "--initial-advertise-peer-urls", f"http://{a}:2380",
-            "--initial-cluster", members, "--initial-cluster-state", state, "--initial-cluster-token", "fulmar",
+            "--initial-cluster", members, "--initial-cluster-state", state, "--initial-cluster-token",
+            self.world.etcd_name,
             "--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "error",
             "--unsafe-no-fsync")
 
@@ -206,6 +210,7 @@ class World:
     def __init__(self, stage, lease="2s", hold="6s", failover="{mode: automatic, grace: 0s, at-most: 16 per 1h}",
                  election="1s", tls=False):
         self.stage = stage
+        self.etcd_name = "etcd"
         self.net = Network(stage, NAMES)
         self.database = stage.path("bank.db")
         with sqlite3.connect(self.database) as db:
@@ -245,6 +250,28 @@ class World:
             r.start_edge()
         wait_until("every cell is held by its home", lambda: self.holders_are(
             lambda c, cell: "west" if c == "ledger" else NAMES[cell % 3]), PATIENCE_S, every=0.1)
+
+    def etcd_members(self):
+        return ",".join(f"{r.name}=http://{r.address}:2380" for r in self.regions.values())
+
+    def restore_etcd(self, snapshot, name):
+        """Another cluster of the same members, made of a snapshot."""
+        self.etcd_name = name
+        for r in self.regions.values():
+            p = subprocess.run(
+                [lib.program("etcdctl"), "snapshot", "restore", snapshot, "--name", r.name, "--data-dir",
+                 r.etcd_folder(), "--initial-cluster", self.etcd_members(), "--initial-cluster-token", name,
+                 "--initial-advertise-peer-urls", f"http://{r.address}:2380"],
+                capture_output=True, text=True, env={**os.environ, "ETCDCTL_API": "3"}, timeout=60)
+            check(p.returncode == 0, f"etcdctl snapshot restore: {p.stderr}")
+        for r in self.regions.values():
+            r.start_etcd()
+
+    def fulmar(self, region, *arguments):
+        """A command on the host of a region: (exit code, stdout, stderr)."""
+        p = subprocess.run(self.net.inside(region, lib.FULMAR, *arguments, "-c", self.conf, "--host", f"{region}-1"),
+                           capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        return p.returncode, p.stdout, p.stderr
 
     def etcdctl(self, at, *arguments):
         r = self.regions[at]

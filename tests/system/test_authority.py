@@ -7,8 +7,11 @@ before and after another region's gate said that it holds, too, is a breach."""
 
 import json
 import os
+import pathlib
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -289,6 +292,51 @@ def test_a_region_that_is_back_keeps_what_it_knew(stage):
     realm.start("west-1")
     wait_until("west is there again", lambda: realm.authority("west-1").get("contexts"), PATIENCE_S)
     wait_until("somebody holds", realm.holders, PATIENCE_S)
+    realm.judge()
+
+
+def reseed(realm, *arguments):
+    p = subprocess.run([lib.FULMAR, "coordination", "reseed", "-c", str(realm.conf), "--host", "west-1", "--reason",
+                        "a test", "--timeout", "30s", *arguments], capture_output=True, text=True, timeout=120,
+                       stdin=subprocess.DEVNULL)
+    return p.returncode, p.stdout, p.stderr
+
+
+def test_a_file_that_was_put_back(stage):
+    """Of before a move, and everybody was restarted: what disks know is all there is to seed it anew from."""
+    realm = Realm(stage).begin()
+    file, copy = stage.path("c.db"), stage.path("copy.db")
+    realm.processes["owner"].stop()
+    shutil.copy(file, copy)
+    realm.start("owner")
+    realm.wait_for("ledger", "west")
+    op = realm.order("west-1", "move", 202, context="ledger", to="north")
+    realm.wait_for_op("west-1", op["id"], "done")
+    epoch = realm.wait_for("ledger", "north")
+    for name in ("west-1", "east-1"):
+        wait_until(f"{name} knows", lambda n=name: [c["epoch"] for c in realm.cells(n)] == [epoch], PATIENCE_S)
+    for name in ("north-1", "west-1", "east-1", "owner"):
+        realm.processes[name].stop()
+    for left in (f"{file}-wal", f"{file}-shm"):
+        pathlib.Path(left).unlink(missing_ok=True)
+    shutil.copy(copy, file)
+
+    realm.start("owner", "west-1", "east-1")
+    wait_until("west-1 is frozen", lambda: realm.authority("west-1").get("frozen"), PATIENCE_S)
+    check_equal(realm.holders(), {}, "holders of a file that was put back")
+    code, out, err = reseed(realm, "--confirm", "bank", "-o", "json")
+    check_equal((code, json.loads(out)["rule"]), (3, "unreachable"), f"a region is away: {err}")
+    realm.start("north-1")
+    wait_until("north-1 is frozen", lambda: realm.authority("north-1").get("frozen"), PATIENCE_S)
+    code, out, err = reseed(realm, "--confirm", "bank", "-o", "json")
+    check_equal(code, 0, f"exit code of the new seed: {err}")
+    doc = json.loads(out)
+    check_equal((doc["contexts"], doc["not_yet"]), (
+        {"ledger": [{"cell": 0, "to": "north", "epoch": epoch + 1, "seen_epoch": epoch, "stored_epoch": 1}]}, []),
+        "what was written")
+    after = realm.wait_for("ledger", "north")
+    check(after > epoch, f"north holds again under epoch {after}, and held under {epoch} before")
+    check_equal(reseed(realm, "--dry-run")[0], 3, "exit code of a plan for what is well")
     realm.judge()
 
 

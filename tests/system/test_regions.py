@@ -190,5 +190,112 @@ def test_planned_moves(stage):
     check_equal((figures["refused"], figures["unknown"], figures["queries_failed"]), (0, 0, 0), "failed requests")
 
 
+def revision(world):
+    """Of the store: whatever is written makes it grow."""
+    return max(json.loads(world.etcdctl(n, "endpoint", "status", "-w", "json"))[0]["Status"]["header"]["revision"]
+               for n in regions.NAMES)
+
+
+def epochs(world):
+    """The highest epoch of each cell that any agent knows."""
+    most = {}
+    for name in regions.NAMES:
+        for at, (_, epoch) in world.cells(name).items():
+            most[at] = max(epoch, most.get(at, 0))
+    return most
+
+
+def all_say(world, what, value):
+    return all(((world[n].status() or {}).get("authority") or {}).get(what) == value for n in regions.NAMES)
+
+
+def lose_and_return(world, region):
+    world[region].kill()
+    wait_until(f"{region} holds nothing", lambda: away_from(world, region), PATIENCE_S, every=0.05)
+    world[region].start_etcd()
+    world[region].start_app()
+    world[region].start_agent()
+    world[region].start_edge()
+    other = next(n for n in regions.NAMES if n != region)
+    wait_until(f"{region} follows again", lambda: world.cells(region) == world.cells(other) != {}, PATIENCE_S, every=0.1)
+
+
+def test_restored_copy(stage):
+    """Coordination comes back as an older copy: nobody acquires, promises carry on, and a new seed ends it."""
+    world = World(stage, tls=True)
+    world.start()
+    world.begin_load(rate=60)
+    world.flows("/ledger/")
+    snapshot = stage.path("snapshot.db")
+    world.etcdctl("west", "snapshot", "save", str(snapshot))
+    check(snapshot.exists(), "etcdctl made no snapshot")
+    copied = epochs(world)
+    lose_and_return(world, "west")
+    lose_and_return(world, world.cells("east")["ledger", 0][0])
+    world.flows("/ledger/")
+    world.flows("/cards/")
+    time.sleep(3)  # whoever has restarted promises again
+
+    lost = now()
+    for r in world.regions.values():
+        r.etcd.kill()
+    world.restore_etcd(snapshot, "restored")
+    wait_until("every controller says that the store went back", lambda: all_say(world, "frozen", True), PATIENCE_S,
+               every=0.1)
+    held = world.cells("east")
+    grown = [at for at, (_, epoch) in held.items() if epoch > copied[at]]
+    check(grown, f"no epoch has grown since the copy: {copied}, {held}")
+    was = revision(world)
+    frozen = now()
+    while now() < frozen + 7:  # several leases
+        for name in regions.NAMES:
+            check_equal(world.cells(name), held, f"what {name} knows while the store is frozen")
+        time.sleep(0.3)
+    world.flows("/ledger/", n=100)
+    world.flows("/cards/", n=100)
+    during = [c for c in world.seen() if c["sent"] >= lost and "key" in c]
+    print(f"# {len(during)} commands in {now() - lost:.1f} s without coordination, of which "
+          f"{sum(c['outcome'] != 'acknowledged' for c in during)} failed", flush=True)
+    check_equal(revision(world), was, "revision of a store in which nobody acquires")
+
+    status = world["north"].status()["authority"]
+    check("fulmar coordination reseed" in status["trouble"], f"status says {status['trouble']}")
+    check(any(e["why"] == "store-went-back" for e in status["events"]), "no event says it")
+    patience = ("--timeout", "30s")
+    code, out, _ = world.fulmar("north", "coordination", "status", *patience)
+    check_equal((code, out.count(" frozen "), "FROZEN: 3 of 3" in out), (2, 3, True), f"coordination status: {out}")
+    reseed = ("coordination", "reseed", "--reason", "etcd was restored", *patience)
+    code, _, err = world.fulmar("west", *reseed, "--confirm", "shop")
+    check_equal((code, "--confirm bank" in err), (64, True), f"a wrong confirmation: {err}")
+    code, out, err = world.fulmar("west", *reseed, "--dry-run", "-o", "json")
+    check_equal(code, 2, f"exit code of --dry-run: {err}")
+    planned = {(context, c["cell"]): (c["to"], c["seen_epoch"]) for context, cells in json.loads(out)["contexts"].items()
+               for c in cells}
+    check_equal(planned, held, "who gets what, by the plan")
+    check_equal(revision(world), was, "revision after --dry-run")
+
+    seeded = now()
+    code, out, err = world.fulmar("west", *reseed, "--confirm", "bank")
+    print("# " + out.strip().replace("\n", "\n# "), flush=True)
+    check_equal(code, 0, f"exit code of the new seed: {err}")
+    wait_until("every controller has begun anew", lambda: all_say(world, "frozen", False), PATIENCE_S, every=0.1)
+    wait_until("who held a cell holds it again, above all that was", lambda: all(
+        cells and all(region == held[at][0] and epoch > held[at][1] for at, (region, epoch) in cells.items())
+        for cells in map(world.cells, regions.NAMES)), PATIENCE_S, every=0.05)
+    world.flows("/ledger/")
+    world.flows("/cards/")
+    over = sorted(c["over"] for c in world.acknowledged() if c["over"] > seeded - 1)
+    print(f"# around the new seed commands paused for {max(b - a for a, b in zip(over, over[1:])):.1f} s", flush=True)
+    record = json.loads(world.etcdctl("west", "get", "--print-value-only", "/fulmar/bank/reseed/2"))
+    check_equal((record["reason"], record["overridden"], record["silent"]), ("etcd was restored", [], []), "the record")
+    code, out, _ = world.fulmar("east", "coordination", "status", *patience)
+    check_equal((code, out.count(" good"), "etcd was restored" in out), (0, 4, True), f"coordination status: {out}")
+    code, _, err = world.fulmar("east", *reseed, "--confirm", "bank")
+    check_equal((code, "not-frozen" in err), (3, True), f"seeding what is well: {err}")
+    code, _, err = world.fulmar("east", *reseed, "--confirm", "bank", "--override", "two-stores")
+    check_equal(code, 64, f"overriding what does not yield: {err}")
+    judge(world)
+
+
 if __name__ == "__main__":
     lib.main(globals())

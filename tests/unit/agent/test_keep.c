@@ -14,6 +14,7 @@ static struct net net;
 static struct fm_mailbox mailbox;
 static char folder[64], path[128];
 static unsigned told;
+static struct fm_roster *roster;
 
 static void written(void *user)
 {
@@ -28,6 +29,8 @@ static int begin(void **state)
     snprintf(folder, sizeof folder, "/tmp/fulmar-keep-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/" FM_KEEP_FILE, folder);
+    roster = fm_roster_new();
+    assert_non_null(roster);
     net_open(&net, 4096, 4);
     assert_int_equal(fm_mailbox_open(&mailbox, &net.loop, NULL, &e), FM_ERR_OK);
     told = 0;
@@ -38,6 +41,7 @@ static int end(void **state)
 {
     fm_mailbox_close(&mailbox);
     net_close(&net);
+    fm_roster_free(roster);
     (void)unlink(path);
     assert_int_equal(rmdir(folder), 0);
     return fm_test_fds_after(state);
@@ -45,8 +49,12 @@ static int end(void **state)
 
 static struct fm_keep *keep_open(const char *service, struct fm_error *e)
 {
-    struct fm_keep_config c = {
-        .path = path, .service = service, .mailbox = &mailbox, .written = written, .user = &net};
+    struct fm_keep_config c = {.path = path,
+                               .service = service,
+                               .roster = roster,
+                               .mailbox = &mailbox,
+                               .written = written,
+                               .user = &net};
     return fm_keep_open(&c, e);
 }
 

@@ -7,11 +7,28 @@
 #include <stdlib.h>
 
 static struct fm_marks_doc d, back;
+static struct fm_roster *roster;
+
+static int begin(void **state)
+{
+    int rc = fm_test_fds_before(state);
+    roster = fm_roster_new();
+    assert_non_null(roster);
+    assert_int_equal(fm_roster_add_region(roster, FM_STR("west")), 0);
+    assert_int_equal(fm_roster_add_region(roster, FM_STR("north")), 1);
+    return rc;
+}
+
+static int end(void **state)
+{
+    fm_roster_free(roster);
+    return fm_test_fds_after(state);
+}
 
 static bool reads(const char *text)
 {
     struct fm_error e = {.msg = ""};
-    enum fm_err err = fm_marks_read(&back, fm_str_z(text), &e);
+    enum fm_err err = fm_marks_read(roster, &back, fm_str_z(text), &e);
     assert_true(!err == !e.msg[0]);
     return !err;
 }
@@ -24,11 +41,12 @@ static void what_was_kept_comes_back(void **state)
     c->marks = (struct fm_marks){.store_id = UINT64_MAX - 1,
                                  .store = {777},
                                  .incarnation = {2},
-                                 .epoch = {{(UINT64_C(1) << 53) - 1}}};
+                                 .epoch = {{(UINT64_C(1) << 53) - 1}},
+                                 .holder = {2}};
     c = fm_marks_place(&d, FM_STR("cards"), 64);
     for (unsigned i = 0; i < 64; i++)
-        c->marks.epoch[i].n = i;
-    char *text = fm_marks_write(&d);
+        c->marks.epoch[i].n = i, c->marks.holder[i] = (uint8_t)(i % 3);
+    char *text = fm_marks_write(roster, &d);
     assert_non_null(text);
     assert_true(reads(text));
     free(text);
@@ -41,6 +59,19 @@ static void what_was_kept_comes_back(void **state)
         assert_non_null(is);
         assert_memory_equal(&is->marks, &was->marks, sizeof was->marks);
     }
+}
+
+static void holders_are_names_and_may_be_missing(void **state)
+{
+    (void)state;
+    assert_true(
+        reads("{\"v\":1,\"service\":\"bank\",\"life\":1,\"contexts\":{\"ledger\":{\"store\":"
+              "\"0000000000000001\",\"revision\":1,\"seed\":1,\"epochs\":[4,5,6],"
+              "\"holders\":[\"north\",\"south\",null]}}}"));
+    const struct fm_marks *m = &back.context[0].marks;
+    assert_int_equal(m->holder[0], 2);
+    assert_int_equal(m->holder[1], 0); /* a region that is not in the file any more */
+    assert_int_equal(m->holder[2], 0);
 }
 
 static void a_context_has_one_place(void **state)
@@ -83,6 +114,9 @@ static void what_is_damaged_is_refused(void **state)
         DOC(CONTEXT("0000000000000001", "\"revision\":1,\"seed\":1,\"epochs\":[-1]")),
         DOC(CONTEXT("0000000000000001", "\"revision\":1,\"seed\":1,\"epochs\":[\"1\"]")),
         DOC(CONTEXT("0000000000000001", "\"revision\":1,\"seed\":1")),
+        DOC(CONTEXT("0000000000000001", "\"revision\":1,\"seed\":1,\"epochs\":[1],\"holders\":[]")),
+        DOC(CONTEXT("0000000000000001",
+                    "\"revision\":1,\"seed\":1,\"epochs\":[1],\"holders\":[1]")),
         DOC("") "x",
     };
     for (size_t i = 0; i < FM_COUNT(bad); i++)
@@ -90,5 +124,7 @@ static void what_is_damaged_is_refused(void **state)
             fail_msg("%s is taken", bad[i]);
 }
 
-FM_TEST_MAIN(fm_test(what_was_kept_comes_back), fm_test(a_context_has_one_place),
-             fm_test(what_is_damaged_is_refused))
+FM_TEST_MAIN(fm_test_with(what_was_kept_comes_back, begin, end),
+             fm_test_with(holders_are_names_and_may_be_missing, begin, end),
+             fm_test_with(a_context_has_one_place, begin, end),
+             fm_test_with(what_is_damaged_is_refused, begin, end))

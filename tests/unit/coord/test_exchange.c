@@ -566,9 +566,30 @@ static void a_place_of_another_cluster_is_left(void **state)
     expect(p, "/v3/kv/range", NULL);
     answer_read(p, 9);
     is(&one, FM_COORD_DONE, FM_COORD_WHY_NONE);
-    assert_int_equal(accept4(listener[1], NULL, NULL, SOCK_CLOEXEC),
-                     -1); /* nothing more was asked */
+    assert_int_equal(accept4(listener[1], NULL, NULL, SOCK_CLOEXEC), -1); /* nothing more */
     assert_int_equal(errno, EAGAIN);
+    read_a(&two); /* ours has answered: it begins anew to count */
+    expect(p, "/v3/kv/range", NULL);
+    peer_reset(p);
+    for (unsigned i = PLACES; i-- > 0;) {
+        hello = accept_at(i);
+        expect(hello, "/v3/kv/range", NULL);
+        answer_stamp(hello, CLUSTER + 1, 9);
+    }
+    is(&two, FM_COORD_NOT_DONE, FM_COORD_WHY_WENT_BACK); /* most are: ours was replaced */
+    assert_non_null(strstr(two.error, "2 of 2 endpoints are of another cluster"));
+    nothing_more_comes(hello);
+}
+
+static void a_cluster_that_was_known_is_looked_for(void **state)
+{
+    (void)state;
+    reopen(&(struct fm_coord_config){
+        .known = {.incarnation = "00aa", .cluster = CLUSTER + 1, .revision = 3}});
+    read_a(&one);
+    for (unsigned i = 0; i < PLACES; i++)
+        (void)greet(i);
+    is(&one, FM_COORD_NOT_DONE, FM_COORD_WHY_WENT_BACK);
 }
 
 static void a_stamp_of_another_service_is_refused(void **state)
@@ -771,7 +792,8 @@ FM_TEST_MAIN(
     with(a_transaction_in_a_store_that_went_back_is_unknown),
     with(answers_that_overtake_each_other_are_no_trouble), with(another_stamp_is_another_store),
     with(a_store_that_lost_its_stamp_is_not_stamped_again),
-    with(a_place_of_another_cluster_is_left), with(a_stamp_of_another_service_is_refused),
+    with(a_place_of_another_cluster_is_left), with(a_cluster_that_was_known_is_looked_for),
+    with(a_stamp_of_another_service_is_refused),
     with(a_watch_goes_on_elsewhere_and_tells_nothing_twice), with(a_broken_stream_is_left),
     with(logs_in_and_again_when_the_token_is_old), with(a_wrong_password_fails_at_once),
     with(a_password_that_others_can_read_is_not_used), with(a_store_without_users_needs_no_token))

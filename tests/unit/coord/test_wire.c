@@ -310,7 +310,21 @@ static void a_stamp_comes_back(void **state)
         assert_false(fm_coord_wire_read_stamp(fm_str_z(none[i]), &stamp));
 }
 
-FM_TEST_MAIN(fm_test(asks_for_a_key_and_for_a_prefix), fm_test(the_longest_key_fits_into_a_read),
+static void a_copy_is_another_store(void **state)
+{
+    (void)state;
+    struct fm_coord_known was = {.incarnation = "00aa", .cluster = 1}, b = was;
+    b.revision = 8;
+    assert_true(fm_coord_store_id(&was) == fm_coord_store_id(&b));
+    b.cluster = 2; /* the stamp of a copy is the same */
+    assert_true(fm_coord_store_id(&was) != fm_coord_store_id(&b));
+    b = was;
+    b.incarnation[0] = '1';
+    assert_true(fm_coord_store_id(&was) != fm_coord_store_id(&b));
+}
+
+FM_TEST_MAIN(fm_test(a_copy_is_another_store), fm_test(asks_for_a_key_and_for_a_prefix),
+             fm_test(the_longest_key_fits_into_a_read),
              fm_test(writes_a_transaction_with_the_stamp_first),
              fm_test(the_room_is_enough_for_the_largest_transaction),
              fm_test(names_and_passwords_are_texts_of_json), fm_test(reads_what_is_there),

@@ -85,17 +85,21 @@ static inline void show(struct scene *s)
          (struct fm_auth_event){.kind = FM_AUTH_SEEN, .snapshot = &snap, .store_id = s->store_id});
 }
 
+static inline void answer_read(struct scene *s)
+{
+    struct fm_snapshot snap = shown(s);
+    feed(s, (struct fm_auth_event){.kind = FM_AUTH_READ,
+                                   .op = s->a.read_sent,
+                                   .ok = true,
+                                   .snapshot = &snap,
+                                   .store_id = s->store_id});
+}
+
 /* Answers the linearizable read that is on its way, and those that follow from it. */
 static inline void answer_reads(struct scene *s)
 {
-    for (unsigned i = 0; i < 4 && s->a.reading; i++) {
-        struct fm_snapshot snap = shown(s);
-        feed(s, (struct fm_auth_event){.kind = FM_AUTH_READ,
-                                       .op = s->a.read_sent,
-                                       .ok = true,
-                                       .snapshot = &snap,
-                                       .store_id = s->store_id});
-    }
+    for (unsigned i = 0; i < 4 && s->a.reading; i++)
+        answer_read(s);
 }
 
 static inline void write_record(struct scene *s, const struct fm_write *w)
@@ -264,6 +268,21 @@ static inline void order(struct scene *s, enum fm_auth_event_kind kind, uint64_t
                          bool automatic)
 {
     feed(s, (struct fm_auth_event){.kind = kind, .cells = cells, .automatic = automatic});
+}
+
+/* What it sends is done, and what it asks for is answered, for so long; nobody else lives. */
+static inline void live_alone(struct scene *s, int64_t ms)
+{
+    for (int64_t t = 0; t < ms; t += 100) {
+        later(s, 100);
+        tick(s);
+        for (unsigned i = 0; i < 8 && (did(s, FM_AUTH_DO_COMMIT) || s->a.reading); i++) {
+            if (did(s, FM_AUTH_DO_COMMIT))
+                finish(s, FM_TXN_DONE);
+            else
+                answer_read(s);
+        }
+    }
 }
 
 static inline void ask_promise(struct scene *s, struct fm_agent_id from, uint64_t epoch)

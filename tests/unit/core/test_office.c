@@ -94,6 +94,18 @@ static void only_a_linearizable_read_says_that_no_earlier_life_acts(void **state
     assert_true(o.resolved);
 }
 
+static void nobody_takes_office_in_a_store_that_went_back(void **state)
+{
+    (void)state;
+    begin();
+    saw(5, 8, 3, true);
+    now = fm_mono_add_ms(now, 5000);
+    struct fm_office_event e = {.kind = FM_OFFICE_TICK, .frozen = true};
+    assert_false(step(e).claim);
+    e.frozen = false;
+    assert_true(step(e).claim);
+}
+
 static void every_state_is_reached_and_left(void **state)
 {
     (void)state;
@@ -116,4 +128,5 @@ FM_TEST_MAIN(fm_test(an_empty_office_is_claimed_with_what_was_seen),
              fm_test(a_claim_of_unknown_outcome_is_settled_by_a_read),
              fm_test(an_earlier_life_in_office_may_still_act),
              fm_test(only_a_linearizable_read_says_that_no_earlier_life_acts),
+             fm_test(nobody_takes_office_in_a_store_that_went_back),
              fm_test(every_state_is_reached_and_left))

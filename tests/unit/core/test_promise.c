@@ -85,6 +85,76 @@ static void nobody_promises_who_is_taking_over(void **state)
     assert_int_equal(answer(5), FM_AUTH_WHY_NONE);
 }
 
+static void an_agent_whose_store_went_back_still_promises(void **state)
+{
+    (void)state;
+    begin_ready();
+    s.store_id = 8;
+    show(&s);
+    assert_true(s.a.frozen);
+    assert_int_equal(answer(5), FM_AUTH_WHY_NONE);
+    struct fm_mono word = s.a.given_until[0];
+    /* a new seed, at once: what was given still binds */
+    s.view.r.incarnation.n = 2;
+    s.cell[0].r.state = s.cell[1].r.state = FM_CELL_RELEASED;
+    s.cell[0].r.to = s.cell[1].r.to = 1;
+    s.cell[0].r.epoch.n = s.cell[1].r.epoch.n = 6;
+    s.cell[0].revision.n = s.cell[1].revision.n = ++s.revision;
+    later(&s, 200);
+    tick(&s);
+    answer_reads(&s);
+    assert_false(s.a.frozen);
+    office(&s, true);
+    order(&s, FM_AUTH_ACQUIRE, 3, false);
+    while (fm_mono_before(s.now, word)) {
+        assert_int_not_equal(fm_authority_may_acquire(&s.a, 0, s.now), FM_AUTH_WHY_NONE);
+        live_alone(&s, 100);
+    }
+    live_alone(&s, 3000);
+    assert_int_equal(fm_authority_holds(&s.a), 3);
+}
+
+static void who_is_asked_learns_the_epoch_of_who_asks(void **state)
+{
+    (void)state;
+    begin_ready(); /* it has no disk, and what it was shown is an older copy */
+    assert_int_equal(answer(7), FM_AUTH_WHY_NONE);
+    assert_non_null(did(&s, FM_AUTH_DO_PERSIST));
+    assert_int_equal(s.a.marks.epoch[1].n, 7);
+    assert_int_equal(s.a.marks.holder[1], 1);
+    assert_int_equal(answer(6), FM_AUTH_WHY_MOVED_ON);
+    live_alone(&s, 500);
+    assert_true(s.a.frozen);
+}
+
+/* A copy in which a cell is released by this region, and nobody comes for it. */
+static void what_is_known_to_have_moved_on_is_not_taken_back(void **state)
+{
+    (void)state;
+    begin_keeper(&s);
+    for (unsigned i = 0; i < CELLS; i++) {
+        s.cell[i].r.region = 1;
+        s.cell[i].r.state = FM_CELL_RELEASED;
+        s.cell[i].r.to = 2;
+        s.cell[i].r.epoch.n = 6;
+        s.cell[i].revision.n = ++s.revision;
+    }
+    show(&s);
+    ask_promise(&s, agent_id(2, 0), 7);
+    s.a.read_wanted = 0; /* what it is told comes before what it reads */
+    for (unsigned i = 0; i < 100; i++) {
+        later(&s, 100);
+        tick(&s);
+        const struct fm_auth_action *c = did(&s, FM_AUTH_DO_COMMIT);
+        if (!c)
+            continue;
+        const struct fm_txn *t = fm_authority_txn(&s.a, c->op);
+        for (unsigned k = 0; k < t->nwrite; k++)
+            assert_int_not_equal(t->write[k].key.kind, FM_RECORD_CELL);
+        finish(&s, FM_TXN_DONE);
+    }
+}
+
 static void promised(unsigned region, unsigned index, struct fm_mono asked)
 {
     feed(&s, (struct fm_auth_event){.kind = FM_AUTH_PROMISED,
@@ -169,6 +239,9 @@ FM_TEST_MAIN(fm_test(an_agent_promises_what_it_may),
              fm_test(nobody_promises_to_one_whose_cell_has_moved_on),
              fm_test(who_replaced_a_keeper_promises_it_nothing),
              fm_test(nobody_promises_who_is_taking_over),
+             fm_test(an_agent_whose_store_went_back_still_promises),
+             fm_test(who_is_asked_learns_the_epoch_of_who_asks),
+             fm_test(what_is_known_to_have_moved_on_is_not_taken_back),
              fm_test(a_holder_needs_every_other_member),
              fm_test(a_promise_counts_from_before_it_was_asked_for),
              fm_test(a_promise_to_an_earlier_life_counts_for_nothing),

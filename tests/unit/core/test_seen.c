@@ -54,6 +54,26 @@ static void what_is_new_is_durable_first(void **state)
     assert_int_equal(s.a.marks.epoch[0].n, 9);
 }
 
+static void who_held_what_is_kept_with_the_epoch(void **state)
+{
+    (void)state;
+    begin(&s, NULL);
+    assert_int_equal(s.a.marks.holder[0], 1);
+    s.cell[0].r.epoch.n = 6;
+    s.cell[0].r.region = 2;
+    s.cell[0].revision.n = ++s.revision;
+    s.cell[1].r.epoch.n = 6; /* seen first when it is given away: the heir has it all */
+    s.cell[1].r.state = FM_CELL_RELEASED;
+    s.cell[1].r.to = 1;
+    s.cell[1].revision.n = s.revision;
+    show(&s);
+    assert_int_equal(s.a.marks.holder[0], 3);
+    assert_int_equal(s.a.marks.holder[1], 2);
+    struct fm_marks of_old = {.store_id = 7, .incarnation = {1}, .epoch = {{5}, {5}}};
+    begin(&s, &of_old); /* a disk that does not say */
+    assert_int_equal(s.a.marks.holder[0], 1);
+}
+
 static void a_store_that_shows_less_freezes(void **state)
 {
     (void)state;
@@ -167,7 +187,8 @@ static void without_marks_a_new_seed_is_believed(void **state)
 FM_TEST_MAIN(fm_test(without_marks_a_store_is_believed_that_others_renew_in),
              fm_test(without_marks_a_new_seed_is_believed), fm_test(an_older_revision_is_no_news),
              fm_test(the_lease_is_timed_from_the_record_that_was_read),
-             fm_test(what_is_new_is_durable_first), fm_test(a_store_that_shows_less_freezes),
-             fm_test(a_lower_epoch_freezes), fm_test(another_store_freezes_until_it_is_seeded_anew),
+             fm_test(what_is_new_is_durable_first), fm_test(who_held_what_is_kept_with_the_epoch),
+             fm_test(a_store_that_shows_less_freezes), fm_test(a_lower_epoch_freezes),
+             fm_test(another_store_freezes_until_it_is_seeded_anew),
              fm_test(testimony_is_of_this_life_and_of_everything),
              fm_test(a_read_that_was_asked_for_before_a_write_may_not_show_it))
