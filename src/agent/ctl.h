@@ -186,8 +186,9 @@ struct ctl_standby {
     struct fm_hook hook;
     const char *command;         /* that runs, or ran last; NULL = none has */
     bool ended;                  /* it has, and core was not told yet */
+    bool in_office;              /* this agent is keeper, and was when it was looked at last */
     bool again;                  /* a preparation began, and core was not told yet */
-    struct fm_mono handed_until; /* a holder was told that we are ready: it may hand over by then */
+    struct fm_mono handed_until; /* a holder may hand over by then: it was told so */
     /* as coordination has it, and the change of it that is on its way */
     bool recorded, to_record, writing;
     uint64_t revision;
@@ -362,6 +363,8 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 /* NULL, or why it does not begin. */
 const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
 void ctl_move_abort(struct ctl_context *c);
+/* An heir that said that it is ready has the cell released for it within this, or not at all. */
+int64_t ctl_move_within_ms(const struct ctl_context *c);
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);

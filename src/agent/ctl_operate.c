@@ -413,6 +413,12 @@ static struct fm_move_policy move_policy(const struct ctl_context *c)
                                    .taken_ms = 2 * lease};
 }
 
+int64_t ctl_move_within_ms(const struct ctl_context *c)
+{
+    struct fm_move_policy p = move_policy(c);
+    return p.ready_ms + p.drain_ms + p.stop_ms + p.ship_ms + p.release_ms;
+}
+
 static void say_move(struct ctl_context *c, enum fm_move_state from, enum fm_move_event why)
 {
     struct fm_controller *ctl = c->ctl;

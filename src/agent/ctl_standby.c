@@ -13,8 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A holder that was told that we are ready hands over within this and some leases, or never. */
-enum { CHECK_MS = 1000, STOP_AGAIN_MS = 10000, WRITE_AGAIN_MS = 300, HANDED_WITHIN_MS = 20000 };
+enum { CHECK_MS = 1000, STOP_AGAIN_MS = 10000, WRITE_AGAIN_MS = 300 };
 
 static bool has_commands(const struct ctl_context *c)
 {
@@ -161,14 +160,13 @@ static void act(struct ctl_context *c, enum fm_standby_action action)
 
 /* -------- facts -------- */
 
-/* It holds the context, is about to acquire it, or has told a holder that it is ready to. */
+/* It holds the context, or is about to. */
 static bool holds(const struct ctl_context *c)
 {
     const struct fm_cell_at *at = &c->auth.cell[0].at;
     unsigned me = c->ctl->region;
     bool given = at->r.state == FM_CELL_RELEASED && at->r.to == me;
-    return c->auth.s.cells || fm_mono_before(fm_mono_now(), c->standby.handed_until) ||
-           (at->revision.n && (at->r.region == me || given));
+    return c->auth.s.cells || (at->revision.n && (at->r.region == me || given));
 }
 
 static struct fm_standby_facts facts_of(const struct ctl_context *c)
@@ -179,6 +177,7 @@ static struct fm_standby_facts facts_of(const struct ctl_context *c)
     struct fm_standby_facts x = {
         .home = is_at_home(c),
         .holds = holds(c),
+        .promised = fm_mono_before(fm_mono_now(), c->standby.handed_until),
         .recorded = c->standby.recorded,
         .capable = fm_contexts_has(&ctl->votes.of[ctl->self.n].vote.well[ctl->region], c->number),
         .busy = fm_hook_is_running(&c->standby.hook),
@@ -231,11 +230,15 @@ static enum fm_standby_event next_event(struct ctl_standby *x)
 static void leave(struct ctl_context *c)
 {
     struct ctl_standby *x = &c->standby;
-    if (x->s.state == FM_STANDBY_COLD && !fm_hook_is_running(&x->hook))
-        return;
     fm_hook_stop(&x->hook);
-    x->ended = x->again = false;
-    fm_standby_init(&x->s, fm_mono_now());
+    x->in_office = x->ended = x->again = false;
+    if (x->s.state != FM_STANDBY_COLD)
+        fm_standby_init(&x->s, fm_mono_now());
+}
+
+static void promise(struct ctl_context *c)
+{
+    c->standby.handed_until = fm_mono_add_ms(fm_mono_now(), ctl_move_within_ms(c));
 }
 
 void ctl_standby_turn(struct ctl_context *c)
@@ -252,6 +255,9 @@ void ctl_standby_turn(struct ctl_context *c)
                                        .linger_ms = 2 * ctl_conf(c)->lease_ms,
                                        .check_ms = CHECK_MS,
                                        .retry_ms = STOP_AGAIN_MS};
+    if (!x->in_office)
+        promise(c); /* the keeper before this one may have */
+    x->in_office = true;
     const struct fm_cell_record *cell = &c->auth.cell[0].at.r;
     if (cell->region == ctl->region && cell->state == FM_CELL_HELD)
         x->handed_until = FM_MONO_ZERO; /* it has come */
@@ -296,8 +302,7 @@ const char *ctl_standby_receive(struct ctl_context *c)
         return NULL;
     if (!fm_standby_may_receive(&c->standby.s))
         return "its standby app is being stopped";
-    c->standby.handed_until =
-        fm_mono_add_ms(fm_mono_now(), HANDED_WITHIN_MS + 4 * ctl_conf(c)->lease_ms);
+    promise(c);
     return NULL;
 }
 

@@ -223,7 +223,7 @@ static void take_evidence(struct fm_failover *f, const struct fm_failover_eviden
                           struct fm_mono now)
 {
     f->by_person &= !lost(ev);
-    f->stood_down &= lost(ev);
+    f->stood_down &= !healthy(ev);
     if (!lost(ev))
         f->lost_since = FM_MONO_NEVER;
     else if (fm_mono_is_never(f->lost_since))
@@ -257,7 +257,7 @@ static void enter(struct fm_failover *f, const struct fm_failover_row *row,
     if (row->to == FM_FAILOVER_PREPARING)
         f->by_person = row->event == FM_FAILOVER_ON_PREPARE && !lost(e->ev);
     if (row->to == FM_FAILOVER_STEADY)
-        f->stood_down = row->event == FM_FAILOVER_ON_STAND_DOWN && lost(e->ev);
+        f->stood_down = row->event == FM_FAILOVER_ON_STAND_DOWN && !healthy(e->ev);
     if (row->from != row->to) {
         f->fell_back = row->to == FM_FAILOVER_ASKING &&
                        (row->from == FM_FAILOVER_COMPLETING || row->from == FM_FAILOVER_PREPARING);

@@ -154,7 +154,7 @@ struct fm_failover {
     bool automatic; /* nobody was asked for this one */
     bool broke_glass;
     bool by_person;  /* it was prepared by a person while the holder was not lost */
-    bool stood_down; /* ... and stood down by one: not prepared again while the outage lasts */
+    bool stood_down; /* by a person: not prepared again until the holder has been seen well */
     bool fell_back;  /* ASKING because what was begun did not work out, not only for consent */
     struct fm_mono since, lost_since, asked_at, home_since;
 };

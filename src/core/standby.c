@@ -31,7 +31,8 @@ enum fm_standby_wish fm_standby_wish(const struct fm_standby_facts *x)
         return FM_STANDBY_LEAVE;
     if (FM_RULE_PICK(I1_STANDBY, x->holds, false) || x->engaged)
         return FM_STANDBY_ON;
-    return x->stood_down || x->holder_well ? FM_STANDBY_OFF : FM_STANDBY_LEAVE;
+    bool over = x->stood_down || x->holder_well;
+    return over && !x->promised ? FM_STANDBY_OFF : FM_STANDBY_LEAVE;
 }
 
 /* -------- guards -------- */

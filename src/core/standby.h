@@ -75,7 +75,8 @@ enum fm_standby_wish {
 /* The world as the keeper of this region sees it. */
 struct fm_standby_facts {
     bool home;        /* the context is at home here: its app is none of our business */
-    bool holds;       /* the region holds it, acquires it, or has told a holder that it is ready */
+    bool holds;       /* the region holds it, or acquires it */
+    bool promised;    /* it may have told a holder that it is ready: nothing is stopped meanwhile */
     bool engaged;     /* a failover to this region is being prepared, or more */
     bool stood_down;  /* a person stood one down */
     bool holder_well; /* a majority sees the region that holds it well */

@@ -300,10 +300,18 @@ static void what_a_person_stands_down_is_not_prepared_again_in_the_same_outage(v
     assert_false(fm_failover_is_idle(&f));
     after(60000);
     assert_int_equal(f.state, FM_FAILOVER_STEADY);
+    ev.lost_by = 0; /* it is heard, and not well */
+    after(1);
+    assert_false(fm_failover_is_idle(&f));
+    ev.lost_by = 2;
+    after(60000);
+    assert_int_equal(f.state, FM_FAILOVER_STEADY);
     ev.lost_by = 0;
+    ev.healthy_by = 3;
     after(1);
     assert_true(fm_failover_is_idle(&f));
     ev.lost_by = 2;
+    ev.healthy_by = 0;
     prepare(); /* the next one */
 }
 

@@ -54,6 +54,8 @@ static void the_wish_follows_from_who_holds_and_what_is_prepared(void **state)
         {{.holder_well = true}, FM_STANDBY_OFF},
         {{.holder_well = false}, FM_STANDBY_LEAVE},
         {{.stood_down = true}, FM_STANDBY_OFF},
+        {{.holder_well = true, .promised = true}, FM_STANDBY_LEAVE},
+        {{.stood_down = true, .promised = true}, FM_STANDBY_LEAVE},
         {{.engaged = true}, FM_STANDBY_ON},
         {{.engaged = true, .holder_well = true}, FM_STANDBY_ON},
         {{.holds = true, .holder_well = true, .stood_down = true}, FM_STANDBY_ON},
