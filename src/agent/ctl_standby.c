@@ -22,6 +22,7 @@ static bool has_commands(const struct ctl_context *c)
 
 static bool is_at_home(const struct ctl_context *c)
 {
+    FM_ASSERT(c->auth.cfg.ncells == 1); /* active-passive: the configuration sees to it */
     return c->auth.cfg.home[0] == c->ctl->region;
 }
 
@@ -67,6 +68,7 @@ static void written(struct fm_coord_op *w)
 {
     struct ctl_context *c = w->user;
     struct ctl_standby *x = &c->standby;
+    FM_ASSERT(x->writing && x->value);
     x->writing = false;
     free(x->value);
     x->value = NULL;
@@ -110,11 +112,21 @@ static void record(struct ctl_context *c, bool started)
                     fm_mono_add_ms(fm_loop_now(ctl->c.loop), ctl->op_ms));
 }
 
+/* It holds the context, or is about to. */
+static bool holds(const struct ctl_context *c)
+{
+    const struct fm_cell_at *at = &c->auth.cell[0].at;
+    unsigned me = c->ctl->region;
+    bool given = at->r.state == FM_CELL_RELEASED && at->r.to == me;
+    return c->auth.s.cells || (at->revision.n && (at->r.region == me || given));
+}
+
 /* -------- commands -------- */
 
 static void over(struct fm_hook *h)
 {
     struct ctl_standby *x = fm_container_of(h, struct ctl_standby, hook);
+    FM_ASSERT(!x->ended && x->command);
     x->ended = true;
     ctl_touch(x->context);
 }
@@ -129,6 +141,7 @@ static void run(struct ctl_context *c, const char *command, const struct fm_str 
                                   {NULL, NULL}};
     struct fm_hook_run what = {
         .argv = argv, .n = n, .timeout_ms = ctl_conf(c)->standby.timeout_ms, .env = env};
+    FM_ASSERT(n > 0 && !c->standby.ended && ctl_standby_is_cold_here(c));
     c->standby.command = command;
     fm_hook_start(&c->standby.hook, &what);
 }
@@ -150,6 +163,7 @@ static void act(struct ctl_context *c, enum fm_standby_action action)
         run(c, "check", conf->check, conf->ncheck);
         return;
     case FM_STANDBY_DO_STOP:
+        FM_ASSERT(!holds(c)); /* whatever core was told a moment ago */
         run(c, "stop", conf->stop, conf->nstop);
         return;
     case FM_STANDBY_DO_NOTHING:
@@ -159,15 +173,6 @@ static void act(struct ctl_context *c, enum fm_standby_action action)
 }
 
 /* -------- facts -------- */
-
-/* It holds the context, or is about to. */
-static bool holds(const struct ctl_context *c)
-{
-    const struct fm_cell_at *at = &c->auth.cell[0].at;
-    unsigned me = c->ctl->region;
-    bool given = at->r.state == FM_CELL_RELEASED && at->r.to == me;
-    return c->auth.s.cells || (at->revision.n && (at->r.region == me || given));
-}
 
 static struct fm_standby_facts facts_of(const struct ctl_context *c)
 {

@@ -163,6 +163,7 @@ const unsigned fm_standby_nrows = FM_COUNT(fm_standby_rows);
 
 void fm_standby_init(struct fm_standby *s, struct fm_mono now)
 {
+    FM_ASSERT(!fm_mono_is_never(now));
     *s = (struct fm_standby){.since = now, .off_since = now, .next_at = now};
 }
 
@@ -177,6 +178,7 @@ static void take_facts(struct fm_standby *s, const struct fm_standby_facts *x, s
 static void enter(struct fm_standby *s, const struct fm_standby_policy *p,
                   const struct fm_standby_row *row, struct fm_mono now)
 {
+    FM_ASSERT(row->from == s->state && row->to < FM_STANDBY_STATE_COUNT);
     bool of_check = row->from == row->to && row->event != FM_STANDBY_ON_LOOK;
     if (row->action == FM_STANDBY_DO_START)
         s->started = s->checked = false;
@@ -234,6 +236,8 @@ struct fm_standby_verdict fm_standby_step(struct fm_standby *s, const struct fm_
         bool runs = v.action == FM_STANDBY_DO_START || v.action == FM_STANDBY_DO_STOP ||
                     v.action == FM_STANDBY_DO_CHECK;
         FM_ASSERT(!runs || !x->busy);
+        FM_ASSERT(v.action != FM_STANDBY_DO_NOTE || fm_standby_wish(x) == FM_STANDBY_ON);
+        FM_ASSERT(v.action != FM_STANDBY_DO_STOP || (x->recorded && !x->engaged));
         FM_ASSERT(v.action != FM_STANDBY_DO_START || x->recorded);
         break;
     }
