@@ -326,6 +326,7 @@ static bool take_quote(struct ctl_order *o)
                    "the loss was not confirmed");
     if (o->no.status)
         return false;
+    FM_ASSERT(fits && q);
     o->op.loss = q->loss;
     o->op.unbounded = q->unbounded;
     return true;
