@@ -80,7 +80,7 @@ const struct fm_command fm_commands[] = {
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
     {"coordination status", "",
-     "ask whether regions can agree: the store, its endpoints, its stamp, who is frozen",
+     "ask whether regions can agree: store, endpoints, stamp, who is frozen",
      "Reads the store of `coordination` itself, not through a daemon, asks every controller what "
      "it\n"
      "has seen, and writes nothing. Exit code 0 where a linearizable read succeeds; 2 where the "
