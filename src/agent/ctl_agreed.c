@@ -128,6 +128,15 @@ static void align_members(struct fm_controller *ctl)
     }
 }
 
+static enum fm_agreed_step take_newer(struct fm_controller *ctl)
+{
+    const struct fm_agreed *known = fm_agreement_known(ctl->c.agreement);
+    enum fm_agreed_step step = fm_agreed_next(&known->mark, &ctl->agreed.seen.mark, ctl->able);
+    if (step == FM_AGREED_TAKE)
+        fm_agreement_take(ctl->c.agreement, &ctl->agreed.seen);
+    return step;
+}
+
 void ctl_agreed_turn(struct fm_controller *ctl)
 {
     struct ctl_agreed *x = &ctl->agreed;
@@ -135,9 +144,7 @@ void ctl_agreed_turn(struct fm_controller *ctl)
     if (ctl->revision == 0 || x->unreadable || ctl->stopped)
         return;
     align_members(ctl);
-    enum fm_agreed_step step = fm_agreed_next(&known->mark, &x->seen.mark, ctl->able);
-    if (step == FM_AGREED_TAKE)
-        fm_agreement_take(ctl->c.agreement, &x->seen);
+    enum fm_agreed_step step = take_newer(ctl);
     if (step == FM_AGREED_TAKE || step == FM_AGREED_KEEP || x->writing || !ctl->coord ||
         ctl->closing)
         return;
@@ -245,6 +252,7 @@ void ctl_plan_config(struct ctl_order *o)
     json_t *expected = json_object_get(o->body, "expect_revision");
     char *text = fm_agreed_text(json_object_get(o->body, "shared"));
     char busy[WHY_ROOM] = "", why[WHY_ROOM] = "";
+    (void)take_newer(ctl); /* in this turn it may have been seen, and not been told */
     if (!text || !json_is_integer(expected) || json_integer_value(expected) < 1) {
         ctl_refuse(&o->no, 400, "malformed",
                    "say `shared`, and the generation that it replaces in `expect_revision`",
