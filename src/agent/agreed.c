@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "http/protocol.h"
 
 #include <stdlib.h>
 
@@ -31,9 +32,9 @@ bool fm_agreed_make(struct fm_agreed *a, uint64_t generation, const char *text)
 json_t *fm_agreed_json(const struct fm_agreed *a, bool whole)
 {
     FM_ASSERT(a->mark.generation > 0 && a->text);
-    json_t *j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s}", "v", 1, "generation",
-                          (json_int_t)a->mark.generation, "digest", a->mark.digest, "by", a->by,
-                          "reason", a->reason, "at", a->at, "op", a->op);
+    json_t *j = fm_protocol_stamp(json_pack(
+        "{s:I,s:s,s:s,s:s,s:s,s:s}", "generation", (json_int_t)a->mark.generation, "digest",
+        a->mark.digest, "by", a->by, "reason", a->reason, "at", a->at, "op", a->op));
     if (!j || !whole)
         return j;
     json_t *shared = json_loads(a->text, JSON_REJECT_DUPLICATES, NULL);
@@ -55,15 +56,15 @@ static bool take(char *to, size_t cap, const char *from)
 
 static const char *read_record(const json_t *j, struct fm_agreed *a)
 {
-    const char *digest, *by, *reason, *at, *op;
+    const char *digest, *by, *reason, *at, *op, *refused = fm_protocol_refuses(j);
     json_int_t generation;
     json_t *shared;
-    int v;
-    if (json_unpack((json_t *)(uintptr_t)j, "{s:i,s:I,s:s,s:o,s:s,s:s,s:s,s:s!}", "v", &v,
-                    "generation", &generation, "digest", &digest, "shared", &shared, "by", &by,
-                    "reason", &reason, "at", &at, "op", &op) ||
-        v != 1)
-        return "no agreement of a version that is known here";
+    if (refused)
+        return refused;
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:I,s:s,s:o,s:s,s:s,s:s,s:s}", "generation",
+                    &generation, "digest", &digest, "shared", &shared, "by", &by, "reason", &reason,
+                    "at", &at, "op", &op))
+        return "it is no agreement";
     char *text = fm_agreed_text(shared);
     bool good = text && generation > 0 && fm_agreed_make(a, (uint64_t)generation, text);
     free(text);

@@ -6,7 +6,8 @@
  *
  * `shared` is the document of conf/shared.h, and `digest` that of its canonical text: a record
  * whose two do not fit is none. `op` is the operation that applied it, "" for what was founded from
- * a file. Strict; pure but for memory. */
+ * a file. As strict as http/protocol.h; pure but for
+ * memory. */
 #ifndef FM_AGENT_AGREED_H
 #define FM_AGENT_AGREED_H
 

@@ -100,6 +100,27 @@ static void put(struct merge *m, struct fm_node *map, const char *key, const str
     fm_node_append(map, news);
 }
 
+/* What a later version has agreed upon, and this one does not know. */
+static void drop_unknown(struct fm_node *map, const struct fm_schema_section *s)
+{
+    struct fm_node *next;
+    for (struct fm_node *n = map && map->kind == FM_NODE_MAP ? map->first : NULL; n; n = next) {
+        const struct fm_schema_row *row = fm_schema_find(s, n->key);
+        next = n->next;
+        if (!row || row->kind == FM_KIND_LATER)
+            fm_node_remove(n);
+    }
+}
+
+static void put_hosts(struct merge *m)
+{
+    const struct fm_node *hosts = fm_node_getz(m->agreed, "hosts");
+    put(m, m->root, "hosts", hosts->n ? hosts : NULL);
+    struct fm_node *put_in = fm_node_getz(m->root, "hosts");
+    for (struct fm_node *n = put_in ? put_in->first : NULL; n; n = n->next)
+        drop_unknown(n, &fm_schema_host);
+}
+
 /* Of the names only those that this file has a context for: it is told of the others elsewhere. */
 static void put_partners(struct merge *m, struct fm_node *map, const struct fm_node *value)
 {
@@ -152,6 +173,8 @@ static void merge_context(struct merge *m, const struct fm_conf_context *x, stru
     }
     for (size_t i = 0; i < FM_COUNT(whole); i++)
         put(m, map, whole[i], fm_node_getz(agreed, whole[i]));
+    drop_unknown(fm_node_getz(map, "failover"), &fm_schema_failover);
+    drop_unknown(fm_node_getz(map, "failback"), &fm_schema_failback);
     put_homes(m, map, fm_node_getz(agreed, "homes"));
     put_partners(m, map, fm_node_getz(agreed, "moves-with"));
 }
@@ -242,8 +265,7 @@ static void merge(struct merge *m, const struct fm_conf *c, struct fm_str agreed
         return;
     }
     merge_regions(m, merge_contexts(m, c));
-    const struct fm_node *hosts = fm_node_getz(m->agreed, "hosts");
-    put(m, m->root, "hosts", hosts->n ? hosts : NULL);
+    put_hosts(m);
 }
 
 struct fm_conf *fm_conf_shared_apply(const struct fm_conf *c, struct fm_str agreed,

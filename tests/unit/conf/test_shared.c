@@ -279,6 +279,28 @@ static void what_does_not_fit_is_refused_with_the_reason(void **state)
         assert_null(apply(HEAD REGIONS HOSTS ONE(""), broken[i], why, sizeof why));
 }
 
+/* A later version may have agreed upon more: what is not known here is passed over. */
+static void what_a_later_version_added_is_passed_over(void **state)
+{
+    (void)state;
+    char *text = text_of_file(HEAD REGIONS HOSTS ONE(", lease: 5s"));
+    json_t *j = json_loads(text, 0, NULL);
+    json_t *x = json_object_get(json_object_get(j, "contexts"), "x");
+    json_object_set_new(x, "later", json_pack("{s:s}", "of", "a version"));
+    json_object_set_new(json_object_get(x, "failover"), "later", json_string("9s"));
+    json_object_set_new(json_object_get(json_object_get(j, "hosts"), "h"), "later",
+                        json_string("9"));
+    json_object_set_new(j, "later", json_array());
+    char *more = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
+    struct fm_conf *c = apply(HEAD REGIONS HOSTS ONE(""), more, NULL, 0);
+    assert_non_null(c);
+    assert_int_equal(c->contexts[0].lease_ms, 5000);
+    fm_conf_free(c);
+    free(more);
+    json_decref(j);
+    free(text);
+}
+
 static void without_agreement_it_is_a_copy(void **state)
 {
     (void)state;
@@ -318,4 +340,5 @@ FM_TEST_MAIN(fm_test(one_meaning_is_one_text), fm_test(regions_have_an_order_whe
              fm_test(the_text_is_canonical), fm_test(what_is_agreed_replaces_what_the_file_says),
              fm_test(hosts_are_those_that_were_agreed), fm_test(what_is_only_in_the_file),
              fm_test(what_does_not_fit_is_refused_with_the_reason),
+             fm_test(what_a_later_version_added_is_passed_over),
              fm_test(without_agreement_it_is_a_copy), fm_test(marked_keys_are_in_the_text))
