@@ -172,7 +172,7 @@ def test_a_gate(stage):
     load = Load(stage, p.port)
 
     def served(name):
-        return sum(c["commands"] + c["queries"] for c in p.realm.status(name)["contexts"])
+        return sum(c["commands_total"] + c["queries_total"] for c in p.realm.status(name)["contexts"])
     wait_until("both gates are asked", lambda: served("west-1") and served("west-2"), PATIENCE_S)
     p.operator.expect(0, "drain west-2 --reason kernel", says="west-2 gets no new requests")
     wait_until("the edge knows", lambda: p.endpoints("edge-1")[gate["west-2"]] == "drain", PATIENCE_S)
