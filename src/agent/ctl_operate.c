@@ -113,6 +113,20 @@ uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region)
     return i < 0 ? 0 : ctl->conf->regions[i].capacity_rps;
 }
 
+/* What of the set could be started where it is not well now. */
+static struct fm_startable startable_of(const struct fm_controller *ctl, const struct ctl_set *s)
+{
+    struct fm_startable x = {.regions = ctl->holders};
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct ctl_context *c = member(ctl, s, i);
+        if (!ctl_conf(c)->standby.present)
+            continue;
+        fm_contexts_add(&x.contexts, c->number);
+        x.regions = (uint16_t)(x.regions & ~(1u << c->auth.cfg.home[0]));
+    }
+    return x;
+}
+
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost, unsigned to)
 {
@@ -133,7 +147,9 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .budget_left = UINT8_MAX,
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
-    ev.heir = fm_votes_heir(&ctl->votes, lost, &s->contexts, ctl->holders, ctl->rank) == to;
+    struct fm_startable startable = startable_of(ctl, s);
+    ev.heir =
+        fm_votes_heir(&ctl->votes, lost, &s->contexts, &startable, ctl->holders, ctl->rank) == to;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
@@ -193,6 +209,14 @@ static void say_failover(struct fm_controller *ctl, const struct ctl_set *s, uns
            FM_KZ("why", e->why), FM_KZ("evidence", e->evidence));
 }
 
+static bool begin_standby(const struct fm_controller *ctl, const struct ctl_set *s)
+{
+    bool any = false;
+    for (unsigned i = 0; i < s->n; i++)
+        any |= ctl_standby_begin(member(ctl, s, i));
+    return any;
+}
+
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass)
@@ -209,8 +233,10 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
     case FM_FAILOVER_DO_DESIST:
         order(ctl, s, lost, FM_AUTH_DESIST, false);
         break;
-    case FM_FAILOVER_DO_START: /* nothing has to be started: this version has no standby hooks */
-        return ctl_failover_event(ctl, s, lost, FM_FAILOVER_ON_STARTED, quote, false);
+    case FM_FAILOVER_DO_START:
+        if (!begin_standby(ctl, s)) /* there is nothing to be started */
+            return ctl_failover_event(ctl, s, lost, FM_FAILOVER_ON_STARTED, quote, false);
+        break;
     case FM_FAILOVER_DO_MOVE_HOME:
         s->canary_went = false;
         s->home_next = FM_MONO_ZERO;
@@ -222,7 +248,7 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
                FM_KZ("why", fm_failover_why_text((enum fm_failover_why)v.why)));
         break;
     case FM_FAILOVER_DO_TAKE: /* the cells are ordered while it completes */
-    case FM_FAILOVER_DO_STOP:
+    case FM_FAILOVER_DO_STOP: /* follows from the state: ctl_standby.c */
     case FM_FAILOVER_DO_MOVE_BACK:
     case FM_FAILOVER_DO_NOTHING:
     case FM_FAILOVER_ACTION_COUNT:
@@ -242,12 +268,26 @@ static void feed(struct fm_controller *ctl, struct ctl_set *s, unsigned lost,
     (void)ctl_failover_event(ctl, s, lost, kind, none, false);
 }
 
+/* Is everything of the set started that has to be? */
+static void look_at_standby(struct fm_controller *ctl, struct ctl_set *s, unsigned lost)
+{
+    bool ready = true, failed = false;
+    for (unsigned i = 0; i < s->n; i++) {
+        ready &= ctl_standby_is_ready(member(ctl, s, i));
+        failed |= ctl_standby_has_failed(member(ctl, s, i));
+    }
+    if (failed)
+        feed(ctl, s, lost, FM_FAILOVER_ON_START_FAILED);
+    else if (ready)
+        feed(ctl, s, lost, FM_FAILOVER_ON_STARTED);
+}
+
 static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned lost)
 {
     struct fm_failover *f = &s->fo[lost];
     bool holds = any_of(ctl, s, lost), away = any_away(ctl, s, lost, false);
     bool steady = f->state == FM_FAILOVER_STEADY;
-    if (steady && !away && (!holds || !fm_votes_lost(&ctl->votes, lost)))
+    if (fm_failover_is_idle(f) && !away && (!holds || !fm_votes_lost(&ctl->votes, lost)))
         return;
     if (steady && any_away(ctl, s, lost, true))
         feed(ctl, s, lost, FM_FAILOVER_ON_FOUND);
@@ -255,13 +295,13 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         feed(ctl, s, lost, FM_FAILOVER_ON_RETURNED);
         return; /* whether there is anything to do is asked anew */
     }
+    if (f->state == FM_FAILOVER_PREPARING)
+        look_at_standby(ctl, s, lost);
     feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
-    if (f->state != FM_FAILOVER_COMPLETING)
-        return;
-    if (holds)
-        order(ctl, s, lost, FM_AUTH_ACQUIRE, f->automatic);
-    else
+    if (!holds) /* changes nothing where nothing is under way */
         feed(ctl, s, lost, FM_FAILOVER_ON_TAKEN);
+    else if (f->state == FM_FAILOVER_COMPLETING)
+        order(ctl, s, lost, FM_AUTH_ACQUIRE, f->automatic);
 }
 
 /* -------- planned moves -------- */
@@ -371,6 +411,12 @@ static struct fm_move_policy move_policy(const struct ctl_context *c)
                                    .ship_ms = 2000,
                                    .release_ms = 2000,
                                    .taken_ms = 2 * lease};
+}
+
+int64_t ctl_move_within_ms(const struct ctl_context *c)
+{
+    struct fm_move_policy p = move_policy(c);
+    return p.ready_ms + p.drain_ms + p.stop_ms + p.ship_ms + p.release_ms;
 }
 
 static void say_move(struct ctl_context *c, enum fm_move_state from, enum fm_move_event why)
@@ -565,6 +611,7 @@ void ctl_operate_turn(struct ctl_context *c)
         failover_turn(ctl, c->set, r);
         failback_turn(ctl, c->set, r);
     }
+    ctl_standby_turn(c);
     move_turn(c);
 }
 
@@ -582,11 +629,14 @@ static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_mes
     a.life_for = m->life;
     a.serial = m->serial;
     a.cell = m->cell;
-    a.ok = why == FM_AUTH_WHY_NONE && well;
+    bool fit = why == FM_AUTH_WHY_NONE && well;
+    const char *stopping = fit ? ctl_standby_receive(c) : NULL;
+    a.ok = fit && !stopping;
     if (!a.ok)
         snprintf(a.why, sizeof a.why, "%s",
-                 why != FM_AUTH_WHY_NONE ? fm_auth_why_text(why)
-                                         : "no gate of the region can serve the context");
+                 stopping                  ? stopping
+                 : why != FM_AUTH_WHY_NONE ? fm_auth_why_text(why)
+                                           : "no gate of the region can serve the context");
     fm_post_send(ctl->c.post, host, &a);
 }
 

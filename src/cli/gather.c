@@ -137,6 +137,7 @@ static void on_found(struct fm_lookup *q)
 
 static void begin(struct visit *v)
 {
+    FM_ASSERT(v->out->host);
     const struct fm_conf_addr *at = &v->out->host->peer;
     struct fm_addr to;
     if (fm_addr_ip(&to, at->host, at->port) == FM_ERR_OK) {
