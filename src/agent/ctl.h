@@ -146,8 +146,12 @@ struct ctl_intent {
     char *value;
 };
 
-/* Records, the ended ones among them; a few more are told of before one that gave way. */
-enum { CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX, CTL_INTENTS_ROOM = CTL_INTENTS_MAX + 8 };
+/* Records, the ended ones among them: where there are many, each order erases one of these. */
+enum {
+    CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX,
+    CTL_INTENTS_KEPT = CTL_INTENTS_MAX / 2,
+    CTL_INTENTS_ROOM = CTL_INTENTS_MAX + 8, /* a new one may be told of before its old one */
+};
 
 /* One that is ordered. */
 struct ctl_intended {

@@ -3,8 +3,8 @@
  * (proxy/view_intent.h); nothing here looks at or changes health, or who may write.
  *
  * Every order is judged by one state: it writes the record `intents`, too, and is not done where
- * somebody else has meanwhile. It also erases the oldest record of those that ended, so that their
- * number does not grow. Ends are counted down by every keeper, and written by the first. */
+ * somebody else has meanwhile. Where there are many records it also erases the oldest of those that
+ * ended. Ends are counted down by every keeper, and written by the first. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -209,6 +209,8 @@ void ctl_intents_fresh(struct fm_controller *ctl, bool begins)
 void ctl_intents_took(struct fm_controller *ctl, const struct ctl_intended *x, uint64_t revision)
 {
     FM_ASSERT(x->is && revision > 0);
+    if (revision <= ctl->revision)
+        return; /* the watch has told of it, and maybe of its end */
     ctl->intents_serial = fm_max_u64(ctl->intents_serial, revision);
     for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
         struct ctl_intent *y = &ctl->intent[k];
@@ -232,7 +234,7 @@ bool ctl_intend(struct fm_controller *ctl, struct ctl_intended *o)
     o->is = true;
     o->revision = x ? x->revision : 0;
     o->serial = ctl->intents_serial;
-    if (oldest) {
+    if (oldest && n >= CTL_INTENTS_KEPT) {
         memcpy(o->erase, oldest->key, sizeof o->erase);
         o->erase_revision = oldest->revision;
     }

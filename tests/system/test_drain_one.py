@@ -4,6 +4,7 @@ there once those who choose have taken it over, and it comes back."""
 
 import json
 import signal
+import sqlite3
 import threading
 import time
 
@@ -233,6 +234,46 @@ def test_what_a_reload_takes_out(stage):
     wait_until("nothing is left", lambda: not p.realm.authority("west-1")["drained"], PATIENCE_S)
     p.operator.expect(64, f"undrain west/default/{p.other} --reason x", says="has no instance")
     p.realm.judge()
+
+
+def test_records_are_bounded(stage):
+    """What ended gives way to what is new; who was told of it late, or starts again, agrees."""
+    instances = [f"127.0.0.1:{n}" for n in range(1, 101)]
+    realm = Realm(stage, failover={"mode": "manual"})
+    conf = json.loads(realm.conf.read_text())
+    for name, region in conf["regions"].items():
+        if "apps" in region:
+            region["apps"] = {"default": region["apps"], "many": instances}
+            region["capacity"] = "100/s"
+    realm.conf.write_text(json.dumps(conf))
+    realm.begin()
+
+    def order(at, what, address):
+        body = {"instance": f"west/many/{address}"}
+        wait_until(f"{what} {address}", lambda: realm.ask(at, "POST", f"/ops/{what}", {
+            "reason": "x", "by": "x", **body})[0] == 200, PATIENCE_S)
+
+    def records():
+        with sqlite3.connect(f"{stage.dir}/c.db") as db:
+            return sorted(k for k, in db.execute("select key from kv") if b"intent/" in bytes(k))
+    for i, address in enumerate(instances):
+        order(("west-1", "north-1")[i % 2], "drain", address)
+        if i >= 20:
+            order(("north-1", "west-1")[i // 2 % 2], "undrain", address)
+
+    def drained(name):
+        return sorted(d["object"] for d in realm.authority(name)["drained"])
+    wanted = sorted(f"west/many/{a}" for a in instances[:20])
+    for name in ("west-1", "north-1"):
+        wait_until(f"{name} agrees", lambda n=name: drained(n) == wanted, PATIENCE_S)
+    generation = realm.authority("north-1")["generation"]
+    realm.kill("west-1")
+    realm.start("west-1")
+    wait_until("who starts again agrees", lambda: drained("west-1") == wanted, PATIENCE_S)
+    check(realm.authority("west-1")["generation"] >= generation, "the generation went back")
+    realm.judge()
+    realm.kill("owner")
+    check(20 <= len(records()) <= 66, f"{len(records())} records")
 
 
 if __name__ == "__main__":
