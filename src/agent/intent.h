@@ -7,9 +7,10 @@
  *
  * Intent is never health: it says what people want, and is obeyed whatever is seen. What ended
  * says 1000; where there are many it is erased by a later order, in the same transaction: so the
- * newest revision of all of them only grows, and they are bounded. With an end, `until_ms` is the wall clock for people
- * and `for_ms` how long it was to last: who counts it down begins with what the wall clock says is
- * left, at most `for_ms`, and goes on by the monotonic clock. Strict and pure. */
+ * newest revision of all of them only grows, and they are bounded. With an end, `until_ms` is the
+ * wall clock for people and `for_ms` how long it was to last: who counts it down begins with what
+ * the wall clock says is left, at most `for_ms`, and goes on by the monotonic clock. Strict and
+ * pure. */
 #ifndef FM_AGENT_INTENT_H
 #define FM_AGENT_INTENT_H
 
