@@ -135,8 +135,9 @@ static void a_host_is_drained_by_itself_only(void **state)
 }
 
 static const char with_instances[] =
-    "{\"schema\":\"fulmar.view/1\",\"service\":\"bank\",\"incarnation\":3,\"generation\":41,"
-    "\"contexts\":{},\"intents\":{\"incarnation\":3,\"generation\":41,\"of\":["
+    "{\"schema\":\"fulmar.view/1\",\"v\":1,\"service\":\"bank\",\"incarnation\":3,"
+    "\"generation\":41,\"contexts\":{},"
+    "\"intents\":{\"incarnation\":3,\"generation\":41,\"of\":["
     "{\"region\":\"west\",\"context\":\"west-gate-1\",\"serve_permille\":0}],\"instances\":["
     "{\"region\":\"west\",\"pool\":\"core\",\"address\":\"[::1]:80\"},"
     "{\"region\":\"north\",\"pool\":\"core\",\"address\":\"app-1:80\"}]}}";
