@@ -3,6 +3,7 @@
 
 #include "agent/agreement.h"
 #include "agent/checks.h"
+#include "agent/deep.h"
 #include "agent/deliver.h"
 #include "agent/guard.h"
 #include "agent/heir.h"
@@ -56,54 +57,14 @@ static const struct fm_conf *conf_of(const struct agent *x)
 
 /* -------- what this region can do -------- */
 
-/* Can this host serve the context? Else *why. */
-static bool is_capable(struct agent *x, unsigned context, const char **why)
+static struct fm_deep deep_of(struct agent *x)
 {
-    FM_ASSERT(context < conf_of(x)->ncontexts);
-    if (x->checks && !fm_checks_capable(x->checks, &conf_of(x)->contexts[context], why))
-        return false;
-    if (!x->has_gate || fm_director_has_instance(&x->director, x->region, context))
-        return true;
-    *why = "no instance of its application can be reached";
-    return false;
-}
-
-static json_t *context_json(struct agent *x, unsigned context)
-{
-    const struct fm_conf_context *c = &conf_of(x)->contexts[context];
-    const char *why = NULL;
-    bool capable = is_capable(x, context, &why);
-    json_t *needs = json_array();
-    for (size_t i = 0; i < c->nneeds; i++)
-        json_array_append_new(needs, json_stringn(c->needs[i].p, c->needs[i].n));
-    return json_pack("{s:b,s:s?,s:o,s:b}", "capable", (int)capable, "why", why, "needs", needs,
-                     "shallow", (int)(c->nneeds == 0));
-}
-
-/* All contexts, or the one that was asked for; *ok when all of them are capable. */
-static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *found)
-{
-    const struct fm_conf *conf = conf_of(x);
-    FM_ASSERT(x->region < conf->nregions && x->host < (int)conf->nhosts);
-    json_t *contexts = json_object();
-    *ok = true;
-    *found = only.n == 0;
-    for (unsigned c = 0; c < conf->ncontexts; c++) {
-        if (only.n && !fm_str_eq(only, conf->contexts[c].name))
-            continue;
-        json_t *o = context_json(x, c);
-        *ok &= json_is_true(json_object_get(o, "capable"));
-        *found = true;
-        json_object_set_new(contexts, conf->contexts[c].name.p, o);
-    }
-    char now[FM_RFC3339_LEN];
-    fm_wall_format(now, fm_wall_now_ns());
-    json_t *doc =
-        json_pack("{s:s,s:s,s:s,s:s,s:b,s:o}", "schema", "fulmar.health/1", "host", x->daemon.host,
-                  "region", x->daemon.region, "at", now, "healthy", (int)*ok, "contexts", contexts);
-    if (x->checks)
-        json_object_set_new(doc, "checks", fm_checks_json(x->checks));
-    return doc;
+    return (struct fm_deep){.conf = conf_of(x),
+                            .checks = x->checks,
+                            .director = x->has_gate ? &x->director : NULL,
+                            .region = x->region,
+                            .host = x->daemon.host,
+                            .region_name = x->daemon.region};
 }
 
 /* -------- pages -------- */
@@ -133,7 +94,8 @@ static void write_deep(const struct fm_page_request *q, struct fm_page_answer *a
     if (fm_str_starts(q->query, prefix))
         only = fm_str(q->query.p + prefix.n, q->query.n - prefix.n);
     bool ok, found;
-    json_t *doc = deep_json(x, only, &ok, &found);
+    struct fm_deep deep = deep_of(x);
+    json_t *doc = fm_deep_json(&deep, only, &ok, &found);
     a->status = !found ? 404 : ok && !x->daemon.ending ? 200 : 503;
     page_json(a, doc);
 }
@@ -156,6 +118,7 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     json_t *root = fm_daemon_status(&x->daemon);
     struct fm_str service = conf_of(x)->service;
     bool ok, found;
+    struct fm_deep deep = deep_of(x);
     if (root)
         json_object_set_new(root, "service", json_stringn(service.p, service.n));
     if (root && x->has_gate && !fm_status_add(&x->director, root)) {
@@ -165,8 +128,11 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     json_t *view = root && x->views ? fm_views_json(x->views) : NULL;
     if (view)
         json_object_set_new(root, "view", view);
+    json_t *webhook = root && x->views ? fm_views_webhook_json(x->views) : NULL;
+    if (webhook)
+        json_object_set_new(root, "authority_webhook", webhook);
     if (root)
-        json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
+        json_object_set_new(root, "health", fm_deep_json(&deep, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
         fm_rights_add_status(x->rights, root);
     if (root)
@@ -354,8 +320,15 @@ static void authority_wanted(struct fm_director *d)
 
 static bool capable_of(void *user, unsigned context)
 {
+    struct fm_deep deep = deep_of(user);
     const char *why = NULL;
-    return is_capable(user, context, &why);
+    return fm_deep_is_capable(&deep, context, &why);
+}
+
+static bool reaches_instance(void *user, unsigned pool, struct fm_str address)
+{
+    const struct agent *x = user;
+    return fm_director_reaches(&x->director, x->region, pool, address);
 }
 
 /* Answers of all classes; a reload begins anew. */
@@ -394,6 +367,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .published = authority_published,
                                  .capable = capable_of,
                                  .served = served_of,
+                                 .reaches = x->has_gate ? reaches_instance : NULL,
                                  .user = x};
     const struct fm_conf *conf = conf_of(x);
     if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))
@@ -610,6 +584,19 @@ static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, stru
     return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
 }
 
+static bool is_keeper(void *user)
+{
+    const struct agent *x = user;
+    return x->rights && fm_rights_is_keeper(x->rights);
+}
+
+static void tell_of_webhook(void *user, const char *why, const char *text, const char *evidence)
+{
+    struct agent *x = user;
+    if (x->rights)
+        fm_rights_tell(x->rights, "webhook", why, text, evidence);
+}
+
 static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsigned roles,
                                struct fm_error *e)
 {
@@ -621,6 +608,8 @@ static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsi
                                 .controller = roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS),
                                 .director = x->has_gate ? &x->director : NULL,
                                 .changed = views_changed,
+                                .keeps = is_keeper,
+                                .tell = tell_of_webhook,
                                 .user = x};
     x->views = fm_views_new(&c, conf, &x->daemon.peers, e);
     return x->views ? FM_ERR_OK : FM_ERR_MEMORY;
