@@ -161,6 +161,9 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     json_t *view = root && x->views ? fm_views_json(x->views) : NULL;
     if (view)
         json_object_set_new(root, "view", view);
+    json_t *webhook = root && x->views ? fm_views_webhook_json(x->views) : NULL;
+    if (webhook)
+        json_object_set_new(root, "authority_webhook", webhook);
     if (root)
         json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
@@ -378,6 +381,12 @@ static bool capable_of(void *user, unsigned context)
     return is_capable(user, context, &why);
 }
 
+static bool reaches_instance(void *user, unsigned pool, struct fm_str address)
+{
+    const struct agent *x = user;
+    return fm_director_reaches(&x->director, x->region, pool, address);
+}
+
 /* Answers of all classes; a reload begins anew. */
 static uint64_t served_of(void *user, int context)
 {
@@ -413,6 +422,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .published = authority_published,
                                  .capable = capable_of,
                                  .served = served_of,
+                                 .reaches = x->has_gate ? reaches_instance : NULL,
                                  .user = x};
     const struct fm_conf *conf = conf_of(x);
     if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))
@@ -600,6 +610,19 @@ static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, stru
     return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
 }
 
+static bool is_keeper(void *user)
+{
+    const struct agent *x = user;
+    return x->rights && fm_rights_is_keeper(x->rights);
+}
+
+static void tell_of_webhook(void *user, const char *why, const char *text, const char *evidence)
+{
+    struct agent *x = user;
+    if (x->rights)
+        fm_rights_tell(x->rights, "webhook", why, text, evidence);
+}
+
 static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsigned roles,
                                struct fm_error *e)
 {
@@ -611,6 +634,8 @@ static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsi
                                 .controller = roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS),
                                 .director = x->has_gate ? &x->director : NULL,
                                 .changed = views_changed,
+                                .keeps = is_keeper,
+                                .tell = tell_of_webhook,
                                 .user = x};
     x->views = fm_views_new(&c, conf, &x->daemon.peers, e);
     return x->views ? FM_ERR_OK : FM_ERR_MEMORY;

@@ -29,6 +29,9 @@ struct fm_controller_config {
     bool witness;  /* it votes, and its region never holds anything */
     /* What a view is made of has changed (fm_controller_view), or what it found. */
     void (*changed)(void *user);
+    /* Can the instance of this address be reached from here? By the number of a pool of this host's
+     * region in the configuration; NULL where the host has no gate. */
+    bool (*reaches)(void *user, unsigned pool, struct fm_str address);
     void *user;
 };
 
@@ -54,6 +57,14 @@ void fm_controller_ops(struct fm_controller *ctl, const struct fm_page_request *
 /* Who holds what, as this agent has read it; false where there is nothing to tell: nothing was
  * read, or the store went back. */
 bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d);
+
+/* Does it renew the leases of its region? */
+bool fm_controller_is_keeper(const struct fm_controller *ctl);
+
+/* An event that is not the controller's own, for `fulmar events`. `what`, `why` and `text` (for
+ * people) live as long as the program; `evidence` is copied, and cut. */
+void fm_controller_tell(struct fm_controller *ctl, const char *what, const char *why,
+                        const char *text, const char *evidence);
 
 /* What it has seen, for the page /authority/marks. */
 void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out);

@@ -119,6 +119,12 @@ static uint64_t served(void *user, int context)
     return r->c.served(r->c.user, context);
 }
 
+static bool reaches(void *user, unsigned pool, struct fm_str address)
+{
+    struct fm_rights *r = user;
+    return r->c.reaches(r->c.user, pool, address);
+}
+
 static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
                      void *arg)
 {
@@ -148,6 +154,7 @@ static enum fm_err open_controller(struct fm_rights *r, unsigned self, unsigned 
                                      .self = self,
                                      .witness = !(roles & FM_ROLE_CONTROLLER),
                                      .changed = controller_changed,
+                                     .reaches = r->c.reaches ? reaches : NULL,
                                      .user = r};
     if (!r->conf->coordination.present)
         return fm_error_set(e, FM_ERR_INVALID, "a controller needs `coordination`");
@@ -257,6 +264,18 @@ void fm_rights_woke(struct fm_rights *r, int64_t late_ns)
 {
     if (r->controller && fm_was_frozen(late_ns))
         fm_controller_stalled(r->controller);
+}
+
+bool fm_rights_is_keeper(const struct fm_rights *r)
+{
+    return r->controller && fm_controller_is_keeper(r->controller);
+}
+
+void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, const char *text,
+                    const char *evidence)
+{
+    if (r->controller)
+        fm_controller_tell(r->controller, what, why, text, evidence);
 }
 
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)

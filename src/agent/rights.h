@@ -34,6 +34,8 @@ struct fm_rights_config {
     bool (*capable)(void *user, unsigned context);
     /* Requests that this host's gate has served so far: of a context, or (-1) of all. */
     uint64_t (*served)(void *user, int context);
+    /* Of a gate: does any address of this instance, of a pool of its region, answer its probes? */
+    bool (*reaches)(void *user, unsigned pool, struct fm_str address);
     void *user;
 };
 
@@ -52,6 +54,12 @@ uint64_t fm_rights_life(const struct fm_rights *r);
 void fm_rights_wanted(struct fm_rights *r);
 /* The loop was away for so long (struct fm_loop.woke). */
 void fm_rights_woke(struct fm_rights *r, int64_t late_ns);
+
+/* Does this host renew the leases of its region? */
+bool fm_rights_is_keeper(const struct fm_rights *r);
+/* fm_controller_tell, where there is one. */
+void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, const char *text,
+                    const char *evidence);
 
 /* The page /peer/1/post of the peer port. */
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);

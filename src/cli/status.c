@@ -62,6 +62,26 @@ static void print_regions(const struct fm_args *a, const json_t *doc, const char
     }
 }
 
+/* Endpoints that get nothing new, as this process does it. */
+static void print_drained(const json_t *doc)
+{
+    size_t i, k;
+    json_t *region, *e;
+    json_array_foreach(json_object_get(doc, "regions"), i, region)
+    {
+        json_array_foreach(json_object_get(region, "endpoints"), k, e)
+        {
+            const char *host = fm_show_text(e, "host");
+            if (strcmp(fm_show_text(e, "intent"), "drain") == 0)
+                printf("drained here: %s/%s/%s%s%s\n", fm_show_text(region, "region"),
+                       fm_show_text(e, "pool"), fm_show_text(e, "address"), host[0] ? " of " : "",
+                       host);
+        }
+    }
+    if (strcmp(fm_show_text(doc, "intent"), "drain") == 0)
+        printf("drained: this edge is not ready\n");
+}
+
 static void print_checks(const struct fm_args *a, const json_t *doc)
 {
     json_t *checks = json_object_get(json_object_get(doc, "health"), "checks");
@@ -100,6 +120,17 @@ static void print_events(const json_t *doc)
     json_decref(events);
 }
 
+/* Where systems downstream are not told who may write what. */
+static void print_webhook(const struct fm_args *a, const json_t *webhook)
+{
+    const char *why = fm_show_text(webhook, "why");
+    char since[FM_SHOW_CLOCK];
+    if (why[0])
+        printf("\n%sauthority-webhook:%s %s is not told since %s: %s\n", a->color ? "\033[31m" : "",
+               a->color ? "\033[0m" : "", fm_show_text(webhook, "to"),
+               fm_show_clock(fm_show_text(webhook, "failing_since"), since), why);
+}
+
 static void print_table(const struct fm_args *a, const json_t *doc, const struct fm_conf *conf,
                         const char *only)
 {
@@ -123,11 +154,13 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     if (proxy) {
         puts("");
         print_regions(a, doc, only);
+        print_drained(doc);
     }
     if (json_object_get(doc, "authority")) /* it knows more than the view that it hands out */
         fm_cli_authority_print(a, doc, conf, only);
     else
         fm_print_holders(json_object_get(doc, "view"), only);
+    print_webhook(a, json_object_get(doc, "authority_webhook"));
     print_checks(a, doc);
     print_events(doc);
 }

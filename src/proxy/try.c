@@ -262,6 +262,9 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         unsigned e = p->first + (start + i) % p->n;
         up[i] = rq->vr->up[e];
         in[i] = (struct fm_instance){.share = 1};
+        /* what is queued at a gate is known only there */
+        if (!rq->asks_place && atomic_load_explicit(&v->endpoints[e].drained, memory_order_relaxed))
+            up[i] = NULL;
         if (!up[i])
             continue;
         bool down = atomic_load_explicit(&v->endpoints[e].probe_down, memory_order_relaxed);
