@@ -90,7 +90,8 @@ GUARD(is_late)
 GUARD(check_is_due)
 {
     (void)p;
-    return s->started && x->checks && !s->checked && !x->busy && !fm_mono_before(now, s->next_at);
+    bool due = !fm_mono_before(now, s->next_at);
+    return !x->home && s->started && x->checks && !s->checked && !x->busy && due;
 }
 
 GUARD(is_down)
@@ -210,7 +211,8 @@ static struct fm_mono wake_of(const struct fm_standby *s, const struct fm_standb
     struct fm_mono at = FM_MONO_NEVER;
     if (s->state == FM_STANDBY_WAITING)
         at = sooner(at, fm_mono_add_ms(s->since, p->ready_ms), now);
-    if ((s->started && x->checks && !s->checked) || s->state == FM_STANDBY_STUCK)
+    bool checks = !x->home && s->started && x->checks && !s->checked;
+    if (checks || s->state == FM_STANDBY_STUCK)
         at = sooner(at, s->next_at, now);
     if (s->unwanted && x->recorded && !x->holds)
         at = sooner(at, fm_mono_add_ms(s->off_since, p->linger_ms), now);
@@ -235,7 +237,7 @@ struct fm_standby_verdict fm_standby_step(struct fm_standby *s, const struct fm_
         v.action = (enum fm_standby_action)row->action;
         bool runs = v.action == FM_STANDBY_DO_START || v.action == FM_STANDBY_DO_STOP ||
                     v.action == FM_STANDBY_DO_CHECK;
-        FM_ASSERT(!runs || !x->busy);
+        FM_ASSERT(!runs || (!x->busy && !x->home));
         FM_ASSERT(v.action != FM_STANDBY_DO_NOTE || fm_standby_wish(x) == FM_STANDBY_ON);
         FM_ASSERT(v.action != FM_STANDBY_DO_STOP || (x->recorded && !x->engaged));
         FM_ASSERT(v.action != FM_STANDBY_DO_START || x->recorded);

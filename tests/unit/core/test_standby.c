@@ -109,6 +109,29 @@ static void the_command_check_has_a_say_too(void **state)
     assert_int_equal(after(0).to, FM_STANDBY_WARM);
 }
 
+static void nothing_is_run_where_the_context_has_come_home(void **state)
+{
+    (void)state;
+    begin();
+    an_outage();
+    x.checks = true;
+    after(0);
+    x.recorded = true;
+    after(0);
+    on(FM_STANDBY_ON_ENDED_WELL);
+    assert_int_equal(after(0).action, FM_STANDBY_DO_CHECK);
+    on(FM_STANDBY_ON_ENDED_BADLY);
+    x.home = true; /* another home was agreed upon, in the middle of it */
+    struct fm_standby_verdict v = after(60);
+    assert_int_equal(v.action, FM_STANDBY_DO_NOTHING);
+    assert_int_equal(v.to, FM_STANDBY_WAITING);
+    v = after(1000);
+    assert_int_equal(v.to, FM_STANDBY_FAILED);
+    assert_int_equal(after(60).action, FM_STANDBY_DO_NOTHING);
+    x.home = false;
+    assert_int_equal(after(60).action, FM_STANDBY_DO_CHECK);
+}
+
 static void what_does_not_start_or_is_not_well_in_time_has_failed(void **state)
 {
     (void)state;
@@ -271,6 +294,7 @@ static void every_state_is_reached_and_left_in_a_random_life(void **state)
 FM_TEST_MAIN(fm_test(the_wish_follows_from_who_holds_and_what_is_prepared),
              fm_test(it_is_recorded_then_started_then_its_health_decides),
              fm_test(the_command_check_has_a_say_too),
+             fm_test(nothing_is_run_where_the_context_has_come_home),
              fm_test(what_does_not_start_or_is_not_well_in_time_has_failed),
              fm_test(it_is_stopped_when_nobody_has_needed_it_for_a_while),
              fm_test(a_stop_that_fails_is_tried_again_until_it_is_needed),
