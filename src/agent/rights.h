@@ -17,6 +17,7 @@
 struct fm_rights;
 struct fm_heir;
 struct fm_views;
+struct fm_agreement;
 
 struct fm_rights_config {
     struct fm_loop *loop;
@@ -25,6 +26,7 @@ struct fm_rights_config {
     const char *state_dir;
     const char *host;
     struct fm_views *views; /* where the controller's view goes */
+    struct fm_agreement *agreement;
     /* of a gate; else NULL */
     struct fm_seats *seats;
     struct fm_heir *heir; /* NULL where no journal is kept */
@@ -34,6 +36,8 @@ struct fm_rights_config {
     bool (*capable)(void *user, unsigned context);
     /* Requests that this host's gate has served so far: of a context, or (-1) of all. */
     uint64_t (*served)(void *user, int context);
+    /* Of a gate: does any address of this instance, of a pool of its region, answer its probes? */
+    bool (*reaches)(void *user, unsigned pool, struct fm_str address);
     void *user;
 };
 

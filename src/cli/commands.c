@@ -79,6 +79,23 @@ const struct fm_command fm_commands[] = {
     {"config reference", "", "print the reference of the configuration as Markdown",
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
+    {"config diff", "", "say in what a file differs from what hosts agree upon",
+     "Homes, leases, failover and failback of contexts, and the hosts, are agreed through "
+     "coordination:\n"
+     "agents go by what is agreed, whatever their files say. Asks an agent, and compares --config "
+     "with it.\n"
+     "Exit code 0 where both say the same, 2 where they differ.",
+     "fulmar config diff -c fulmar.yaml", ASK_OPTIONS, 0, fm_cmd_config_diff},
+    {"config apply", "", "let all hosts agree upon what a file says",
+     "Bring the file to every host first. All agents go by it at once, without a restart; a new "
+     "lease\n"
+     "counts from the next grant on. Refused while an operation is under way, where a region would "
+     "go\n"
+     "that holds something, where what is fixed for life would change, and where somebody else "
+     "was\n"
+     "quicker. --expect-generation is that of what is agreed, as `fulmar config diff` shows it.",
+     "fulmar config apply -c fulmar.yaml --reason \"a longer lease for cards\"", ORDER_OPTIONS, 0,
+     fm_cmd_config_apply},
     {"coordination status", "",
      "ask whether regions can agree: store, endpoints, stamp, who is frozen",
      "Reads the store of `coordination` itself, not through a daemon, asks every controller what "
@@ -146,17 +163,19 @@ const struct fm_command fm_commands[] = {
      "fulmar failback ledger --reason \"west is repaired\"", ORDER_OPTIONS, 1, fm_cmd_failback},
     {"evacuate", "REGION", "move everything away from a region, planned where possible", NULL,
      "fulmar evacuate west --reason \"flood warning\"", ORDER_OPTIONS, 1, fm_cmd_evacuate},
-    {"drain", "REGION", "take away from a region what other regions may answer as well",
-     "Queries and commands that any region may answer; all of them, or --percent of them. It says "
-     "what\n"
-     "you want, and is obeyed whatever the health of regions is, until `fulmar undrain` or for "
-     "--for.\n"
-     "The right to write stays where it is: `fulmar evacuate` and `fulmar move` move that.",
+    {"drain", "REGION|HOST|REGION/POOL/ADDRESS",
+     "take traffic away from a region, a gate, an edge or an instance",
+     "Of a region: queries and commands that any region may answer; all of them, or --percent of\n"
+     "them. It says what you want, and is obeyed whatever the health of regions is, until `fulmar\n"
+     "undrain` or for --for. The right to write stays where it is: `fulmar evacuate` and `fulmar\n"
+     "move` move that. A host or an instance gets no new requests, and what is under way there "
+     "ends\n"
+     "by itself.",
      "fulmar drain west --for 30m --reason \"kernel update in west\"",
      ORDER_OPTIONS | FM_OPT_BIT(CONTEXT) | FM_OPT_BIT(PERCENT) | FM_OPT_BIT(FOR) |
          FM_OPT_BIT(OVERRIDE),
      1, fm_cmd_drain},
-    {"undrain", "REGION", "let a region have all of its traffic again",
+    {"undrain", "REGION|HOST|REGION/POOL/ADDRESS", "give back what a drain took away",
      "What was drained with --context is undrained with it.",
      "fulmar undrain west --reason \"west is updated\"", ORDER_OPTIONS | FM_OPT_BIT(CONTEXT), 1,
      fm_cmd_undrain},

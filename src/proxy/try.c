@@ -244,6 +244,12 @@ static int first_of(const struct fm_instance *in, unsigned n)
     return -1;
 }
 
+/* Intent: it is asked nothing new. But what is queued at a gate is known only there. */
+static bool is_spared(const struct fm_request *rq, const struct fm_view_endpoint *e)
+{
+    return !rq->asks_place && atomic_load_explicit(&e->drained, memory_order_relaxed);
+}
+
 static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64_t random)
 {
     const struct fm_view *v = rq->vr->view;
@@ -253,30 +259,30 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         return NULL;
     FM_ASSERT(p->first + p->n <= v->nendpoints);
     /* of a large pool a random window is enough */
-    unsigned n = p->n < POOL_SCAN_MAX ? p->n : POOL_SCAN_MAX;
     bool first = rq->queue || rq->asks_place; /* of several gates one, and the same for all edges */
-    unsigned start = p->n > n && !first ? (unsigned)(random % p->n) : 0;
+    unsigned start = p->n > POOL_SCAN_MAX && !first ? (unsigned)(random % p->n) : 0, n = 0;
     struct fm_upstream *up[POOL_SCAN_MAX];
     struct fm_instance in[POOL_SCAN_MAX];
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < p->n && n < POOL_SCAN_MAX; i++) {
         unsigned e = p->first + (start + i) % p->n;
-        up[i] = rq->vr->up[e];
-        in[i] = (struct fm_instance){.share = 1};
-        if (!up[i])
+        if (!rq->vr->up[e] || is_spared(rq, &v->endpoints[e]))
             continue;
+        up[n] = rq->vr->up[e];
+        in[n] = (struct fm_instance){.share = 1};
         bool down = atomic_load_explicit(&v->endpoints[e].probe_down, memory_order_relaxed);
-        in[i].usable = !down && fm_breaker_would(&up[i]->link, &fm_upstream_link_policy, now) &&
-                       fm_breaker_would(&up[i]->answers, &fm_upstream_answers_policy, now);
-        in[i].in_flight = up[i]->in_flight;
-        in[i].share = (uint16_t)fm_breaker_share(&up[i]->answers, &fm_upstream_answers_policy, now);
+        in[n].usable = !down && fm_breaker_would(&up[n]->link, &fm_upstream_link_policy, now) &&
+                       fm_breaker_would(&up[n]->answers, &fm_upstream_answers_policy, now);
+        in[n].in_flight = up[n]->in_flight;
+        in[n].share = (uint16_t)fm_breaker_share(&up[n]->answers, &fm_upstream_answers_policy, now);
         for (unsigned a = 0; a < FM_ATTEMPTS_MAX; a++)
-            in[i].tried |= rq->tried[a] == up[i];
+            in[n].tried |= rq->tried[a] == up[n];
+        n++;
     }
     int at = first ? first_of(in, n) : fm_balance(in, n, random);
     /* asking a doubtful one is better than asking nobody, or who was asked already */
     if (at < 0 || in[at].tried) {
         for (unsigned i = 0; i < n; i++)
-            in[i].usable = up[i] != NULL;
+            in[i].usable = true;
         at = fm_balance(in, n, random);
     }
     if (at < 0)

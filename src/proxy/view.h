@@ -24,6 +24,7 @@ struct fm_view_endpoint {
     const char *peer; /* of a gate: its host's name; NULL of an app */
     uint16_t region, pool;
     _Atomic bool probe_down; /* control's probes of this one endpoint fail */
+    _Atomic bool drained;    /* intent: it gets nothing new, whatever its probes find */
 };
 
 struct fm_view_pool {
