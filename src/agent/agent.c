@@ -682,6 +682,7 @@ static void bring_down(struct agent *x)
     if (x->owner)
         fm_owner_close(x->owner);
     fm_views_stop(x->views);
+    fm_daemon_end_pages(&x->daemon);
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {

@@ -326,14 +326,20 @@ static void close_pages(struct fm_daemon *d, struct fm_pages *p)
     fm_pages_deinit(p);
 }
 
-void fm_daemon_deinit(struct fm_daemon *d)
+void fm_daemon_end_pages(struct fm_daemon *d)
 {
     if (d->has_local)
         fm_listener_close(&d->local);
     if (d->has_admin)
         fm_listener_close(&d->admin);
+    d->has_local = d->has_admin = false;
     close_pages(d, &d->local_pages);
     close_pages(d, &d->pages);
+}
+
+void fm_daemon_deinit(struct fm_daemon *d)
+{
+    fm_daemon_end_pages(d);
     fm_daemon_end_resolver(d);
     if (d->signals.loop)
         fm_signals_close(&d->signals);

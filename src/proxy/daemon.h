@@ -67,6 +67,8 @@ enum fm_err fm_daemon_serve(struct fm_daemon *d, const struct fm_conf_addr *admi
                             const struct fm_page *pages, struct fm_error *e) FM_WARN_UNUSED;
 void fm_daemon_run(struct fm_daemon *d);
 void fm_daemon_stop(struct fm_daemon *d);
+/* Nobody is answered any more; what pages look at may be freed after it. */
+void fm_daemon_end_pages(struct fm_daemon *d);
 /* Ends the resolver; names may be freed after it. */
 void fm_daemon_end_resolver(struct fm_daemon *d);
 void fm_daemon_deinit(struct fm_daemon *d);
