@@ -161,6 +161,10 @@ static enum fm_err entry_of(struct fm_keyfiles *k, const struct fm_conf_context 
                             struct fm_keyfiles_entry **out, struct fm_error *err)
 {
     *out = fm_keyfiles_find(k, c->name);
+    if (*out && (*out)->ncells != c->ncells) /* it was taken out and came back (proxy/seats.c) */
+        return fm_error_set(err, FM_ERR_STATE,
+                            "context `%s` has %u cells for as long as this process lives, not %u",
+                            (*out)->context, (*out)->ncells, c->ncells);
     if (*out)
         return FM_ERR_OK;
     if (k->n == ENTRIES_MAX)

@@ -219,6 +219,22 @@ static void a_reload_changes_homes_and_which_files_there_are(void **state)
     fm_seats_free(seats);
 }
 
+static void a_context_that_comes_back_with_other_cells_is_refused(void **state)
+{
+    (void)state;
+    char mem[4096];
+    struct fm_error e = {0};
+    until_known();
+    snprintf(mem, sizeof mem, text, pins, directory);
+    char *cells = strstr(mem, "cells: 4");
+    assert_non_null(cells);
+    cells[7] = '8'; /* of cards: a reload has taken it out, and another one brings it back */
+    struct fm_conf *other = given_conf(mem);
+    assert_int_equal(fm_keyfiles_load(files, other, &e), FM_ERR_STATE);
+    fm_conf_free(other);
+    assert_int_equal(cell("cards", 0, "4711", FM_CELL_BY_PIN), 0); /* what is there goes on */
+}
+
 static void as_many_workers_as_a_large_machine_has(void **state)
 {
     (void)state;
@@ -228,7 +244,8 @@ static void as_many_workers_as_a_large_machine_has(void **state)
     fm_keyfiles_free(k, &kept.loop);
 }
 
-FM_TEST_MAIN(fm_test_with(as_many_workers_as_a_large_machine_has, setup, teardown),
+FM_TEST_MAIN(fm_test_with(a_context_that_comes_back_with_other_cells_is_refused, setup, teardown),
+             fm_test_with(as_many_workers_as_a_large_machine_has, setup, teardown),
              fm_test_with(a_reload_changes_homes_and_which_files_there_are, setup, teardown),
              fm_test_with(nobody_knows_before_it_is_read, setup, teardown),
              fm_test_with(pins_go_before_the_hash_and_a_directory_replaces_it, setup, teardown),
