@@ -167,6 +167,9 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
         fm_rights_add_status(x->rights, root);
     if (root && x->deliver)
         json_object_set_new(root, "queue", fm_deliver_json(x->deliver));
+    if (root && x->heir) /* else it refuses what has a key */
+        json_object_set_new(root, "caught_up",
+                            json_boolean(atomic_load(fm_heir_caught_up(x->heir))));
     page_json(a, root);
 }
 
@@ -300,6 +303,17 @@ static int64_t retention_ms(const struct fm_conf *conf)
     return ms;
 }
 
+/* What comes from now on is judged by a file that has it as a gate of this region. */
+static bool knows_gate(void *user, struct fm_str host)
+{
+    const struct agent *x = user;
+    const struct fm_director *d = &x->director;
+    const struct fm_conf *conf = x->has_gate && d->board ? d->board->conf : NULL;
+    int at = conf ? fm_conf_find_host(conf, host) : -1;
+    return at >= 0 && conf->hosts[at].roles & FM_ROLE_GATE &&
+           conf->hosts[at].region == d->config.self && fm_director_in_use(d) == d->generation;
+}
+
 static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
 {
     char path[PATH_MAX + 32];
@@ -323,7 +337,9 @@ static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, str
                                .mailbox = &x->daemon.mailbox,
                                .resolver = x->daemon.resolver,
                                .journal = x->journal,
-                               .region = x->region};
+                               .host = x->daemon.host,
+                               .knows = knows_gate,
+                               .user = x};
     x->heir = fm_heir_new(&c, conf, &x->daemon.peers, e);
     return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
 }
@@ -556,7 +572,9 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
         return err;
     struct fm_director_config c = {.mode = FM_PROXY_GATE,
                                    .journal = x->journal,
+                                   .caught_up = x->heir ? fm_heir_caught_up(x->heir) : NULL,
                                    .self = x->region,
+                                   .self_host = x->daemon.host,
                                    .nworkers = count_workers(),
                                    .peers = x->daemon.peers};
     x->has_gate = true;

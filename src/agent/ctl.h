@@ -242,8 +242,11 @@ struct fm_controller {
     struct ctl_host {
         bool agent; /* it votes, and may be keeper where its region may hold */
         bool gate;  /* of my region */
-        bool dead;  /* its guard says so; nothing was heard of it since */
+        bool door;  /* a gate of whatever region: */
+        uint8_t region;
+        bool dead; /* its guard says so; nothing was heard of it since */
         struct fm_agent_id id;
+        struct fm_mono asked; /* a gate of my region: for its sub-leases, last */
     } host[FM_ROSTER_HOSTS_MAX];
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
     struct fm_rand rand;

@@ -285,13 +285,18 @@ static void ask_heir(struct ctl_context *c)
     ctl_send_agents(c->ctl, c->move.to, &m);
 }
 
-/* The journals of the heir's gates get what ours have accepted. Where no gate stops doubles, there
- * is no journal; and no data of this version moves with a cell. */
+static bool stops_doubles(const struct ctl_context *c)
+{
+    return ctl_conf(c)->idempotency.by == FM_BY_GATE;
+}
+
+/* The journals of the heir's gates get what ours have accepted, also of those that do not serve
+ * now: a key belongs to one of them, whichever is there. Where no gate stops doubles, there is no
+ * journal; and no data of this version moves with a cell. */
 static void ship(struct ctl_context *c)
 {
-    const struct fm_lease_record *l = &c->auth.lease[c->move.to].at.r;
     struct fm_message m = ctl_message(c, FM_MESSAGE_SHIP);
-    if (ctl_conf(c)->idempotency.by != FM_BY_GATE) {
+    if (!stops_doubles(c)) {
         if (fm_move_is_final(true, true))
             move_event(c, FM_MOVE_ON_FINAL);
         return;
@@ -299,8 +304,9 @@ static void ship(struct ctl_context *c)
     m.serial = c->move.serial;
     m.cell = c->move.cell;
     m.region = (uint8_t)c->ctl->region;
-    for (unsigned i = 0; i < l->nsubs; i++)
-        fm_post_send(c->ctl->c.post, l->sub[i].host, &m);
+    for (unsigned i = 0; i < c->ctl->c.roster->nhosts; i++)
+        if (c->ctl->host[i].door && c->ctl->host[i].region == c->move.to)
+            fm_post_send(c->ctl->c.post, i, &m);
 }
 
 static void move_do(struct ctl_context *c, enum fm_move_action action)
@@ -416,6 +422,19 @@ static void move_event(struct ctl_context *c, enum fm_move_event e)
     move_do(c, v.action);
 }
 
+/* A gate of ours that is not there: neither can its journal be shipped, nor another one to it. -1:
+ * all are, or no gate stops doubles. */
+static int missing_gate(const struct ctl_context *c)
+{
+    const struct fm_controller *ctl = c->ctl;
+    struct fm_mono now = fm_mono_now();
+    for (unsigned i = 0; i < ctl->c.roster->nhosts && stops_doubles(c); i++)
+        if (ctl->host[i].gate && (ctl->host[i].asked.ns == 0 ||
+                                  fm_mono_sub_ms(now, ctl->host[i].asked) > c->auth.cfg.lease_ms))
+            return (int)i;
+    return -1;
+}
+
 const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
 {
     FM_ASSERT(cell < c->auth.cfg.ncells && to < FM_AUTH_REGIONS_MAX);
@@ -425,6 +444,8 @@ const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
         return "this region does not hold the cell";
     if (to == c->ctl->region || !(c->ctl->holders >> to & 1))
         return "the cell cannot go there";
+    if (missing_gate(c) >= 0)
+        return "a gate of this region is not there, whose journal would have to go along";
     c->move.cell = (uint8_t)cell;
     c->move.to = (uint8_t)to;
     c->ndrained = c->nshipped = 0;
@@ -454,18 +475,21 @@ static bool is_drained(const struct ctl_context *c)
     return true;
 }
 
-/* Every gate that may serve the cell at the heir has what ours accepted. */
+/* Every gate of the heir has what ours accepted. */
 static bool is_shipped(const struct ctl_context *c)
 {
-    const struct fm_lease_record *l = &c->auth.lease[c->move.to].at.r;
-    for (unsigned i = 0; i < l->nsubs; i++) {
+    bool any = false;
+    for (unsigned i = 0; i < c->ctl->c.roster->nhosts; i++) {
+        if (!c->ctl->host[i].door || c->ctl->host[i].region != c->move.to)
+            continue;
         bool is = false;
         for (unsigned k = 0; k < c->nshipped; k++)
-            is |= c->shipped[k] == l->sub[i].host;
+            is |= c->shipped[k] == i;
         if (!is)
             return false;
+        any = true;
     }
-    return l->nsubs > 0;
+    return any;
 }
 
 static void move_turn(struct ctl_context *c)
@@ -582,8 +606,12 @@ static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_mes
     a.life_for = m->life;
     a.serial = m->serial;
     a.cell = m->cell;
-    a.ok = why == FM_AUTH_WHY_NONE && well;
-    if (!a.ok)
+    int missing = missing_gate(c);
+    a.ok = why == FM_AUTH_WHY_NONE && well && missing < 0;
+    if (why == FM_AUTH_WHY_NONE && well && missing >= 0)
+        snprintf(a.why, sizeof a.why, "its gate %.60s is not there, to which journals would go",
+                 fm_roster_host_name(ctl->c.roster, (unsigned)missing));
+    else if (!a.ok)
         snprintf(a.why, sizeof a.why, "%s",
                  why != FM_AUTH_WHY_NONE ? fm_auth_why_text(why)
                                          : "no gate of the region can serve the context");

@@ -22,12 +22,14 @@ struct fm_event {
 
 struct fm_director_config {
     enum fm_proxy_mode mode;
-    unsigned self; /* region of a gate */
+    unsigned self;         /* region of a gate */
+    const char *self_host; /* its name; lives as long as the director */
     unsigned nworkers;
     struct fm_sink *access_log;
     uint32_t access_sample_ppm;
-    struct fm_peers peers;      /* the caller's; shared where it is passed in */
-    struct fm_journal *journal; /* of a gate; the caller's, closed after fm_director_join */
+    struct fm_peers peers;         /* the caller's; shared where it is passed in */
+    struct fm_journal *journal;    /* of a gate; the caller's, closed after fm_director_join */
+    const _Atomic bool *caught_up; /* as that of struct fm_worker_config */
 };
 
 struct fm_director {

@@ -260,8 +260,8 @@ bool fm_hold_waits(const struct fm_request *rq)
 /* It was not executed; or it may have been, and the application stops doubles of it. */
 static bool may_be_sent_again(const struct fm_request *rq, enum fm_problem why)
 {
-    return why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER ||
-           why == FM_PROBLEM_UNREACHABLE || why == FM_PROBLEM_NO_INSTANCE ||
+    return fm_problem_is_misdirected(why) || why == FM_PROBLEM_UNREACHABLE ||
+           why == FM_PROBLEM_NO_INSTANCE ||
            (why == FM_PROBLEM_OUTCOME_UNKNOWN && rq->repeat == FM_REPEAT_KEYED);
 }
 

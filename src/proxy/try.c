@@ -45,6 +45,7 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     t->target = fm_target(rq->vr, region, rq->context);
     rq->attempt[index] = t;
     t->epoch = rq->epoch;
+    t->one_gate = fm_place_has_one(rq, region);
     rq->tries++;
     return t;
 }
@@ -92,6 +93,24 @@ static void free_try(struct fm_try *t)
 
 /* -------- evidence -------- */
 
+/* What is known of one instance; for one request (or NULL) also whether it was tried. */
+static struct fm_instance look_at_instance(const struct fm_request *rq,
+                                           const struct fm_view_endpoint *e,
+                                           const struct fm_upstream *up, struct fm_mono now)
+{
+    struct fm_instance in = {.share = 1};
+    if (!up)
+        return in;
+    bool down = atomic_load_explicit(&e->probe_down, memory_order_relaxed);
+    in.usable = !down && fm_breaker_would(&up->link, &fm_upstream_link_policy, now) &&
+                fm_breaker_would(&up->answers, &fm_upstream_answers_policy, now);
+    in.in_flight = up->in_flight;
+    in.share = (uint16_t)fm_breaker_share(&up->answers, &fm_upstream_answers_policy, now);
+    for (unsigned a = 0; rq && a < FM_ATTEMPTS_MAX; a++)
+        in.tried |= rq->tried[a] == up;
+    return in;
+}
+
 static bool is_bad(enum fm_outcome o)
 {
     return o == FM_OUTCOME_ERROR || o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_RESET ||
@@ -108,12 +127,33 @@ void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned regio
     fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
 }
 
+/* What only one gate of the region may take goes to that one again and again, also where anything
+ * else would leave it alone: that it is away, or slow, says nothing of a region whose other gates
+ * are there. `idle`: such that nothing is under way at. */
+static bool others_are_there(const struct fm_try *t, bool idle)
+{
+    const struct fm_view *v = t->vr->view;
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    const struct fm_view_pool *p = fm_view_pool(v, t->region, t->context);
+    for (unsigned e = p->first; e < p->first + p->n && t->one_gate; e++) {
+        const struct fm_upstream *up = t->vr->up[e];
+        if (up && up != t->up && !(idle && up->in_flight > 0) &&
+            look_at_instance(NULL, &v->endpoints[e], up, now).usable)
+            return true;
+    }
+    return false;
+}
+
 static void report(struct fm_try *t, enum fm_outcome o)
 {
     FM_ASSERT(o < FM_OUTCOME_COUNT);
     if (t->reported)
         return;
     t->reported = true;
+    enum fm_outcome of_instance = o;
+    bool alone = o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_TIMEOUT;
+    if (alone && others_are_there(t, false))
+        o = FM_OUTCOME_CANCELLED;
     struct fm_worker *w = t->w;
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_board *board = t->vr->view->board;
@@ -124,12 +164,12 @@ static void report(struct fm_try *t, enum fm_outcome o)
         fm_counter_inc(&counts->old[o]);
     fm_counter_inc(&counts->outcome[o]);
     if (t->up) {
-        bool gone = o == FM_OUTCOME_CONNECT;
-        if (o != FM_OUTCOME_CANCELLED)
+        bool gone = of_instance == FM_OUTCOME_CONNECT;
+        if (of_instance != FM_OUTCOME_CANCELLED)
             fm_breaker_report(&t->up->link, &fm_upstream_link_policy,
                               gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, t->began, now);
         fm_breaker_report(&t->up->answers, &fm_upstream_answers_policy,
-                          gone ? FM_OUTCOME_CANCELLED : o, t->began, now);
+                          gone ? FM_OUTCOME_CANCELLED : of_instance, t->began, now);
     }
     uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
     if (o == FM_OUTCOME_OK) {
@@ -195,6 +235,8 @@ static bool region_is_silent(const struct fm_try *t)
     const struct fm_target *target = t->target;
     const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
     FM_ASSERT(!oldest || target->nowed > 0);
+    if (others_are_there(t, true))
+        return false; /* those owe nothing */
     struct fm_silence s = {.owed = target->nowed,
                            .last_heard = target->last_heard,
                            .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
@@ -253,24 +295,17 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         return NULL;
     FM_ASSERT(p->first + p->n <= v->nendpoints);
     /* of a large pool a random window is enough */
-    unsigned n = p->n < POOL_SCAN_MAX ? p->n : POOL_SCAN_MAX;
     bool first = rq->queue || rq->asks_place; /* of several gates one, and the same for all edges */
-    unsigned start = p->n > n && !first ? (unsigned)(random % p->n) : 0;
+    unsigned start = p->n > POOL_SCAN_MAX && !first ? (unsigned)(random % p->n) : 0, n = 0;
     struct fm_upstream *up[POOL_SCAN_MAX];
     struct fm_instance in[POOL_SCAN_MAX];
-    for (unsigned i = 0; i < n; i++) {
-        unsigned e = p->first + (start + i) % p->n;
-        up[i] = rq->vr->up[e];
-        in[i] = (struct fm_instance){.share = 1};
-        if (!up[i])
+    for (unsigned i = 0; i < p->n && n < POOL_SCAN_MAX; i++) {
+        const struct fm_view_endpoint *e = &v->endpoints[p->first + (start + i) % p->n];
+        if (!fm_place_is_at(rq, e))
             continue;
-        bool down = atomic_load_explicit(&v->endpoints[e].probe_down, memory_order_relaxed);
-        in[i].usable = !down && fm_breaker_would(&up[i]->link, &fm_upstream_link_policy, now) &&
-                       fm_breaker_would(&up[i]->answers, &fm_upstream_answers_policy, now);
-        in[i].in_flight = up[i]->in_flight;
-        in[i].share = (uint16_t)fm_breaker_share(&up[i]->answers, &fm_upstream_answers_policy, now);
-        for (unsigned a = 0; a < FM_ATTEMPTS_MAX; a++)
-            in[i].tried |= rq->tried[a] == up[i];
+        up[n] = rq->vr->up[e - v->endpoints];
+        in[n] = look_at_instance(rq, e, up[n], now);
+        n++;
     }
     int at = first ? first_of(in, n) : fm_balance(in, n, random);
     /* asking a doubtful one is better than asking nobody, or who was asked already */
