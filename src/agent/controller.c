@@ -539,6 +539,7 @@ static void begin_context(struct fm_controller *ctl, unsigned number, int index)
     c->move.late_at = FM_MONO_NEVER;
     struct fm_auth_config a = config_of(ctl, number, conf);
     fm_authority_init(&c->auth, &a, marks, fm_mono_now());
+    ctl_standby_init(c);
     ctl->context[number] = c;
     if (number >= ctl->ncontexts)
         ctl->ncontexts = number + 1;
@@ -647,6 +648,8 @@ static void free_contexts(struct fm_controller *ctl)
         for (unsigned k = 0; c && k < CTL_COMMITS; k++)
             for (unsigned w = 0; w < FM_TXN_WRITES_MAX; w++)
                 free(c->commit[k].value[w]);
+        if (c)
+            ctl_standby_free(c);
         free(c);
     }
 }
@@ -701,6 +704,9 @@ void fm_controller_stop(struct fm_controller *ctl)
     ctl->stopped = true;
     fm_loop_cancel(ctl->c.loop, &ctl->timer);
     fm_loop_cancel(ctl->c.loop, &ctl->soon);
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        if (ctl->context[i])
+            ctl_standby_stop(ctl->context[i]);
     ctl_store_stop(ctl);
 }
 

@@ -1,11 +1,13 @@
 /* agent/ctl.h: the inside of the controller (agent/controller.h), for its own files:
  *   controller.c   life, office, steps of core and carrying out what they order
  *   ctl_store.c    coordination: what is watched, read and written
- *   ctl_operate.c  votes, failovers, planned moves
+ *   ctl_operate.c  votes, failovers
+ *   ctl_move.c     planned moves
  *   ctl_ops.c      what people order: pages and records
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
  *   ctl_intent.c   what operators asked of regions: drain, undrain
+ *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -14,6 +16,7 @@
 #define FM_AGENT_CTL_H
 
 #include "agent/controller.h"
+#include "agent/hook.h"
 #include "agent/intent.h"
 #include "agent/ops.h"
 #include "agent/records.h"
@@ -22,6 +25,7 @@
 #include "core/failover.h"
 #include "core/move.h"
 #include "core/office.h"
+#include "core/standby.h"
 #include "core/votes.h"
 
 enum {
@@ -31,7 +35,7 @@ enum {
     CTL_KEYS = FM_TXN_COMPARES_MAX + FM_TXN_WRITES_MAX,
     CTL_LATER_MAX = 256, /* actions of a context that wait for the disk */
     CTL_EVENTS_MAX = 256,
-    CTL_EVIDENCE_ROOM = 200,
+    CTL_EVIDENCE_ROOM = 400,
 };
 
 struct ctl_context;
@@ -176,6 +180,28 @@ struct ctl_quote {
     struct fm_mono until;
 };
 
+/* The app of this region, where it is stopped until it is needed. */
+struct ctl_standby {
+    struct ctl_context *context;
+    struct fm_standby s;
+    struct fm_hook hook;
+    const char *command;         /* that runs, or ran last; NULL = none has */
+    bool ended;                  /* it has, and core was not told yet */
+    bool in_office;              /* this agent is keeper, and was when it was looked at last */
+    bool again;                  /* a preparation began, and core was not told yet */
+    struct fm_mono handed_until; /* a holder may hand over by then: it was told so */
+    /* as coordination has it, and the change of it that is on its way */
+    bool recorded, to_record, writing;
+    uint64_t revision;
+    struct fm_mono write_at;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char key[FM_RECORD_KEY_ROOM];
+    char *value;
+};
+
 struct ctl_context {
     struct fm_controller *ctl;
     unsigned number; /* in the roster */
@@ -207,6 +233,7 @@ struct ctl_context {
         unsigned item, tries;
     } carry;
     struct fm_mono move_since;
+    struct ctl_standby standby;
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
     uint64_t generation;
@@ -337,9 +364,6 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass);
-/* NULL, or why it does not begin. */
-const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
-void ctl_move_abort(struct ctl_context *c);
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
@@ -348,6 +372,18 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
                                          unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
 uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced);
+
+/* -------- ctl_move.c -------- */
+
+/* NULL, or why it does not begin. */
+const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
+void ctl_move_abort(struct ctl_context *c);
+/* An heir that said that it is ready has the cell released for it within this, or not at all. */
+int64_t ctl_move_within_ms(const struct ctl_context *c);
+/* What is due, what core said of the cell, and what other hosts say. */
+void ctl_move_turn(struct ctl_context *c);
+void ctl_move_said(struct ctl_context *c, const struct fm_auth_action *act);
+void ctl_move_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
 
 /* -------- ctl_ops.c -------- */
 
@@ -382,6 +418,30 @@ json_t *ctl_intents_json(const struct fm_controller *ctl);
 
 /* What of the operations is this agent's to do now. */
 void ctl_carry_turn(struct fm_controller *ctl);
+
+/* -------- ctl_standby.c -------- */
+
+void ctl_standby_init(struct ctl_context *c);
+/* The command that runs is killed. */
+void ctl_standby_stop(struct ctl_context *c);
+/* After the store is gone. */
+void ctl_standby_free(struct ctl_context *c);
+/* From the watch: `standby/CONTEXT/REGION`, without its first part; all of it follows. */
+void ctl_standby_seen(struct fm_controller *ctl, struct fm_str name, const struct fm_coord_kv *kv);
+void ctl_standby_fresh(struct fm_controller *ctl);
+void ctl_standby_turn(struct ctl_context *c);
+/* Is the app of this region one that is stopped until it is needed? */
+bool ctl_standby_is_cold_here(const struct ctl_context *c);
+/* A preparation begins. False: there is nothing to be started. */
+bool ctl_standby_begin(struct ctl_context *c);
+bool ctl_standby_is_ready(const struct ctl_context *c);
+bool ctl_standby_has_failed(const struct ctl_context *c);
+/* Why it failed, for people. */
+void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
+/* A holder asks whether this region can receive the context: NULL, and for a while the app is not
+ * stopped; or why not. */
+const char *ctl_standby_receive(struct ctl_context *c);
+json_t *ctl_standby_json(const struct ctl_context *c);
 
 /* -------- ctl_tell.c -------- */
 

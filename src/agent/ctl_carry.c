@@ -266,6 +266,10 @@ static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context 
         end_with(x, FM_OP_DONE, "prepared; it waits to be completed, or stood down");
         return;
     }
+    if (kind == FM_FAILOVER_ON_TICK) {
+        snprintf(x->text, sizeof x->text, "the standby is being started");
+        return;
+    }
     struct fm_failover_verdict v = ctl_failover_event(ctl, c->set, lost, kind, quote, x->glass);
     if (v.refused) {
         end_with(x, FM_OP_REFUSED, fm_failover_why_text((enum fm_failover_why)v.why));
@@ -276,12 +280,27 @@ static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context 
         end_with(x, x->step == FM_OP_STEP_STAND_DOWN ? FM_OP_DONE : FM_OP_ABORTED, "stood down");
 }
 
+static const char *why_it_fell_back(const struct ctl_context *c, const struct fm_failover *f,
+                                    char text[FM_OP_TEXT_ROOM])
+{
+    for (unsigned i = 0; i < c->set->n; i++) {
+        const struct ctl_context *m = c->ctl->context[c->set->member[i]];
+        if (!ctl_standby_has_failed(m))
+            continue;
+        ctl_standby_trouble(m, text, FM_OP_TEXT_ROOM);
+        fm_text_tame(text); /* where it was cut */
+        return text;
+    }
+    return fm_failover_why_text((enum fm_failover_why)f->why);
+}
+
 static void carry_failover(struct ctl_op *o, struct fm_op *x)
 {
     struct fm_controller *ctl = o->ctl;
     struct ctl_context *c = x->context < 0 ? NULL : ctl->context[x->context];
     if (!c || x->region < 0 || x->to != (int)ctl->region || !acts(c))
         return;
+    char text[FM_OP_TEXT_ROOM];
     struct fm_failover *f = &c->set->fo[x->region];
     bool holds = holds_any(c, (unsigned)x->region);
     if (!holds && x->state != FM_OP_ABORTING) {
@@ -295,10 +314,10 @@ static void carry_failover(struct ctl_op *o, struct fm_op *x)
                      fm_auth_why_text((enum fm_auth_why)c->auth.s.blocked));
         return;
     }
-    bool fell_back = x->state == FM_OP_RUNNING && f->state == FM_FAILOVER_ASKING &&
-                     fm_mono_before(o->begun, f->since);
+    bool fell_back =
+        x->state == FM_OP_RUNNING && f->fell_back && fm_mono_before(o->begun, f->since);
     if (fell_back)
-        end_with(x, FM_OP_FAILED, fm_failover_why_text((enum fm_failover_why)f->why));
+        end_with(x, FM_OP_FAILED, why_it_fell_back(c, f, text));
     else
         step_failover(o, x, c);
 }

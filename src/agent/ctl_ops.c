@@ -88,6 +88,8 @@ void ctl_ops_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_
             ctl_intents_seen(ctl, kv);
     } else if (fm_str_eqz(kind, "policy") && kv) {
         policy_seen(ctl, rest, kv);
+    } else if (fm_str_eqz(kind, "standby") && kv) {
+        ctl_standby_seen(ctl, rest, kv);
     } else if (fm_str_eqz(kind, "op")) {
         struct ctl_op *o = kv ? NULL : find_op(ctl, rest);
         if (kv)
@@ -107,6 +109,8 @@ void ctl_ops_fresh(struct fm_controller *ctl, bool begins)
         else if (o->used && !o->there)
             forget(o);
     }
+    if (begins)
+        ctl_standby_fresh(ctl);
     ctl_intents_fresh(ctl, begins);
 }
 

@@ -234,8 +234,9 @@ static void plan_evacuate(struct ctl_order *o)
     o->op.region = o->region;
     for (unsigned k = 0; k < ctl->nsets; k++) {
         const struct ctl_set *s = &ctl->set[k];
-        unsigned heir =
-            fm_votes_heir(&ctl->votes, (unsigned)o->region, &s->contexts, ctl->holders, ctl->rank);
+        static const struct fm_startable none; /* planned: to who is well already */
+        unsigned heir = fm_votes_heir(&ctl->votes, (unsigned)o->region, &s->contexts, &none,
+                                      ctl->holders, ctl->rank);
         for (unsigned m = 0; m < s->n; m++) {
             const struct ctl_context *c = ctl->context[s->member[m]];
             for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {

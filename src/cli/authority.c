@@ -140,6 +140,30 @@ static void print_rows(const json_t *status, const struct fm_conf *conf, const c
 
 /* -------- what is under way, and what is wrong -------- */
 
+/* Not worth a word where it is stopped, and has not failed. */
+static bool is_standing_by(const json_t *context)
+{
+    const char *state = fm_show_text(json_object_get(context, "standby"), "state");
+    return state[0] && strcmp(state, "stopped") != 0;
+}
+
+/* The app of the region that was asked, where it is stopped until it is needed. */
+static void print_standby(const char *name, const json_t *context)
+{
+    char ms[FM_SHOW_NUMBER];
+    const json_t *x = json_object_get(context, "standby"), *last = json_object_get(x, "last");
+    const char *runs = fm_show_text(x, "runs");
+    if (!is_standing_by(context))
+        return;
+    printf("  %s: its standby app here is %s for %s", name, fm_show_text(x, "state"),
+           fm_show_ms(fm_show_number(x, "for_ms"), ms));
+    if (runs[0])
+        printf("; `%s` runs", runs);
+    else if (json_is_object(last) && !is_true(last, "ok"))
+        printf("; `%s`: %s", fm_show_text(last, "command"), fm_show_text(last, "why"));
+    putchar('\n');
+}
+
 static void print_under_way(const char *name, const json_t *context)
 {
     char ms[FM_SHOW_NUMBER], n[FM_SHOW_NUMBER];
@@ -156,6 +180,7 @@ static void print_under_way(const char *name, const json_t *context)
         printf("  %s/%s: moves to %s, %s for %s\n", name, fm_show_number_or_dash(move, "cell", n),
                fm_show_text(move, "to"), fm_show_text(move, "state"),
                fm_show_ms(fm_show_number(move, "for_ms"), ms));
+    print_standby(name, context);
 }
 
 static const char *wrong_with(const json_t *context)
@@ -170,7 +195,7 @@ static const char *wrong_with(const json_t *context)
 static bool is_under_way(const json_t *context)
 {
     return json_object_size(json_object_get(context, "failover")) ||
-           json_is_object(json_object_get(context, "move"));
+           json_is_object(json_object_get(context, "move")) || is_standing_by(context);
 }
 
 /* What operators asked of regions. */

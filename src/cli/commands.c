@@ -19,8 +19,9 @@ const struct fm_command fm_commands[] = {
      "each),\n"
      "a witness and an edge, sends queries and commands at a constant rate, then breaks "
      "something,\n"
-     "and measures from the clients' side what they noticed. Stories: bank (the default), and\n"
-     "read-only-site. --scenario takes kill, freeze, partial, move, partition, coordination-loss,\n"
+     "and measures from the clients' side what they noticed. Stories: bank (the default),\n"
+     "read-only-site and cold-standby. --scenario takes kill, freeze, partial, move, partition, "
+     "coordination-loss,\n"
      "split-brain or all; without it some of them are shown in a minute.\n"
      "Needs no root; everything lives in a temporary folder and is cleaned up, also on Ctrl-C.\n"
      "Exit code 2 if an objective was missed.",

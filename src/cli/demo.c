@@ -128,6 +128,30 @@ static void print_more(const json_t *o)
                number(o, "return_ms"));
 }
 
+/* A standby whose app is stopped: what a person saw, in its order. */
+static void print_cold(const json_t *o)
+{
+    static const struct {
+        const char *key, *text;
+    } marks[] = {
+        {"asked_ms", "the app of the standby was started and checked, and a person was asked"},
+        {"queries_answered_ms", "queries were answered"},
+        {"commands_taken_ms", "commands were taken"},
+        {"stopped_ms", "the app of the standby was stopped again"},
+    };
+    for (size_t i = 0; i < FM_COUNT(marks); i++) {
+        const json_t *at = json_object_get(o, marks[i].key);
+        if (at)
+            printf("  %s%s", marks[i].text, json_is_number(at) ? "" : ": NOT SEEN\n");
+        if (json_is_number(at))
+            printf(" %.1f s after it began\n", json_number_value(at) / 1e3);
+    }
+    if (json_object_get(o, "queries_failed_when_ready"))
+        printf("  failed afterwards: %.0f queries since they were answered, %.0f requests since "
+               "commands were taken\n",
+               number(o, "queries_failed_when_ready"), number(o, "failed_when_taken"));
+}
+
 static void print_report(const json_t *doc, bool color)
 {
     size_t i;
@@ -140,6 +164,7 @@ static void print_report(const json_t *doc, bool color)
         print_failures(o);
         print_times(o);
         print_more(o);
+        print_cold(o);
         putchar('\n');
     }
     puts("The data is one SQLite store outside of what was broken. It stands for a replicated "
@@ -152,6 +177,8 @@ static unsigned scenarios_of(enum fm_demo_story story, const char *name)
 {
     if (story == FM_DEMO_READ_ONLY_SITE)
         return name ? 0 : FM_DEMO_READ_ONLY;
+    if (story == FM_DEMO_COLD_STANDBY)
+        return name ? 0 : FM_DEMO_COLD;
     if (!name)
         return FM_DEMO_TOUR;
     if (fm_str_eqz(fm_str_z(name), "all"))
@@ -164,13 +191,16 @@ int fm_cmd_demo(const struct fm_args *a)
     enum fm_demo_story story = FM_DEMO_BANK;
     if (a->nargs && fm_str_eqz(fm_str_z(a->arg[0]), "read-only-site"))
         story = FM_DEMO_READ_ONLY_SITE;
+    else if (a->nargs && fm_str_eqz(fm_str_z(a->arg[0]), "cold-standby"))
+        story = FM_DEMO_COLD_STANDBY;
     else if (a->nargs && !fm_str_eqz(fm_str_z(a->arg[0]), "bank"))
-        return fm_usage("there is no story `%s`; this version has: bank, read-only-site",
+        return fm_usage("there is no story `%s`; this version has: bank, read-only-site, "
+                        "cold-standby",
                         a->arg[0]);
     FM_ASSERT(a->rate > 0 && a->regions >= 2);
     unsigned bits = scenarios_of(story, a->scenario);
     if (!bits && story != FM_DEMO_BANK)
-        return fm_usage("the story `%s` is a scenario by itself; leave --scenario out", a->arg[0]);
+        return fm_usage("the story `%s` has scenarios of its own; leave --scenario out", a->arg[0]);
     if (!bits)
         return fm_usage("--scenario takes kill, freeze, partial, partition, coordination-loss, "
                         "split-brain, move or all, not `%s`",

@@ -199,6 +199,7 @@ static const struct {
     {"failover", EXCLUSIVE, NULL},
     {"failback", EXCLUSIVE, NULL},
     {"when-away", EXCLUSIVE, NULL},
+    {"standby", ACTIVE_PASSIVE, "delete it: each region is at home for some of the cells"},
 };
 
 static void check_key_fits(struct fm_load *l, const struct fm_conf_context *c,

@@ -264,6 +264,16 @@ struct fm_conf_failback {
     struct fm_conf_window window;
 };
 
+/* The app of a region that stands by, stopped until it is needed. Each command: argv,
+ * NULL-terminated at [n].p. */
+struct fm_conf_standby {
+    bool present;
+    struct fm_str *start, *stop, *check; /* check: may be none */
+    size_t nstart, nstop, ncheck;
+    int64_t timeout_ms; /* of each command */
+    int64_t ready_ms;   /* from the end of `start` until the region can serve the context */
+};
+
 struct fm_conf_objectives {
     int64_t rto_ms, rpo_ms;    /* -1 = not said */
     int64_t rpo_bytes;         /* -1 = not said */
@@ -316,6 +326,7 @@ struct fm_conf_context {
     int64_t lease_ms;
     struct fm_conf_failover failover;
     struct fm_conf_failback failback;
+    struct fm_conf_standby standby;
     struct fm_conf_when_away when_away;
     struct fm_conf_objectives objectives;
     struct {

@@ -132,7 +132,8 @@ extern const struct fm_schema_section fm_schema_edge, fm_schema_probe;
 extern const struct fm_schema_section fm_schema_coordination;
 /* schema_authority.c */
 extern const struct fm_schema_section fm_schema_homes, fm_schema_key, fm_schema_failover,
-    fm_schema_failback, fm_schema_when_away, fm_schema_idempotency, fm_schema_objectives;
+    fm_schema_failback, fm_schema_standby, fm_schema_when_away, fm_schema_idempotency,
+    fm_schema_objectives;
 /* schema_context.c */
 extern const struct fm_schema_section fm_schema_context, fm_schema_route, fm_schema_sticky;
 extern const struct fm_schema_section fm_schema_routing, fm_schema_timeouts, fm_schema_retry,

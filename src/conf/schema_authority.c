@@ -187,6 +187,64 @@ const struct fm_schema_section fm_schema_failback = {
     .help = "How it returns home: planned, cell by cell, a canary first.",
 };
 
+/* standby */
+
+static const struct fm_schema_row argv_item = {.kind = FM_KIND_TEXT, RANGE(1, 4096)};
+
+static const struct fm_schema_row standby_rows[] = {
+    {.name = "start",
+     .kind = FM_KIND_LIST,
+     .flags = FM_ROW_REQUIRED,
+     LIST_AT(struct fm_conf_standby, start, nstart),
+     RANGE(1, FM_CONF_LIST_MAX),
+     ITEM(argv_item),
+     .example = "start: [systemctl, start, shop]",
+     .help =
+         "The program (with its arguments, no shell) that starts the app and ends with 0. It is "
+         "run before the region can take over, and once more where an agent began in the "
+         "middle: it must be safe to run twice."},
+    {.name = "stop",
+     .kind = FM_KIND_LIST,
+     .flags = FM_ROW_REQUIRED,
+     LIST_AT(struct fm_conf_standby, stop, nstop),
+     RANGE(1, FM_CONF_LIST_MAX),
+     ITEM(argv_item),
+     .example = "stop: [systemctl, stop, shop]",
+     .help = "The one that stops it again; it must be safe to run twice, too. Never run where the "
+             "region may write."},
+    {.name = "check",
+     .kind = FM_KIND_LIST,
+     LIST_AT(struct fm_conf_standby, check, ncheck),
+     RANGE(1, FM_CONF_LIST_MAX),
+     ITEM(argv_item),
+     .def_note = "none: the health of the app decides alone",
+     .help = "Ends with 0 when the app that was started is ready; run every second until it does."},
+    {.name = "timeout",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_standby, timeout_ms),
+     RANGE(1, HOUR),
+     .def = "60s",
+     .help = "A command that takes longer is killed, and has failed."},
+    {.name = "ready-within",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_standby, ready_ms),
+     RANGE(1, DAY),
+     .def = "60s",
+     .help = "So long after `start` the region must be able to serve the context: a gate reaches "
+             "an instance, `needs` are good, `check` has ended with 0. Else the preparation has "
+             "failed, and a person is asked."},
+};
+
+const struct fm_schema_section fm_schema_standby = {
+    .id = "standby",
+    .title = "contexts.NAME.standby",
+    ROWS(standby_rows),
+    .help = "The app of a region that stands by, and is stopped until it is needed. The agent that "
+            "prepares the failover runs the commands, with `FULMAR_CONTEXT`, `FULMAR_REGION`, "
+            "`FULMAR_HOST` and `FULMAR_SERVICE` in their environment; what they print is kept as "
+            "evidence. The app at `home` is not started and not stopped by them.",
+};
+
 /* when-away, of contexts and of routes */
 
 static const struct fm_word away_words[] = {

@@ -337,6 +337,13 @@ static const struct fm_schema_row context_rows[] = {
      AT(struct fm_conf_context, failback),
      .section = &fm_schema_failback,
      .help = "How it returns home."},
+    {.name = "standby",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_conf_context, standby),
+     PRESENT(struct fm_conf_context, standby.present),
+     .section = &fm_schema_standby,
+     .def_note = "none: the app runs everywhere",
+     .help = "`active-passive`: the app is stopped in the regions that stand by."},
     {.name = "when-away",
      .kind = FM_KIND_SECTION,
      AT(struct fm_conf_context, when_away),
@@ -412,7 +419,6 @@ static const struct fm_schema_row context_rows[] = {
      .kind = FM_KIND_SECTION,
      .section = &fm_schema_objectives,
      .help = "What it promises."},
-    LATER("standby", "starts a standby app that is stopped until needed"),
 };
 
 const struct fm_schema_section fm_schema_context = {

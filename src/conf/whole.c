@@ -158,6 +158,13 @@ static void when_away(const struct fm_conf_when_away *w, bool route)
     FM_ASSERT(route || w->commands != FM_CONF_AWAY_OVERRIDE);
 }
 
+static void standby(const struct fm_conf_standby *s)
+{
+    FM_ASSERT(s->nstart > 0 && !s->start[s->nstart].p && s->nstop > 0 && !s->stop[s->nstop].p);
+    FM_ASSERT(s->ncheck == 0 || !s->check[s->ncheck].p);
+    FM_ASSERT(s->timeout_ms > 0 && s->ready_ms > 0);
+}
+
 /* Who may write. */
 static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
 {
@@ -178,6 +185,9 @@ static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
     FM_ASSERT(x->failover.at_most_window_ms > 0 && x->failback.soak_ms >= 0);
     const struct fm_conf_window *w = &x->failback.window;
     FM_ASSERT(!w->present || (w->days && w->from_min < 1440 && w->to_min <= 1440));
+    FM_ASSERT(!x->standby.present || x->topology == FM_TOPOLOGY_ACTIVE_PASSIVE);
+    if (x->standby.present)
+        standby(&x->standby);
     when_away(&x->when_away, false);
     for (size_t i = 0; i < x->nroutes; i++) {
         when_away(&x->routes[i].when_away, true);

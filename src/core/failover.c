@@ -119,22 +119,30 @@ GUARD(lost_for_grace)
            !fm_mono_is_never(f->lost_since) && fm_mono_sub_ms(now, f->lost_since) >= p->grace_ms;
 }
 
+/* What a person stood down is not prepared again in the same outage. */
+GUARD(prepares_by_itself)
+{
+    return !f->stood_down && lost_for_grace(f, p, e, now);
+}
+
 GUARD(all_clear)
 {
     return lost_for_grace(f, p, e, now) &&
            fm_failover_automatic(f, p, e->ev) == FM_FAILOVER_WHY_NONE;
 }
 
+/* What a person prepared while all was well waits for that person, and for no outage to end. */
 GUARD(holder_back)
 {
-    (void)f, (void)p, (void)now;
-    return healthy(e->ev);
+    (void)p, (void)now;
+    return healthy(e->ev) && !f->by_person;
 }
 
 /* An order with broken glass goes through a healthy holder. */
 GUARD(back_unless_ordered)
 {
-    return holder_back(f, p, e, now) && !f->broke_glass;
+    (void)p, (void)now;
+    return healthy(e->ev) && !f->broke_glass;
 }
 
 GUARD(ask_again)
@@ -169,22 +177,26 @@ GUARD(fails_back_by_itself)
     }
 
 const struct fm_failover_row fm_failover_rows[] = {
-    ROW(STEADY, TICK, lost_for_grace, START, PREPARING, LOST, "prepares by itself"),
+    ROW(STEADY, TICK, prepares_by_itself, START, PREPARING, LOST, "prepares by itself"),
     ROW(STEADY, PREPARE, always, START, PREPARING, ORDERED, "a person prepares"),
     ROW(STEADY, FOUND, always, NOTHING, FAILED_OVER, DONE, "another keeper has failed it over"),
     ROW(STEADY, FAILBACK, may_fail_back, MOVE_HOME, FAILING_BACK, ORDERED, "what was moved away"),
 
     ROW(PREPARING, STARTED, always, NOTHING, PREPARED, READY, "the standby is up"),
     ROW(PREPARING, START_FAILED, always, ASK, ASKING, NOT_READY, "the standby does not start"),
+    ROW(PREPARING, TAKEN, always, NOTHING, FAILED_OVER, DONE, "moved by other means"),
     ROW(PREPARING, STAND_DOWN, always, STOP, STEADY, ORDERED, "a person stands it down"),
     ROW(PREPARING, TICK, holder_back, STOP, STEADY, BACK, "the outage is over"),
 
+    ROW(PREPARED, TAKEN, always, NOTHING, FAILED_OVER, DONE, "moved by other means"),
     ROW(PREPARED, STAND_DOWN, always, STOP, STEADY, ORDERED, "a person stands it down"),
     ROW(PREPARED, TICK, holder_back, STOP, STEADY, BACK, "the outage is over"),
     ROW(PREPARED, TICK, all_clear, TAKE, COMPLETING, ALL_CLEAR, "automatic"),
     ROW(PREPARED, TICK, lost_for_grace, ASK, ASKING, MODE, "a person has to consent"),
     ROW(PREPARED, COMPLETE, order_stands, TAKE, COMPLETING, ORDERED, "a person consents"),
 
+    ROW(ASKING, TAKEN, always, NOTHING, FAILED_OVER, DONE, "moved by other means"),
+    ROW(ASKING, PREPARE, always, START, PREPARING, ORDERED, "a person tries to start it again"),
     ROW(ASKING, STAND_DOWN, always, STOP, STEADY, ORDERED, "a person stands it down"),
     ROW(ASKING, TICK, holder_back, STOP, STEADY, BACK, "the outage is over"),
     ROW(ASKING, TICK, all_clear, TAKE, COMPLETING, ALL_CLEAR, "what was missing is there"),
@@ -197,9 +209,9 @@ const struct fm_failover_row fm_failover_rows[] = {
 
     ROW(FAILED_OVER, FAILBACK, may_fail_back, MOVE_HOME, FAILING_BACK, ORDERED, "a person"),
     ROW(FAILED_OVER, TICK, fails_back_by_itself, MOVE_HOME, FAILING_BACK, SOAK, "the policy"),
-    ROW(FAILED_OVER, RETURNED, always, NOTHING, STEADY, HOME, "moved home by other means"),
+    ROW(FAILED_OVER, RETURNED, always, STOP, STEADY, HOME, "moved home by other means"),
 
-    ROW(FAILING_BACK, RETURNED, always, NOTHING, STEADY, HOME, "everything is home"),
+    ROW(FAILING_BACK, RETURNED, always, STOP, STEADY, HOME, "everything is home"),
     ROW(FAILING_BACK, BREACH, always, MOVE_BACK, FAILED_OVER, CANARY, "the canary did badly"),
     ROW(FAILING_BACK, STAND_DOWN, always, MOVE_BACK, FAILED_OVER, ORDERED, "a person stops it"),
 };
@@ -210,6 +222,8 @@ const unsigned fm_failover_nrows = FM_COUNT(fm_failover_rows);
 static void take_evidence(struct fm_failover *f, const struct fm_failover_evidence *ev,
                           struct fm_mono now)
 {
+    f->by_person &= !lost(ev);
+    f->stood_down &= !healthy(ev);
     if (!lost(ev))
         f->lost_since = FM_MONO_NEVER;
     else if (fm_mono_is_never(f->lost_since))
@@ -240,8 +254,15 @@ static void enter(struct fm_failover *f, const struct fm_failover_row *row,
         f->automatic = row->event == FM_FAILOVER_ON_TICK;
         f->broke_glass = !f->automatic && e->break_glass;
     }
-    if (row->from != row->to)
+    if (row->to == FM_FAILOVER_PREPARING)
+        f->by_person = row->event == FM_FAILOVER_ON_PREPARE && !lost(e->ev);
+    if (row->to == FM_FAILOVER_STEADY)
+        f->stood_down = row->event == FM_FAILOVER_ON_STAND_DOWN && !healthy(e->ev);
+    if (row->from != row->to) {
+        f->fell_back = row->to == FM_FAILOVER_ASKING &&
+                       (row->from == FM_FAILOVER_COMPLETING || row->from == FM_FAILOVER_PREPARING);
         f->since = now;
+    }
     f->state = row->to;
     f->why = row->why;
 }
@@ -283,9 +304,17 @@ struct fm_failover_verdict fm_failover_step(struct fm_failover *f,
 enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
                                                 enum fm_failover_wish wish)
 {
+    bool failed = f->state == FM_FAILOVER_ASKING && f->why == FM_FAILOVER_WHY_NOT_READY;
     if (wish == FM_FAILOVER_TO_STAND_DOWN)
         return FM_FAILOVER_ON_STAND_DOWN;
-    if (f->state == FM_FAILOVER_STEADY)
+    if (f->state == FM_FAILOVER_STEADY || (failed && wish == FM_FAILOVER_TO_PREPARE))
         return FM_FAILOVER_ON_PREPARE;
+    if (f->state == FM_FAILOVER_PREPARING)
+        return FM_FAILOVER_ON_TICK;
     return wish == FM_FAILOVER_TO_COMPLETE ? FM_FAILOVER_ON_COMPLETE : FM_FAILOVER_EVENT_COUNT;
+}
+
+bool fm_failover_is_idle(const struct fm_failover *f)
+{
+    return f->state == FM_FAILOVER_STEADY && fm_mono_is_never(f->lost_since) && !f->stood_down;
 }

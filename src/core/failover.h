@@ -39,7 +39,7 @@ enum fm_failover_state {
     X(STAND_DOWN, "stand-down") /* a person */                                                     \
     X(STARTED, "started")       /* the standby is ready */                                         \
     X(START_FAILED, "start-failed")                                                                \
-    X(TAKEN, "taken")       /* nothing is left to acquire */                                       \
+    X(TAKEN, "taken")       /* that region holds nothing any more */                               \
     X(FAILBACK, "failback") /* a person, or the policy in its window */                            \
     X(FOUND, "found")       /* a keeper before this one took cells by force, and they are here */  \
     X(RETURNED, "returned") /* every cell is home */                                               \
@@ -153,6 +153,9 @@ struct fm_failover {
     uint8_t why;    /* of the last transition, or of what keeps it where it is */
     bool automatic; /* nobody was asked for this one */
     bool broke_glass;
+    bool by_person;  /* it was prepared by a person while the holder was not lost */
+    bool stood_down; /* by a person: not prepared again until the holder has been seen well */
+    bool fell_back;  /* ASKING because what was begun did not work out, not only for consent */
     struct fm_mono since, lost_since, asked_at, home_since;
 };
 
@@ -177,9 +180,13 @@ enum fm_failover_wish {
 };
 
 /* The next event of that order. FM_FAILOVER_EVENT_COUNT = the wish has come true: who looks again
- * at an order to prepare must not take it for consent. */
+ * at an order to prepare must not take it for consent. TICK = wait: the standby is starting. */
 enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
                                                 enum fm_failover_wish wish);
+
+/* Nothing is under way, and nothing of an earlier outage is remembered: it need not be stepped
+ * while the holder is heard. */
+bool fm_failover_is_idle(const struct fm_failover *f);
 
 /* Everything that automatic asks for; the first that is missing. */
 enum fm_failover_why fm_failover_automatic(const struct fm_failover *f,

@@ -88,6 +88,7 @@
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
     X(R30_QUOTE, "a quote that has become worse still counts")                                     \
+    X(I1_STANDBY, "the app of a region that holds the context is stopped")                         \
     X(I6_VIEW, "an edge's view goes back")                                                         \
     X(I7_LAG, "failback begins with lag")                                                          \
     X(I8_PAUSED, "automatic goes on while it is paused")                                           \

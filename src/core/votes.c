@@ -181,14 +181,22 @@ struct fm_tally fm_votes_tally(const struct fm_votes *v, unsigned region,
 }
 
 unsigned fm_votes_heir(const struct fm_votes *v, unsigned lost, const struct fm_contexts *these,
-                       uint16_t able, const uint16_t rank[FM_AUTH_REGIONS_MAX])
+                       const struct fm_startable *startable, uint16_t able,
+                       const uint16_t rank[FM_AUTH_REGIONS_MAX])
 {
     const struct fm_vote *mine = &v->of[v->self.n].vote;
-    unsigned heir = FM_NO_REGION;
+    struct fm_contexts needed = *these;
+    unsigned warm = FM_NO_REGION, cold = FM_NO_REGION;
+    fm_contexts_leave(&needed, &startable->contexts);
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++) {
-        bool may = able >> r & 1 && r != lost && fm_contexts_cover(&mine->well[r], these);
-        if (may && (heir == FM_NO_REGION || rank[r] < rank[heir]))
-            heir = r;
+        bool may = able >> r & 1 && r != lost;
+        bool well = may && fm_contexts_cover(&mine->well[r], these);
+        bool there = may && startable->regions >> r & 1 && !(mine->lost >> r & 1) &&
+                     fm_contexts_cover(&mine->well[r], &needed);
+        if (well && (warm == FM_NO_REGION || rank[r] < rank[warm]))
+            warm = r;
+        if (there && (cold == FM_NO_REGION || rank[r] < rank[cold]))
+            cold = r;
     }
-    return heir;
+    return warm != FM_NO_REGION ? warm : cold;
 }

@@ -36,6 +36,12 @@ static inline void fm_contexts_join(struct fm_contexts *c, const struct fm_conte
         c->bits[i] |= other->bits[i];
 }
 
+static inline void fm_contexts_leave(struct fm_contexts *c, const struct fm_contexts *other)
+{
+    for (unsigned i = 0; i < FM_VOTE_CONTEXTS_MAX / 64; i++)
+        c->bits[i] &= ~other->bits[i];
+}
+
 /* Does `c` have all of `these`? */
 static inline bool fm_contexts_cover(const struct fm_contexts *c, const struct fm_contexts *these)
 {
@@ -113,11 +119,19 @@ struct fm_tally {
 struct fm_tally fm_votes_tally(const struct fm_votes *v, unsigned region,
                                const struct fm_contexts *these, struct fm_mono now);
 
+/* Contexts whose apps are stopped until they are needed, and the regions where they would be. */
+struct fm_startable {
+    struct fm_contexts contexts;
+    uint16_t regions;
+};
+
 /* Who would take over `these` contexts, which move together, from `lost`: of the regions that may
  * (`able`, one bit each) and that I see well for all of them the one of the lowest rank; ranks
- * differ. FM_NO_REGION: nobody. */
+ * differ. Where there is none: of those that could start what is missing, which I hear and see well
+ * for the others. FM_NO_REGION: nobody. */
 unsigned fm_votes_heir(const struct fm_votes *v, unsigned lost, const struct fm_contexts *these,
-                       uint16_t able, const uint16_t rank[FM_AUTH_REGIONS_MAX]);
+                       const struct fm_startable *startable, uint16_t able,
+                       const uint16_t rank[FM_AUTH_REGIONS_MAX]);
 
 /* Could region `to` carry what it has and these contexts of `from`, with this capacity in requests
  * a second? 0 = nothing was said about it. Of a region that is lost, what it did last counts. */

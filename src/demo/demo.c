@@ -81,6 +81,13 @@ bool fm_stage_wait(struct fm_demo *d, int64_t ms, bool (*until)(struct fm_demo *
     return false;
 }
 
+static void service_asked(struct fm_world *w, const char *what, const char *region)
+{
+    struct fm_demo *d = fm_container_of(w, struct fm_demo, world);
+    fm_demo_view_say(&d->view, "%s: its agent runs the command `%s` of the standby app", region,
+                     what);
+}
+
 static bool regions_ready(struct fm_demo *d)
 {
     return fm_world_regions_are_ready(&d->world);
@@ -96,6 +103,15 @@ static bool all_held(struct fm_demo *d)
     return fm_holders_all_held(d->status);
 }
 
+/* The witness serves nothing, and a standby whose app is stopped does not have to. */
+static bool serves(const struct fm_demo *d, const char *region)
+{
+    const struct fm_world *w = &d->world;
+    bool cold = d->options.story == FM_DEMO_COLD_STANDBY;
+    return strcmp(region, w->region[w->nregions].name) != 0 &&
+           (!cold || strcmp(region, w->region[fm_stage_writer(d)].name) == 0);
+}
+
 bool fm_stage_all_up(struct fm_demo *d)
 {
     size_t i, k;
@@ -106,8 +122,8 @@ bool fm_stage_all_up(struct fm_demo *d)
     json_array_foreach(json_object_get(d->status, "regions"), i, region)
     {
         const char *name = json_string_value(json_object_get(region, "region"));
-        if (!name || strcmp(name, d->world.region[d->world.nregions].name) == 0)
-            continue; /* the witness serves nothing */
+        if (!name || !serves(d, name))
+            continue;
         json_array_foreach(json_object_get(region, "contexts"), k, context)
         {
             const char *h = json_string_value(json_object_get(context, "health"));
@@ -147,6 +163,7 @@ static void print_pids(FILE *to, const struct fm_demo *d, unsigned region, const
 static void print_help(const struct fm_demo *d)
 {
     FILE *to = d->options.quiet ? stderr : stdout; /* stdout is for the document */
+    bool bank = d->options.story == FM_DEMO_BANK;
     fprintf(to, "\nIt is yours now: %u requests/s go on through http://127.0.0.1:%u\n",
             d->options.rate, d->world.edge_port);
     for (unsigned r = 0; r < d->world.nregions; r++) {
@@ -159,10 +176,12 @@ static void print_help(const struct fm_demo *d)
             "  start again what was killed:   kill -USR1 %d\n"
             "  what the edge sees:            %s status -c %s --host edge-1 --watch\n"
             "  the log of all processes:      tail -f %s/log\n"
-            "  a command of your own:         curl -d '' -H 'Idempotency-Key: my-1' "
-            "'http://127.0.0.1:%u/ledger/me/debit?amount=5'\n"
+            "  a command of your own:         curl %s -d '' -H 'Idempotency-Key: my-1' "
+            "'http://127.0.0.1:%u%s'\n"
             "Ctrl-C ends it and cleans up.\n\n",
-            (int)getpid(), d->world.fulmar, d->world.config, d->world.dir, d->world.edge_port);
+            (int)getpid(), d->world.fulmar, d->world.config, d->world.dir,
+            bank ? "-X POST" : "-X PUT", d->world.edge_port,
+            bank ? "/ledger/me/debit?amount=5" : "/profile/user-1");
     fflush(to);
 }
 
@@ -256,6 +275,7 @@ static bool set_up(struct fm_demo *d)
     if (fm_world_init(&d->world, &d->loop, d->options.story, d->options.regions, &d->error))
         return false;
     d->world.died = something_died;
+    d->world.asked = service_asked;
     return true;
 }
 

@@ -9,6 +9,7 @@
 enum fm_demo_story {
     FM_DEMO_BANK,           /* three topologies */
     FM_DEMO_READ_ONLY_SITE, /* nobody takes over; queries go on */
+    FM_DEMO_COLD_STANDBY,   /* the app of the second region is stopped until it is needed */
 };
 
 enum fm_demo_scenario {
@@ -20,6 +21,10 @@ enum fm_demo_scenario {
     FM_DEMO_SPLIT_BRAIN = 32,
     FM_DEMO_MOVE = 64,
     FM_DEMO_READ_ONLY = 128, /* the one of the read-only site */
+    /* those of the cold standby, in this order */
+    FM_DEMO_STAND_DOWN = 256,
+    FM_DEMO_COMPLETE = 512,
+    FM_DEMO_FAILBACK = 1024,
 };
 
 enum {
@@ -27,6 +32,7 @@ enum {
     FM_DEMO_TOUR = FM_DEMO_KILL | FM_DEMO_MOVE | FM_DEMO_PARTITION | FM_DEMO_COORDINATION_LOSS |
                    FM_DEMO_SPLIT_BRAIN,
     FM_DEMO_ALL = FM_DEMO_TOUR | FM_DEMO_FREEZE | FM_DEMO_PARTIAL,
+    FM_DEMO_COLD = FM_DEMO_STAND_DOWN | FM_DEMO_COMPLETE | FM_DEMO_FAILBACK,
 };
 
 struct fm_demo_options {

@@ -2,11 +2,12 @@
 #include "demo/stage.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { MOVE_MS = 20000, OUTPUT_MAX = 2048, LAST_MS = 1000 };
+enum { MOVE_MS = 30000, OUTPUT_MAX = 2048, LAST_MS = 1000, WORDS_MAX = 16 };
 
 struct command {
     struct fm_child child;
@@ -32,26 +33,33 @@ static bool is_over(struct fm_demo *d)
     return running->over;
 }
 
-bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const char *cells,
-                     double *took_ms)
+static void say_it(struct fm_demo *d, const char *const *words)
+{
+    char line[FM_VIEW_LINE_MAX];
+    struct fm_buf b = fm_buf(line, sizeof line - 1);
+    fm_buf_printf(&b, "$ fulmar");
+    for (unsigned i = 0; words[i]; i++)
+        fm_buf_printf(&b, strchr(words[i], ' ') ? " \"%s\"" : " %s", words[i]);
+    line[b.n] = 0;
+    fm_demo_view_say(&d->view, "%s", line);
+}
+
+bool fm_operate(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
+                const char **printed)
 {
     static struct command k; /* one at a time; large */
     struct fm_world *w = &d->world;
-    char *argv[] = {w->fulmar,
-                    (char *)(uintptr_t) "move",
-                    (char *)(uintptr_t)context,
-                    (char *)(uintptr_t) "--to",
-                    w->region[to].name,
-                    (char *)(uintptr_t) "--reason",
-                    (char *)(uintptr_t) "demonstration",
-                    (char *)(uintptr_t) "-c",
-                    w->config,
-                    (char *)(uintptr_t) "--host",
-                    w->region[to].process[FM_WORLD_AGENT].name,
-                    cells ? (char *)(uintptr_t) "--cells" : NULL,
-                    (char *)(uintptr_t)cells,
-                    NULL};
-    FM_ASSERT(to < w->nregions && !running);
+    const char *const where[] = {"-c", w->config, "--host",
+                                 w->region[region].process[FM_WORLD_AGENT].name};
+    char *argv[WORDS_MAX + FM_COUNT(where) + 2] = {w->fulmar};
+    unsigned n = 1;
+    FM_ASSERT(region < w->nregions && !running);
+    for (unsigned i = 0; words[i]; i++) {
+        FM_ASSERT(i < WORDS_MAX);
+        argv[n++] = (char *)(uintptr_t)words[i];
+    }
+    for (unsigned i = 0; i < FM_COUNT(where); i++)
+        argv[n++] = (char *)(uintptr_t)where[i];
     memset(&k, 0, sizeof k);
     struct fm_child_options o = {.argv = argv,
                                  .out_fd = -1,
@@ -63,18 +71,34 @@ bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const 
     if (fm_child_start(&k.child, &d->loop, &o, exited, &d->error))
         return false;
     running = &k;
-    fm_demo_view_say(&d->view, "$ fulmar move %s --to %s%s%s", context, w->region[to].name,
-                     cells ? " --cells " : "", cells ? cells : "");
+    say_it(d, words);
     bool done = fm_stage_wait(d, MOVE_MS + LAST_MS, is_over);
     running = NULL;
     if (!k.over)
         fm_child_discard(&k.child);
     if (!done || !k.over || k.status != 0) {
-        fm_error_set(&d->error, FM_ERR_STATE, "`fulmar move %s --to %s` failed: %s", context,
-                     w->region[to].name, k.output);
+        fm_error_set(&d->error, FM_ERR_STATE, "`fulmar %s %s` failed: %s", words[0],
+                     words[1] ? words[1] : "", k.output);
         return false;
     }
     FM_ASSERT(!fm_mono_before(k.ended, began));
     *took_ms = (double)fm_mono_sub_ns(k.ended, began) / 1e6;
+    if (printed)
+        *printed = k.output;
     return true;
+}
+
+bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const char *cells,
+                     double *took_ms)
+{
+    const char *const words[] = {"move",
+                                 context,
+                                 "--to",
+                                 d->world.region[to].name,
+                                 "--reason",
+                                 "demonstration",
+                                 cells ? "--cells" : NULL,
+                                 cells,
+                                 NULL};
+    return fm_operate(d, to, words, took_ms, NULL);
 }

@@ -1,7 +1,7 @@
 /* The scenarios: what is broken, how it heals, what else is looked at. Each is measured from the
  * clients' side by the same means (report.c). */
 #include "demo/holders.h"
-#include "demo/stage.h"
+#include "demo/play.h"
 
 #include "base/assert.h"
 #include "base/buf.h"
@@ -23,33 +23,9 @@ enum {
     MOVE_MS = 500,
 };
 
-struct play {
-    const struct scenario *scenario;
-    unsigned region; /* that is broken */
-    const char *name;
-    char had[FM_HOLDERS_TEXT_MAX]; /* what the writer held: "ledger/0@3" */
-    int64_t stalls;                /* of its gate, before */
-    struct fm_mono healed;
-    bool good;    /* what the scenario itself looked at */
-    json_t *more; /* and found */
-};
-
-struct scenario {
-    enum fm_demo_scenario id;
-    const char *name, *what, *healed;
-    struct fm_objectives objectives;
-    const char *context; /* that must be seen to leave; NULL = any */
-    int64_t outage_ms;
-    bool taken_over; /* another region takes over what the broken one held */
-    bool (*break_it)(struct fm_demo *d, struct play *p);
-    bool (*before_healing)(struct fm_demo *d, struct play *p);
-    bool (*heal)(struct fm_demo *d, struct play *p);
-    bool (*after)(struct fm_demo *d, struct play *p);
-};
-
 /* -------- breaking and healing -------- */
 
-static bool kill_region(struct fm_demo *d, struct play *p)
+bool fm_play_kill(struct fm_demo *d, struct play *p)
 {
     FM_ASSERT(p->region < d->world.nregions);
     fm_world_kill(&d->world, p->region);
@@ -75,7 +51,7 @@ static bool stop_coordination(struct fm_demo *d, struct play *p)
     return true;
 }
 
-static bool heal_region(struct fm_demo *d, struct play *p)
+bool fm_play_heal(struct fm_demo *d, struct play *p)
 {
     return fm_world_heal(&d->world, p->region, &d->error) == FM_ERR_OK;
 }
@@ -130,7 +106,7 @@ static bool see_it_awake(struct fm_demo *d, struct play *p)
 
 /* What a person sees meanwhile: a query that says where it is from, a command that is told when to
  * come again. */
-static bool ask_meanwhile(struct fm_demo *d, struct play *p)
+bool fm_play_ask_meanwhile(struct fm_demo *d, struct play *p)
 {
     static const char query[] =
         "GET /profile/user-1 HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n";
@@ -156,7 +132,7 @@ static bool ask_meanwhile(struct fm_demo *d, struct play *p)
     return true;
 }
 
-static bool command_again(struct fm_demo *d)
+bool fm_play_command(struct fm_demo *d)
 {
     static const char command[] = "PUT /profile/user-1 HTTP/1.1\r\nHost: site\r\n"
                                   "Idempotency-Key: by-hand\r\nContent-Length: 0\r\n"
@@ -168,10 +144,10 @@ static bool command_again(struct fm_demo *d)
 /* Nobody presses anything. */
 static bool see_it_return(struct fm_demo *d, struct play *p)
 {
-    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, command_again))
+    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_play_command))
         return false;
     double took = (double)fm_mono_sub_ns(fm_mono_now(), p->healed) / 1e6;
-    bool back = command_again(d);
+    bool back = fm_play_command(d);
     p->good &= back;
     fm_demo_view_say(&d->view, "a command: %s", back ? "taken again, by itself" : "refused still");
     json_object_set_new(p->more, "returned", json_boolean(back));
@@ -266,8 +242,8 @@ static const struct scenario scenarios[] = {
      .objectives = {.gap_ms = 25, .pause_ms = PAUSE_MS, .detected = true},
      .outage_ms = OUTAGE_MS,
      .taken_over = true,
-     .break_it = kill_region,
-     .heal = heal_region},
+     .break_it = fm_play_kill,
+     .heal = fm_play_heal},
     {.id = FM_DEMO_FREEZE,
      .name = "freeze",
      .what = "every process of %s is frozen (SIGSTOP)",
@@ -276,7 +252,7 @@ static const struct scenario scenarios[] = {
      .outage_ms = OUTAGE_MS,
      .taken_over = true,
      .break_it = freeze_region,
-     .heal = heal_region},
+     .heal = fm_play_heal},
     {.id = FM_DEMO_PARTIAL,
      .name = "partial",
      .what = "the card network of %s dies: only the cards must move",
@@ -285,7 +261,7 @@ static const struct scenario scenarios[] = {
      .context = "cards",
      .outage_ms = OUTAGE_MS,
      .break_it = break_network,
-     .heal = heal_region},
+     .heal = fm_play_heal},
     {.id = FM_DEMO_MOVE,
      .name = "move",
      .what = "planned: what %s writes moves, and back",
@@ -301,7 +277,7 @@ static const struct scenario scenarios[] = {
      .taken_over = true,
      .break_it = cut_off,
      .before_healing = send_late,
-     .heal = heal_region},
+     .heal = fm_play_heal},
     {.id = FM_DEMO_COORDINATION_LOSS,
      .name = "coordination-loss",
      .what = "coordination is gone (SIGKILL), for more than twice the lease",
@@ -318,7 +294,7 @@ static const struct scenario scenarios[] = {
      .outage_ms = OUTAGE_MS,
      .taken_over = true,
      .break_it = freeze_region,
-     .heal = heal_region,
+     .heal = fm_play_heal,
      .after = see_it_awake},
     {.id = FM_DEMO_READ_ONLY,
      .name = "read-only",
@@ -326,10 +302,37 @@ static const struct scenario scenarios[] = {
      .healed = "%s is started again; nobody does anything else",
      .objectives = {.detected = true, .read_only = true},
      .outage_ms = OUTAGE_MS,
-     .break_it = kill_region,
-     .before_healing = ask_meanwhile,
-     .heal = heal_region,
+     .break_it = fm_play_kill,
+     .before_healing = fm_play_ask_meanwhile,
+     .heal = fm_play_heal,
      .after = see_it_return},
+    {.id = FM_DEMO_STAND_DOWN,
+     .name = "stand-down",
+     .what = "every process of %s, which alone runs the app, is killed (SIGKILL)",
+     .healed = "%s is started again, before anybody has consented",
+     .objectives = {.detected = true, .judged = true},
+     .break_it = fm_cold_prepare,
+     .before_healing = fm_play_ask_meanwhile,
+     .heal = fm_play_heal,
+     .after = fm_cold_stand_down,
+     .judge = fm_cold_judge},
+    {.id = FM_DEMO_COMPLETE,
+     .name = "complete",
+     .what = "every process of %s, which alone runs the app, is killed (SIGKILL) once more",
+     .healed = "%s is started again",
+     .objectives = {.detected = true, .judged = true},
+     .taken_over = true,
+     .break_it = fm_cold_prepare,
+     .before_healing = fm_cold_complete,
+     .heal = fm_play_heal,
+     .after = fm_cold_stays,
+     .judge = fm_cold_judge},
+    {.id = FM_DEMO_FAILBACK,
+     .name = "failback",
+     .what = "planned: what %s took over goes home",
+     .healed = "it is at home; what %s needed for it is stopped again",
+     .objectives = {.pause_ms = MOVE_MS},
+     .break_it = fm_cold_fail_back},
 };
 
 unsigned fm_demo_scenario_find(const char *name)
@@ -405,7 +408,8 @@ static bool play(struct fm_demo *d, struct play *p, struct fm_edge_view *v, int6
     if (!fm_stage_wait(d, BEFORE_MS, NULL))
         return false;
     fm_stage_refresh(d); /* what happened before is told before */
-    *fault_ns = fm_mono_now().ns;
+    p->began = fm_mono_now();
+    *fault_ns = p->began.ns;
     say(d, s->what, p->name);
     if (!s->break_it(d, p) || (s->outage_ms && !fm_stage_wait(d, s->outage_ms, NULL)))
         return false;
@@ -444,6 +448,8 @@ static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)
         return NULL;
     }
     bool effects = measure(d, fault_ns, &m, &last_failed_ms);
+    if (s->judge)
+        s->judge(d, &p);
     json_t *o = fm_report_scenario(d, s->name, p.name, &s->objectives, &m, &v, effects);
     json_object_set_new(o, "last_failed_ms",
                         last_failed_ms < 0 ? json_null() : json_integer(last_failed_ms));

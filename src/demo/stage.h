@@ -48,6 +48,7 @@ struct fm_objectives {
     bool detected;            /* the edge must have noticed */
     bool read_only;           /* commands may be refused meanwhile, with 503 and no other way */
     bool only_cards;          /* and have moved nothing else */
+    bool judged;              /* the scenario itself says which may fail */
 };
 
 struct fm_edge_view {
@@ -83,9 +84,12 @@ int64_t fm_late_stalls(const struct fm_demo *d, unsigned region);
 
 /* -------- operate.c: what an operator types -------- */
 
-/* Runs `fulmar move CONTEXT --to REGION`; `cells` may be NULL (all). False where it did not end
+/* Runs `fulmar WORDS` at the agent of `region`; the words end with NULL. False where it did not end
  * with success within its time-out, or was interrupted (why is in d->error). *took_ms: how long it
- * took. */
+ * took. What it printed, until the next one. */
+bool fm_operate(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
+                const char **printed);
+/* `fulmar move CONTEXT --to REGION`; `cells` may be NULL (all). */
 bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const char *cells,
                      double *took_ms);
 

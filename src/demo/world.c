@@ -70,12 +70,18 @@ static void describe(struct fm_world *w)
     }
 }
 
+static void run_again(struct fm_world_process *p);
+
 static void exited(struct fm_child *c, int status)
 {
     (void)status;
     struct fm_world_process *p = fm_container_of(c, struct fm_world_process, child);
     FM_ASSERT(!c->running && p->world);
-    if (p->wanted && p->world->died)
+    bool again = p->again;
+    p->again = false;
+    if (again)
+        run_again(p);
+    else if (p->wanted && p->world->died)
         p->world->died(p->world, p->name);
 }
 
@@ -91,6 +97,99 @@ static enum fm_err start_one(struct fm_world *w, struct fm_world_process *p, str
     return err ? fm_error_wrap(e, "%s", p->name) : FM_ERR_OK;
 }
 
+static void run_again(struct fm_world_process *p)
+{
+    struct fm_error e;
+    if (start_one(p->world, p, &e) && p->world->died)
+        p->world->died(p->world, p->name);
+}
+
+/* -------- the service manager of a cold standby -------- */
+
+bool fm_world_is_cold(const struct fm_world *w, unsigned region)
+{
+    FM_ASSERT(region < w->nregions);
+    return w->story == FM_DEMO_COLD_STANDBY && region != 0;
+}
+
+bool fm_world_app_runs(const struct fm_world *w, unsigned region)
+{
+    FM_ASSERT(region < w->nregions);
+    bool any = false;
+    for (unsigned a = 0; a < FM_WORLD_APPS; a++)
+        any |= w->region[region].process[FM_WORLD_APP_1 + a].child.running;
+    return any;
+}
+
+void fm_world_services_path(const struct fm_world *w, char out[PATH_MAX + 32])
+{
+    snprintf(out, PATH_MAX + 32, "%s/services", w->dir);
+}
+
+static void set_app(struct fm_world *w, unsigned region, bool on)
+{
+    struct fm_error e;
+    for (unsigned a = 0; a < FM_WORLD_APPS; a++) {
+        struct fm_world_process *p = &w->region[region].process[FM_WORLD_APP_1 + a];
+        p->again = on && p->child.running && !p->wanted;
+        p->wanted = on;
+        if (!on)
+            fm_child_kill(&p->child, SIGTERM);
+        else if (start_one(w, p, &e) && w->died)
+            w->died(w, p->name);
+    }
+}
+
+/* Lines "start north"; each was written at once, and is shorter than what is written as a whole. */
+static void services_ready(struct fm_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct fm_world *w = fm_container_of(watch, struct fm_world, services);
+    char text[512];
+    ssize_t n = read(watch->fd, text, sizeof text);
+    struct fm_str rest = fm_str(text, n > 0 ? (size_t)n : 0);
+    while (rest.n) {
+        struct fm_str name, line = fm_str_cut(rest, '\n', &rest);
+        struct fm_str what = fm_str_cut(line, ' ', &name);
+        bool on = fm_str_eqz(what, "start");
+        for (unsigned r = 0; r < w->nregions; r++) {
+            if (!fm_str_eqz(name, w->region[r].name) || !(on || fm_str_eqz(what, "stop")))
+                continue;
+            if (w->asked)
+                w->asked(w, on ? "start" : "stop", w->region[r].name);
+            set_app(w, r, on);
+        }
+    }
+}
+
+static enum fm_err open_services(struct fm_world *w, struct fm_error *e)
+{
+    char path[PATH_MAX + 32];
+    if (w->story != FM_DEMO_COLD_STANDBY)
+        return FM_ERR_OK;
+    fm_world_services_path(w, path);
+    int fd = mkfifo(path, 0600) == 0 ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot make %s", path);
+    w->services.ready = services_ready;
+    enum fm_err err = fm_loop_watch(w->loop, &w->services, fd, EPOLLIN, e);
+    if (err)
+        close(fd);
+    return err;
+}
+
+static void close_services(struct fm_world *w)
+{
+    if (w->services.fd < 0)
+        return;
+    int fd = w->services.fd;
+    fm_loop_unwatch(w->loop, &w->services);
+    close(fd);
+    w->services.fd = -1;
+}
+
+/* -------- setting up -------- */
+
 enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_story story,
                           unsigned nregions, struct fm_error *e)
 {
@@ -98,7 +197,7 @@ enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_st
     memset(w, 0, sizeof *w);
     w->loop = l;
     w->story = story;
-    w->log_fd = -1;
+    w->log_fd = w->services.fd = -1;
     w->nregions = nregions;
     for (unsigned r = 0; r < nregions; r++)
         snprintf(w->region[r].name, sizeof w->region[r].name, "%s", region_names[r]);
@@ -122,6 +221,8 @@ enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_st
         err = fm_world_write_configs(w, e);
     if (!err)
         err = fm_world_connect(w, e);
+    if (!err)
+        err = open_services(w, e);
     if (!err)
         describe(w);
     return err;
@@ -166,8 +267,10 @@ bool fm_world_regions_are_ready(const struct fm_world *w)
 {
     bool ok = listens(w->store_port) && listens(w->region[w->nregions].peer);
     for (unsigned r = 0; ok && r < w->nregions; r++) {
-        ok = listens(w->region[r].gate) && is_healthy(w->region[r].peer);
-        for (unsigned a = 0; ok && a < FM_WORLD_APPS; a++)
+        bool cold = fm_world_is_cold(w, r);
+        ok = listens(w->region[r].gate) &&
+             (cold ? listens(w->region[r].peer) : is_healthy(w->region[r].peer));
+        for (unsigned a = 0; ok && !cold && a < FM_WORLD_APPS; a++)
             ok = listens(w->region[r].app[a]);
     }
     return ok;
@@ -232,6 +335,8 @@ enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *
         struct fm_world_process *p = &w->region[region].process[i];
         if (p->child.running)
             fm_child_kill(&p->child, SIGCONT);
+        if (fm_world_is_cold(w, region) && (i == FM_WORLD_APP_1 || i == FM_WORLD_APP_2))
+            continue; /* its service manager starts it */
         enum fm_err err = start_one(w, p, e);
         if (err)
             return err;
@@ -243,7 +348,7 @@ enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *
 
 static void discard(struct fm_world_process *p)
 {
-    p->wanted = false;
+    p->wanted = p->again = false;
     if (p->child.running)
         fm_child_discard(&p->child);
     FM_ASSERT(!p->child.running);
@@ -265,6 +370,7 @@ void fm_world_deinit(struct fm_world *w)
         for (unsigned i = 0; i < FM_WORLD_ROLES; i++)
             discard(&w->region[r].process[i]);
     discard(&w->store);
+    close_services(w);
     fm_links_stop(w->links);
     w->links = NULL;
     if (w->log_fd >= 0)

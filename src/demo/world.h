@@ -36,6 +36,7 @@ struct fm_world_process {
     char *argv[12];
     char args[12][PATH_MAX];
     bool wanted; /* it should run: its end is news */
+    bool again;  /* it is ending, and should run again then */
     struct fm_world *world;
 };
 
@@ -59,8 +60,11 @@ struct fm_world {
     struct fm_world_process store, edge, witness;
     struct fm_links *links;
     uint16_t store_port, edge_port, edge_admin;
+    struct fm_watch services; /* of a cold standby: what its commands write; fd -1: there is none */
     /* Something ended that should run. */
     void (*died)(struct fm_world *w, const char *name);
+    /* A command of the standby has asked for this: "start", "stop". */
+    void (*asked)(struct fm_world *w, const char *what, const char *region);
     void *user;
 };
 
@@ -74,6 +78,11 @@ enum fm_err fm_world_start_edge(struct fm_world *w, struct fm_error *e) FM_WARN_
 bool fm_world_regions_are_ready(const struct fm_world *w);
 bool fm_world_edge_is_ready(const struct fm_world *w);
 
+/* Is the app of this region one that is stopped until it is needed? */
+bool fm_world_is_cold(const struct fm_world *w, unsigned region);
+/* Does any instance of its app run? */
+bool fm_world_app_runs(const struct fm_world *w, unsigned region);
+
 /* Faults, and what heals them. */
 void fm_world_kill(struct fm_world *w, unsigned region);
 void fm_world_freeze(struct fm_world *w, unsigned region);
@@ -86,6 +95,10 @@ enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *
 enum fm_err fm_world_start_coordination(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 
 struct fm_addr fm_world_loopback(uint16_t port);
+
+/* Into what the commands `standby.start` and `stop` of the demonstration write: the demonstration
+ * is the service manager of all its regions. */
+void fm_world_services_path(const struct fm_world *w, char out[PATH_MAX + 32]);
 
 /* Ends all processes and removes the folder. Safe at any time, also twice. */
 void fm_world_deinit(struct fm_world *w);

@@ -25,7 +25,11 @@ struct fm_addr fm_world_loopback(uint16_t port)
 
 static const char *folder_of(enum fm_demo_story s)
 {
-    return s == FM_DEMO_BANK ? "bank" : "read-only-site";
+    static const char *const folders[] = {[FM_DEMO_BANK] = "bank",
+                                          [FM_DEMO_READ_ONLY_SITE] = "read-only-site",
+                                          [FM_DEMO_COLD_STANDBY] = "cold-standby"};
+    FM_ASSERT(s < FM_COUNT(folders));
+    return folders[s];
 }
 
 enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
@@ -164,6 +168,19 @@ static void write_hosts(const struct fm_world *w, unsigned viewer, FILE *f)
     }
 }
 
+/* As in production a host would say `systemctl start site`. */
+static void write_standby(const struct fm_world *w, FILE *f)
+{
+    char services[PATH_MAX + 32];
+    fm_world_services_path(w, services);
+    fprintf(f,
+            "contexts:\n  site:\n    standby:\n"
+            "      start: [/bin/sh, -c, 'echo \"start $FULMAR_REGION\" >\"%s\"']\n"
+            "      stop: [/bin/sh, -c, 'echo \"stop $FULMAR_REGION\" >\"%s\"']\n"
+            "      timeout: 5s\n      ready-within: 20s\n",
+            services, services);
+}
+
 static enum fm_err write_config(const struct fm_world *w, unsigned viewer, const char *path,
                                 struct fm_error *e)
 {
@@ -191,6 +208,8 @@ static enum fm_err write_config(const struct fm_world *w, unsigned viewer, const
                     x->network);
     }
     fprintf(f, "  %s: {witness: true}\n", w->region[w->nregions].name);
+    if (w->story == FM_DEMO_COLD_STANDBY)
+        write_standby(w, f);
     if (fclose(f) != 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", path);
     return FM_ERR_OK;

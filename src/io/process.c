@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { READS_A_TURN = 16 };
+enum { READS_A_TURN = 16, READS_AT_END = 64 };
 
 /* -------- signals -------- */
 
@@ -98,15 +98,27 @@ static void close_output(struct fm_child *c)
     c->out.fd = -1;
 }
 
+/* What is older gives way. */
+static void keep_last(struct fm_child *c, const char *said, size_t n)
+{
+    size_t from = n > c->output_cap ? n - c->output_cap : 0;
+    n -= from;
+    size_t keep = fm_min_size(c->output_n, c->output_cap - n);
+    memmove(c->output, c->output + c->output_n - keep, keep);
+    memcpy(c->output + keep, said + from, n);
+    c->output_n = keep + n;
+    FM_ASSERT(c->output_n <= c->output_cap);
+}
+
 /* Returns whether there may be more. What is beyond the cap is read and dropped, so that the child
  * does not wait for us. */
 static bool read_output(struct fm_child *c)
 {
     char scratch[4096];
     FM_ASSERT(c->out.fd >= 0 && c->output_n <= c->output_cap);
-    bool keep = c->output_n < c->output_cap;
-    char *to = keep ? c->output + c->output_n : scratch;
-    size_t room = keep ? c->output_cap - c->output_n : sizeof scratch;
+    bool direct = !c->last && c->output_n < c->output_cap;
+    char *to = direct ? c->output + c->output_n : scratch;
+    size_t room = direct ? c->output_cap - c->output_n : sizeof scratch;
     ssize_t n = read(c->out.fd, to, room);
     if (n < 0 && errno == EINTR)
         return true;
@@ -117,8 +129,10 @@ static bool read_output(struct fm_child *c)
         return false;
     }
     FM_ASSERT((size_t)n <= room);
-    if (keep)
+    if (direct)
         c->output_n += (size_t)n;
+    else if (c->last)
+        keep_last(c, scratch, (size_t)n);
     return true;
 }
 
@@ -159,8 +173,9 @@ static void child_ready(struct fm_watch *w, uint32_t events)
     struct fm_child *c = fm_container_of(w, struct fm_child, watch);
     FM_ASSERT(c->running && c->exited);
     int status = reap(c);
-    while (c->out.fd >= 0 && c->output_n < c->output_cap && read_output(c)) {
-    }
+    for (size_t i = 0; i < READS_AT_END && c->out.fd >= 0; i++) /* its own children may talk on */
+        if ((!c->last && c->output_n == c->output_cap) || !read_output(c))
+            break;
     close_output(c);
     forget(c);
     FM_ASSERT(!fm_timer_is_set(&c->timer) && c->out.fd < 0);
@@ -248,6 +263,7 @@ enum fm_err fm_child_start(struct fm_child *c, struct fm_loop *l, const struct f
                            .loop = l,
                            .output = o->output,
                            .output_cap = o->output_cap,
+                           .last = o->output_last,
                            .exited = exited};
     fm_timer_init(&c->timer, child_timed_out);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -39,6 +39,7 @@ struct fm_child {
     pid_t pid;
     struct fm_timer timer;
     bool running, timed_out;
+    bool last;    /* as was asked for */
     char *output; /* the caller's buffer */
     size_t output_n, output_cap;
     /* Over and reaped. status as of waitpid(2). */
@@ -52,6 +53,7 @@ struct fm_child_options {
     int out_fd, err_fd; /* -1 = /dev/null; ignored where `output` is given */
     char *output;       /* keep the first output_cap bytes of stdout and stderr */
     size_t output_cap;
+    bool output_last;   /* keep the last ones instead */
     int64_t timeout_ms; /* then SIGKILL to its group and timed_out; 0 = none */
     bool outlive;       /* do not die with this process */
 };

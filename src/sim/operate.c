@@ -96,7 +96,8 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
                                       .budget_left = (uint8_t)fm_authority_budget_left(x),
                                       .window = w->now < w->end - 30 * S};
     static const uint16_t rank[FM_AUTH_REGIONS_MAX] = {0, 1, 2};
-    ev.heir = fm_votes_heir(&a->votes, lost, &everything, ALL_REGIONS, rank) == me;
+    static const struct fm_startable none;
+    ev.heir = fm_votes_heir(&a->votes, lost, &everything, &none, ALL_REGIONS, rank) == me;
     ev.home_well = !fm_votes_lost(&a->votes, lost);
     for (unsigned i = 0; i < x->cfg.ncells; i++) {
         if (x->cell[i].at.r.region == lost)
@@ -189,7 +190,7 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     struct fm_quote none = {.until = FM_MONO_ZERO};
     uint64_t cells = cells_of(x, lost);
     uint64_t away = away_from(w, x, ctx, lost, false);
-    if (f->state == FM_FAILOVER_STEADY && !away && (!cells || !fm_votes_lost(&a->votes, lost)))
+    if (fm_failover_is_idle(f) && !away && (!cells || !fm_votes_lost(&a->votes, lost)))
         return;
     if (f->state == FM_FAILOVER_STEADY && away_from(w, x, ctx, lost, true))
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_FOUND, none, false);
@@ -201,12 +202,10 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TICK, none, false);
     if (!w->proc[p].up)
         return;
-    if (f->state == FM_FAILOVER_COMPLETING) {
-        if (cells)
-            order(w, p, ctx, FM_AUTH_ACQUIRE, cells, f->automatic);
-        else
-            failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TAKEN, none, false);
-    }
+    if (!cells) /* refused where nothing is under way */
+        failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TAKEN, none, false);
+    else if (f->state == FM_FAILOVER_COMPLETING)
+        order(w, p, ctx, FM_AUTH_ACQUIRE, cells, f->automatic);
 }
 
 /* -------- planned moves -------- */

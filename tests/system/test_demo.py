@@ -92,6 +92,11 @@ def counts_are_right(one):
         check_equal((one["queries_failed"], one["exclusive_commands_failed"]), (0, told), f"{name}: failures")
         check(one["failed"] == told > RATE / 5, f"{name}: {one}")
         check_equal(one["objectives"], {"queries_failed": 0}, f"{name}: objectives")
+    elif name in ("stand-down", "complete"):
+        # while the app of the only region that ran it is gone; every one of them was told
+        check(0 < one["failed"] == one["failed_by_kind"].get("status_5xx"), f"{name}: {one}")
+        check_equal((one["queries_failed_when_ready"], one["failed_when_taken"]), (0, 0), f"{name}: {one}")
+        check_equal(one["objectives"], {"queries_failed_when_ready": 0, "failed_when_taken": 0}, f"{name}: objectives")
     else:
         check_equal((one["failed"], one["failed_by_kind"], one["last_failed_ms"]), (0, {}, None),
                     f"{name}: failed requests")
@@ -135,6 +140,22 @@ def its_own(one):
         check_equal(one["meanwhile"], {"query_status": 200, "query_region": "north", "query_says_read_only": True,
                                        "command_status": 503, "command_has_message": True}, "meanwhile")
         check(one["returned"] and one["return_ms"] > 0, f"it did not return: {one}")
+    its_own_cold(one)
+
+
+def its_own_cold(one):
+    """Of a standby whose app is stopped until it is needed."""
+    name = one["name"]
+    if name in ("stand-down", "complete"):
+        check(0 < one["asked_ms"] <= one["queries_answered_ms"] < one["commands_taken_ms"], f"{name}: {one}")
+        check_equal(one["meanwhile"], {"query_status": 200, "query_region": "north", "query_says_read_only": True,
+                                       "command_status": 503, "command_has_message": True}, "meanwhile")
+    if name == "stand-down":
+        check(one["holds_as_before"] and one["stopped_ms"] > one["commands_taken_ms"], f"{name}: {one}")
+    if name == "complete":
+        check(one["completed"] and one["taken_over"] and one["takes_nothing_back"], f"{name}: {one}")
+    if name == "failback":
+        check(one["failed_back"] and one["is_home"] and one["stopped_ms"] > 0, f"{name}: {one}")
 
 
 def met(one):
@@ -148,7 +169,7 @@ def document_is_right(code, doc, names):
     check_equal((doc["schema"], [o["name"] for o in doc["scenarios"]]), ("fulmar.demo/1", names), "document")
     for one in doc["scenarios"]:
         counts_are_right(one)
-        must_notice = one["name"] in ("kill", "freeze", "partial", "split-brain", "read-only")
+        must_notice = one["name"] in ("kill", "freeze", "partial", "split-brain", "read-only", "stand-down", "complete")
         check_equal(one["pass"], met(one) and not (must_notice and one["detect_ms"] is None),
                     f"objectives and pass of {one}")
     check_equal(doc["pass"], all(o["pass"] for o in doc["scenarios"]), "pass")
@@ -192,6 +213,12 @@ def test_all(stage):
 def test_read_only_site(stage):
     """Nobody takes over: queries go on, commands are told when to come again, and all of it returns by itself."""
     measured(stage, "site", ["read-only"], "read-only-site")
+
+
+def test_cold_standby(stage):
+    """The app of the second region is stopped: it is started and a person is asked; stood down when the first one
+    is back; completed; and failed back, after which it is stopped again."""
+    measured(stage, "cold", ["stand-down", "complete", "failback"], "cold-standby", n=9)
 
 
 def test_kill_and_play(stage):

@@ -239,11 +239,114 @@ static void an_order_to_prepare_never_completes(void **state)
     assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_ON_PREPARE);
     assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_COMPLETE), FM_FAILOVER_ON_PREPARE);
     on(FM_FAILOVER_ON_PREPARE);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_ON_TICK);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_COMPLETE), FM_FAILOVER_ON_TICK);
     on(FM_FAILOVER_ON_STARTED);
     assert_int_equal(f.state, FM_FAILOVER_PREPARED);
     assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_EVENT_COUNT);
     assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_COMPLETE), FM_FAILOVER_ON_COMPLETE);
     assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_STAND_DOWN), FM_FAILOVER_ON_STAND_DOWN);
+}
+
+static void a_standby_that_does_not_start_asks_and_is_tried_again(void **state)
+{
+    (void)state;
+    begin(FM_MODE_ASSISTED);
+    after(0);
+    after(1000);
+    struct fm_failover_verdict v = on(FM_FAILOVER_ON_START_FAILED);
+    assert_int_equal(v.action, FM_FAILOVER_DO_ASK);
+    assert_int_equal(v.why, FM_FAILOVER_WHY_NOT_READY);
+    assert_true(f.fell_back);
+    ev.ready = false;
+    assert_int_equal(on(FM_FAILOVER_ON_COMPLETE).why, FM_FAILOVER_WHY_NOT_READY);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_ON_PREPARE);
+    assert_int_equal(on(FM_FAILOVER_ON_PREPARE).action, FM_FAILOVER_DO_START);
+    assert_false(f.fell_back);
+    ev.ready = true;
+    on(FM_FAILOVER_ON_STARTED);
+    after(1);
+    assert_int_equal(f.state, FM_FAILOVER_ASKING); /* for consent: that is no failure */
+    assert_false(f.fell_back);
+    assert_int_equal(fm_failover_towards(&f, FM_FAILOVER_TO_PREPARE), FM_FAILOVER_EVENT_COUNT);
+}
+
+/* The holder was not lost: it has nothing to come back from. */
+static void what_a_person_prepares_while_all_is_well_waits_for_that_person(void **state)
+{
+    (void)state;
+    begin(FM_MODE_ASSISTED);
+    ev.lost_by = 0;
+    ev.healthy_by = 3;
+    on(FM_FAILOVER_ON_PREPARE);
+    on(FM_FAILOVER_ON_STARTED);
+    after(60000);
+    assert_int_equal(f.state, FM_FAILOVER_PREPARED);
+    ev.lost_by = 2; /* an outage comes, and goes */
+    ev.healthy_by = 0;
+    after(1000);
+    ev.lost_by = 0;
+    ev.healthy_by = 3;
+    assert_int_equal(after(1000).action, FM_FAILOVER_DO_STOP);
+    assert_int_equal(f.state, FM_FAILOVER_STEADY);
+}
+
+static void what_a_person_stands_down_is_not_prepared_again_in_the_same_outage(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    prepare();
+    assert_int_equal(on(FM_FAILOVER_ON_STAND_DOWN).action, FM_FAILOVER_DO_STOP);
+    assert_false(fm_failover_is_idle(&f));
+    after(60000);
+    assert_int_equal(f.state, FM_FAILOVER_STEADY);
+    ev.lost_by = 0; /* it is heard, and not well */
+    after(1);
+    assert_false(fm_failover_is_idle(&f));
+    ev.lost_by = 2;
+    after(60000);
+    assert_int_equal(f.state, FM_FAILOVER_STEADY);
+    ev.lost_by = 0;
+    ev.healthy_by = 3;
+    after(1);
+    assert_true(fm_failover_is_idle(&f));
+    ev.lost_by = 2;
+    ev.healthy_by = 0;
+    prepare(); /* the next one */
+}
+
+/* The grace of an outage begins with that outage. */
+static void a_short_outage_is_forgotten(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    after(0);
+    assert_false(fm_failover_is_idle(&f));
+    ev.lost_by = 0;
+    after(500);
+    assert_true(fm_failover_is_idle(&f));
+    ev.lost_by = 2;
+    after(60000);
+    assert_int_equal(after(999).to, FM_FAILOVER_STEADY);
+    assert_int_equal(after(1).to, FM_FAILOVER_PREPARING);
+}
+
+static void what_was_moved_by_other_means_is_not_asked_for(void **state)
+{
+    static const enum fm_failover_state states[] = {FM_FAILOVER_PREPARING, FM_FAILOVER_PREPARED,
+                                                    FM_FAILOVER_ASKING};
+    (void)state;
+    for (unsigned i = 0; i < FM_COUNT(states); i++) {
+        begin(FM_MODE_ASSISTED);
+        on(FM_FAILOVER_ON_PREPARE);
+        if (i)
+            on(FM_FAILOVER_ON_STARTED);
+        if (i > 1)
+            after(1000), after(1000);
+        assert_int_equal(f.state, states[i]);
+        assert_int_equal(on(FM_FAILOVER_ON_TAKEN).to, FM_FAILOVER_FAILED_OVER);
+        assert_int_equal(on(FM_FAILOVER_ON_RETURNED).action, FM_FAILOVER_DO_STOP);
+    }
 }
 
 static void every_state_is_reached_and_left_and_every_row_fires(void **state)
@@ -299,4 +402,9 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(failback_waits_for_soak_window_and_lag),
              fm_test(an_order_to_prepare_never_completes),
              fm_test(what_a_keeper_before_has_done_is_gone_on_with),
+             fm_test(a_standby_that_does_not_start_asks_and_is_tried_again),
+             fm_test(what_a_person_prepares_while_all_is_well_waits_for_that_person),
+             fm_test(what_a_person_stands_down_is_not_prepared_again_in_the_same_outage),
+             fm_test(a_short_outage_is_forgotten),
+             fm_test(what_was_moved_by_other_means_is_not_asked_for),
              fm_test(every_state_is_reached_and_left_and_every_row_fires))

@@ -9,6 +9,7 @@ static struct fm_votes v;
 static struct fm_mono now;
 static const struct fm_load idle;
 static const struct fm_contexts both = {{3}}, first = {{1}}, none = {{0}};
+static const struct fm_startable nowhere;
 static const uint16_t rank[FM_AUTH_REGIONS_MAX] = {3, 2, 1};
 
 static struct fm_agent_id agent(unsigned region, unsigned i)
@@ -146,14 +147,40 @@ static void the_heir_is_well_able_and_of_the_lowest_rank(void **state)
     says(NORTH, 0, both, 0);
     says(EAST, 0, both, 0);
     (void)mine();
-    assert_int_equal(fm_votes_heir(&v, NORTH, &both, 7, rank), EAST);
-    assert_int_equal(fm_votes_heir(&v, NORTH, &both, 3, rank), WEST); /* east is a witness */
-    assert_int_equal(fm_votes_heir(&v, EAST, &both, 7, rank), NORTH);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &nowhere, 7, rank), EAST);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &nowhere, 3, rank),
+                     WEST); /* east is a witness */
+    assert_int_equal(fm_votes_heir(&v, EAST, &both, &nowhere, 7, rank), NORTH);
     says(EAST, 0, first, 0);
     (void)mine();
-    assert_int_equal(fm_votes_heir(&v, NORTH, &first, 7, rank), EAST);
-    assert_int_equal(fm_votes_heir(&v, NORTH, &both, 7, rank), WEST);
-    assert_int_equal(fm_votes_heir(&v, NORTH, &both, 1 << NORTH, rank), FM_NO_REGION);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &first, &nowhere, 7, rank), EAST);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &nowhere, 7, rank), WEST);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &nowhere, 1 << NORTH, rank), FM_NO_REGION);
+}
+
+/* An app that is stopped until it is needed does not keep its region from being the heir. */
+static void who_could_start_it_is_the_heir_where_nobody_is_well(void **state)
+{
+    struct fm_startable x = {.contexts = first, .regions = 1 << WEST | 1 << EAST};
+    struct fm_contexts second = both;
+    (void)state;
+    fm_contexts_leave(&second, &first);
+    fm_votes_gate(&v, 1, &second, &idle, now);
+    says(NORTH, 0, both, 0);
+    says(EAST, 0, second, 0);
+    (void)mine();
+    assert_int_equal(fm_votes_heir(&v, WEST, &first, &x, 7, rank), NORTH); /* it is well */
+    assert_int_equal(fm_votes_heir(&v, NORTH, &first, &x, 7, rank), EAST);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &x, 7, rank), EAST);
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &x, 3, rank), WEST);
+    x.regions = 1 << WEST; /* at home in east, which is not well: that is no standby */
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &x, 7, rank), WEST);
+    x = (struct fm_startable){.contexts = second, .regions = 7};
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &x, 7, rank), FM_NO_REGION);
+    x = (struct fm_startable){.contexts = both, .regions = 7};
+    later(2 * PATIENCE);
+    (void)mine();
+    assert_int_equal(fm_votes_heir(&v, NORTH, &both, &x, 7, rank), WEST); /* east is not heard */
 }
 
 static void whom_a_guard_calls_dead_is_lost_at_once(void **state)
@@ -194,4 +221,5 @@ FM_TEST_MAIN(T(who_is_silent_is_lost_after_the_patience), T(a_stall_of_my_own_ma
              T(well_is_heard_of_late_and_capable), T(my_region_is_as_well_as_its_gates_say),
              T(whom_a_guard_calls_dead_is_lost_at_once), T(a_region_speaks_once),
              T(news_is_told_at_once), T(the_heir_is_well_able_and_of_the_lowest_rank),
+             T(who_could_start_it_is_the_heir_where_nobody_is_well),
              T(nobody_takes_more_than_it_can_carry))

@@ -114,6 +114,24 @@ static void keeps_no_more_than_the_cap(void **state)
     assert_str(output(), "0123456789\n0123");
 }
 
+static void keeps_the_end_where_that_was_asked_for(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        start(SH("i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done; printf why"),
+              (struct fm_child_options){.output_cap = 30, .output_last = true}, NULL),
+        FM_ERR_OK);
+    finish();
+    assert_int_equal(WEXITSTATUS(run.status), 0);
+    assert_str(output(), "6789\n0123456789\n0123456789\nwhy");
+    run = (struct run){.exits = 0};
+    assert_int_equal(start(SH("printf short"),
+                           (struct fm_child_options){.output_cap = 30, .output_last = true}, NULL),
+                     FM_ERR_OK);
+    finish();
+    assert_str(output(), "short");
+}
+
 static void a_child_that_never_stops_talking_does_not_hold_the_loop(void **state)
 {
     (void)state;
@@ -394,7 +412,7 @@ static void signals_that_cannot_be_had_can_be_closed(void **state)
 
 FM_TEST_MAIN(
     with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
-    with_net(keeps_no_more_than_the_cap),
+    with_net(keeps_no_more_than_the_cap), with_net(keeps_the_end_where_that_was_asked_for),
     with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
     with_net(kills_a_child_that_takes_too_long), with_net(kills_the_children_of_a_child_with_it),
     with_net(does_not_wait_for_who_holds_its_output),

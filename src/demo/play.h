@@ -1,0 +1,58 @@
+/* demo/play.h: a scenario of the demonstration and how it goes, for the files that hold some.
+ * Private to src/demo. */
+#ifndef FM_DEMO_PLAY_H
+#define FM_DEMO_PLAY_H
+
+#include "demo/stage.h"
+
+struct play {
+    const struct scenario *scenario;
+    unsigned region; /* that is broken */
+    const char *name;
+    char had[FM_HOLDERS_TEXT_MAX]; /* what the writer held: "ledger/0@3" */
+    int64_t stalls;                /* of its gate, before */
+    struct fm_mono began, healed;
+    bool good;    /* what the scenario itself looked at */
+    json_t *more; /* and found */
+    /* of a cold standby: from then on no query fails, and no request at all */
+    struct fm_mono ready, taken;
+};
+
+struct scenario {
+    enum fm_demo_scenario id;
+    const char *name, *what, *healed;
+    struct fm_objectives objectives;
+    const char *context; /* that must be seen to leave; NULL = any */
+    int64_t outage_ms;
+    bool taken_over; /* another region takes over what the broken one held */
+    bool (*break_it)(struct fm_demo *d, struct play *p);
+    bool (*before_healing)(struct fm_demo *d, struct play *p);
+    bool (*heal)(struct fm_demo *d, struct play *p);
+    bool (*after)(struct fm_demo *d, struct play *p);
+    /* when every request has come to its end: look at them, and find p->good or not */
+    void (*judge)(struct fm_demo *d, struct play *p);
+};
+
+/* -------- scenarios.c: of use to all of them -------- */
+
+bool fm_play_kill(struct fm_demo *d, struct play *p);
+bool fm_play_heal(struct fm_demo *d, struct play *p);
+/* What a person sees while nobody may write. */
+bool fm_play_ask_meanwhile(struct fm_demo *d, struct play *p);
+/* Is a command taken again? */
+bool fm_play_command(struct fm_demo *d);
+
+/* -------- cold.c: a standby whose app is stopped -------- */
+
+/* Kills the region, and waits until the standby is started and a person is asked. */
+bool fm_cold_prepare(struct fm_demo *d, struct play *p);
+/* After the primary was started again: nothing has moved, and the app is stopped. */
+bool fm_cold_stand_down(struct fm_demo *d, struct play *p);
+/* A person asks what it costs, and consents. */
+bool fm_cold_complete(struct fm_demo *d, struct play *p);
+/* After the primary was started again: it takes nothing back. */
+bool fm_cold_stays(struct fm_demo *d, struct play *p);
+bool fm_cold_fail_back(struct fm_demo *d, struct play *p);
+void fm_cold_judge(struct fm_demo *d, struct play *p);
+
+#endif

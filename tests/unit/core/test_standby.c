@@ -1,0 +1,280 @@
+/* The app of a region that stands by: its table, and what is never done to it. */
+#include "test.h"
+
+#include "base/rand.h"
+#include "core/standby.h"
+
+static const struct fm_standby_policy p = {
+    .ready_ms = 1000, .linger_ms = 100, .check_ms = 50, .retry_ms = 200};
+static struct fm_standby s;
+static struct fm_standby_facts x;
+static struct fm_mono now;
+
+static void begin(void)
+{
+    now = (struct fm_mono){FM_NS_PER_S};
+    x = (struct fm_standby_facts){.holder_well = true};
+    fm_standby_init(&s, now);
+}
+
+static struct fm_standby_verdict on(enum fm_standby_event e)
+{
+    return fm_standby_step(&s, &p, &x, e, now);
+}
+
+static struct fm_standby_verdict after(int64_t ms)
+{
+    now = fm_mono_add_ms(now, ms);
+    return on(FM_STANDBY_ON_LOOK);
+}
+
+static void an_outage(void)
+{
+    x.holder_well = false;
+    x.engaged = true;
+}
+
+static void start(void)
+{
+    an_outage();
+    assert_int_equal(after(0).action, FM_STANDBY_DO_NOTE);
+    x.recorded = true;
+    assert_int_equal(after(0).action, FM_STANDBY_DO_START);
+    on(FM_STANDBY_ON_ENDED_WELL);
+    x.capable = true;
+    assert_int_equal(after(0).to, FM_STANDBY_WARM);
+}
+
+static void the_wish_follows_from_who_holds_and_what_is_prepared(void **state)
+{
+    static const struct {
+        struct fm_standby_facts facts;
+        enum fm_standby_wish wish;
+    } cases[] = {
+        {{.holder_well = true}, FM_STANDBY_OFF},
+        {{.holder_well = false}, FM_STANDBY_LEAVE},
+        {{.stood_down = true}, FM_STANDBY_OFF},
+        {{.holder_well = true, .promised = true}, FM_STANDBY_LEAVE},
+        {{.stood_down = true, .promised = true}, FM_STANDBY_LEAVE},
+        {{.engaged = true}, FM_STANDBY_ON},
+        {{.engaged = true, .holder_well = true}, FM_STANDBY_ON},
+        {{.holds = true, .holder_well = true, .stood_down = true}, FM_STANDBY_ON},
+        {{.home = true, .engaged = true}, FM_STANDBY_LEAVE},
+        {{.home = true, .holder_well = true}, FM_STANDBY_LEAVE},
+    };
+    (void)state;
+    for (unsigned i = 0; i < FM_COUNT(cases); i++)
+        assert_int_equal(fm_standby_wish(&cases[i].facts), cases[i].wish);
+}
+
+static void it_is_recorded_then_started_then_its_health_decides(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(after(1000).action, FM_STANDBY_DO_NOTHING);
+    an_outage();
+    assert_int_equal(after(0).action, FM_STANDBY_DO_NOTE);
+    assert_int_equal(after(10).action, FM_STANDBY_DO_NOTE); /* what was sent may have been lost */
+    x.recorded = true;
+    assert_int_equal(after(10).action, FM_STANDBY_DO_START);
+    x.busy = true;
+    x.capable = true; /* a gate may be quicker than the command */
+    assert_int_equal(after(10).to, FM_STANDBY_STARTING);
+    x.busy = x.capable = false;
+    struct fm_standby_verdict v = on(FM_STANDBY_ON_ENDED_WELL);
+    assert_int_equal(v.to, FM_STANDBY_WAITING);
+    assert_int_equal(fm_mono_sub_ms(v.wake, now), p.ready_ms);
+    assert_int_equal(after(999).to, FM_STANDBY_WAITING);
+    x.capable = true;
+    assert_int_equal(after(0).to, FM_STANDBY_WARM);
+}
+
+static void the_command_check_has_a_say_too(void **state)
+{
+    (void)state;
+    begin();
+    x.checks = true;
+    an_outage();
+    x.recorded = x.capable = true;
+    after(0);
+    on(FM_STANDBY_ON_ENDED_WELL);
+    assert_int_equal(after(0).action, FM_STANDBY_DO_CHECK);
+    x.busy = true;
+    assert_int_equal(after(1).action, FM_STANDBY_DO_NOTHING);
+    x.busy = false;
+    on(FM_STANDBY_ON_ENDED_BADLY);
+    assert_int_equal(after(49).action, FM_STANDBY_DO_NOTHING);
+    assert_int_equal(after(1).action, FM_STANDBY_DO_CHECK);
+    on(FM_STANDBY_ON_ENDED_WELL);
+    assert_int_equal(after(0).to, FM_STANDBY_WARM);
+}
+
+static void what_does_not_start_or_is_not_well_in_time_has_failed(void **state)
+{
+    (void)state;
+    begin();
+    an_outage();
+    x.recorded = true;
+    after(0);
+    assert_int_equal(on(FM_STANDBY_ON_ENDED_BADLY).to, FM_STANDBY_FAILED);
+    x.capable = true;
+    assert_int_equal(after(10000).to, FM_STANDBY_FAILED); /* whatever answers there */
+    x.capable = false;
+    on(FM_STANDBY_ON_AGAIN);
+    assert_int_equal(after(0).action, FM_STANDBY_DO_START);
+    on(FM_STANDBY_ON_ENDED_WELL);
+    assert_int_equal(after(1000).to, FM_STANDBY_FAILED);
+    x.capable = true;
+    assert_int_equal(after(5000).to, FM_STANDBY_WARM); /* late */
+}
+
+static void it_is_stopped_when_nobody_has_needed_it_for_a_while(void **state)
+{
+    (void)state;
+    begin();
+    start();
+    x.engaged = false;
+    x.holder_well = true;
+    struct fm_standby_verdict v = after(0);
+    assert_int_equal(v.action, FM_STANDBY_DO_NOTHING);
+    assert_int_equal(fm_mono_sub_ms(v.wake, now), p.linger_ms);
+    after(99);
+    x.engaged = true; /* needed again: it counts anew */
+    after(0);
+    x.engaged = false;
+    after(0);
+    assert_int_equal(after(99).action, FM_STANDBY_DO_NOTHING);
+    assert_true(fm_standby_may_receive(&s));
+    assert_int_equal(after(1).action, FM_STANDBY_DO_STOP);
+    assert_false(fm_standby_may_receive(&s));
+    assert_int_equal(on(FM_STANDBY_ON_ENDED_WELL).action, FM_STANDBY_DO_FORGET);
+    assert_int_equal(after(1).action, FM_STANDBY_DO_FORGET);
+    x.recorded = false;
+    assert_int_equal(after(1).to, FM_STANDBY_COLD);
+    assert_true(fm_standby_may_receive(&s));
+}
+
+static void a_stop_that_fails_is_tried_again_until_it_is_needed(void **state)
+{
+    (void)state;
+    begin();
+    start();
+    x.engaged = false;
+    x.holder_well = true;
+    after(0);
+    after(100);
+    struct fm_standby_verdict v = on(FM_STANDBY_ON_ENDED_BADLY);
+    assert_int_equal(v.to, FM_STANDBY_STUCK);
+    assert_int_equal(fm_mono_sub_ms(v.wake, now), p.retry_ms);
+    assert_int_equal(after(199).action, FM_STANDBY_DO_NOTHING);
+    assert_int_equal(after(1).action, FM_STANDBY_DO_STOP);
+    on(FM_STANDBY_ON_ENDED_BADLY);
+    an_outage();
+    after(0);
+    assert_int_equal(after(0).action, FM_STANDBY_DO_START);
+}
+
+/* Invariant: never under the feet of a region that writes. */
+static void the_app_of_a_region_that_holds_is_never_stopped(void **state)
+{
+    (void)state;
+    begin();
+    start();
+    x.engaged = false;
+    x.holds = true;
+    x.holder_well = x.stood_down = true; /* whatever anybody says */
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(after(1000).to, FM_STANDBY_WARM);
+    x.holds = false;
+    after(0);
+    assert_int_equal(after(100).action, FM_STANDBY_DO_STOP);
+}
+
+static void a_keeper_that_begins_in_the_middle_goes_on(void **state)
+{
+    (void)state;
+    begin(); /* while it was prepared */
+    an_outage();
+    x.recorded = true;
+    assert_int_equal(after(0).action, FM_STANDBY_DO_START);
+    begin(); /* after it was completed */
+    x.recorded = x.holds = true;
+    assert_int_equal(after(0).action, FM_STANDBY_DO_START);
+    begin(); /* nobody knows how the holder is */
+    x.recorded = true;
+    x.holder_well = false;
+    assert_int_equal(after(100000).to, FM_STANDBY_COLD);
+    x.holder_well = true; /* it is well again: what was started is stopped */
+    after(0);
+    assert_int_equal(after(100).action, FM_STANDBY_DO_STOP);
+    begin(); /* what somebody else has started is not ours to stop */
+    x.capable = true;
+    after(0);
+    assert_int_equal(after(100000).action, FM_STANDBY_DO_NOTHING);
+}
+
+static void what_ends_while_it_is_needed_is_started_by_the_next_preparation(void **state)
+{
+    (void)state;
+    begin();
+    start();
+    assert_int_equal(on(FM_STANDBY_ON_AGAIN).to, FM_STANDBY_WARM);
+    x.capable = false;
+    assert_int_equal(after(100000).to, FM_STANDBY_WARM); /* who supervises it restarts it */
+    assert_int_equal(on(FM_STANDBY_ON_AGAIN).to, FM_STANDBY_NOTING);
+    assert_int_equal(after(0).action, FM_STANDBY_DO_START);
+}
+
+static void every_state_is_reached_and_left_in_a_random_life(void **state)
+{
+    (void)state;
+    struct fm_rand r = {7};
+    unsigned seen[FM_STANDBY_STATE_COUNT] = {0}, fired = 0;
+    begin();
+    for (unsigned i = 0; i < 200000; i++) {
+        bool runs = s.state == FM_STANDBY_STARTING || s.state == FM_STANDBY_STOPPING || x.busy;
+        now = fm_mono_add_ms(now, fm_rand_below(&r, 200));
+        x.engaged ^= fm_rand_below(&r, 16) == 0;
+        x.holds ^= fm_rand_below(&r, 16) == 0;
+        x.holder_well ^= fm_rand_below(&r, 8) == 0;
+        x.capable ^= fm_rand_below(&r, 8) == 0;
+        x.checks = true;
+        enum fm_standby_event e =
+            fm_rand_below(&r, 16) == 0 ? FM_STANDBY_ON_AGAIN : FM_STANDBY_ON_LOOK;
+        if (runs && fm_rand_below(&r, 2)) {
+            e = fm_rand_below(&r, 2) ? FM_STANDBY_ON_ENDED_WELL : FM_STANDBY_ON_ENDED_BADLY;
+            x.busy = false;
+        }
+        struct fm_standby_verdict v = on(e);
+        fired += v.changed;
+        if (v.action == FM_STANDBY_DO_STOP)
+            assert_true(!x.holds && !x.engaged);
+        x.busy |= v.action == FM_STANDBY_DO_START || v.action == FM_STANDBY_DO_STOP ||
+                  v.action == FM_STANDBY_DO_CHECK;
+        if (fm_rand_below(&r, 2) && v.action == FM_STANDBY_DO_NOTE)
+            x.recorded = true;
+        if (fm_rand_below(&r, 2) && v.action == FM_STANDBY_DO_FORGET)
+            x.recorded = false;
+        seen[s.state]++;
+    }
+    assert_true(fired > 1000);
+    for (unsigned i = 0; i < FM_STANDBY_STATE_COUNT; i++) {
+        assert_true(seen[i] > 0);
+        assert_true(strlen(fm_standby_state_name((enum fm_standby_state)i)) > 0);
+    }
+    for (unsigned i = 0; i < FM_STANDBY_EVENT_COUNT; i++)
+        assert_true(strlen(fm_standby_event_name((enum fm_standby_event)i)) > 0);
+    for (unsigned i = 0; i < fm_standby_nrows; i++)
+        assert_true(fm_standby_rows[i].guard && strlen(fm_standby_rows[i].comment) > 0);
+}
+
+FM_TEST_MAIN(fm_test(the_wish_follows_from_who_holds_and_what_is_prepared),
+             fm_test(it_is_recorded_then_started_then_its_health_decides),
+             fm_test(the_command_check_has_a_say_too),
+             fm_test(what_does_not_start_or_is_not_well_in_time_has_failed),
+             fm_test(it_is_stopped_when_nobody_has_needed_it_for_a_while),
+             fm_test(a_stop_that_fails_is_tried_again_until_it_is_needed),
+             fm_test(the_app_of_a_region_that_holds_is_never_stopped),
+             fm_test(a_keeper_that_begins_in_the_middle_goes_on),
+             fm_test(what_ends_while_it_is_needed_is_started_by_the_next_preparation),
+             fm_test(every_state_is_reached_and_left_in_a_random_life))
