@@ -161,6 +161,9 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     json_t *view = root && x->views ? fm_views_json(x->views) : NULL;
     if (view)
         json_object_set_new(root, "view", view);
+    json_t *webhook = root && x->views ? fm_views_webhook_json(x->views) : NULL;
+    if (webhook)
+        json_object_set_new(root, "authority_webhook", webhook);
     if (root)
         json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
@@ -618,6 +621,19 @@ static enum fm_err start_owner(struct agent *x, const struct fm_conf *conf, stru
     return x->owner ? FM_ERR_OK : fm_error_wrap(e, "coordination");
 }
 
+static bool is_keeper(void *user)
+{
+    const struct agent *x = user;
+    return x->rights && fm_rights_is_keeper(x->rights);
+}
+
+static void tell_of_webhook(void *user, const char *why, const char *text, const char *evidence)
+{
+    struct agent *x = user;
+    if (x->rights)
+        fm_rights_tell(x->rights, "webhook", why, text, evidence);
+}
+
 static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsigned roles,
                                struct fm_error *e)
 {
@@ -629,6 +645,8 @@ static enum fm_err start_views(struct agent *x, const struct fm_conf *conf, unsi
                                 .controller = roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS),
                                 .director = x->has_gate ? &x->director : NULL,
                                 .changed = views_changed,
+                                .keeps = is_keeper,
+                                .tell = tell_of_webhook,
                                 .user = x};
     x->views = fm_views_new(&c, conf, &x->daemon.peers, e);
     return x->views ? FM_ERR_OK : FM_ERR_MEMORY;

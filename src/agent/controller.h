@@ -55,6 +55,14 @@ void fm_controller_ops(struct fm_controller *ctl, const struct fm_page_request *
  * read, or the store went back. */
 bool fm_controller_view(const struct fm_controller *ctl, struct fm_view_doc *d);
 
+/* Does it renew the leases of its region? */
+bool fm_controller_is_keeper(const struct fm_controller *ctl);
+
+/* An event that is not the controller's own, for `fulmar events`. `what`, `why` and `text` (for
+ * people) live as long as the program; `evidence` is copied, and cut. */
+void fm_controller_tell(struct fm_controller *ctl, const char *what, const char *why,
+                        const char *text, const char *evidence);
+
 /* What it has seen, for the page /authority/marks. */
 void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out);
 

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "http/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -298,7 +299,8 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
     char *policy_doc = policy ? dumped(fm_op_policy_json(&o->policy)) : NULL;
     bool intended = o->intended.is;
     char *intent_doc = intended ? dumped(fm_intent_json(&o->intended.i)) : NULL;
-    char *serial_doc = intended ? dumped(json_pack("{s:i,s:s}", "v", 1, "op", o->op.id)) : NULL;
+    char *serial_doc =
+        intended ? dumped(fm_protocol_stamp(json_pack("{s:s}", "op", o->op.id))) : NULL;
     if (!t || !doc || (policy && !policy_doc) || (intended && (!intent_doc || !serial_doc)) ||
         !ctl->coord || ctl->closing) {
         free(doc);

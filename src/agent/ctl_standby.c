@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "http/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,13 +40,12 @@ void ctl_standby_seen(struct fm_controller *ctl, struct fm_str name, const struc
     int number = fm_roster_context(ctl->c.roster, context);
     struct ctl_context *c = number < 0 ? NULL : ctl->context[number];
     const char *state = NULL;
-    int v = 0;
     if (!c || !fm_str_eqz(region, ctl->c.roster->region[ctl->region]))
         return;
     if (c->standby.revision > kv->revision)
         return;
     json_t *j = json_loadb(kv->value.p, kv->value.n, JSON_REJECT_DUPLICATES, NULL);
-    bool good = j && !json_unpack(j, "{s:i,s:s}", "v", &v, "state", &state) && v == 1;
+    bool good = j && !fm_protocol_refuses(j) && !json_unpack(j, "{s:s}", "state", &state);
     if (!good)
         fm_log(FM_LOG_ERROR, "standby_unreadable", FM_KS("key", kv->key),
                FM_KZ("meaning", "the app may be running"));
@@ -92,8 +92,9 @@ static void record(struct ctl_context *c, bool started)
     if (x->writing || !ctl->coord || ctl->closing || fm_mono_before(fm_mono_now(), x->write_at))
         return;
     fm_wall_format(at, fm_wall_now_ns());
-    json_t *j = json_pack("{s:i,s:s,s:s,s:s}", "v", 1, "state", started ? "started" : "stopped",
-                          "host", fm_roster_host_name(ctl->c.roster, ctl->c.self), "at", at);
+    json_t *j = fm_protocol_stamp(
+        json_pack("{s:s,s:s,s:s}", "state", started ? "started" : "stopped", "host",
+                  fm_roster_host_name(ctl->c.roster, ctl->c.self), "at", at));
     x->value = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     x->write_at = fm_mono_add_ms(fm_mono_now(), WRITE_AGAIN_MS);

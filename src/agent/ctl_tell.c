@@ -30,6 +30,21 @@ struct ctl_event *ctl_event(struct fm_controller *ctl, const char *what,
     return e;
 }
 
+bool fm_controller_is_keeper(const struct fm_controller *ctl)
+{
+    return ctl->able && fm_office_is_keeper(&ctl->office);
+}
+
+void fm_controller_tell(struct fm_controller *ctl, const char *what, const char *why,
+                        const char *text, const char *evidence)
+{
+    struct ctl_event *e = ctl_event(ctl, what, NULL);
+    FM_ASSERT(why && text && evidence);
+    e->why = why;
+    e->text = text;
+    snprintf(e->evidence, sizeof e->evidence, "%s", evidence);
+}
+
 static void describe(const struct ctl_context *c, const struct fm_auth_action *act, char *out,
                      size_t cap)
 {

@@ -2,6 +2,7 @@
  * left below it. */
 #include "agent/guard.h"
 
+#include "agent/message.h"
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/log.h"
@@ -90,11 +91,10 @@ static void tell(struct listener *l)
     if (!body)
         return;
     struct fm_buf b = fm_buf(body, 512);
-    fm_buf_printf(&b,
-                  "{\"v\":1,\"from\":\"%s\",\"life\":%llu,\"messages\":"
-                  "[{\"kind\":\"testify\",\"life\":%llu,\"ok\":%s}]}",
-                  g->names.host, (unsigned long long)g->life, (unsigned long long)g->life,
+    fm_post_begin(&b, fm_str_z(g->names.host), g->life);
+    fm_buf_printf(&b, "{\"kind\":\"testify\",\"life\":%llu,\"ok\":%s}", (unsigned long long)g->life,
                   g->o.app ? "true" : "false");
+    fm_post_end(&b);
     FM_ASSERT(!b.full);
     struct fm_caller_ask a = {.target = "/peer/1/post",
                               .body = body,

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "http/protocol.h"
 
 #include <stdio.h>
 
@@ -11,9 +12,10 @@
 json_t *fm_intent_json(const struct fm_intent *i)
 {
     FM_ASSERT(i->serve_permille <= FM_INTENT_ALL && i->until_ms >= 0 && i->for_ms >= 0);
-    return json_pack("{s:i,s:i,s:s,s:s,s:s,s:s,s:I,s:I}", "v", 1, "serve_permille",
-                     (int)i->serve_permille, "by", i->by, "reason", i->reason, "at", i->at, "op",
-                     i->op, "until_ms", (json_int_t)i->until_ms, "for_ms", (json_int_t)i->for_ms);
+    return fm_protocol_stamp(json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:I}", "serve_permille",
+                                       (int)i->serve_permille, "by", i->by, "reason", i->reason,
+                                       "at", i->at, "op", i->op, "until_ms",
+                                       (json_int_t)i->until_ms, "for_ms", (json_int_t)i->for_ms));
 }
 
 static bool copy(char *to, size_t cap, const char *from)
@@ -28,17 +30,17 @@ static bool copy(char *to, size_t cap, const char *from)
 
 bool fm_intent_read(struct fm_str text, struct fm_intent *i)
 {
-    int v, serve;
+    int serve;
     const char *by, *reason, *at, *op;
     json_int_t until, length;
     memset(i, 0, sizeof *i);
     json_t *j =
         text.n <= FM_OP_TEXT_MAX ? json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    bool good = j &&
-                !json_unpack(j, "{s:i,s:i,s:s,s:s,s:s,s:s,s:I,s:I!}", "v", &v, "serve_permille",
-                             &serve, "by", &by, "reason", &reason, "at", &at, "op", &op, "until_ms",
-                             &until, "for_ms", &length) &&
-                v == 1 && serve >= 0 && serve <= FM_INTENT_ALL && until >= 0 && until <= NEVER_MS &&
+    bool good = j && !fm_protocol_refuses(j) &&
+                !json_unpack(j, "{s:i,s:s,s:s,s:s,s:s,s:I,s:I}", "serve_permille", &serve, "by",
+                             &by, "reason", &reason, "at", &at, "op", &op, "until_ms", &until,
+                             "for_ms", &length) &&
+                serve >= 0 && serve <= FM_INTENT_ALL && until >= 0 && until <= NEVER_MS &&
                 length >= 0 && length <= NEVER_MS && (until == 0) == (length == 0) &&
                 copy(i->by, sizeof i->by, by) && copy(i->reason, sizeof i->reason, reason) &&
                 copy(i->at, sizeof i->at, at) && copy(i->op, sizeof i->op, op);

@@ -2,6 +2,7 @@
 #include "agent/marks.h"
 
 #include "base/assert.h"
+#include "http/protocol.h"
 
 #include <stdio.h>
 
@@ -54,16 +55,16 @@ json_t *fm_marks_context_json(const struct fm_roster *r, const struct fm_marks_c
 
 char *fm_marks_write(const struct fm_roster *r, const struct fm_marks_doc *d)
 {
-    json_t *o = json_object(), *contexts = json_object();
+    json_t *o = fm_protocol_stamp(json_object()), *contexts = json_object();
+    size_t before = json_object_size(o);
     for (unsigned i = 0; i < d->n; i++)
         json_object_set_new(contexts, d->context[i].name, fm_marks_context_json(r, &d->context[i]));
-    json_object_set_new(o, "v", json_integer(1));
     json_object_set_new(o, "service", json_string(d->service));
     json_object_set_new(o, "life", number(d->life));
     /* whatever could not be made for want of memory is missed here */
     bool whole = json_object_size(contexts) == d->n;
     json_object_set_new(o, "contexts", contexts);
-    char *text = whole && json_object_size(o) == 4 ? json_dumps(o, JSON_COMPACT) : NULL;
+    char *text = whole && json_object_size(o) == before + 3 ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     return text;
 }
@@ -98,7 +99,7 @@ bool fm_marks_context_read(const struct fm_roster *r, struct fm_marks_doc *d, co
     json_int_t revision, seed;
     json_t *epochs, *holders = NULL;
     if (!fm_roster_is_name(fm_str_z(name)) ||
-        json_unpack(o, "{s:s,s:I,s:I,s:o,s?o!}", "store", &store, "revision", &revision, "seed",
+        json_unpack(o, "{s:s,s:I,s:I,s:o,s?o}", "store", &store, "revision", &revision, "seed",
                     &seed, "epochs", &epochs, "holders", &holders) ||
         !json_is_array(epochs) || !is_number(revision) || !is_number(seed))
         return false;
@@ -124,11 +125,9 @@ static bool read_doc(const struct fm_roster *r, struct fm_marks_doc *d, json_t *
     const char *service, *name;
     json_int_t life;
     json_t *contexts, *c;
-    int v;
-    if (json_unpack(o, "{s:i,s:s,s:I,s:o!}", "v", &v, "service", &service, "life", &life,
-                    "contexts", &contexts) ||
-        v != 1 || !is_number(life) || !json_is_object(contexts) ||
-        !fm_roster_is_name(fm_str_z(service)))
+    if (json_unpack(o, "{s:s,s:I,s:o}", "service", &service, "life", &life, "contexts",
+                    &contexts) ||
+        !is_number(life) || !json_is_object(contexts) || !fm_roster_is_name(fm_str_z(service)))
         return false;
     d->life = (uint64_t)life;
     memcpy(d->service, service, strlen(service) + 1);
@@ -148,8 +147,9 @@ enum fm_err fm_marks_read(const struct fm_roster *r, struct fm_marks_doc *d, str
     json_t *o = text.n <= FM_MARKS_TEXT_MAX
                     ? json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &why)
                     : NULL;
-    bool good = o && read_doc(r, d, o);
+    const char *refused = o ? fm_protocol_refuses(o) : "no JSON";
+    if (!refused && !read_doc(r, d, o))
+        refused = "it is not what an agent writes";
     json_decref(o);
-    return good ? FM_ERR_OK
-                : fm_error_set(e, FM_ERR_INVALID, "it is not what an agent of this version writes");
+    return refused ? fm_error_set(e, FM_ERR_INVALID, "%s", refused) : FM_ERR_OK;
 }

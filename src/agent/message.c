@@ -4,6 +4,7 @@
 #include "agent/message.h"
 
 #include "base/assert.h"
+#include "http/protocol.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -184,7 +185,8 @@ void fm_message_write(const struct fm_roster *r, const struct fm_message *m, str
 void fm_post_begin(struct fm_buf *out, struct fm_str from, uint64_t life)
 {
     FM_ASSERT(fm_roster_is_name(from) && life > 0 && life <= NUMBER_MAX);
-    fm_buf_printf(out, "{\"v\":1,\"from\":\"%.*s\",\"life\":%llu,\"messages\":[", FM_STR_ARG(from),
+    fm_protocol_begin(out);
+    fm_buf_printf(out, ",\"from\":\"%.*s\",\"life\":%llu,\"messages\":[", FM_STR_ARG(from),
                   (unsigned long long)life);
 }
 
@@ -379,7 +381,7 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
     while (m->kind < FM_MESSAGE_KIND_COUNT &&
            !fm_str_eqz(kind, fm_message_kind_name((enum fm_message_kind)m->kind)))
         m->kind++;
-    if (m->kind == FM_MESSAGE_KIND_COUNT)
+    if (m->kind == FM_MESSAGE_KIND_COUNT || json_object_get(o, "must"))
         return SKIPPED;
     unsigned has = members[m->kind];
     if (!read_numbers(o, has, m) || !read_ok(o, has, m) ||
@@ -402,12 +404,13 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
 static const char *read_head(const json_t *o, struct fm_post_head *head, const json_t **messages)
 {
     struct fm_str from = get_text(o, "from");
-    uint64_t v;
     *messages = json_object_get(o, "messages");
     if (!json_is_object(o))
         return "no object of JSON";
-    if (!get_number(o, "v", 1, 1, &v))
-        return "a version that is not known here";
+    const char *refused = fm_protocol_refuses(o);
+    if (refused)
+        return refused;
+    head->protocol = (unsigned)json_integer_value(json_object_get(o, "v"));
     if (!fm_roster_is_name(from) || !get_number(o, "life", 1, NUMBER_MAX, &head->life))
         return "nobody's";
     if (!json_is_array(*messages) || json_array_size(*messages) > FM_POST_MESSAGES_MAX)

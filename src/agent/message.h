@@ -2,9 +2,10 @@
  *
  * A post is an envelope with messages:
  *   {"v":1,"from":"west-1","life":81,"messages":[{"kind":"grant","context":"ledger",...},...]}
- * `life` is the number of the sender's start. A message of a kind that is not known, or about a
- * context or region that is not known here, is skipped, and so are members that are not known, so
- * that versions one older and one newer understand each other. What is known must be whole and in
+ * `life` is the number of the sender's start. By the rule of http/protocol.h versions one older and
+ * one newer understand each other. A message of a kind that is not known, or about a context or
+ * region that is not known here, is skipped; so is one with a `must`, as if it had been lost. What
+ * is known must be whole and in
  * its bounds, or the post is refused. Names stand in messages; numbers are those of the roster.
  * What only the asker understands (its clock, the number of its move, its life) is sent back as it
  * came.
@@ -79,6 +80,7 @@ enum { FM_POST_BYTES_MAX = 256 * 1024, FM_POST_MESSAGES_MAX = 1024 };
 struct fm_post_head {
     char from[FM_ROSTER_NAME_ROOM];
     uint64_t life;
+    unsigned protocol; /* that `from` speaks */
 };
 
 struct fm_post_reader {

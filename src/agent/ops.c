@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "http/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +72,8 @@ static json_t *items_json(const struct fm_roster *r, const struct fm_op *o)
 
 json_t *fm_op_json(const struct fm_roster *r, const struct fm_op *o)
 {
-    json_t *j = json_object();
-    json_object_set_new(j, "v", json_integer(1));
+    json_t *j = fm_protocol_stamp(json_object());
+    size_t before = json_object_size(j);
     json_object_set_new(j, "kind", json_string(kinds[o->kind]));
     json_object_set_new(j, "state", json_string(states[o->state]));
     json_object_set_new(j, "step", json_string(steps[o->step]));
@@ -92,7 +93,8 @@ json_t *fm_op_json(const struct fm_roster *r, const struct fm_op *o)
                                               "unbounded", (int)o->unbounded)
                                   : json_null());
     json_object_set_new(j, "items", items_json(r, o));
-    if (json_object_size(j) == 16 && json_array_size(json_object_get(j, "items")) == o->nitems)
+    if (json_object_size(j) == before + 15 &&
+        json_array_size(json_object_get(j, "items")) == o->nitems)
         return j;
     json_decref(j);
     return NULL;
@@ -134,7 +136,7 @@ static bool read_item(const struct fm_roster *r, json_t *j, struct fm_op_item *x
 {
     const char *context, *from, *to, *state;
     json_int_t cell;
-    if (json_unpack(j, "{s:s,s:I,s:s,s:s,s:s!}", "context", &context, "cell", &cell, "from", &from,
+    if (json_unpack(j, "{s:s,s:I,s:s,s:s,s:s}", "context", &context, "cell", &cell, "from", &from,
                     "to", &to, "state", &state))
         return false;
     int c = fm_roster_context(r, fm_str_z(context)), f = fm_roster_region(r, fm_str_z(from)),
@@ -165,7 +167,7 @@ static bool read_quote(json_t *j, struct fm_op *o)
     int unbounded;
     if (json_is_null(j))
         return true;
-    if (json_unpack(j, "{s:I,s:b!}", "loss_bytes", &loss, "unbounded", &unbounded) || loss < 0 ||
+    if (json_unpack(j, "{s:I,s:b}", "loss_bytes", &loss, "unbounded", &unbounded) || loss < 0 ||
         loss > NUMBER_MAX)
         return false;
     o->quoted = true;
@@ -178,14 +180,16 @@ static const char *read_op(const struct fm_roster *r, json_t *j, struct fm_op *o
 {
     const char *kind, *state, *step, *by, *reason, *at, *host, *text;
     json_t *context, *region, *to, *quote, *items;
-    int v, glass, attest;
-    if (json_unpack(j, "{s:i,s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:o!}", "v",
-                    &v, "kind", &kind, "state", &state, "step", &step, "context", &context,
-                    "region", &region, "to", &to, "by", &by, "reason", &reason, "at", &at, "host",
-                    &host, "text", &text, "break_glass", &glass, "attested", &attest, "quote",
-                    &quote, "items", &items) ||
-        v != 1)
-        return "no operation of a version that is known here";
+    int glass, attest;
+    const char *refused = fm_protocol_refuses(j);
+    if (refused)
+        return refused;
+    if (json_unpack(j, "{s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:o}", "kind",
+                    &kind, "state", &state, "step", &step, "context", &context, "region", &region,
+                    "to", &to, "by", &by, "reason", &reason, "at", &at, "host", &host, "text",
+                    &text, "break_glass", &glass, "attested", &attest, "quote", &quote, "items",
+                    &items))
+        return "no operation that is whole";
     if (!is_among(kind, kinds, FM_COUNT(kinds), &o->kind) ||
         !is_among(state, states, FM_COUNT(states), &o->state) ||
         !is_among(step, steps, FM_COUNT(steps), &o->step))
@@ -260,23 +264,23 @@ enum fm_op_state fm_op_outcome(const struct fm_op *o)
 
 json_t *fm_op_policy_json(const struct fm_op_policy *p)
 {
-    return json_pack("{s:i,s:b,s:s,s:I}", "v", 1, "read_only", (int)p->read_only, "message",
-                     p->message, "automatic_paused_until_ms", (json_int_t)p->paused_until_ms);
+    return fm_protocol_stamp(json_pack("{s:b,s:s,s:I}", "read_only", (int)p->read_only, "message",
+                                       p->message, "automatic_paused_until_ms",
+                                       (json_int_t)p->paused_until_ms));
 }
 
 bool fm_op_policy_read(struct fm_str text, struct fm_op_policy *p)
 {
-    int v, read_only;
+    int read_only;
     const char *message;
     json_int_t until;
     memset(p, 0, sizeof *p);
     json_t *j =
         text.n <= FM_OP_TEXT_MAX ? json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    bool good = j &&
-                !json_unpack(j, "{s:i,s:b,s:s,s:I!}", "v", &v, "read_only", &read_only, "message",
-                             &message, "automatic_paused_until_ms", &until) &&
-                v == 1 && until >= 0 && until <= NEVER_MS &&
-                copy(p->message, sizeof p->message, message);
+    bool good = j && !fm_protocol_refuses(j) &&
+                !json_unpack(j, "{s:b,s:s,s:I}", "read_only", &read_only, "message", &message,
+                             "automatic_paused_until_ms", &until) &&
+                until >= 0 && until <= NEVER_MS && copy(p->message, sizeof p->message, message);
     if (good) {
         p->read_only = read_only;
         p->paused_until_ms = until;

@@ -23,7 +23,8 @@ struct peer {
     size_t out_n;
     bool resting;
     struct fm_mono rest_until;
-    unsigned fails; /* in a row */
+    unsigned fails;    /* in a row */
+    unsigned protocol; /* that it spoke last; 0 = it was not heard yet */
     uint64_t posts, dropped;
     char why[160]; /* of the last failure */
 };
@@ -78,7 +79,10 @@ static const char *answers(void *user, const struct fm_post_head *head)
 {
     struct peer *peer = user;
     const char *name = fm_roster_host_name(peer->post->c.roster, peer->host);
-    return strcmp(name, head->from) == 0 ? NULL : "that of another host";
+    if (strcmp(name, head->from) != 0)
+        return "that of another host";
+    peer->protocol = head->protocol;
+    return NULL;
 }
 
 static void take(void *user, const struct fm_post_head *head, const struct fm_message *m)
@@ -129,17 +133,19 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
     struct peer *peer = fm_container_of(c, struct peer, caller);
     struct fm_post *p = peer->post;
     struct fm_post_reader reader = {.opens = answers, .take = take, .user = peer};
-    char why[64];
+    char why[160];
     if (peer->stale)
         return;
-    if (status != 200) {
-        snprintf(why, sizeof why, "it answered %u", status);
+    if (status != 200) { /* with the reason in a line, where it is an agent */
+        int n = (int)(body.n < 128 ? body.n : 128);
+        snprintf(why, sizeof why, "it answered %u: %.*s", status, n, n ? body.p : "");
+        why[strcspn(why, "\r\n")] = 0;
         failed(peer, why);
         return;
     }
     const char *wrong = fm_post_read(p->c.roster, body, &reader);
     if (wrong) {
-        snprintf(why, sizeof why, "its answer is %.48s", wrong);
+        snprintf(why, sizeof why, "its answer is refused: %.128s", wrong);
         failed(peer, why);
         return;
     }
@@ -267,6 +273,7 @@ static const char *comes(void *user, const struct fm_post_head *head)
         return "`from` is not the name in the certificate";
     if (host < 0 || !(in->from = find(p, (unsigned)host)))
         return "`from` is no agent's host of this file";
+    in->from->protocol = head->protocol;
     in->forbidden = false;
     return NULL;
 }
@@ -382,9 +389,11 @@ json_t *fm_post_json(const struct fm_post *p)
             continue;
         bool answers = peer->posts > 0 && peer->fails == 0;
         json_object_set_new(o, fm_roster_host_name(p->c.roster, peer->host),
-                            json_pack("{s:b,s:I,s:I,s:s?}", "answers", (int)answers, "posts",
-                                      (json_int_t)peer->posts, "dropped", (json_int_t)peer->dropped,
-                                      "error", peer->fails ? peer->why : NULL));
+                            json_pack("{s:b,s:o,s:I,s:I,s:s?}", "answers", (int)answers, "protocol",
+                                      peer->protocol ? json_integer(peer->protocol) : json_null(),
+                                      "posts", (json_int_t)peer->posts, "dropped",
+                                      (json_int_t)peer->dropped, "error",
+                                      peer->fails ? peer->why : NULL));
     }
     return o;
 }

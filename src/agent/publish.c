@@ -331,6 +331,11 @@ enum fm_err fm_publish_set(struct fm_publish *p, const struct fm_view_doc *d, st
     return FM_ERR_OK;
 }
 
+char *fm_publish_feed_text(const struct fm_publish *p)
+{
+    return p->has_doc ? feed_text(p, &(struct ask){.feed = true}) : NULL;
+}
+
 const struct fm_view_doc *fm_publish_doc(const struct fm_publish *p)
 {
     return p->has_doc ? &p->doc : NULL;

@@ -29,6 +29,10 @@ enum fm_err fm_publish_set(struct fm_publish *p, const struct fm_view_doc *d,
 /* What is handed out now; NULL before the first. */
 const struct fm_view_doc *fm_publish_doc(const struct fm_publish *p);
 
+/* What the feed answers who asks for all of it, from malloc; NULL before the first, and without
+ * memory. */
+char *fm_publish_feed_text(const struct fm_publish *p) FM_WARN_UNUSED;
+
 /* For the two pages: `write` of agent/agent.c calls them. */
 void fm_publish_view(struct fm_publish *p, const struct fm_page_request *q,
                      struct fm_page_answer *a);

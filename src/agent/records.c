@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "http/protocol.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -95,7 +96,7 @@ static void write_lease(const struct fm_roster *r, const struct fm_lease_record 
 {
     FM_ASSERT(l->nsubs <= FM_SUBS_MAX);
     fm_buf_printf(b,
-                  "{\"v\":1,\"keeper\":\"%s\",\"incarnation\":%llu,\"counter\":%llu,\"life\":%u,"
+                  ",\"keeper\":\"%s\",\"incarnation\":%llu,\"counter\":%llu,\"life\":%u,"
                   "\"lease_ms\":%d,\"state\":\"%s\",\"subs\":[",
                   agent_name(r, l->keeper), (unsigned long long)l->incarnation.n,
                   (unsigned long long)l->counter, l->life, l->lease_ms, l->dead ? "dead" : "live");
@@ -132,7 +133,7 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
 {
     const struct fm_evidence *e = &c->evidence;
     bool released = c->state == FM_CELL_RELEASED;
-    fm_buf_printf(b, "{\"v\":1,\"region\":\"%s\",\"state\":\"%s\"", r->region[c->region],
+    fm_buf_printf(b, ",\"region\":\"%s\",\"state\":\"%s\"", r->region[c->region],
                   released ? "released" : "held");
     if (released)
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
@@ -148,9 +149,10 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
 
 void fm_record_write(const struct fm_roster *r, const struct fm_write *w, struct fm_buf *out)
 {
+    fm_protocol_begin(out);
     switch ((enum fm_record_kind)w->key.kind) {
     case FM_RECORD_KEEPER:
-        fm_buf_printf(out, "{\"v\":1,\"agent\":\"%s\",\"incarnation\":%llu}",
+        fm_buf_printf(out, ",\"agent\":\"%s\",\"incarnation\":%llu}",
                       agent_name(r, w->to.keeper.agent),
                       (unsigned long long)w->to.keeper.incarnation.n);
         break;
@@ -161,11 +163,10 @@ void fm_record_write(const struct fm_roster *r, const struct fm_write *w, struct
         write_cell(r, &w->to.cell, out);
         break;
     case FM_RECORD_BUDGET:
-        fm_buf_printf(out, "{\"v\":1,\"spent\":%u,\"freed\":%u}", w->to.budget.spent,
-                      w->to.budget.freed);
+        fm_buf_printf(out, ",\"spent\":%u,\"freed\":%u}", w->to.budget.spent, w->to.budget.freed);
         break;
     case FM_RECORD_VIEW:
-        fm_buf_printf(out, "{\"v\":1,\"incarnation\":%llu,\"generation\":%llu}",
+        fm_buf_printf(out, ",\"incarnation\":%llu,\"generation\":%llu}",
                       (unsigned long long)w->to.view.incarnation.n,
                       (unsigned long long)w->to.view.generation.n);
         break;
@@ -215,8 +216,7 @@ static bool read_keeper(struct fm_roster *r, json_t *o, struct fm_write *w,
 {
     json_t *agent;
     json_int_t incarnation;
-    int v;
-    if (json_unpack(o, "{s:i,s:o,s:I!}", "v", &v, "agent", &agent, "incarnation", &incarnation) ||
+    if (json_unpack(o, "{s:o,s:I}", "agent", &agent, "incarnation", &incarnation) ||
         !in_range(incarnation, 1, NUMBER_MAX))
         return wrong(why, "not a keeper");
     w->to.keeper = (struct fm_keeper_record){.incarnation = {(uint64_t)incarnation}};
@@ -232,7 +232,7 @@ static bool read_subs(struct fm_roster *r, json_t *subs, struct fm_lease_record 
     for (size_t i = 0; i < n; i++) {
         json_t *host;
         json_int_t incarnation;
-        if (json_unpack(json_array_get(subs, i), "{s:o,s:I!}", "host", &host, "incarnation",
+        if (json_unpack(json_array_get(subs, i), "{s:o,s:I}", "host", &host, "incarnation",
                         &incarnation) ||
             !in_range(incarnation, 1, NUMBER_MAX) || !name_of(host).n)
             return wrong(why, "not a sub-lessee");
@@ -254,11 +254,10 @@ static bool read_lease(struct fm_roster *r, json_t *o, struct fm_write *w,
     json_t *keeper, *subs;
     json_int_t incarnation, counter, life, ms;
     const char *state;
-    int v;
     *l = (struct fm_lease_record){0};
-    if (json_unpack(o, "{s:i,s:o,s:I,s:I,s:I,s:I,s:s,s:o!}", "v", &v, "keeper", &keeper,
-                    "incarnation", &incarnation, "counter", &counter, "life", &life, "lease_ms",
-                    &ms, "state", &state, "subs", &subs))
+    if (json_unpack(o, "{s:o,s:I,s:I,s:I,s:I,s:s,s:o}", "keeper", &keeper, "incarnation",
+                    &incarnation, "counter", &counter, "life", &life, "lease_ms", &ms, "state",
+                    &state, "subs", &subs))
         return wrong(why, "not a lease");
     bool dead = strcmp(state, "dead") == 0;
     if (!in_range(incarnation, 1, NUMBER_MAX) || !in_range(counter, 0, NUMBER_MAX) ||
@@ -312,7 +311,7 @@ static bool read_evidence(json_t *evidence, struct fm_evidence *e)
     json_int_t timeline;
     if (!evidence)
         return true;
-    if (json_unpack(evidence, "{s:s,s:I,s:s!}", "system", &system, "timeline", &timeline, "fork",
+    if (json_unpack(evidence, "{s:s,s:I,s:s}", "system", &system, "timeline", &timeline, "fork",
                     &fork) ||
         !in_range(timeline, 0, UINT32_MAX) || !read_u64_text(system, &e->system_id) ||
         !read_u64_text(fork, &e->fork_lsn))
@@ -328,11 +327,10 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
     const char *region, *state, *to = NULL;
     json_int_t epoch, gentle_from;
     json_t *members, *evidence = NULL;
-    int v;
     *c = (struct fm_cell_record){0};
-    if (json_unpack(o, "{s:i,s:s,s:s,s?s,s:I,s:I,s:o,s?o!}", "v", &v, "region", &region, "state",
-                    &state, "to", &to, "epoch", &epoch, "gentle_from", &gentle_from, "members",
-                    &members, "evidence", &evidence))
+    if (json_unpack(o, "{s:s,s:s,s?s,s:I,s:I,s:o,s?o}", "region", &region, "state", &state, "to",
+                    &to, "epoch", &epoch, "gentle_from", &gentle_from, "members", &members,
+                    "evidence", &evidence))
         return wrong(why, "not a cell");
     bool released = strcmp(state, "released") == 0;
     if ((!released && strcmp(state, "held") != 0) || released != (to != NULL))
@@ -356,8 +354,7 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
 static bool read_budget(json_t *o, struct fm_write *w, char why[FM_RECORD_WHY_ROOM])
 {
     json_int_t spent, freed;
-    int v;
-    if (json_unpack(o, "{s:i,s:I,s:I!}", "v", &v, "spent", &spent, "freed", &freed) ||
+    if (json_unpack(o, "{s:I,s:I}", "spent", &spent, "freed", &freed) ||
         !in_range(spent, 0, UINT32_MAX) || !in_range(freed, 0, (uint64_t)spent) ||
         spent - freed > FM_BUDGET_SEEN_MAX)
         return wrong(why, "not a budget");
@@ -368,9 +365,7 @@ static bool read_budget(json_t *o, struct fm_write *w, char why[FM_RECORD_WHY_RO
 static bool read_view(json_t *o, struct fm_write *w, char why[FM_RECORD_WHY_ROOM])
 {
     json_int_t incarnation, generation;
-    int v;
-    if (json_unpack(o, "{s:i,s:I,s:I!}", "v", &v, "incarnation", &incarnation, "generation",
-                    &generation) ||
+    if (json_unpack(o, "{s:I,s:I}", "incarnation", &incarnation, "generation", &generation) ||
         !in_range(incarnation, 1, NUMBER_MAX) || !in_range(generation, 1, NUMBER_MAX))
         return wrong(why, "not a view");
     w->to.view = (struct fm_view_record){{(uint64_t)incarnation}, {(uint64_t)generation}};
@@ -403,11 +398,8 @@ bool fm_record_read(struct fm_roster *r, struct fm_str text, struct fm_write *w,
     if (text.n > FM_RECORD_TEXT_MAX)
         return wrong(why, "too long");
     json_t *o = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
-    json_t *v = json_object_get(o, "v");
-    bool good = json_is_object(o) || wrong(why, "no object of JSON");
-    if (good)
-        good = (json_is_integer(v) && json_integer_value(v) == 1) ||
-               wrong(why, "of a version that is not known here");
+    const char *refused = json_is_object(o) ? fm_protocol_refuses(o) : "no object of JSON";
+    bool good = !refused || wrong(why, refused);
     good = good && read_kind(r, o, w, why);
     json_decref(o);
     return good;

@@ -12,9 +12,10 @@
  *   view                {"v":1,"incarnation":1,"generation":1}
  *
  * Names stand in them, never a number of one process. What is read and written again means the
- * same. A record that is not of this form, that breaks a bound of core, or that names a region that
- * this file does not know, cannot be read, and whoever needs it must not act: it may be of a
- * version that knows more. Pure, but that names get numbers in the roster. */
+ * same, but for what http/protocol.h lets a reader skip. A record that is not of this form, that
+ * breaks a bound of core, or that names a region that this file does not know, cannot be read, and
+ * whoever needs it must not act: it may be of a version that knows more. Pure, but that names get
+ * numbers in the roster. */
 #ifndef FM_AGENT_RECORDS_H
 #define FM_AGENT_RECORDS_H
 

@@ -259,6 +259,18 @@ void fm_rights_woke(struct fm_rights *r, int64_t late_ns)
         fm_controller_stalled(r->controller);
 }
 
+bool fm_rights_is_keeper(const struct fm_rights *r)
+{
+    return r->controller && fm_controller_is_keeper(r->controller);
+}
+
+void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, const char *text,
+                    const char *evidence)
+{
+    if (r->controller)
+        fm_controller_tell(r->controller, what, why, text, evidence);
+}
+
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
     fm_post_page(r->post, q, a);

@@ -53,6 +53,12 @@ void fm_rights_wanted(struct fm_rights *r);
 /* The loop was away for so long (struct fm_loop.woke). */
 void fm_rights_woke(struct fm_rights *r, int64_t late_ns);
 
+/* Does this host renew the leases of its region? */
+bool fm_rights_is_keeper(const struct fm_rights *r);
+/* fm_controller_tell, where there is one. */
+void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, const char *text,
+                    const char *evidence);
+
 /* The page /peer/1/post of the peer port. */
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 

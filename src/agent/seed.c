@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/time.h"
+#include "http/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -426,8 +427,9 @@ static enum fm_err make_audit(struct fm_seed *s, const struct fm_seed_who *who, 
     char key[FM_RECORD_KEY_ROOM], at[FM_RFC3339_LEN];
     fm_wall_format(at, who->wall_ns);
     snprintf(key, sizeof key, "reseed/%llu", (unsigned long long)s->view_to.incarnation.n);
-    json_t *o = json_pack("{s:i,s:s,s:s,s:s,s:o,s:o}", "v", 1, "by", who->by, "reason", who->reason,
-                          "at", at, "overridden", overridden(who->overridden), "silent", silent(s));
+    json_t *o = fm_protocol_stamp(json_pack("{s:s,s:s,s:s,s:o,s:o}", "by", who->by, "reason",
+                                            who->reason, "at", at, "overridden",
+                                            overridden(who->overridden), "silent", silent(s)));
     char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (!text)

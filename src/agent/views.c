@@ -1,6 +1,7 @@
 /* See the header. */
 #include "agent/views.h"
 
+#include "agent/webhook.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "proxy/seats_view.h"
@@ -11,6 +12,7 @@ struct fm_views {
     struct fm_views_config config;
     const struct fm_conf *conf;
     struct fm_publish *publish;
+    struct fm_webhook *hook;
     struct fm_follow *follow; /* NULL: it has a controller, or nothing is held by anybody */
 };
 
@@ -39,9 +41,52 @@ void fm_views_take(struct fm_views *v, const struct fm_view_doc *d)
         fm_log(FM_LOG_ERROR, "view_not_handed_out", FM_KE(&e),
                FM_KU("generation", d->generation.n));
     to_gate(v);
+    fm_webhook_look(v->hook);
     if (v->config.changed)
         v->config.changed(v->config.user);
 }
+
+/* -------- systems downstream -------- */
+
+static bool hook_sends(void *user)
+{
+    struct fm_views *v = user;
+    return v->config.keeps && v->config.keeps(v->config.user);
+}
+
+static char *hook_text(void *user)
+{
+    return fm_views_feed_text(user);
+}
+
+static const struct fm_view_doc *hook_view(void *user)
+{
+    return fm_views_doc(user);
+}
+
+static void hook_tells(void *user, const char *why, const char *text, const char *evidence)
+{
+    struct fm_views *v = user;
+    if (v->config.tell)
+        v->config.tell(v->config.user, why, text, evidence);
+}
+
+static bool open_hook(struct fm_views *v)
+{
+    struct fm_webhook_config c = {.loop = v->config.mailbox->loop,
+                                  .resolver = v->config.resolver,
+                                  .host = v->config.host,
+                                  .region = v->config.region,
+                                  .sends = hook_sends,
+                                  .text = hook_text,
+                                  .view = hook_view,
+                                  .tell = hook_tells,
+                                  .user = v};
+    v->hook = fm_webhook_new(&c, v->conf);
+    return v->hook != NULL;
+}
+
+/* -------- following -------- */
 
 static void followed(void *user)
 {
@@ -82,6 +127,7 @@ void fm_views_reset(struct fm_views *v, const struct fm_conf *conf, const struct
     v->conf = conf;
     if (!v->config.controller && follow(v, peers, &e))
         fm_log(FM_LOG_ERROR, "view_not_followed", FM_KE(&e));
+    fm_webhook_reset(v->hook, conf);
     to_gate(v);
 }
 
@@ -96,7 +142,10 @@ struct fm_views *fm_views_new(const struct fm_views_config *c, const struct fm_c
     v->config = *c;
     v->conf = conf;
     v->publish = fm_publish_new(c->mailbox->loop, e);
-    if (v->publish && (c->controller || follow(v, peers, e) == FM_ERR_OK))
+    bool hook = v->publish && open_hook(v);
+    if (v->publish && !hook)
+        fm_error_set(e, FM_ERR_MEMORY, "no memory to hand out views");
+    if (hook && (c->controller || follow(v, peers, e) == FM_ERR_OK))
         return v;
     fm_views_stop(v);
     fm_views_free(v);
@@ -106,6 +155,11 @@ struct fm_views *fm_views_new(const struct fm_views_config *c, const struct fm_c
 const struct fm_view_doc *fm_views_doc(const struct fm_views *v)
 {
     return fm_publish_doc(v->publish);
+}
+
+char *fm_views_feed_text(const struct fm_views *v)
+{
+    return fm_publish_feed_text(v->publish);
 }
 
 void fm_views_hurry(struct fm_views *v)
@@ -130,10 +184,17 @@ json_t *fm_views_json(const struct fm_views *v)
     return v->follow ? fm_follow_json(v->follow) : NULL;
 }
 
+json_t *fm_views_webhook_json(const struct fm_views *v)
+{
+    return fm_webhook_json(v->hook);
+}
+
 void fm_views_stop(struct fm_views *v)
 {
-    if (v)
-        fm_follow_stop(v->follow);
+    if (!v)
+        return;
+    fm_webhook_stop(v->hook);
+    fm_follow_stop(v->follow);
 }
 
 void fm_views_free(struct fm_views *v)
@@ -141,6 +202,7 @@ void fm_views_free(struct fm_views *v)
     if (!v)
         return;
     fm_follow_free(v->follow);
+    fm_webhook_free(v->hook);
     fm_publish_free(v->publish);
     free(v);
 }

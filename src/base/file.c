@@ -136,3 +136,31 @@ enum fm_err fm_file_read(const char *path, size_t max, char **bytes, size_t *n, 
     *bytes = p;
     return FM_ERR_OK;
 }
+
+enum fm_err fm_file_secret(const char *path, char *out, size_t cap, size_t *n, struct fm_error *e)
+{
+    FM_ASSERT(cap > 0);
+    *n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        enum fm_err err = fm_error_errno(e, FM_ERR_IO, errno, "cannot read %s", path);
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    enum fm_err err = FM_ERR_OK;
+    if (!S_ISREG(st.st_mode) || st.st_mode & 077)
+        err = fm_error_set(e, FM_ERR_PERMISSION, "%s: others may read it, or it is no file", path);
+    else if ((err = read_up_to(fd, out, cap, n)))
+        fm_error_errno(e, err, errno, "cannot read %s", path);
+    else if (*n == cap)
+        err = fm_error_set(e, FM_ERR_LIMIT, "%s has %zu bytes or more", path, cap);
+    close(fd);
+    while (!err && *n && (out[*n - 1] == '\n' || out[*n - 1] == '\r'))
+        (*n)--;
+    if (err)
+        *n = 0;
+    FM_ASSERT(*n < cap);
+    return err;
+}

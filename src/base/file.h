@@ -24,4 +24,10 @@ enum fm_err fm_file_create(const char *path, struct fm_str bytes, mode_t mode,
 enum fm_err fm_file_read(const char *path, size_t max, char **bytes, size_t *n,
                          struct fm_error *e) FM_WARN_UNUSED;
 
+/* A secret: a file that nobody but its owner may read, of less than `cap` bytes, put into `out`
+ * without the line's end behind it. Short enough to be read by a loop that needs it now and then.
+ * FM_ERR_PERMISSION where others may read it, or it is no plain file; FM_ERR_LIMIT, FM_ERR_IO. */
+enum fm_err fm_file_secret(const char *path, char *out, size_t cap, size_t *n,
+                           struct fm_error *e) FM_WARN_UNUSED;
+
 #endif

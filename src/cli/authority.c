@@ -155,7 +155,7 @@ static void print_standby(const char *name, const json_t *context)
     const char *runs = fm_show_text(x, "runs");
     if (!is_standing_by(context))
         return;
-    printf("  %s: its standby app here is %s for %s", name, fm_show_text(x, "state"),
+    printf("  %s: standby app of this region: %s for %s", name, fm_show_text(x, "state"),
            fm_show_ms(fm_show_number(x, "for_ms"), ms));
     if (runs[0])
         printf("; `%s` runs", runs);

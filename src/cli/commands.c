@@ -20,9 +20,10 @@ const struct fm_command fm_commands[] = {
      "a witness and an edge, sends queries and commands at a constant rate, then breaks "
      "something,\n"
      "and measures from the clients' side what they noticed. Stories: bank (the default),\n"
-     "read-only-site and cold-standby. --scenario takes kill, freeze, partial, move, partition, "
-     "coordination-loss,\n"
-     "split-brain or all; without it some of them are shown in a minute.\n"
+     "read-only-site and cold-standby. --scenario (of the bank) takes kill, freeze, partial, "
+     "move,\n"
+     "partition, coordination-loss, split-brain or all; without it some of them are shown in a\n"
+     "minute.\n"
      "Needs no root; everything lives in a temporary folder and is cleaned up, also on Ctrl-C.\n"
      "Exit code 2 if an objective was missed.",
      "fulmar demo --scenario split-brain",
@@ -79,7 +80,7 @@ const struct fm_command fm_commands[] = {
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
     {"coordination status", "",
-     "ask whether regions can agree: the store, its endpoints, its stamp, who is frozen",
+     "ask whether regions can agree: store, endpoints, stamp, who is frozen",
      "Reads the store of `coordination` itself, not through a daemon, asks every controller what "
      "it\n"
      "has seen, and writes nothing. Exit code 0 where a linearizable read succeeds; 2 where the "

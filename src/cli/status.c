@@ -100,6 +100,17 @@ static void print_events(const json_t *doc)
     json_decref(events);
 }
 
+/* Where systems downstream are not told who may write what. */
+static void print_webhook(const struct fm_args *a, const json_t *webhook)
+{
+    const char *why = fm_show_text(webhook, "why");
+    char since[FM_SHOW_CLOCK];
+    if (why[0])
+        printf("\n%sauthority-webhook:%s %s is not told since %s: %s\n", a->color ? "\033[31m" : "",
+               a->color ? "\033[0m" : "", fm_show_text(webhook, "to"),
+               fm_show_clock(fm_show_text(webhook, "failing_since"), since), why);
+}
+
 static void print_table(const struct fm_args *a, const json_t *doc, const struct fm_conf *conf,
                         const char *only)
 {
@@ -128,6 +139,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
         fm_cli_authority_print(a, doc, conf, only);
     else
         fm_print_holders(json_object_get(doc, "view"), only);
+    print_webhook(a, json_object_get(doc, "authority_webhook"));
     print_checks(a, doc);
     print_events(doc);
 }

@@ -232,18 +232,11 @@ bool fm_conf_addr_host_pattern(struct fm_str s, struct fm_fault *f)
     return check_name(name, f);
 }
 
-bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *target,
-                           struct fm_str *path, struct fm_str *host_header, struct fm_fault *f)
+/* What stands behind the scheme. */
+static bool parts_of_url(struct fm_arena *arena, struct fm_str rest, uint16_t usual_port,
+                         struct fm_conf_addr *target, struct fm_str *path, struct fm_fault *f)
 {
-    if (fm_str_starts(s, FM_STR("https://"))) {
-        fm_fault(f, "HTTPS is not in this version");
-        return fm_fault_advice(f, "check it by `http`, or with `tls` its certificate alone");
-    }
-    if (!fm_str_starts(s, FM_STR("http://"))) {
-        fm_fault(f, "`%s` is none", FM_Q(s));
-        return fm_fault_advice(f, "write `http://HOST:PORT/PATH`");
-    }
-    struct fm_str rest = fm_str(s.p + 7, s.n - 7), host = {NULL, 0}, port = {NULL, 0};
+    struct fm_str host = {NULL, 0}, port = {NULL, 0};
     size_t n = 0;
     while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?' && rest.p[n] != '#')
         n++;
@@ -258,14 +251,45 @@ bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_co
         return fm_fault(f, "a user in a URL would be a secret in plain sight");
     if (!split(authority, &host, &port, f))
         return false;
-    if (port.p ? !set_port(authority, port, target, f) : !(target->port = 80))
+    FM_ASSERT(usual_port > 0);
+    target->port = usual_port;
+    if (port.p && !set_port(authority, port, target, f))
         return false;
     if (!set_host(arena, host, authority, target, f))
         return false;
     FM_ASSERT(target->port && target->text.p);
-    *host_header = target->text;
     *path = fm_arena_str(arena, target_path.n ? target_path : FM_STR("/"));
     return path->p || fm_fault_memory(f);
+}
+
+bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *target,
+                           struct fm_str *path, struct fm_str *host_header, struct fm_fault *f)
+{
+    if (fm_str_starts(s, FM_STR("https://"))) {
+        fm_fault(f, "HTTPS is not in this version");
+        return fm_fault_advice(f, "check it by `http`, or with `tls` its certificate alone");
+    }
+    if (!fm_str_starts(s, FM_STR("http://"))) {
+        fm_fault(f, "`%s` is none", FM_Q(s));
+        return fm_fault_advice(f, "write `http://HOST:PORT/PATH`");
+    }
+    if (!parts_of_url(arena, fm_str(s.p + 7, s.n - 7), 80, target, path, f))
+        return false;
+    *host_header = target->text;
+    return true;
+}
+
+bool fm_conf_addr_web_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *target,
+                          struct fm_str *path, bool *https, struct fm_fault *f)
+{
+    *https = fm_str_starts(s, FM_STR("https://"));
+    if (!*https && !fm_str_starts(s, FM_STR("http://"))) {
+        fm_fault(f, "`%s` is none", FM_Q(s));
+        return fm_fault_advice(f, "write `https://HOST/PATH`");
+    }
+    size_t scheme = *https ? 8 : 7;
+    return parts_of_url(arena, fm_str(s.p + scheme, s.n - scheme), *https ? 443 : 80, target, path,
+                        f);
 }
 
 bool fm_conf_addr_is_loopback(const struct fm_conf_addr *a)

@@ -30,6 +30,10 @@ bool fm_conf_addr_http_url(struct fm_arena *arena, struct fm_str s, struct fm_co
                            struct fm_str *path, struct fm_str *host_header,
                            struct fm_fault *f) FM_WARN_UNUSED;
 
+/* The same, or with `https://`. */
+bool fm_conf_addr_web_url(struct fm_arena *arena, struct fm_str s, struct fm_conf_addr *target,
+                          struct fm_str *path, bool *https, struct fm_fault *f) FM_WARN_UNUSED;
+
 /* 127.0.0.0/8, ::1 and localhost. */
 bool fm_conf_addr_is_loopback(const struct fm_conf_addr *a);
 /* 0.0.0.0 and :: */

@@ -290,6 +290,7 @@ struct fm_conf_route {
     enum fm_conf_as as;
     bool safe;       /* false: never hedged and never repeated, whatever its method */
     bool concurrent; /* an override needs no finding that the holder's lease has lapsed */
+    bool relay;      /* a gate that may not take its commands passes them on to one that may */
     struct fm_conf_when_away when_away;
     struct fm_conf_timeouts timeouts;
     struct fm_conf_retry retry;
@@ -382,6 +383,17 @@ struct fm_conf_peer_tls {
     struct fm_str ca, cert, key;
 };
 
+/* Who is told, beside those who ask, which region is authoritative for which cells. */
+struct fm_conf_webhook {
+    bool present;
+    struct fm_str url; /* as written */
+    struct fm_conf_addr to;
+    bool https;
+    struct fm_str path;        /* with the query */
+    struct fm_str secret_file; /* a template, see fm_conf_expand */
+    struct fm_str ca;          /* a template, too; empty: the authorities of the system */
+};
+
 struct fm_conf {
     struct fm_arena arena;
     struct fm_str file; /* as given to fm_conf_load */
@@ -389,6 +401,7 @@ struct fm_conf {
     struct fm_str state; /* template with {host}; empty = the default, see fm_conf_state_dir */
     struct fm_conf_coordination coordination;
     struct fm_conf_peer_tls peer_tls;
+    struct fm_conf_webhook webhook;
     struct fm_conf_host *hosts;
     size_t nhosts;
     struct fm_conf_edge edge;
@@ -458,6 +471,8 @@ int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);
 /* Do its gates write anything down: keys, what they take without authority, what they queue? */
 bool fm_conf_is_journaled(const struct fm_conf_context *c);
+/* Do gates pass commands on to those of other regions: has a route `relay: true`? */
+bool fm_conf_relays(const struct fm_conf *c);
 int fm_conf_find_check(const struct fm_conf_region *r, struct fm_str name);
 
 /* The state folder of `host` in `region`: `state` expanded; without it /var/lib/fulmar/HOST for

@@ -55,7 +55,7 @@ struct fm_str fm_suggest_name(struct fm_str wrong, const struct fm_str *names, s
 
 /* Kinds whose readers are not in kinds.c. */
 fm_decode_fn fm_decode_section_value, fm_decode_list_value, fm_decode_either_value;
-fm_decode_fn fm_decode_route_path, fm_decode_http_url;
+fm_decode_fn fm_decode_route_path, fm_decode_http_url, fm_decode_webhook_url;
 
 /* Functions of rows. */
 fm_decode_fn fm_decode_nothing, fm_decode_log_path;
@@ -76,6 +76,10 @@ void fm_authority_resolve(struct fm_load *l);
 void fm_exclusive_check(struct fm_load *l);
 /* queueing.c: of a context with cells whose own rules are kept. */
 void fm_queueing_check(struct fm_load *l, size_t context);
+/* onward.c: of any context whose own rules are kept. */
+void fm_onward_check(struct fm_load *l, size_t context);
+/* webhook.c: is there something to tell? */
+void fm_webhook_check(struct fm_load *l);
 /* A hold that nobody said is so much longer than the least. */
 enum { FM_HOLD_BEYOND_MS = 1000 };
 /* routes.c: has its path the segment `{name}`? */

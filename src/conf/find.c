@@ -91,3 +91,12 @@ bool fm_conf_is_journaled(const struct fm_conf_context *c)
         any |= c->ncells > 0 && c->routes[i].when_away.commands != FM_CONF_AWAY_REJECT;
     return any;
 }
+
+bool fm_conf_relays(const struct fm_conf *c)
+{
+    for (size_t i = 0; i < c->ncontexts; i++)
+        for (size_t k = 0; k < c->contexts[i].nroutes; k++)
+            if (c->contexts[i].routes[k].relay)
+                return true;
+    return false;
+}

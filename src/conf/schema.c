@@ -451,7 +451,13 @@ static const struct fm_schema_row root_rows[] = {
      .example = "contexts: {shop: {topology: multi-write, routes: [\"/**\"]}}",
      .help = "The bounded contexts of the business, the unit of policy."},
     LATER("groups", "PostgreSQL failover groups"),
-    LATER("authority-webhook", "tells downstream systems who holds what"),
+    {.name = "authority-webhook",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_root, conf.webhook),
+     PRESENT(struct fm_root, conf.webhook.present),
+     .section = &fm_schema_webhook,
+     .def_note = "nobody is told",
+     .help = "Tells a system downstream who may write what, whenever that changes."},
 };
 
 const struct fm_schema_section fm_schema_root = {

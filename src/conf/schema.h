@@ -34,6 +34,7 @@ enum fm_kind {
     FM_KIND_FILE,
     FM_KIND_ROUTE_PATH,
     FM_KIND_HTTP_URL,
+    FM_KIND_WEB_URL,  /* fm_decode_webhook_url reads it */
     FM_KIND_ENDPOINT, /* fm_decode_endpoints reads it */
     /* struct fm_conf_addr: */
     FM_KIND_BIND,
@@ -133,7 +134,7 @@ extern const struct fm_schema_section fm_schema_coordination;
 /* schema_authority.c */
 extern const struct fm_schema_section fm_schema_homes, fm_schema_key, fm_schema_failover,
     fm_schema_failback, fm_schema_standby, fm_schema_when_away, fm_schema_idempotency,
-    fm_schema_objectives;
+    fm_schema_objectives, fm_schema_webhook;
 /* schema_context.c */
 extern const struct fm_schema_section fm_schema_context, fm_schema_route, fm_schema_sticky;
 extern const struct fm_schema_section fm_schema_routing, fm_schema_timeouts, fm_schema_retry,

@@ -384,3 +384,37 @@ const struct fm_schema_section fm_schema_objectives = {
     ROWS(objectives_rows),
     .help = "What the context promises to its users.",
 };
+
+/* authority-webhook */
+
+static const struct fm_schema_row webhook_rows[] = {
+    {.name = "url",
+     .kind = FM_KIND_WEB_URL,
+     .flags = FM_ROW_REQUIRED,
+     AT(struct fm_conf_webhook, url),
+     .example = "url: \"https://events.bank.example/authority\"",
+     .help = "Where the document of `GET /authority/feed` is posted to. The certificate must be "
+             "for this name or address."},
+    {.name = "secret-file",
+     .kind = FM_KIND_FILE,
+     .flags = FM_ROW_REQUIRED,
+     AT(struct fm_conf_webhook, secret_file),
+     .example = "secret-file: hook.secret",
+     .help = "The file with the secret that each post is signed with, 16 to 1023 bytes, not "
+             "readable by others; it is read for each post."},
+    {.name = "ca",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_webhook, ca),
+     .def_note = "the authorities of the system",
+     .example = "ca: events-ca.pem",
+     .help = "Certificates of the authorities that may have signed that of the receiver; read at "
+             "the start and on SIGHUP."},
+};
+
+const struct fm_schema_section fm_schema_webhook = {
+    .id = "authority-webhook",
+    .title = "authority-webhook",
+    ROWS(webhook_rows),
+    .help = "One agent of each region posts there: the one that renews the region's leases. What "
+            "it says and how to check it is in wire.md.",
+};

@@ -180,7 +180,13 @@ static const struct fm_schema_row route_rows[] = {
      AT(struct fm_conf_route, routing),
      .section = &fm_schema_routing,
      .help = "Replaces single keys."},
-    LATER("relay", "a gate that may not take a command passes it on to one that may"),
+    {.name = "relay",
+     .kind = FM_KIND_BOOL,
+     AT(struct fm_conf_route, relay),
+     .def = "false",
+     .help = "With `true` a gate that may not take a command, because another region holds its "
+             "cell, passes it on to a gate of that region; and an edge that reaches no gate of the "
+             "holder's region sends it to another region's."},
     {.name = "when-away",
      .kind = FM_KIND_SECTION,
      .flags = FM_ROW_INHERITS,

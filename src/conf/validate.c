@@ -342,6 +342,10 @@ void fm_validate(struct fm_load *l)
     fm_authority_resolve(l);
     contexts(l);
     fm_exclusive_check(l);
+    for (size_t i = 0; i < l->conf->ncontexts; i++)
+        if (!l->context_bad[i])
+            fm_onward_check(l, i);
+    fm_webhook_check(l);
     fm_routes_check(l);
     edges(l);
     trust(l);

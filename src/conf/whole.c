@@ -192,6 +192,7 @@ static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
     for (size_t i = 0; i < x->nroutes; i++) {
         when_away(&x->routes[i].when_away, true);
         FM_ASSERT(exclusive || !x->routes[i].concurrent);
+        FM_ASSERT(exclusive || !x->routes[i].relay);
     }
     FM_ASSERT(x->idempotency.key == FM_KEY_IGNORED || x->idempotency.by != FM_BY_NONE);
     FM_ASSERT(x->idempotency.by != FM_BY_GATE || exclusive);
@@ -236,6 +237,13 @@ void fm_load_assert_whole(const struct fm_conf *c)
         text(c->peer_tls.ca);
         text(c->peer_tls.cert);
         text(c->peer_tls.key);
+    }
+    if (c->webhook.present) {
+        text(c->webhook.url);
+        text(c->webhook.to.host);
+        text(c->webhook.path);
+        text(c->webhook.secret_file);
+        FM_ASSERT(c->webhook.to.port > 0);
     }
     edge(&c->edge);
     probe(&c->probe);

@@ -4,14 +4,11 @@
 #include "coord/client.h"
 
 #include "base/assert.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/rand.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { PASSWORD_MAX = 1024, LOGIN_ROOM = 16 * 1024 };
 
@@ -47,27 +44,7 @@ static bool read_password(struct fm_coord *c, char *out, size_t cap, size_t *n)
     *n = 0;
     if (!c->password_file)
         return true;
-    int fd = open(c->password_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        fm_error_errno(&c->last, FM_ERR_PERMISSION, errno, "cannot read %s", c->password_file);
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    ssize_t got = -1;
-    if (!S_ISREG(st.st_mode) || st.st_mode & 077)
-        fm_error_set(&c->last, FM_ERR_PERMISSION, "%s: others may read it, or it is no file",
-                     c->password_file);
-    else
-        got = read(fd, out, cap);
-    close(fd);
-    if (got < 0 || (size_t)got == cap)
-        return false;
-    *n = (size_t)got;
-    while (*n && (out[*n - 1] == '\n' || out[*n - 1] == '\r'))
-        (*n)--;
-    return true;
+    return fm_file_secret(c->password_file, out, cap, n, &c->last) == FM_ERR_OK;
 }
 
 static void denied(struct fm_coord *c, const char *why)

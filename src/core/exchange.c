@@ -169,13 +169,15 @@ static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
 }
 
 /* May it be sent again later, to whoever may take it then? A refusal by the gate is the answer,
- * unless it is for want of an instance. */
+ * unless it is for want of an instance, or of a way to the gate that it was to be passed on to. */
 static bool may_wait(const struct fm_exchange *x, const struct fm_exchange_event *e,
                      bool executed_no)
 {
     if (!x->waits || !x->replayable)
         return false;
-    return executed_no ? e->problem == FM_PROBLEM_NO_INSTANCE : x->repeat == FM_REPEAT_KEYED;
+    if (!executed_no)
+        return x->repeat == FM_REPEAT_KEYED;
+    return e->problem == FM_PROBLEM_NO_INSTANCE || e->problem == FM_PROBLEM_UNREACHABLE;
 }
 
 /* The answer of attempt i is the last word. It may not call failed what another attempt may have

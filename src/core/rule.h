@@ -66,11 +66,13 @@
     X(R13_EPOCH, "a command is admitted under an epoch that has ended")                            \
     X(R13_RELAY, "a success is relayed without the second check")                                  \
     X(R13_EDGE, "an edge passes on a success of an epoch that was ended by force")                 \
+    X(R13_RELAYED, "a gate passes on a relayed success of an epoch that has ended")                \
     X(R13_QUEUED, "a queued command counts as done under an epoch that was ended by force")        \
     X(R14_STALL, "a gate that was frozen parses what waited")                                      \
     X(R14_AGE, "a request's time in the socket does not count")                                    \
     X(R15_MOVING, "moving is answered as not-holder")                                              \
     X(R15_HIGHER, "a gate that sees a higher epoch goes on")                                       \
+    X(R15_ONE_HOP, "a relayed command is relayed again")                                           \
     X(R16_READY, "a planned move begins to an heir that is not ready")                             \
     X(R16_HOLD, "a planned move does not hold new commands")                                       \
     X(R16_DRAIN, "a planned move does not wait for commands in flight")                            \
@@ -82,6 +84,7 @@
     X(R19_QUEUED, "a queued command of unknown outcome is sent again")                             \
     X(R20_CARRIED, "a successor takes a retry that it knows nothing of")                           \
     X(R20_QUEUED, "a queued command that was sent under an epoch ended by force does not say so")  \
+    X(R20_RELAYED, "a relayed command goes under another epoch than it was tried under")           \
     X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
     X(R21_ONE_GATE, "a gate takes a command whose key another gate of its region has")             \
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \

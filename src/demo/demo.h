@@ -45,6 +45,9 @@ struct fm_demo_options {
     bool quiet; /* the caller prints a document: nothing else on stdout */
 };
 
+/* As it is typed, and as its folder of examples is called. */
+const char *fm_demo_story_name(enum fm_demo_story s);
+
 /* The scenario of this name; 0 where there is none. */
 unsigned fm_demo_scenario_find(const char *name);
 

@@ -11,6 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *fm_demo_story_name(enum fm_demo_story s)
+{
+    static const char *const names[] = {[FM_DEMO_BANK] = "bank",
+                                        [FM_DEMO_READ_ONLY_SITE] = "read-only-site",
+                                        [FM_DEMO_COLD_STANDBY] = "cold-standby"};
+    FM_ASSERT(s < FM_COUNT(names));
+    return names[s];
+}
+
 void fm_demo_view_init(struct fm_view_state *v, const struct fm_demo_options *o)
 {
     FM_ASSERT(!(o->live && o->quiet)); /* a screen is not drawn into a document */
@@ -193,11 +202,12 @@ void fm_demo_view_draw(struct fm_view_state *v, const json_t *status, const stru
     int64_t now = fm_mono_now().ns;
     double seconds = v->drawn_ns ? (double)(now - v->drawn_ns) / 1e9 : 0;
     v->drawn_ns = now;
-    printf("\033[H  fulmar demo bank   %u regions, %u requests/s through one edge   %5.1fs\033[K\n"
+    printf("\033[H  fulmar demo %s   %u regions, %u requests/s through one edge   %5.1fs\033[K\n"
            "  %s\033[K\n\033[K\n"
            "  %-8s %-7s %8s %9s %10s   %s\033[K\n",
-           v->options.regions, v->options.rate, (double)(now - v->started_ns) / 1e9, v->title,
-           "REGION", "INTENT", "REQ/S", "ERRORS/S", "IN-FLIGHT", "HEALTH BY CONTEXT");
+           fm_demo_story_name(v->options.story), v->options.regions, v->options.rate,
+           (double)(now - v->started_ns) / 1e9, v->title, "REGION", "INTENT", "REQ/S", "ERRORS/S",
+           "IN-FLIGHT", "HEALTH BY CONTEXT");
     size_t i;
     json_t *region;
     json_array_foreach(json_object_get(status, "regions"), i, region)

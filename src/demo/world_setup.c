@@ -23,15 +23,6 @@ struct fm_addr fm_world_loopback(uint16_t port)
 
 /* -------- finding programs and ports -------- */
 
-static const char *folder_of(enum fm_demo_story s)
-{
-    static const char *const folders[] = {[FM_DEMO_BANK] = "bank",
-                                          [FM_DEMO_READ_ONLY_SITE] = "read-only-site",
-                                          [FM_DEMO_COLD_STANDBY] = "cold-standby"};
-    FM_ASSERT(s < FM_COUNT(folders));
-    return folders[s];
-}
-
 enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
 {
     ssize_t n = readlink("/proc/self/exe", w->fulmar, sizeof w->fulmar - 1);
@@ -52,7 +43,7 @@ enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
         char bank[2 * PATH_MAX], contexts[2 * PATH_MAX];
         snprintf(bank, sizeof bank, "%s/%s", dir, places[i].bank);
         snprintf(contexts, sizeof contexts, "%s/%s/%s/contexts.yaml", dir, places[i].examples,
-                 folder_of(w->story));
+                 fm_demo_story_name(w->story));
         if (access(bank, X_OK) == 0 && realpath(bank, w->bank) && realpath(contexts, w->contexts))
             return FM_ERR_OK;
     }

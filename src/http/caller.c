@@ -92,6 +92,7 @@ static void begin(struct fm_caller *c)
                             .peer = c->peer,
                             .target = c->target,
                             .host = c->header,
+                            .headers = c->headers,
                             .body = c->is_raw ? NULL : c->body,
                             .body_n = c->is_raw ? 0 : c->body_n,
                             .raw = c->is_raw ? c->body : NULL,
@@ -162,6 +163,8 @@ void fm_caller_ask(struct fm_caller *c, const struct fm_caller_ask *a)
     c->busy = true;
     c->begun = c->link.sent = false;
     snprintf(c->target, sizeof c->target, "%s", a->raw ? "" : a->target);
+    FM_ASSERT(!a->headers || strlen(a->headers) < sizeof c->headers);
+    snprintf(c->headers, sizeof c->headers, "%s", a->headers ? a->headers : "");
     c->is_raw = a->raw != NULL;
     c->body = a->raw ? a->raw : a->body;
     c->body_n = a->raw ? a->raw_n : a->body_n;

@@ -31,7 +31,7 @@ struct fm_caller {
     bool begun; /* with the link */
     bool closed;
     struct fm_addr addr;
-    char target[FM_HTTP_LINK_TARGET_MAX];
+    char target[FM_HTTP_LINK_TARGET_MAX], headers[FM_HTTP_LINK_HEADERS_MAX + 1];
     char *body; /* or raw */
     size_t body_n, answer_max;
     bool is_raw, discard;
@@ -55,6 +55,7 @@ struct fm_caller_ask {
     const char *target; /* path with query, up to FM_HTTP_LINK_TARGET_MAX - 1 bytes */
     char *body;         /* from malloc, JSON; taken over. NULL: a GET */
     size_t body_n;
+    const char *headers; /* more lines, as in struct fm_http_ask; NULL: none */
     /* Or, with target NULL, a whole request, as in struct fm_http_ask. */
     char *raw;
     size_t raw_n;

@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { HOST_MAX = 272, TOKEN_MAX = 1024, HEADERS_MAX = 256 };
-enum { HEAD_ROOM = FM_HTTP_LINK_TARGET_MAX + HOST_MAX + TOKEN_MAX + HEADERS_MAX + 256 };
+enum { HOST_MAX = 272, TOKEN_MAX = 1024 };
+enum {
+    HEAD_ROOM = FM_HTTP_LINK_TARGET_MAX + HOST_MAX + TOKEN_MAX + FM_HTTP_LINK_HEADERS_MAX + 256
+};
 
 static const struct fm_http_limits limits = {.head_bytes = 16 * 1024,
                                              .fields = 64,
@@ -205,7 +207,7 @@ static bool compose(struct fm_http_link *l, const struct fm_http_ask *a)
     }
     FM_ASSERT(a->target[0] == '/' && strlen(a->target) <= FM_HTTP_LINK_TARGET_MAX);
     FM_ASSERT(strlen(a->host) <= HOST_MAX && (!a->token || strlen(a->token) <= TOKEN_MAX));
-    FM_ASSERT(!a->headers || strlen(a->headers) <= HEADERS_MAX);
+    FM_ASSERT(!a->headers || strlen(a->headers) <= FM_HTTP_LINK_HEADERS_MAX);
     size_t cap = HEAD_ROOM + a->body_n;
     free(l->out);
     l->out = malloc(cap);

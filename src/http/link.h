@@ -69,7 +69,7 @@ struct fm_http_ask {
     struct fm_mono connect, deadline;
     int64_t idle_ms;
 };
-enum { FM_HTTP_LINK_TARGET_MAX = 1024 };
+enum { FM_HTTP_LINK_TARGET_MAX = 1024, FM_HTTP_LINK_HEADERS_MAX = 256 };
 
 /* FM_ERR_UNREACHABLE, FM_ERR_MEMORY: not begun, `failed` does not follow (`closed` does, where the
  * link was open: the peer had closed it while it was idle). */

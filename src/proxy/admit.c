@@ -9,7 +9,7 @@ static bool is_gate(const struct fm_request *rq)
     return rq->w->config.mode == FM_PROXY_GATE;
 }
 
-static enum fm_problem problem_of(enum fm_admit a)
+enum fm_problem fm_admit_problem(enum fm_admit a)
 {
     switch (a) {
     case FM_ADMIT_YES:
@@ -38,7 +38,7 @@ void fm_admit_leave(struct fm_request *rq)
 
 /* What is here is within its deadline: that was looked at when it came, and is again when it goes.
  */
-enum fm_problem fm_admit_command(struct fm_request *rq)
+enum fm_admit fm_admit_command(struct fm_request *rq)
 {
     FM_ASSERT(is_gate(rq) && rq->seats && rq->command && rq->placed && !rq->entered);
     fm_seats_enter(rq->seats, rq->cell);
@@ -59,7 +59,7 @@ enum fm_problem fm_admit_command(struct fm_request *rq)
     else
         fm_admit_leave(rq);
     fm_counter_inc(a == FM_ADMIT_YES ? &rq->w->metrics.admitted : &rq->w->metrics.not_admitted);
-    return problem_of(a);
+    return a;
 }
 
 /* The newest configuration counts, also for what began to come under an older one: who asks this
@@ -98,6 +98,8 @@ bool fm_admit_is_live(const struct fm_request *rq)
 bool fm_admit_passes(const struct fm_try *t)
 {
     const struct fm_request *rq = t->rq;
+    if (rq->onward)
+        return fm_onward_answer_passes(t);
     if (!rq->entered)
         return true;
     struct fm_sublease_cell cell;

@@ -26,6 +26,7 @@ struct fm_board_slot {
     _Atomic uint32_t in_flight;                  /* the bulkhead */
     _Atomic bool trial;       /* it comes back: canaries go there, and what nobody else can take */
     _Atomic int64_t tried_ns; /* when its last trial began: what is older is no news */
+    _Atomic bool unheard;     /* no agent of the region answered the last probe, not even with no */
     _Atomic uint16_t serve;   /* intent, permille: what operators let it have; never health */
 };
 

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "http/protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -364,6 +365,7 @@ json_t *fm_daemon_status(const struct fm_daemon *d)
     json_t *o = json_object();
     json_object_set_new(o, "schema", json_string("fulmar.status/1"));
     json_object_set_new(o, "version", json_string(FM_VERSION));
+    json_object_set_new(o, "protocol", fm_protocol_json());
     json_object_set_new(o, "role", json_string(d->options.role));
     json_object_set_new(o, "host", json_string(d->host));
     json_object_set_new(o, "region", d->region[0] ? json_string(d->region) : json_null());

@@ -245,11 +245,12 @@ static bool answer_drops(const struct fm_http_field *f, const void *user)
     case FM_HDR_PROXY_CONNECTION:
     case FM_HDR_TE:
     case FM_HDR_FULMAR_REF:
-    case FM_HDR_FULMAR_PROBLEM:
     case FM_HDR_FULMAR_QUEUED:
     case FM_HDR_CONTENT_LENGTH:
     case FM_HDR_TRANSFER_ENCODING:
         return true;
+    case FM_HDR_FULMAR_PROBLEM:
+        return !a->from_gate || !a->to_edge;
     case FM_HDR_UPGRADE:
         return !a->upgrade;
     case FM_HDR_TRAILER:

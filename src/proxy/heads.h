@@ -51,6 +51,7 @@ bool fm_heads_authority(struct fm_str value, struct fm_authority_said *out) FM_W
 
 struct fm_answer {
     bool from_gate; /* its Fulmar- fields are passed on (but Fulmar-Problem to clients) */
+    bool to_edge;   /* ... and Fulmar-Problem, too: we are a gate that asked another one */
     bool decoded;   /* the body goes out without chunks (to an HTTP/1.0 client) */
     struct fm_str ref, region; /* empty = not set */
     struct fm_str connection;  /* the Connection line with its CRLF, or nothing */

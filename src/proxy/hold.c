@@ -82,6 +82,7 @@ static void send_to(struct fm_request *rq, const struct fm_view_cell *cell)
 {
     FM_ASSERT(!rq->held && rq->at.authority > 0);
     rq->epoch = cell->epoch;
+    rq->round = false;
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, cell->epoch.n);
     struct fm_route_plan plan = {.n = 1, .healthy = 1};
     plan.region[0] = cell->region;
@@ -200,8 +201,9 @@ static void decide(struct fm_request *rq, bool look)
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_view_cell cell;
     bool moving = !holder_of(rq, &cell) || fm_plan_is_away(rq, cell.region);
+    bool round = moving && fm_onward_goes_round(rq, &cell);
     struct fm_held h = {
-        .moving = moving,
+        .moving = moving && !round,
         .client_gone = rq->client_gone,
         .view_newer = look,
         .held_ms = fm_clamp_i64(fm_mono_sub_ms(now, rq->held_since), 0, INT64_MAX),
@@ -217,7 +219,10 @@ static void decide(struct fm_request *rq, bool look)
     fm_hold_drop(rq);
     switch (what) {
     case FM_HOLD_SEND:
-        send_to(rq, &cell);
+        if (!round)
+            send_to(rq, &cell);
+        else if (!fm_onward_go_round(rq, &cell))
+            into_queue(rq); /* there is nobody else either */
         return;
     case FM_HOLD_HOLD:
     case FM_HOLD_WHEN_AWAY:
@@ -249,7 +254,7 @@ void fm_hold_go(struct fm_request *rq)
         send_to(rq, &cell);
         return;
     }
-    decide(rq, false);
+    decide(rq, fm_onward_goes_round(rq, &cell));
 }
 
 bool fm_hold_waits(const struct fm_request *rq)

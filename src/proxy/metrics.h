@@ -30,6 +30,10 @@
       "Commands that waited until nothing came of it")                                             \
     X(admitted, "commands_admitted_total", "Commands that a gate let begin, under its authority")  \
     X(not_admitted, "commands_not_admitted_total", "Commands that a gate refused for want of it")  \
+    X(relayed, "commands_relayed_total",                                                           \
+      "Commands sent to another region's gate: by a gate that may not take them, or by an edge "   \
+      "that "                                                                                      \
+      "hears nothing of their holder's region (relay: true)")                                      \
     X(overrides, "commands_overridden_total",                                                      \
       "Commands taken without authority while their holder was away (when-away: override)")        \
     X(queued, "commands_queued_total",                                                             \

@@ -192,9 +192,12 @@ enum fm_err fm_names_set(struct fm_names *n, const struct fm_conf *c, enum fm_pr
 {
     struct builder b = {.names = n};
     b.last = &b.first;
+    bool onward = mode == FM_PROXY_GATE && fm_conf_relays(c);
     for (unsigned r = 0; r < c->nregions; r++)
         if (mode == FM_PROXY_EDGE || r == self)
             add_region(&b, c, r, mode == FM_PROXY_EDGE && c->regions[r].has_gates);
+        else if (onward && c->regions[r].has_gates)
+            add_region(&b, c, r, true);
     for (size_t h = 0; h < c->nhosts && mode == FM_PROXY_EDGE; h++)
         if (c->hosts[h].roles & FM_ROLE_HEALTH)
             add(&b, &c->hosts[h].peer, NULL, REGION_NONE, 0, HOST_REFRESH_MS);

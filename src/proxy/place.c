@@ -77,11 +77,12 @@ void fm_place_key(struct fm_request *rq, struct fm_str key)
     rq->gate_key = fm_keygate_key(rq->vr->view->contexts[rq->context].name, key);
 }
 
-/* What is to be queued, and what is taken without authority, any gate takes. */
+/* What is to be queued, taken without authority or passed on, any gate takes. */
 bool fm_place_has_one(const struct fm_request *rq, unsigned region)
 {
     FM_ASSERT(region < rq->vr->view->nregions);
-    return rq->one_gate && !rq->queue && !rq->override && rq->vr->view->regions[region].gates;
+    return rq->one_gate && !rq->queue && !rq->override && !rq->round &&
+           rq->vr->view->regions[region].gates;
 }
 
 bool fm_place_is_at(const struct fm_request *rq, const struct fm_view_endpoint *e)

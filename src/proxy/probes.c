@@ -113,6 +113,8 @@ static void tell_deep(struct round *r)
             no += says == 0;
         }
         bool ok = fm_check_fold(yes, no);
+        atomic_store_explicit(&fm_board_slot(d->board, r->region, c)->unheard, yes + no == 0,
+                              memory_order_relaxed);
         fm_director_probe(d, r->region, c, ok, ok ? FM_STR("ok") : fm_str_z(why));
     }
 }

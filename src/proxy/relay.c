@@ -41,6 +41,7 @@ bool fm_relay_prepare(struct fm_try *t, const struct fm_http_head *h)
     t->answer_close = close;
     struct fm_answer a = {
         .from_gate = region->gates,
+        .to_edge = rq->onward,
         .decoded = to_old,
         .ref = fm_str(rq->ref, FM_REF_LEN),
         .region = region->gates ? fm_str(NULL, 0) : region->name,

@@ -160,6 +160,8 @@ void fm_request_fail(struct fm_request *rq, enum fm_problem p)
     FM_ASSERT(fm_exchange_alive(&rq->x) == 0);
     if (fm_hold_take(rq, p))
         return;
+    if (rq->onward && p == FM_PROBLEM_NO_INSTANCE)
+        p = FM_PROBLEM_UNREACHABLE; /* it was to go to a gate */
     bool misdirected = fm_problem_is_misdirected(p) || (rq->queue && p == FM_PROBLEM_UNREACHABLE);
     if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
         p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
@@ -279,13 +281,14 @@ static bool client_is_trusted(const struct fm_worker *w, const struct fm_view *v
     return false;
 }
 
-/* At an edge only what may be changed into something else later; the gate says it to the
- * application. */
+/* At an edge, and where a gate may pass it on, only what may be changed into something else later;
+ * the gate says it to the application. */
 static struct fm_str mode_of(const struct fm_request *rq)
 {
-    if (rq->w->config.mode == FM_PROXY_GATE)
+    bool gate = rq->w->config.mode == FM_PROXY_GATE;
+    if (gate && !rq->may_relay)
         return fm_admit_mode(rq);
-    bool may = rq->seats && rq->command && rq->route->away != FM_AWAY_REJECT;
+    bool may = gate || (rq->seats && rq->command && rq->route->away != FM_AWAY_REJECT);
     return may ? FM_STR("normal  ") : fm_str(NULL, 0);
 }
 
@@ -410,18 +413,21 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});
 }
 
-static enum fm_problem let_in(struct fm_request *rq)
+/* False: it is not. Then `problem` is to be answered, or NONE: it was passed on. */
+static bool let_in(struct fm_request *rq, enum fm_problem *problem)
 {
-    enum fm_problem problem = fm_admit_key(rq);
-    if (problem != FM_PROBLEM_NONE)
-        return problem;
+    enum fm_admit admit = FM_ADMIT_YES;
     if (rq->override && !fm_admit_overrides(rq))
-        return FM_PROBLEM_NOT_HOLDER;
-    if (rq->override)
+        admit = FM_ADMIT_NOT_HOLDER;
+    else if (rq->override)
         fm_counter_inc(&rq->w->metrics.overrides);
     else if (rq->seats && rq->command)
-        return fm_admit_command(rq);
-    return FM_PROBLEM_NONE;
+        admit = fm_admit_command(rq);
+    if (admit == FM_ADMIT_YES)
+        *problem = fm_admit_key(rq);
+    else if (!fm_onward_go(rq, admit))
+        *problem = fm_admit_problem(admit);
+    return admit == FM_ADMIT_YES && *problem == FM_PROBLEM_NONE;
 }
 
 /* What only one region may take, at a gate: let in, then recorded, then sent on. */
@@ -431,9 +437,10 @@ static void begin_at_gate(struct fm_request *rq)
         fm_record_enqueue(rq);
         return;
     }
-    enum fm_problem problem = let_in(rq);
-    if (problem != FM_PROBLEM_NONE) {
-        fm_relay_problem(rq, problem);
+    enum fm_problem problem = FM_PROBLEM_NONE;
+    if (!let_in(rq, &problem)) {
+        if (problem != FM_PROBLEM_NONE)
+            fm_relay_problem(rq, problem);
         return;
     }
     if (rq->at.authority > 0 && rq->epoch.n > 0)
@@ -641,6 +648,8 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
         rq->override = fm_admit_override(rq, h);
     if (problem == FM_PROBLEM_NONE && !rq->override)
         problem = take_authority(rq, h);
+    if (problem == FM_PROBLEM_NONE)
+        fm_onward_prepare(rq, h);
     if (problem == FM_PROBLEM_NONE && !build_head(rq, h))
         problem = FM_PROBLEM_HEAD_TOO_LARGE;
     if (problem == FM_PROBLEM_NONE)

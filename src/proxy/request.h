@@ -3,12 +3,13 @@
  * core/exchange.h decides; request.c receives and feeds it, plan.c says which regions it may go to,
  * try.c talks to upstreams, relay.c passes answers on, access.c writes the log line. What only one
  * region may take: place.c finds its cell, hold.c keeps it at an edge while nobody takes it,
- * admit.c lets it through a gate, record.c writes it into the journal, queue.c says what became of
- * what is kept there for later. Private to src/proxy. */
+ * admit.c lets it through a gate, or onward.c passes it on to another one, record.c writes it into
+ * the journal, queue.c says what became of what is kept there for later. Private to src/proxy. */
 #ifndef FM_PROXY_REQUEST_H
 #define FM_PROXY_REQUEST_H
 
 #include "core/deadline.h"
+#include "core/onward.h"
 #include "journal/journal.h"
 #include "proxy/heads.h"
 #include "proxy/queued.h"
@@ -85,7 +86,11 @@ struct fm_request {
     bool override;        /* it is taken without authority, and is written down for that */
     bool queue;           /* it goes into the queue of a region; at an edge: it was sent there */
     bool asks_place;      /* it is no command, but asks what became of one that was queued */
+    bool round;           /* of an edge: it goes to its holder by way of another region */
     bool one_gate;        /* its key has one gate in each region: the one of `gate_key` */
+    bool may_relay;       /* of a gate: it may be passed on to another one */
+    bool relayed;         /* of a gate: it came from another one */
+    bool onward;          /* of a gate: it was passed on, under `epoch` */
     bool delivered;       /* of a gate: it comes from the queue `ticket` of `first_epoch` */
     uint8_t place_region; /* asks_place */
     uint64_t first_epoch;
@@ -200,7 +205,8 @@ bool fm_admit_override(const struct fm_request *rq, const struct fm_http_head *h
 /* Is it so, now that its cell is known? */
 bool fm_admit_overrides(const struct fm_request *rq);
 /* Count it as in flight and look whether it may begin. */
-enum fm_problem fm_admit_command(struct fm_request *rq);
+enum fm_admit fm_admit_command(struct fm_request *rq);
+enum fm_problem fm_admit_problem(enum fm_admit a);
 /* Is its key this gate's, by what new requests are judged by? */
 enum fm_problem fm_admit_key(const struct fm_request *rq);
 bool fm_admit_is_live(const struct fm_request *rq);
@@ -215,6 +221,16 @@ void fm_admit_tunnel(struct fm_request *rq);
 bool fm_admit_stays(const struct fm_request *rq);
 /* Something was published: cut the tunnels that may not go on. */
 void fm_admit_look_again(struct fm_worker *w);
+
+/* onward.c */
+/* At a gate: was this command passed on to it, and may it pass it on? */
+void fm_onward_prepare(struct fm_request *rq, const struct fm_http_head *h);
+/* At a gate that has refused it for this reason. False: that is the answer. */
+bool fm_onward_go(struct fm_request *rq, enum fm_admit why);
+bool fm_onward_answer_passes(const struct fm_try *t);
+/* At an edge: to another region's gate, since its holder's are not heard. False: no. */
+bool fm_onward_go_round(struct fm_request *rq, const struct fm_view_cell *cell);
+bool fm_onward_goes_round(const struct fm_request *rq, const struct fm_view_cell *cell);
 
 /* queue.c */
 /* At a gate: does the edge ask to keep this command for later, and may this gate? */

@@ -147,6 +147,7 @@ static void compile_route(struct fm_view_route *to, unsigned context,
         .budget_floor = r->retry.budget_floor,
         .hedge = hedge_of(r),
         .concurrent = r->concurrent,
+        .relay = r->relay,
         .hold_ns = r->when_away.hold_ms * FM_NS_PER_MS,
         .away = (uint8_t)away_of(r->when_away.commands),
         .away_queries_any = r->when_away.queries_any,
@@ -288,7 +289,17 @@ uint16_t fm_view_find_gate(const struct fm_view_region *r, struct fm_str name)
     return FM_NO_GATE;
 }
 
-static bool compile_region(struct fm_view *v, unsigned r)
+/* Of a gate: a gate of another region, which it may pass commands on to. */
+static bool has_gate(const struct fm_view_address *addrs, size_t n, unsigned region)
+{
+    for (size_t i = 0; i < n; i++)
+        if (addrs[i].region == region && addrs[i].peer)
+            return true;
+    return false;
+}
+
+static bool compile_region(struct fm_view *v, unsigned r, const struct fm_view_address *addrs,
+                           size_t naddrs)
 {
     const struct fm_conf_region *cr = &v->conf->regions[r];
     struct fm_view_region *to = &v->regions[r];
@@ -296,7 +307,8 @@ static bool compile_region(struct fm_view *v, unsigned r)
                                   .id = fm_hash_str(region_key, cr->name),
                                   .priority = (uint16_t)cr->priority,
                                   .weight = (uint16_t)cr->weight,
-                                  .gates = v->mode == FM_PROXY_EDGE && cr->has_gates};
+                                  .gates = v->mode == FM_PROXY_EDGE ? cr->has_gates
+                                                                    : has_gate(addrs, naddrs, r)};
     bool one = to->gates || cr->witness; /* a witness: one pool, empty */
     to->witness = cr->witness;
     to->npools = one ? 1 : (unsigned)cr->npools;
@@ -383,7 +395,7 @@ static bool compile(struct fm_view *v, const struct fm_view_address *addrs, size
             return false;
     }
     for (unsigned r = 0; r < v->nregions; r++)
-        if (!compile_region(v, r))
+        if (!compile_region(v, r, addrs, naddrs))
             return false;
     return compile_routes(v) && compile_endpoints(v, addrs, naddrs);
 }

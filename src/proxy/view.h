@@ -3,7 +3,7 @@
  *
  * Built by control, read by workers without locks, counted by reference; a new one replaces it
  * whole. The same shape serves the edge (all regions; gates where a region has them, else the apps)
- * and the gate (its own region's apps). */
+ * and the gate (its own region's apps; where a route has `relay: true`, other regions' gates). */
 #ifndef FM_PROXY_VIEW_H
 #define FM_PROXY_VIEW_H
 
@@ -56,6 +56,7 @@ struct fm_view_route {
     struct fm_key_spec key; /* of a context with cells; its own, since a segment stands elsewhere */
     bool has_key;
     bool concurrent;
+    bool relay;      /* a gate that may not take its commands passes them on */
     int64_t hold_ns; /* commands wait so long for somebody who may take them */
     uint8_t away;    /* enum fm_away: what happens to them then */
     bool away_queries_any;
@@ -109,9 +110,9 @@ struct fm_view_address {
     const char *peer; /* as in the endpoint; of the board's configuration */
 };
 
-/* For an edge a region that has gates has the one pool "gates" (0); other pools are as in the
- * configuration. Takes a reference of the board. Whoever makes one for a gate sets `self` and
- * `self_gate`. */
+/* For an edge a region that has gates has the one pool "gates" (0), and so, for a gate, another
+ * region with an address that has a peer; other pools are as in the configuration. Takes a
+ * reference of the board. Whoever makes one for a gate sets `self` and `self_gate`. */
 struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
                             const struct fm_view_address *addrs, size_t naddrs) FM_WARN_UNUSED;
 void fm_view_ref(struct fm_view *v);

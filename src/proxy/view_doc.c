@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "conf/scalar.h"
+#include "http/protocol.h"
 #include "proxy/view_intent.h"
 
 #include <jansson.h>
@@ -192,8 +193,8 @@ static json_t *write_found(const struct fm_view_doc *d)
 
 static json_t *write_doc(const struct fm_view_doc *d)
 {
-    json_t *o = json_object(), *contexts = json_object();
-    bool ok = put(o, "schema", json_string(SCHEMA)) && put(o, "service", json_string(d->service)) &&
+    json_t *o = fm_protocol_stamp(json_pack("{s:s}", "schema", SCHEMA)), *contexts = json_object();
+    bool ok = put(o, "service", json_string(d->service)) &&
               put_number(o, "incarnation", d->incarnation.n) &&
               put_number(o, "generation", d->generation.n);
     for (size_t k = 0; ok && k < d->ncontexts; k++)
@@ -352,6 +353,10 @@ static enum fm_err read_doc(struct fm_view_doc *d, const json_t *o, struct fm_er
     json_t *contexts = json_object_get(o, "contexts"), *c;
     const char *name;
     enum fm_err err = FM_ERR_OK;
+    /* programs before the rule of http/protocol.h wrote no `v` */
+    const char *refused = json_object_get(o, "v") ? fm_protocol_refuses(o) : NULL;
+    if (refused)
+        return bad(e, refused, NULL);
     if (!fm_str_eqz(text_of(o, "schema"), SCHEMA) || !is_name(text_of(o, "service")))
         return bad(e, "its schema is not `" SCHEMA "`, or it has no service", NULL);
     fm_view_doc_init(d, text_of(o, "service"));

@@ -4,9 +4,9 @@
  * In memory a struct fm_view_doc: regions by name, and the contexts that have cells, each with the
  * number of its newest record. As text JSON that is read strictly: what is not whole, not
  * consistent or beyond the bounds is refused whole; members that are not known are skipped, since a
- * newer version may have more. What operators asked of regions is in it, too (proxy/view_intent.h).
- * The same (incarnation, generation) of a context is the same content
- * for everybody, but for what a region has found itself (`lapsed`), which is not agreed upon.
+ * newer version may have more (http/protocol.h). What operators asked of regions is in it, too
+ * (proxy/view_intent.h). The same (incarnation, generation) of a context is the same content for
+ * everybody, but for what a region has found itself (`lapsed`), which is not agreed upon.
  *
  * Ownership: the document owns its contexts; pointers to them are valid until the next add or
  * adopt. Pure but for memory from malloc; any thread. Times in milliseconds. Errors:

@@ -194,11 +194,11 @@ class Stage:
         check(process.is_alive(), f"{name} has ended; its output is below")
         return process
 
-    def fulmar(self, name, *arguments, port=None, **options):
-        """Start the program under test with these arguments. It has to be alive when the test ends
+    def fulmar(self, name, *arguments, port=None, program=None, **options):
+        """Start the program under test (or another one) with these arguments. It has to be alive when the test ends
         and to end well when it is asked to, unless the test itself ends it or waits for its end."""
         check(os.access(FULMAR, os.X_OK), f"there is no program {FULMAR}; set FULMAR")
-        argv = [FULMAR, *arguments]
+        argv = [program or FULMAR, *arguments]
         if port is None:
             process = self.start(name, argv, **options)
         else:

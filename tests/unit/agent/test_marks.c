@@ -100,11 +100,10 @@ static void what_is_damaged_is_refused(void **state)
     static const char *const bad[] = {
         "",
         "{}",
-        "{\"v\":2,\"service\":\"bank\",\"life\":1,\"contexts\":{}}",
+        "{\"v\":3,\"service\":\"bank\",\"life\":1,\"contexts\":{}}",
         "{\"v\":1,\"service\":\"Bank\",\"life\":1,\"contexts\":{}}",
         "{\"v\":1,\"service\":\"bank\",\"life\":-1,\"contexts\":{}}",
         "{\"v\":1,\"service\":\"bank\",\"life\":1,\"contexts\":[]}",
-        "{\"v\":1,\"service\":\"bank\",\"life\":1,\"contexts\":{},\"more\":1}",
         DOC("\"ledger\":1"),
         DOC("\"Ledger\":{\"store\":\"0000000000000001\",\"revision\":1,\"seed\":1,\"epochs\":[1]}"),
         DOC(CONTEXT("1", "\"revision\":1,\"seed\":1,\"epochs\":[1]")),

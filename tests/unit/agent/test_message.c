@@ -178,6 +178,7 @@ static void what_is_not_known_is_skipped(void **state)
     static const char *const skipped[] = {
         "{\"kind\":\"of-a-later-version\",\"anything\":[1,2]}",
         "{\"kind\":\"nudge\",\"context\":\"not-here\"}",
+        "{\"kind\":\"nudge\",\"context\":\"ledger\",\"must\":[\"more\"],\"more\":1}",
         "{\"kind\":\"ship\",\"context\":\"ledger\",\"life\":1,\"serial\":1,\"cell\":0,"
         "\"region\":\"south\"}",
         "{\"kind\":\"ship\",\"context\":\"ledger\",\"life\":1,\"serial\":1,\"cell\":1,"
@@ -209,7 +210,7 @@ static void what_is_not_whole_is_refused(void **state)
         "",
         "[]",
         "{}",
-        "{\"v\":2,\"from\":\"w\",\"life\":1,\"messages\":[]}",
+        "{\"v\":3,\"from\":\"w\",\"life\":1,\"messages\":[]}",
         "{\"v\":1,\"from\":\"W\",\"life\":1,\"messages\":[]}",
         "{\"v\":1,\"from\":\"w\",\"life\":0,\"messages\":[]}",
         "{\"v\":1,\"from\":\"w\",\"life\":1,\"messages\":{}}",

@@ -148,7 +148,7 @@ static void answers_at_once_where_there_is_news(void **state)
         get(targets[i]);
         NET_UNTIL(&net, answered(200));
         assert_true(says("Content-Type: application/json\r\n"));
-        assert_true(says("{\"schema\":\"fulmar.view/1\",\"service\":\"bank\""));
+        assert_true(says("{\"schema\":\"fulmar.view/1\",\"v\":1,\"service\":\"bank\""));
     }
 }
 

@@ -62,6 +62,43 @@ static void cells_of_a_holder_are_a_row(void **state)
     json_decref(d);
 }
 
+/* Only where it is not stopped: and what its command said, where that failed. */
+static void a_standby_app_is_under_way(void **state)
+{
+    static const struct {
+        const char *standby, *line;
+    } cases[] = {
+        {"null", NULL},
+        {"{\"state\": \"stopped\", \"for_ms\": 5, \"runs\": null, \"last\": null}", NULL},
+        {"{\"state\": \"starting\", \"for_ms\": 1500, \"runs\": \"start\", \"last\": null}",
+         "  shop: standby app of this region: starting for 1.5 s; `start` runs\n"},
+        {"{\"state\": \"ready\", \"for_ms\": 84, \"runs\": null, \"last\": {\"command\": "
+         "\"start\", \"ok\": true, \"why\": \"exit code 0\"}}",
+         "  shop: standby app of this region: ready for 84 ms\n"},
+        {"{\"state\": \"failed\", \"for_ms\": 84, \"runs\": null, \"last\": {\"command\": "
+         "\"start\", \"ok\": false, \"why\": \"exit code 3 after 9 ms; it said: no unit\"}}",
+         "  shop: standby app of this region: failed for 84 ms; `start`: exit code 3 after 9 ms; "
+         "it "
+         "said: "
+         "no unit\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 "{\"region\": \"north\", \"authority\": {\"contexts\": {\"shop\": {\"own\": {}, "
+                 "\"failover\": {}, \"move\": null, \"standby\": %s, \"cells\": []}}}}",
+                 cases[i].standby);
+        json_t *d = doc(text);
+        print(d, NULL);
+        const char *at = strstr(captured_out, "Under way:\n");
+        assert_int_equal(at != NULL, cases[i].line != NULL);
+        if (at)
+            assert_string_equal(at + strlen("Under way:\n"), cases[i].line);
+        json_decref(d);
+    }
+}
+
 static void one_context_or_region_is_picked(void **state)
 {
     (void)state;
@@ -125,5 +162,6 @@ static void what_is_wrong_is_not_well(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row), fm_test(one_context_or_region_is_picked),
+FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row), fm_test(a_standby_app_is_under_way),
+             fm_test(one_context_or_region_is_picked),
              fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))

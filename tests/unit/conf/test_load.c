@@ -171,6 +171,17 @@ static void check_hosts(const struct fm_conf *c)
     assert_str(w->admin.text, "127.0.0.1:7102");
 }
 
+static void check_webhook(const struct fm_conf_webhook *w)
+{
+    assert_true(w->present && w->https);
+    assert_str(w->url, "https://events.bank.example/authority?of=bank");
+    assert_str(w->to.host, "events.bank.example");
+    assert_int_equal(w->to.port, 443);
+    assert_str(w->path, "/authority?of=bank");
+    assert_str(w->secret_file, DATA "everything/secrets/{host}.hook");
+    assert_str(w->ca, DATA "everything/events-ca.pem");
+}
+
 static void check_coordination(const struct fm_conf_coordination *k)
 {
     assert_true(k->present && k->etcd.present);
@@ -346,7 +357,7 @@ static const struct fm_conf_context *find(const struct fm_conf *c, const char *n
 static void check_accounts_routes(const struct fm_conf_context *x)
 {
     const struct fm_conf_route *r = x->routes;
-    assert_int_equal(x->nroutes, 3);
+    assert_int_equal(x->nroutes, 4);
     assert_memory_equal(&r[0].when_away, &x->when_away, sizeof x->when_away);
     assert_false(r[0].concurrent);
     /* the route replaces single keys of the context */
@@ -355,8 +366,9 @@ static void check_accounts_routes(const struct fm_conf_context *x)
     assert_int_equal(r[1].when_away.hold_ms, 3000);
     assert_false(r[1].when_away.queries_any);
     assert_str(r[1].when_away.message, "Accounts are read-only for a moment.");
-    assert_int_equal(r[2].when_away.commands, FM_CONF_AWAY_QUEUE);
-    assert_str(r[2].when_away.message, "Not now.");
+    assert_true(r[2].relay && !r[0].relay && !r[1].relay && !r[3].relay);
+    assert_int_equal(r[3].when_away.commands, FM_CONF_AWAY_QUEUE);
+    assert_str(r[3].when_away.message, "Not now.");
 }
 
 static void check_authority(const struct fm_conf *c)
@@ -444,6 +456,7 @@ static void every_key_arrives(void **state)
     assert_str(c->state, DATA "everything/state/{host}");
     check_hosts(c);
     check_coordination(&c->coordination);
+    check_webhook(&c->webhook);
     check_edge(&c->edge);
     assert_int_equal(c->probe.app, FM_PROBE_HTTP);
     assert_str(c->probe.app_path, "/health");
@@ -469,7 +482,7 @@ static void every_key_arrives(void **state)
     assert_true(c->regions[2].witness && !c->regions[0].witness);
     assert_int_equal(c->regions[2].npools, 0);
     assert_int_equal(c->ncontexts, 9);
-    assert_int_equal(c->nroutes, 15);
+    assert_int_equal(c->nroutes, 16);
     check_authority(c);
     check_cells(c);
     check_ledger(&c->contexts[fm_conf_find_context(c, FM_STR("ledger"))]);

@@ -256,6 +256,8 @@ static void what_one_region_alone_may_take_is_given_up_to_wait(void **state)
         {"Nw", "A", 0, "begin>tA sent0> ans0=503>r0"},
         {"Nw", "A", 0, "begin>tA sent0> ans0=503!no-instance>c0,f!no-instance"},
         {"Kw", "A", 0, "begin>tA sent0> ans0=503!no-instance>c0,f!no-instance"},
+        {"Nw", "A", 0, "begin>tA sent0> ans0=503!unreachable>c0,f!unreachable"},
+        {"Kwm", "A", 0, "begin>tA sent0> ans0=503!unreachable>c0,f!outcome-unknown"},
         {"Kw", "A", 0, "begin>tA sent0> ans0=503!overloaded>r0"},
         /* what may have been executed before is never called failed */
         {"Kwm", "A", 0, "begin>tA sent0> ans0=503!overloaded>c0,f!outcome-unknown"},

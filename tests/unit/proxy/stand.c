@@ -38,6 +38,8 @@ static const char text[] =
     "contexts:\n"
     "  ledger: {topology: active-passive, home: west, routes: [\"/ledger/**\",\n"
     "           {path: \"/ledger/{id}/live\", as: command},\n"
+    "           {path: \"/ledger/{id}/on\", relay: true},\n"
+    "           {path: \"/ledger/{id}/tap\", as: command, relay: true},\n"
     "           {path: \"/ledger/later/**\", when-away: {hold: 50ms, commands: queue}}],\n"
     "           when-away: {hold: 1s, queries: any, message: 'Back at \"noon\".'},\n"
     "           idempotency: {key: optional, by: gate}}\n"
@@ -46,6 +48,7 @@ static const char text[] =
     "          {path: \"/cards/{card}/later\", when-away: {hold: 50ms, commands: queue}}],\n"
     "          when-away: {hold: 1s, queries: any}, idempotency: {key: optional, by: app}}\n"
     "  tills: {topology: affinity, cells: 4, key: {body: till}, routes: [\"/tills/**\",\n"
+    "          {path: \"/tills/on\", relay: true},\n"
     "          {path: \"/tills/close\", when-away: {hold: 50ms, commands: override}}],\n"
     "          when-away: {hold: 1s, queries: any}}\n"
     "  pages: {topology: multi-write, routes: [\"/pages/**\"]}\n";
@@ -105,9 +108,9 @@ static void remove_journal(void)
 
 static struct fm_view *make_view(enum fm_proxy_mode mode)
 {
-    bool edge = mode == FM_PROXY_EDGE;
-    struct fm_view_address a[2] = {{.region = 0, .addr = app_at, .peer = edge ? "w" : NULL},
-                                   {.region = 1, .addr = app_at, .peer = edge ? "n" : NULL}};
+    const char *peer = mode == FM_PROXY_EDGE ? "w" : NULL; /* a gate knows other regions' gates */
+    struct fm_view_address a[2] = {{.region = 0, .addr = app_at, .peer = peer},
+                                   {.region = 1, .addr = app_at, .peer = "n"}};
     struct fm_view *v = fm_view_new(board, mode, 1, a, 2);
     assert_non_null(v);
     return v;
@@ -265,6 +268,12 @@ void stand_view(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsig
         .epoch = {epoch}, .gentle_from = {epoch}, .region = (uint8_t)region, .released = released};
     fm_seats_publish_view(c, cell, &v);
     fm_worker_authority_changed(&worker);
+}
+
+void stand_held_by(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsigned region)
+{
+    struct fm_sublease_cell s = {.known = {epoch}, .holder = (uint8_t)region};
+    fm_seats_publish_sublease(c, cell, &s);
 }
 
 void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms)

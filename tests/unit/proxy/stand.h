@@ -21,8 +21,8 @@ extern unsigned stand_wanted; /* how often workers rang */
 
 /* West and north, with gates; `ledger` (active-passive, by gate, hold 1 s) and `cards` (affinity, 4
  * cells, key {card}, queries home, by app), `tills` (the same, key `till` in the body, by gate) and
- * `pages` (multi-write); what is below /ledger/later/ and /cards/N/later is queued. One upstream
- * serves all regions. Before and after each test. */
+ * `pages` (multi-write); what is below /ledger/later/ and /cards/N/later is queued, /ledger/N/on
+ * and /tills/on are relayed. One upstream serves all regions. Before and after each test. */
 void stand_open(enum fm_proxy_mode mode);
 /* West has so many gates, `w` (which this one is, of a gate) and `w2`; of the second nobody has an
  * address. */
@@ -47,6 +47,7 @@ void stand_nobody_asks(int64_t ms);
 /* What a view says (edge), or what a grant says (gate; `ms` from now). */
 void stand_view(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsigned region,
                 bool released);
+void stand_held_by(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsigned region);
 void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms);
 
 #define STAND_OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

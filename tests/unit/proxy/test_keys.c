@@ -83,11 +83,10 @@ static void the_key_of_another_gate_is_refused_and_leaves_no_trace(void **state)
     stand_nobody_asks(20);
     assert_int_equal(fm_counter_get(&fm_journal_stats(journal)->calls), before);
     assert_int_equal(fm_seats_in_flight(ledger, 0), 0);
-    /* of a region that does not hold the cell as well: its edge is told to look for the gate */
-    stand_grant(ledger, 0, 7, -1);
+    stand_grant(ledger, 0, 7, -1); /* where it does not hold the cell, that is the reason */
     say("/ledger/1", other);
     stand_hear("HTTP/1.1 421 ");
-    assert_true(stand_heard("Fulmar-Problem: other-gate"));
+    assert_true(stand_heard("Fulmar-Problem: moving"));
 }
 
 static void where_the_application_stops_doubles_any_gate_takes_it(void **state)

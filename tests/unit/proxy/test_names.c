@@ -4,6 +4,7 @@
 
 #include "proxy/names.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct net net;
@@ -186,6 +187,42 @@ static void an_edge_wants_gates_and_finds_peers(void **state)
     fm_conf_free(c);
 }
 
+static const char relaying[] =
+    HEAD "coordination: {sqlite: /tmp/none.db}\n"
+         "hosts:\n"
+         "  w: {region: west, roles: [gate, health, controller, coordination], "
+         "address: 127.0.0.1}\n"
+         "  n-1: {region: north, roles: [gate, health, controller], address: 127.0.0.2, "
+         "admin: \"127.0.0.2:7102\"}\n"
+         "  n-2: {region: north, roles: [health], address: 127.0.0.3, "
+         "admin: \"127.0.0.3:7102\"}\n"
+         "regions: {west: {apps: [\"10.0.1.1:80\"]}, north: {apps: [\"10.0.2.1:80\"]}}\n"
+         "contexts: {all: {topology: active-passive, needs: [], "
+         "routes: [\"/**\", {path: /on, relay: %s}]}}\n";
+
+/* Only to be passed on to, and never its own region's. */
+static void a_gate_wants_the_gates_of_others_where_it_may_relay(void **state)
+{
+    (void)state;
+    static const char *const says[] = {"false", "true"};
+    for (unsigned on = 0; on < 2; on++) {
+        char text[2048];
+        snprintf(text, sizeof text, relaying, says[on]);
+        struct fm_conf *c = given_conf(text);
+        assert_int_equal(fm_conf_relays(c), on);
+        assert_int_equal(fm_names_set(&names, c, FM_PROXY_GATE, 0), FM_ERR_OK);
+        assert_int_equal(known(), 1 + on);
+        assert_true(has(0, "10.0.1.1:80"));
+        assert_int_equal(has(1, "127.0.0.2:7100"), on);
+        size_t n;
+        struct fm_view_address *a = fm_names_addresses(&names, &n);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(a[i].peer != NULL, a[i].region == 1);
+        free(a);
+        fm_conf_free(c);
+    }
+}
+
 #define with_names(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_names(literals_are_known_at_once),
@@ -193,4 +230,5 @@ FM_TEST_MAIN(with_names(literals_are_known_at_once),
              with_names(a_reload_keeps_what_is_known_of_a_name),
              with_names(a_name_is_asked_again_and_only_news_are_told),
              with_names(what_is_asked_while_it_is_dropped_is_freed_later),
-             with_names(an_edge_wants_gates_and_finds_peers))
+             with_names(an_edge_wants_gates_and_finds_peers),
+             with_names(a_gate_wants_the_gates_of_others_where_it_may_relay))

@@ -109,6 +109,15 @@ static void an_edge_goes_to_gates_and_a_gate_to_apps(void **state)
     assert_str(fm_view_pool(v, 0, 0)->name, "core");
     assert_int_equal(fm_view_pool(v, 0, 1)->n, 1);
     fm_view_unref(v);
+    /* and, to pass commands on, to gates of other regions */
+    struct fm_view_address both[] = {app, given_address(1, 0, "10.0.2.9:7100")};
+    both[1].peer = "north-1";
+    v = view_of(agents, FM_PROXY_GATE, both, 2);
+    assert_false(v->regions[0].gates);
+    assert_true(v->regions[1].gates);
+    assert_str(fm_view_pool(v, 1, 1)->name, "gates");
+    assert_int_equal(fm_view_pool(v, 1, 1)->n, 1);
+    fm_view_unref(v);
 }
 
 static const char routes[] =

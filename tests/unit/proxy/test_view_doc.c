@@ -61,7 +61,8 @@ static void make(void)
 }
 
 static const char whole[] =
-    "{\"schema\":\"fulmar.view/1\",\"service\":\"bank\",\"incarnation\":3,\"generation\":41,"
+    "{\"schema\":\"fulmar.view/"
+    "1\",\"v\":1,\"service\":\"bank\",\"incarnation\":3,\"generation\":41,"
     "\"contexts\":{\"ledger\":{\"incarnation\":3,\"generation\":41,\"lease_ms\":2000,"
     "\"read_only\":false,\"message\":\"\",\"cells\":[{\"region\":\"west\",\"state\":\"held\","
     "\"epoch\":42,\"gentle_from\":40}]},\"cards\":{\"incarnation\":3,\"generation\":17,"

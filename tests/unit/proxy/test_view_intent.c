@@ -58,7 +58,8 @@ static void the_smaller_share_counts(void **state)
 }
 
 static const char whole[] =
-    "{\"schema\":\"fulmar.view/1\",\"service\":\"bank\",\"incarnation\":3,\"generation\":41,"
+    "{\"schema\":\"fulmar.view/"
+    "1\",\"v\":1,\"service\":\"bank\",\"incarnation\":3,\"generation\":41,"
     "\"contexts\":{},\"intents\":{\"incarnation\":3,\"generation\":41,\"of\":["
     "{\"region\":\"west\",\"context\":null,\"serve_permille\":0},"
     "{\"region\":\"north\",\"context\":\"profile\",\"serve_permille\":700}]}}";
