@@ -397,6 +397,12 @@ static bool capable_of(void *user, unsigned context)
     return is_capable(user, context, &why);
 }
 
+static bool reaches_instance(void *user, unsigned pool, struct fm_str address)
+{
+    const struct agent *x = user;
+    return fm_director_reaches(&x->director, x->region, pool, address);
+}
+
 /* Answers of all classes; a reload begins anew. */
 static uint64_t served_of(void *user, int context)
 {
@@ -432,6 +438,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .published = authority_published,
                                  .capable = capable_of,
                                  .served = served_of,
+                                 .reaches = x->has_gate ? reaches_instance : NULL,
                                  .user = x};
     const struct fm_conf *conf = conf_of(x);
     if (!fm_rights_are_needed(conf, conf->hosts[x->host].roles))

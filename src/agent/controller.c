@@ -622,6 +622,7 @@ void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf)
     take_hosts(ctl);
     take_contexts(ctl);
     ctl_operate_start(ctl);
+    ctl_intents_reset(ctl);
     tell_all_office(ctl);
     ctl_touch_all(ctl);
     ctl->told = true;

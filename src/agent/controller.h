@@ -29,6 +29,9 @@ struct fm_controller_config {
     bool witness;  /* it votes, and its region never holds anything */
     /* What a view is made of has changed (fm_controller_view), or what it found. */
     void (*changed)(void *user);
+    /* Can the instance of this address be reached from here? By the number of a pool of this host's
+     * region in the configuration; NULL where the host has no gate. */
+    bool (*reaches)(void *user, unsigned pool, struct fm_str address);
     void *user;
 };
 

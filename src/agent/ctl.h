@@ -6,7 +6,8 @@
  *   ctl_ops.c      what people order: pages and records
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
- *   ctl_intent.c   what operators asked of regions: drain, undrain
+ *   ctl_intent.c   what operators asked of regions, hosts and instances
+ *   ctl_drain.c    ... and the guards of it: drain, undrain
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_tell.c     events, status, views
  *
@@ -125,14 +126,17 @@ struct ctl_op {
     char *value;
 };
 
-/* What operators asked of a region, as coordination has it. Never forgotten but with the store. */
+/* What operators asked, as coordination has it. */
 struct ctl_intent {
     struct fm_controller *ctl;
     bool used, there; /* there: in the read that is being taken in */
-    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM]; /* context "" = all */
+    struct fm_intent_about at;
     struct fm_intent i;
     uint64_t revision;
     struct fm_mono until; /* counted down here */
+    bool named;           /* by the configuration of this host */
+    bool orphan;          /* a reload took out what it is about: it ends soon */
+    bool gone;            /* ... from coordination, while its end is on its way */
     /* its end, on its way */
     bool writing;
     struct fm_coord_op w;
@@ -143,14 +147,21 @@ struct ctl_intent {
     char *value;
 };
 
-enum { CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX };
+/* Records, the ended ones among them: where there are many, each order erases one of these. */
+enum {
+    CTL_INTENTS_MAX = FM_VIEW_DOC_INTENTS_MAX,
+    CTL_INTENTS_KEPT = CTL_INTENTS_MAX / 2,
+    CTL_INTENTS_ROOM = CTL_INTENTS_MAX + 8, /* a new one may be told of before its old one */
+};
 
 /* One that is ordered. */
 struct ctl_intended {
     bool is, is_so; /* is_so: by what is known here nothing changes */
-    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM];
-    uint64_t revision; /* of what it replaces */
-    uint64_t serial;   /* of the record `intents`: no two orders are judged by the same state */
+    struct fm_intent_about at;
+    uint64_t revision;              /* of what it replaces */
+    char erase[FM_INTENT_KEY_ROOM]; /* the oldest of those that ended; "" = there is none */
+    uint64_t erase_revision;
+    uint64_t serial; /* of the record `intents`: no two orders are judged by the same state */
     struct fm_intent i;
 };
 
@@ -166,10 +177,10 @@ struct ctl_taking {
     struct ctl_intended intended;
     struct fm_coord_op w;
     struct fm_coord_txn txn;
-    struct fm_coord_compare compare[4];
-    struct fm_coord_write write[4];
-    char key[4][FM_RECORD_KEY_ROOM];
-    char *value[4];
+    struct fm_coord_compare compare[5];
+    struct fm_coord_write write[5];
+    char key[5][FM_INTENT_KEY_ROOM];
+    char *value[5];
 };
 
 struct ctl_quote {
@@ -246,9 +257,10 @@ struct ctl_event {
     int64_t wall_ns;
     const char *what; /* "authority", "failover", "move", "office" */
     char context[FM_ROSTER_NAME_ROOM];
-    int cell, region;       /* -1 = none */
-    const char *from, *to;  /* states, or NULL */
-    const char *why, *text; /* its name, and for people */
+    char object[FM_INTENT_NAME_ROOM]; /* "" = it is about a context, a cell, a region */
+    int cell, region;                 /* -1 = none */
+    const char *from, *to;            /* states, or NULL */
+    const char *why, *text;           /* its name, and for people */
     char evidence[CTL_EVIDENCE_ROOM];
 };
 
@@ -301,7 +313,7 @@ struct fm_controller {
     struct ctl_quote quote[CTL_QUOTES_MAX];
     unsigned nquotes;
     /* ctl_intent.c */
-    struct ctl_intent intent[CTL_INTENTS_MAX];
+    struct ctl_intent intent[CTL_INTENTS_ROOM];
     uint64_t intents_serial; /* revision of the record `intents` */
     /* ctl_tell.c */
     struct ctl_event event[CTL_EVENTS_MAX];
@@ -401,8 +413,27 @@ uint64_t ctl_generation(const struct fm_controller *ctl);
 
 /* -------- ctl_intent.c -------- */
 
-/* From the watch: `intent/...` and `intents`. */
-void ctl_intents_seen(struct fm_controller *ctl, const struct fm_coord_kv *kv);
+/* From the watch: `intent/...` and `intents`; NULL: it is gone. */
+void ctl_intents_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_coord_kv *kv);
+/* After a reload: what the file does not name any more ends, but not at once. */
+void ctl_intents_reset(struct fm_controller *ctl);
+struct ctl_intent *ctl_intent_find(struct fm_controller *ctl, const struct fm_intent_about *at);
+static inline bool ctl_intent_drains(const struct ctl_intent *x)
+{
+    return x && x->used && x->i.serve_permille < FM_INTENT_ALL;
+}
+/* Which records an order about o->at replaces and erases; false: there are too many. */
+bool ctl_intend(struct fm_controller *ctl, struct ctl_intended *o);
+/* The host, where that is what it is about (its index in the configuration); else -1. */
+int ctl_intent_host(const struct fm_conf *conf, const struct fm_intent_about *at);
+/* Of an instance, its pool in the configuration and which one it is; NULL: there is none. */
+const struct fm_conf_pool *ctl_intent_pool(const struct fm_conf *conf,
+                                           const struct fm_intent_about *at, size_t *index);
+/* "west", "profile: west", "west-gate-1", "west/core/10.0.1.41:9001" */
+const char *ctl_intent_name(const struct fm_conf *conf, const struct fm_intent_about *at,
+                            char out[FM_INTENT_NAME_ROOM]);
+/* NULL: it has none. */
+const char *ctl_intent_until(const struct fm_intent *i, char out[FM_RFC3339_LEN]);
 void ctl_intents_fresh(struct fm_controller *ctl, bool begins);
 /* An order was written: it counts from now on. */
 void ctl_intents_took(struct fm_controller *ctl, const struct ctl_intended *x, uint64_t revision);
@@ -413,6 +444,8 @@ uint64_t ctl_intents_generation(const struct fm_controller *ctl);
 /* Into a view whose incarnation is known. */
 bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d) FM_WARN_UNUSED;
 json_t *ctl_intents_json(const struct fm_controller *ctl);
+/* Hosts and instances. */
+json_t *ctl_drained_json(const struct fm_controller *ctl);
 
 /* -------- ctl_carry.c -------- */
 

@@ -1,10 +1,11 @@
-/* What operators asked of regions: `drain` and `undrain` against their guards, the records of it,
- * and their end when their time is over. Edges do what it says (proxy/view_intent.h); nothing here
- * looks at or changes health, or who may write.
+/* What operators asked of regions, hosts and instances: the records of it, and their end when their
+ * time is over or a reload takes out what they are about. Edges and gates do what it says
+ * (proxy/view_intent.h); nothing here looks at or changes health, or who may write.
  *
  * Every order is judged by one state: it writes the record `intents`, too, and is not done where
- * somebody else has meanwhile. Ends are counted down by every keeper, and written by the first. */
-#include "agent/ctl_order.h"
+ * somebody else has meanwhile. Where there are many records it also erases the oldest of those that
+ * ended. Ends are counted down by every keeper, and written by the first. */
+#include "agent/ctl.h"
 
 #include "base/assert.h"
 #include "base/buf.h"
@@ -14,43 +15,102 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { AGAIN_MS = 1000, FOR_MAX_DAYS = 366 };
+enum { AGAIN_MS = 1000, ORPHAN_MS = 15 * 60 * 1000 };
 
-/* -------- what coordination has -------- */
+/* -------- places -------- */
 
-static struct ctl_intent *find(struct fm_controller *ctl, const char *region, const char *context)
+struct ctl_intent *ctl_intent_find(struct fm_controller *ctl, const struct fm_intent_about *at)
 {
-    for (unsigned k = 0; k < CTL_INTENTS_MAX; k++) {
-        struct ctl_intent *x = &ctl->intent[k];
-        if (x->used && strcmp(x->region, region) == 0 && strcmp(x->context, context) == 0)
-            return x;
-    }
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++)
+        if (ctl->intent[k].used && fm_intent_is_same(&ctl->intent[k].at, at))
+            return &ctl->intent[k];
     return NULL;
 }
 
-static struct ctl_intent *place_for(struct fm_controller *ctl, const char *region,
-                                    const char *context)
+static struct ctl_intent *place_for(struct fm_controller *ctl, const struct fm_intent_about *at)
 {
-    struct ctl_intent *x = find(ctl, region, context);
-    for (unsigned k = 0; k < CTL_INTENTS_MAX && !x; k++)
+    struct ctl_intent *x = ctl_intent_find(ctl, at);
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM && !x; k++)
         if (!ctl->intent[k].used && !ctl->intent[k].writing)
             x = &ctl->intent[k];
     if (!x || x->used)
         return x;
-    *x = (struct ctl_intent){.ctl = ctl, .used = true, .until = FM_MONO_NEVER};
+    *x = (struct ctl_intent){.ctl = ctl, .used = true, .at = *at, .until = FM_MONO_NEVER};
     x->i.serve_permille = FM_INTENT_ALL;
-    snprintf(x->region, sizeof x->region, "%s", region);
-    snprintf(x->context, sizeof x->context, "%s", context);
-    fm_intent_key_write(region, context, x->key);
+    fm_intent_key_write(at, x->key);
     return x;
 }
+
+static void forget(struct ctl_intent *x)
+{
+    x->gone = x->writing; /* its memory is lent */
+    x->i.serve_permille = FM_INTENT_ALL;
+    if (!x->gone)
+        *x = (struct ctl_intent){.used = false};
+}
+
+/* -------- what it is about -------- */
+
+int ctl_intent_host(const struct fm_conf *conf, const struct fm_intent_about *at)
+{
+    int host = at->name[0] && !at->address[0] ? fm_conf_find_host(conf, fm_str_z(at->name)) : -1;
+    return host >= 0 && fm_str_eqz(conf->regions[conf->hosts[host].region].name, at->region) ? host
+                                                                                             : -1;
+}
+
+const struct fm_conf_pool *ctl_intent_pool(const struct fm_conf *conf,
+                                           const struct fm_intent_about *at, size_t *index)
+{
+    int r = at->address[0] ? fm_conf_find_region(conf, fm_str_z(at->region)) : -1;
+    int p = r < 0 || conf->regions[r].witness
+                ? -1
+                : fm_conf_find_pool(&conf->regions[r], fm_str_z(at->name));
+    if (p < 0)
+        return NULL;
+    const struct fm_conf_pool *pool = &conf->regions[r].pools[p];
+    for (*index = 0; *index < pool->napps; (*index)++)
+        if (fm_str_eqz(pool->apps[*index].text, at->address))
+            return pool;
+    return NULL;
+}
+
+static bool is_named(const struct fm_conf *conf, const struct fm_intent_about *at)
+{
+    size_t index;
+    if (fm_conf_find_region(conf, fm_str_z(at->region)) < 0)
+        return false;
+    if (at->address[0])
+        return ctl_intent_pool(conf, at, &index) != NULL;
+    return !at->name[0] || fm_conf_find_context(conf, fm_str_z(at->name)) >= 0 ||
+           ctl_intent_host(conf, at) >= 0;
+}
+
+/* A context, or all of them; also where the configuration does not know the name. */
+static bool is_of_region(const struct fm_conf *conf, const struct fm_intent_about *at)
+{
+    return !at->address[0] && ctl_intent_host(conf, at) < 0;
+}
+
+const char *ctl_intent_name(const struct fm_conf *conf, const struct fm_intent_about *at,
+                            char out[FM_INTENT_NAME_ROOM])
+{
+    if (at->address[0])
+        snprintf(out, FM_INTENT_NAME_ROOM, "%s/%s/%s", at->region, at->name, at->address);
+    else if (ctl_intent_host(conf, at) >= 0)
+        snprintf(out, FM_INTENT_NAME_ROOM, "%s", at->name);
+    else
+        snprintf(out, FM_INTENT_NAME_ROOM, "%s%s%s", at->name, at->name[0] ? ": " : "", at->region);
+    return out;
+}
+
+/* -------- what coordination has -------- */
 
 static const char *intent_name(const struct fm_intent *i)
 {
     return i->serve_permille < FM_INTENT_ALL ? "drain" : "serve";
 }
 
-static const char *until_text(const struct fm_intent *i, char out[FM_RFC3339_LEN])
+const char *ctl_intent_until(const struct fm_intent *i, char out[FM_RFC3339_LEN])
 {
     if (i->until_ms == 0)
         return NULL;
@@ -62,26 +122,33 @@ static void say(struct ctl_intent *x, const struct fm_intent *was)
 {
     struct ctl_event *e = ctl_event(x->ctl, "intent", NULL);
     char until[FM_RFC3339_LEN];
-    const char *end = until_text(&x->i, until);
-    e->region = fm_roster_region(x->ctl->c.roster, fm_str_z(x->region));
-    snprintf(e->context, sizeof e->context, "%s", x->context);
+    const char *end = ctl_intent_until(&x->i, until);
+    bool of_region = is_of_region(x->ctl->conf, &x->at);
+    char name[FM_INTENT_NAME_ROOM];
+    ctl_intent_name(x->ctl->conf, &x->at, name);
+    e->region = fm_roster_region(x->ctl->c.roster, fm_str_z(x->at.region));
+    snprintf(of_region ? e->context : e->object, of_region ? sizeof e->context : sizeof e->object,
+             "%s", of_region ? x->at.name : name);
     e->from = intent_name(was);
     e->to = intent_name(&x->i);
     e->text = "an operator's intent, not health";
-    snprintf(e->evidence, sizeof e->evidence, "%u%% of what any region may answer%s%s; by %s: %s",
-             x->i.serve_permille / 10u, end ? ", until " : "", end ? end : "", x->i.by,
-             x->i.reason);
-    fm_log(FM_LOG_WARN, "intent", FM_KZ("region", x->region), FM_KZ("context", x->context),
-           FM_KZ("intent", e->to), FM_KU("serve_permille", x->i.serve_permille),
-           FM_KZ("by", x->i.by), FM_KZ("reason", x->i.reason));
+    char share[64];
+    snprintf(share, sizeof share, "%u%% of what any region may answer", x->i.serve_permille / 10u);
+    snprintf(e->evidence, sizeof e->evidence, "%s%s%s%s; by %s: %s", of_region ? "" : e->to,
+             of_region ? share : "", end ? ", until " : "", end ? end : "", x->i.by, x->i.reason);
+    fm_log(FM_LOG_WARN, "intent", FM_KZ("region", x->at.region), FM_KZ("context", e->context),
+           FM_KZ("object", e->object), FM_KZ("intent", e->to),
+           FM_KU("serve_permille", x->i.serve_permille), FM_KZ("by", x->i.by),
+           FM_KZ("reason", x->i.reason));
 }
 
-static void take(struct fm_controller *ctl, const char *region, const char *context,
+static void take(struct fm_controller *ctl, const struct fm_intent_about *at,
                  const struct fm_intent *i, uint64_t revision)
 {
-    struct ctl_intent *x = place_for(ctl, region, context);
+    struct ctl_intent *x = place_for(ctl, at);
     if (!x) {
-        fm_log(FM_LOG_ERROR, "intent_left_out", FM_KZ("region", region), FM_KZ("context", context),
+        fm_log(FM_LOG_ERROR, "intent_left_out", FM_KZ("region", at->region),
+               FM_KZ("name", at->name), FM_KZ("address", at->address),
                FM_KZ("why", "there are too many"));
         return;
     }
@@ -92,6 +159,9 @@ static void take(struct fm_controller *ctl, const char *region, const char *cont
     struct fm_intent was = x->i;
     int64_t left = fm_intent_left_ms(i, fm_wall_now_ns() / FM_NS_PER_MS);
     x->there = true;
+    x->gone = false;
+    x->named = is_named(ctl->conf, at);
+    x->orphan = false;
     x->i = *i;
     x->revision = revision;
     x->until = left < 0 ? FM_MONO_NEVER : fm_mono_add_ms(fm_mono_now(), left);
@@ -103,45 +173,99 @@ static void take(struct fm_controller *ctl, const char *region, const char *cont
     ctl_touch_all(ctl);
 }
 
-void ctl_intents_seen(struct fm_controller *ctl, const struct fm_coord_kv *kv)
+void ctl_intents_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_coord_kv *kv)
 {
-    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM];
+    struct fm_intent_about at;
     struct fm_intent i;
-    if (fm_str_eqz(kv->key, "intents")) {
-        ctl->intents_serial = fm_max_u64(ctl->intents_serial, kv->revision);
+    if (fm_str_eqz(key, "intents")) {
+        if (kv)
+            ctl->intents_serial = fm_max_u64(ctl->intents_serial, kv->revision);
         return;
     }
-    if (!fm_intent_key_read(kv->key, region, context) || !fm_intent_read(kv->value, &i)) {
-        fm_log(FM_LOG_ERROR, "intent_unreadable", FM_KS("key", kv->key),
+    bool readable = fm_intent_key_read(key, &at);
+    struct ctl_intent *x = readable ? ctl_intent_find(ctl, &at) : NULL;
+    if (readable && kv && fm_intent_read(kv->value, &i))
+        take(ctl, &at, &i, kv->revision);
+    else if (kv)
+        fm_log(FM_LOG_ERROR, "intent_unreadable", FM_KS("key", key),
                FM_KZ("meaning", "what was known of it goes on"));
-        return;
-    }
-    take(ctl, region, context, &i, kv->revision);
+    else if (x)
+        forget(x);
 }
 
 void ctl_intents_fresh(struct fm_controller *ctl, bool begins)
 {
     if (begins)
         ctl->intents_serial = 0;
-    for (unsigned k = 0; k < CTL_INTENTS_MAX; k++) {
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
         struct ctl_intent *x = &ctl->intent[k];
         if (begins)
             x->there = false;
-        else if (x->used && !x->there && !x->writing)
-            *x = (struct ctl_intent){.used = false};
+        else if (x->used && !x->there)
+            forget(x);
     }
 }
 
 void ctl_intents_took(struct fm_controller *ctl, const struct ctl_intended *x, uint64_t revision)
 {
     FM_ASSERT(x->is && revision > 0);
+    if (revision <= ctl->revision)
+        return; /* the watch has told of it, and maybe of its end */
     ctl->intents_serial = fm_max_u64(ctl->intents_serial, revision);
-    take(ctl, x->region, x->context, &x->i, revision);
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
+        struct ctl_intent *y = &ctl->intent[k];
+        if (y->used && strcmp(y->key, x->erase) == 0 && y->revision == x->erase_revision)
+            forget(y);
+    }
+    take(ctl, &x->at, &x->i, revision);
+}
+
+bool ctl_intend(struct fm_controller *ctl, struct ctl_intended *o)
+{
+    const struct ctl_intent *x = ctl_intent_find(ctl, &o->at), *oldest = NULL;
+    unsigned n = 0;
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
+        const struct ctl_intent *y = &ctl->intent[k];
+        n += y->used;
+        if (y->used && y != x && !y->writing && !ctl_intent_drains(y) &&
+            (!oldest || y->revision < oldest->revision))
+            oldest = y;
+    }
+    o->is = true;
+    o->revision = x ? x->revision : 0;
+    o->serial = ctl->intents_serial;
+    if (oldest && n >= CTL_INTENTS_KEPT) {
+        memcpy(o->erase, oldest->key, sizeof o->erase);
+        o->erase_revision = oldest->revision;
+    }
+    return x || oldest || n < CTL_INTENTS_MAX;
+}
+
+void ctl_intents_reset(struct fm_controller *ctl)
+{
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
+        struct ctl_intent *x = &ctl->intent[k];
+        bool named = x->used && is_named(ctl->conf, &x->at);
+        if (!ctl_intent_drains(x) || named == x->named)
+            continue;
+        int64_t left = fm_intent_left_ms(&x->i, fm_wall_now_ns() / FM_NS_PER_MS);
+        x->orphan = x->named && !named;
+        x->named = named;
+        if (x->orphan && (left < 0 || left > ORPHAN_MS))
+            left = ORPHAN_MS;
+        x->until = left < 0 ? FM_MONO_NEVER : fm_mono_add_ms(fm_mono_now(), left);
+        if (left >= 0)
+            ctl_arm(ctl, x->until);
+        if (x->orphan)
+            fm_log(FM_LOG_WARN, "intent_dropped", FM_KZ("key", x->key), FM_KI("in_ms", left),
+                   FM_KZ("why", "the configuration does not name it any more"),
+                   FM_KZ("meaning", "hosts with the older file obey it until then"));
+    }
 }
 
 void ctl_intents_free(struct fm_controller *ctl)
 {
-    for (unsigned k = 0; k < CTL_INTENTS_MAX; k++)
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++)
         free(ctl->intent[k].value);
 }
 
@@ -150,7 +274,7 @@ void ctl_intents_free(struct fm_controller *ctl)
 uint64_t ctl_intents_generation(const struct fm_controller *ctl)
 {
     uint64_t newest = 0;
-    for (unsigned k = 0; k < CTL_INTENTS_MAX; k++)
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++)
         if (ctl->intent[k].used)
             newest = fm_max_u64(newest, ctl->intent[k].revision);
     return newest;
@@ -162,32 +286,64 @@ bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d)
     d->has_intents = true;
     d->intents_incarnation = d->incarnation;
     d->intents_generation.n = ctl_intents_generation(ctl);
-    for (unsigned k = 0; k < CTL_INTENTS_MAX; k++) {
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
         const struct ctl_intent *x = &ctl->intent[k];
-        if (x->used && x->i.serve_permille < FM_INTENT_ALL)
-            good &= fm_view_intent_add(d, fm_str_z(x->region), fm_str_z(x->context),
-                                       x->i.serve_permille);
+        struct fm_str region = fm_str_z(x->at.region), name = fm_str_z(x->at.name);
+        if (!ctl_intent_drains(x))
+            continue;
+        good &= x->at.address[0]
+                    ? fm_view_intent_add_instance(d, region, name, fm_str_z(x->at.address))
+                    : fm_view_intent_add(d, region, name, x->i.serve_permille);
     }
     return good;
+}
+
+/* What all of them have. */
+static json_t *add_json(json_t *o, const struct ctl_intent *x)
+{
+    char until[FM_RFC3339_LEN];
+    bool ever = fm_mono_is_never(x->until);
+    int64_t left = ever ? 0 : fm_mono_sub_ms(x->until, fm_mono_now());
+    json_t *more = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s?,s:o}", "intent", intent_name(&x->i), "by",
+                             x->i.by, "reason", x->i.reason, "at", x->i.at, "op", x->i.op, "until",
+                             ctl_intent_until(&x->i, until), "left_ms",
+                             ever ? json_null() : json_integer(left > 0 ? left : 0));
+    if (o && more)
+        (void)json_object_update(o, more);
+    json_decref(more);
+    return o;
 }
 
 json_t *ctl_intents_json(const struct fm_controller *ctl)
 {
     json_t *list = json_array();
-    for (unsigned k = 0; k < CTL_INTENTS_MAX; k++) {
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
         const struct ctl_intent *x = &ctl->intent[k];
-        char until[FM_RFC3339_LEN];
-        if (!x->used || x->i.serve_permille == FM_INTENT_ALL)
+        if (!ctl_intent_drains(x) || !is_of_region(ctl->conf, &x->at))
             continue;
-        int64_t left = fm_mono_is_never(x->until) ? -1 : fm_mono_sub_ms(x->until, fm_mono_now());
-        json_array_append_new(
-            list, json_pack("{s:s,s:s?,s:s,s:i,s:s,s:s,s:s,s:s,s:s?,s:o}", "region", x->region,
-                            "context", x->context[0] ? x->context : NULL, "intent",
-                            intent_name(&x->i), "serve_permille", (int)x->i.serve_permille, "by",
-                            x->i.by, "reason", x->i.reason, "at", x->i.at, "op", x->i.op, "until",
-                            until_text(&x->i, until), "left_ms",
-                            fm_mono_is_never(x->until) ? json_null()
-                                                       : json_integer(left > 0 ? left : 0)));
+        json_t *o = json_pack("{s:s,s:s?,s:i}", "region", x->at.region, "context",
+                              x->at.name[0] ? x->at.name : NULL, "serve_permille",
+                              (int)x->i.serve_permille);
+        json_array_append_new(list, add_json(o, x));
+    }
+    return list;
+}
+
+json_t *ctl_drained_json(const struct fm_controller *ctl)
+{
+    json_t *list = json_array();
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
+        const struct ctl_intent *x = &ctl->intent[k];
+        char name[FM_INTENT_NAME_ROOM];
+        bool instance = x->at.address[0];
+        if (!ctl_intent_drains(x) || is_of_region(ctl->conf, &x->at))
+            continue;
+        json_t *o = json_pack(
+            "{s:s,s:s,s:s,s:s?,s:s?,s:s?,s:b}", "object", ctl_intent_name(ctl->conf, &x->at, name),
+            "region", x->at.region, "kind", instance ? "instance" : "host", "host",
+            instance ? NULL : x->at.name, "pool", instance ? x->at.name : NULL, "address",
+            instance ? x->at.address : NULL, "configured", (int)x->named);
+        json_array_append_new(list, add_json(o, x));
     }
     return list;
 }
@@ -201,7 +357,9 @@ static void ended(struct fm_coord_op *w)
     x->writing = false;
     free(x->value);
     x->value = NULL;
-    if (ctl->stopped)
+    if (x->gone)
+        forget(x);
+    if (ctl->stopped || !x->used)
         return;
     /* the watch shows what became of it; where that is nothing, it is tried again */
     x->until = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
@@ -216,7 +374,8 @@ static void end(struct ctl_intent *x)
     i.serve_permille = FM_INTENT_ALL;
     i.until_ms = i.for_ms = 0;
     snprintf(i.by, sizeof i.by, "fulmar");
-    snprintf(i.reason, sizeof i.reason, "its time is over");
+    snprintf(i.reason, sizeof i.reason, "%s",
+             x->orphan ? "the configuration does not name it any more" : "its time is over");
     fm_wall_format(i.at, fm_wall_now_ns());
     json_t *j = fm_intent_json(&i);
     x->value = j ? json_dumps(j, JSON_COMPACT) : NULL;
@@ -238,7 +397,7 @@ static void end(struct ctl_intent *x)
 void ctl_intents_turn(struct fm_controller *ctl)
 {
     struct fm_mono now = fm_mono_now();
-    for (unsigned k = 0; k < CTL_INTENTS_MAX && !ctl->stopped; k++) {
+    for (unsigned k = 0; k < CTL_INTENTS_ROOM && !ctl->stopped; k++) {
         struct ctl_intent *x = &ctl->intent[k];
         if (!x->used || x->writing || fm_mono_is_never(x->until) ||
             x->i.serve_permille == FM_INTENT_ALL)
@@ -249,232 +408,4 @@ void ctl_intents_turn(struct fm_controller *ctl)
         else
             ctl_arm(ctl, due ? fm_mono_add_ms(now, AGAIN_MS) : x->until);
     }
-}
-
-/* -------- guards -------- */
-
-/* May any region answer something of it? */
-static bool is_shared(const struct fm_conf_context *c)
-{
-    return c->ncells == 0 || c->queries_any;
-}
-
-static unsigned serve_of(struct fm_controller *ctl, const char *region, const char *context)
-{
-    const struct ctl_intent *all = find(ctl, region, ""), *one = find(ctl, region, context);
-    unsigned serve = all ? all->i.serve_permille : FM_INTENT_ALL;
-    return one && one->i.serve_permille < serve ? one->i.serve_permille : serve;
-}
-
-/* Not heard for a while; or, of a context that agents vote about, no gate of it can serve it. */
-static bool is_lost(const struct fm_controller *ctl, struct fm_str region, struct fm_str context)
-{
-    int r = fm_roster_region(ctl->c.roster, region), c = fm_roster_context(ctl->c.roster, context);
-    if (r < 0 || !(ctl->observers >> r & 1))
-        return false;
-    const struct fm_vote *mine = &ctl->votes.of[ctl->self.n].vote;
-    return fm_votes_lost(&ctl->votes, (unsigned)r) ||
-           (c >= 0 && ctl->context[c] && !fm_contexts_has(&mine->well[r], (unsigned)c));
-}
-
-static void text_of_name(char out[FM_ROSTER_NAME_ROOM], struct fm_str name)
-{
-    snprintf(out, FM_ROSTER_NAME_ROOM, "%.*s", FM_STR_ARG(name));
-}
-
-static bool overrides(const struct ctl_order *o, const char *rule)
-{
-    size_t i;
-    const json_t *one, *list = json_object_get(o->body, "override");
-    json_array_foreach(list, i, one)
-    {
-        if (json_is_string(one) && strcmp(json_string_value(one), rule) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* As it would be for this context after the order. */
-static enum fm_intent_verdict judge(struct ctl_order *o, const struct fm_conf_context *c,
-                                    uint64_t *left, uint64_t *needed)
-{
-    const struct fm_conf *conf = o->ctl->conf;
-    struct fm_intent_region r[FM_CONF_REGIONS_MAX];
-    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM];
-    FM_ASSERT(conf->nregions <= FM_COUNT(r));
-    text_of_name(context, c->name);
-    for (size_t i = 0; i < conf->nregions; i++) {
-        const struct fm_conf_region *cr = &conf->regions[i];
-        text_of_name(region, cr->name);
-        bool this_one = strcmp(region, o->intended.region) == 0;
-        unsigned serve = serve_of(o->ctl, region, context);
-        if (this_one && o->intended.i.serve_permille < serve)
-            serve = o->intended.i.serve_permille;
-        r[i] = (struct fm_intent_region){.capacity = cr->capacity_rps,
-                                         .serve_permille = (uint16_t)serve,
-                                         .witness = cr->witness,
-                                         .lost = is_lost(o->ctl, cr->name, c->name)};
-    }
-    return fm_intent_judge(r, (unsigned)conf->nregions, left, needed);
-}
-
-/* Every context that the order is about; true where it may go on. */
-static bool check(struct ctl_order *o, bool *unknown)
-{
-    const struct fm_conf *conf = o->ctl->conf;
-    uint64_t left, needed;
-    bool any = false;
-    for (size_t i = 0; i < conf->ncontexts && !o->no.status; i++) {
-        const struct fm_conf_context *c = &conf->contexts[i];
-        if (!is_shared(c) || (o->intended.context[0] && !fm_str_eqz(c->name, o->intended.context)))
-            continue;
-        any = true;
-        enum fm_intent_verdict v = judge(o, c, &left, &needed);
-        *unknown |= v == FM_INTENT_UNKNOWN;
-        if (v == FM_INTENT_LAST_REGION)
-            ctl_refuse(&o->no, 409, "last-region", "bring another region up, or undrain one, first",
-                       "nobody else would answer %.*s: the other regions are drained or lost",
-                       FM_STR_ARG(c->name));
-        else if (v == FM_INTENT_CAPACITY && !overrides(o, "capacity"))
-            ctl_refuse(&o->no, 409, "capacity",
-                       "bring another region up, undrain one, or drain a smaller share",
-                       "%llu/s would be left for %.*s, and the loss of the largest region is to "
-                       "leave %llu/s",
-                       (unsigned long long)left, FM_STR_ARG(c->name), (unsigned long long)needed);
-        else
-            o->op.glass |= v == FM_INTENT_CAPACITY;
-    }
-    if (!any && !o->no.status)
-        ctl_refuse(&o->no, 409, "nothing-to-drain",
-                   "`fulmar evacuate REGION` or `fulmar move CONTEXT --to REGION` moves commands",
-                   "only the holder answers here, and a drain leaves the right to write alone");
-    return !o->no.status;
-}
-
-/* -------- orders -------- */
-
-static bool take_place(struct ctl_order *o)
-{
-    struct fm_controller *ctl = o->ctl;
-    const char *region = ctl_order_text(o, "region"), *context = ctl_order_text(o, "context");
-    if (!ctl_take_region(o, "region", &o->region))
-        return false;
-    int at = region ? fm_conf_find_region(ctl->conf, fm_str_z(region)) : -1;
-    if (at < 0)
-        ctl_refuse(&o->no, 400, "malformed", "say which region of the file", "`region` is missing");
-    else if (ctl->conf->regions[at].witness)
-        ctl_refuse(&o->no, 409, "witness", "choose a region that serves", "%s never serves",
-                   region);
-    else if (context && fm_conf_find_context(ctl->conf, fm_str_z(context)) < 0)
-        ctl_refuse(&o->no, 404, "unknown-context", "name a context of the file",
-                   "there is no context `%s`", context);
-    if (o->no.status)
-        return false;
-    o->op.region = o->region;
-    snprintf(o->intended.region, sizeof o->intended.region, "%s", region);
-    snprintf(o->intended.context, sizeof o->intended.context, "%s", context ? context : "");
-    return true;
-}
-
-/* The record that is to be written. */
-static void intend(struct ctl_order *o, unsigned serve_permille, int64_t for_ms)
-{
-    struct fm_controller *ctl = o->ctl;
-    const struct ctl_intent *x = find(ctl, o->intended.region, o->intended.context);
-    struct fm_intent *i = &o->intended.i;
-    o->intended.is = true;
-    o->intended.revision = x ? x->revision : 0;
-    o->intended.serial = ctl->intents_serial;
-    i->serve_permille = (uint16_t)serve_permille;
-    i->for_ms = for_ms;
-    i->until_ms = for_ms ? fm_wall_now_ns() / FM_NS_PER_MS + for_ms : 0;
-    memcpy(i->by, o->op.by, sizeof i->by);
-    memcpy(i->reason, o->op.reason, sizeof i->reason);
-    memcpy(i->at, o->op.at, sizeof i->at);
-    memcpy(i->op, o->op.id, sizeof i->op);
-    bool room = x != NULL;
-    for (unsigned k = 0; k < CTL_INTENTS_MAX && !room; k++)
-        room = !ctl->intent[k].used;
-    if (!room)
-        ctl_refuse(&o->no, 409, "bounded", "drain whole regions", "more than %d intents",
-                   CTL_INTENTS_MAX);
-}
-
-/* How many cells it holds of contexts that the order is about. */
-static unsigned cells_held(const struct ctl_order *o)
-{
-    unsigned n = 0;
-    for (unsigned k = 0; k < o->ctl->ncontexts; k++) {
-        const struct ctl_context *c = o->ctl->context[k];
-        const char *name = o->ctl->c.roster->context[k].name;
-        if (!c || c->conf < 0 || (o->intended.context[0] && strcmp(name, o->intended.context) != 0))
-            continue;
-        for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
-            n += c->auth.cell[i].at.revision.n && c->auth.cell[i].at.r.region == o->region;
-    }
-    return n;
-}
-
-static void explain(struct ctl_order *o, bool unknown)
-{
-    struct fm_buf b = fm_buf(o->op.text, sizeof o->op.text - 1);
-    const struct ctl_intended *x = &o->intended;
-    char until[FM_RFC3339_LEN];
-    const char *end = until_text(&x->i, until);
-    unsigned held = cells_held(o);
-    fm_buf_printf(&b, "%s%s%s gets %u%% of what any region may answer", x->context,
-                  x->context[0] ? ": " : "", x->region, x->i.serve_permille / 10u);
-    if (end)
-        fm_buf_printf(&b, ", until %s", end);
-    if (held)
-        fm_buf_printf(&b, "; the right to write stays with it (%u cell%s): `fulmar %s %s` moves it",
-                      held, held == 1 ? "" : "s", x->context[0] ? "move" : "evacuate",
-                      x->context[0] ? x->context : x->region);
-    if (unknown)
-        fm_buf_printf(&b, "; not every region has a `capacity`: can the others carry it?");
-    o->op.text[b.n] = 0;
-}
-
-void ctl_plan_drain(struct ctl_order *o)
-{
-    json_t *percent = json_object_get(o->body, "percent"), *ms = json_object_get(o->body, "for_ms");
-    json_int_t share = percent ? json_integer_value(percent) : 100;
-    json_int_t length = ms ? json_integer_value(ms) : 0;
-    bool unknown = false;
-    if (!take_place(o))
-        return;
-    if (share < 1 || share > 100 ||
-        (ms && (length <= 0 || length > INT64_C(86400) * 1000 * FOR_MAX_DAYS))) {
-        ctl_refuse(&o->no, 400, "malformed", "`percent` from 1 to 100, and `for_ms` up to a year",
-                   "`percent` or `for_ms` is none");
-        return;
-    }
-    intend(o, (unsigned)(100 - share) * 10, length);
-    if (!o->no.status && check(o, &unknown))
-        explain(o, unknown);
-}
-
-void ctl_plan_undrain(struct ctl_order *o)
-{
-    if (!take_place(o))
-        return;
-    const struct ctl_intent *x = find(o->ctl, o->intended.region, o->intended.context);
-    const struct ctl_intent *all = find(o->ctl, o->intended.region, "");
-    bool drained = x && x->i.serve_permille < FM_INTENT_ALL;
-    o->intended.is_so = !drained;
-    intend(o, FM_INTENT_ALL, 0); /* written in any case: another agent may know more */
-    if (o->no.status)
-        return;
-    struct fm_buf b = fm_buf(o->op.text, sizeof o->op.text - 1);
-    fm_buf_printf(&b, drained ? "%s%s%s gets all of its share again" : "%s%s%s is not drained",
-                  o->intended.context, o->intended.context[0] ? ": " : "", o->intended.region);
-    if (o->intended.context[0] && all && all->i.serve_permille < FM_INTENT_ALL)
-        fm_buf_printf(&b, ", but the whole region is: `fulmar undrain %s`", o->intended.region);
-    for (unsigned k = 0; k < CTL_INTENTS_MAX && !o->intended.context[0]; k++) {
-        const struct ctl_intent *one = &o->ctl->intent[k];
-        if (one->used && one->context[0] && strcmp(one->region, o->intended.region) == 0 &&
-            one->i.serve_permille < FM_INTENT_ALL)
-            fm_buf_printf(&b, "; %s still is: --context %s", one->context, one->context);
-    }
-    o->op.text[b.n] = 0;
 }

@@ -85,8 +85,7 @@ void ctl_ops_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_
 {
     struct fm_str rest, kind = fm_str_cut(key, '/', &rest);
     if (fm_str_starts(kind, FM_STR("intent"))) {
-        if (kv)
-            ctl_intents_seen(ctl, kv);
+        ctl_intents_seen(ctl, key, kv);
     } else if (fm_str_eqz(kind, "policy") && kv) {
         policy_seen(ctl, rest, kv);
     } else if (fm_str_eqz(kind, "standby") && kv) {
@@ -312,7 +311,7 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
     *t = (struct ctl_taking){.ctl = ctl, .used = true, .op = o->op, .intended = o->intended};
     o->op.item = NULL; /* they are its own now */
     t->txn = (struct fm_coord_txn){t->compare, 0, t->write, 0};
-    char key[FM_RECORD_KEY_ROOM];
+    char key[FM_INTENT_KEY_ROOM];
     snprintf(key, sizeof key, "op/%s", t->op.id);
     add_write(t, key, 0, doc);
     if (policy) {
@@ -320,9 +319,11 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
         add_write(t, key, o->c->policy.revision, policy_doc);
     }
     if (intended) {
-        fm_intent_key_write(o->intended.region, o->intended.context, key);
+        fm_intent_key_write(&o->intended.at, key);
         add_write(t, key, o->intended.revision, intent_doc);
         add_write(t, "intents", o->intended.serial, serial_doc);
+        if (o->intended.erase[0])
+            add_write(t, o->intended.erase, o->intended.erase_revision, NULL);
     }
     prune(ctl, t);
     return t;

@@ -17,6 +17,7 @@ struct ctl_order {
     json_t *body;
     struct ctl_context *c; /* NULL: it is about none */
     int region, to;        /* -1 = not said */
+    int host;              /* DRAIN, UNDRAIN: in the configuration; -1 = it is about none */
     bool dry;
     struct fm_op op;
     struct fm_op_policy policy;   /* READ_ONLY, AUTOMATIC */
@@ -33,7 +34,7 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by);
 /* A member of the order that is the name of a region; -1 where there is none, false where it is
  * one that is not known. */
 bool ctl_take_region(struct ctl_order *o, const char *name, int *out);
-/* ctl_intent.c. */
+/* ctl_drain.c. */
 void ctl_plan_drain(struct ctl_order *o);
 void ctl_plan_undrain(struct ctl_order *o);
 /* Only what a failover would be about: context, to, and from whom. */

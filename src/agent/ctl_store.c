@@ -135,7 +135,9 @@ static void changed(struct fm_coord_watch *w, const struct fm_coord_event *event
     FM_ASSERT(n > 0 && event[0].kv.revision >= ctl->revision);
     ctl->revision = event[n - 1].kv.revision;
     for (size_t i = 0; i < n; i++) {
-        if (event[i].erased && fm_str_starts(event[i].kv.key, FM_STR("op/")))
+        bool may_go = fm_str_starts(event[i].kv.key, FM_STR("op/")) ||
+                      fm_str_starts(event[i].kv.key, FM_STR("intent/"));
+        if (event[i].erased && may_go)
             ctl_ops_seen(ctl, event[i].kv.key, NULL);
         else if (event[i].erased) /* no other record ever is: what was seen of it stays */
             fm_log(FM_LOG_ERROR, "record_erased", FM_KS("key", event[i].kv.key));

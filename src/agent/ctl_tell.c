@@ -295,6 +295,7 @@ static json_t *event_json(const struct fm_controller *ctl, const struct ctl_even
     json_object_set_new(o, "at", json_string(at));
     json_object_set_new(o, "what", json_string(e->what));
     json_object_set_new(o, "context", text_or_null(e->context));
+    json_object_set_new(o, "object", text_or_null(e->object));
     json_object_set_new(o, "cell", e->cell < 0 ? json_null() : json_integer(e->cell));
     json_object_set_new(
         o, "region", e->region < 0 ? json_null() : json_string(ctl->c.roster->region[e->region]));
@@ -387,6 +388,7 @@ json_t *fm_controller_json(const struct fm_controller *ctl)
     json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation(ctl)));
     json_object_set_new(o, "contexts", contexts);
     json_object_set_new(o, "intents", ctl_intents_json(ctl));
+    json_object_set_new(o, "drained", ctl_drained_json(ctl));
     json_object_set_new(o, "votes", votes_json(ctl));
     json_object_set_new(o, "peers", fm_post_json(ctl->c.post));
     json_object_set_new(o, "events", events);

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "http/protocol.h"
+#include "proxy/view_intent.h"
 
 #include <stdio.h>
 
@@ -62,21 +63,38 @@ static bool take_name(char to[FM_ROSTER_NAME_ROOM], struct fm_str name)
     return true;
 }
 
-bool fm_intent_key_read(struct fm_str key, char region[FM_ROSTER_NAME_ROOM],
-                        char context[FM_ROSTER_NAME_ROOM])
+/* REGION[/NAME[/ADDRESS]] */
+static bool read_about(struct fm_str text, struct fm_intent_about *a)
 {
-    struct fm_str rest, kind = fm_str_cut(key, '/', &rest), second;
-    context[0] = 0;
-    if (!fm_str_eqz(kind, "intent") || !rest.p)
+    struct fm_str rest, address, region = fm_str_cut(text, '/', &rest);
+    struct fm_str name = fm_str_cut(rest, '/', &address);
+    memset(a, 0, sizeof *a);
+    if (!take_name(a->region, region) || (rest.p && !take_name(a->name, name)))
         return false;
-    struct fm_str first = fm_str_cut(rest, '/', &second);
-    return take_name(region, first) && (!second.p || take_name(context, second));
+    if (!address.p)
+        return true;
+    if (!fm_view_intent_is_address(address))
+        return false;
+    memcpy(a->address, address.p, address.n);
+    return true;
 }
 
-void fm_intent_key_write(const char *region, const char *context, char out[FM_INTENT_KEY_ROOM])
+bool fm_intent_key_read(struct fm_str key, struct fm_intent_about *a)
 {
-    FM_ASSERT(region[0]);
-    snprintf(out, FM_INTENT_KEY_ROOM, "intent/%s%s%s", region, context[0] ? "/" : "", context);
+    struct fm_str rest, kind = fm_str_cut(key, '/', &rest);
+    return fm_str_eqz(kind, "intent") && rest.p && read_about(rest, a);
+}
+
+bool fm_intent_instance_read(struct fm_str text, struct fm_intent_about *a)
+{
+    return read_about(text, a) && a->address[0];
+}
+
+void fm_intent_key_write(const struct fm_intent_about *a, char out[FM_INTENT_KEY_ROOM])
+{
+    FM_ASSERT(a->region[0] && (a->name[0] || !a->address[0]));
+    snprintf(out, FM_INTENT_KEY_ROOM, "intent/%s%s%s%s%s", a->region, a->name[0] ? "/" : "",
+             a->name, a->address[0] ? "/" : "", a->address);
 }
 
 int64_t fm_intent_left_ms(const struct fm_intent *i, int64_t wall_ms)

@@ -1,22 +1,33 @@
-/* agent/intent.h: what operators asked of a region, as a record of coordination: `intent/REGION`,
- * or `intent/REGION/CONTEXT` for one context. Private to src/agent.
+/* agent/intent.h: what operators asked of a region, as a record of coordination: `intent/REGION`;
+ * `intent/REGION/CONTEXT` for one context; `intent/REGION/HOST` for one of its hosts (contexts and
+ * hosts share one namespace); `intent/REGION/POOL/ADDRESS` for one instance. Private to src/agent.
  *
  *   {"v":1,"serve_permille":0,"by":"ann","reason":"...","at":"2026-11-21T14:08:42.123456Z",
  *    "op":"20261121-140842-83f0c1","until_ms":1795270122000,"for_ms":1800000}
  *
- * Intent is never health: it says what people want, and is obeyed whatever is seen. A record is
- * never erased: what ended says 1000, so that the newest revision of all of them only grows. With
- * an end, `until_ms` is the wall clock for people and `for_ms` how long it was to last: who counts
- * it down begins with what the wall clock says is left, at most `for_ms`, and goes on by the
- * monotonic clock. Strict and pure. */
+ * Intent is never health: it says what people want, and is obeyed whatever is seen. What ended
+ * says 1000; where there are many it is erased by a later order, in the same transaction: so the
+ * newest revision of all of them only grows, and they are bounded. With an end, `until_ms` is the
+ * wall clock for people and `for_ms` how long it was to last: who counts it down begins with what
+ * the wall clock says is left, at most `for_ms`, and goes on by the monotonic clock. Strict and
+ * pure. */
 #ifndef FM_AGENT_INTENT_H
 #define FM_AGENT_INTENT_H
 
 #include "agent/ops.h"
+#include "proxy/view_doc.h"
 
 enum {
     FM_INTENT_ALL = 1000,
-    FM_INTENT_KEY_ROOM = 8 + 2 * FM_ROSTER_NAME_ROOM,
+    FM_INTENT_KEY_ROOM = 8 + 2 * FM_ROSTER_NAME_ROOM + FM_VIEW_DOC_ADDRESS_MAX,
+    FM_INTENT_NAME_ROOM = FM_INTENT_KEY_ROOM,
+};
+
+/* What it is about. */
+struct fm_intent_about {
+    char region[FM_ROSTER_NAME_ROOM];
+    char name[FM_ROSTER_NAME_ROOM]; /* "" = all of it; a context, a host; of an instance its pool */
+    char address[FM_VIEW_DOC_ADDRESS_MAX + 1]; /* of an instance, as in the file; else "" */
 };
 
 struct fm_intent {
@@ -28,10 +39,17 @@ struct fm_intent {
 json_t *fm_intent_json(const struct fm_intent *i) FM_WARN_UNUSED;
 bool fm_intent_read(struct fm_str text, struct fm_intent *i) FM_WARN_UNUSED;
 
-/* "intent/west", "intent/west/profile": the names; `context` "" = all of it. */
-bool fm_intent_key_read(struct fm_str key, char region[FM_ROSTER_NAME_ROOM],
-                        char context[FM_ROSTER_NAME_ROOM]) FM_WARN_UNUSED;
-void fm_intent_key_write(const char *region, const char *context, char out[FM_INTENT_KEY_ROOM]);
+bool fm_intent_key_read(struct fm_str key, struct fm_intent_about *a) FM_WARN_UNUSED;
+void fm_intent_key_write(const struct fm_intent_about *a, char out[FM_INTENT_KEY_ROOM]);
+/* "west/core/10.0.1.41:9001": as people name an instance. */
+bool fm_intent_instance_read(struct fm_str text, struct fm_intent_about *a) FM_WARN_UNUSED;
+
+static inline bool fm_intent_is_same(const struct fm_intent_about *a,
+                                     const struct fm_intent_about *b)
+{
+    return strcmp(a->region, b->region) == 0 && strcmp(a->name, b->name) == 0 &&
+           strcmp(a->address, b->address) == 0;
+}
 
 /* How long it still lasts; -1: for ever. */
 int64_t fm_intent_left_ms(const struct fm_intent *i, int64_t wall_ms);

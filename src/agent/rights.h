@@ -34,6 +34,8 @@ struct fm_rights_config {
     bool (*capable)(void *user, unsigned context);
     /* Requests that this host's gate has served so far: of a context, or (-1) of all. */
     uint64_t (*served)(void *user, int context);
+    /* Of a gate: does any address of this instance, of a pool of its region, answer its probes? */
+    bool (*reaches)(void *user, unsigned pool, struct fm_str address);
     void *user;
 };
 

@@ -30,7 +30,7 @@ static void to_gate(struct fm_views *v)
     if (!d || !v->config.director)
         return;
     fm_seats_take_view(v->config.director->seats, v->conf, d);
-    fm_board_take_intents(v->config.director->board, d); /* shown; a gate takes what comes */
+    fm_director_take_intents(v->config.director, d); /* of regions: shown; it takes what comes */
     fm_director_authority_changed(v->config.director);
 }
 

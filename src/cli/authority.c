@@ -224,6 +224,31 @@ static void print_intents(const json_t *intents, const char *only)
     }
 }
 
+/* ... and of hosts and instances. */
+static void print_drained(const json_t *drained, const char *only)
+{
+    size_t i;
+    const json_t *x;
+    bool any = false;
+    json_array_foreach(drained, i, x)
+    {
+        const char *object = fm_show_text(x, "object"), *until = fm_show_text(x, "until");
+        char ms[FM_SHOW_NUMBER];
+        if (only && strcmp(only, object) != 0 && strcmp(only, fm_show_text(x, "region")) != 0)
+            continue;
+        if (!any)
+            printf("\n%-34s %-9s %-7s %-20s %s\n", "DRAINED", "KIND", "INTENT", "BY", "REASON");
+        any = true;
+        printf("%-34s %-9s %-7s %-20s %s", object, fm_show_text(x, "kind"),
+               fm_show_text(x, "intent"), fm_show_text(x, "by"), fm_show_text(x, "reason"));
+        if (!json_is_true(json_object_get(x, "configured")))
+            fputs(" (the configuration of this host does not name it)", stdout);
+        if (until[0])
+            printf(" (until %s, %s left)", until, fm_show_ms(fm_show_number(x, "left_ms"), ms));
+        puts("");
+    }
+}
+
 void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
                             const struct fm_conf *conf, const char *only)
 {
@@ -246,6 +271,7 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
         print_under_way(name, context);
     }
     print_intents(json_object_get(authority, "intents"), only);
+    print_drained(json_object_get(authority, "drained"), only);
     if (trouble[0])
         printf("\n%scoordination:%s %s\n", red, plain, trouble);
     json_object_foreach(walk(contexts_of(status)), name, context)

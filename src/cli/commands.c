@@ -146,17 +146,19 @@ const struct fm_command fm_commands[] = {
      "fulmar failback ledger --reason \"west is repaired\"", ORDER_OPTIONS, 1, fm_cmd_failback},
     {"evacuate", "REGION", "move everything away from a region, planned where possible", NULL,
      "fulmar evacuate west --reason \"flood warning\"", ORDER_OPTIONS, 1, fm_cmd_evacuate},
-    {"drain", "REGION", "take away from a region what other regions may answer as well",
-     "Queries and commands that any region may answer; all of them, or --percent of them. It says "
-     "what\n"
-     "you want, and is obeyed whatever the health of regions is, until `fulmar undrain` or for "
-     "--for.\n"
-     "The right to write stays where it is: `fulmar evacuate` and `fulmar move` move that.",
+    {"drain", "REGION|HOST|REGION/POOL/ADDRESS",
+     "take traffic away from a region, a gate, an edge or an instance",
+     "Of a region: queries and commands that any region may answer; all of them, or --percent of\n"
+     "them. It says what you want, and is obeyed whatever the health of regions is, until `fulmar\n"
+     "undrain` or for --for. The right to write stays where it is: `fulmar evacuate` and `fulmar\n"
+     "move` move that. A host or an instance gets no new requests, and what is under way there "
+     "ends\n"
+     "by itself.",
      "fulmar drain west --for 30m --reason \"kernel update in west\"",
      ORDER_OPTIONS | FM_OPT_BIT(CONTEXT) | FM_OPT_BIT(PERCENT) | FM_OPT_BIT(FOR) |
          FM_OPT_BIT(OVERRIDE),
      1, fm_cmd_drain},
-    {"undrain", "REGION", "let a region have all of its traffic again",
+    {"undrain", "REGION|HOST|REGION/POOL/ADDRESS", "give back what a drain took away",
      "What was drained with --context is undrained with it.",
      "fulmar undrain west --reason \"west is updated\"", ORDER_OPTIONS | FM_OPT_BIT(CONTEXT), 1,
      fm_cmd_undrain},

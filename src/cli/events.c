@@ -19,6 +19,10 @@ static bool says(const json_t *event, struct fm_str part)
     if (fm_str_eqz(part, fm_show_text(event, "context")) ||
         fm_str_eqz(part, fm_show_text(event, "region")))
         return true;
+    struct fm_str rest = fm_str_z(fm_show_text(event, "object"));
+    while (rest.n) /* "west/core/10.0.1.41:9001" */
+        if (fm_str_eq(part, fm_str_cut(rest, '/', &rest)))
+            return true;
     const json_t *v = json_object_get(event, "cell");
     return json_is_integer(v) && fm_str_u64(part, &cell) &&
            (json_int_t)cell == json_integer_value(v);
@@ -44,7 +48,11 @@ void fm_event_print(const json_t *e)
                *what = fm_show_text(e, "what"), *evidence = fm_show_text(e, "evidence"),
                *text = fm_show_text(e, "text");
     if (!text[0])
-        text = fm_show_text(e, "why"); /* which is the name of it where there is a text */
+        text = fm_show_text(e, "why");  /* which is the name of it where there is a text */
+    if (fm_show_text(e, "object")[0]) { /* says which region, too */
+        region = fm_show_text(e, "object");
+        context = "";
+    }
     printf("%s  %s%s%s%s%s", fm_show_clock(fm_show_text(e, "at"), at), what, what[0] ? "  " : "",
            region, region[0] && context[0] ? "/" : "", context);
     if (json_is_integer(json_object_get(e, "cell")))

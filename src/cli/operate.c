@@ -140,15 +140,29 @@ static json_t *list_of(const char *text)
     return list;
 }
 
-int fm_cmd_drain(const struct fm_args *a)
+/* REGION/POOL/ADDRESS is an instance; which of the other names is a host the agent knows. */
+static int drained(const struct fm_args *a, const char *command, json_t **body)
 {
-    int code = one_argument(a, "drain", "a region");
-    code = code ? code : check_override(a->override);
+    int code = one_argument(a, command, "a region, a host or REGION/POOL/ADDRESS");
+    bool instance = !code && strchr(a->arg[0], '/');
+    if (instance && (a->context || a->percent_text))
+        code = fm_usage("%s is of a region, and an instance is drained whole",
+                        a->context ? "--context" : "--percent");
     if (code)
         return code;
-    json_t *body = json_object();
-    put(body, "region", a->arg[0]);
-    put(body, "context", a->context);
+    *body = json_object();
+    put(*body, instance ? "instance" : "region", a->arg[0]);
+    put(*body, "context", a->context);
+    return FM_EXIT_OK;
+}
+
+int fm_cmd_drain(const struct fm_args *a)
+{
+    json_t *body;
+    int code = check_override(a->override);
+    code = code ? code : drained(a, "drain", &body);
+    if (code)
+        return code;
     if (a->percent_text)
         json_object_set_new(body, "percent", json_integer(a->percent));
     if (a->for_text)
@@ -160,13 +174,9 @@ int fm_cmd_drain(const struct fm_args *a)
 
 int fm_cmd_undrain(const struct fm_args *a)
 {
-    int code = one_argument(a, "undrain", "a region");
-    if (code)
-        return code;
-    json_t *body = json_object();
-    put(body, "region", a->arg[0]);
-    put(body, "context", a->context);
-    return fm_order(a, "undrain", "undrain", body, false);
+    json_t *body;
+    int code = drained(a, "undrain", &body);
+    return code ? code : fm_order(a, "undrain", "undrain", body, false);
 }
 
 /* -------- unplanned -------- */

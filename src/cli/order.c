@@ -32,7 +32,8 @@ struct order {
 
 bool fm_order_yields(struct fm_str rule)
 {
-    return fm_str_eqz(rule, "holder-healthy") || fm_str_eqz(rule, "capacity");
+    return fm_str_eqz(rule, "holder-healthy") || fm_str_eqz(rule, "capacity") ||
+           fm_str_eqz(rule, "last-instance") || fm_str_eqz(rule, "one-gate-a-key");
 }
 
 static void print_refusal(const json_t *d)

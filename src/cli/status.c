@@ -62,6 +62,26 @@ static void print_regions(const struct fm_args *a, const json_t *doc, const char
     }
 }
 
+/* Endpoints that get nothing new, as this process does it. */
+static void print_drained(const json_t *doc)
+{
+    size_t i, k;
+    json_t *region, *e;
+    json_array_foreach(json_object_get(doc, "regions"), i, region)
+    {
+        json_array_foreach(json_object_get(region, "endpoints"), k, e)
+        {
+            const char *host = fm_show_text(e, "host");
+            if (strcmp(fm_show_text(e, "intent"), "drain") == 0)
+                printf("drained here: %s/%s/%s%s%s\n", fm_show_text(region, "region"),
+                       fm_show_text(e, "pool"), fm_show_text(e, "address"), host[0] ? " of " : "",
+                       host);
+        }
+    }
+    if (strcmp(fm_show_text(doc, "intent"), "drain") == 0)
+        printf("drained: this edge is not ready\n");
+}
+
 static void print_checks(const struct fm_args *a, const json_t *doc)
 {
     json_t *checks = json_object_get(json_object_get(doc, "health"), "checks");
@@ -134,6 +154,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     if (proxy) {
         puts("");
         print_regions(a, doc, only);
+        print_drained(doc);
     }
     if (json_object_get(doc, "authority")) /* it knows more than the view that it hands out */
         fm_cli_authority_print(a, doc, conf, only);

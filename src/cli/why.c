@@ -17,6 +17,9 @@ static bool op_is_about(const json_t *op, const char *what)
     for (i = 0; i < FM_COUNT(names); i++)
         if (strcmp(what, fm_show_text(op, names[i])) == 0)
             return true;
+    struct fm_str rest, text = fm_str_z(fm_show_text(op, "text"));
+    if (fm_str_eqz(fm_str_cut(text, ' ', &rest), what)) /* a host or an instance that was drained */
+        return true;
     json_array_foreach(json_object_get(op, "items"), i, item)
     {
         if (fm_event_is_about(item, what) || strcmp(what, fm_show_text(item, "from")) == 0)
@@ -138,8 +141,8 @@ int fm_cmd_why(const struct fm_args *a)
 {
     struct fm_agents *g;
     if (a->nargs != 1 || !a->arg[0][0])
-        return fm_usage("`fulmar why` needs what it is about: a context, a region, a cell such as "
-                        "cards/17, or an operation");
+        return fm_usage("`fulmar why` needs what it is about: a context, a region, a host, a cell "
+                        "such as cards/17, an instance REGION/POOL/ADDRESS, or an operation");
     int code = fm_agents_open(&g, a, "why", FM_WHOM_PAST);
     if (code)
         return code;

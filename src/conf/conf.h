@@ -469,6 +469,8 @@ int fm_conf_find_host(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_region(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);
+/* The nearest of `n` names, near enough to be meant; p is NULL where none is. */
+struct fm_str fm_suggest_name(struct fm_str wrong, const struct fm_str *names, size_t n);
 /* Do its gates write anything down: keys, what they take without authority, what they queue? */
 bool fm_conf_is_journaled(const struct fm_conf_context *c);
 /* Do gates pass commands on to those of other regions: has a route `relay: true`? */

@@ -50,8 +50,6 @@ const struct fm_schema_row *fm_suggest_key(struct fm_load *l, const struct fm_sc
                                            const struct fm_node *n);
 /* Advice that names the keys of the section. */
 void fm_suggest_keys(struct fm_load *l, const struct fm_schema_section *s);
-/* The nearest of `n` names, near enough to be meant; p is NULL where none is. */
-struct fm_str fm_suggest_name(struct fm_str wrong, const struct fm_str *names, size_t n);
 
 /* Kinds whose readers are not in kinds.c. */
 fm_decode_fn fm_decode_section_value, fm_decode_list_value, fm_decode_either_value;

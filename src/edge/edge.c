@@ -9,6 +9,7 @@
 #include "proxy/probes.h"
 #include "proxy/seats_view.h"
 #include "proxy/status.h"
+#include "proxy/view_intent.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ struct edge {
     struct fm_page ready_page[2];
     char ready_path[256];
     bool has_ready, started;
+    bool drained; /* an operator said so of this host: it is not ready, and goes on */
     struct fm_timer announce;
     int host; /* index in the configuration, or -1 */
 };
@@ -53,9 +55,10 @@ static void write_ready(const struct fm_page_request *q, struct fm_page_answer *
     const struct edge *x = q->user;
     FM_ASSERT(x->has_ready);
     bool knows = x->director.names_known && (!x->follow || fm_follow_doc(x->follow));
-    bool ready = x->started && knows && !x->daemon.ending;
+    bool ends = x->daemon.ending || x->drained;
+    bool ready = x->started && knows && !ends;
     a->status = ready ? 200 : 503;
-    page_text(a, ready ? "ready\n" : x->daemon.ending ? "draining\n" : "no view yet\n");
+    page_text(a, ready ? "ready\n" : ends ? "draining\n" : "no view yet\n");
 }
 
 static void write_metrics(const struct fm_page_request *q, struct fm_page_answer *a)
@@ -74,6 +77,8 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     a->content_type = "application/json";
     if (root && x->follow)
         json_object_set_new(root, "view", fm_follow_json(x->follow));
+    if (root)
+        json_object_set_new(root, "intent", json_string(x->drained ? "drain" : "serve"));
     if (root && fm_status_add(&x->director, root))
         a->body = json_dumps(root, JSON_COMPACT);
     json_decref(root);
@@ -119,7 +124,10 @@ static void take_view(void *user)
     if (!d)
         return;
     fm_seats_take_view(x->director.seats, x->director.board->conf, d);
-    fm_board_take_intents(x->director.board, d);
+    fm_director_take_intents(&x->director, d);
+    if (d->has_intents && x->host >= 0)
+        x->drained =
+            fm_view_intent_drains_host(d, fm_str_z(x->daemon.region), fm_str_z(x->daemon.host));
     fm_director_authority_changed(&x->director);
 }
 

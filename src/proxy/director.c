@@ -299,9 +299,23 @@ void fm_director_probe(struct fm_director *d, unsigned region, unsigned context,
 bool fm_director_has_instance(const struct fm_director *d, unsigned region, unsigned context)
 {
     const struct fm_view_pool *p = fm_view_pool(d->view, region, context);
-    for (unsigned i = 0; i < p->n; i++)
-        if (!atomic_load(&d->view->endpoints[p->first + i].probe_down))
+    for (unsigned i = 0; i < p->n; i++) {
+        const struct fm_view_endpoint *e = &d->view->endpoints[p->first + i];
+        if (!atomic_load(&e->drained) && !atomic_load(&e->probe_down))
             return true;
+    }
+    return false;
+}
+
+bool fm_director_reaches(const struct fm_director *d, unsigned region, unsigned pool,
+                         struct fm_str address)
+{
+    for (unsigned i = 0; d->view && i < d->view->nendpoints; i++) {
+        const struct fm_view_endpoint *e = &d->view->endpoints[i];
+        if (!atomic_load(&e->probe_down) && e->region == region && e->pool == pool &&
+            fm_names_is(&d->names, region, pool, address, &e->addr))
+            return true;
+    }
     return false;
 }
 
@@ -351,6 +365,7 @@ static enum fm_err remake_view(struct fm_director *d)
                              atomic_load(&d->view->endpoints[j].probe_down));
     fm_view_unref(d->view);
     d->view = v;
+    fm_director_obey(d);
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_set_view(&d->workers[w], v);
     return FM_ERR_OK;
@@ -613,6 +628,7 @@ void fm_director_deinit(struct fm_director *d)
     fm_names_deinit(&d->names);
     struct slots s = {d->health, d->seen, d->evidence, d->all_down};
     free_slots(&s);
+    free(d->asked);
     fm_view_unref(d->view);
     fm_board_unref(d->board);
     fm_seats_free(d->seats);

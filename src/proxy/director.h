@@ -7,6 +7,7 @@
 #define FM_PROXY_DIRECTOR_H
 
 #include "proxy/names.h"
+#include "proxy/view_doc.h"
 #include "proxy/worker.h"
 
 enum { FM_EVENTS_MAX = 256, FM_EVENT_TEXT_MAX = 120 };
@@ -42,6 +43,7 @@ struct fm_director {
     struct fm_keyfiles *keyfiles;
     struct fm_board *board;
     struct fm_view *view;
+    struct fm_view_doc *asked; /* intents only; NULL: nothing is known of them */
     uint64_t generation;
     struct fm_health_policy policy;
     struct fm_health *health;            /* [region][context] */
@@ -90,13 +92,23 @@ uint64_t fm_director_in_use(const struct fm_director *d);
 /* Something was published in the seats: requests that wait for it look again. */
 void fm_director_authority_changed(struct fm_director *d);
 
+/* What operators asked of regions, gates and instances, from now on: an edge obeys all of it, a
+ * gate what is asked of instances. A view that does not speak of it changes nothing. */
+void fm_director_take_intents(struct fm_director *d, const struct fm_view_doc *doc);
+/* The same once more, for a view that was made anew. */
+void fm_director_obey(struct fm_director *d);
+
 /* A probe of `region` for `context` has ended. `detail` is kept as evidence. */
 void fm_director_probe(struct fm_director *d, unsigned region, unsigned context, bool ok,
                        struct fm_str detail);
 /* Nothing in the region accepts connections. */
 void fm_director_nobody(struct fm_director *d, unsigned region, unsigned context);
-/* Is there an endpoint for this context that its probes do not call down? */
+/* Is there an endpoint for this context that is not drained, nor down by its probes? */
 bool fm_director_has_instance(const struct fm_director *d, unsigned region, unsigned context);
+/* The instance of this address in the configuration: is any endpoint of it not down by its probes?
+ * False also where none is known. */
+bool fm_director_reaches(const struct fm_director *d, unsigned region, unsigned pool,
+                         struct fm_str address);
 /* A probe of one endpoint has ended. */
 void fm_director_endpoint(struct fm_director *d, unsigned endpoint, bool ok);
 /* When to probe this region for this context again. */

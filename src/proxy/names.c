@@ -16,7 +16,8 @@ struct fm_name {
     struct fm_timer timer;
     uint16_t region, pool; /* REGION_NONE: only for fm_names_find */
     bool is_ip, answered, abandoned;
-    const char *peer; /* of a gate, in the configuration */
+    const char *peer;   /* of a gate, in the configuration */
+    struct fm_str text; /* as the configuration writes it */
     int64_t refresh_ms;
     size_t n;
     struct fm_addr *addr;
@@ -119,6 +120,7 @@ static void add(struct builder *b, const struct fm_conf_addr *a, const char *pee
     m->region = (uint16_t)region;
     m->pool = (uint16_t)pool;
     m->peer = peer;
+    m->text = a->text;
     m->refresh_ms = refresh_ms;
     fm_timer_init(&m->timer, refresh);
     memcpy(m->lookup.name, a->host.p, a->host.n);
@@ -245,6 +247,16 @@ bool fm_names_find(const struct fm_names *n, const struct fm_conf_addr *a, struc
             *out = m->addr[0];
             return true;
         }
+    return false;
+}
+
+bool fm_names_is(const struct fm_names *n, unsigned region, unsigned pool, struct fm_str text,
+                 const struct fm_addr *addr)
+{
+    for (const struct fm_name *m = n->first; m; m = m->next)
+        for (size_t i = 0; i < m->n && m->region == region && m->pool == pool; i++)
+            if (fm_addr_eq(&m->addr[i], addr) && fm_str_eq(m->text, text))
+                return true;
     return false;
 }
 

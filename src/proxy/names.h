@@ -34,6 +34,10 @@ struct fm_view_address *fm_names_addresses(const struct fm_names *n, size_t *cou
 /* The first known address of a configured one (for probes of single hosts); false where unknown. */
 bool fm_names_find(const struct fm_names *n, const struct fm_conf_addr *a, struct fm_addr *out);
 
+/* Is this one of the addresses that the configuration writes as `text` in this pool? */
+bool fm_names_is(const struct fm_names *n, unsigned region, unsigned pool, struct fm_str text,
+                 const struct fm_addr *addr);
+
 /* After the resolver was freed. */
 void fm_names_deinit(struct fm_names *n);
 

@@ -16,7 +16,8 @@ bool fm_pool_is_reachable(const struct fm_view_ref *vr, unsigned region, unsigne
     const struct fm_view_pool *p = fm_view_pool(v, region, context);
     FM_ASSERT(p->first + p->n <= v->nendpoints);
     for (unsigned i = p->first; i < p->first + p->n; i++)
-        if (vr->up[i] && !atomic_load_explicit(&v->endpoints[i].probe_down, memory_order_relaxed) &&
+        if (vr->up[i] && !atomic_load_explicit(&v->endpoints[i].drained, memory_order_relaxed) &&
+            !atomic_load_explicit(&v->endpoints[i].probe_down, memory_order_relaxed) &&
             fm_breaker_would(&vr->up[i]->link, &fm_upstream_link_policy, now))
             return true;
     return false;

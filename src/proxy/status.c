@@ -91,8 +91,10 @@ static json_t *endpoints_json(const struct fm_view *v, unsigned r)
         if (e->region != r)
             continue;
         FM_ASSERT(e->pool < v->regions[r].npools);
-        json_array_append_new(list, json_pack("{s:s,s:o,s:b}", "address", e->text, "pool",
-                                              str_json(v->regions[r].pools[e->pool].name),
+        bool drained = atomic_load(&e->drained);
+        json_array_append_new(list, json_pack("{s:s,s:o,s:s?,s:s,s:b}", "address", e->text, "pool",
+                                              str_json(v->regions[r].pools[e->pool].name), "host",
+                                              e->peer, "intent", intent_name(drained ? 0 : 1000),
                                               "probe_down", (int)atomic_load(&e->probe_down)));
     }
     return list;

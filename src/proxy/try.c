@@ -137,7 +137,8 @@ static bool others_are_there(const struct fm_try *t, bool idle)
     const struct fm_view_pool *p = fm_view_pool(v, t->region, t->context);
     for (unsigned e = p->first; e < p->first + p->n && t->one_gate; e++) {
         const struct fm_upstream *up = t->vr->up[e];
-        if (up && up != t->up && !(idle && up->in_flight > 0) &&
+        bool drained = atomic_load_explicit(&v->endpoints[e].drained, memory_order_relaxed);
+        if (up && up != t->up && !drained && !(idle && up->in_flight > 0) &&
             look_at_instance(NULL, &v->endpoints[e], up, now).usable)
             return true;
     }
@@ -304,6 +305,9 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         if (!fm_place_is_at(rq, e))
             continue;
         up[n] = rq->vr->up[e - v->endpoints];
+        /* what is queued at a gate is known only there */
+        if (!rq->asks_place && atomic_load_explicit(&e->drained, memory_order_relaxed))
+            up[n] = NULL;
         in[n] = look_at_instance(rq, e, up[n], now);
         n++;
     }

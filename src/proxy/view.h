@@ -28,6 +28,7 @@ struct fm_view_endpoint {
     uint16_t region, pool;
     uint16_t gate;           /* of the region's; FM_NO_GATE of an app */
     _Atomic bool probe_down; /* control's probes of this one endpoint fail */
+    _Atomic bool drained;    /* intent: it gets nothing new, whatever its probes find */
 };
 
 struct fm_view_pool {

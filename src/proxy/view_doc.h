@@ -21,6 +21,7 @@
 enum {
     FM_VIEW_DOC_NAME_MAX = 63,
     FM_VIEW_DOC_MESSAGE_MAX = 255,
+    FM_VIEW_DOC_ADDRESS_MAX = 120, /* of an instance, as the configuration writes it */
     FM_VIEW_DOC_REGIONS_MAX = 64,
     FM_VIEW_DOC_CONTEXTS_MAX = 256,
     FM_VIEW_DOC_INTENTS_MAX = 128,
@@ -45,8 +46,9 @@ struct fm_view_doc_context {
 };
 
 struct fm_view_doc_intent {
-    char context[FM_VIEW_DOC_NAME_MAX + 1]; /* "" = all */
-    uint16_t serve_permille;                /* below 1000 */
+    char context[FM_VIEW_DOC_NAME_MAX + 1];    /* "" = all; or a host; of an instance its pool */
+    char address[FM_VIEW_DOC_ADDRESS_MAX + 1]; /* of an instance, which gets nothing; else "" */
+    uint16_t serve_permille;                   /* below 1000 */
     uint8_t region;
 };
 

@@ -9,7 +9,8 @@ static bool concerns(const struct fm_view_doc *d, const struct fm_view_doc_inten
                      struct fm_str region, struct fm_str context)
 {
     FM_ASSERT(i->region < d->nregions && i->serve_permille < FM_VIEW_INTENT_ALL);
-    return fm_str_eqz(region, d->region[i->region]) && fm_str_eqz(context, i->context);
+    return !i->address[0] && fm_str_eqz(region, d->region[i->region]) &&
+           fm_str_eqz(context, i->context);
 }
 
 unsigned fm_view_intent_serve(const struct fm_view_doc *d, struct fm_str region,
@@ -48,22 +49,87 @@ bool fm_view_intent_add(struct fm_view_doc *d, struct fm_str region, struct fm_s
     return true;
 }
 
+/* -------- hosts and instances -------- */
+
+bool fm_view_intent_drains_host(const struct fm_view_doc *d, struct fm_str region,
+                                struct fm_str host)
+{
+    FM_ASSERT(host.n > 0);
+    for (unsigned k = 0; k < d->nintents; k++)
+        if (concerns(d, &d->intent[k], region, host) && d->intent[k].serve_permille == 0)
+            return true;
+    return false;
+}
+
+bool fm_view_intent_drains_instance(const struct fm_view_doc *d, struct fm_str region,
+                                    struct fm_str pool, struct fm_str address)
+{
+    FM_ASSERT(d->nintents <= FM_VIEW_DOC_INTENTS_MAX);
+    for (unsigned k = 0; k < d->nintents; k++) {
+        const struct fm_view_doc_intent *i = &d->intent[k];
+        if (i->address[0] && fm_str_eqz(region, d->region[i->region]) &&
+            fm_str_eqz(pool, i->context) && fm_str_eqz(address, i->address))
+            return true;
+    }
+    return false;
+}
+
+/* For terminals and logs, too. */
+bool fm_view_intent_is_address(struct fm_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= 0x20 || (unsigned char)s.p[i] >= 0x7f || s.p[i] == '/')
+            return false;
+    return s.n > 0 && s.n <= FM_VIEW_DOC_ADDRESS_MAX;
+}
+
+bool fm_view_intent_add_instance(struct fm_view_doc *d, struct fm_str region, struct fm_str pool,
+                                 struct fm_str address)
+{
+    struct fm_fault f;
+    FM_ASSERT(d->has_intents);
+    if (d->nintents == FM_VIEW_DOC_INTENTS_MAX || pool.n > FM_VIEW_DOC_NAME_MAX ||
+        !fm_scalar_name(pool, &f) || !fm_view_intent_is_address(address) ||
+        fm_view_intent_drains_instance(d, region, pool, address))
+        return false;
+    struct fm_view_doc_intent *i = &d->intent[d->nintents];
+    *i = (struct fm_view_doc_intent){.region = fm_view_doc_region(d, region)};
+    if (i->region == FM_VIEW_DOC_NOBODY)
+        return false;
+    memcpy(i->context, pool.p, pool.n);
+    memcpy(i->address, address.p, address.n);
+    d->nintents++;
+    return true;
+}
+
+/* -------- as text -------- */
+
 json_t *fm_view_intents_json(const struct fm_view_doc *d)
 {
-    json_t *list = json_array();
+    json_t *of = json_array(), *instances = json_array(), *o;
     FM_ASSERT(d->has_intents);
     for (unsigned k = 0; k < d->nintents; k++) {
         const struct fm_view_doc_intent *i = &d->intent[k];
-        json_array_append_new(list, json_pack("{s:s,s:s?,s:i}", "region", d->region[i->region],
-                                              "context", i->context[0] ? i->context : NULL,
-                                              "serve_permille", (int)i->serve_permille));
+        const char *region = d->region[i->region];
+        if (i->address[0])
+            json_array_append_new(instances, json_pack("{s:s,s:s,s:s}", "region", region, "pool",
+                                                       i->context, "address", i->address));
+        else
+            json_array_append_new(of, json_pack("{s:s,s:s?,s:i}", "region", region, "context",
+                                                i->context[0] ? i->context : NULL, "serve_permille",
+                                                (int)i->serve_permille));
     }
-    if (json_array_size(list) != d->nintents) {
-        json_decref(list);
-        return NULL;
-    }
-    return json_pack("{s:I,s:I,s:o}", "incarnation", (json_int_t)d->intents_incarnation.n,
-                     "generation", (json_int_t)d->intents_generation.n, "of", list);
+    bool all = json_array_size(of) + json_array_size(instances) == d->nintents;
+    o = json_pack("{s:I,s:I,s:o}", "incarnation", (json_int_t)d->intents_incarnation.n,
+                  "generation", (json_int_t)d->intents_generation.n, "of", of);
+    if (json_array_size(instances) == 0)
+        json_decref(instances);
+    else
+        all &= json_object_set_new(o, "instances", instances) == 0;
+    if (o && all)
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 static struct fm_str text_of(const json_t *v)
@@ -84,6 +150,22 @@ static bool read_one(struct fm_view_doc *d, const json_t *o)
                               (unsigned)json_integer_value(serve));
 }
 
+static bool read_instances(struct fm_view_doc *d, const json_t *list)
+{
+    size_t k;
+    const json_t *o;
+    if (list && !json_is_array(list))
+        return false;
+    json_array_foreach(list, k, o)
+    {
+        if (!fm_view_intent_add_instance(d, text_of(json_object_get(o, "region")),
+                                         text_of(json_object_get(o, "pool")),
+                                         text_of(json_object_get(o, "address"))))
+            return false;
+    }
+    return true;
+}
+
 bool fm_view_intents_read(struct fm_view_doc *d, const json_t *o)
 {
     const json_t *list = json_object_get(o, "of"), *i = json_object_get(o, "incarnation"),
@@ -100,7 +182,7 @@ bool fm_view_intents_read(struct fm_view_doc *d, const json_t *o)
     for (size_t k = 0; k < json_array_size(list); k++)
         if (!read_one(d, json_array_get(list, k)))
             return false;
-    return true;
+    return read_instances(d, json_object_get(o, "instances"));
 }
 
 bool fm_view_intents_adopt(struct fm_view_doc *d, const struct fm_view_doc *from)

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "agent/intent.h"
+#include "coord/coord.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,20 +73,49 @@ static void what_is_not_of_this_form_is_refused(void **state)
 static void keys_are_names(void **state)
 {
     (void)state;
-    char region[FM_ROSTER_NAME_ROOM], context[FM_ROSTER_NAME_ROOM], key[FM_INTENT_KEY_ROOM];
-    fm_intent_key_write("west", "profile", key);
-    assert_string_equal(key, "intent/west/profile");
-    assert_true(fm_intent_key_read(fm_str_z(key), region, context));
-    assert_string_equal(region, "west");
-    assert_string_equal(context, "profile");
-    fm_intent_key_write("west", "", key);
-    assert_string_equal(key, "intent/west");
-    assert_true(fm_intent_key_read(fm_str_z(key), region, context));
-    assert_string_equal(context, "");
-    static const char *const wrong[] = {"intents",      "intent",          "intent/", "intent/W",
-                                        "intent/west/", "intent/west/a/b", "op/west", "intent//a"};
+    static const struct {
+        const char *key;
+        struct fm_intent_about at;
+    } cases[] = {
+        {"intent/west", {"west", "", ""}},
+        {"intent/west/profile", {"west", "profile", ""}},
+        {"intent/west/core/10.0.1.41:9001", {"west", "core", "10.0.1.41:9001"}},
+        {"intent/west/default/[::1]:80", {"west", "default", "[::1]:80"}},
+    };
+    struct fm_intent_about at;
+    char key[FM_INTENT_KEY_ROOM];
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        fm_intent_key_write(&cases[i].at, key);
+        assert_string_equal(key, cases[i].key);
+        assert_true(fm_intent_key_read(fm_str_z(key), &at));
+        assert_true(fm_intent_is_same(&at, &cases[i].at));
+    }
+    static const char *const wrong[] = {
+        "intents",      "intent",         "intent/",          "intent/W",
+        "intent/west/", "intent/west/a/", "intent//a",        "intent/west/a/b/c",
+        "op/west",      "intent/west//b", "intent/west/a/b c"};
     for (size_t i = 0; i < FM_COUNT(wrong); i++)
-        assert_false(fm_intent_key_read(fm_str_z(wrong[i]), region, context));
+        if (fm_intent_key_read(fm_str_z(wrong[i]), &at))
+            fail_msg("`%s` was read", wrong[i]);
+    assert_true(fm_intent_instance_read(FM_STR("west/core/a:1"), &at));
+    assert_string_equal(at.address, "a:1");
+    assert_false(fm_intent_instance_read(FM_STR("west/core"), &at));
+    assert_false(fm_intent_instance_read(FM_STR("west"), &at));
+}
+
+/* The longest that there may be is a key of coordination. */
+static void keys_fit(void **state)
+{
+    (void)state;
+    struct fm_intent_about at;
+    char key[FM_INTENT_KEY_ROOM];
+    memset(&at, 'a', sizeof at);
+    at.region[sizeof at.region - 1] = at.name[sizeof at.name - 1] = 0;
+    at.address[sizeof at.address - 1] = 0;
+    fm_intent_key_write(&at, key);
+    assert_true(strlen(key) == FM_INTENT_KEY_ROOM - 1 && strlen(key) <= FM_COORD_KEY_MAX);
+    struct fm_intent_about back;
+    assert_true(fm_intent_key_read(fm_str_z(key), &back) && fm_intent_is_same(&at, &back));
 }
 
 /* A wall clock that is wrong can end it early, and never makes it longer than it was to be. */
@@ -161,5 +191,5 @@ static void guards_judge_what_is_left(void **state)
 }
 
 FM_TEST_MAIN(fm_test(what_is_written_comes_back), fm_test(what_is_not_of_this_form_is_refused),
-             fm_test(keys_are_names), fm_test(lasts_at_most_as_long_as_was_said),
+             fm_test(keys_are_names), fm_test(keys_fit), fm_test(lasts_at_most_as_long_as_was_said),
              fm_test(guards_judge_what_is_left))
