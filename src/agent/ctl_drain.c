@@ -198,13 +198,17 @@ static unsigned cells_held(const struct ctl_order *o)
     return n;
 }
 
-/* Do gates stop doubles of some context, by what each has in its journal? */
+/* Does one gate know what no other gate knows: keys, or what is queued and its order? */
 static bool is_keyed(const struct fm_conf *conf)
 {
-    for (size_t i = 0; i < conf->ncontexts; i++)
-        if (conf->contexts[i].ncells && conf->contexts[i].idempotency.by == FM_BY_GATE &&
-            conf->contexts[i].idempotency.key != FM_KEY_IGNORED)
+    for (size_t i = 0; i < conf->ncontexts; i++) {
+        const struct fm_conf_context *c = &conf->contexts[i];
+        bool keys = c->idempotency.by == FM_BY_GATE && c->idempotency.key != FM_KEY_IGNORED;
+        for (size_t k = 0; k < c->nroutes; k++)
+            keys |= c->routes[k].when_away.commands == FM_CONF_AWAY_QUEUE;
+        if (c->ncells && keys)
             return true;
+    }
     return false;
 }
 
@@ -226,11 +230,15 @@ static void check_one(struct ctl_order *o)
         FM_ASSERT(p >= 0);
         c.left = instances_left(o, (unsigned)r, (unsigned)p, &all);
     }
-    enum fm_drain_verdict v = fm_drain_judge(&c);
     ctl_intent_name(conf, at, name);
-    if (v != FM_DRAIN_FINE && overrides(o, fm_drain_rule(v)))
+    enum fm_drain_verdict v = fm_drain_judge(&c);
+    while (v != FM_DRAIN_FINE && overrides(o, fm_drain_rule(v))) {
         o->op.glass = true;
-    else if (v == FM_DRAIN_LAST)
+        c.holds &= v != FM_DRAIN_LAST;
+        c.keyed &= v != FM_DRAIN_ONE_GATE;
+        v = fm_drain_judge(&c);
+    }
+    if (v == FM_DRAIN_LAST)
         ctl_refuse(&o->no, 409, fm_drain_rule(v),
                    "`fulmar move CONTEXT --to REGION` first, or bring another one up",
                    "%s holds the right to write, and besides %s no %s would take its commands: the "
@@ -239,8 +247,8 @@ static void check_one(struct ctl_order *o)
     else if (v == FM_DRAIN_ONE_GATE)
         ctl_refuse(&o->no, 409, fm_drain_rule(v),
                    "`fulmar evacuate REGION` moves the commands of the whole region",
-                   "with `idempotency: {by: gate}` what %s knows of its keys no other gate knows: "
-                   "doubles of their commands would not be stopped",
+                   "gates stop doubles here, or queue, and what %s has written down of its keys no "
+                   "other gate knows",
                    name);
 }
 

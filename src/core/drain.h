@@ -12,7 +12,7 @@ struct fm_drain_case {
     unsigned left; /* beside it: not drained, and not seen down */
     bool holds;    /* its region holds the right to write of a context that is served by it */
     bool gate;     /* it is a gate, and so are the others */
-    bool keyed;    /* gates stop doubles of some context: each key is known to one of them */
+    bool keyed; /* gates stop doubles of some context, or queue: each key is known to one of them */
 };
 
 /* Of two that are in the way the first. */

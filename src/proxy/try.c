@@ -287,6 +287,12 @@ static int first_of(const struct fm_instance *in, unsigned n)
     return -1;
 }
 
+/* Intent: it is asked nothing new. But what is queued at a gate is known only there. */
+static bool is_spared(const struct fm_request *rq, const struct fm_view_endpoint *e)
+{
+    return !rq->asks_place && atomic_load_explicit(&e->drained, memory_order_relaxed);
+}
+
 static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64_t random)
 {
     const struct fm_view *v = rq->vr->view;
@@ -302,12 +308,9 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     struct fm_instance in[POOL_SCAN_MAX];
     for (unsigned i = 0; i < p->n && n < POOL_SCAN_MAX; i++) {
         const struct fm_view_endpoint *e = &v->endpoints[p->first + (start + i) % p->n];
-        if (!fm_place_is_at(rq, e))
-            continue;
         up[n] = rq->vr->up[e - v->endpoints];
-        /* what is queued at a gate is known only there */
-        if (!rq->asks_place && atomic_load_explicit(&e->drained, memory_order_relaxed))
-            up[n] = NULL;
+        if (!up[n] || is_spared(rq, e) || !fm_place_is_at(rq, e))
+            continue;
         in[n] = look_at_instance(rq, e, up[n], now);
         n++;
     }
@@ -315,7 +318,7 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     /* asking a doubtful one is better than asking nobody, or who was asked already */
     if (at < 0 || in[at].tried) {
         for (unsigned i = 0; i < n; i++)
-            in[i].usable = up[i] != NULL;
+            in[i].usable = true;
         at = fm_balance(in, n, random);
     }
     if (at < 0)

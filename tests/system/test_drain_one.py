@@ -166,6 +166,28 @@ def test_the_last_instance(stage):
     p.realm.judge()
 
 
+def test_most_of_a_large_pool(stage):
+    """Of more instances than are looked at for one request all but one are drained: that one is found each time."""
+    p = Parts(stage)
+    conf = json.loads(p.realm.conf.read_text())
+    absent = [f"127.0.0.1:{n}" for n in range(1, 41)]
+    conf["regions"]["west"]["apps"] = [p.first, *absent]
+    conf["regions"]["west"]["capacity"] = conf["regions"]["north"]["capacity"] = "100/s"
+    conf["contexts"]["profile"]["retry"] = {"other-regions": 0}
+    p.realm.conf.write_text(json.dumps(conf))
+    processes = {**{n: p.realm.processes[n] for n in ("west-1", "west-2", "north-1", "east-1")}, "edge-1": p.edge}
+    for name, process in processes.items():
+        process.signal(signal.SIGHUP)
+        wait_until(f"{name} has loaded it", lambda q=process: '"event":"reloaded"' in q.output())
+    for address in absent:
+        wait_until(f"{address} is drained", lambda a=address: p.realm.ask("west-1", "POST", "/ops/drain", {
+            "reason": "x", "by": "x", "instance": f"west/default/{a}", "override": ["capacity"]})[0] == 200, PATIENCE_S)
+    p.gates(absent[-1], "drain")
+    gates = [int(p.realm.hosts[name]["gate"].split(":")[1]) for name in ("west-1", "west-2")]
+    check_equal([lib.get(gates[i % 2], "/profile/1").status for i in range(200)], [200] * 200, "answers")
+    p.realm.judge()
+
+
 def test_a_gate(stage):
     """A gate of two under load: the edge chooses the other one, which takes commands, too; nothing fails."""
     p = Parts(stage)
@@ -199,6 +221,7 @@ def test_a_gate_with_keys_of_its_own(stage):
     p = Parts(stage, by="gate")
     done = p.operator.expect(3, "drain west-2 --reason x", says="one-gate-a-key")
     check("--override one-gate-a-key" in done.stderr, done.what)
+    p.operator.expect(3, "drain west-2 --reason x --override last-instance", says="one-gate-a-key")
     p.operator.expect(0, "drain west-2 --reason x --override one-gate-a-key", says="gets no new requests")
     p.realm.judge()
 
