@@ -263,15 +263,10 @@ static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *
 
 /* -------- the journal -------- */
 
-/* What comes from now on is judged by a file that has it as a gate of this region. */
 static bool knows_gate(void *user, struct fm_str host)
 {
     const struct agent *x = user;
-    const struct fm_director *d = &x->director;
-    const struct fm_conf *conf = x->has_gate && d->board ? d->board->conf : NULL;
-    int at = conf ? fm_conf_find_host(conf, host) : -1;
-    return at >= 0 && conf->hosts[at].roles & FM_ROLE_GATE &&
-           conf->hosts[at].region == d->config.self && fm_director_in_use(d) == d->generation;
+    return x->has_gate && fm_director_knows_gate(&x->director, host);
 }
 
 static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)

@@ -380,6 +380,13 @@ uint64_t fm_director_in_use(const struct fm_director *d)
     return oldest;
 }
 
+bool fm_director_knows_gate(const struct fm_director *d, struct fm_str host)
+{
+    if (!d->view || fm_director_in_use(d) != d->generation)
+        return false;
+    return fm_view_find_gate(&d->view->regions[d->view->self], host) != FM_NO_GATE;
+}
+
 static void names_changed(void *user)
 {
     struct fm_director *d = user;

@@ -89,6 +89,9 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
 /* The generation of the oldest view that some worker routes new requests by. */
 uint64_t fm_director_in_use(const struct fm_director *d);
 
+/* At a gate: is every new request judged by a file that has `host` as a gate of this region? */
+bool fm_director_knows_gate(const struct fm_director *d, struct fm_str host);
+
 /* Something was published in the seats: requests that wait for it look again. */
 void fm_director_authority_changed(struct fm_director *d);
 
