@@ -1,10 +1,13 @@
 /* The agent process: a shell per role around core, on one control loop. */
 #include "agent/agent.h"
 
+#include "agent/agreement.h"
 #include "agent/checks.h"
+#include "agent/deep.h"
 #include "agent/deliver.h"
 #include "agent/guard.h"
 #include "agent/heir.h"
+#include "agent/ledger.h"
 #include "agent/rights.h"
 #include "agent/views.h"
 #include "base/assert.h"
@@ -37,7 +40,9 @@ struct agent {
     struct fm_views *views;   /* who holds what */
     struct fm_rights *rights; /* where a context has cells */
     bool owner_failed;
-    struct fm_conf *conf; /* where there is no director to hold it */
+    struct fm_agreement *agreement;
+    struct fm_conf *file; /* as it was loaded; what is in use is made of it and what is agreed */
+    struct fm_conf *conf; /* in use; where there is no director to hold it */
     struct fm_pages peer_pages;
     struct fm_listener peer;
     bool has_gate, has_peer, started;
@@ -52,54 +57,14 @@ static const struct fm_conf *conf_of(const struct agent *x)
 
 /* -------- what this region can do -------- */
 
-/* Can this host serve the context? Else *why. */
-static bool is_capable(struct agent *x, unsigned context, const char **why)
+static struct fm_deep deep_of(struct agent *x)
 {
-    FM_ASSERT(context < conf_of(x)->ncontexts);
-    if (x->checks && !fm_checks_capable(x->checks, &conf_of(x)->contexts[context], why))
-        return false;
-    if (!x->has_gate || fm_director_has_instance(&x->director, x->region, context))
-        return true;
-    *why = "no instance of its application can be reached";
-    return false;
-}
-
-static json_t *context_json(struct agent *x, unsigned context)
-{
-    const struct fm_conf_context *c = &conf_of(x)->contexts[context];
-    const char *why = NULL;
-    bool capable = is_capable(x, context, &why);
-    json_t *needs = json_array();
-    for (size_t i = 0; i < c->nneeds; i++)
-        json_array_append_new(needs, json_stringn(c->needs[i].p, c->needs[i].n));
-    return json_pack("{s:b,s:s?,s:o,s:b}", "capable", (int)capable, "why", why, "needs", needs,
-                     "shallow", (int)(c->nneeds == 0));
-}
-
-/* All contexts, or the one that was asked for; *ok when all of them are capable. */
-static json_t *deep_json(struct agent *x, struct fm_str only, bool *ok, bool *found)
-{
-    const struct fm_conf *conf = conf_of(x);
-    FM_ASSERT(x->region < conf->nregions && x->host < (int)conf->nhosts);
-    json_t *contexts = json_object();
-    *ok = true;
-    *found = only.n == 0;
-    for (unsigned c = 0; c < conf->ncontexts; c++) {
-        if (only.n && !fm_str_eq(only, conf->contexts[c].name))
-            continue;
-        json_t *o = context_json(x, c);
-        *ok &= json_is_true(json_object_get(o, "capable"));
-        *found = true;
-        json_object_set_new(contexts, conf->contexts[c].name.p, o);
-    }
-    char now[FM_RFC3339_LEN];
-    fm_wall_format(now, fm_wall_now_ns());
-    json_t *doc =
-        json_pack("{s:s,s:s,s:s,s:s,s:b,s:o}", "schema", "fulmar.health/1", "host", x->daemon.host,
-                  "region", x->daemon.region, "at", now, "healthy", (int)*ok, "contexts", contexts);
-    if (x->checks)
-        json_object_set_new(doc, "checks", fm_checks_json(x->checks));
-    return doc;
+    return (struct fm_deep){.conf = conf_of(x),
+                            .checks = x->checks,
+                            .director = x->has_gate ? &x->director : NULL,
+                            .region = x->region,
+                            .host = x->daemon.host,
+                            .region_name = x->daemon.region};
 }
 
 /* -------- pages -------- */
@@ -129,7 +94,8 @@ static void write_deep(const struct fm_page_request *q, struct fm_page_answer *a
     if (fm_str_starts(q->query, prefix))
         only = fm_str(q->query.p + prefix.n, q->query.n - prefix.n);
     bool ok, found;
-    json_t *doc = deep_json(x, only, &ok, &found);
+    struct fm_deep deep = deep_of(x);
+    json_t *doc = fm_deep_json(&deep, only, &ok, &found);
     a->status = !found ? 404 : ok && !x->daemon.ending ? 200 : 503;
     page_json(a, doc);
 }
@@ -152,6 +118,7 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     json_t *root = fm_daemon_status(&x->daemon);
     struct fm_str service = conf_of(x)->service;
     bool ok, found;
+    struct fm_deep deep = deep_of(x);
     if (root)
         json_object_set_new(root, "service", json_stringn(service.p, service.n));
     if (root && x->has_gate && !fm_status_add(&x->director, root)) {
@@ -165,9 +132,12 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
     if (webhook)
         json_object_set_new(root, "authority_webhook", webhook);
     if (root)
-        json_object_set_new(root, "health", deep_json(x, fm_str(NULL, 0), &ok, &found));
+        json_object_set_new(root, "health", fm_deep_json(&deep, fm_str(NULL, 0), &ok, &found));
     if (root && x->rights)
         fm_rights_add_status(x->rights, root);
+    if (root)
+        json_object_set_new(json_object_get(root, "config"), "shared",
+                            fm_agreement_json(x->agreement));
     if (root && x->deliver)
         json_object_set_new(root, "queue", fm_deliver_json(x->deliver));
     page_json(a, root);
@@ -203,6 +173,11 @@ static void write_view(const struct fm_page_request *q, struct fm_page_answer *a
 static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     fm_views_feed_page(((struct agent *)q->user)->views, q, a);
+}
+
+static void write_shared(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_agreement_page(((struct agent *)q->user)->agreement, q, a);
 }
 
 static void write_marks(const struct fm_page_request *q, struct fm_page_answer *a)
@@ -254,7 +229,7 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
-        {"/ops/drain", write, true}, {"/ops/undrain", write, true},                                \
+        {"/ops/drain", write, true}, {"/ops/undrain", write, true}, {"/ops/config", write, true},  \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }
@@ -263,6 +238,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/metrics", .write = write_metrics},
                                              {.path = "/status", .write = write_status},
                                              {.path = "/lease/", .write = write_lease},
+                                             {.path = "/config/shared", .write = write_shared},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -272,6 +248,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {"/peer/1/post", write_post, true},
                                             {.path = "/authority/view", .write = write_view},
                                             {.path = "/authority/feed", .write = write_feed},
+                                            {.path = "/config/shared", .write = write_shared},
                                             {.path = "/authority/marks", .write = write_marks},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
@@ -283,45 +260,11 @@ static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *
 
 /* -------- the journal -------- */
 
-enum {
-    JOURNAL_CALLS_MAX = 8192,
-    JOURNAL_ANSWER_MAX = 64 * 1024,
-    JOURNAL_QUEUE_MAX = 100 * 1000,
-};
-#define JOURNAL_RETENTION_MS    (INT64_C(24) * 3600 * 1000)
-#define JOURNAL_BYTES_MAX       (UINT64_C(64) << 30)
-#define JOURNAL_QUEUE_BYTES_MAX (UINT64_C(1) << 30)
-
-/* The longest retention of the contexts that are written down; 0 = there is none. */
-static int64_t retention_ms(const struct fm_conf *conf)
-{
-    int64_t ms = 0;
-    for (size_t i = 0; i < conf->ncontexts; i++)
-        if (fm_conf_is_journaled(&conf->contexts[i]) &&
-            conf->contexts[i].idempotency.retention_ms > ms)
-            ms = conf->contexts[i].idempotency.retention_ms;
-    return ms;
-}
-
 static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
 {
-    char path[PATH_MAX + 32];
-    struct fm_journal_options o = {.path = path,
-                                   .service = conf->service.p,
-                                   .retention_ms = retention_ms(conf),
-                                   .calls_max = JOURNAL_CALLS_MAX,
-                                   .answer_max = JOURNAL_ANSWER_MAX,
-                                   .bytes_max = JOURNAL_BYTES_MAX,
-                                   .queue_max = JOURNAL_QUEUE_MAX,
-                                   .queue_bytes_max = JOURNAL_QUEUE_BYTES_MAX};
-    snprintf(path, sizeof path, "%s/" FM_JOURNAL_FILE, x->daemon.state_dir);
-    if (o.retention_ms == 0 && access(path, F_OK) == 0)
-        o.retention_ms = JOURNAL_RETENTION_MS; /* of an earlier file: what it queued still waits */
-    if (o.retention_ms == 0)
-        return FM_ERR_OK;
-    x->journal = fm_journal_open(&o, e);
-    if (!x->journal)
-        return fm_error_wrap(e, "journal");
+    enum fm_err err = fm_ledger_open(conf, x->daemon.state_dir, &x->journal, e);
+    if (err || !x->journal)
+        return err;
     struct fm_heir_config c = {.loop = &x->daemon.loop,
                                .mailbox = &x->daemon.mailbox,
                                .resolver = x->daemon.resolver,
@@ -377,8 +320,9 @@ static void authority_wanted(struct fm_director *d)
 
 static bool capable_of(void *user, unsigned context)
 {
+    struct fm_deep deep = deep_of(user);
     const char *why = NULL;
-    return is_capable(user, context, &why);
+    return fm_deep_is_capable(&deep, context, &why);
 }
 
 static bool reaches_instance(void *user, unsigned pool, struct fm_str address)
@@ -417,6 +361,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .state_dir = x->daemon.state_dir,
                                  .host = x->daemon.host,
                                  .views = x->views,
+                                 .agreement = x->agreement,
                                  .seats = x->has_gate ? x->director.seats : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
@@ -439,7 +384,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
 
 static const struct fm_conf *current(struct fm_daemon *d)
 {
-    return conf_of(fm_container_of(d, struct agent, daemon));
+    return fm_container_of(d, struct agent, daemon)->file;
 }
 
 /* Where this host is in another configuration: still an agent's, still in its region. */
@@ -470,9 +415,10 @@ static enum fm_err reload_gate(struct agent *x, struct fm_conf *conf, struct fm_
     return err;
 }
 
-static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_error *e)
+/* Go by this configuration, which is freed where that fails. */
+static enum fm_err take_over(struct agent *x, struct fm_conf *conf, struct fm_error *e)
 {
-    struct agent *x = fm_container_of(d, struct agent, daemon);
+    struct fm_daemon *d = &x->daemon;
     int host, was = x->host;
     enum fm_err err = find_again(x, conf, &host, e);
     if (err) {
@@ -504,7 +450,7 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
             fm_log(
                 FM_LOG_ERROR, "authority_missing",
                 FM_KZ("meaning", "contexts with cells are not served until this agent restarts"));
-        if (x->has_gate && !x->journal && retention_ms(conf))
+        if (x->has_gate && !x->journal && fm_ledger_retention_ms(conf))
             fm_log(FM_LOG_ERROR, "journal_missing",
                    FM_KZ("meaning", "commands with keys are refused until this agent restarts"));
         if (!x->has_gate) {
@@ -514,6 +460,34 @@ static enum fm_err reload(struct fm_daemon *d, struct fm_conf *conf, struct fm_e
     }
     fm_board_unref(old);
     return err;
+}
+
+static enum fm_err reload(struct fm_daemon *d, struct fm_conf *file, struct fm_error *e)
+{
+    struct agent *x = fm_container_of(d, struct agent, daemon);
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, file, e);
+    enum fm_err err = conf ? take_over(x, conf, e) : FM_ERR_INVALID;
+    if (err) {
+        fm_conf_free(file);
+        return err;
+    }
+    fm_agreement_file(x->agreement, file);
+    fm_conf_free(x->file);
+    x->file = file;
+    fm_agreement_used(x->agreement, conf, NULL);
+    return FM_ERR_OK;
+}
+
+/* Something else is agreed: as if the file had changed. */
+static void agreed(void *user)
+{
+    struct agent *x = user;
+    struct fm_error e = {0};
+    if (x->daemon.ending || !x->started)
+        return;
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, x->file, &e);
+    bool good = conf && take_over(x, conf, &e) == FM_ERR_OK;
+    fm_agreement_used(x->agreement, good ? conf : NULL, e.msg);
 }
 
 static void view_changed(struct fm_director *d)
@@ -694,10 +668,12 @@ static enum fm_err start(struct agent *x, struct fm_conf *conf, struct fm_error 
 
 static void bring_down(struct agent *x)
 {
+    x->started = false; /* nothing is taken over any more */
     fm_guarded_close(&x->guarded);
     if (x->has_gate)
         fm_director_join(&x->director);
     fm_rights_stop(x->rights);
+    fm_agreement_stop(x->agreement);
     fm_heir_stop(x->heir);
     fm_deliver_stop(x->deliver);
     if (x->journal)
@@ -732,6 +708,32 @@ static void bring_down(struct agent *x)
     fm_board_unref(board);
     if (!x->has_gate)
         fm_conf_free(x->conf);
+    fm_agreement_close(x->agreement);
+    fm_conf_free(x->file);
+}
+
+/* Known from before, on the disk, or nothing yet: what the agent starts with. */
+static struct fm_conf *begin_agreement(struct agent *x, struct fm_error *e)
+{
+    struct fm_agreement_config c = {.mailbox = &x->daemon.mailbox,
+                                    .resolver = x->daemon.resolver,
+                                    .peers = &x->daemon.peers,
+                                    .folder = x->daemon.state_dir,
+                                    .host = x->daemon.host,
+                                    .changed = agreed,
+                                    .user = x};
+    x->agreement = fm_agreement_open(&c, x->file->service, e);
+    if (!x->agreement)
+        return NULL;
+    fm_agreement_file(x->agreement, x->file);
+    struct fm_conf *conf = fm_agreement_merge(x->agreement, x->file, e);
+    if (conf && find_again(x, conf, &x->host, e)) {
+        fm_conf_free(conf);
+        conf = NULL;
+    }
+    if (conf)
+        fm_agreement_used(x->agreement, conf, NULL);
+    return conf;
 }
 
 int fm_agent_main(const struct fm_agent_options *o)
@@ -757,11 +759,17 @@ int fm_agent_main(const struct fm_agent_options *o)
     int code = err ? EXIT_CONFIG : EXIT_FAILED;
     if (!err)
         err = fm_daemon_init(&x->daemon, conf, &e);
+    x->file = conf;
     if (err) {
         fm_conf_free(conf);
     } else {
-        x->region = conf->hosts[x->host].region;
-        err = start(x, conf, &e);
+        conf = begin_agreement(x, &e);
+        err = conf ? FM_ERR_OK : e.code;
+        code = err ? EXIT_CONFIG : code;
+        if (!err) {
+            x->region = conf->hosts[x->host].region;
+            err = start(x, conf, &e);
+        }
         if (!err) {
             fm_log(FM_LOG_INFO, "agent_started", FM_KS("service", conf->service),
                    FM_KZ("host", x->daemon.host), FM_KZ("region", x->daemon.region));

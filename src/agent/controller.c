@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { SETTLE_MS = 10 * 1000 };
 enum { RENEW_PARTS = 4, RETRY_PARTS = 4, RETRY_LEAST_MS = 50, VOTE_LEAST_MS = 100, ROUNDS_MAX = 8 };
+
+static void take_times(struct fm_controller *ctl);
 
 /* -------- messages out -------- */
 
@@ -324,6 +327,8 @@ static void due(struct fm_timer *t)
 {
     struct fm_controller *ctl = fm_container_of(t, struct fm_controller, timer);
     ctl->timer_at = FM_MONO_NEVER;
+    if (ctl->times_at.ns && !fm_mono_before(fm_mono_now(), ctl->times_at))
+        take_times(ctl);
     ctl_store_tick(ctl);
     ctl_office(ctl,
                &(struct fm_office_event){.kind = FM_OFFICE_TICK, .frozen = ctl_is_frozen(ctl)});
@@ -332,6 +337,7 @@ static void due(struct fm_timer *t)
             ctl_step(ctl->context[i], &(struct fm_auth_event){.kind = FM_AUTH_TICK});
     ctl_operate_tick(ctl);
     ctl_intents_turn(ctl);
+    ctl_agreed_turn(ctl);
 }
 
 /* The end of a turn: what came in it is answered in it. */
@@ -353,6 +359,7 @@ static void soon(struct fm_timer *t)
         ctl_carry_turn(ctl);
         ctl_ops_turn(ctl);
         ctl_intents_turn(ctl);
+        ctl_agreed_turn(ctl);
     }
     if (any && !fm_timer_is_set(t) && !ctl->stopped)
         fm_loop_timer(ctl->c.loop, t, fm_loop_now(ctl->c.loop));
@@ -488,28 +495,38 @@ static int64_t least_lease_ms(const struct fm_conf *conf)
     return ms == INT64_MAX ? 2000 : ms;
 }
 
+static int64_t retry_of(int64_t renew_ms)
+{
+    return renew_ms / RETRY_PARTS > RETRY_LEAST_MS ? renew_ms / RETRY_PARTS : RETRY_LEAST_MS;
+}
+
+static void take_homes(const struct fm_controller *ctl, const struct fm_conf_context *conf,
+                       uint8_t *home)
+{
+    for (unsigned i = 0; i < conf->ncells; i++)
+        home[i] =
+            (uint8_t)fm_roster_region(ctl->c.roster, ctl->conf->regions[conf->cell_home[i]].name);
+}
+
 static struct fm_auth_config config_of(const struct fm_controller *ctl, unsigned number,
                                        const struct fm_conf_context *conf)
 {
     int32_t lease = (int32_t)conf->lease_ms, renew = lease / RENEW_PARTS;
-    struct fm_auth_config a = {
-        .context = (uint16_t)number,
-        .self = ctl->self,
-        .incarnation = ctl->life,
-        .nregions = FM_AUTH_REGIONS_MAX,
-        .ncells = (uint8_t)conf->ncells,
-        .able = ctl->able,
-        .founds = ctl->able,
-        .lease_ms = lease,
-        .rho_ppm = FM_RHO_PPM,
-        .renew_ms = renew,
-        .retry_ms = renew / RETRY_PARTS > RETRY_LEAST_MS ? renew / RETRY_PARTS : RETRY_LEAST_MS,
-        .file = ctl->members,
-        .at_most = (uint8_t)conf->failover.at_most,
-        .window_ms = conf->failover.at_most_window_ms};
-    for (unsigned i = 0; i < conf->ncells; i++)
-        a.home[i] =
-            (uint8_t)fm_roster_region(ctl->c.roster, ctl->conf->regions[conf->cell_home[i]].name);
+    struct fm_auth_config a = {.context = (uint16_t)number,
+                               .self = ctl->self,
+                               .incarnation = ctl->life,
+                               .nregions = FM_AUTH_REGIONS_MAX,
+                               .ncells = (uint8_t)conf->ncells,
+                               .able = ctl->able,
+                               .founds = ctl->able,
+                               .lease_ms = lease,
+                               .rho_ppm = FM_RHO_PPM,
+                               .renew_ms = renew,
+                               .retry_ms = (int32_t)retry_of(renew),
+                               .file = ctl->members,
+                               .at_most = (uint8_t)conf->failover.at_most,
+                               .window_ms = conf->failover.at_most_window_ms};
+    take_homes(ctl, conf, a.home);
     return a;
 }
 
@@ -547,12 +564,18 @@ static void begin_context(struct fm_controller *ctl, unsigned number, int index)
 static void keep_context(struct ctl_context *c, int index)
 {
     const struct fm_conf_context *conf = &c->ctl->conf->contexts[index];
+    struct fm_auth_config *cfg = &c->auth.cfg;
+    int32_t lease = (int32_t)conf->lease_ms, renew = lease / RENEW_PARTS;
     c->conf = index;
-    c->auth.cfg.at_most = (uint8_t)conf->failover.at_most;
-    c->auth.cfg.window_ms = conf->failover.at_most_window_ms;
-    if (c->auth.cfg.lease_ms != conf->lease_ms)
-        fm_log(FM_LOG_WARN, "restart_needed", FM_KS("context", conf->name),
-               FM_KZ("why", "`lease` has another value in the file"));
+    cfg->at_most = (uint8_t)conf->failover.at_most;
+    cfg->window_ms = conf->failover.at_most_window_ms;
+    cfg->file = c->ctl->members;
+    take_homes(c->ctl, conf, cfg->home);
+    if (cfg->lease_ms == lease)
+        return;
+    fm_log(FM_LOG_WARN, "lease_changed", FM_KS("context", conf->name),
+           FM_KU("from_ms", (uint64_t)cfg->lease_ms), FM_KU("to_ms", (uint64_t)lease));
+    fm_authority_set_lease(&c->auth, lease, renew, (int32_t)retry_of(renew), fm_mono_now());
 }
 
 static void take_contexts(struct fm_controller *ctl)
@@ -607,6 +630,36 @@ static void take_hosts(struct fm_controller *ctl)
     }
 }
 
+/* -------- times -------- */
+
+/* All follow from the least lease. While others may go by the one before, this agent votes as often
+ * as the shorter of the two wants, and is as patient as the longer one. */
+static void take_times(struct fm_controller *ctl)
+{
+    int64_t lease = least_lease_ms(ctl->conf), was_ms = ctl->vote_ms;
+    int64_t vote_ms = lease / 8 > VOTE_LEAST_MS ? lease / 8 : VOTE_LEAST_MS;
+    struct fm_mono now = fm_mono_now();
+    bool settled = !fm_mono_before(now, ctl->times_at);
+    ctl->renew_ms = lease / RENEW_PARTS;
+    ctl->retry_ms = retry_of(ctl->renew_ms);
+    ctl->op_ms = lease / 2;
+    fm_office_set_times(&ctl->office, 2 * ctl->renew_ms, ctl->retry_ms);
+    if (settled && vote_ms != was_ms && ctl->times_at.ns == 0) {
+        ctl->times_at = fm_mono_add_ms(now, SETTLE_MS);
+        settled = false;
+    }
+    int64_t patience_ms = 3 * vote_ms;
+    if (!settled) {
+        patience_ms = patience_ms > ctl->votes.patience_ms ? patience_ms : ctl->votes.patience_ms;
+        vote_ms = vote_ms < was_ms ? vote_ms : was_ms;
+        ctl_arm(ctl, ctl->times_at);
+    } else {
+        ctl->times_at = FM_MONO_ZERO;
+    }
+    ctl->vote_ms = vote_ms;
+    fm_votes_set(&ctl->votes, ctl->observers, patience_ms, now);
+}
+
 /* -------- life -------- */
 
 void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf)
@@ -618,6 +671,7 @@ void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf)
                FM_KZ("meaning", "the certificates of before go on"));
     take_hosts(ctl);
     take_contexts(ctl);
+    take_times(ctl);
     ctl_operate_start(ctl);
     ctl_intents_reset(ctl);
     tell_all_office(ctl);
@@ -655,7 +709,7 @@ static void free_contexts(struct fm_controller *ctl)
 struct fm_controller *fm_controller_new(const struct fm_controller_config *c,
                                         const struct fm_conf *conf, struct fm_error *e)
 {
-    FM_ASSERT(c->loop && c->roster && c->post && c->keep && c->changed &&
+    FM_ASSERT(c->loop && c->roster && c->post && c->keep && c->agreement && c->changed &&
               conf->coordination.present);
     struct fm_controller *ctl = calloc(1, sizeof *ctl);
     if (!ctl) {
@@ -680,8 +734,7 @@ struct fm_controller *fm_controller_new(const struct fm_controller_config *c,
     ctl->self = ctl->host[c->self].id;
     int64_t lease = least_lease_ms(conf);
     ctl->renew_ms = lease / RENEW_PARTS;
-    ctl->retry_ms =
-        ctl->renew_ms / RETRY_PARTS > RETRY_LEAST_MS ? ctl->renew_ms / RETRY_PARTS : RETRY_LEAST_MS;
+    ctl->retry_ms = retry_of(ctl->renew_ms);
     ctl->op_ms = lease / 2;
     ctl->vote_ms = lease / 8 > VOTE_LEAST_MS ? lease / 8 : VOTE_LEAST_MS;
     fm_votes_init(&ctl->votes, ctl->self, ctl->observers, 3 * ctl->vote_ms, fm_mono_now());

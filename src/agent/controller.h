@@ -12,6 +12,7 @@
 #ifndef FM_AGENT_CONTROLLER_H
 #define FM_AGENT_CONTROLLER_H
 
+#include "agent/agreement.h"
 #include "agent/keep.h"
 #include "agent/post.h"
 #include "agent/said.h"
@@ -25,6 +26,7 @@ struct fm_controller_config {
     struct fm_roster *roster;
     struct fm_post *post;
     struct fm_keep *keep;
+    struct fm_agreement *agreement;
     unsigned self; /* number of this host in the roster */
     bool witness;  /* it votes, and its region never holds anything */
     /* What a view is made of has changed (fm_controller_view), or what it found. */

@@ -7,6 +7,7 @@
  *   ctl_carry.c    carrying it out
  *   ctl_intent.c   what operators asked of regions, hosts and instances
  *   ctl_drain.c    ... and the guards of it: drain, undrain
+ *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_tell.c     events, status, views
  *
@@ -153,6 +154,22 @@ enum {
     CTL_INTENTS_ROOM = CTL_INTENTS_MAX + 8, /* a new one may be told of before its old one */
 };
 
+/* What hosts agree upon, as coordination has it. */
+struct ctl_agreed {
+    struct fm_controller *ctl;
+    bool there; /* in the read that is being taken in */
+    bool unreadable;
+    struct fm_agreed seen;
+    uint64_t revision; /* 0 = there is none */
+    struct fm_mono next_at;
+    bool writing;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char *value;
+};
+
 /* One that is ordered. */
 struct ctl_intended {
     bool is, is_so; /* is_so: by what is known here nothing changes */
@@ -174,6 +191,7 @@ struct ctl_taking {
     struct fm_page_wait *wait;
     struct fm_op op;
     struct ctl_intended intended;
+    struct fm_agreed agreed; /* of an order `config`; else generation 0 */
     struct fm_coord_op w;
     struct fm_coord_txn txn;
     struct fm_coord_compare compare[5];
@@ -284,6 +302,7 @@ struct fm_controller {
         struct fm_agent_id id;
     } host[FM_ROSTER_HOSTS_MAX];
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
+    struct fm_mono times_at; /* the times of before count until then, too; 0 = they do not */
     struct fm_rand rand;
     struct fm_timer timer, soon;
     struct fm_mono timer_at;
@@ -311,6 +330,8 @@ struct fm_controller {
     /* ctl_intent.c */
     struct ctl_intent intent[CTL_INTENTS_ROOM];
     uint64_t intents_serial; /* revision of the record `intents` */
+    /* ctl_agreed.c */
+    struct ctl_agreed agreed;
     /* ctl_tell.c */
     struct ctl_event event[CTL_EVENTS_MAX];
     uint64_t nevents;
@@ -435,6 +456,17 @@ bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d) FM
 json_t *ctl_intents_json(const struct fm_controller *ctl);
 /* Hosts and instances. */
 json_t *ctl_drained_json(const struct fm_controller *ctl);
+
+/* -------- ctl_agreed.c -------- */
+
+/* From the watch: the record `config`. */
+void ctl_agreed_seen(struct fm_controller *ctl, const struct fm_coord_kv *kv);
+void ctl_agreed_fresh(struct fm_controller *ctl, bool begins);
+/* An order was written: it counts from now on. */
+void ctl_agreed_took(struct fm_controller *ctl, const struct fm_agreed *a, uint64_t revision);
+/* From the loop: this host is told, and what is missing in coordination is written. */
+void ctl_agreed_turn(struct fm_controller *ctl);
+void ctl_agreed_free(struct fm_controller *ctl);
 
 /* -------- ctl_carry.c -------- */
 

@@ -379,6 +379,7 @@ static void carry(struct ctl_op *o)
     case FM_OP_UNDRAIN:
     case FM_OP_READ_ONLY:
     case FM_OP_AUTOMATIC:
+    case FM_OP_CONFIG:
     case FM_OP_KIND_COUNT:
         break; /* done when they were written */
     }

@@ -86,6 +86,8 @@ void ctl_ops_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_
     struct fm_str rest, kind = fm_str_cut(key, '/', &rest);
     if (fm_str_starts(kind, FM_STR("intent"))) {
         ctl_intents_seen(ctl, key, kv);
+    } else if (fm_str_eqz(key, FM_AGREED_KEY) && kv) {
+        ctl_agreed_seen(ctl, kv);
     } else if (fm_str_eqz(kind, "policy") && kv) {
         policy_seen(ctl, rest, kv);
     } else if (fm_str_eqz(kind, "standby") && kv) {
@@ -112,6 +114,7 @@ void ctl_ops_fresh(struct fm_controller *ctl, bool begins)
     if (begins)
         ctl_standby_fresh(ctl);
     ctl_intents_fresh(ctl, begins);
+    ctl_agreed_fresh(ctl, begins);
 }
 
 void ctl_ops_free(struct fm_controller *ctl)
@@ -124,8 +127,10 @@ void ctl_ops_free(struct fm_controller *ctl)
         fm_op_free(&ctl->taking[i].op);
         for (unsigned k = 0; k < FM_COUNT(ctl->taking[i].value); k++)
             free(ctl->taking[i].value[k]);
+        fm_agreed_free(&ctl->taking[i].agreed);
     }
     ctl_intents_free(ctl);
+    ctl_agreed_free(ctl);
 }
 
 uint64_t ctl_generation(const struct fm_controller *ctl)
@@ -174,6 +179,7 @@ static json_t *op_doc(const struct fm_controller *ctl, const struct fm_op *o)
 static void free_taking(struct ctl_taking *t)
 {
     fm_op_free(&t->op);
+    fm_agreed_free(&t->agreed);
     for (unsigned k = 0; k < FM_COUNT(t->value); k++) {
         free(t->value[k]);
         t->value[k] = NULL;
@@ -203,6 +209,8 @@ static void take_in(struct ctl_taking *t, uint64_t revision)
     struct ctl_op *o = t->abort ? NULL : place_for(ctl, fm_str_z(t->op.id));
     if (t->intended.is)
         ctl_intents_took(ctl, &t->intended, revision);
+    if (t->agreed.mark.generation)
+        ctl_agreed_took(ctl, &t->agreed, revision);
     if (!o || o->revision >= revision)
         return;
     o->op = t->op;
@@ -296,20 +304,25 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
     bool policy = o->op.kind == FM_OP_READ_ONLY || o->op.kind == FM_OP_AUTOMATIC;
     char *doc = dumped(fm_op_json(ctl->c.roster, &o->op));
     char *policy_doc = policy ? dumped(fm_op_policy_json(&o->policy)) : NULL;
+    bool config = o->agreed.mark.generation > 0;
+    char *config_doc = config ? dumped(fm_agreed_json(&o->agreed, true)) : NULL;
     bool intended = o->intended.is;
     char *intent_doc = intended ? dumped(fm_intent_json(&o->intended.i)) : NULL;
     char *serial_doc =
         intended ? dumped(fm_protocol_stamp(json_pack("{s:s}", "op", o->op.id))) : NULL;
-    if (!t || !doc || (policy && !policy_doc) || (intended && (!intent_doc || !serial_doc)) ||
-        !ctl->coord || ctl->closing) {
+    if (!t || !doc || (policy && !policy_doc) || (config && !config_doc) ||
+        (intended && (!intent_doc || !serial_doc)) || !ctl->coord || ctl->closing) {
         free(doc);
         free(policy_doc);
+        free(config_doc);
         free(intent_doc);
         free(serial_doc);
         return NULL;
     }
-    *t = (struct ctl_taking){.ctl = ctl, .used = true, .op = o->op, .intended = o->intended};
+    *t = (struct ctl_taking){
+        .ctl = ctl, .used = true, .op = o->op, .intended = o->intended, .agreed = o->agreed};
     o->op.item = NULL; /* they are its own now */
+    o->agreed = (struct fm_agreed){.text = NULL};
     t->txn = (struct fm_coord_txn){t->compare, 0, t->write, 0};
     char key[FM_INTENT_KEY_ROOM];
     snprintf(key, sizeof key, "op/%s", t->op.id);
@@ -318,6 +331,8 @@ static struct ctl_taking *begin_taking(struct ctl_order *o)
         snprintf(key, sizeof key, "policy/%s", ctl->c.roster->context[o->c->number].name);
         add_write(t, key, o->c->policy.revision, policy_doc);
     }
+    if (config)
+        add_write(t, FM_AGREED_KEY, ctl->agreed.revision, config_doc);
     if (intended) {
         fm_intent_key_write(&o->intended.at, key);
         add_write(t, key, o->intended.revision, intent_doc);
@@ -360,12 +375,13 @@ static void order_page(struct ctl_order *o, enum fm_op_kind kind, const struct f
     if (!o->no.status)
         ctl_plan(o, kind, q->peer);
     bool intent = kind == FM_OP_DRAIN || kind == FM_OP_UNDRAIN;
-    bool written = kind == FM_OP_READ_ONLY || kind == FM_OP_AUTOMATIC || intent;
+    bool written =
+        kind == FM_OP_READ_ONLY || kind == FM_OP_AUTOMATIC || kind == FM_OP_CONFIG || intent;
     bool moves = kind == FM_OP_MOVE || kind == FM_OP_EVACUATE;
-    bool nothing = moves && o->op.nitems == 0;
+    bool nothing = (moves && o->op.nitems == 0) || o->nothing;
     if (o->no.status == 0 && (nothing || (written && (!o->dry || o->intended.is_so))))
         o->op.state = FM_OP_DONE;
-    if (o->no.status == 0 && nothing)
+    if (o->no.status == 0 && nothing && moves)
         snprintf(o->op.text, sizeof o->op.text, "nothing has to be moved");
     if (o->no.status)
         answer_refusal(a, &o->no);
@@ -373,6 +389,7 @@ static void order_page(struct ctl_order *o, enum fm_op_kind kind, const struct f
         answer_json(a, 200, op_doc(o->ctl, &o->op));
     else
         take(o, q, a);
+    fm_agreed_free(&o->agreed);
     fm_op_free(&o->op);
 }
 

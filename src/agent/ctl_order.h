@@ -22,6 +22,8 @@ struct ctl_order {
     struct fm_op op;
     struct fm_op_policy policy;   /* READ_ONLY, AUTOMATIC */
     struct ctl_intended intended; /* DRAIN, UNDRAIN */
+    struct fm_agreed agreed;      /* CONFIG */
+    bool nothing;                 /* it is so already */
     struct ctl_refusal no;
 };
 
@@ -37,6 +39,8 @@ bool ctl_take_region(struct ctl_order *o, const char *name, int *out);
 /* ctl_drain.c. */
 void ctl_plan_drain(struct ctl_order *o);
 void ctl_plan_undrain(struct ctl_order *o);
+/* ctl_agreed.c. */
+void ctl_plan_config(struct ctl_order *o);
 /* Only what a failover would be about: context, to, and from whom. */
 bool ctl_plan_failover(struct ctl_order *o);
 

@@ -423,7 +423,7 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
         [FM_OP_FAILBACK] = plan_failback,   [FM_OP_FAILOVER] = plan_failover,
         [FM_OP_READ_ONLY] = plan_read_only, [FM_OP_AUTOMATIC] = plan_automatic,
         [FM_OP_MEMBERS] = plan_members,     [FM_OP_DRAIN] = ctl_plan_drain,
-        [FM_OP_UNDRAIN] = ctl_plan_undrain};
+        [FM_OP_UNDRAIN] = ctl_plan_undrain, [FM_OP_CONFIG] = ctl_plan_config};
     FM_ASSERT(kind < FM_COUNT(plans));
     if (take_common(o, kind, by))
         plans[kind](o);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RENEW_PARTS = 4, LOOK_MS = 1, WANTED_PAUSE_MS = 20 };
+enum { RENEW_PARTS = 4, LOOK_MS = 1, WANTED_PAUSE_MS = 20, ASK_LEAST_MS = 25 };
 
 struct context {
     unsigned number; /* in the roster */
@@ -219,6 +219,10 @@ static void granted(struct fm_lessee *l, struct context *c, const struct fm_mess
     struct fm_sublease before = c->sub;
     fm_sublease_granted(&c->sub, m->asked_ns, m->ms, m->cells, m->epoch, now);
     publish(l, c, m->cells, &before);
+    /* the keeper may go by a shorter lease already than this host */
+    if (m->ms < 2 * l->renew_ms && !l->stopped)
+        fm_loop_timer_in_ms(l->c.loop, &l->renew,
+                            fm_clamp_i64(m->ms / 3, ASK_LEAST_MS, l->renew_ms));
 }
 
 static void stop(struct fm_lessee *l, struct context *c, unsigned host, const struct fm_message *m)

@@ -29,7 +29,8 @@
     X(AUTOMATIC, "automatic") /* likewise */                                                       \
     X(MEMBERS, "members")     /* whose promise counts: as the file of who took the order says */   \
     X(DRAIN, "drain")         /* `region` gets less of what any region may answer; when written */ \
-    X(UNDRAIN, "undrain")     /* likewise */
+    X(UNDRAIN, "undrain")     /* likewise */                                                       \
+    X(CONFIG, "config")       /* what hosts agree upon; done when it is written */
 
 enum fm_op_kind {
 #define X(id, name) FM_OP_##id,

@@ -151,6 +151,7 @@ static enum fm_err open_controller(struct fm_rights *r, unsigned self, unsigned 
                                      .roster = r->roster,
                                      .post = r->post,
                                      .keep = r->keep,
+                                     .agreement = r->c.agreement,
                                      .self = self,
                                      .witness = !(roles & FM_ROLE_CONTROLLER),
                                      .changed = controller_changed,

@@ -17,6 +17,7 @@
 struct fm_rights;
 struct fm_heir;
 struct fm_views;
+struct fm_agreement;
 
 struct fm_rights_config {
     struct fm_loop *loop;
@@ -25,6 +26,7 @@ struct fm_rights_config {
     const char *state_dir;
     const char *host;
     struct fm_views *views; /* where the controller's view goes */
+    struct fm_agreement *agreement;
     /* of a gate; else NULL */
     struct fm_seats *seats;
     struct fm_heir *heir; /* NULL where no journal is kept */

@@ -144,6 +144,8 @@ int fm_cmd_guard(const struct fm_args *a);
 int fm_cmd_config_check(const struct fm_args *a);
 int fm_cmd_config_schema(const struct fm_args *a);
 int fm_cmd_config_reference(const struct fm_args *a);
+int fm_cmd_config_diff(const struct fm_args *a);
+int fm_cmd_config_apply(const struct fm_args *a);
 int fm_cmd_coordination_status(const struct fm_args *a);
 int fm_cmd_coordination_reseed(const struct fm_args *a);
 int fm_cmd_certs_init(const struct fm_args *a);

@@ -79,6 +79,23 @@ const struct fm_command fm_commands[] = {
     {"config reference", "", "print the reference of the configuration as Markdown",
      "The same page as docs/reference/configuration.md, of exactly this version.",
      "fulmar config reference | less", 0, 0, fm_cmd_config_reference},
+    {"config diff", "", "say in what a file differs from what hosts agree upon",
+     "Homes, leases, failover and failback of contexts, and the hosts, are agreed through "
+     "coordination:\n"
+     "agents go by what is agreed, whatever their files say. Asks an agent, and compares --config "
+     "with it.\n"
+     "Exit code 0 where both say the same, 2 where they differ.",
+     "fulmar config diff -c fulmar.yaml", ASK_OPTIONS, 0, fm_cmd_config_diff},
+    {"config apply", "", "let all hosts agree upon what a file says",
+     "Bring the file to every host first. All agents go by it at once, without a restart; a new "
+     "lease\n"
+     "counts from the next grant on. Refused while an operation is under way, where a region would "
+     "go\n"
+     "that holds something, where what is fixed for life would change, and where somebody else "
+     "was\n"
+     "quicker. --expect-generation is that of what is agreed, as `fulmar config diff` shows it.",
+     "fulmar config apply -c fulmar.yaml --reason \"a longer lease for cards\"", ORDER_OPTIONS, 0,
+     fm_cmd_config_apply},
     {"coordination status", "",
      "ask whether regions can agree: store, endpoints, stamp, who is frozen",
      "Reads the store of `coordination` itself, not through a daemon, asks every controller what "

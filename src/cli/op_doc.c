@@ -245,7 +245,9 @@ int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
     const char *kind = fm_show_text(op, "kind");
     bool cells = strcmp(kind, "move") == 0 || strcmp(kind, "evacuate") == 0;
     bool intent = strcmp(kind, "drain") == 0 || strcmp(kind, "undrain") == 0;
-    bool is_so = (cells && all == 0) || (intent && strcmp(fm_op_doc_state(op), "done") == 0);
+    bool config = strcmp(kind, "config") == 0;
+    bool is_so =
+        (cells && all == 0) || ((intent || config) && strcmp(fm_op_doc_state(op), "done") == 0);
     int code = is_so ? FM_EXIT_OK : FM_EXIT_DIFFERS;
     if (a->output != FM_OUTPUT_TABLE) {
         fm_print_document(op, a->output);
@@ -254,7 +256,7 @@ int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
     fm_show_tame(op);
     fputs(code ? "this would be done: " : "there is nothing to do: ", stdout);
     print_what(stdout, op);
-    if (intent)
+    if (intent || config)
         printf(": %s", fm_show_text(op, "text"));
     puts("");
     print_items(op);

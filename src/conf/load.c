@@ -50,8 +50,7 @@ static struct fm_root *new_root(void)
     return root;
 }
 
-/* From the tree to the values. */
-static void decode(struct fm_load *l)
+void fm_load_decode(struct fm_load *l)
 {
     FM_ASSERT(l->root->node->kind == FM_NODE_MAP && !l->broken);
     fm_decode_defaults(l, &fm_schema_root, l->root);
@@ -59,8 +58,7 @@ static void decode(struct fm_load *l)
     fm_validate(l);
 }
 
-/* The last stage: the configuration, or nothing and the reasons. */
-static struct fm_conf *finish(struct fm_load *l, size_t first, size_t before)
+struct fm_conf *fm_load_finish(struct fm_load *l, size_t first, size_t before)
 {
     FM_ASSERT(first <= l->report->n && before <= l->report->errors);
     struct fm_conf_pos nowhere = {"", 0, 0};
@@ -76,7 +74,7 @@ static struct fm_conf *finish(struct fm_load *l, size_t first, size_t before)
     return NULL;
 }
 
-static bool start(struct fm_load *l, struct fm_conf_report *report, struct fm_str name)
+bool fm_load_begin(struct fm_load *l, struct fm_conf_report *report, struct fm_str name)
 {
     struct fm_conf_pos nowhere = {"", 0, 0};
     struct fm_root *root = new_root();
@@ -102,12 +100,12 @@ struct fm_conf *fm_conf_load(const char *path, struct fm_conf_report *report)
     struct fm_load l;
     struct fm_conf_pos from = {NULL, 0, 0};
     size_t first = fm_report_begin(report), before = report->errors;
-    if (!start(&l, report, fm_str_z(path)))
+    if (!fm_load_begin(&l, report, fm_str_z(path)))
         return NULL;
     l.root->node = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
     if (l.root->node && !l.broken)
-        decode(&l);
-    return finish(&l, first, before);
+        fm_load_decode(&l);
+    return fm_load_finish(&l, first, before);
 }
 
 struct fm_conf *fm_conf_load_state(const char *path)
@@ -116,7 +114,7 @@ struct fm_conf *fm_conf_load_state(const char *path)
     struct fm_conf_pos from = {NULL, 0, 0};
     struct fm_load l;
     fm_conf_report_init(&unheard);
-    bool started = start(&l, &unheard, fm_str_z(path));
+    bool started = fm_load_begin(&l, &unheard, fm_str_z(path));
     if (started) {
         const struct fm_node *root = fm_load_file(&l, l.conf->file.p, from, NULL, 0);
         const struct fm_node *n = fm_node_getz(root, "state");
@@ -131,13 +129,13 @@ struct fm_conf *fm_conf_parse(struct fm_str text, const char *name, struct fm_co
 {
     struct fm_load l;
     size_t first = fm_report_begin(report), before = report->errors;
-    if (!start(&l, report, fm_str_z(name)))
+    if (!fm_load_begin(&l, report, fm_str_z(name)))
         return NULL;
     l.from_memory = true;
     struct fm_source *s = fm_load_alloc(&l, 1, sizeof *s);
     struct fm_conf_pos pos = {l.conf->file.p, 1, 1};
     if (!s)
-        return finish(&l, first, before);
+        return fm_load_finish(&l, first, before);
     s->file = l.conf->file.p;
     s->text = fm_load_str(&l, text);
     l.root->sources = s;
@@ -149,8 +147,8 @@ struct fm_conf *fm_conf_parse(struct fm_str text, const char *name, struct fm_co
     if (include)
         fm_include(&l, l.root->node, include, 0);
     if (l.root->node && !l.broken && l.root->node->kind == FM_NODE_MAP)
-        decode(&l);
-    return finish(&l, first, before);
+        fm_load_decode(&l);
+    return fm_load_finish(&l, first, before);
 }
 
 void fm_conf_free(struct fm_conf *c)

@@ -56,6 +56,15 @@ struct fm_load {
     bool checks_bad, hosts_bad;
 };
 
+/* An empty configuration of this name; false, with the reason in the report, without memory. */
+bool fm_load_begin(struct fm_load *l, struct fm_conf_report *report,
+                   struct fm_str name) FM_WARN_UNUSED;
+/* From the tree (l->root->node) to the values. */
+void fm_load_decode(struct fm_load *l);
+/* The last stage: the configuration, or nothing and the reasons. `first` and `before` are where the
+ * report's findings and errors stood at the beginning. */
+struct fm_conf *fm_load_finish(struct fm_load *l, size_t first, size_t before) FM_WARN_UNUSED;
+
 /* Zeroed memory of the configuration; NULL, and an error in the report, where there is no more. */
 void *fm_load_alloc(struct fm_load *l, size_t count, size_t size) FM_WARN_UNUSED;
 struct fm_str fm_load_str(struct fm_load *l, struct fm_str s) FM_WARN_UNUSED;

@@ -40,10 +40,10 @@ static const char introduction[] =
     "itself hides what stands\n  behind it.\n"
     "- *On reload* says what a running process does with a changed value: `yes`, it takes it over; "
     "`restart`, it says so\n  and goes on with the old one; `never`, it refuses the file; "
-    "`shared`, it takes it over and "
-    "warns: all hosts must say\n  the same, and until they agree through coordination each one "
-    "goes by its own file. Bring the "
-    "new file to all of them.\n"
+    "`shared`, an agent keeps what is\n  agreed and says so: hosts agree through coordination, "
+    "and `fulmar config apply` changes it for all of them, after\n  the new file was brought to "
+    "each. Where no context has cells there is nothing to agree upon: what is `shared` of\n  hosts "
+    "takes effect at a restart.\n"
     "\n";
 
 enum { SECTIONS_MAX = 64 };

@@ -1,10 +1,17 @@
 /* May a running process take over another configuration? By the table's column `reload`: what is
  * FM_RELOAD_FIXED refuses; what is FM_RELOAD_RESTART warns, and so does what is FM_RELOAD_SHARED,
- * which is taken over. Sections are compared row by row; of the named things hosts and contexts
- * have such rows. A context is the same one as long as it has its name. */
+ * which agents keep as it is agreed (conf/shared.h). Sections are compared row by row; of the named
+ * things hosts and contexts have such rows. A context is the same one as long as it has its name.
+ */
 #include "conf/schema.h"
+#include "conf/shared.h"
 
 #include "base/assert.h"
+
+#define KEPT "changed: agents keep what is agreed until `fulmar config apply`"
+#define KEPT_ADVICE                                                                                \
+    "bring the same file to every host; then `fulmar config diff` shows what `fulmar config "      \
+    "apply` would change"
 
 struct change {
     struct fm_conf_report *report;
@@ -104,25 +111,34 @@ static void compare_endpoints(struct change *c, const struct fm_conf *from,
                           "restart");
 }
 
-/* What of a host needs a restart of that host. */
+/* What of a host needs a restart of that host; in a service where hosts agree, what is agreed. */
 static void compare_host(struct change *c, const struct fm_conf *from, const struct fm_conf_host *a,
                          const struct fm_conf_host *b)
 {
     const struct {
         const char *key;
-        bool same;
+        bool same, live;
     } parts[] = {
-        {"region", fm_str_eq(from->regions[a->region].name, c->to->regions[b->region].name)},
-        {"roles", a->roles == b->roles},
-        {"gate", fm_str_eq(a->gate_bind.text, b->gate_bind.text)},
-        {"peer", fm_str_eq(a->peer_bind.text, b->peer_bind.text)},
-        {"admin", fm_str_eq(a->admin.text, b->admin.text)},
+        {"region", fm_str_eq(from->regions[a->region].name, c->to->regions[b->region].name), false},
+        {"roles", a->roles == b->roles, false},
+        {"gate", fm_str_eq(a->gate_bind.text, b->gate_bind.text), false},
+        {"peer", fm_str_eq(a->peer_bind.text, b->peer_bind.text), false},
+        {"admin", fm_str_eq(a->admin.text, b->admin.text), false},
+        {"address", fm_str_eq(a->gate.host, b->gate.host), true},
     };
-    for (size_t i = 0; i < FM_COUNT(parts); i++)
-        if (!parts[i].same)
+    for (size_t i = 0; i < FM_COUNT(parts); i++) {
+        if (parts[i].same || (parts[i].live && !fm_conf_is_shared(c->to)))
+            continue;
+        if (fm_conf_is_shared(c->to)) {
+            fm_report_warning(c->report, b->pos, "`%s` of host `%s` " KEPT, parts[i].key,
+                              FM_Q(b->name));
+            fm_report_advice(c->report, KEPT_ADVICE);
+        } else {
             fm_report_warning(c->report, b->pos,
                               "`%s` of host `%s` changed, and takes effect at its next restart",
                               parts[i].key, FM_Q(b->name));
+        }
+    }
 }
 
 /* -------- contexts -------- */
@@ -147,12 +163,9 @@ static void fixed(struct change *c, const struct fm_conf_context *x, const struc
 static void shared(struct change *c, const struct fm_conf_context *x, struct fm_conf_pos pos,
                    const char *in, const char *key)
 {
-    fm_report_warning(c->report, pos,
-                      "`%s%s%s` of context `%s` changed: this host goes by it from now on, and all "
-                      "hosts must",
-                      in, in[0] ? "." : "", key, FM_Q(x->name));
-    fm_report_advice(c->report, "bring the same file to every host and reload them all; nothing "
-                                "else makes them agree in this version");
+    fm_report_warning(c->report, pos, "`%s%s%s` of context `%s` " KEPT, in, in[0] ? "." : "", key,
+                      FM_Q(x->name));
+    fm_report_advice(c->report, KEPT_ADVICE);
 }
 
 /* The rows of a section of both contexts that are FM_RELOAD_SHARED and plain values. */
@@ -264,20 +277,16 @@ static void compare_members(struct change *c, const struct fm_conf *from,
         unsigned role;
         const char *name;
     } roles[] = {{FM_ROLE_CONTROLLER, "controller"}, {FM_ROLE_WITNESS, "witness"}};
-    bool exclusive = false;
-    for (size_t i = 0; i < c->to->ncontexts; i++)
-        exclusive |= c->to->contexts[i].ncells > 0;
-    for (size_t r = 0; r < c->to->nregions && exclusive; r++) {
+    for (size_t r = 0; r < c->to->nregions && fm_conf_is_shared(c->to); r++) {
         struct fm_str region = c->to->regions[r].name;
         for (size_t i = 0; i < FM_COUNT(roles); i++) {
             if (!has_more(from, c->to, region, roles[i].role) &&
                 !has_more(c->to, from, region, roles[i].role))
                 continue;
             fm_report_warning(c->report, key_pos(root, "hosts", c->to->regions[r].pos),
-                              "the hosts with the role `%s` in `%s` changed: this host goes by "
-                              "them from now on, and all hosts must",
-                              roles[i].name, FM_Q(region));
-            fm_report_advice(c->report, "bring the same file to every host and reload them all");
+                              "the hosts with the role `%s` in `%s` " KEPT, roles[i].name,
+                              FM_Q(region));
+            fm_report_advice(c->report, KEPT_ADVICE);
         }
     }
 }

@@ -53,7 +53,7 @@ enum fm_reload {
     FM_RELOAD_LIVE,
     FM_RELOAD_RESTART,
     FM_RELOAD_FIXED,
-    FM_RELOAD_SHARED /* live, and all hosts must say the same */
+    FM_RELOAD_SHARED /* agreed: conf/shared.h */
 };
 
 enum {

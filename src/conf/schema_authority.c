@@ -73,14 +73,12 @@ static const struct fm_schema_row homes_rows[] = {
     {.name = "pins",
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_context, homes.pins),
-     .reload = FM_RELOAD_SHARED,
      .def_note = "none",
      .help = "A file of lines `key,cell` or `key,region` for the few keys that shall live "
              "elsewhere than `by` says."},
     {.name = "directory",
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_context, homes.directory),
-     .reload = FM_RELOAD_SHARED,
      .def_note = "required with `by: directory`",
      .help = "The file of lines `key,cell` or `key,region`."},
 };

@@ -215,6 +215,7 @@ struct fm_keeper {
     uint32_t life;
     uint32_t need; /* of reads: see fm_authority.read_done */
     struct fm_mono lease_until, settled_at, renew_at, ask_at, stop_at;
+    struct fm_mono shrink_at; /* a shorter lease than the recorded one may be recorded then */
     struct fm_auth_slot renewal, change;
     uint8_t nwant;
     struct fm_sub want[FM_SUBS_MAX]; /* to be recorded */
@@ -287,6 +288,12 @@ void fm_authority_init(struct fm_authority *a, const struct fm_auth_config *cfg,
 
 void fm_authority_step(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now,
                        struct fm_auth_actions *out);
+
+/* Go by another L from the next grant on. A longer one is used when a renewal has recorded it; a
+ * shorter one at once, and it is recorded when all that was granted under the longer one has run
+ * out, so that observers never wait too short. Between two steps. */
+void fm_authority_set_lease(struct fm_authority *a, int32_t lease_ms, int32_t renew_ms,
+                            int32_t retry_ms, struct fm_mono now);
 
 /* The transaction of a DO_COMMIT, valid until the next step. */
 const struct fm_txn *fm_authority_txn(const struct fm_authority *a, uint32_t op);

@@ -64,6 +64,8 @@ void fm_budget_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_a
 
 /* -------- keeper.c -------- */
 
+/* L as long as both say: the one that is gone by, and the one that observers wait for. */
+int32_t fm_keeper_bound_ms(const struct fm_authority *a);
 void fm_keeper_lose(struct fm_authority *a, struct fm_auth_actions *out);
 void fm_keeper_renewal_over(struct fm_authority *a, const struct fm_auth_event *e,
                             struct fm_mono now, struct fm_auth_actions *out);

@@ -159,7 +159,9 @@ void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth
         k->stop_at = fm_mono_add_ms(now, a->cfg.retry_ms);
         fm_auth_do(out, FM_AUTH_DO_STOP)->cells = waiting;
     }
-    for (unsigned i = 0; i < a->cfg.ncells; i++) /* released, and the heir does not come */
+    /* released, and the heir does not come; not before what was granted under another store is
+     * over, which may be longer than my lease has it */
+    for (unsigned i = 0; i < a->cfg.ncells && !fm_mono_before(now, a->ready_at); i++)
         if (released_here(a, i) && fm_mono_sub_ms(now, a->cell[i].since) >= ORPHANED * lease_ms(a))
             k->retake |= fm_bit(i);
     if (k->change_doubt && fm_auth_read_done(a, k->change_need))

@@ -13,6 +13,14 @@ static int32_t longest_lease_ms(const struct fm_authority *a)
     return recorded > a->cfg.lease_ms ? recorded : a->cfg.lease_ms;
 }
 
+int32_t fm_keeper_bound_ms(const struct fm_authority *a)
+{
+    const struct fm_lease_at *l = &a->lease[a->region].at;
+    bool shorter = l->revision.n && !l->r.dead && l->r.lease_ms < a->cfg.lease_ms;
+    return FM_RULE_PICK(R5_RECORDED_LEASE, shorter ? l->r.lease_ms : a->cfg.lease_ms,
+                        a->cfg.lease_ms);
+}
+
 static bool acts(const struct fm_keeper *k)
 {
     return k->state == FM_CHAIN_HOLD || k->state == FM_CHAIN_DOUBT;
@@ -31,13 +39,24 @@ void fm_keeper_lose(struct fm_authority *a, struct fm_auth_actions *out)
 
 /* -------- the chain -------- */
 
-static struct fm_lease_record next_lease(const struct fm_authority *a)
+/* How long observers have to wait for what hangs on the next renewal. A shorter lease than before
+ * is only recorded when all that was granted under the longer one has run out. */
+static int32_t next_lease_ms(const struct fm_authority *a, struct fm_mono now)
+{
+    const struct fm_lease_at *seen = &a->lease[a->region].at;
+    bool settled = acts(&a->k) && !fm_mono_before(now, a->k.shrink_at);
+    if (seen->revision.n == 0 || seen->r.dead || FM_RULE(R5_SHRINK, settled))
+        return a->cfg.lease_ms;
+    return longest_lease_ms(a);
+}
+
+static struct fm_lease_record next_lease(const struct fm_authority *a, struct fm_mono now)
 {
     struct fm_lease_record l = a->lease[a->region].at.r;
     l.keeper = a->cfg.self;
     l.incarnation = a->cfg.incarnation;
     l.counter++;
-    l.lease_ms = a->cfg.lease_ms;
+    l.lease_ms = next_lease_ms(a, now);
     l.dead = false;
     return l;
 }
@@ -53,7 +72,7 @@ static void take(struct fm_authority *a, struct fm_mono now, struct fm_auth_acti
     fm_txn_compare(t, fm_auth_lease_key(a, a->region), seen->revision);
     fm_txn_compare(t, fm_auth_keeper_key(a), a->keeper_revision);
     struct fm_lease_record *l = &fm_txn_write(t, fm_auth_lease_key(a, a->region))->to.lease;
-    *l = next_lease(a);
+    *l = next_lease(a, now);
     if (seen->revision.n == 0 || seen->r.dead) {
         l->life++;
         l->nsubs = 0; /* those of the life before have run out, or testified */
@@ -103,7 +122,7 @@ static void renew(struct fm_authority *a, struct fm_mono now, struct fm_auth_act
     if (FM_RULE_PICK(R2_RENEW_CAS, true, false))
         fm_txn_compare(t, key, a->lease[a->region].at.revision);
     struct fm_lease_record *l = &fm_txn_write(t, key)->to.lease;
-    *l = next_lease(a);
+    *l = next_lease(a, now);
     FM_ASSERT(l->life == k->life || FM_RULE_PICK(R6_DEAD_STAYS, false, true));
     drop_idle(a, l, now);
     for (unsigned i = 0; i < k->nwant; i++)
@@ -119,6 +138,8 @@ void fm_keeper_renewal_over(struct fm_authority *a, const struct fm_auth_event *
     struct fm_keeper *k = &a->k;
     FM_ASSERT(k->renewal.busy);
     k->renewal.busy = false;
+    int32_t written_ms = k->renewal.txn.write[0].to.lease.lease_ms;
+    FM_ASSERT(k->renewal.txn.nwrite > 0 && written_ms > 0);
     bool done = e->outcome == FM_TXN_DONE;
     if (done)
         fm_seen_wrote(a, &k->renewal.txn, e->revision, now);
@@ -126,7 +147,8 @@ void fm_keeper_renewal_over(struct fm_authority *a, const struct fm_auth_event *
     bool counts =
         e->outcome == FM_TXN_UNKNOWN ? FM_RULE_PICK(R3_UNKNOWN_NOT_DONE, false, true) : done;
     struct fm_mono from = FM_RULE_PICK(R1_FROM_SEND, k->renewal.sent, now);
-    struct fm_mono until = fm_mono_add_ns(from, fm_held_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
+    int32_t ms = written_ms < a->cfg.lease_ms ? written_ms : a->cfg.lease_ms;
+    struct fm_mono until = fm_mono_add_ns(from, fm_held_ns(ms, a->cfg.rho_ppm));
     if (k->state == FM_CHAIN_TAKE) {
         if (!done || !mine) {
             k->state = FM_CHAIN_LEARN;
@@ -136,6 +158,8 @@ void fm_keeper_renewal_over(struct fm_authority *a, const struct fm_auth_event *
         k->life = a->lease[a->region].at.r.life;
         k->lease_until = until;
         k->settled_at = fm_mono_add_ns(now, fm_wait_ns(longest_lease_ms(a), a->cfg.rho_ppm));
+        k->settled_at = fm_mono_max(k->settled_at, FM_RULE_PICK(R4_RESEED, a->ready_at, now));
+        k->shrink_at = k->settled_at;
         k->renew_at = fm_mono_add_ms(now, a->cfg.renew_ms);
         k->state = FM_CHAIN_HOLDINGS;
         k->need = fm_auth_want_read(a);
@@ -192,6 +216,29 @@ void fm_keeper_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_a
         (!fm_mono_before(now, k->renew_at) || k->nwant))
         renew(a, now, out);
     FM_ASSERT(k->state == FM_CHAIN_IDLE || (a->keeper && a->cfg.able));
+}
+
+/* -------- another lease -------- */
+
+void fm_authority_set_lease(struct fm_authority *a, int32_t lease_ms, int32_t renew_ms,
+                            int32_t retry_ms, struct fm_mono now)
+{
+    struct fm_keeper *k = &a->k;
+    int32_t was_ms = a->cfg.lease_ms;
+    FM_ASSERT(lease_ms > 0 && lease_ms <= FM_LEASE_MAX_MS && renew_ms > 0 && retry_ms > 0);
+    a->cfg.lease_ms = lease_ms;
+    a->cfg.renew_ms = renew_ms;
+    a->cfg.retry_ms = retry_ms;
+    k->renew_at = fm_mono_min(k->renew_at, fm_mono_add_ms(now, renew_ms));
+    k->ask_at = fm_mono_min(k->ask_at, fm_mono_add_ms(now, renew_ms));
+    if (lease_ms >= was_ms)
+        return; /* a longer one counts from the renewal that records it */
+    struct fm_mono until = fm_mono_add_ns(now, fm_held_ns(lease_ms, a->cfg.rho_ppm));
+    k->lease_until = fm_mono_min(k->lease_until, until);
+    for (unsigned i = 0; i < FM_AGENTS_MAX; i++)
+        k->promise_until[i] = fm_mono_min(k->promise_until[i], until);
+    struct fm_mono over = fm_mono_add_ns(now, fm_wait_ns(was_ms, a->cfg.rho_ppm));
+    k->shrink_at = fm_mono_max(k->shrink_at, over);
 }
 
 /* -------- what is held -------- */
@@ -298,7 +345,8 @@ void fm_keeper_sub_asks(struct fm_authority *a, const struct fm_auth_event *e, s
     }
     uint64_t cells = holds & ~FM_RULE_PICK(R7_NEW_ASKS, k->stopping, UINT64_C(0));
     int64_t left_ms = fm_mono_sub_ms(fm_authority_until(a, now), now);
-    int64_t ms = fm_clamp_i64(FM_RULE_PICK(R5_LEFT, left_ms, a->cfg.lease_ms), 0, a->cfg.lease_ms);
+    int32_t bound_ms = fm_keeper_bound_ms(a);
+    int64_t ms = fm_clamp_i64(FM_RULE_PICK(R5_LEFT, left_ms, bound_ms), 0, bound_ms);
     if (ms == 0 || cells == 0)
         return;
     g->until = fm_mono_max(g->until, fm_mono_add_ns(now, fm_wait_ns(ms, a->cfg.rho_ppm)));

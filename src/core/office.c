@@ -20,6 +20,13 @@ void fm_office_init(struct fm_office *o, const struct fm_office_config *cfg, str
     *o = (struct fm_office){.cfg = *cfg, .moved_at = now, .claimed_at = now};
 }
 
+void fm_office_set_times(struct fm_office *o, int64_t silence_ms, int64_t retry_ms)
+{
+    FM_ASSERT(silence_ms > 0 && retry_ms > 0);
+    o->cfg.silence_ms = silence_ms;
+    o->cfg.retry_ms = retry_ms;
+}
+
 static bool names_me(const struct fm_office *o)
 {
     return o->at.revision.n != 0 && fm_agent_same(o->at.r.agent, o->cfg.self);

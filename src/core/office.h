@@ -71,6 +71,9 @@ struct fm_office_verdict {
 
 void fm_office_init(struct fm_office *o, const struct fm_office_config *cfg, struct fm_mono now);
 
+/* Other times from now on. */
+void fm_office_set_times(struct fm_office *o, int64_t silence_ms, int64_t retry_ms);
+
 struct fm_office_verdict fm_office_step(struct fm_office *o, const struct fm_office_event *e,
                                         struct fm_mono now, uint64_t random);
 

@@ -76,7 +76,10 @@ void fm_promise_taken(struct fm_authority *a, const struct fm_auth_event *e, str
         return;
     FM_ASSERT(e->asked_ns <= now.ns); /* it is my own number, from this life */
     struct fm_mono from = FM_RULE_PICK(R10_FROM_ASK, (struct fm_mono){e->asked_ns}, now);
-    struct fm_mono until = fm_mono_add_ns(from, fm_held_ns(e->ms, a->cfg.rho_ppm));
+    /* never longer than observers wait for my lease: a life of its giver that knows nothing of it
+     * waits as long */
+    int32_t ms = e->ms < fm_keeper_bound_ms(a) ? e->ms : fm_keeper_bound_ms(a);
+    struct fm_mono until = fm_mono_add_ns(from, fm_held_ns(ms, a->cfg.rho_ppm));
     k->promise_until[e->agent.n] = fm_mono_max(k->promise_until[e->agent.n], until);
 }
 
@@ -103,7 +106,7 @@ struct fm_mono fm_authority_promised_until(const struct fm_authority *a, struct 
 {
     struct fm_members m = needed(a);
     /* with nobody to ask it is bounded by the lease that nobody can take */
-    struct fm_mono until = fm_mono_add_ns(now, fm_held_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
+    struct fm_mono until = fm_mono_add_ns(now, fm_held_ns(fm_keeper_bound_ms(a), a->cfg.rho_ppm));
     for (unsigned r = 0; r < a->cfg.nregions; r++) {
         struct fm_mono latest = FM_MONO_ZERO;
         for (unsigned i = 0; i < FM_AGENTS_PER_REGION; i++) {

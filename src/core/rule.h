@@ -35,6 +35,8 @@
     X(R5_ACQUIRE, "a new keeper acquires at once")                                                 \
     X(R5_PROMISE, "a restarted agent promises at once")                                            \
     X(R5_RELEASE, "a new keeper releases at once")                                                 \
+    X(R5_SHRINK, "a shorter lease is recorded while longer grants run")                            \
+    X(R5_RECORDED_LEASE, "a longer lease is granted before it is recorded")                        \
     X(R5_HOLDINGS, "a new keeper trusts what it had seen of the cells before its first renewal")   \
     X(R6_LEASE, "an acquire does not compare the holder's lease")                                  \
     X(R6_CELL, "an acquire does not compare the cell")                                             \

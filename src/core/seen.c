@@ -80,6 +80,10 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
                        struct fm_auth_actions *out)
 {
     FM_ASSERT(e->snapshot->view.r.incarnation.n > a->marks.incarnation.n);
+    int32_t longest_ms = a->cfg.lease_ms;
+    for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
+        if (a->lease[r].at.r.lease_ms > longest_ms)
+            longest_ms = a->lease[r].at.r.lease_ms;
     fm_keeper_lose(a, out);
     a->k = (struct fm_keeper){.state = FM_CHAIN_IDLE};
     a->s = (struct fm_successor){.cells = 0};
@@ -96,7 +100,7 @@ static void begin_anew(struct fm_authority *a, const struct fm_auth_event *e, st
     a->marks.store = e->snapshot->store;
     a->marks.incarnation = e->snapshot->view.r.incarnation;
     a->marks_dirty = true;
-    struct fm_mono ready = fm_mono_add_ns(now, fm_wait_ns(a->cfg.lease_ms, a->cfg.rho_ppm));
+    struct fm_mono ready = fm_mono_add_ns(now, fm_wait_ns(longest_ms, a->cfg.rho_ppm));
     a->ready_at = FM_RULE_PICK(R4_RESEED, ready, now);
     a->frozen = false;
     fm_auth_want_read(a); /* also for who is in office now */

@@ -15,6 +15,16 @@ void fm_votes_init(struct fm_votes *v, struct fm_agent_id self, uint16_t observe
     fm_votes_stalled(v, now);
 }
 
+void fm_votes_set(struct fm_votes *v, uint16_t observers, int64_t patience_ms, struct fm_mono now)
+{
+    FM_ASSERT(patience_ms > 0 && observers >> fm_agent_region(v->self) & 1);
+    for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
+        if (observers >> r & 1 && !(v->observers >> r & 1))
+            v->heard[r] = fm_mono_max(v->heard[r], now);
+    v->observers = observers;
+    v->patience_ms = patience_ms;
+}
+
 void fm_votes_stalled(struct fm_votes *v, struct fm_mono now)
 {
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)

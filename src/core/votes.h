@@ -89,6 +89,9 @@ struct fm_votes {
 void fm_votes_init(struct fm_votes *v, struct fm_agent_id self, uint16_t observers,
                    int64_t patience_ms, struct fm_mono now);
 
+/* Others vote from now on, or patience is another. Who is new counts as heard. */
+void fm_votes_set(struct fm_votes *v, uint16_t observers, int64_t patience_ms, struct fm_mono now);
+
 /* This process was away: that nobody was heard meanwhile says nothing about the others. */
 void fm_votes_stalled(struct fm_votes *v, struct fm_mono now);
 

@@ -22,6 +22,25 @@ static void been_here(struct world *w, struct agent *a)
     }
 }
 
+/* As often as with the first lease at least: votes go with it. */
+static int32_t of_lease(const struct world *w, int32_t ms, int32_t lease_ms)
+{
+    int64_t scaled = (int64_t)ms * lease_ms / w->cfg.lease_ms;
+    return (int32_t)fm_clamp_i64(scaled, 50, ms > 50 ? ms : 50);
+}
+
+void agent_set_lease(struct world *w, unsigned p, int32_t lease_ms)
+{
+    struct agent *a = agent_of(w, p);
+    trace(w, "agent %u/%u goes by a lease of %d ms", w->proc[p].region, w->proc[p].index, lease_ms);
+    a->lease_ms = lease_ms;
+    fm_office_set_times(&a->office, 2 * (int64_t)of_lease(w, w->cfg.renew_ms, lease_ms),
+                        of_lease(w, w->cfg.retry_ms, lease_ms));
+    for (unsigned c = 0; c < w->cfg.contexts; c++)
+        fm_authority_set_lease(&a->auth[c], lease_ms, of_lease(w, w->cfg.renew_ms, lease_ms),
+                               of_lease(w, w->cfg.retry_ms, lease_ms), local_now(w, p));
+}
+
 void agent_start(struct world *w, unsigned p)
 {
     struct agent *a = agent_of(w, p);
@@ -29,12 +48,13 @@ void agent_start(struct world *w, unsigned p)
     struct fm_mono now = local_now(w, p);
     struct fm_agent_id self = {(uint8_t)(x->region * FM_AGENTS_PER_REGION + x->index)};
     struct fm_incarnation inc = {incarnation(w)};
+    int32_t lease_ms = a->lease_ms ? a->lease_ms : w->cfg.lease_ms;
     if (x->life == 1 && !w->cfg.empty)
         been_here(w, a);
     struct fm_office_config oc = {.self = self,
                                   .incarnation = inc,
-                                  .silence_ms = w->cfg.renew_ms * 2,
-                                  .retry_ms = w->cfg.retry_ms};
+                                  .silence_ms = 2 * of_lease(w, w->cfg.renew_ms, lease_ms),
+                                  .retry_ms = of_lease(w, w->cfg.retry_ms, lease_ms)};
     fm_office_init(&a->office, &oc, now);
     for (unsigned c = 0; c < w->cfg.contexts; c++) {
         struct fm_auth_config ac = {.context = (uint16_t)c,
@@ -43,10 +63,10 @@ void agent_start(struct world *w, unsigned p)
                                     .nregions = SIM_REGIONS,
                                     .ncells = w->cfg.cells[c],
                                     .able = true,
-                                    .lease_ms = w->cfg.lease_ms,
+                                    .lease_ms = lease_ms,
                                     .rho_ppm = w->cfg.rho_ppm,
-                                    .renew_ms = w->cfg.renew_ms,
-                                    .retry_ms = w->cfg.retry_ms,
+                                    .renew_ms = of_lease(w, w->cfg.renew_ms, lease_ms),
+                                    .retry_ms = of_lease(w, w->cfg.retry_ms, lease_ms),
                                     .founds = w->cfg.empty,
                                     .at_most = w->cfg.at_most,
                                     .window_ms = w->cfg.window_ms};

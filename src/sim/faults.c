@@ -51,6 +51,30 @@ static void once_more(struct world *w)
     on_call(w, f);
 }
 
+/* Another lease is agreed upon, some times: agents learn of it one after the other, who is down or
+ * out of luck does not before the end. */
+static void draw_leases(struct world *w, int64_t from, int64_t to)
+{
+    static const int32_t leases[] = {1000, 2000, 3000, 5000, 10000};
+    struct fm_rand d = {fm_mix64(w->o->seed + 7)};
+    unsigned n = fm_rand_below(&d, 2) * (1 + fm_rand_below(&d, 5));
+    for (unsigned i = 0; i < n; i++) {
+        bool last = i + 1 == n; /* in the end all have learnt of it */
+        int64_t at = last ? to + S : between(&d, from, to);
+        uint32_t lease = (uint32_t)leases[fm_rand_below(&d, FM_COUNT(leases))];
+        for (unsigned r = 0; r < SIM_REGIONS; r++)
+            for (unsigned k = 0; k < SIM_AGENTS; k++) {
+                int64_t late = between(&d, 0, fm_rand_below(&d, 2) ? 50 * MS : 5 * S);
+                if (!last && fm_rand_below(&d, 8) == 0)
+                    continue;
+                struct msg *m = new_msg(w, MSG_PRESS, 0, proc_agent(r, k));
+                m->flag = 4;
+                m->op = lease;
+                post(w, m, at + late);
+            }
+    }
+}
+
 void faults_draw(struct world *w)
 {
     struct fm_rand *d = &w->faults;
@@ -85,6 +109,7 @@ void faults_draw(struct world *w)
         m->op = (uint32_t)fm_rand_u64(d);
         post(w, m, at);
     }
+    draw_leases(w, calm, w->faults_end);
     w->r->faults_drawn = w->nfaults;
     for (unsigned i = 0; i < w->nfaults; i++) {
         if (!(w->o->keep >> i & 1))

@@ -537,6 +537,8 @@ void operate_take(struct world *w, struct msg *m)
         on_call(w, p, m->region);
     else if (m->kind == MSG_PRESS && m->flag == 3)
         press_move(w, p, m->op);
+    else if (m->kind == MSG_PRESS && m->flag == 4)
+        agent_set_lease(w, p, (int32_t)m->op);
     else if (m->kind == MSG_PRESS && a->auth[0].keeper)
         press(w, p, m->op);
     else if (m->kind == MSG_HEIR_ASKED)

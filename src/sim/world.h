@@ -116,6 +116,7 @@ struct agent {
     struct fm_authority auth[SIM_CONTEXTS];
     struct fm_marks disk[SIM_CONTEXTS];
     bool has_disk;
+    int32_t lease_ms; /* as its configuration has it; 0 = as the first one of all */
     struct fm_revision lease_seen[SIM_CONTEXTS];
     /* what it operates; sim/operate.c */
     struct fm_failover fo[SIM_CONTEXTS][SIM_REGIONS]; /* by the region that is lost */
@@ -303,6 +304,7 @@ bool store_reached(const struct world *w, unsigned region, bool back);
 
 void agent_start(struct world *w, unsigned p);
 void agent_take(struct world *w, struct msg *m);
+void agent_set_lease(struct world *w, unsigned p, int32_t lease_ms);
 void agent_order(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_event *e);
 
 void gate_start(struct world *w, unsigned p);

@@ -192,6 +192,118 @@ static void who_loses_the_office_grants_nothing(void **state)
     assert_int_equal(fm_authority_holds(&s.a), 0);
 }
 
+/* -------- another lease -------- */
+
+static void everybody_promises(int32_t ms)
+{
+    for (unsigned r = 0; r < REGIONS; r++)
+        for (unsigned i = 0; i < 2; i++)
+            feed(&s, (struct fm_auth_event){.kind = FM_AUTH_PROMISED,
+                                            .agent = agent_id(r, i),
+                                            .incarnation = s.a.cfg.incarnation,
+                                            .asked_ns = s.now.ns,
+                                            .ms = ms});
+}
+
+static int32_t granted_ms(void)
+{
+    sub_asks(&s, gate, 0);
+    const struct fm_auth_action *g = did(&s, FM_AUTH_DO_GRANT);
+    assert_non_null(g);
+    return g->ms;
+}
+
+static void a_shorter_lease_counts_at_once_and_is_recorded_when_the_longer_one_is_over(void **state)
+{
+    (void)state;
+    begin_holder(&s);
+    with_sub(&s, gate);
+    everybody_promises(LEASE);
+    assert_true(granted_ms() > 1000);
+    struct fm_mono changed = s.now;
+    fm_authority_set_lease(&s.a, 1000, 250, 60, s.now);
+    assert_true(left_ms() < 1000);
+    assert_true(granted_ms() < 1000);
+    unsigned longer = 0, shorter = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        later(&s, 200);
+        tick(&s);
+        if (!did(&s, FM_AUTH_DO_COMMIT))
+            continue;
+        int64_t after_ms = fm_mono_sub_ms(s.now, changed);
+        struct fm_txn t = finish(&s, FM_TXN_DONE);
+        assert_int_equal(t.write[0].to.lease.lease_ms,
+                         after_ms < LEASE + LEASE / 100 ? LEASE : 1000);
+        longer += t.write[0].to.lease.lease_ms == LEASE;
+        shorter += t.write[0].to.lease.lease_ms == 1000;
+        everybody_promises(LEASE); /* who has not heard of it */
+        assert_true(left_ms() < 1000 && granted_ms() < 1000);
+    }
+    assert_true(longer > 3 && shorter > 3);
+}
+
+static void a_longer_lease_is_granted_when_it_is_recorded(void **state)
+{
+    (void)state;
+    begin_holder(&s);
+    with_sub(&s, gate);
+    fm_authority_set_lease(&s.a, 5000, 1250, 310, s.now);
+    everybody_promises(5000);
+    assert_true(granted_ms() <= LEASE);
+    later(&s, 500);
+    tick(&s);
+    if (!did(&s, FM_AUTH_DO_COMMIT)) {
+        later(&s, 800);
+        tick(&s);
+    }
+    everybody_promises(5000);
+    sub_asks(&s, gate, 0);
+    const struct fm_auth_action *g = did(&s, FM_AUTH_DO_GRANT);
+    assert_true(g && g->ms <= LEASE); /* its renewal is on its way */
+    const struct fm_auth_slot *slot = &s.a.k.renewal;
+    assert_true(slot->busy && slot->txn.write[0].to.lease.lease_ms == 5000);
+    s.lease[1] = (struct fm_lease_at){{++s.revision}, slot->txn.write[0].to.lease};
+    feed(&s, (struct fm_auth_event){.kind = FM_AUTH_OVER,
+                                    .op = slot->op,
+                                    .outcome = FM_TXN_DONE,
+                                    .revision = {s.revision}});
+    assert_true(left_ms() > LEASE && left_ms() < 5000);
+    assert_true(granted_ms() > LEASE);
+}
+
+/* What is on its way was sent under the lease before. */
+static void a_renewal_counts_no_longer_than_what_it_recorded_and_what_is_gone_by(void **state)
+{
+    (void)state;
+    static const int32_t leases[] = {500, 5000};
+    for (unsigned i = 0; i < FM_COUNT(leases); i++) {
+        begin_holder(&s);
+        renew_at_once();
+        assert_non_null(did(&s, FM_AUTH_DO_COMMIT));
+        struct fm_mono sent = s.now;
+        fm_authority_set_lease(&s.a, leases[i], leases[i] / 4, 50, s.now);
+        finish(&s, FM_TXN_DONE);
+        int64_t ms = fm_mono_sub_ms(s.a.k.lease_until, sent);
+        assert_true(ms < leases[i] && ms < LEASE);
+    }
+}
+
+static void a_new_keeper_records_the_longer_lease_of_the_one_before(void **state)
+{
+    (void)state;
+    begin(&s, NULL);
+    s.lease[1].r.lease_ms = 2 * LEASE;
+    s.lease[1].revision.n = ++s.revision;
+    show(&s);
+    office(&s, true);
+    later(&s, 200);
+    tick(&s);
+    answer_reads(&s);
+    struct fm_txn t = finish(&s, FM_TXN_DONE);
+    assert_int_equal(t.write[0].to.lease.lease_ms, 2 * LEASE);
+    assert_true(fm_mono_sub_ms(s.a.k.shrink_at, s.now) > 2 * LEASE);
+}
+
 FM_TEST_MAIN(fm_test(a_lease_counts_from_before_its_renewal_was_sent),
              fm_test(a_renewal_of_unknown_outcome_is_not_done_for_the_holder),
              fm_test(a_renewal_compares_the_revision),
@@ -203,4 +315,8 @@ FM_TEST_MAIN(fm_test(a_lease_counts_from_before_its_renewal_was_sent),
              fm_test(a_new_life_of_a_host_replaces_the_old_one),
              fm_test(who_has_been_silent_for_long_is_not_waited_for),
              fm_test(a_cell_stopped_for_a_keeper_that_is_gone_gets_another_epoch),
-             fm_test(who_loses_the_office_grants_nothing))
+             fm_test(who_loses_the_office_grants_nothing),
+             fm_test(a_shorter_lease_counts_at_once_and_is_recorded_when_the_longer_one_is_over),
+             fm_test(a_longer_lease_is_granted_when_it_is_recorded),
+             fm_test(a_renewal_counts_no_longer_than_what_it_recorded_and_what_is_gone_by),
+             fm_test(a_new_keeper_records_the_longer_lease_of_the_one_before))
