@@ -400,6 +400,10 @@ void fm_request_body(const struct fm_request *rq, void (*take)(void *user, struc
 void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
 {
     bool edge = rq->w->config.mode == FM_PROXY_EDGE;
+    FM_ASSERT(plan->n > 0 || rq->round_of == 0);
+    unsigned others = edge ? rq->route->other_regions : 1;
+    if (rq->round_of)
+        others = plan->n - 1u; /* each region once: what finds no way is held */
     struct fm_exchange_begin b = {.repeat = (enum fm_repeat)rq->repeat,
                                   .hedging = rq->route->hedge.mode != FM_HEDGE_OFF &&
                                              !rq->upgrade && !rq->streaming, /* one copy */
@@ -407,7 +411,7 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
                                   .replayable = true,
                                   .waits = fm_hold_waits(rq),
                                   .maybe_executed = rq->maybe_executed,
-                                  .other_regions = edge ? rq->route->other_regions : 1};
+                                  .other_regions = (uint8_t)others};
     rq->hedge_at = rq->silence_at = FM_MONO_NEVER;
     fm_exchange_init(&rq->x, &b, plan);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});

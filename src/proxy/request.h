@@ -93,6 +93,7 @@ struct fm_request {
     bool onward;          /* of a gate: it was passed on, under `epoch` */
     bool delivered;       /* of a gate: it comes from the queue `ticket` of `first_epoch` */
     uint8_t place_region; /* asks_place */
+    uint8_t round_of;     /* of an edge: 1 + the region that it was sent around to; 0 = none */
     uint64_t first_epoch;
     uint64_t gate_key;       /* core/keygate.h */
     struct fm_ticket ticket; /* its region is `ticket_region` */
@@ -231,6 +232,8 @@ bool fm_onward_answer_passes(const struct fm_try *t);
 /* At an edge: to another region's gate, since its holder's are not heard. False: no. */
 bool fm_onward_go_round(struct fm_request *rq, const struct fm_view_cell *cell);
 bool fm_onward_goes_round(const struct fm_request *rq, const struct fm_view_cell *cell);
+/* The head of an answer to it has come. */
+void fm_onward_heard(const struct fm_try *t);
 
 /* queue.c */
 /* At a gate: does the edge ask to keep this command for later, and may this gate? */

@@ -656,6 +656,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         orphan_answered(t);
         return;
     }
+    fm_onward_heard(t);
     if (is_success(t) && !passes(t)) {
         fm_counter_inc(&t->w->metrics.answers_dropped);
         fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN);
