@@ -1,7 +1,8 @@
 /* agent/ctl.h: the inside of the controller (agent/controller.h), for its own files:
  *   controller.c   life, office, steps of core and carrying out what they order
  *   ctl_store.c    coordination: what is watched, read and written
- *   ctl_operate.c  votes, failovers, planned moves
+ *   ctl_operate.c  votes, failovers
+ *   ctl_move.c     planned moves
  *   ctl_ops.c      what people order: pages and records
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
@@ -20,6 +21,7 @@
 #include "agent/hook.h"
 #include "agent/intent.h"
 #include "agent/ops.h"
+#include "agent/recorder.h"
 #include "agent/records.h"
 #include "base/rand.h"
 #include "coord/setup.h"
@@ -298,12 +300,16 @@ struct fm_controller {
     struct ctl_host {
         bool agent; /* it votes, and may be keeper where its region may hold */
         bool gate;  /* of my region */
-        bool dead;  /* its guard says so; nothing was heard of it since */
+        bool door;  /* a gate of whatever region: */
+        uint8_t region;
+        bool dead; /* its guard says so; nothing was heard of it since */
         struct fm_agent_id id;
+        struct fm_mono asked; /* a gate of my region: for its sub-leases, last */
     } host[FM_ROSTER_HOSTS_MAX];
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
     struct fm_mono times_at; /* the times of before count until then, too; 0 = they do not */
     struct fm_rand rand;
+    struct fm_recorder *recorder; /* NULL = nothing is recorded */
     struct fm_timer timer, soon;
     struct fm_mono timer_at;
     bool reseeded, stepping, told; /* told: `changed` is due */
@@ -393,11 +399,6 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass);
-/* NULL, or why it does not begin. */
-const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
-void ctl_move_abort(struct ctl_context *c);
-/* An heir that said that it is ready has the cell released for it within this, or not at all. */
-int64_t ctl_move_within_ms(const struct ctl_context *c);
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
@@ -406,6 +407,18 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
                                          unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
 uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced);
+
+/* -------- ctl_move.c -------- */
+
+/* NULL, or why it does not begin. */
+const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
+void ctl_move_abort(struct ctl_context *c);
+/* An heir that said that it is ready has the cell released for it within this, or not at all. */
+int64_t ctl_move_within_ms(const struct ctl_context *c);
+/* What is due, what core said of the cell, and what other hosts say. */
+void ctl_move_turn(struct ctl_context *c);
+void ctl_move_said(struct ctl_context *c, const struct fm_auth_action *act);
+void ctl_move_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
 
 /* -------- ctl_ops.c -------- */
 
@@ -456,6 +469,27 @@ bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d) FM
 json_t *ctl_intents_json(const struct fm_controller *ctl);
 /* Hosts and instances. */
 json_t *ctl_drained_json(const struct fm_controller *ctl);
+
+/* -------- ctl_record.c: steps of core at this moment, and what a recorder is told -------- */
+
+void ctl_authority_step(struct ctl_context *c, const struct fm_auth_event *e,
+                        struct fm_auth_actions *out);
+struct fm_office_verdict ctl_office_step(struct fm_controller *ctl,
+                                         const struct fm_office_event *e);
+struct fm_failover_verdict ctl_failover_step(const struct fm_controller *ctl, struct ctl_set *s,
+                                             unsigned lost, const struct fm_failover_policy *p,
+                                             const struct fm_failover_event *e);
+struct fm_move_verdict ctl_move_step(struct ctl_context *c, const struct fm_move_policy *p,
+                                     enum fm_move_event e);
+void ctl_authority_set_lease(struct ctl_context *c, int32_t lease_ms, int32_t renew_ms,
+                             int32_t retry_ms);
+void ctl_office_set_times(struct fm_controller *ctl, int64_t silence_ms, int64_t retry_ms);
+/* What begins, or is another one after a reload; a set that was there before goes on. */
+void ctl_record_begin(const struct ctl_context *c, const struct fm_marks *marks,
+                      struct fm_mono now);
+void ctl_record_conf(const struct ctl_context *c);
+void ctl_record_begin_office(const struct fm_controller *ctl, struct fm_mono now);
+void ctl_record_sets(const struct fm_controller *ctl, const struct ctl_set *old, unsigned nold);
 
 /* -------- ctl_agreed.c -------- */
 

@@ -83,6 +83,7 @@ static void send_to(struct fm_request *rq, const struct fm_view_cell *cell)
     FM_ASSERT(!rq->held && rq->at.authority > 0);
     rq->round_of = 0;
     rq->epoch = cell->epoch;
+    rq->round = false;
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, cell->epoch.n);
     struct fm_route_plan plan = {.n = 1, .healthy = 1};
     plan.region[0] = cell->region;
@@ -266,8 +267,8 @@ bool fm_hold_waits(const struct fm_request *rq)
 /* It was not executed; or it may have been, and the application stops doubles of it. */
 static bool may_be_sent_again(const struct fm_request *rq, enum fm_problem why)
 {
-    return why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER ||
-           why == FM_PROBLEM_UNREACHABLE || why == FM_PROBLEM_NO_INSTANCE ||
+    return fm_problem_is_misdirected(why) || why == FM_PROBLEM_UNREACHABLE ||
+           why == FM_PROBLEM_NO_INSTANCE ||
            (why == FM_PROBLEM_OUTCOME_UNKNOWN && rq->repeat == FM_REPEAT_KEYED);
 }
 

@@ -97,6 +97,7 @@ bool fm_onward_go_round(struct fm_request *rq, const struct fm_view_cell *cell)
         target->round_at = fm_mono_add_ms(fm_loop_now(&rq->w->loop), ROUND_AGAIN_MS);
     rq->round_of = (uint8_t)(cell->region + 1);
     rq->epoch = cell->epoch;
+    rq->round = true; /* any gate will pass it on to the one that has its key */
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, cell->epoch.n);
     fm_counter_inc(&rq->w->metrics.relayed);
     fm_request_go(rq, &plan);

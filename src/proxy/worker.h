@@ -60,6 +60,9 @@ struct fm_worker_config {
     void (*ended)(struct fm_msg *m, void *user);
     struct fm_seats *seats;
     struct fm_journal *journal; /* of a gate whose contexts have keys; else NULL */
+    /* Of a gate: it knows what the others of its region had taken; NULL: there is nothing to know
+     */
+    const _Atomic bool *caught_up;
 };
 
 struct fm_worker {
