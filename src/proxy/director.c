@@ -568,6 +568,17 @@ static void inherit_health(const struct fm_director *d, const struct slots *to,
     }
 }
 
+/* Names point into their configuration: those of the one that goes are not kept. */
+static void go_back(struct fm_director *d)
+{
+    struct fm_error e = {0};
+    const struct fm_conf *conf = d->board->conf;
+    enum fm_err err = fm_names_set(&d->names, conf, d->config.mode, d->config.self);
+    FM_ASSERT(!err); /* as much memory as a moment ago */
+    if (fm_keyfiles_load(d->keyfiles, conf, &e))
+        fm_log(FM_LOG_ERROR, "keys_not_loaded", FM_KE(&e));
+}
+
 enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
                                const struct fm_director_config *c, struct fm_error *e)
 {
@@ -594,8 +605,9 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
         d->config = was;
         use_slots(d, old, &before);
         free_slots(&s);
+        go_back(d);
         fm_board_unref(board);
-        return fm_error_set(e, FM_ERR_MEMORY, "no memory for a view; the old one goes on");
+        return fm_error_set(e, FM_ERR_STATE, "no view can be made of it; the old one goes on");
     }
     free_slots(&before);
     fm_board_unref(old);

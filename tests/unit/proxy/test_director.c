@@ -2,6 +2,9 @@
  * reload forgets nothing that goes on. */
 #include "directed.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 enum { WEST, NORTH };
 enum { LEDGER, PAGES };
 
@@ -232,6 +235,52 @@ static void a_reload_keeps_what_is_known_by_name(void **state)
     traffic_fails(1, 0); /* it goes on with the new board */
 }
 
+static const char celled[] =
+    "fulmar: 1\n"
+    "service: bank\n"
+    "edge: {listen: [{address: \"127.0.0.1:1\"}]}\n"
+    "coordination: {sqlite: /tmp/none.db}\n"
+    "hosts:\n"
+    "  w: {region: west, roles: [gate, health, controller, coordination], address: 127.0.0.1,\n"
+    "      gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:3\", admin: \"127.0.0.1:4\"}\n"
+    "  n: {region: north, roles: [gate, health, controller], address: 127.0.0.1,\n"
+    "      gate: \"127.0.0.1:5\", peer: \"127.0.0.1:6\", admin: \"127.0.0.1:7\"}\n"
+    "regions: {west: {apps: [\"127.0.0.1:8\"]}, north: {apps: [\"127.0.0.1:9\"]}}\n"
+    "contexts:\n"
+    "  %s: {topology: affinity, cells: %u, key: {path: card}, routes: [\"/c/{card}\"]}\n";
+
+static enum fm_err reload_celled(unsigned gate, const char *context, unsigned cells)
+{
+    char text[2048];
+    struct fm_director_config c = director.config;
+    struct fm_error e;
+    snprintf(text, sizeof text, celled, gate, context, cells);
+    return fm_director_reload(&director, given_conf(text), &c, &e);
+}
+
+static void a_reload_that_fails_leaves_the_names_of_before(void **state)
+{
+    (void)state;
+    char text[2048];
+    size_t n;
+    snprintf(text, sizeof text, celled, 2, "cards", 4);
+    directed_open(text, FM_PROXY_EDGE, 0);
+    assert_int_equal(reload_celled(2, "others", 4), FM_ERR_OK);
+    const struct fm_board *board = director.board;
+    assert_int_equal(reload_celled(99, "cards", 8), FM_ERR_STATE); /* it has 4 for ever */
+    assert_ptr_equal(director.board, board);
+    struct fm_view_address *a = fm_names_addresses(&director.names, &n);
+    assert_non_null(a);
+    assert_int_equal(n, 2);
+    for (size_t i = 0; i < n; i++) {
+        char addr[FM_ADDR_TEXT_MAX];
+        fm_addr_format(&a[i].addr, addr);
+        assert_string_equal(addr, a[i].region == 0 ? "127.0.0.1:2" : "127.0.0.1:5");
+        assert_string_equal(a[i].peer, a[i].region == 0 ? "w" : "n");
+    }
+    free(a);
+}
+
 static void old_events_make_room(void **state)
 {
     (void)state;
@@ -256,5 +305,6 @@ FM_TEST_MAIN(directed(everything_is_up_until_something_is_known),
              directed(counts_are_news_once_and_old_ones_never),
              directed(all_who_use_a_pool_learn_that_nobody_is_there),
              directed(a_region_comes_back_over_canaries), directed(probes_are_quicker_in_doubt),
+             directed(a_reload_that_fails_leaves_the_names_of_before),
              directed(a_gate_leaves_nobody_but_knows_its_instances),
              directed(a_reload_keeps_what_is_known_by_name), directed(old_events_make_room))
