@@ -689,13 +689,8 @@ static void bring_down(struct agent *x)
     fm_agreement_stop(x->agreement);
     fm_heir_stop(x->heir);
     fm_deliver_stop(x->deliver);
-    if (x->journal)
-        fm_journal_close(x->journal);
     fm_probes_free(x->probes);
-    if (x->owner)
-        fm_owner_close(x->owner);
     fm_views_stop(x->views);
-    fm_daemon_end_pages(&x->daemon);
     if (x->has_peer)
         fm_listener_close(&x->peer);
     if (x->peer_pages.server.loop) {
@@ -703,6 +698,10 @@ static void bring_down(struct agent *x)
         fm_loop_turn(&x->daemon.loop, 0);
         fm_pages_deinit(&x->peer_pages);
     }
+    fm_daemon_end_pages(&x->daemon);
+    fm_journal_close(x->journal);
+    if (x->owner)
+        fm_owner_close(x->owner);
     fm_daemon_end_resolver(&x->daemon);
     fm_loop_turn(&x->daemon.loop, 0); /* what the journal still told, and closed connections */
     fm_heir_free(x->heir);
