@@ -278,7 +278,9 @@ static const char *near(struct fm_str wrong, const struct fm_str *names, size_t 
                         size_t cap)
 {
     struct fm_str like = fm_suggest_name(wrong, names, n);
-    snprintf(out, cap, like.p ? "; is it `%.*s`?" : "", FM_STR_ARG(like));
+    out[0] = 0;
+    if (like.p)
+        snprintf(out, cap, "; is it `%.*s`?", FM_STR_ARG(like));
     return out;
 }
 
