@@ -140,6 +140,9 @@ static void write_status(const struct fm_page_request *q, struct fm_page_answer 
                             fm_agreement_json(x->agreement));
     if (root && x->deliver)
         json_object_set_new(root, "queue", fm_deliver_json(x->deliver));
+    if (root && x->heir) /* else it refuses what has a key */
+        json_object_set_new(root, "caught_up",
+                            json_boolean(atomic_load(fm_heir_caught_up(x->heir))));
     page_json(a, root);
 }
 
@@ -260,6 +263,12 @@ static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *
 
 /* -------- the journal -------- */
 
+static bool knows_gate(void *user, struct fm_str host)
+{
+    const struct agent *x = user;
+    return x->has_gate && fm_director_knows_gate(&x->director, host);
+}
+
 static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, struct fm_error *e)
 {
     enum fm_err err = fm_ledger_open(conf, x->daemon.state_dir, &x->journal, e);
@@ -269,7 +278,9 @@ static enum fm_err open_journal(struct agent *x, const struct fm_conf *conf, str
                                .mailbox = &x->daemon.mailbox,
                                .resolver = x->daemon.resolver,
                                .journal = x->journal,
-                               .region = x->region};
+                               .host = x->daemon.host,
+                               .knows = knows_gate,
+                               .user = x};
     x->heir = fm_heir_new(&c, conf, &x->daemon.peers, e);
     return x->heir ? FM_ERR_OK : FM_ERR_MEMORY;
 }
@@ -540,7 +551,9 @@ static enum fm_err start_gate(struct agent *x, struct fm_conf *conf, struct fm_e
         return err;
     struct fm_director_config c = {.mode = FM_PROXY_GATE,
                                    .journal = x->journal,
+                                   .caught_up = x->heir ? fm_heir_caught_up(x->heir) : NULL,
                                    .self = x->region,
+                                   .self_host = x->daemon.host,
                                    .nworkers = count_workers(),
                                    .peers = x->daemon.peers};
     x->has_gate = true;

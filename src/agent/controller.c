@@ -395,6 +395,7 @@ static void promised(struct ctl_context *c, unsigned host, const struct fm_messa
 
 static void take_of_gate(struct ctl_context *c, unsigned host, const struct fm_message *m)
 {
+    c->ctl->host[host].asked = fm_mono_now();
     if (m->kind == FM_MESSAGE_ASK)
         sub_asks(c, host, m);
     else if (m->kind == FM_MESSAGE_STOPPED)
@@ -613,7 +614,9 @@ static void take_hosts(struct fm_controller *ctl)
         if (region < 0 || number < 0)
             continue; /* past the bounds of the file */
         struct ctl_host *host = &ctl->host[number];
-        host->gate = h->roles & FM_ROLE_GATE && (unsigned)region == ctl->region;
+        host->door = (h->roles & FM_ROLE_GATE) != 0;
+        host->region = (uint8_t)region;
+        host->gate = host->door && (unsigned)region == ctl->region;
         if (!(h->roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS)))
             continue;
         host->agent = fm_roster_add_agent(ctl->c.roster, (unsigned)region, h->name, &host->id);

@@ -1,7 +1,8 @@
 /* agent/ctl.h: the inside of the controller (agent/controller.h), for its own files:
  *   controller.c   life, office, steps of core and carrying out what they order
  *   ctl_store.c    coordination: what is watched, read and written
- *   ctl_operate.c  votes, failovers, planned moves
+ *   ctl_operate.c  votes, failovers
+ *   ctl_move.c     planned moves
  *   ctl_ops.c      what people order: pages and records
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
@@ -298,8 +299,11 @@ struct fm_controller {
     struct ctl_host {
         bool agent; /* it votes, and may be keeper where its region may hold */
         bool gate;  /* of my region */
-        bool dead;  /* its guard says so; nothing was heard of it since */
+        bool door;  /* a gate of whatever region: */
+        uint8_t region;
+        bool dead; /* its guard says so; nothing was heard of it since */
         struct fm_agent_id id;
+        struct fm_mono asked; /* a gate of my region: for its sub-leases, last */
     } host[FM_ROSTER_HOSTS_MAX];
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
     struct fm_mono times_at; /* the times of before count until then, too; 0 = they do not */
@@ -393,11 +397,6 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass);
-/* NULL, or why it does not begin. */
-const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
-void ctl_move_abort(struct ctl_context *c);
-/* An heir that said that it is ready has the cell released for it within this, or not at all. */
-int64_t ctl_move_within_ms(const struct ctl_context *c);
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
@@ -406,6 +405,18 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
                                          unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
 uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced);
+
+/* -------- ctl_move.c -------- */
+
+/* NULL, or why it does not begin. */
+const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
+void ctl_move_abort(struct ctl_context *c);
+/* An heir that said that it is ready has the cell released for it within this, or not at all. */
+int64_t ctl_move_within_ms(const struct ctl_context *c);
+/* What is due, what core said of the cell, and what other hosts say. */
+void ctl_move_turn(struct ctl_context *c);
+void ctl_move_said(struct ctl_context *c, const struct fm_auth_action *act);
+void ctl_move_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
 
 /* -------- ctl_ops.c -------- */
 

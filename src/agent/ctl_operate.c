@@ -1,7 +1,7 @@
-/* What a controller does with the right to write: it votes, runs the failover machine of each
- * region that it might replace and the planned move of what it holds. The deciding is core's
- * (failover.h, move.h, votes.h); the evidence is gathered here, as in sim/operate.c. What an answer
- * calls for is done in the turn in which it came; timers only repeat what may have been lost. */
+/* What a controller does with the right to write: it votes, and runs the failover machine of each
+ * region that it might replace. The deciding is core's (failover.h, votes.h); the evidence is
+ * gathered here, as in sim/operate.c. What an answer calls for is done in the turn in which it
+ * came; timers only repeat what may have been lost. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { CANARY_MS = 5000, BACK_PAUSE_MS = 1000, QUIET_MS = 3000, SQLITE_DOMAINS = 3 };
+enum { CANARY_MS = 5000, BACK_PAUSE_MS = 1000, SQLITE_DOMAINS = 3 };
 
 /* -------- votes -------- */
 
@@ -304,238 +304,7 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         order(ctl, s, lost, FM_AUTH_ACQUIRE, f->automatic);
 }
 
-/* -------- planned moves -------- */
-
-static void move_event(struct ctl_context *c, enum fm_move_event e);
-
-static void tell_gates_to_hold(struct ctl_context *c, int32_t ms)
-{
-    struct fm_message m = ctl_message(c, FM_MESSAGE_QUIET);
-    m.serial = c->move.serial;
-    m.ms = ms;
-    m.cells = UINT64_C(1) << c->move.cell;
-    ctl_send_gates(c, &m);
-}
-
-static void ask_heir(struct ctl_context *c)
-{
-    struct fm_message m = ctl_message(c, FM_MESSAGE_HEIR_ASK);
-    m.serial = c->move.serial;
-    m.cell = c->move.cell;
-    ctl_send_agents(c->ctl, c->move.to, &m);
-}
-
-/* The journals of the heir's gates get what ours have accepted. Where no gate stops doubles, there
- * is no journal; and no data of this version moves with a cell. */
-static void ship(struct ctl_context *c)
-{
-    const struct fm_lease_record *l = &c->auth.lease[c->move.to].at.r;
-    struct fm_message m = ctl_message(c, FM_MESSAGE_SHIP);
-    if (ctl_conf(c)->idempotency.by != FM_BY_GATE) {
-        if (fm_move_is_final(true, true))
-            move_event(c, FM_MOVE_ON_FINAL);
-        return;
-    }
-    m.serial = c->move.serial;
-    m.cell = c->move.cell;
-    m.region = (uint8_t)c->ctl->region;
-    for (unsigned i = 0; i < l->nsubs; i++)
-        fm_post_send(c->ctl->c.post, l->sub[i].host, &m);
-}
-
-static void move_do(struct ctl_context *c, enum fm_move_action action)
-{
-    struct fm_auth_event e = {.cell = c->move.cell, .to = c->move.to};
-    c->repeat_at = fm_mono_add_ms(fm_mono_now(), c->auth.cfg.retry_ms);
-    if (c->move.state != FM_MOVE_IDLE)
-        ctl_arm(c->ctl, c->repeat_at);
-    switch (action) {
-    case FM_MOVE_DO_ASK_HEIR:
-        ask_heir(c);
-        return;
-    case FM_MOVE_DO_HOLD:
-        tell_gates_to_hold(c, QUIET_MS);
-        return;
-    case FM_MOVE_DO_LET_GO:
-        tell_gates_to_hold(c, 0);
-        return;
-    case FM_MOVE_DO_SHIP:
-        ship(c);
-        return;
-    case FM_MOVE_DO_STOP:
-        e.kind = FM_AUTH_STOP;
-        break;
-    case FM_MOVE_DO_RELEASE:
-        e.kind = FM_AUTH_RELEASE;
-        break;
-    case FM_MOVE_DO_RETAKE:
-        e.kind = FM_AUTH_RETAKE;
-        break;
-    case FM_MOVE_DO_NOTHING:
-    case FM_MOVE_ACTION_COUNT:
-        return;
-    }
-    ctl_step(c, &e);
-}
-
-static enum fm_move_action lasting(enum fm_move_state s)
-{
-    switch (s) {
-    case FM_MOVE_ASKED:
-        return FM_MOVE_DO_ASK_HEIR;
-    case FM_MOVE_HOLDING:
-        return FM_MOVE_DO_HOLD;
-    case FM_MOVE_STOPPING:
-        return FM_MOVE_DO_STOP;
-    case FM_MOVE_SHIPPING:
-        return FM_MOVE_DO_SHIP;
-    case FM_MOVE_RELEASING:
-        return FM_MOVE_DO_RELEASE;
-    case FM_MOVE_RETAKING:
-        return FM_MOVE_DO_RETAKE;
-    case FM_MOVE_IDLE:
-    case FM_MOVE_HANDED:
-    case FM_MOVE_STATE_COUNT:
-        break;
-    }
-    return FM_MOVE_DO_NOTHING;
-}
-
-static struct fm_move_policy move_policy(const struct ctl_context *c)
-{
-    const struct fm_conf_context *conf = ctl_conf(c);
-    int64_t lease = c->auth.cfg.lease_ms;
-    return (struct fm_move_policy){.ready_ms = 1000,
-                                   .drain_ms = fm_clamp_i64(conf->when_away.hold_ms / 2, 500, 5000),
-                                   .stop_ms = 2 * lease,
-                                   .ship_ms = 2000,
-                                   .release_ms = 2000,
-                                   .taken_ms = 2 * lease};
-}
-
-int64_t ctl_move_within_ms(const struct ctl_context *c)
-{
-    struct fm_move_policy p = move_policy(c);
-    return p.ready_ms + p.drain_ms + p.stop_ms + p.ship_ms + p.release_ms;
-}
-
-static void say_move(struct ctl_context *c, enum fm_move_state from, enum fm_move_event why)
-{
-    struct fm_controller *ctl = c->ctl;
-    const struct fm_move *m = &c->move;
-    struct ctl_event *e = ctl_event(ctl, "move", c);
-    e->cell = m->cell;
-    e->region = m->to;
-    e->from = fm_move_state_name(from);
-    e->to = fm_move_state_name((enum fm_move_state)m->state);
-    e->why = fm_move_event_name(why);
-    if (from == FM_MOVE_IDLE)
-        c->move_since = fm_mono_now();
-    snprintf(e->evidence, sizeof e->evidence, "%s%s%lld ms since it began", c->move_why,
-             c->move_why[0] ? ", " : "", (long long)fm_mono_sub_ms(fm_mono_now(), c->move_since));
-    fm_log(FM_LOG_INFO, "move", FM_KZ("context", e->context), FM_KU("cell", m->cell),
-           FM_KZ("to_region", ctl->c.roster->region[m->to]), FM_KZ("from", e->from),
-           FM_KZ("to", e->to), FM_KZ("why", e->why),
-           FM_KMS("after_ms", fm_mono_sub_ns(fm_mono_now(), c->move_since)));
-}
-
-/* Why it ended without having moved anything: what the heir said, else what the row says. */
-static void say_why(struct ctl_context *c, enum fm_move_state from, enum fm_move_event e)
-{
-    for (unsigned i = 0; i < fm_move_nrows && !c->move_why[0]; i++)
-        if (fm_move_rows[i].from == from && fm_move_rows[i].event == e)
-            snprintf(c->move_why, sizeof c->move_why, "%s", fm_move_rows[i].comment);
-}
-
-static void move_event(struct ctl_context *c, enum fm_move_event e)
-{
-    struct fm_move_policy policy = move_policy(c);
-    enum fm_move_state from = (enum fm_move_state)c->move.state;
-    struct fm_move_verdict v = fm_move_step(&c->move, &policy, e, fm_mono_now());
-    c->move_held |= c->move.state == FM_MOVE_HOLDING;
-    if (v.over && !c->move.moved && from != FM_MOVE_IDLE)
-        say_why(c, from, e);
-    if (v.changed)
-        say_move(c, from, e);
-    if (!v.over && v.changed)
-        ctl_arm(c->ctl, c->move.late_at);
-    move_do(c, v.action);
-}
-
-const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
-{
-    FM_ASSERT(cell < c->auth.cfg.ncells && to < FM_AUTH_REGIONS_MAX);
-    if (c->move.state != FM_MOVE_IDLE)
-        return "another move of this context is under way";
-    if (!(fm_authority_holds(&c->auth) >> cell & 1))
-        return "this region does not hold the cell";
-    if (to == c->ctl->region || !(c->ctl->holders >> to & 1))
-        return "the cell cannot go there";
-    c->move.cell = (uint8_t)cell;
-    c->move.to = (uint8_t)to;
-    c->ndrained = c->nshipped = 0;
-    c->move_why[0] = 0;
-    c->move_held = false;
-    move_event(c, FM_MOVE_ON_BEGIN);
-    return NULL;
-}
-
-void ctl_move_abort(struct ctl_context *c)
-{
-    move_event(c, FM_MOVE_ON_ABORT);
-}
-
-/* Every gate that may have a live grant holds, and nothing is in flight there. */
-static bool is_drained(const struct ctl_context *c)
-{
-    struct fm_sub live[FM_SUBS_MAX];
-    unsigned n = fm_authority_grantees(&c->auth, fm_mono_now(), live);
-    for (unsigned i = 0; i < n; i++) {
-        bool is = false;
-        for (unsigned k = 0; k < c->ndrained; k++)
-            is |= fm_sub_same(live[i], c->drained[k]);
-        if (!is)
-            return false;
-    }
-    return true;
-}
-
-/* Every gate that may serve the cell at the heir has what ours accepted. */
-static bool is_shipped(const struct ctl_context *c)
-{
-    const struct fm_lease_record *l = &c->auth.lease[c->move.to].at.r;
-    for (unsigned i = 0; i < l->nsubs; i++) {
-        bool is = false;
-        for (unsigned k = 0; k < c->nshipped; k++)
-            is |= c->shipped[k] == l->sub[i].host;
-        if (!is)
-            return false;
-    }
-    return l->nsubs > 0;
-}
-
-static void move_turn(struct ctl_context *c)
-{
-    const struct fm_move *m = &c->move;
-    const struct fm_cell_record *cell = &c->auth.cell[m->cell].at.r;
-    struct fm_mono now = fm_mono_now();
-    if (m->state == FM_MOVE_IDLE)
-        return;
-    if (c->auth.k.state < FM_CHAIN_HOLD)
-        move_event(c, FM_MOVE_ON_LOST);
-    else if (cell->region != c->ctl->region)
-        move_event(c, FM_MOVE_ON_TAKEN);
-    else if (cell->state == FM_CELL_RELEASED && m->state == FM_MOVE_RELEASING)
-        move_event(c, FM_MOVE_ON_RELEASED);
-    else if (!fm_mono_before(now, m->late_at))
-        move_event(c, FM_MOVE_ON_LATE);
-    else if (m->state == FM_MOVE_HOLDING && is_drained(c))
-        move_event(c, FM_MOVE_ON_DRAINED);
-    else if (!fm_mono_before(now, c->repeat_at))
-        move_do(c, lasting((enum fm_move_state)m->state));
-    else
-        ctl_arm(c->ctl, fm_mono_min(c->repeat_at, m->late_at));
-}
+/* -------- failback -------- */
 
 /* One cell after the other; the first one is the canary, and the others wait for it. */
 static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned home)
@@ -576,20 +345,12 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
 
 void ctl_operate_said(struct ctl_context *c, const struct fm_auth_action *act)
 {
-    const struct fm_move *m = &c->move;
     if (act->why == FM_AUTH_WHY_ACQUIRED || act->why == FM_AUTH_WHY_RETAKEN ||
         act->why == FM_AUTH_WHY_FOUNDED || act->why == FM_AUTH_WHY_HOLDS) {
         struct fm_message nudge = ctl_message(c, FM_MESSAGE_NUDGE);
         ctl_send_gates(c, &nudge);
     }
-    if (m->state == FM_MOVE_IDLE || act->cell != m->cell)
-        return;
-    if (act->why == FM_AUTH_WHY_STOPPED)
-        move_event(c, FM_MOVE_ON_STOPPED);
-    else if (act->why == FM_AUTH_WHY_RELEASED)
-        move_event(c, FM_MOVE_ON_RELEASED);
-    else if (act->why == FM_AUTH_WHY_RETAKEN)
-        move_event(c, FM_MOVE_ON_RETAKEN);
+    ctl_move_said(c, act);
 }
 
 void ctl_operate_turn(struct ctl_context *c)
@@ -612,75 +373,10 @@ void ctl_operate_turn(struct ctl_context *c)
         failback_turn(ctl, c->set, r);
     }
     ctl_standby_turn(c);
-    move_turn(c);
+    ctl_move_turn(c);
 }
 
 /* -------- messages -------- */
-
-static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_message *m)
-{
-    struct fm_controller *ctl = c->ctl;
-    enum fm_auth_why why = fm_authority_fit(&c->auth, m->cell, fm_mono_now());
-    if (why == FM_AUTH_WHY_NOT_KEEPER || why == FM_AUTH_WHY_FROZEN || why == FM_AUTH_WHY_NOT_ABLE)
-        return; /* another agent of the region may know better */
-    const struct fm_vote *mine = &ctl->votes.of[ctl->self.n].vote;
-    bool well = fm_contexts_has(&mine->well[ctl->region], c->number);
-    struct fm_message a = ctl_message(c, FM_MESSAGE_HEIR);
-    a.life_for = m->life;
-    a.serial = m->serial;
-    a.cell = m->cell;
-    bool fit = why == FM_AUTH_WHY_NONE && well;
-    const char *stopping = fit ? ctl_standby_receive(c) : NULL;
-    a.ok = fit && !stopping;
-    if (!a.ok)
-        snprintf(a.why, sizeof a.why, "%s",
-                 stopping                  ? stopping
-                 : why != FM_AUTH_WHY_NONE ? fm_auth_why_text(why)
-                                           : "no gate of the region can serve the context");
-    fm_post_send(ctl->c.post, host, &a);
-}
-
-static void quieted(struct ctl_context *c, unsigned host, const struct fm_message *m)
-{
-    struct fm_sub s = {(uint16_t)host, {m->life}};
-    if (!(m->cells >> c->move.cell & 1) || c->ndrained == FM_SUBS_MAX)
-        return;
-    for (unsigned i = 0; i < c->ndrained; i++)
-        if (fm_sub_same(c->drained[i], s))
-            return;
-    c->drained[c->ndrained++] = s;
-}
-
-static void shipped(struct ctl_context *c, unsigned host, const struct fm_message *m)
-{
-    if (!m->ok || c->move.state != FM_MOVE_SHIPPING || c->nshipped == FM_SUBS_MAX)
-        return;
-    for (unsigned i = 0; i < c->nshipped; i++)
-        if (c->shipped[i] == host)
-            return;
-    c->shipped[c->nshipped++] = (uint16_t)host;
-    if (fm_move_is_final(true, is_shipped(c)))
-        move_event(c, FM_MOVE_ON_FINAL);
-}
-
-static void take_of_move(struct ctl_context *c, unsigned host, const struct fm_message *m)
-{
-    const struct ctl_host *from = &c->ctl->host[host];
-    bool of_this_move = m->life_for == c->ctl->life.n && m->serial == c->move.serial &&
-                        c->move.state != FM_MOVE_IDLE;
-    if (m->kind == FM_MESSAGE_HEIR_ASK && from->agent)
-        heir_asked(c, host, m);
-    else if (m->kind == FM_MESSAGE_QUIETED && of_this_move && from->gate)
-        quieted(c, host, m);
-    else if (m->kind == FM_MESSAGE_SHIPPED && of_this_move)
-        shipped(c, host, m);
-    else if (m->kind == FM_MESSAGE_HEIR && of_this_move && from->agent &&
-             fm_agent_region(from->id) == c->move.to) {
-        snprintf(c->move_why, sizeof c->move_why, "%s", m->why);
-        move_event(c, m->ok ? FM_MOVE_ON_READY : FM_MOVE_ON_UNFIT);
-    }
-    ctl_touch(c);
-}
 
 void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
 {
@@ -702,7 +398,7 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
             tell_vote(ctl, false);
         }
     } else if (c && c->conf >= 0 && c->set) {
-        take_of_move(c, host, m);
+        ctl_move_take(c, host, m);
     }
 }
 

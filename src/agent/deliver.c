@@ -7,6 +7,7 @@
 #include "agent/lane.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "core/keygate.h"
 #include "proxy/queued.h"
 
 #include <stdio.h>
@@ -24,6 +25,7 @@ enum slot_state { IDLE, SENDS, RESTS, SETTLES };
 /* One that was taken. */
 struct slot {
     struct door *door;
+    struct gate *gate;
     struct fm_lane lane;
     struct fm_timer timer;
     struct fm_journal_call call; /* SETTLE */
@@ -48,16 +50,27 @@ struct cell {
     unsigned in_flight;
 };
 
-/* To a region: the first of its gates. */
+/* One of a region. In all there are so many lanes to it as to the region. */
+struct gate {
+    struct door *door;
+    struct gate *next;
+    char host[256];
+    bool shut; /* it did not answer: asked, until it does, whether it is there */
+    struct fm_caller ping;
+    struct fm_mono ping_at; /* not again before this */
+    struct slot slot[FM_DELIVER_LANES];
+};
+
+/* To a region. */
 struct door {
     struct fm_deliver *d;
     struct door *next;
-    char region[FM_TICKET_REGION_MAX + 1], host[256];
+    char region[FM_TICKET_REGION_MAX + 1];
     struct fm_tls *tls; /* a reference */
     bool stale;         /* of before a reload: what is under way ends, nothing new is taken */
-    bool shut;          /* it did not answer: asked, until it does, whether it is there */
-    struct fm_caller ping;
-    struct fm_mono ping_at; /* not again before this */
+    struct gate *gates; /* in the order of `id` */
+    struct fm_keygate *id;
+    unsigned ngates;
     struct fm_journal_call take;
     unsigned take_cell;
     struct fm_epoch take_epoch;
@@ -65,7 +78,6 @@ struct door {
     struct cell *cells;
     unsigned ncells, cap, turn;
     unsigned in_flight;
-    struct slot slot[FM_DELIVER_LANES];
 };
 
 struct fm_deliver {
@@ -129,12 +141,37 @@ static struct cell *find_cell(struct door *door, struct fm_str context, uint32_t
     return c;
 }
 
-static struct slot *idle_slot(struct door *door)
+static struct slot *idle_slot(struct gate *g)
 {
     for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
-        if (door->slot[i].state == IDLE)
-            return &door->slot[i];
+        if (g->slot[i].state == IDLE)
+            return &g->slot[i];
     return NULL;
+}
+
+/* Under this key the holder's gate writes it down: its client's, or its number in the queue. */
+static struct gate *gate_of(struct door *door, const struct fm_journal_item *item)
+{
+    char mem[FM_TICKET_KEY_MAX];
+    struct fm_buf b = fm_buf(mem, sizeof mem);
+    struct fm_parcel p;
+    struct fm_ticket t = {fm_str_z(door->d->region), item->id, item->token};
+    fm_ticket_key(&b, &t);
+    FM_ASSERT(!b.full && door->ngates > 0);
+    bool client = fm_parcel_read(item->request, &p) && p.client_key;
+    uint64_t key = fm_keygate_key(item->context, client ? item->key : fm_buf_str(&b));
+    struct gate *g = door->gates;
+    for (unsigned at = fm_keygate_of(door->id, door->ngates, key); at > 0; at--)
+        g = g->next;
+    return g;
+}
+
+static bool is_shut(const struct door *door, bool all)
+{
+    unsigned shut = 0;
+    for (const struct gate *g = door->gates; g; g = g->next)
+        shut += g->shut;
+    return all ? shut == door->ngates : shut > 0;
 }
 
 /* How many more of this cell may be taken now; `alone`: no other one has something due. */
@@ -253,14 +290,16 @@ static enum fm_delivery decide(const struct slot *s, struct fm_delivery_heard *h
 
 /* While it is away nothing is taken: that would be written down twice a second, and what is taken
  * counts as sent should we die. */
-static void look_at_door(struct door *door, bool answered, const char *why)
+static void look_at_gate(struct gate *g, bool answered, const char *why)
 {
-    if (answered && door->shut)
-        fm_log(FM_LOG_INFO, "queue_delivers_again", FM_KZ("region", door->region));
-    else if (!answered && !door->shut)
+    const struct door *door = g->door;
+    if (answered && g->shut)
+        fm_log(FM_LOG_INFO, "queue_delivers_again", FM_KZ("region", door->region),
+               FM_KZ("gate", g->host));
+    else if (!answered && !g->shut)
         fm_log(FM_LOG_WARN, "queue_not_delivered", FM_KZ("region", door->region),
-               FM_KZ("gate", door->host), FM_KZ("why", why), FM_KU("waiting", door->d->waiting));
-    door->shut = !answered;
+               FM_KZ("gate", g->host), FM_KZ("why", why), FM_KU("waiting", door->d->waiting));
+    g->shut = !answered;
 }
 
 static void heard(struct fm_lane *l, struct fm_delivery_heard *h, const char *why)
@@ -268,7 +307,7 @@ static void heard(struct fm_lane *l, struct fm_delivery_heard *h, const char *wh
     struct slot *s = fm_container_of(l, struct slot, lane);
     uint16_t status;
     FM_ASSERT(s->state == SENDS);
-    look_at_door(s->door, h->answered, why);
+    look_at_gate(s->gate, h->answered, why);
     enum fm_delivery what = decide(s, h, &status);
     conclude(s, what, status);
     if (what == FM_DELIVERY_DONE)
@@ -277,20 +316,21 @@ static void heard(struct fm_lane *l, struct fm_delivery_heard *h, const char *wh
 
 static void ping_answered(struct fm_caller *c, unsigned status, struct fm_str body)
 {
-    struct door *door = fm_container_of(c, struct door, ping);
+    struct gate *g = fm_container_of(c, struct gate, ping);
     (void)status;
     (void)body;
-    look_at_door(door, true, "");
-    pump(door);
+    look_at_gate(g, true, "");
+    pump(g->door);
 }
 
 static void ping_failed(struct fm_caller *c, const char *why)
 {
-    struct door *door = fm_container_of(c, struct door, ping);
+    struct gate *g = fm_container_of(c, struct gate, ping);
     (void)why;
-    door->ping_at = fm_mono_add_ms(fm_loop_now(door->d->c.loop), REST_MS);
+    g->ping_at = fm_mono_add_ms(fm_loop_now(g->door->d->c.loop), REST_MS);
 }
 
+/* Those that did not answer. */
 static void ping(struct door *door)
 {
     struct fm_caller_ask a = {.target = PING,
@@ -298,9 +338,10 @@ static void ping(struct door *door)
                               .answer_max = 1,
                               .connect_ms = PING_CONNECT_MS,
                               .timeout_ms = PING_MS};
-    FM_ASSERT(door->shut && !door->stale);
-    if (!door->ping.busy && !fm_mono_before(fm_loop_now(door->d->c.loop), door->ping_at))
-        fm_caller_ask(&door->ping, &a);
+    FM_ASSERT(!door->stale);
+    for (struct gate *g = door->gates; g; g = g->next)
+        if (g->shut && !g->ping.busy && !fm_mono_before(fm_loop_now(door->d->c.loop), g->ping_at))
+            fm_caller_ask(&g->ping, &a);
 }
 
 /* The longest that a route of its context may take. */
@@ -342,6 +383,10 @@ static void send_item(struct slot *s, const struct fm_journal_item *item)
     s->first = fm_delivery_first(&door->take_view, s->was_first);
     s->cell = door->take_cell;
     s->by_app = stops_doubles(door->d, c->context, item);
+    if (s->gate->shut) { /* others of its region are there: what is theirs goes on */
+        conclude(s, FM_DELIVERY_BACK, 0);
+        return;
+    }
     struct fm_lane_try t = {.item = item,
                             .region = fm_str_z(door->d->region),
                             .epoch = s->epoch,
@@ -364,7 +409,7 @@ static void taken(struct fm_journal_call *call)
     c->due = !all || call->since > 0; /* then those in front of it may be */
     /* after a stop the next start gives it back */
     for (size_t i = 0; i < call->nitems && !door->d->stopped; i++) {
-        struct slot *s = idle_slot(door);
+        struct slot *s = idle_slot(gate_of(door, &call->items[i]));
         FM_ASSERT(s);
         send_item(s, &call->items[i]);
     }
@@ -403,10 +448,10 @@ static void pump(struct door *door)
     unsigned ndue = 0;
     for (unsigned i = 0; i < door->ncells; i++)
         ndue += door->cells[i].due;
-    if (door->shut && ndue > 0) {
+    if (ndue > 0 && is_shut(door, false))
         ping(door);
+    if (is_shut(door, true))
         return;
-    }
     for (unsigned i = 0; i < door->ncells && ndue > 0; i++) {
         unsigned at = (door->turn + i) % door->ncells;
         const struct cell *c = &door->cells[at];
@@ -473,7 +518,8 @@ void fm_deliver_look(struct fm_deliver *d)
     if (!d || d->stopped)
         return;
     for (struct door *door = d->doors; door; door = door->next)
-        door->ping_at = FM_MONO_ZERO;
+        for (struct gate *g = door->gates; g; g = g->next)
+            g->ping_at = FM_MONO_ZERO;
     if (d->due.busy)
         d->again = true;
     else
@@ -484,17 +530,35 @@ void fm_deliver_look(struct fm_deliver *d)
 
 static void close_lanes(struct door *door)
 {
-    for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
-        fm_lane_close(&door->slot[i].lane);
-    fm_caller_close(&door->ping);
+    for (struct gate *g = door->gates; g; g = g->next) {
+        for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
+            fm_lane_close(&g->slot[i].lane);
+        fm_caller_close(&g->ping);
+    }
 }
 
 static bool is_over(const struct door *door, bool resolver_freed)
 {
-    bool gone = !door->take.busy && fm_caller_is_gone(&door->ping, resolver_freed);
-    for (unsigned i = 0; i < FM_DELIVER_LANES && gone; i++)
-        gone = !door->slot[i].call.busy && fm_lane_is_gone(&door->slot[i].lane, resolver_freed);
+    bool gone = !door->take.busy;
+    for (const struct gate *g = door->gates; g && gone; g = g->next) {
+        gone = fm_caller_is_gone(&g->ping, resolver_freed);
+        for (unsigned i = 0; i < FM_DELIVER_LANES && gone; i++)
+            gone = !g->slot[i].call.busy && fm_lane_is_gone(&g->slot[i].lane, resolver_freed);
+    }
     return gone;
+}
+
+static void free_door(struct door *door)
+{
+    while (door->gates) {
+        struct gate *g = door->gates;
+        door->gates = g->next;
+        free(g);
+    }
+    fm_tls_unref(door->tls);
+    free(door->id);
+    free(door->cells);
+    free(door);
 }
 
 static void bury(struct fm_deliver *d, bool resolver_freed)
@@ -509,38 +573,57 @@ static void bury(struct fm_deliver *d, bool resolver_freed)
             continue;
         }
         *at = door->next;
-        fm_tls_unref(door->tls);
-        free(door->cells);
-        free(door);
+        free_door(door);
     }
 }
 
-static bool add_door(struct fm_deliver *d, const struct fm_conf_host *host,
-                     const struct fm_peers *peers)
+static bool add_gate(struct door *door, const struct fm_conf_host *host)
 {
-    struct door *door = calloc(1, sizeof *door);
-    if (!door)
+    struct fm_deliver *d = door->d;
+    struct gate *g = calloc(1, sizeof *g), **end = &door->gates;
+    if (!g)
         return false;
-    struct fm_str region = d->conf->regions[host->region].name;
-    door->d = d;
-    snprintf(door->region, sizeof door->region, "%.*s", FM_STR_ARG(region));
-    snprintf(door->host, sizeof door->host, "%.*s", FM_STR_ARG(host->name));
-    door->tls = peers->client ? fm_tls_ref(peers->client) : NULL;
     struct fm_caller_to to = {
         .host = host->gate.host, .port = host->gate.port, .tls = door->tls, .peer = host->name};
-    door->ping.answered = ping_answered;
-    door->ping.failed = ping_failed;
-    fm_caller_init(&door->ping, d->c.loop, d->c.resolver, &to);
+    g->door = door;
+    snprintf(g->host, sizeof g->host, "%.*s", FM_STR_ARG(host->name));
+    g->ping.answered = ping_answered;
+    g->ping.failed = ping_failed;
+    fm_caller_init(&g->ping, d->c.loop, d->c.resolver, &to);
     for (unsigned i = 0; i < FM_DELIVER_LANES; i++) {
-        struct slot *s = &door->slot[i];
+        struct slot *s = &g->slot[i];
         s->door = door;
+        s->gate = g;
         s->lane.heard = heard;
         fm_lane_init(&s->lane, d->c.loop, d->c.resolver, &to);
         fm_timer_init(&s->timer, rested);
     }
+    while (*end)
+        end = &(*end)->next;
+    *end = g;
+    struct fm_str name = fm_str_z(g->host);
+    door->id[door->ngates++] = (struct fm_keygate){name, fm_keygate_id(name)};
+    return true;
+}
+
+/* All gates of a region. What was made is left to fm_deliver_free. */
+static bool add_door(struct fm_deliver *d, unsigned region, const struct fm_peers *peers)
+{
+    const struct fm_conf *conf = d->conf;
+    struct door *door = calloc(1, sizeof *door);
+    if (!door)
+        return false;
+    door->d = d;
+    snprintf(door->region, sizeof door->region, "%.*s", FM_STR_ARG(conf->regions[region].name));
+    door->tls = peers->client ? fm_tls_ref(peers->client) : NULL;
+    door->id = calloc(conf->nhosts, sizeof *door->id);
     door->next = d->doors;
     d->doors = door;
-    return true;
+    bool ok = door->id != NULL;
+    for (size_t i = 0; i < conf->nhosts && ok; i++)
+        if (conf->hosts[i].region == region && conf->hosts[i].roles & FM_ROLE_GATE)
+            ok = add_gate(door, &conf->hosts[i]);
+    return ok;
 }
 
 enum fm_err fm_deliver_reset(struct fm_deliver *d, const struct fm_conf *conf,
@@ -550,12 +633,12 @@ enum fm_err fm_deliver_reset(struct fm_deliver *d, const struct fm_conf *conf,
     for (struct door *door = d->doors; door; door = door->next)
         door->stale = true;
     bury(d, false);
-    for (size_t i = 0; i < conf->nhosts; i++) {
-        const struct fm_conf_host *host = &conf->hosts[i];
-        if (!(host->roles & FM_ROLE_GATE) || find_door(d, conf->regions[host->region].name.p))
+    for (unsigned r = 0; r < conf->nregions; r++) {
+        if (!conf->regions[r].has_gates || add_door(d, r, peers))
             continue;
-        if (!add_door(d, host, peers))
-            return fm_error_set(e, FM_ERR_MEMORY, "no memory to deliver what is queued");
+        for (struct door *door = d->doors; door; door = door->next)
+            door->stale = true; /* half a door would send keys to gates that do not have them */
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory to deliver what is queued");
     }
     fm_deliver_look(d);
     return FM_ERR_OK;
@@ -596,9 +679,10 @@ static int64_t oldest_ms(const struct fm_deliver *d)
 {
     int64_t ms = d->oldest_ms;
     for (const struct door *door = d->doors; door; door = door->next)
-        for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
-            if (door->slot[i].state != IDLE && (ms == 0 || door->slot[i].at_ms < ms))
-                ms = door->slot[i].at_ms;
+        for (const struct gate *g = door->gates; g; g = g->next)
+            for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
+                if (g->slot[i].state != IDLE && (ms == 0 || g->slot[i].at_ms < ms))
+                    ms = g->slot[i].at_ms;
     return ms;
 }
 
@@ -609,7 +693,7 @@ json_t *fm_deliver_json(const struct fm_deliver *d)
     fm_wall_format(at, since_ms * FM_NS_PER_MS);
     json_t *shut = json_array();
     for (const struct door *door = d->doors; door; door = door->next)
-        if (door->shut && !door->stale)
+        if (is_shut(door, false) && !door->stale)
             json_array_append_new(shut, json_string(door->region));
     return json_pack("{s:I,s:s?,s:I,s:I,s:I,s:o}", "waiting", (json_int_t)d->waiting, "oldest_at",
                      since_ms ? at : NULL, "in_flight", (json_int_t)in_flight(d), "delivered",
@@ -664,8 +748,9 @@ void fm_deliver_stop(struct fm_deliver *d)
     for (struct door *door = d->doors; door; door = door->next) {
         door->stale = true;
         close_lanes(door);
-        for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
-            fm_loop_cancel(d->c.loop, &door->slot[i].timer);
+        for (struct gate *g = door->gates; g; g = g->next)
+            for (unsigned i = 0; i < FM_DELIVER_LANES; i++)
+                fm_loop_cancel(d->c.loop, &g->slot[i].timer);
     }
 }
 

@@ -7,8 +7,9 @@
  * to a region. A region that does not answer is asked twice a second whether it is there; of a cell
  * whose gate refuses one is sent so often. Looks at once when the view changes, else each 500 ms.
  *
- * Where a region has several gates it is always the first of the file: what a gate's journal knows
- * of a delivery, another gate does not. Belongs to the control loop. */
+ * Where a region has several gates it is the one that has the key (core/keygate.h), since what a
+ * gate's journal knows of a delivery, another gate does not. While that one is away, what is for
+ * the others goes on. Belongs to the control loop. */
 #ifndef FM_AGENT_DELIVER_H
 #define FM_AGENT_DELIVER_H
 

@@ -11,7 +11,8 @@
 
 enum {
     PAUSE_MS = 500,
-    REST_MS = 2000, /* after a failure */
+    SIBLING_PAUSE_MS = 2000, /* they have other keys: that is for when one of them is taken out */
+    REST_MS = 2000,          /* after a failure */
     TIMEOUT_MS = 3000,
     CONNECT_MS = 1000,
     CHUNK_MAX = 4 << 20,
@@ -28,6 +29,9 @@ struct source {
     char host[256], region[64];
     bool known, stale; /* known: the cursor was read; stale: not in the file any more */
     bool going;
+    bool sibling; /* a gate of this region */
+    bool plain;   /* of an older version: takes no `gate` */
+    bool failed;  /* it did not answer, since it became a source */
     uint64_t cursor;
     uint32_t started, finished; /* passes */
     uint32_t need[WAITERS_MAX]; /* the pass that this waiter wants to see finished */
@@ -56,7 +60,9 @@ struct fm_heir {
     struct source *sources;
     struct waiter waiter[WAITERS_MAX];
     struct read read[READS_MAX];
-    bool missing; /* a source, for want of memory: nothing is the whole */
+    _Atomic bool caught_up;
+    bool looked, old; /* looked: it is known whether there is a journal of before; old: there is */
+    bool missing;     /* a source, for want of memory: nothing is the whole */
     bool stopped;
 };
 
@@ -93,6 +99,28 @@ static void look_at_waiters(struct fm_heir *h)
     }
 }
 
+/* -------- is it caught up? -------- */
+
+static void look_at_sources(struct fm_heir *h)
+{
+    bool whole = !h->missing && !h->stopped;
+    if (atomic_load_explicit(&h->caught_up, memory_order_relaxed))
+        return;
+    for (const struct source *s = h->sources; s && whole; s = s->next)
+        if (!s->stale && s->finished == 0)
+            whole = s->failed && (h->old || !s->sibling);
+    if (!whole)
+        return;
+    fm_log(FM_LOG_INFO, "caught_up", FM_KZ("host", h->c.host),
+           FM_KZ("meaning", "what others took is known here: commands with a key are taken"));
+    atomic_store_explicit(&h->caught_up, true, memory_order_release);
+}
+
+const _Atomic bool *fm_heir_caught_up(const struct fm_heir *h)
+{
+    return &h->caught_up;
+}
+
 /* -------- a pass -------- */
 
 static void ask(struct source *s);
@@ -109,8 +137,9 @@ static void failed_to(struct source *s, const char *why)
     if (!s->failing)
         fm_log(FM_LOG_WARN, "journal_not_read", FM_KZ("host", s->host), FM_KZ("why", why),
                FM_KZ("meaning", "commands that this host accepts are not known here yet"));
-    s->failing = true;
-    rest(s, REST_MS);
+    s->failing = s->failed = true;
+    rest(s, atomic_load_explicit(&s->heir->caught_up, memory_order_relaxed) ? REST_MS : PAUSE_MS);
+    look_at_sources(s->heir);
 }
 
 /* Somebody came while the pass was under way, and wants one that began later: commands are held for
@@ -152,8 +181,9 @@ static void imported(struct fm_journal_call *c)
         return;
     }
     s->finished = s->started;
-    rest(s, is_waited_for(s) ? 0 : PAUSE_MS);
+    rest(s, is_waited_for(s) ? 0 : s->sibling ? SIBLING_PAUSE_MS : PAUSE_MS);
     look_at_waiters(s->heir);
+    look_at_sources(s->heir);
 }
 
 static bool submit(struct source *s, enum fm_journal_op op, void (*done)(struct fm_journal_call *))
@@ -172,6 +202,15 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
         fm_log(FM_LOG_WARN, "journal_is_another", FM_KZ("host", s->host));
         s->cursor = 0;
         rest(s, PAUSE_MS);
+        return;
+    }
+    if (status == 409 && s->sibling) { /* it has an older file: what it takes may be ours by now */
+        rest(s, PAUSE_MS);
+        return;
+    }
+    if (status == 400 && s->sibling && !s->plain) {
+        s->plain = true;
+        rest(s, 0);
         return;
     }
     char *chunk = status == 200 && body.n ? malloc(body.n) : NULL;
@@ -198,9 +237,11 @@ static void not_answered(struct fm_caller *c, const char *why)
 
 static void ask(struct source *s)
 {
-    char target[64];
+    char target[64 + 256];
     FM_ASSERT(s->going && s->known && !s->call.busy);
-    snprintf(target, sizeof target, "/journal/changes?since=%llu", (unsigned long long)s->cursor);
+    bool says = s->sibling && !s->plain;
+    snprintf(target, sizeof target, "/journal/changes?since=%llu%s%s",
+             (unsigned long long)s->cursor, says ? "&gate=" : "", says ? s->heir->c.host : "");
     struct fm_caller_ask a = {.target = target,
                               .answer_max = CHUNK_MAX,
                               .connect_ms = CONNECT_MS,
@@ -222,6 +263,10 @@ static void got_cursor(struct fm_journal_call *c)
     struct source *s = fm_container_of(c, struct source, call);
     s->cursor = c->err == FM_ERR_OK ? c->next : 0; /* to read all of it again does no harm */
     s->known = true;
+    if (!s->heir->looked) { /* the first question to the journal since it was opened */
+        s->heir->looked = true;
+        s->heir->old = c->err == FM_ERR_OK && c->last > 0;
+    }
     fm_journal_forget(c);
     if (!s->stale && !s->heir->stopped)
         begin(s);
@@ -291,6 +336,14 @@ static void retire(struct source *s)
     fm_caller_close(&s->caller);
 }
 
+/* One's own, as this file numbers them. */
+static unsigned region_of(const struct fm_heir *h, const struct fm_conf *conf)
+{
+    int self = fm_conf_find_host(conf, fm_str_z(h->c.host));
+    FM_ASSERT(self >= 0);
+    return conf->hosts[self].region;
+}
+
 static enum fm_err add(struct fm_heir *h, const struct fm_conf *conf,
                        const struct fm_conf_host *host, const struct fm_peers *peers,
                        struct fm_error *e)
@@ -299,6 +352,7 @@ static enum fm_err add(struct fm_heir *h, const struct fm_conf *conf,
     if (!s)
         return fm_error_set(e, FM_ERR_MEMORY, "no memory to read the journal of a gate");
     s->heir = h;
+    s->sibling = host->region == region_of(h, conf);
     snprintf(s->host, sizeof s->host, "%.*s", FM_STR_ARG(host->name));
     snprintf(s->region, sizeof s->region, "%.*s", FM_STR_ARG(conf->regions[host->region].name));
     s->caller.answered = answered;
@@ -335,20 +389,21 @@ enum fm_err fm_heir_reset(struct fm_heir *h, const struct fm_conf *conf,
     h->missing = false;
     for (size_t i = 0; i < conf->nhosts && has_journal(conf); i++) {
         const struct fm_conf_host *host = &conf->hosts[i];
-        if (!(host->roles & FM_ROLE_GATE) || host->region == h->c.region)
+        if (!(host->roles & FM_ROLE_GATE) || fm_str_eqz(host->name, h->c.host))
             continue;
         enum fm_err err = add(h, conf, host, peers, e);
         h->missing = err != FM_ERR_OK;
         if (err)
             return err;
     }
+    look_at_sources(h);
     return FM_ERR_OK;
 }
 
 struct fm_heir *fm_heir_new(const struct fm_heir_config *c, const struct fm_conf *conf,
                             const struct fm_peers *peers, struct fm_error *e)
 {
-    FM_ASSERT(c->journal && c->loop && c->mailbox);
+    FM_ASSERT(c->journal && c->loop && c->mailbox && c->host);
     struct fm_heir *h = calloc(1, sizeof *h);
     if (!h) {
         (void)fm_error_set(e, FM_ERR_MEMORY, "no memory to read the journals of other regions");
@@ -396,13 +451,31 @@ static void was_read(struct fm_journal_call *c)
     r->wait = NULL;
 }
 
+/* ?since=N[&gate=HOST] */
+static bool read_query(struct fm_str query, uint64_t *since, struct fm_str *gate)
+{
+    struct fm_str prefix = FM_STR("?since="), name = FM_STR("gate="), rest;
+    if (!fm_str_starts(query, prefix))
+        return false;
+    struct fm_str number = fm_str_cut(fm_str(query.p + prefix.n, query.n - prefix.n), '&', &rest);
+    *gate = fm_str(NULL, 0);
+    if (rest.n && !fm_str_starts(rest, name))
+        return false;
+    if (rest.n)
+        *gate = fm_str(rest.p + name.n, rest.n - name.n);
+    return fm_str_u64(number, since);
+}
+
 void fm_heir_changes(struct fm_heir *h, const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    struct fm_str prefix = FM_STR("?since=");
     uint64_t since;
-    if (!fm_str_starts(q->query, prefix) ||
-        !fm_str_u64(fm_str(q->query.p + prefix.n, q->query.n - prefix.n), &since)) {
+    struct fm_str gate;
+    if (!read_query(q->query, &since, &gate)) {
         a->status = 400;
+        return;
+    }
+    if (gate.n && !h->stopped && h->c.knows && !h->c.knows(h->c.user, gate)) {
+        a->status = 409;
         return;
     }
     struct read *r = NULL;

@@ -53,6 +53,8 @@ static enum fm_delivery of_the_gate(const struct fm_delivery_heard *h, uint16_t 
     switch (h->problem) {
     case FM_PROBLEM_MOVING:
     case FM_PROBLEM_NOT_HOLDER:
+    case FM_PROBLEM_OTHER_GATE:
+    case FM_PROBLEM_CATCHING_UP:
     case FM_PROBLEM_READ_ONLY:
     case FM_PROBLEM_OVERLOADED:
     case FM_PROBLEM_UNREACHABLE:

@@ -205,8 +205,7 @@ static void answered(struct fm_exchange *x, const struct fm_exchange_event *e,
     FM_ASSERT(!x->relaying && e->problem < FM_PROBLEM_COUNT);
     bool executed_no =
         e->problem != FM_PROBLEM_NONE && fm_problem_info(e->problem)->executed == FM_EXECUTED_NO;
-    if (x->leave_region &&
-        (e->problem == FM_PROBLEM_MOVING || e->problem == FM_PROBLEM_NOT_HOLDER)) {
+    if (x->leave_region && fm_problem_is_misdirected(e->problem)) {
         /* nobody else may take it either: whoever asked waits for news of who may, or says what is
          * known of it */
         bool unknown = is_unknown(x, (int)i) && !x->waits;

@@ -30,5 +30,5 @@ bool fm_onward_round(const struct fm_round_case *c, const struct fm_view_cell *c
 {
     FM_ASSERT(!fm_epoch_newer(cell->gentle_from, cell->epoch));
     bool held = cell->epoch.n != 0 && !cell->released;
-    return c->route && held && c->away && c->unheard && !c->elsewhere;
+    return c->route && held && c->away && c->unheard && !c->elsewhere && !c->in_vain;
 }

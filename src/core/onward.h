@@ -31,6 +31,7 @@ struct fm_round_case {
     bool away;      /* this edge gives the holder's region nothing now */
     bool unheard;   /* nobody there has answered it, not even with a refusal */
     bool elsewhere; /* it goes somewhere else already: into a queue, or without authority */
+    bool in_vain; /* this way was tried a moment ago, and nobody there reached the holder either */
 };
 
 /* At an edge: send a command of this cell to a gate of another region, under the cell's epoch? Not

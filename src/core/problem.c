@@ -17,6 +17,13 @@ const struct fm_problem_info *fm_problem_info(enum fm_problem p)
     return &problems[p];
 }
 
+bool fm_problem_is_misdirected(enum fm_problem p)
+{
+    FM_ASSERT(p < FM_PROBLEM_COUNT);
+    return p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER || p == FM_PROBLEM_OTHER_GATE ||
+           p == FM_PROBLEM_CATCHING_UP;
+}
+
 enum fm_problem fm_problem_find(struct fm_str name)
 {
     for (unsigned p = FM_PROBLEM_NONE + 1; p < FM_PROBLEM_COUNT; p++)

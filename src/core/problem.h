@@ -39,6 +39,10 @@ enum fm_executed { FM_EXECUTED_NO, FM_EXECUTED_UNKNOWN };
       "no command waits or waited at this place, or it was forgotten since")                       \
     X(MOVING, "moving", 421, NO, "the right to take this is on its way to another region")         \
     X(NOT_HOLDER, "not-holder", 421, NO, "another region takes this")                              \
+    X(OTHER_GATE, "other-gate", 421, NO,                                                           \
+      "another gate of this region takes commands with this Idempotency-Key")                      \
+    X(CATCHING_UP, "catching-up", 421, NO,                                                         \
+      "this gate does not know yet what the others of its region have taken")                      \
     X(READ_ONLY, "read-only", 503, NO,                                                             \
       "nothing can be changed at the moment; queries are answered")                                \
     X(OVERLOADED, "overloaded", 503, NO, "too many requests are in flight; try again shortly")     \
@@ -68,6 +72,10 @@ struct fm_problem_info {
 };
 
 const struct fm_problem_info *fm_problem_info(enum fm_problem p);
+
+/* A gate says that it does not take it (now), and that nobody else will either: whoever asked looks
+ * anew for who does, and asks again. */
+bool fm_problem_is_misdirected(enum fm_problem p);
 
 /* FM_PROBLEM_NONE for a name that is not known: then nothing may be concluded from it. */
 enum fm_problem fm_problem_find(struct fm_str name);

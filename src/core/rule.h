@@ -88,6 +88,7 @@
     X(R20_QUEUED, "a queued command that was sent under an epoch ended by force does not say so")  \
     X(R20_RELAYED, "a relayed command goes under another epoch than it was tried under")           \
     X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
+    X(R21_ONE_GATE, "a gate takes a command whose key another gate of its region has")             \
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \

@@ -132,6 +132,7 @@ void fm_journal_store_cursor(struct fm_journal_store *s, struct fm_journal_call 
 {
     char mem[SOURCE_MAX + 8];
     c->next = 0;
+    c->last = s->last;
     fm_db_bind(&s->db, FM_SQL_META_GET, "t", cursor_name(c, mem));
     if (!fm_db_row(&s->db, FM_SQL_META_GET))
         return;

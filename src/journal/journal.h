@@ -54,7 +54,7 @@ enum fm_journal_op {
     FM_JOURNAL_OUTCOME,  /* `seq` ended as `outcome` */
     FM_JOURNAL_WITHDRAW, /* `seq`, a RECORD of which nothing was forwarded: as if it never came */
     FM_JOURNAL_READ,     /* what changed since `since`, as a chunk in `bytes`; `next`, `last` */
-    FM_JOURNAL_CURSOR,   /* up to where `source` was imported: `next` */
+    FM_JOURNAL_CURSOR,   /* up to where `source` was imported: `next`; `last` */
     FM_JOURNAL_IMPORT,   /* the chunk `bytes` of another region: `imported` */
     FM_JOURNAL_ENQUEUE,  /* keep the command for later: `decision` (RECORD: it waits), `seq` */
     FM_JOURNAL_DUE,      /* of which cells something is due: `due`; `waiting` of all */

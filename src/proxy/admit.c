@@ -62,6 +62,31 @@ enum fm_admit fm_admit_command(struct fm_request *rq)
     return a;
 }
 
+/* The newest configuration counts, also for what began to come under an older one: who asks this
+ * one what it took (agent/heir.h) has to be right when no new request goes by that any more. */
+enum fm_problem fm_admit_key(const struct fm_request *rq)
+{
+    const struct fm_view *v = rq->w->view->view;
+    FM_ASSERT(is_gate(rq) && v->self < v->nregions);
+    if (!rq->one_gate)
+        return FM_PROBLEM_NONE;
+    const struct fm_view_region *r = &v->regions[v->self];
+    unsigned owner = r->ngates ? fm_keygate_of(r->gate, r->ngates, rq->gate_key) : FM_NO_GATE;
+    const _Atomic bool *caught_up = rq->w->config.caught_up;
+    bool knows = !caught_up || atomic_load_explicit(caught_up, memory_order_acquire);
+    switch (fm_keygate_decide(v->self_gate, owner, knows)) {
+    case FM_KEYGATE_TAKE:
+        return FM_PROBLEM_NONE;
+    case FM_KEYGATE_OTHER:
+        return FM_PROBLEM_OTHER_GATE;
+    case FM_KEYGATE_BEHIND:
+        return FM_PROBLEM_CATCHING_UP;
+    case FM_KEYGATE_COUNT:
+        break;
+    }
+    FM_UNREACHABLE();
+}
+
 bool fm_admit_is_live(const struct fm_request *rq)
 {
     FM_ASSERT(rq->entered && rq->epoch.n > 0);

@@ -69,6 +69,7 @@ static struct fm_worker_config worker_config(struct fm_director *d, const struct
         .ended = worker_ended,
         .seats = d->seats,
         .journal = d->config.journal,
+        .caught_up = d->config.caught_up,
     };
     if (d->config.mode == FM_PROXY_GATE)
         gate_worker_config(&w, &conf->edge);
@@ -352,6 +353,9 @@ static enum fm_err remake_view(struct fm_director *d)
         return FM_ERR_MEMORY;
     FM_ASSERT(d->config.self < v->nregions);
     v->self = (uint16_t)d->config.self;
+    v->self_gate = FM_NO_GATE;
+    if (d->config.mode == FM_PROXY_GATE)
+        v->self_gate = fm_view_find_gate(&v->regions[v->self], fm_str_z(d->config.self_host));
     d->generation++;
     FM_ASSERT(v->generation == d->generation && v->board == d->board);
     for (unsigned i = 0; d->view && i < v->nendpoints; i++)
@@ -372,8 +376,15 @@ uint64_t fm_director_in_use(const struct fm_director *d)
     uint64_t oldest = d->generation;
     for (unsigned w = 0; w < d->nrunning; w++)
         oldest = fm_min_u64(oldest,
-                            atomic_load_explicit(&d->workers[w].generation, memory_order_relaxed));
+                            atomic_load_explicit(&d->workers[w].generation, memory_order_acquire));
     return oldest;
+}
+
+bool fm_director_knows_gate(const struct fm_director *d, struct fm_str host)
+{
+    if (!d->view || fm_director_in_use(d) != d->generation)
+        return false;
+    return fm_view_find_gate(&d->view->regions[d->view->self], host) != FM_NO_GATE;
 }
 
 static void names_changed(void *user)
@@ -459,6 +470,7 @@ enum fm_err fm_director_init(struct fm_director *d, struct fm_loop *l, struct fm
                              const struct fm_director_config *c, struct fm_error *e)
 {
     FM_ASSERT(conf && c->nworkers > 0 && c->self < conf->nregions);
+    FM_ASSERT(c->mode == FM_PROXY_EDGE || c->self_host);
     memset(d, 0, sizeof *d);
     d->config = *c;
     d->config.peers = (struct fm_peers){NULL, NULL}; /* the board has its own */

@@ -23,12 +23,14 @@ struct fm_event {
 
 struct fm_director_config {
     enum fm_proxy_mode mode;
-    unsigned self; /* region of a gate */
+    unsigned self;         /* region of a gate */
+    const char *self_host; /* its name; lives as long as the director */
     unsigned nworkers;
     struct fm_sink *access_log;
     uint32_t access_sample_ppm;
-    struct fm_peers peers;      /* the caller's; shared where it is passed in */
-    struct fm_journal *journal; /* of a gate; the caller's, closed after fm_director_join */
+    struct fm_peers peers;         /* the caller's; shared where it is passed in */
+    struct fm_journal *journal;    /* of a gate; the caller's, closed after fm_director_join */
+    const _Atomic bool *caught_up; /* as that of struct fm_worker_config */
 };
 
 struct fm_director {
@@ -86,6 +88,9 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
 
 /* The generation of the oldest view that some worker routes new requests by. */
 uint64_t fm_director_in_use(const struct fm_director *d);
+
+/* At a gate: is every new request judged by a file that has `host` as a gate of this region? */
+bool fm_director_knows_gate(const struct fm_director *d, struct fm_str host);
 
 /* Something was published in the seats: requests that wait for it look again. */
 void fm_director_authority_changed(struct fm_director *d);

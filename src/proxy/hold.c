@@ -81,7 +81,9 @@ static bool holder_of(const struct fm_request *rq, struct fm_view_cell *cell)
 static void send_to(struct fm_request *rq, const struct fm_view_cell *cell)
 {
     FM_ASSERT(!rq->held && rq->at.authority > 0);
+    rq->round_of = 0;
     rq->epoch = cell->epoch;
+    rq->round = false;
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, cell->epoch.n);
     struct fm_route_plan plan = {.n = 1, .healthy = 1};
     plan.region[0] = cell->region;
@@ -106,6 +108,7 @@ static bool other_region(struct fm_request *rq, struct fm_route_plan *out)
 static void go_elsewhere(struct fm_request *rq, const char mode[8], struct fm_route_plan *plan)
 {
     FM_ASSERT(rq->at.mode > 0 && rq->at.authority > 0 && !rq->held);
+    rq->round_of = 0;
     rq->epoch = (struct fm_epoch){0};
     memcpy(rq->out[0]->data + rq->at.mode, mode, 8);
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, 0);
@@ -264,8 +267,8 @@ bool fm_hold_waits(const struct fm_request *rq)
 /* It was not executed; or it may have been, and the application stops doubles of it. */
 static bool may_be_sent_again(const struct fm_request *rq, enum fm_problem why)
 {
-    return why == FM_PROBLEM_MOVING || why == FM_PROBLEM_NOT_HOLDER ||
-           why == FM_PROBLEM_UNREACHABLE || why == FM_PROBLEM_NO_INSTANCE ||
+    return fm_problem_is_misdirected(why) || why == FM_PROBLEM_UNREACHABLE ||
+           why == FM_PROBLEM_NO_INSTANCE ||
            (why == FM_PROBLEM_OUTCOME_UNKNOWN && rq->repeat == FM_REPEAT_KEYED);
 }
 

@@ -7,6 +7,9 @@
 
 static const char relayed_mode[8] = "relayed "; /* as long as what it replaces: "normal  " */
 
+/* Where no way is found, so seldom does one command look for it again: what is held is many. */
+enum { ROUND_AGAIN_MS = 200 };
+
 static bool is_gate(const struct fm_request *rq)
 {
     return rq->w->config.mode == FM_PROXY_GATE;
@@ -67,11 +70,13 @@ bool fm_onward_goes_round(const struct fm_request *rq, const struct fm_view_cell
     if (!rq->route->relay || cell->region >= v->nregions)
         return false;
     const struct fm_board_slot *slot = fm_board_slot(v->board, cell->region, rq->context);
+    struct fm_mono round_at = fm_target(rq->vr, cell->region, rq->context)->round_at;
     struct fm_round_case c = {
         .route = true,
         .away = fm_plan_is_away(rq, cell->region),
         .unheard = atomic_load_explicit(&slot->unheard, memory_order_relaxed),
         .elsewhere = rq->override || rq->queue || rq->upgrade,
+        .in_vain = fm_mono_before(fm_loop_now(&rq->w->loop), round_at),
     };
     return fm_onward_round(&c, cell);
 }
@@ -87,9 +92,25 @@ bool fm_onward_go_round(struct fm_request *rq, const struct fm_view_cell *cell)
     plan.healthy = plan.n;
     if (plan.n == 0)
         return false;
+    struct fm_target *target = fm_target(rq->vr, cell->region, rq->context);
+    if (target->round_at.ns > 0)
+        target->round_at = fm_mono_add_ms(fm_loop_now(&rq->w->loop), ROUND_AGAIN_MS);
+    rq->round_of = (uint8_t)(cell->region + 1);
     rq->epoch = cell->epoch;
+    rq->round = true; /* any gate will pass it on to the one that has its key */
     fm_heads_set_authority(rq->out[0]->data + rq->at.authority, rq->cell, cell->epoch.n);
     fm_counter_inc(&rq->w->metrics.relayed);
     fm_request_go(rq, &plan);
     return true;
+}
+
+void fm_onward_heard(const struct fm_try *t)
+{
+    const struct fm_request *rq = t->rq;
+    if (rq->round_of == 0 || t->region == rq->round_of - 1u)
+        return;
+    struct fm_target *target = fm_target(rq->vr, rq->round_of - 1u, rq->context);
+    bool in_vain = t->problem == FM_PROBLEM_UNREACHABLE;
+    target->round_at =
+        in_vain ? fm_mono_add_ms(fm_loop_now(&t->w->loop), ROUND_AGAIN_MS) : FM_MONO_ZERO;
 }

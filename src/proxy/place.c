@@ -68,6 +68,30 @@ enum fm_problem fm_place_body(struct fm_request *rq)
     return place(rq, &q);
 }
 
+/* -------- keys -------- */
+
+void fm_place_key(struct fm_request *rq, struct fm_str key)
+{
+    FM_ASSERT(rq->command && key.n > 0);
+    rq->one_gate = true;
+    rq->gate_key = fm_keygate_key(rq->vr->view->contexts[rq->context].name, key);
+}
+
+/* What is to be queued, taken without authority or passed on, any gate takes. */
+bool fm_place_has_one(const struct fm_request *rq, unsigned region)
+{
+    FM_ASSERT(region < rq->vr->view->nregions);
+    return rq->one_gate && !rq->queue && !rq->override && !rq->round &&
+           rq->vr->view->regions[region].gates;
+}
+
+bool fm_place_is_at(const struct fm_request *rq, const struct fm_view_endpoint *e)
+{
+    const struct fm_view_region *r = &rq->vr->view->regions[e->region];
+    return !fm_place_has_one(rq, e->region) ||
+           e->gate == fm_keygate_of(r->gate, r->ngates, rq->gate_key);
+}
+
 /* -------- queries -------- */
 
 static void add(struct fm_route_plan *p, unsigned region)

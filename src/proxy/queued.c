@@ -47,6 +47,12 @@ bool fm_ticket_read(struct fm_str s, struct fm_ticket *out)
     return fm_str_eq(fm_buf_str(&b), s);
 }
 
+void fm_ticket_key(struct fm_buf *b, const struct fm_ticket *t)
+{
+    fm_buf_lit(b, "queue:");
+    fm_ticket_write(b, t);
+}
+
 void fm_delivery_write(struct fm_buf *b, const struct fm_ticket *t, uint64_t first_epoch)
 {
     fm_ticket_write(b, t);

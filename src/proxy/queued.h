@@ -24,6 +24,11 @@ void fm_ticket_write(struct fm_buf *b, const struct fm_ticket *t);
 /* Exactly as it is written. */
 bool fm_ticket_read(struct fm_str s, struct fm_ticket *out) FM_WARN_UNUSED;
 
+/* The key under which the holder's gate writes one down whose client gave none: nobody outside can
+ * have used it. */
+enum { FM_TICKET_KEY_MAX = sizeof "queue:" + FM_TICKET_LEN_MAX };
+void fm_ticket_key(struct fm_buf *b, const struct fm_ticket *t);
+
 /* TICKET@EPOCH */
 void fm_delivery_write(struct fm_buf *b, const struct fm_ticket *t, uint64_t first_epoch);
 bool fm_delivery_read(struct fm_str s, struct fm_ticket *t, uint64_t *first_epoch) FM_WARN_UNUSED;

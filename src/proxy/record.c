@@ -70,8 +70,7 @@ static struct fm_str make_key(struct fm_request *rq, char mem[MADE_KEY_MAX])
 {
     struct fm_buf b = fm_buf(mem, MADE_KEY_MAX);
     if (rq->delivered) {
-        fm_buf_lit(&b, "queue:");
-        fm_ticket_write(&b, &rq->ticket);
+        fm_ticket_key(&b, &rq->ticket);
     } else {
         fm_buf_str_add(&b, rq->queue ? FM_STR("queue:") : FM_STR("override:"));
         fm_buf_add(&b, rq->ref, FM_REF_LEN);
@@ -115,6 +114,8 @@ enum fm_problem fm_record_prepare(struct fm_request *rq, const struct fm_http_he
                   .by = by_gate ? FM_IDEM_BY_GATE : FM_IDEM_BY_APP,
                   .key = fm_str(r->key, r->key_n),
                   .first_epoch = rq->first_epoch}};
+    if (by_gate && !rq->override && !rq->queue)
+        fm_place_key(rq, fm_str(r->key, r->key_n));
     const struct fm_view *v = rq->vr->view;
     if (rq->delivered && fm_str_eq(rq->ticket.region, v->regions[v->self].name))
         r->call.command.queued = rq->ticket.number;

@@ -162,8 +162,7 @@ void fm_request_fail(struct fm_request *rq, enum fm_problem p)
         return;
     if (rq->onward && p == FM_PROBLEM_NO_INSTANCE)
         p = FM_PROBLEM_UNREACHABLE; /* it was to go to a gate */
-    bool misdirected = p == FM_PROBLEM_MOVING || p == FM_PROBLEM_NOT_HOLDER ||
-                       (rq->queue && p == FM_PROBLEM_UNREACHABLE);
+    bool misdirected = fm_problem_is_misdirected(p) || (rq->queue && p == FM_PROBLEM_UNREACHABLE);
     if (misdirected && rq->w->config.mode == FM_PROXY_EDGE)
         p = FM_PROBLEM_READ_ONLY; /* the client can do nothing about where it goes */
     fm_relay_problem(rq, rq->maybe_executed ? FM_PROBLEM_OUTCOME_UNKNOWN : p);
@@ -219,14 +218,17 @@ static enum fm_repeat repeat_of(struct fm_request *rq, const struct fm_http_head
 {
     const struct fm_view_context *c = &rq->vr->view->contexts[rq->context];
     const struct fm_view_route *r = rq->route;
-    bool key = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY).n > 0;
+    struct fm_str idem = fm_http_value(h, FM_HDR_IDEMPOTENCY_KEY);
+    bool key = idem.n > 0;
     rq->command = fm_class_is_command((enum fm_class_as)r->as, c->conf->commands,
                                       c->conf->ncommands, h->method_name);
     *problem = FM_PROBLEM_NONE;
     if (rq->command && !key && c->conf->idempotency.key == FM_KEY_REQUIRED)
         *problem = FM_PROBLEM_KEY_MISSING;
-    bool keyed =
-        key && c->conf->idempotency.key != FM_KEY_IGNORED && c->conf->idempotency.by == FM_BY_APP;
+    bool counts = key && c->conf->idempotency.key != FM_KEY_IGNORED;
+    bool keyed = counts && c->conf->idempotency.by == FM_BY_APP;
+    if (rq->command && counts && !keyed && rq->w->config.mode == FM_PROXY_EDGE)
+        fm_place_key(rq, idem);
     if (!rq->command && r->safe && (r->as == FM_CLASS_QUERY || fm_http_method_is_safe(h->method)))
         return FM_REPEAT_SAFE;
     return keyed ? FM_REPEAT_KEYED : FM_REPEAT_NEVER;
@@ -398,6 +400,10 @@ void fm_request_body(const struct fm_request *rq, void (*take)(void *user, struc
 void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
 {
     bool edge = rq->w->config.mode == FM_PROXY_EDGE;
+    FM_ASSERT(plan->n > 0 || rq->round_of == 0);
+    unsigned others = edge ? rq->route->other_regions : 1;
+    if (rq->round_of)
+        others = plan->n - 1u; /* each region once: what finds no way is held */
     struct fm_exchange_begin b = {.repeat = (enum fm_repeat)rq->repeat,
                                   .hedging = rq->route->hedge.mode != FM_HEDGE_OFF &&
                                              !rq->upgrade && !rq->streaming, /* one copy */
@@ -405,10 +411,27 @@ void fm_request_go(struct fm_request *rq, const struct fm_route_plan *plan)
                                   .replayable = true,
                                   .waits = fm_hold_waits(rq),
                                   .maybe_executed = rq->maybe_executed,
-                                  .other_regions = edge ? rq->route->other_regions : 1};
+                                  .other_regions = (uint8_t)others};
     rq->hedge_at = rq->silence_at = FM_MONO_NEVER;
     fm_exchange_init(&rq->x, &b, plan);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_BEGIN});
+}
+
+/* False: it is not. Then `problem` is to be answered, or NONE: it was passed on. */
+static bool let_in(struct fm_request *rq, enum fm_problem *problem)
+{
+    enum fm_admit admit = FM_ADMIT_YES;
+    if (rq->override && !fm_admit_overrides(rq))
+        admit = FM_ADMIT_NOT_HOLDER;
+    else if (rq->override)
+        fm_counter_inc(&rq->w->metrics.overrides);
+    else if (rq->seats && rq->command)
+        admit = fm_admit_command(rq);
+    if (admit == FM_ADMIT_YES)
+        *problem = fm_admit_key(rq);
+    else if (!fm_onward_go(rq, admit))
+        *problem = fm_admit_problem(admit);
+    return admit == FM_ADMIT_YES && *problem == FM_PROBLEM_NONE;
 }
 
 /* What only one region may take, at a gate: let in, then recorded, then sent on. */
@@ -418,16 +441,10 @@ static void begin_at_gate(struct fm_request *rq)
         fm_record_enqueue(rq);
         return;
     }
-    enum fm_admit admit = FM_ADMIT_YES;
-    if (rq->override && !fm_admit_overrides(rq))
-        admit = FM_ADMIT_NOT_HOLDER;
-    else if (rq->override)
-        fm_counter_inc(&rq->w->metrics.overrides);
-    else if (rq->seats && rq->command)
-        admit = fm_admit_command(rq);
-    if (admit != FM_ADMIT_YES) {
-        if (!fm_onward_go(rq, admit))
-            fm_relay_problem(rq, fm_admit_problem(admit));
+    enum fm_problem problem = FM_PROBLEM_NONE;
+    if (!let_in(rq, &problem)) {
+        if (problem != FM_PROBLEM_NONE)
+            fm_relay_problem(rq, problem);
         return;
     }
     if (rq->at.authority > 0 && rq->epoch.n > 0)

@@ -34,6 +34,7 @@ struct fm_try {
     uint16_t region, context;
     uint8_t index; /* of the attempt in the exchange */
     bool is_hedge, budgeted;
+    bool one_gate; /* no other gate of the region may take it */
     bool owed, reported, succeeded, sent_all, holding, canary;
     bool whole;            /* all of the request was sent: an answer is due */
     struct fm_epoch epoch; /* the authority that it was sent under; 0 = none */
@@ -85,12 +86,16 @@ struct fm_request {
     bool override;        /* it is taken without authority, and is written down for that */
     bool queue;           /* it goes into the queue of a region; at an edge: it was sent there */
     bool asks_place;      /* it is no command, but asks what became of one that was queued */
+    bool round;           /* of an edge: it goes to its holder by way of another region */
+    bool one_gate;        /* its key has one gate in each region: the one of `gate_key` */
     bool may_relay;       /* of a gate: it may be passed on to another one */
     bool relayed;         /* of a gate: it came from another one */
     bool onward;          /* of a gate: it was passed on, under `epoch` */
     bool delivered;       /* of a gate: it comes from the queue `ticket` of `first_epoch` */
     uint8_t place_region; /* asks_place */
+    uint8_t round_of;     /* of an edge: 1 + the region that it was sent around to; 0 = none */
     uint64_t first_epoch;
+    uint64_t gate_key;       /* core/keygate.h */
     struct fm_ticket ticket; /* its region is `ticket_region` */
     struct fm_epoch epoch;   /* it was admitted under (a query with a tunnel: it was held under);
                               * at an edge: it was sent under last */
@@ -172,6 +177,12 @@ enum fm_problem fm_place_head(struct fm_request *rq, const struct fm_http_head *
                               const struct fm_match_result *m);
 /* ... or from its body, where the key is there. */
 enum fm_problem fm_place_body(struct fm_request *rq);
+/* Where gates stop doubles: which of a region's gates has this key. */
+void fm_place_key(struct fm_request *rq, struct fm_str key);
+/* Is it for one gate of this region, and for no other? */
+bool fm_place_has_one(const struct fm_request *rq, unsigned region);
+/* May it go to this endpoint, for what its key is? */
+bool fm_place_is_at(const struct fm_request *rq, const struct fm_view_endpoint *e);
 /* Its regions, where the context has cells and it is a query. */
 void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan);
 
@@ -197,6 +208,8 @@ bool fm_admit_overrides(const struct fm_request *rq);
 /* Count it as in flight and look whether it may begin. */
 enum fm_admit fm_admit_command(struct fm_request *rq);
 enum fm_problem fm_admit_problem(enum fm_admit a);
+/* Is its key this gate's, by what new requests are judged by? */
+enum fm_problem fm_admit_key(const struct fm_request *rq);
 bool fm_admit_is_live(const struct fm_request *rq);
 bool fm_admit_passes(const struct fm_try *t);
 /* May a success that the journal has of this epoch be told again? (SAFETY.md 13) */
@@ -219,6 +232,8 @@ bool fm_onward_answer_passes(const struct fm_try *t);
 /* At an edge: to another region's gate, since its holder's are not heard. False: no. */
 bool fm_onward_go_round(struct fm_request *rq, const struct fm_view_cell *cell);
 bool fm_onward_goes_round(const struct fm_request *rq, const struct fm_view_cell *cell);
+/* The head of an answer to it has come. */
+void fm_onward_heard(const struct fm_try *t);
 
 /* queue.c */
 /* At a gate: does the edge ask to keep this command for later, and may this gate? */

@@ -45,6 +45,7 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     t->target = fm_target(rq->vr, region, rq->context);
     rq->attempt[index] = t;
     t->epoch = rq->epoch;
+    t->one_gate = fm_place_has_one(rq, region);
     rq->tries++;
     return t;
 }
@@ -92,6 +93,24 @@ static void free_try(struct fm_try *t)
 
 /* -------- evidence -------- */
 
+/* What is known of one instance; for one request (or NULL) also whether it was tried. */
+static struct fm_instance look_at_instance(const struct fm_request *rq,
+                                           const struct fm_view_endpoint *e,
+                                           const struct fm_upstream *up, struct fm_mono now)
+{
+    struct fm_instance in = {.share = 1};
+    if (!up)
+        return in;
+    bool down = atomic_load_explicit(&e->probe_down, memory_order_relaxed);
+    in.usable = !down && fm_breaker_would(&up->link, &fm_upstream_link_policy, now) &&
+                fm_breaker_would(&up->answers, &fm_upstream_answers_policy, now);
+    in.in_flight = up->in_flight;
+    in.share = (uint16_t)fm_breaker_share(&up->answers, &fm_upstream_answers_policy, now);
+    for (unsigned a = 0; rq && a < FM_ATTEMPTS_MAX; a++)
+        in.tried |= rq->tried[a] == up;
+    return in;
+}
+
 static bool is_bad(enum fm_outcome o)
 {
     return o == FM_OUTCOME_ERROR || o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_RESET ||
@@ -108,12 +127,34 @@ void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned regio
     fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
 }
 
+/* What only one gate of the region may take goes to that one again and again, also where anything
+ * else would leave it alone: that it is away, or slow, says nothing of a region whose other gates
+ * are there. `idle`: such that nothing is under way at. */
+static bool others_are_there(const struct fm_try *t, bool idle)
+{
+    const struct fm_view *v = t->vr->view;
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    const struct fm_view_pool *p = fm_view_pool(v, t->region, t->context);
+    for (unsigned e = p->first; e < p->first + p->n && t->one_gate; e++) {
+        const struct fm_upstream *up = t->vr->up[e];
+        bool drained = atomic_load_explicit(&v->endpoints[e].drained, memory_order_relaxed);
+        if (up && up != t->up && !drained && !(idle && up->in_flight > 0) &&
+            look_at_instance(NULL, &v->endpoints[e], up, now).usable)
+            return true;
+    }
+    return false;
+}
+
 static void report(struct fm_try *t, enum fm_outcome o)
 {
     FM_ASSERT(o < FM_OUTCOME_COUNT);
     if (t->reported)
         return;
     t->reported = true;
+    enum fm_outcome of_instance = o;
+    bool alone = o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_TIMEOUT;
+    if (alone && others_are_there(t, false))
+        o = FM_OUTCOME_CANCELLED;
     struct fm_worker *w = t->w;
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_board *board = t->vr->view->board;
@@ -124,12 +165,12 @@ static void report(struct fm_try *t, enum fm_outcome o)
         fm_counter_inc(&counts->old[o]);
     fm_counter_inc(&counts->outcome[o]);
     if (t->up) {
-        bool gone = o == FM_OUTCOME_CONNECT;
-        if (o != FM_OUTCOME_CANCELLED)
+        bool gone = of_instance == FM_OUTCOME_CONNECT;
+        if (of_instance != FM_OUTCOME_CANCELLED)
             fm_breaker_report(&t->up->link, &fm_upstream_link_policy,
                               gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, t->began, now);
         fm_breaker_report(&t->up->answers, &fm_upstream_answers_policy,
-                          gone ? FM_OUTCOME_CANCELLED : o, t->began, now);
+                          gone ? FM_OUTCOME_CANCELLED : of_instance, t->began, now);
     }
     uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
     if (o == FM_OUTCOME_OK) {
@@ -195,6 +236,8 @@ static bool region_is_silent(const struct fm_try *t)
     const struct fm_target *target = t->target;
     const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
     FM_ASSERT(!oldest || target->nowed > 0);
+    if (others_are_there(t, true))
+        return false; /* those owe nothing */
     struct fm_silence s = {.owed = target->nowed,
                            .last_heard = target->last_heard,
                            .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
@@ -264,18 +307,11 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     struct fm_upstream *up[POOL_SCAN_MAX];
     struct fm_instance in[POOL_SCAN_MAX];
     for (unsigned i = 0; i < p->n && n < POOL_SCAN_MAX; i++) {
-        unsigned e = p->first + (start + i) % p->n;
-        if (!rq->vr->up[e] || is_spared(rq, &v->endpoints[e]))
+        const struct fm_view_endpoint *e = &v->endpoints[p->first + (start + i) % p->n];
+        up[n] = rq->vr->up[e - v->endpoints];
+        if (!up[n] || is_spared(rq, e) || !fm_place_is_at(rq, e))
             continue;
-        up[n] = rq->vr->up[e];
-        in[n] = (struct fm_instance){.share = 1};
-        bool down = atomic_load_explicit(&v->endpoints[e].probe_down, memory_order_relaxed);
-        in[n].usable = !down && fm_breaker_would(&up[n]->link, &fm_upstream_link_policy, now) &&
-                       fm_breaker_would(&up[n]->answers, &fm_upstream_answers_policy, now);
-        in[n].in_flight = up[n]->in_flight;
-        in[n].share = (uint16_t)fm_breaker_share(&up[n]->answers, &fm_upstream_answers_policy, now);
-        for (unsigned a = 0; a < FM_ATTEMPTS_MAX; a++)
-            in[n].tried |= rq->tried[a] == up[n];
+        in[n] = look_at_instance(rq, e, up[n], now);
         n++;
     }
     int at = first ? first_of(in, n) : fm_balance(in, n, random);
@@ -620,6 +656,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         orphan_answered(t);
         return;
     }
+    fm_onward_heard(t);
     if (is_success(t) && !passes(t)) {
         fm_counter_inc(&t->w->metrics.answers_dropped);
         fm_try_give_up(t, FM_PROBLEM_OUTCOME_UNKNOWN);

@@ -267,6 +267,28 @@ static int compare_addresses(const void *x, const void *y)
 static const struct fm_hash_key region_key = {UINT64_C(0x66756c6d61722d72),
                                               UINT64_C(0x6567696f6e2d3031)};
 
+static bool compile_gates(struct fm_view *v, struct fm_view_region *to, unsigned r)
+{
+    to->gate = fm_arena_array(&v->arena, v->conf->nhosts, sizeof *to->gate);
+    if (!to->gate && v->conf->nhosts > 0)
+        return false;
+    for (size_t i = 0; i < v->conf->nhosts; i++) {
+        const struct fm_conf_host *h = &v->conf->hosts[i];
+        if (h->region == r && h->roles & FM_ROLE_GATE)
+            to->gate[to->ngates++] = (struct fm_keygate){h->name, fm_keygate_id(h->name)};
+    }
+    FM_ASSERT(to->ngates < FM_NO_GATE);
+    return true;
+}
+
+uint16_t fm_view_find_gate(const struct fm_view_region *r, struct fm_str name)
+{
+    for (unsigned i = 0; i < r->ngates; i++)
+        if (fm_str_eq(r->gate[i].name, name))
+            return (uint16_t)i;
+    return FM_NO_GATE;
+}
+
 /* Of a gate: a gate of another region, which it may pass commands on to. */
 static bool has_gate(const struct fm_view_address *addrs, size_t n, unsigned region)
 {
@@ -292,7 +314,7 @@ static bool compile_region(struct fm_view *v, unsigned r, const struct fm_view_a
     to->npools = one ? 1 : (unsigned)cr->npools;
     FM_ASSERT(to->npools > 0 && cr->priority <= UINT16_MAX && cr->weight <= UINT16_MAX);
     to->pools = fm_arena_array(&v->arena, to->npools, sizeof *to->pools);
-    if (!to->pools)
+    if (!to->pools || !compile_gates(v, to, r))
         return false;
     for (unsigned p = 0; p < to->npools; p++)
         to->pools[p].name = to->gates     ? FM_STR("gates")
@@ -328,6 +350,7 @@ static bool compile_endpoints(struct fm_view *v, const struct fm_view_address *a
         FM_ASSERT(p->first + p->n - 1 == v->nendpoints); /* they stand together */
         e->addr = sorted[i].addr;
         e->peer = sorted[i].peer;
+        e->gate = e->peer ? fm_view_find_gate(r, fm_str_z(e->peer)) : FM_NO_GATE;
         e->region = sorted[i].region;
         e->pool = sorted[i].pool;
         fm_addr_format(&e->addr, e->text);

@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "core/classify.h"
 #include "core/exchange.h"
+#include "core/keygate.h"
 #include "core/latency.h"
 #include "core/match.h"
 #include "http/msg.h"
@@ -18,11 +19,14 @@
 
 enum fm_proxy_mode { FM_PROXY_EDGE, FM_PROXY_GATE };
 
+enum { FM_NO_GATE = UINT16_MAX };
+
 struct fm_view_endpoint {
     struct fm_addr addr;
     char text[FM_ADDR_TEXT_MAX];
     const char *peer; /* of a gate: its host's name; NULL of an app */
     uint16_t region, pool;
+    uint16_t gate;           /* of the region's; FM_NO_GATE of an app */
     _Atomic bool probe_down; /* control's probes of this one endpoint fail */
     _Atomic bool drained;    /* intent: it gets nothing new, whatever its probes find */
 };
@@ -36,8 +40,10 @@ struct fm_view_region {
     struct fm_str name;
     uint64_t id; /* of its name, the same in every edge */
     uint16_t priority, weight;
-    bool witness; /* never serves */
-    bool gates;   /* its endpoints are gates: they may be trusted with Fulmar-Problem */
+    bool witness;            /* never serves */
+    bool gates;              /* its endpoints are gates: they may be trusted with Fulmar-Problem */
+    struct fm_keygate *gate; /* all that the configuration names, in its order */
+    unsigned ngates;
     struct fm_view_pool *pools;
     unsigned npools;
 };
@@ -81,6 +87,7 @@ struct fm_view {
     uint64_t generation;
     enum fm_proxy_mode mode;
     uint16_t self;          /* of a gate: its region, here */
+    uint16_t self_gate;     /* ... and which of the region's gates it is */
     struct fm_board *board; /* holds the configuration */
     const struct fm_conf *conf;
     struct fm_match *match;
@@ -106,11 +113,14 @@ struct fm_view_address {
 
 /* For an edge a region that has gates has the one pool "gates" (0), and so, for a gate, another
  * region with an address that has a peer; other pools are as in the configuration. Takes a
- * reference of the board. Whoever makes one for a gate sets `self`. */
+ * reference of the board. Whoever makes one for a gate sets `self` and `self_gate`. */
 struct fm_view *fm_view_new(struct fm_board *board, enum fm_proxy_mode mode, uint64_t generation,
                             const struct fm_view_address *addrs, size_t naddrs) FM_WARN_UNUSED;
 void fm_view_ref(struct fm_view *v);
 void fm_view_unref(struct fm_view *v);
+
+/* FM_NO_GATE: the region has no gate of this name. */
+uint16_t fm_view_find_gate(const struct fm_view_region *r, struct fm_str name);
 
 static inline struct fm_view_pool *fm_view_pool(const struct fm_view *v, unsigned region,
                                                 unsigned context)

@@ -96,6 +96,7 @@ bool fm_view_intent_add_instance(struct fm_view_doc *d, struct fm_str region, st
     *i = (struct fm_view_doc_intent){.region = fm_view_doc_region(d, region)};
     if (i->region == FM_VIEW_DOC_NOBODY)
         return false;
+    FM_ASSERT(pool.p && address.p);
     memcpy(i->context, pool.p, pool.n);
     memcpy(i->address, address.p, address.n);
     d->nintents++;

@@ -126,7 +126,7 @@ static void use_view(struct fm_worker *w, struct fm_view_ref *vr)
                 old->up[i]->current = false;
     }
     w->view = vr;
-    atomic_store_explicit(&w->generation, vr->view->generation, memory_order_relaxed);
+    atomic_store_explicit(&w->generation, vr->view->generation, memory_order_release);
     speak_to_clients(w);
     for (unsigned i = 0; i < vr->view->nendpoints; i++)
         if (vr->up[i])

@@ -28,7 +28,10 @@ struct fm_target {
     unsigned nowed;
     struct fm_list held; /* tries whose answer has begun, and is passed on when it is whole */
     struct fm_mono last_heard, last_ok;
-    int64_t pace_ns;        /* core/latency.h */
+    int64_t pace_ns; /* core/latency.h */
+    /* Of an edge: other regions' gates reached none of its gates either; then one command may look
+     * again. Zero: they did, or were not asked. */
+    struct fm_mono round_at;
     struct fm_list sweep;   /* in worker->sweeps: it was left, what is under way must leave too */
     struct fm_view_ref *of; /* whose it is; while it is in worker->sweeps, it uses that */
 };
@@ -57,6 +60,9 @@ struct fm_worker_config {
     void (*ended)(struct fm_msg *m, void *user);
     struct fm_seats *seats;
     struct fm_journal *journal; /* of a gate whose contexts have keys; else NULL */
+    /* Of a gate: it knows what the others of its region had taken; NULL: there is nothing to know
+     */
+    const _Atomic bool *caught_up;
 };
 
 struct fm_worker {

@@ -1,5 +1,5 @@
 /* Applications and their data: one history a region and cell, replicated in its order, cut where
- * another region took over without it; and the journals of the regions. */
+ * another region took over without it; and the journals of the gates. */
 #include "sim/world.h"
 
 #include <string.h>
@@ -55,27 +55,46 @@ static void copy(struct data *to, const struct data *from)
 
 /* -------- journals -------- */
 
-static bool journal_whole(const struct world *w, unsigned from, unsigned to, unsigned ctx,
-                          unsigned cell)
+static bool is_of(const struct world *w, uint32_t op, unsigned ctx, unsigned cell)
+{
+    return w->command[op].ctx == ctx && w->command[op].cell == cell;
+}
+
+/* All that gate g of one region knows of the cell, gate h of the other knows. */
+static bool journal_whole(struct world *w, const struct msg *m, unsigned to, unsigned g, unsigned h)
 {
     for (uint32_t op = 1; op <= w->ncommands; op++)
-        if (w->command[op].ctx == ctx && w->command[op].cell == cell &&
-            w->journal[from][op].state != FM_ENTRY_NONE &&
-            w->journal[to][op].state == FM_ENTRY_NONE)
+        if (is_of(w, op, m->ctx, m->cell) &&
+            entry_of(w, m->region, g, op)->state != FM_ENTRY_NONE &&
+            entry_of(w, to, h, op)->state == FM_ENTRY_NONE)
             return false;
     return true;
 }
 
-static void ship_journal(struct world *w, unsigned from, unsigned to, unsigned ctx, unsigned cell)
+static void ship_journal(struct world *w, const struct msg *m, unsigned to, unsigned g, unsigned h)
 {
     for (uint32_t op = 1; op <= w->ncommands; op++) {
-        const struct entry *e = &w->journal[from][op];
-        struct entry *t = &w->journal[to][op];
-        if (w->command[op].ctx != ctx || w->command[op].cell != cell || e->state == FM_ENTRY_NONE ||
+        const struct entry *e = entry_of(w, m->region, g, op);
+        struct entry *t = entry_of(w, to, h, op);
+        if (!is_of(w, op, m->ctx, m->cell) || e->state == FM_ENTRY_NONE ||
             t->state == FM_ENTRY_DONE)
             continue;
         t->state = e->state == FM_ENTRY_DONE ? FM_ENTRY_DONE : FM_ENTRY_UNKNOWN;
     }
+}
+
+/* Each gate of the heir reads each of the holder's, if both are there. */
+static bool journals_shipped(struct world *w, const struct msg *m, unsigned to)
+{
+    bool whole = true;
+    for (unsigned g = 0; g < SIM_GATES; g++)
+        for (unsigned h = 0; h < SIM_GATES; h++) {
+            bool there = w->proc[proc_gate(m->region, g)].up && w->proc[proc_gate(to, h)].up;
+            if (there && fm_rand_below(&w->net, 6))
+                ship_journal(w, m, to, g, h);
+            whole &= journal_whole(w, m, to, g, h);
+        }
+    return whole;
 }
 
 /* One of the two may be late. */
@@ -85,10 +104,8 @@ uint8_t data_shipped(struct world *w, const struct msg *m)
     struct data *a = &w->data[from][m->ctx][m->cell], *b = &w->data[to][m->ctx][m->cell];
     if (fm_rand_below(&w->net, 3) && b->line <= a->line)
         copy(b, a);
-    if (fm_rand_below(&w->net, 3))
-        ship_journal(w, from, to, m->ctx, m->cell);
+    bool journal = journals_shipped(w, m, to);
     bool data = b->line == a->line && b->n == a->n;
-    bool journal = journal_whole(w, from, to, m->ctx, m->cell);
     return (uint8_t)((data ? 1 : 0) | (journal ? 2 : 0));
 }
 

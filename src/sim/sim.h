@@ -13,6 +13,7 @@
 #include "core/answer.h"
 #include "core/authority.h"
 #include "core/failover.h"
+#include "core/keygate.h"
 #include "core/move.h"
 #include "core/office.h"
 #include "core/once.h"

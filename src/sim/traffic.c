@@ -3,6 +3,8 @@
  * command meets on its way. */
 #include "sim/world.h"
 
+#include "base/hash.h"
+
 /* -------- gates -------- */
 
 void gate_start(struct world *w, unsigned p)
@@ -142,10 +144,22 @@ static void forward(struct world *w, unsigned p, const struct msg *m)
     g->in_flight[m->ctx][m->cell]++;
 }
 
+/* Where gates stop doubles, a key has one gate in each region. */
+static unsigned gate_of_key(const struct world *w, unsigned region, uint32_t op)
+{
+    return fm_keygate_of(w->gates[region], SIM_GATES, fm_mix64(op));
+}
+
 static void gate_request(struct world *w, unsigned p, const struct msg *m)
 {
+    unsigned owner = gate_of_key(w, w->proc[p].region, m->op);
+    if (!w->cfg.by_app[m->ctx] &&
+        fm_keygate_decide(w->proc[p].index, owner, true) != FM_KEYGATE_TAKE) {
+        to_edge(w, m, p, ANSWER_ELSEWHERE, m->epoch);
+        return;
+    }
     struct gate *g = gate_of(w, p);
-    struct entry *e = &w->journal[w->proc[p].region][m->op];
+    struct entry *e = entry_of(w, w->proc[p].region, w->proc[p].index, m->op);
     bool owned = w->proc[e->gate].up && e->life == w->proc[e->gate].life;
     if (e->state == FM_ENTRY_INTENT && !e->durable && !owned)
         e->state = FM_ENTRY_NONE; /* it died with its gate */
@@ -191,7 +205,7 @@ static void gate_request(struct world *w, unsigned p, const struct msg *m)
 /* The intent is durable. Time has passed: the authority is looked at again. */
 static void gate_durable(struct world *w, unsigned p, const struct msg *m)
 {
-    struct entry *e = &w->journal[w->proc[p].region][m->op];
+    struct entry *e = entry_of(w, w->proc[p].region, w->proc[p].index, m->op);
     e->durable = true;
     if (!m->flag)
         return; /* it is gone already */
@@ -206,7 +220,7 @@ static void gate_durable(struct world *w, unsigned p, const struct msg *m)
 static void gate_executed(struct world *w, unsigned p, const struct msg *m)
 {
     struct gate *g = gate_of(w, p);
-    struct entry *e = &w->journal[w->proc[p].region][m->op];
+    struct entry *e = entry_of(w, w->proc[p].region, w->proc[p].index, m->op);
     if (m->life == w->proc[p].life && g->in_flight[m->ctx][m->cell])
         g->in_flight[m->ctx][m->cell]--;
     e->state = FM_ENTRY_DONE;
@@ -334,6 +348,14 @@ static void edge_hold(struct world *w, unsigned p, uint32_t op)
     refuse(w, c);
 }
 
+/* Now and then an edge that does not know of the one gate: its file is another one. */
+static unsigned edge_gate(struct world *w, const struct command *c, unsigned region, uint32_t op)
+{
+    unsigned any = fm_rand_below(&w->net, SIM_GATES);
+    bool knows = fm_rand_below(&w->net, 8) > 0;
+    return knows && !w->cfg.by_app[c->ctx] ? gate_of_key(w, region, op) : any;
+}
+
 static void edge_try(struct world *w, unsigned p, const struct msg *m)
 {
     struct command *c = &w->command[m->op];
@@ -354,7 +376,8 @@ static void edge_try(struct world *w, unsigned p, const struct msg *m)
     if (!c->maybe_executed)
         c->first = v->epoch;
     c->tries++;
-    struct msg *q = new_msg(w, MSG_REQUEST, p, proc_gate(v->region, fm_rand_below(&w->net, 2)));
+    unsigned gate = edge_gate(w, c, v->region, m->op);
+    struct msg *q = new_msg(w, MSG_REQUEST, p, proc_gate(v->region, gate));
     q->ctx = c->ctx;
     q->cell = c->cell;
     q->op = m->op;

@@ -283,6 +283,8 @@ static void create(struct world *w)
                 (struct proc){.kind = PROC_GATE, .region = (uint8_t)r, .index = (uint8_t)i};
             w->proc[proc_app(r, i)] =
                 (struct proc){.kind = PROC_APP, .region = (uint8_t)r, .index = (uint8_t)i};
+            struct fm_str name = fm_str(&"gate-0gate-1"[6 * i], 6);
+            w->gates[r][i] = (struct fm_keygate){name, fm_keygate_id(name)};
         }
     }
     for (unsigned i = 0; i < SIM_EDGES; i++)

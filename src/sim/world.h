@@ -160,7 +160,7 @@ struct data {
     uint16_t op[SIM_LOG_MAX / 2];
 };
 
-/* What a region's journal knows of a command; and which life of which gate wrote an intent. */
+/* What a gate's journal knows of a command; and which life of which gate wrote an intent. */
 struct entry {
     uint8_t state; /* enum fm_entry */
     uint8_t gate;
@@ -220,7 +220,8 @@ struct world {
     /* commands and data */
     struct command command[SIM_COMMANDS_MAX];
     uint32_t ncommands;
-    struct entry journal[SIM_REGIONS][SIM_COMMANDS_MAX];
+    struct entry journal[SIM_REGIONS * SIM_GATES][SIM_COMMANDS_MAX];
+    struct fm_keygate gates[SIM_REGIONS][SIM_GATES];
     struct data data[SIM_REGIONS][SIM_CONTEXTS][SIM_CELLS];
     struct {                          /* of the checker */
         struct fm_epoch epoch, first; /* the first one that this region admitted in a row */
@@ -261,6 +262,11 @@ static inline struct agent *agent_of(struct world *w, unsigned p)
 static inline struct gate *gate_of(struct world *w, unsigned p)
 {
     return &w->gate[w->proc[p].region * SIM_GATES + w->proc[p].index];
+}
+
+static inline struct entry *entry_of(struct world *w, unsigned region, unsigned gate, uint32_t op)
+{
+    return &w->journal[region * SIM_GATES + gate][op];
 }
 
 struct fm_mono local_at(const struct proc *p, int64_t real);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "core/delivery.h"
+#include "core/keygate.h"
 #include "proxy/queued.h"
 
 #include <jansson.h>
@@ -17,6 +18,7 @@ enum { KEYS_MAX = 600 };
 
 static struct desk desk;
 static struct gate west, north; /* ours, and the other's */
+static struct gate north2;      /* its second, where it has one */
 static struct fm_deliver *deliver;
 static struct fm_resolver *resolver;
 static struct fm_conf *conf;
@@ -56,16 +58,22 @@ static const char text[] =
     "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:2\", admin: \"127.0.0.1:3\"}\n"
     "  n: {region: north, roles: [gate, health, controller], address: 127.0.0.1, "
     "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:5\", admin: \"127.0.0.1:6\"}\n"
+    "%s"
     "regions: {west: {apps: [\"127.0.0.1:7\"]}, north: {apps: [\"127.0.0.1:8\"]}}\n"
     "contexts: {ledger: {topology: affinity, cells: 4, key: {path: id}, routes: [\"/{id}/**\"], "
     "needs: [], idempotency: {key: optional, by: %s}, when-away: {commands: queue}}}\n";
 
 static void load(const char *by)
 {
-    char mem[2048];
+    char mem[2048], second[256] = "";
+    if (north2.port)
+        snprintf(second, sizeof second,
+                 "  n2: {region: north, roles: [gate, health], address: 127.0.0.1, "
+                 "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:9\", admin: \"127.0.0.1:10\"}\n",
+                 north2.port);
     struct fm_conf_report r;
     fm_conf_report_init(&r);
-    int n = snprintf(mem, sizeof mem, text, west.port, north.port, by);
+    int n = snprintf(mem, sizeof mem, text, west.port, north.port, second, by);
     conf = fm_conf_parse(fm_str(mem, (size_t)n), "t.yaml", &r);
     for (size_t i = 0; i < r.n && !conf; i++)
         print_message("%s\n", r.finding[i].what);
@@ -123,7 +131,7 @@ static int setup(void **state)
     fm_log_set_level(FM_LOG_ERROR);
     desk_open(&desk, NULL);
     desk_start(&desk);
-    west = north = (struct gate){.region = ""};
+    west = north = north2 = (struct gate){.region = ""};
     gate_open(&west, &desk.net.loop, "west");
     gate_open(&north, &desk.net.loop, "north");
     gate_reset();
@@ -137,6 +145,7 @@ static int teardown(void **state)
     stop();
     gate_shut(&west, &desk.net.loop);
     gate_shut(&north, &desk.net.loop);
+    gate_shut(&north2, &desk.net.loop);
     fm_conf_free(conf);
     if (has_doc)
         fm_view_doc_deinit(&doc);
@@ -319,6 +328,71 @@ static void so_many_at_once_and_not_more(void **state)
     net_turn_ms(&desk.net, 30);
     assert_int_equal(most, FM_DELIVER_LANES);
     assert_int_equal(number("in_flight"), FM_DELIVER_LANES);
+}
+
+/* -------- several gates -------- */
+
+static bool is_of_second(const char *key)
+{
+    const struct fm_keygate g[] = {{FM_STR("n"), fm_keygate_id(FM_STR("n"))},
+                                   {FM_STR("n2"), fm_keygate_id(FM_STR("n2"))}};
+    return fm_keygate_of(g, 2, fm_keygate_key(FM_STR("ledger"), fm_str_z(key))) == 1;
+}
+
+/* Under which key its gate writes it down, where it has none. */
+static const char *made_key(uint64_t id)
+{
+    static char key[FM_TICKET_KEY_MAX];
+    struct fm_buf b = fm_buf(key, sizeof key - 1);
+    struct fm_ticket t = {FM_STR("west"), id, token[id]};
+    fm_ticket_key(&b, &t);
+    key[b.n] = 0;
+    return key;
+}
+
+static void second_gate(void)
+{
+    stop();
+    gate_open(&north2, &desk.net.loop, "north2");
+    fm_conf_free(conf);
+    load("gate");
+    desk_start(&desk);
+    start();
+}
+
+/* Each key goes to its gate; what a gate that is away has to get waits, and nothing else does. */
+static void of_several_gates_each_key_has_one(void **state)
+{
+    (void)state;
+    enum { EACH = 40 };
+    uint64_t id[EACH];
+    unsigned seconds = 0, status;
+    second_gate();
+    gate_shut(&north2, &desk.net.loop);
+    bool second[EACH];
+    for (unsigned i = 0; i < EACH; i++) {
+        char lane[16], key[16];
+        snprintf(lane, sizeof lane, "l%u", i);
+        snprintf(key, sizeof key, "%s%u", i % 4 ? "k" : "made", i);
+        id[i] = keep(lane, key, "");
+        second[i] = is_of_second(i % 4 ? key : made_key(id[i]));
+        seconds += second[i];
+    }
+    assert_true(seconds > 5 && seconds < EACH - 5);
+    holds(3, "north", 7, 7);
+    for (unsigned i = 0; i < EACH; i++)
+        if (!second[i])
+            ends_as(id[i], 200);
+    assert_int_equal(gate_nasked, EACH - seconds);
+    for (unsigned i = 0; i < EACH; i++)
+        if (second[i])
+            assert_true(state_of(id[i], &status) != FM_QUEUE_DELIVERED);
+    gate_open(&north2, &desk.net.loop, "north2");
+    for (unsigned i = 0; i < EACH; i++)
+        ends_as(id[i], 200);
+    assert_int_equal(gate_nasked, EACH);
+    for (unsigned i = 0; i < EACH; i++)
+        assert_string_equal(gate_asked[i].region, i < EACH - seconds ? "north" : "north2");
 }
 
 /* -------- refusals -------- */
@@ -695,8 +769,9 @@ static void it_says_how_much_waits(void **state)
 
 FM_TEST_MAIN(T(it_goes_to_who_holds_it_under_its_epoch), T(while_nobody_holds_it_it_waits),
              T(news_of_the_view_count_at_once), T(it_is_in_order_within_a_lane),
-             T(so_many_at_once_and_not_more), T(what_is_refused_comes_again_in_its_order),
-             T(who_is_not_there_is_given_nothing), T(one_lane_that_is_refused_stops_no_other),
+             T(so_many_at_once_and_not_more), T(of_several_gates_each_key_has_one),
+             T(what_is_refused_comes_again_in_its_order), T(who_is_not_there_is_given_nothing),
+             T(one_lane_that_is_refused_stops_no_other),
              T(what_waits_over_there_is_asked_about_again),
              T(an_answer_of_the_application_is_its_end),
              T(without_an_answer_it_says_that_it_was_sent),

@@ -37,16 +37,21 @@ static const char text[] =
     "  n: {region: north, roles: [gate, health, controller], address: 127.0.0.1, gate: "
     "\"127.0.0.1:4\", "
     "peer: \"127.0.0.1:5\", admin: \"127.0.0.1:6\"}\n"
+    "%s"
     "regions: {west: {apps: [\"127.0.0.1:7\"]}, north: {apps: [\"127.0.0.1:8\"]}}\n"
     "contexts: {ledger: {topology: active-passive, home: west, routes: [\"/**\"], "
     "idempotency: {key: optional, by: gate}}}\n";
 
-static void load(uint16_t port)
+static const char second[] =
+    "  w2: {region: west, roles: [gate, health], address: 127.0.0.1, gate: "
+    "\"127.0.0.1:9\", peer: \"127.0.0.1:10\", admin: \"127.0.0.1:11\"}\n";
+
+static void load(uint16_t port, const char *more)
 {
     char mem[2048];
     struct fm_conf_report r;
     fm_conf_report_init(&r);
-    int n = snprintf(mem, sizeof mem, text, port);
+    int n = snprintf(mem, sizeof mem, text, port, more);
     conf = fm_conf_parse(fm_str(mem, (size_t)n), "t.yaml", &r);
     for (size_t i = 0; i < r.n && !conf; i++)
         print_message("%s\n", r.finding[i].what);
@@ -54,7 +59,16 @@ static void load(uint16_t port)
     fm_conf_report_deinit(&r);
 }
 
-static struct fm_heir *make(struct desk *d, unsigned region)
+static bool is_known; /* as a sibling, where it asks */
+
+static bool knows(void *user, struct fm_str host)
+{
+    (void)user;
+    assert_str(host, "w2");
+    return is_known;
+}
+
+static struct fm_heir *make(struct desk *d, const char *host)
 {
     struct fm_error e;
     struct fm_peers plain = {NULL, NULL};
@@ -62,15 +76,16 @@ static struct fm_heir *make(struct desk *d, unsigned region)
                                .mailbox = &d->box,
                                .resolver = resolver,
                                .journal = d->j,
-                               .region = region};
+                               .host = host,
+                               .knows = knows};
     struct fm_heir *h = fm_heir_new(&c, conf, &plain, &e);
     assert_non_null(h);
     return h;
 }
 
-static int setup(void **state)
+/* `name` reads the journal of `w`. */
+static void open_for(const char *name, const char *more)
 {
-    (void)state;
     struct fm_error e;
     struct fm_addr at;
     desk_open(&west, NULL);
@@ -81,9 +96,23 @@ static int setup(void **state)
     assert_int_equal(fm_pages_init(&pages, &west.net.loop, table, NULL, &e), FM_ERR_OK);
     assert_int_equal(fm_listener_open(&door, &west.net.loop, &at, 0, accepted, &e), FM_ERR_OK);
     resolver = fm_resolver_new(&north.box, &e);
-    load(fm_addr_port(&door.address));
-    here = make(&west, 0);
-    heir = make(&north, 1);
+    load(fm_addr_port(&door.address), more);
+    here = make(&west, "w");
+    heir = make(&north, name);
+    is_known = false;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    open_for("n", "");
+    return 0;
+}
+
+static int setup_sibling(void **state)
+{
+    (void)state;
+    open_for("w2", second);
     return 0;
 }
 
@@ -190,6 +219,88 @@ static void a_region_that_does_not_answer_is_not_whole(void **state)
     assert_int_equal(whole, 1);
 }
 
+/* -------- gates of one region -------- */
+
+static bool is_caught_up(void)
+{
+    return atomic_load(fm_heir_caught_up(heir));
+}
+
+static void turn(int64_t ms)
+{
+    int64_t end = fm_mono_now().ns + ms * FM_NS_PER_MS;
+    while (fm_mono_now().ns < end) {
+        fm_loop_turn(&west.net.loop, FM_NS_PER_MS);
+        fm_loop_turn(&north.net.loop, FM_NS_PER_MS);
+    }
+}
+
+static void wait_until_caught_up(void)
+{
+    int64_t end = net_patience();
+    while (!is_caught_up()) {
+        assert_false(net_is_over(end));
+        turn(1);
+    }
+}
+
+/* What it takes for another gate's keys may be ours by our file, as long as it has an older one. */
+static void a_new_gate_waits_until_its_siblings_know_it_and_then_has_their_keys(void **state)
+{
+    (void)state;
+    (void)desk_whole(&west, "k1", 201, "made");
+    turn(700);
+    assert_false(is_caught_up());
+    assert_situation(desk_begin(&north, "probe", "probe", NULL), FM_IDEM_FIRST);
+    (void)desk_begin(&west, "open", "open", NULL); /* the last that it took as its own */
+    is_known = true;
+    wait_until_caught_up();
+    desk_replays(&north, "k1", "k1", 201, "made");
+    assert_situation(desk_begin(&north, "open", "open", NULL), FM_IDEM_LOST);
+}
+
+/* `w` has answered nobody yet; what it had taken nobody else may know. */
+static void a_new_gate_waits_for_a_sibling_that_does_not_answer(void **state)
+{
+    (void)state;
+    fm_heir_stop(here);
+    turn(400);
+    assert_false(is_caught_up());
+}
+
+/* It was one of them: what it has to know was in its journal when it stopped, or is with those who
+ * answer. */
+static void a_gate_that_comes_back_waits_for_those_who_answer(void **state)
+{
+    (void)state;
+    fm_heir_stop(heir);
+    turn(20);
+    (void)desk_whole(&north, "mine", 201, "made"); /* its journal is one of before */
+    struct fm_heir *before = heir;
+    heir = make(&north, "w2");
+    assert_false(is_caught_up());
+    turn(100);
+    assert_false(is_caught_up()); /* it answers that it does not know us */
+    fm_heir_stop(here);           /* now it does not */
+    wait_until_caught_up();
+    turn(20);
+    fm_heir_free(before);
+}
+
+static void alone_in_its_region_a_gate_waits_for_nobody_who_is_away(void **state)
+{
+    (void)state;
+    fm_heir_stop(here);
+    wait_until_caught_up();
+}
+
 FM_TEST_MAIN(fm_test_with(what_was_accepted_there_is_known_here, setup, teardown),
              fm_test_with(a_reload_in_the_middle_is_not_the_whole, setup, teardown),
-             fm_test_with(a_region_that_does_not_answer_is_not_whole, setup, teardown))
+             fm_test_with(a_region_that_does_not_answer_is_not_whole, setup, teardown),
+             fm_test_with(a_new_gate_waits_until_its_siblings_know_it_and_then_has_their_keys,
+                          setup_sibling, teardown),
+             fm_test_with(a_new_gate_waits_for_a_sibling_that_does_not_answer, setup_sibling,
+                          teardown),
+             fm_test_with(a_gate_that_comes_back_waits_for_those_who_answer, setup_sibling,
+                          teardown),
+             fm_test_with(alone_in_its_region_a_gate_waits_for_nobody_who_is_away, setup, teardown))

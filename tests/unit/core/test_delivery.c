@@ -89,6 +89,8 @@ static void every_refusal_of_a_gate(void **state)
     } cases[] = {
         {FM_PROBLEM_MOVING, 421, BACK, BACK, false},
         {FM_PROBLEM_NOT_HOLDER, 421, BACK, BACK, false},
+        {FM_PROBLEM_OTHER_GATE, 421, BACK, BACK, false},
+        {FM_PROBLEM_CATCHING_UP, 421, BACK, BACK, false},
         {FM_PROBLEM_READ_ONLY, 503, BACK, BACK, false},
         {FM_PROBLEM_OVERLOADED, 503, BACK, BACK, false},
         {FM_PROBLEM_UNREACHABLE, 503, BACK, BACK, false},

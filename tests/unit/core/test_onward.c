@@ -107,6 +107,8 @@ static void edges_go_round_a_region_that_they_do_not_hear(void **state)
     assert_false(fm_onward_round(&c, &held));
     c = yes, c.elsewhere = true;
     assert_false(fm_onward_round(&c, &held));
+    c = yes, c.in_vain = true;
+    assert_false(fm_onward_round(&c, &held));
     assert_false(fm_onward_round(&yes, &(struct fm_view_cell){.epoch = {7}, .released = true}));
     assert_false(fm_onward_round(&yes, &(struct fm_view_cell){.released = true}));
     assert_false(fm_onward_round(&yes, &(struct fm_view_cell){.region = NORTH}));

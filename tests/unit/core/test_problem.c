@@ -61,6 +61,8 @@ static void only_what_is_surely_not_executed_says_so(void **state)
         {FM_PROBLEM_NOT_QUEUED, 404, FM_EXECUTED_NO}, /* another gate may know the place */
         {FM_PROBLEM_MOVING, 421, FM_EXECUTED_NO},
         {FM_PROBLEM_NOT_HOLDER, 421, FM_EXECUTED_NO},
+        {FM_PROBLEM_OTHER_GATE, 421, FM_EXECUTED_NO},
+        {FM_PROBLEM_CATCHING_UP, 421, FM_EXECUTED_NO},
         {FM_PROBLEM_READ_ONLY, 503, FM_EXECUTED_NO},
         {FM_PROBLEM_OVERLOADED, 503, FM_EXECUTED_NO},
         {FM_PROBLEM_UNREACHABLE, 503, FM_EXECUTED_NO},
@@ -80,6 +82,17 @@ static void only_what_is_surely_not_executed_says_so(void **state)
     }
 }
 
+static void only_who_takes_it_nowhere_is_misdirected(void **state)
+{
+    (void)state;
+    for (unsigned p = 0; p < FM_PROBLEM_COUNT; p++) {
+        bool is = fm_problem_is_misdirected(p);
+        assert_int_equal(is, fm_problem_info(p)->status == 421);
+        assert_true(!is || fm_problem_info(p)->executed == FM_EXECUTED_NO);
+    }
+}
+
 FM_TEST_MAIN(fm_test(every_problem_is_complete_and_found_by_its_name),
              fm_test(from_a_name_that_is_not_known_nothing_is_concluded),
-             fm_test(only_what_is_surely_not_executed_says_so))
+             fm_test(only_what_is_surely_not_executed_says_so),
+             fm_test(only_who_takes_it_nowhere_is_misdirected))

@@ -34,7 +34,7 @@ int directed_teardown(void **state)
 
 void directed_open(const char *text, enum fm_proxy_mode mode, unsigned self)
 {
-    struct fm_director_config c = {.mode = mode, .self = self, .nworkers = 1};
+    struct fm_director_config c = {.mode = mode, .self = self, .self_host = "w", .nworkers = 1};
     struct fm_error e = {.msg = ""};
     opened = true;
     if (fm_director_init(&director, &net.loop, &box, resolver, given_conf(text), &c, &e))

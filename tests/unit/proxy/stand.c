@@ -31,6 +31,7 @@ static const char text[] =
     "      gate: \"127.0.0.1:2\", peer: \"127.0.0.1:3\", admin: \"127.0.0.1:4\"}\n"
     "  n: {region: north, roles: [gate, health, controller], address: 127.0.0.1,\n"
     "      gate: \"127.0.0.1:5\", peer: \"127.0.0.1:6\", admin: \"127.0.0.1:7\"}\n"
+    "%s"
     "regions: {west: {priority: 1, apps: [\"127.0.0.1:8\"]},\n"
     "          north: {priority: 2, apps: [\"127.0.0.1:9\"]}}\n"
     "retry: {hedge-after: never}\n"
@@ -51,6 +52,10 @@ static const char text[] =
     "          {path: \"/tills/close\", when-away: {hold: 50ms, commands: override}}],\n"
     "          when-away: {hold: 1s, queries: any}}\n"
     "  pages: {topology: multi-write, routes: [\"/pages/**\"]}\n";
+
+static const char second[] =
+    "  w2: {region: west, roles: [gate, health], address: 127.0.0.1,\n"
+    "       gate: \"127.0.0.1:10\", peer: \"127.0.0.1:11\", admin: \"127.0.0.1:12\"}\n";
 
 static void on_ended(struct fm_msg *m, void *user)
 {
@@ -113,6 +118,21 @@ static struct fm_view *make_view(enum fm_proxy_mode mode)
 
 void stand_open(enum fm_proxy_mode mode)
 {
+    stand_open_of(mode, 1, NULL);
+}
+
+bool stand_is_first(const char *context, const char *key)
+{
+    const struct fm_keygate gate[] = {{FM_STR("w"), fm_keygate_id(FM_STR("w"))},
+                                      {FM_STR("w2"), fm_keygate_id(FM_STR("w2"))}};
+    return fm_keygate_of(gate, 2, fm_keygate_key(fm_str_z(context), fm_str_z(key))) == 0;
+}
+
+void stand_open_of(enum fm_proxy_mode mode, unsigned gates, const _Atomic bool *caught_up)
+{
+    char conf[sizeof text + sizeof second];
+    FM_ASSERT(gates == 1 || gates == 2);
+    snprintf(conf, sizeof conf, text, gates == 2 ? second : "");
     net_open(&stand_net, 16 * 1024, 8);
     assert_int_equal(fm_mailbox_open(&control, &stand_net.loop, NULL, NULL), FM_ERR_OK);
     app = raw_listen(&app_at);
@@ -122,7 +142,7 @@ void stand_open(enum fm_proxy_mode mode)
     if (mode == FM_PROXY_GATE)
         open_journal();
     seats = fm_seats_new(&control, wanted, NULL);
-    board = given_board(text, 1);
+    board = given_board(conf, 1);
     board->seats = seats;
     struct fm_worker_config config = {.mode = mode,
                                       .http = {.limits = FM_HTTP_LIMITS_DEFAULT,
@@ -137,7 +157,8 @@ void stand_open(enum fm_proxy_mode mode)
                                       .control = &control,
                                       .ended = on_ended,
                                       .seats = seats,
-                                      .journal = journal};
+                                      .journal = journal,
+                                      .caught_up = caught_up};
     struct fm_view *v = make_view(mode);
     assert_int_equal(fm_seats_context(seats, FM_STR("ledger"), 1, &ledger, NULL), FM_ERR_OK);
     assert_int_equal(fm_seats_context(seats, FM_STR("cards"), 4, &cards, NULL), FM_ERR_OK);

@@ -24,6 +24,11 @@ extern unsigned stand_wanted; /* how often workers rang */
  * `pages` (multi-write); what is below /ledger/later/ and /cards/N/later is queued, /ledger/N/on
  * and /tills/on are relayed. One upstream serves all regions. Before and after each test. */
 void stand_open(enum fm_proxy_mode mode);
+/* West has so many gates, `w` (which this one is, of a gate) and `w2`; of the second nobody has an
+ * address. */
+void stand_open_of(enum fm_proxy_mode mode, unsigned gates, const _Atomic bool *caught_up);
+/* Does this key belong to `w` where there are both? */
+bool stand_is_first(const char *context, const char *key);
 void stand_close(void);
 
 /* The client's request; the answer's head and body must begin so. */

@@ -280,6 +280,25 @@ static void an_edge_holds_what_found_no_way(void **state)
     assert_int_equal(sent_to(NORTH), 0);
 }
 
+/* What is held is many: one of it looks for a way five times a second. */
+static void an_edge_does_not_ask_for_a_way_again_and_again(void **state)
+{
+    (void)state;
+    stand_view(ledger, 0, 7, NORTH, false);
+    lose(NORTH, true);
+    stand_say(ON(""));
+    stand_asked("POST /ledger/1/on ");
+    do { /* for the second that it is held */
+        if (server.n > 0)
+            stand_answer(REFUSED("503", "unreachable"));
+        fm_loop_turn(&stand_net.loop, FM_NS_PER_MS);
+        peer_poll(&server);
+        peer_poll(&client);
+    } while (client.n == 0);
+    stand_hear("HTTP/1.1 503 ");
+    assert_in_range(sent_to(WEST), 2, 7); /* and not one in 40 ms */
+}
+
 #define with_gate(fn) fm_test_with(fn, gate_setup, teardown)
 #define with_edge(fn) fm_test_with(fn, edge_setup, teardown)
 
@@ -294,4 +313,5 @@ FM_TEST_MAIN(with_gate(a_gate_passes_it_on_to_the_holders),
              with_gate(the_deadline_goes_on_shrinking), with_gate(a_key_in_the_body_says_the_cell),
              with_edge(an_edge_goes_round_a_region_that_it_does_not_hear),
              with_edge(an_edge_waits_for_who_is_not_well),
-             with_edge(an_edge_holds_what_found_no_way))
+             with_edge(an_edge_holds_what_found_no_way),
+             with_edge(an_edge_does_not_ask_for_a_way_again_and_again))
