@@ -212,7 +212,7 @@ void ctl_step(struct ctl_context *c, const struct fm_auth_event *e)
     if (ctl->stopped)
         return;
     ctl->stepping = true;
-    fm_authority_step(&c->auth, e, fm_mono_now(), &out);
+    ctl_authority_step(c, e, &out);
     for (unsigned i = 0; i < out.n; i++)
         if (out.action[i].kind != FM_AUTH_DO_SAY)
             order(c, &out.action[i]);
@@ -260,8 +260,7 @@ void ctl_office(struct fm_controller *ctl, const struct fm_office_event *e)
     if (!ctl->able || ctl->stopped)
         return;
     enum fm_office_state from = (enum fm_office_state)ctl->office.state;
-    struct fm_office_verdict v =
-        fm_office_step(&ctl->office, e, fm_mono_now(), fm_rand_u64(&ctl->rand));
+    struct fm_office_verdict v = ctl_office_step(ctl, e);
     if (v.claim)
         ctl_claim(ctl, &v.txn);
     if (!fm_office_is_keeper(&ctl->office))
@@ -555,7 +554,9 @@ static void begin_context(struct fm_controller *ctl, unsigned number, int index)
     c->later_end = &c->later;
     c->move.late_at = FM_MONO_NEVER;
     struct fm_auth_config a = config_of(ctl, number, conf);
-    fm_authority_init(&c->auth, &a, marks, fm_mono_now());
+    struct fm_mono now = fm_mono_now();
+    fm_authority_init(&c->auth, &a, marks, now);
+    ctl_record_begin(c, marks, now);
     ctl_standby_init(c);
     ctl->context[number] = c;
     if (number >= ctl->ncontexts)
@@ -576,7 +577,7 @@ static void keep_context(struct ctl_context *c, int index)
         return;
     fm_log(FM_LOG_WARN, "lease_changed", FM_KS("context", conf->name),
            FM_KU("from_ms", (uint64_t)cfg->lease_ms), FM_KU("to_ms", (uint64_t)lease));
-    fm_authority_set_lease(&c->auth, lease, renew, (int32_t)retry_of(renew), fm_mono_now());
+    ctl_authority_set_lease(c, lease, renew, (int32_t)retry_of(renew));
 }
 
 static void take_contexts(struct fm_controller *ctl)
@@ -591,9 +592,10 @@ static void take_contexts(struct fm_controller *ctl)
         int number = fm_roster_add_context(ctl->c.roster, conf->name, conf->ncells);
         if (number < 0)
             refuse_context(conf, "its number of cells is another one than when this agent started");
-        else if (ctl->context[number])
+        else if (ctl->context[number]) {
             keep_context(ctl->context[number], (int)i);
-        else
+            ctl_record_conf(ctl->context[number]);
+        } else
             begin_context(ctl, (unsigned)number, (int)i);
     }
 }
@@ -646,7 +648,7 @@ static void take_times(struct fm_controller *ctl)
     ctl->renew_ms = lease / RENEW_PARTS;
     ctl->retry_ms = retry_of(ctl->renew_ms);
     ctl->op_ms = lease / 2;
-    fm_office_set_times(&ctl->office, 2 * ctl->renew_ms, ctl->retry_ms);
+    ctl_office_set_times(ctl, 2 * ctl->renew_ms, ctl->retry_ms);
     if (settled && vote_ms != was_ms && ctl->times_at.ns == 0) {
         ctl->times_at = fm_mono_add_ms(now, SETTLE_MS);
         settled = false;
@@ -688,7 +690,9 @@ static void begin_office(struct fm_controller *ctl)
                                  .incarnation = ctl->life,
                                  .silence_ms = 2 * ctl->renew_ms,
                                  .retry_ms = ctl->retry_ms};
-    fm_office_init(&ctl->office, &o, fm_mono_now());
+    struct fm_mono now = fm_mono_now();
+    fm_office_init(&ctl->office, &o, now);
+    ctl_record_begin_office(ctl, now);
 }
 
 static void free_contexts(struct fm_controller *ctl)
@@ -741,8 +745,13 @@ struct fm_controller *fm_controller_new(const struct fm_controller_config *c,
     ctl->op_ms = lease / 2;
     ctl->vote_ms = lease / 8 > VOTE_LEAST_MS ? lease / 8 : VOTE_LEAST_MS;
     fm_votes_init(&ctl->votes, ctl->self, ctl->observers, 3 * ctl->vote_ms, fm_mono_now());
+    if (c->record && !(ctl->recorder = fm_recorder_open(c->record, e))) {
+        free(ctl);
+        return NULL;
+    }
     begin_office(ctl);
     if (ctl_store_open(ctl, e)) {
+        fm_recorder_close(ctl->recorder);
         free(ctl);
         return NULL;
     }
@@ -775,5 +784,6 @@ void fm_controller_free(struct fm_controller *ctl)
     for (unsigned k = 0; k < CTL_OFFICE_COMMITS; k++)
         for (unsigned w = 0; w < FM_TXN_WRITES_MAX; w++)
             free(ctl->claim[k].value[w]);
+    fm_recorder_close(ctl->recorder);
     free(ctl);
 }

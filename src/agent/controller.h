@@ -27,8 +27,9 @@ struct fm_controller_config {
     struct fm_post *post;
     struct fm_keep *keep;
     struct fm_agreement *agreement;
-    unsigned self; /* number of this host in the roster */
-    bool witness;  /* it votes, and its region never holds anything */
+    unsigned self;      /* number of this host in the roster */
+    bool witness;       /* it votes, and its region never holds anything */
+    const char *record; /* a file to record into (agent/recorder.h); NULL = nothing is recorded */
     /* What a view is made of has changed (fm_controller_view), or what it found. */
     void (*changed)(void *user);
     /* Can the instance of this address be reached from here? By the number of a pool of this host's

@@ -21,6 +21,7 @@
 #include "agent/hook.h"
 #include "agent/intent.h"
 #include "agent/ops.h"
+#include "agent/recorder.h"
 #include "agent/records.h"
 #include "base/rand.h"
 #include "coord/setup.h"
@@ -308,6 +309,7 @@ struct fm_controller {
     int64_t renew_ms, retry_ms, vote_ms, op_ms;
     struct fm_mono times_at; /* the times of before count until then, too; 0 = they do not */
     struct fm_rand rand;
+    struct fm_recorder *recorder; /* NULL = nothing is recorded */
     struct fm_timer timer, soon;
     struct fm_mono timer_at;
     bool reseeded, stepping, told; /* told: `changed` is due */
@@ -467,6 +469,27 @@ bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d) FM
 json_t *ctl_intents_json(const struct fm_controller *ctl);
 /* Hosts and instances. */
 json_t *ctl_drained_json(const struct fm_controller *ctl);
+
+/* -------- ctl_record.c: steps of core at this moment, and what a recorder is told -------- */
+
+void ctl_authority_step(struct ctl_context *c, const struct fm_auth_event *e,
+                        struct fm_auth_actions *out);
+struct fm_office_verdict ctl_office_step(struct fm_controller *ctl,
+                                         const struct fm_office_event *e);
+struct fm_failover_verdict ctl_failover_step(const struct fm_controller *ctl, struct ctl_set *s,
+                                             unsigned lost, const struct fm_failover_policy *p,
+                                             const struct fm_failover_event *e);
+struct fm_move_verdict ctl_move_step(struct ctl_context *c, const struct fm_move_policy *p,
+                                     enum fm_move_event e);
+void ctl_authority_set_lease(struct ctl_context *c, int32_t lease_ms, int32_t renew_ms,
+                             int32_t retry_ms);
+void ctl_office_set_times(struct fm_controller *ctl, int64_t silence_ms, int64_t retry_ms);
+/* What begins, or is another one after a reload; a set that was there before goes on. */
+void ctl_record_begin(const struct ctl_context *c, const struct fm_marks *marks,
+                      struct fm_mono now);
+void ctl_record_conf(const struct ctl_context *c);
+void ctl_record_begin_office(const struct fm_controller *ctl, struct fm_mono now);
+void ctl_record_sets(const struct fm_controller *ctl, const struct ctl_set *old, unsigned nold);
 
 /* -------- ctl_agreed.c -------- */
 

@@ -165,7 +165,7 @@ static void move_event(struct ctl_context *c, enum fm_move_event e)
 {
     struct fm_move_policy policy = move_policy(c);
     enum fm_move_state from = (enum fm_move_state)c->move.state;
-    struct fm_move_verdict v = fm_move_step(&c->move, &policy, e, fm_mono_now());
+    struct fm_move_verdict v = ctl_move_step(c, &policy, e);
     c->move_held |= c->move.state == FM_MOVE_HOLDING;
     if (v.over && !c->move.moved && from != FM_MOVE_IDLE)
         say_why(c, from, e);

@@ -226,7 +226,7 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
     struct fm_failover_evidence ev = ctl_evidence(ctl, s, lost, ctl->region);
     struct fm_failover_event e = {.kind = kind, .ev = &ev, .quote = quote, .break_glass = glass};
     uint8_t why = f->why;
-    struct fm_failover_verdict v = fm_failover_step(f, &policy, &e, fm_mono_now());
+    struct fm_failover_verdict v = ctl_failover_step(ctl, s, lost, &policy, &e);
     if (v.changed || v.action == FM_FAILOVER_DO_ASK || (!v.refused && v.why != why))
         say_failover(ctl, s, lost, &v, &ev);
     switch (v.action) {
@@ -489,5 +489,6 @@ void ctl_operate_start(struct fm_controller *ctl)
         fill_set(ctl, &ctl->set[ctl->nsets], c);
         keep_state(&ctl->set[ctl->nsets++], old, nold);
     }
+    ctl_record_sets(ctl, old, nold);
     free(old);
 }

@@ -154,6 +154,7 @@ static enum fm_err open_controller(struct fm_rights *r, unsigned self, unsigned 
                                      .agreement = r->c.agreement,
                                      .self = self,
                                      .witness = !(roles & FM_ROLE_CONTROLLER),
+                                     .record = secure_getenv("FULMAR_RECORD"),
                                      .changed = controller_changed,
                                      .reaches = r->c.reaches ? reaches : NULL,
                                      .user = r};

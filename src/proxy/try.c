@@ -287,10 +287,12 @@ static int first_of(const struct fm_instance *in, unsigned n)
     return -1;
 }
 
-/* Intent: it is asked nothing new. But what is queued at a gate is known only there. */
+/* Intent: it is asked nothing new. But what is queued at a gate, and the keys that it has, are
+ * known only there. */
 static bool is_spared(const struct fm_request *rq, const struct fm_view_endpoint *e)
 {
-    return !rq->asks_place && atomic_load_explicit(&e->drained, memory_order_relaxed);
+    bool only_there = rq->asks_place || fm_place_has_one(rq, e->region);
+    return !only_there && atomic_load_explicit(&e->drained, memory_order_relaxed);
 }
 
 static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64_t random)

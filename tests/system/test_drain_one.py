@@ -223,6 +223,10 @@ def test_a_gate_with_keys_of_its_own(stage):
     check("--override one-gate-a-key" in done.stderr, done.what)
     p.operator.expect(3, "drain west-2 --reason x --override last-instance", says="one-gate-a-key")
     p.operator.expect(0, "drain west-2 --reason x --override one-gate-a-key", says="gets no new requests")
+    address = p.realm.hosts["west-2"]["gate"]
+    wait_until("the edge knows", lambda: p.endpoints("edge-1")[address] == "drain", PATIENCE_S)
+    check_equal([lib.request(p.port, "POST", "/ledger/1", [("Idempotency-Key", f'"k{n}"')], b"x").status
+                 for n in range(60)], [200] * 60, "commands, whichever gate has their key")
     p.realm.judge()
 
 
