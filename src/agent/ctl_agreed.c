@@ -132,8 +132,14 @@ static enum fm_agreed_step take_newer(struct fm_controller *ctl)
 {
     const struct fm_agreed *known = fm_agreement_known(ctl->c.agreement);
     enum fm_agreed_step step = fm_agreed_next(&known->mark, &ctl->agreed.seen.mark, ctl->able);
-    if (step == FM_AGREED_TAKE)
-        fm_agreement_take(ctl->c.agreement, &ctl->agreed.seen);
+    if (step != FM_AGREED_TAKE)
+        return step;
+    const struct fm_agreed *news = &ctl->agreed.seen;
+    struct ctl_event *e = ctl_event(ctl, "config", NULL);
+    e->text = "hosts agree upon another version";
+    snprintf(e->evidence, sizeof e->evidence, "generation %llu, by %s: %s",
+             (unsigned long long)news->mark.generation, news->by, news->reason);
+    fm_agreement_take(ctl->c.agreement, news);
     return step;
 }
 

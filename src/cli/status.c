@@ -131,6 +131,19 @@ static void print_webhook(const struct fm_args *a, const json_t *webhook)
                fm_show_clock(fm_show_text(webhook, "failing_since"), since), why);
 }
 
+/* What hosts agree upon, where this one's file says something else, or cannot be used with it. */
+static void print_shared(const json_t *shared)
+{
+    const json_t *agreed = json_object_get(shared, "agreed");
+    const char *trouble = fm_show_text(shared, "trouble");
+    if (json_is_true(json_object_get(shared, "differs")))
+        printf("its file differs from what hosts agree upon (generation %lld, by %s): see `fulmar "
+               "config diff`\n",
+               fm_show_number(agreed, "generation"), fm_show_text(agreed, "by"));
+    if (trouble[0])
+        printf("IT DOES NOT GO BY WHAT HOSTS AGREE UPON: %s\n", trouble);
+}
+
 static void print_table(const struct fm_args *a, const json_t *doc, const struct fm_conf *conf,
                         const char *only)
 {
@@ -147,6 +160,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     fm_print_view(json_object_get(doc, "view"));
     const json_t *config = json_object_get(doc, "config");
     const char *reload = fm_show_text(config, "reload_error");
+    print_shared(json_object_get(config, "shared"));
     if (reload[0])
         printf("%sTHE LAST RELOAD WAS REFUSED; the configuration of %s goes on:%s\n%s",
                a->color ? "\033[31m" : "", fm_show_text(config, "loaded_at"),

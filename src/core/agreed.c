@@ -5,7 +5,7 @@
 
 static bool is_same(const struct fm_agreed_mark *a, const struct fm_agreed_mark *b)
 {
-    return a->generation == b->generation && strcmp(a->digest, b->digest) == 0;
+    return a->generation == b->generation && memcmp(a->digest, b->digest, sizeof a->digest) == 0;
 }
 
 enum fm_agreed_step fm_agreed_next(const struct fm_agreed_mark *known,

@@ -12,7 +12,7 @@
 
 enum { FM_AGREED_DIGEST_ROOM = 65 };
 
-/* generation 0: there is none. */
+/* generation 0: there is none. The digest is filled up with zeros. */
 struct fm_agreed_mark {
     uint64_t generation;
     char digest[FM_AGREED_DIGEST_ROOM];

@@ -93,6 +93,10 @@ static void record_sub(struct fm_lease_record *l, struct fm_sub s)
         l->sub[l->nsubs++] = s;
 }
 
+/* Who goes by a longer lease than this agent, as long as it has not heard of the new one, asks
+ * seldom and has to be found recorded when it does. */
+enum { IDLE_LEAST_MS = 10 * 1000 };
+
 /* Who has not asked for long, and whose last grant is over, need not be waited for any more. Only a
  * settled keeper knows all grants. */
 static void drop_idle(const struct fm_authority *a, struct fm_lease_record *l, struct fm_mono now)
@@ -100,13 +104,13 @@ static void drop_idle(const struct fm_authority *a, struct fm_lease_record *l, s
     if (fm_mono_before(now, a->k.settled_at))
         return;
     unsigned kept = 0;
+    int64_t idle_ms = fm_clamp_i64(2 * (int64_t)a->cfg.lease_ms, IDLE_LEAST_MS, INT64_MAX);
     for (unsigned i = 0; i < l->nsubs; i++) {
         const struct fm_grantee *g = NULL;
         for (unsigned j = 0; j < FM_SUBS_MAX; j++)
             if (a->k.grantee[j].used && fm_sub_same(a->k.grantee[j].sub, l->sub[i]))
                 g = &a->k.grantee[j];
-        bool live = g && (fm_mono_before(now, g->until) ||
-                          fm_mono_sub_ms(now, g->asked) < 2 * (int64_t)a->cfg.lease_ms);
+        bool live = g && (fm_mono_before(now, g->until) || fm_mono_sub_ms(now, g->asked) < idle_ms);
         if (live)
             l->sub[kept++] = l->sub[i];
     }

@@ -316,6 +316,8 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         in[n] = look_at_instance(rq, e, up[n], now);
         n++;
     }
+    if (n == 0)
+        return NULL;
     int at = first ? first_of(in, n) : fm_balance(in, n, random);
     /* asking a doubtful one is better than asking nobody, or who was asked already */
     if (at < 0 || in[at].tried) {

@@ -106,6 +106,8 @@ def test_two_files_and_one_agreement(stage):
     check_equal(differs["keys"], [{"key": f"{LEDGER}.lease", "file": "3s", "agreed": "2s"}], "of the other")
     again = realm.run("config", "diff", "-c", str(other))
     check(again.returncode == 2 and f"{LEDGER}.lease" in again.stdout and "3s" in again.stdout, again.stdout)
+    shown = realm.run("status", "-c", str(other), at="north-1")
+    check("its file differs from what hosts agree upon (generation 1, by west-1)" in shown.stdout, shown.stdout)
     # a reload of what differs changes nothing, and is not told again
     realm.processes["north-1"].signal(signal.SIGHUP)
     wait_until("it is reloaded", lambda: realm.events("north-1", "reloaded"))
@@ -124,6 +126,8 @@ def test_two_files_and_one_agreement(stage):
     check_equal(realm.shared("west-1")["differs"], True, "the first file differs now")
     check_equal(realm.apply(other).returncode, 0, "exit code where it is so already")
     check_equal(realm.generation("west-1"), 2, "generation after that")
+    events = [e for e in realm.authority("east-1")["events"] if e["what"] == "config"]
+    check(len(events) == 2 and "generation 2" in events[-1]["evidence"], f"events: {events}")
     op = realm.ask("north-1", "GET", "/ops")[1]["operations"][-1]
     check_equal((op["kind"], op["state"], op["reason"]), ("config", "done", "a test"), "the operation")
     realm.judge()
