@@ -179,7 +179,7 @@ static void key_member(struct fm_buf *b, bool *first, const struct fm_conf_conte
 static void partners_member(struct fm_buf *b, bool *first, const struct fm_conf *conf,
                             const struct fm_conf_context *c)
 {
-    struct fm_str name[FM_CONF_CONTEXTS_MAX];
+    struct fm_str name[FM_CONF_CONTEXTS_MAX] = {{0}};
     if (!c->nmoves_with)
         return;
     for (size_t i = 0; i < c->nmoves_with; i++)
@@ -220,7 +220,7 @@ struct named {
 
 static void contexts(struct fm_buf *b, const struct fm_conf *conf)
 {
-    struct named order[FM_CONF_CONTEXTS_MAX];
+    struct named order[FM_CONF_CONTEXTS_MAX] = {{{0}, 0}};
     bool first = true;
     size_t n = 0;
     FM_ASSERT(conf->ncontexts <= FM_CONF_CONTEXTS_MAX);
@@ -289,7 +289,7 @@ static enum fm_err hosts(struct fm_buf *b, const struct fm_conf *conf)
 /* Their order gives the cells of `affinity` their homes, and means nothing else. */
 static void regions(struct fm_buf *b, const struct fm_conf *conf, bool witnesses)
 {
-    struct fm_str name[FM_CONF_REGIONS_MAX];
+    struct fm_str name[FM_CONF_REGIONS_MAX] = {{0}};
     bool ordered = false;
     size_t n = 0;
     FM_ASSERT(conf->nregions <= FM_CONF_REGIONS_MAX);

@@ -187,15 +187,17 @@ static void read_policy(struct fm_str text)
 static void read_marks(struct fm_str text)
 {
     static struct fm_marks_doc d, again;
+    struct fm_roster *r = roster();
     struct fm_error e = {.msg = ""};
-    if (fm_marks_read(&d, text, &e) != FM_ERR_OK) {
+    if (fm_marks_read(r, &d, text, &e) == FM_ERR_OK) {
+        char *written = fm_marks_write(r, &d);
+        HOLDS(written && fm_marks_read(r, &again, fm_str_z(written), &e) == FM_ERR_OK, "%s", e.msg);
+        HOLDS(memcmp(&d, &again, sizeof d) == 0, "%s", written);
+        free(written);
+    } else {
         HOLDS(e.msg[0], "nothing is said");
-        return;
     }
-    char *written = fm_marks_write(&d);
-    HOLDS(written && fm_marks_read(&again, fm_str_z(written), &e) == FM_ERR_OK, "%s", e.msg);
-    HOLDS(memcmp(&d, &again, sizeof d) == 0, "%s", written);
-    free(written);
+    fm_roster_free(r);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
