@@ -515,3 +515,15 @@ bool fm_seed_txn(struct fm_seed *s, unsigned i, struct fm_coord_txn *out)
     *out = (struct fm_coord_txn){s->compare, ncompare, s->out, n};
     return true;
 }
+
+const struct fm_coord_write *fm_seed_proof(const struct fm_coord_txn *t)
+{
+    const struct fm_coord_write *proof = NULL;
+    for (size_t i = 0; i < t->nwrite; i++) {
+        bool last = fm_str_starts(t->write[i].key, FM_STR("reseed/"));
+        if (last || (!proof && fm_str_starts(t->write[i].key, FM_STR("cell/"))))
+            proof = &t->write[i];
+    }
+    FM_ASSERT(proof); /* a budget stands behind cells of its context */
+    return proof;
+}

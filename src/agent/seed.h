@@ -97,5 +97,8 @@ const struct fm_seed_context *fm_seed_context(const struct fm_seed *s, unsigned 
 /* The i-th transaction; false past the last one. Its texts and arrays are the plan's, until the
  * next call. */
 bool fm_seed_txn(struct fm_seed *s, unsigned i, struct fm_coord_txn *out);
+/* Where nobody knows whether it was done: the write of it that tells. Its value differs from what
+ * stood there, as that of a budget need not, and nobody else writes it before all is done. */
+const struct fm_coord_write *fm_seed_proof(const struct fm_coord_txn *t);
 
 #endif

@@ -251,21 +251,21 @@ static void take_found(void *user, const struct fm_coord_kv *kv)
     f->n = kv->value.n;
 }
 
-/* A transaction of unknown outcome: did the last thing that it writes come to be there? */
+/* A transaction of unknown outcome: did what it writes come to be there? */
 static bool is_there(struct reseed *x, const struct fm_coord_txn *t)
 {
-    const struct fm_coord_write *last = &t->write[t->nwrite - 1];
+    const struct fm_coord_write *proof = fm_seed_proof(t);
     char key[FM_RECORD_KEY_ROOM];
     struct fm_coord_io_end end;
     struct found *f = calloc(1, sizeof *f);
-    FM_ASSERT(last->key.n < sizeof key);
-    memcpy(key, last->key.p, last->key.n);
-    key[last->key.n] = 0;
+    FM_ASSERT(proof->key.n < sizeof key);
+    memcpy(key, proof->key.p, proof->key.n);
+    key[proof->key.n] = 0;
     if (!f)
         return false;
     f->key = key;
     fm_coord_io_read(x->io, key, false, take_found, f, &end);
-    bool same = applies(&end) && fm_str_eq(last->value, fm_str(f->text, f->n));
+    bool same = applies(&end) && fm_str_eq(proof->value, fm_str(f->text, f->n));
     free(f);
     return same;
 }

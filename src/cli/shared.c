@@ -197,7 +197,7 @@ static void print_diff(const struct fm_args *a, const struct sides *s)
         return;
     }
     json_t *doc = json_pack(
-        "{s:s,s:s#,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:s,s:b,s:O}", "schema", "fulmar.config-diff/1",
+        "{s:s,s:s%,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:s,s:b,s:O}", "schema", "fulmar.config-diff/1",
         "service", s->conf->service.p, s->conf->service.n, "file", a->config, "file_digest",
         s->digest, "asked", fm_show_text(s->doc, "host"), "generation",
         (json_int_t)generation_of(s), "agreed_digest", fm_show_text(agreed, "digest"), "by",

@@ -205,6 +205,39 @@ static void the_view_comes_last_and_every_part_depends_on_it(void **state)
     assert_int_equal(in, 0);
 }
 
+/* As many cells as let the first transaction end with a budget. */
+static void what_tells_of_a_transaction_is_what_it_changes(void **state)
+{
+    (void)state;
+    struct fm_coord_txn t;
+    char mem[sizeof text];
+    memcpy(mem, text, sizeof text);
+    char *cells = strstr(mem, "cells: 64");
+    assert_non_null(cells);
+    memcpy(cells, "cells: 45", 9);
+    fm_seed_free(seed);
+    fm_conf_free(conf);
+    conf = given_conf(mem);
+    seed = fm_seed_new(conf, &error);
+    assert_non_null(seed);
+    stands("view", "{\"v\":1,\"incarnation\":1,\"generation\":5}", 3);
+    stands("cell/ledger/0", CELL("west", "4"), 7);
+    stands("budget/ledger", "{\"v\":1,\"spent\":3,\"freed\":0}", 8); /* it is used up already */
+    for (unsigned i = 0; i < 45; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "cell/cards/%u", i);
+        stands(key, CELL("west", "4"), 9);
+    }
+    make();
+    assert_true(fm_seed_txn(seed, 0, &t));
+    assert_true(fm_str_eqz(t.write[t.nwrite - 1].key, "budget/ledger"));
+    assert_true(fm_str_eqz(t.write[t.nwrite - 1].value, "{\"v\":1,\"spent\":3,\"freed\":0}"));
+    assert_true(fm_str_eqz(fm_seed_proof(&t)->key, "cell/ledger/0"));
+    assert_true(fm_seed_txn(seed, 1, &t));
+    assert_true(fm_str_eqz(fm_seed_proof(&t)->key, "reseed/2"));
+    assert_false(fm_seed_txn(seed, 2, &t));
+}
+
 static void a_store_without_anything_is_seeded_from_what_was_seen(void **state)
 {
     (void)state;
@@ -353,6 +386,7 @@ static void what_no_record_can_hold_is_not_written(void **state)
 
 FM_TEST_MAIN(fm_test_with(what_is_written_is_above_everything, begin, end),
              fm_test_with(the_view_comes_last_and_every_part_depends_on_it, begin, end),
+             fm_test_with(what_tells_of_a_transaction_is_what_it_changes, begin, end),
              fm_test_with(a_store_without_anything_is_seeded_from_what_was_seen, begin, end),
              fm_test_with(where_somebody_is_silent_there_is_a_margin, begin, end),
              fm_test_with(what_is_frozen_and_known_may_be_seeded, begin, end),
