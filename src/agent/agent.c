@@ -778,7 +778,7 @@ int fm_agent_main(const struct fm_agent_options *o)
     } else {
         conf = begin_agreement(x, &e);
         err = conf ? FM_ERR_OK : e.code;
-        code = err ? EXIT_CONFIG : code;
+        code = err == FM_ERR_INVALID ? EXIT_CONFIG : code;
         if (!err) {
             x->region = conf->hosts[x->host].region;
             err = start(x, conf, &e);

@@ -116,7 +116,7 @@ static const char *address_of(const struct place *p, const char *host, char *out
 {
     int i = fm_conf_find_host(p->conf, fm_str_z(host));
     FM_ASSERT(i < (int)p->conf->nhosts && size > 0);
-    struct fm_str at = i >= 0 ? p->conf->hosts[i].peer.host : FM_STR("");
+    struct fm_str at = i >= 0 ? p->conf->hosts[i].address : FM_STR("");
     if (!at.n || at.n >= size || fm_str_eqz(at, host))
         return NULL;
     memcpy(out, at.p, at.n);

@@ -72,7 +72,8 @@ struct fm_conf_host {
     unsigned region; /* index into regions */
     unsigned roles;  /* bits of enum fm_conf_role */
     struct fm_str zone;
-    struct fm_conf_addr gate; /* what others dial: address with port 7100 unless told otherwise */
+    struct fm_str address;    /* as the file says; p = NULL where it does not */
+    struct fm_conf_addr gate; /* what is dialed: address with port 7100 unless told otherwise */
     struct fm_conf_addr peer; /* the same with 7101 */
     struct fm_conf_addr gate_bind, peer_bind; /* what this host binds */
     /* `admin` is the agent's where the host has one (127.0.0.1:7102), else the edge's. The edge of

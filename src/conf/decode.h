@@ -57,7 +57,7 @@ fm_decode_fn fm_decode_route_path, fm_decode_http_url, fm_decode_webhook_url;
 
 /* Functions of rows. */
 fm_decode_fn fm_decode_nothing, fm_decode_log_path;
-fm_decode_fn fm_decode_hosts, fm_decode_roles, fm_decode_host_address;
+fm_decode_fn fm_decode_hosts, fm_decode_roles, fm_decode_host_address, fm_decode_dial;
 fm_decode_fn fm_decode_regions, fm_decode_pools;
 fm_decode_fn fm_decode_checks;
 fm_decode_fn fm_decode_endpoints;
@@ -104,6 +104,10 @@ struct fm_host_def {
     const struct fm_node *address_node;
     unsigned roles;
     struct fm_conf_addr gate, peer, admin; /* port 0 = not said */
+};
+
+struct fm_dial_def {
+    struct fm_conf_addr gate, peer; /* port 0 = not said */
 };
 
 struct fm_pool_dns {

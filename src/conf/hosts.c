@@ -270,6 +270,7 @@ static void fill(struct fm_load *l, const struct fm_node *n, const struct fm_hos
         }
         l->host = l->region = (struct fm_str){NULL, 0};
     }
+    h->address = address.host;
     set_door(l, &address, &def->gate, GATE_PORT, &h->gate, &h->gate_bind);
     set_door(l, &address, &def->peer, PEER_PORT, &h->peer, &h->peer_bind);
     set_admin(l, def, h);
@@ -323,5 +324,44 @@ void fm_decode_hosts(struct fm_load *l, const struct fm_schema_row *row, const s
         FM_ASSERT(h->region < l->conf->nregions);
         l->conf->regions[h->region].has_gates |= (h->roles & FM_ROLE_GATE) != 0;
         l->conf->regions[h->region].has_health |= (h->roles & FM_ROLE_HEALTH) != 0;
+    }
+}
+
+/* -------- other ways to them -------- */
+
+static struct fm_conf_host *find(struct fm_load *l, const struct fm_node *n)
+{
+    struct fm_str names[FM_CONF_HOSTS_MAX];
+    FM_ASSERT(l->conf->nhosts <= FM_CONF_HOSTS_MAX);
+    for (size_t i = 0; i < l->conf->nhosts; i++) {
+        if (fm_str_eq(l->conf->hosts[i].name, n->key))
+            return &l->conf->hosts[i];
+        names[i] = l->conf->hosts[i].name;
+    }
+    /* no error: which hosts there are is agreed, and this way is this host's own */
+    struct fm_str near = fm_suggest_name(n->key, names, l->conf->nhosts);
+    fm_report_warning(l->report, n->key_pos, "there is no host `%s`", FM_Q(n->key));
+    if (near.p)
+        fm_report_advice(l->report, "did you mean `%s`?", near.p);
+    else
+        fm_report_advice(l->report, "delete the entry");
+    return NULL;
+}
+
+void fm_decode_dial(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
+                    void *at)
+{
+    (void)at;
+    if (!fm_decode_want(l, row, n, FM_NODE_MAP) || !fm_decode_count(l, row, n))
+        return;
+    fm_node_each(child, n)
+    {
+        struct fm_dial_def def = {0};
+        fm_decode_value(l, row->item, child, &def);
+        struct fm_conf_host *h = l->hosts_bad ? NULL : find(l, child);
+        if (h && def.gate.port && h->gate.port)
+            h->gate = def.gate;
+        if (h && def.peer.port && h->peer.port)
+            h->peer = def.peer;
     }
 }

@@ -124,7 +124,7 @@ static void compare_host(struct change *c, const struct fm_conf *from, const str
         {"gate", fm_str_eq(a->gate_bind.text, b->gate_bind.text), false},
         {"peer", fm_str_eq(a->peer_bind.text, b->peer_bind.text), false},
         {"admin", fm_str_eq(a->admin.text, b->admin.text), false},
-        {"address", fm_str_eq(a->gate.host, b->gate.host), true},
+        {"address", fm_str_eq(a->address, b->address), true},
     };
     for (size_t i = 0; i < FM_COUNT(parts); i++) {
         if (parts[i].same || (parts[i].live && !fm_conf_is_shared(c->to)))

@@ -297,6 +297,29 @@ const struct fm_schema_section fm_schema_host = {
 
 static const struct fm_schema_row host_item = {.kind = FM_KIND_SECTION, .section = &fm_schema_host};
 
+static const struct fm_schema_row dial_rows[] = {
+    {.name = "gate",
+     .kind = FM_KIND_TARGET,
+     AT(struct fm_dial_def, gate),
+     .def_note = "`address` and the port of its `gate`",
+     .help = "The way to its gate."},
+    {.name = "peer",
+     .kind = FM_KIND_TARGET,
+     AT(struct fm_dial_def, peer),
+     .def_note = "`address` and the port of its `peer`",
+     .help = "The way to its agent."},
+};
+
+static const struct fm_schema_section dial_section = {
+    .id = "dial",
+    .title = "dial.HOST",
+    ROWS(dial_rows),
+    .help = "Another way to a host, from where this file is used: through a tunnel, an address "
+            "translation, a proxy. Certificates are checked for the host that is meant.",
+};
+
+static const struct fm_schema_row dial_item = {.kind = FM_KIND_SECTION, .section = &dial_section};
+
 /* the whole file */
 
 static const struct fm_schema_row include_item = {.kind = FM_KIND_TEXT, RANGE(1, 1024)};
@@ -443,6 +466,15 @@ static const struct fm_schema_row root_rows[] = {
      .decode = fm_decode_hosts,
      .def_note = "none",
      .help = "Who runs what."},
+    {.name = "dial",
+     .kind = FM_KIND_NAMED,
+     RANGE(0, FM_CONF_HOSTS_MAX),
+     ITEM(dial_item),
+     .decode = fm_decode_dial,
+     .def_note = "none",
+     .example = "dial: {north-1: {peer: \"127.0.0.1:9101\"}}",
+     .help =
+         "Where this host dials others, if not at their `address`, which all hosts agree upon."},
     {.name = "contexts",
      .kind = FM_KIND_NAMED,
      .flags = FM_ROW_REQUIRED,

@@ -250,8 +250,8 @@ static void host(struct fm_buf *b, const struct fm_conf *conf, const struct fm_c
             name[n++] = fm_str_z(roles->item->words[i].name);
     FM_ASSERT(n > 0 && n <= FM_COUNT(name));
     fm_buf_ch(b, '{');
-    if (h->gate.host.n)
-        text_member(b, &first, "address", h->gate.host);
+    if (h->address.n)
+        text_member(b, &first, "address", h->address);
     if (agent)
         text_member(b, &first, "admin", h->admin.text);
     if (h->roles & FM_ROLE_GATE)

@@ -1,6 +1,6 @@
 /* Setting the demonstration's world up: where the programs are, which ports are free, what the
- * configurations say. It starts nothing. Invariant: in the configuration of a place every other
- * place stands at a fault proxy; in that of the edge, and of who looks on, at its own port. */
+ * configurations say. It starts nothing. Invariant: by the configuration of a place every other
+ * place is dialed at a fault proxy; by that of the edge, and of who looks on, at its own port. */
 #include "demo/world.h"
 
 #include "base/assert.h"
@@ -143,19 +143,29 @@ static void write_hosts(const struct fm_world *w, unsigned viewer, FILE *f)
             w->region[0].name, w->edge_admin);
     for (unsigned r = 0; r <= w->nregions; r++) {
         const struct fm_world_region *x = &w->region[r];
-        bool far = viewer != NOBODY && viewer != r;
-        unsigned gate = far ? x->gate_from[viewer] : x->gate;
-        unsigned peer = far ? x->peer_from[viewer] : x->peer;
         if (r < w->nregions)
             fprintf(f,
                     "  %s-1: {region: %s, roles: [gate, health, controller], address: 127.0.0.1, "
                     "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\", admin: \"127.0.0.1:%u\"}\n",
-                    x->name, x->name, gate, peer, x->admin);
+                    x->name, x->name, x->gate, x->peer, x->admin);
         else
             fprintf(f,
                     "  witness-1: {region: %s, roles: [witness, coordination], address: "
                     "127.0.0.1, peer: \"127.0.0.1:%u\", admin: \"127.0.0.1:%u\"}\n",
-                    x->name, peer, x->admin);
+                    x->name, x->peer, x->admin);
+    }
+    if (viewer == NOBODY)
+        return;
+    fprintf(f, "dial:\n");
+    for (unsigned r = 0; r <= w->nregions; r++) {
+        const struct fm_world_region *x = &w->region[r];
+        if (r == viewer)
+            continue;
+        if (r < w->nregions)
+            fprintf(f, "  %s-1: {gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\"}\n", x->name,
+                    x->gate_from[viewer], x->peer_from[viewer]);
+        else
+            fprintf(f, "  witness-1: {peer: \"127.0.0.1:%u\"}\n", x->peer_from[viewer]);
     }
 }
 

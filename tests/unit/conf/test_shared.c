@@ -94,6 +94,8 @@ static void one_meaning_is_one_text(void **state)
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", when-away: {hold: 9s}"), true},
         {HEAD REGIONS HOSTS ONE(""), HEAD "state: /x/{host}\n" REGIONS HOSTS ONE(""), true},
         {HEAD REGIONS HOSTS MANY(""), HEAD REGIONS HOSTS MANY(", homes: {pins: p.csv}"), true},
+        {HEAD REGIONS HOSTS ONE(""),
+         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\"}}\n", true},
         /* what is not */
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", lease: 2001ms"), false},
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", home: b"), false},
@@ -113,6 +115,30 @@ static void one_meaning_is_one_text(void **state)
         free(a);
         free(b);
     }
+}
+
+/* Which hosts there are is agreed; the way to them is each host's own. */
+static void a_host_is_dialed_as_the_file_says(void **state)
+{
+    (void)state;
+    static const char file[] = HEAD REGIONS HOSTS ONE(
+        "") "dial: {i: {gate: \"127.0.0.9:1\"}, j: {peer: \"127.0.0.9:2\"}, k: {peer: "
+            "\"127.0.0.9:3\"}}\n";
+    char *agreed = text_of_file(HEAD REGIONS HOSTS ONE(", lease: 3s"));
+    struct fm_conf *c = apply(file, agreed, NULL, 0);
+    assert_non_null(c);
+    const struct fm_conf_host *i = &c->hosts[fm_conf_find_host(c, FM_STR("i"))];
+    const struct fm_conf_host *j = &c->hosts[fm_conf_find_host(c, FM_STR("j"))];
+    assert_str(i->gate.text, "127.0.0.9:1");
+    assert_str(i->gate_bind.text, "0.0.0.0:7100");
+    assert_str(i->peer.text, "127.0.0.2:7101");
+    assert_str(j->peer.text, "127.0.0.9:2");
+    assert_str(j->address, "127.0.0.3");
+    char *text = text_of(c);
+    assert_string_equal(text, agreed);
+    free(text);
+    free(agreed);
+    fm_conf_free(c);
 }
 
 /* The order of regions gives cells their homes, and counts only where there are such. */
@@ -336,8 +362,9 @@ static void marked_keys_are_in_the_text(void **state)
     free(text);
 }
 
-FM_TEST_MAIN(fm_test(one_meaning_is_one_text), fm_test(regions_have_an_order_where_cells_do),
-             fm_test(the_text_is_canonical), fm_test(what_is_agreed_replaces_what_the_file_says),
+FM_TEST_MAIN(fm_test(one_meaning_is_one_text), fm_test(a_host_is_dialed_as_the_file_says),
+             fm_test(regions_have_an_order_where_cells_do), fm_test(the_text_is_canonical),
+             fm_test(what_is_agreed_replaces_what_the_file_says),
              fm_test(hosts_are_those_that_were_agreed), fm_test(what_is_only_in_the_file),
              fm_test(what_does_not_fit_is_refused_with_the_reason),
              fm_test(what_a_later_version_added_is_passed_over),
