@@ -92,29 +92,6 @@ static void move_do(struct ctl_context *c, enum fm_move_action action)
     ctl_step(c, &e);
 }
 
-static enum fm_move_action lasting(enum fm_move_state s)
-{
-    switch (s) {
-    case FM_MOVE_ASKED:
-        return FM_MOVE_DO_ASK_HEIR;
-    case FM_MOVE_HOLDING:
-        return FM_MOVE_DO_HOLD;
-    case FM_MOVE_STOPPING:
-        return FM_MOVE_DO_STOP;
-    case FM_MOVE_SHIPPING:
-        return FM_MOVE_DO_SHIP;
-    case FM_MOVE_RELEASING:
-        return FM_MOVE_DO_RELEASE;
-    case FM_MOVE_RETAKING:
-        return FM_MOVE_DO_RETAKE;
-    case FM_MOVE_IDLE:
-    case FM_MOVE_HANDED:
-    case FM_MOVE_STATE_COUNT:
-        break;
-    }
-    return FM_MOVE_DO_NOTHING;
-}
-
 static struct fm_move_policy move_policy(const struct ctl_context *c)
 {
     const struct fm_conf_context *conf = ctl_conf(c);
@@ -264,7 +241,7 @@ void ctl_move_turn(struct ctl_context *c)
     else if (m->state == FM_MOVE_HOLDING && is_drained(c))
         move_event(c, FM_MOVE_ON_DRAINED);
     else if (!fm_mono_before(now, c->repeat_at))
-        move_do(c, lasting((enum fm_move_state)m->state));
+        move_do(c, fm_move_lasting(m));
     else
         ctl_arm(c->ctl, fm_mono_min(c->repeat_at, m->late_at));
 }

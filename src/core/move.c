@@ -122,3 +122,26 @@ struct fm_move_verdict fm_move_step(struct fm_move *m, const struct fm_move_poli
     FM_ASSERT(m->state == FM_MOVE_IDLE || !fm_mono_is_never(m->late_at));
     return v;
 }
+
+enum fm_move_action fm_move_lasting(const struct fm_move *m)
+{
+    switch ((enum fm_move_state)m->state) {
+    case FM_MOVE_ASKED:
+        return FM_MOVE_DO_ASK_HEIR;
+    case FM_MOVE_HOLDING:
+        return FM_MOVE_DO_HOLD;
+    case FM_MOVE_STOPPING:
+        return FM_MOVE_DO_STOP;
+    case FM_MOVE_SHIPPING:
+        return FM_MOVE_DO_SHIP;
+    case FM_MOVE_RELEASING:
+        return FM_MOVE_DO_RELEASE;
+    case FM_MOVE_RETAKING:
+        return FM_MOVE_DO_RETAKE;
+    case FM_MOVE_IDLE:
+    case FM_MOVE_HANDED:
+    case FM_MOVE_STATE_COUNT:
+        break;
+    }
+    return FM_MOVE_DO_NOTHING;
+}

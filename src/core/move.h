@@ -91,6 +91,9 @@ struct fm_move_verdict {
 struct fm_move_verdict fm_move_step(struct fm_move *m, const struct fm_move_policy *p,
                                     enum fm_move_event e, struct fm_mono now);
 
+/* What is carried out again and again while the state lasts: what was sent may have been lost. */
+enum fm_move_action fm_move_lasting(const struct fm_move *m);
+
 /* Step (4): both have to be whole at the heir before FINAL is fed. */
 static inline bool fm_move_is_final(bool data, bool journal)
 {

@@ -85,11 +85,12 @@ bool fm_place_has_one(const struct fm_request *rq, unsigned region)
            rq->vr->view->regions[region].gates;
 }
 
-bool fm_place_is_at(const struct fm_request *rq, const struct fm_view_endpoint *e)
+uint16_t fm_place_gate(const struct fm_request *rq, unsigned region)
 {
-    const struct fm_view_region *r = &rq->vr->view->regions[e->region];
-    return !fm_place_has_one(rq, e->region) ||
-           e->gate == fm_keygate_of(r->gate, r->ngates, rq->gate_key);
+    if (!fm_place_has_one(rq, region))
+        return FM_NO_GATE;
+    const struct fm_view_region *r = &rq->vr->view->regions[region];
+    return (uint16_t)fm_keygate_of(r->gate, r->ngates, rq->gate_key);
 }
 
 /* -------- queries -------- */

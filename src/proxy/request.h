@@ -181,8 +181,8 @@ enum fm_problem fm_place_body(struct fm_request *rq);
 void fm_place_key(struct fm_request *rq, struct fm_str key);
 /* Is it for one gate of this region, and for no other? */
 bool fm_place_has_one(const struct fm_request *rq, unsigned region);
-/* May it go to this endpoint, for what its key is? */
-bool fm_place_is_at(const struct fm_request *rq, const struct fm_view_endpoint *e);
+/* Which one; FM_NO_GATE: any. */
+uint16_t fm_place_gate(const struct fm_request *rq, unsigned region);
 /* Its regions, where the context has cells and it is a query. */
 void fm_place_plan_query(struct fm_request *rq, struct fm_route_plan *plan);
 

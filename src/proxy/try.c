@@ -289,9 +289,8 @@ static int first_of(const struct fm_instance *in, unsigned n)
 
 /* Intent: it is asked nothing new. But what is queued at a gate, and the keys that it has, are
  * known only there. */
-static bool is_spared(const struct fm_request *rq, const struct fm_view_endpoint *e)
+static bool is_spared(const struct fm_view_endpoint *e, bool only_there)
 {
-    bool only_there = rq->asks_place || fm_place_has_one(rq, e->region);
     return !only_there && atomic_load_explicit(&e->drained, memory_order_relaxed);
 }
 
@@ -306,12 +305,14 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
     /* of a large pool a random window is enough */
     bool first = rq->queue || rq->asks_place; /* of several gates one, and the same for all edges */
     unsigned start = p->n > POOL_SCAN_MAX && !first ? (unsigned)(random % p->n) : 0, n = 0;
+    uint16_t gate = fm_place_gate(rq, region);
     struct fm_upstream *up[POOL_SCAN_MAX];
     struct fm_instance in[POOL_SCAN_MAX];
     for (unsigned i = 0; i < p->n && n < POOL_SCAN_MAX; i++) {
         const struct fm_view_endpoint *e = &v->endpoints[p->first + (start + i) % p->n];
         up[n] = rq->vr->up[e - v->endpoints];
-        if (!up[n] || is_spared(rq, e) || !fm_place_is_at(rq, e))
+        if (!up[n] || is_spared(e, rq->asks_place || gate != FM_NO_GATE) ||
+            (gate != FM_NO_GATE && e->gate != gate))
             continue;
         in[n] = look_at_instance(rq, e, up[n], now);
         n++;

@@ -272,29 +272,6 @@ static void move_do(struct world *w, unsigned p, unsigned ctx, enum fm_move_acti
     agent_order(w, p, ctx, &e);
 }
 
-static enum fm_move_action lasting(enum fm_move_state s)
-{
-    switch (s) {
-    case FM_MOVE_ASKED:
-        return FM_MOVE_DO_ASK_HEIR;
-    case FM_MOVE_HOLDING:
-        return FM_MOVE_DO_HOLD;
-    case FM_MOVE_STOPPING:
-        return FM_MOVE_DO_STOP;
-    case FM_MOVE_SHIPPING:
-        return FM_MOVE_DO_SHIP;
-    case FM_MOVE_RELEASING:
-        return FM_MOVE_DO_RELEASE;
-    case FM_MOVE_RETAKING:
-        return FM_MOVE_DO_RETAKE;
-    case FM_MOVE_IDLE:
-    case FM_MOVE_HANDED:
-    case FM_MOVE_STATE_COUNT:
-        break;
-    }
-    return FM_MOVE_DO_NOTHING;
-}
-
 static void move_event(struct world *w, unsigned p, unsigned ctx, enum fm_move_event e)
 {
     struct agent *a = agent_of(w, p);
@@ -343,7 +320,7 @@ static void move_tick(struct world *w, unsigned p, unsigned ctx)
     else if (m->state == FM_MOVE_HOLDING && drained)
         move_event(w, p, ctx, FM_MOVE_ON_DRAINED);
     else if (now.ns >= a->repeat_at[ctx])
-        move_do(w, p, ctx, lasting((enum fm_move_state)m->state));
+        move_do(w, p, ctx, fm_move_lasting(m));
 }
 
 /* One cell after the other, the first one being the canary. */

@@ -37,6 +37,25 @@ static void the_steps_come_in_their_order(void **state)
     assert_true(m.moved);
 }
 
+/* Whatever a step asks for is asked for again while its state lasts. */
+static void what_lasts_is_done_again(void **state)
+{
+    (void)state;
+    static const struct {
+        enum fm_move_state state;
+        enum fm_move_action action;
+    } lasts[] = {
+        {FM_MOVE_IDLE, FM_MOVE_DO_NOTHING},    {FM_MOVE_ASKED, FM_MOVE_DO_ASK_HEIR},
+        {FM_MOVE_HOLDING, FM_MOVE_DO_HOLD},    {FM_MOVE_STOPPING, FM_MOVE_DO_STOP},
+        {FM_MOVE_SHIPPING, FM_MOVE_DO_SHIP},   {FM_MOVE_RELEASING, FM_MOVE_DO_RELEASE},
+        {FM_MOVE_RETAKING, FM_MOVE_DO_RETAKE}, {FM_MOVE_HANDED, FM_MOVE_DO_NOTHING},
+    };
+    assert_int_equal(FM_COUNT(lasts), FM_MOVE_STATE_COUNT);
+    for (size_t i = 0; i < FM_COUNT(lasts); i++)
+        assert_int_equal(fm_move_lasting(&(struct fm_move){.state = (uint8_t)lasts[i].state}),
+                         lasts[i].action);
+}
+
 static void an_unfit_heir_ends_it_before_anything_is_held(void **state)
 {
     (void)state;
@@ -115,7 +134,7 @@ static void every_state_has_a_bound_and_an_end(void **state)
     assert_int_equal(fm_mono_sub_ms(m.late_at, now), 200);
 }
 
-FM_TEST_MAIN(fm_test(the_steps_come_in_their_order),
+FM_TEST_MAIN(fm_test(the_steps_come_in_their_order), fm_test(what_lasts_is_done_again),
              fm_test(an_unfit_heir_ends_it_before_anything_is_held),
              fm_test(before_the_stop_an_abort_gives_back_after_it_it_retakes),
              fm_test(every_move_has_a_number_of_its_own),
