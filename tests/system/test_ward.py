@@ -37,7 +37,10 @@ def fast(*_):
 signal.signal(signal.SIGUSR1, fast)
 while True:
     if select.select([mine], [], [], 0.05)[0]:
-        said = mine.recv(64)
+        try:
+            said = mine.recv(64)
+        except ConnectionResetError:
+            said = b""
         if not said:
             print("silent", flush=True)
             break
