@@ -1,8 +1,8 @@
 /* The connection: see the header. Invariants: `done` is set exactly while an operation is under
- * way (FM_PG_OPENING, FM_PG_BUSY, or a failure that waits for its turn); it is called last, after
- * which nothing of the connection is touched, since its owner may have freed it; libpq is never
- * asked for anything that could block: results are fetched while PQisBusy denies, input is consumed
- * when the descriptor is readable. It does not retry. */
+ * way (FM_PG_CONN_OPENING, FM_PG_CONN_BUSY, or a failure that waits for its turn); it is called
+ * last, after which nothing of the connection is touched, since its owner may have freed it; libpq
+ * is never asked for anything that could block: results are fetched while PQisBusy denies, input is
+ * consumed when the descriptor is readable. It does not retry. */
 #include "pg/conn.h"
 
 #include "base/assert.h"
@@ -122,7 +122,7 @@ static void drop(struct fm_pg_conn *c)
     if (c->pg)
         PQfinish(c->pg);
     c->pg = NULL;
-    c->state = FM_PG_CLOSED;
+    c->state = FM_PG_CONN_CLOSED;
     c->unsent = c->wants_room = c->starts_copy = false;
     if (handing == c)
         handing = NULL;
@@ -143,7 +143,7 @@ void fm_pg_close(struct fm_pg_conn *c)
 static void tell(struct fm_pg_conn *c)
 {
     fm_pg_done *done = c->done;
-    FM_ASSERT(done && c->state != FM_PG_BUSY && c->state != FM_PG_OPENING);
+    FM_ASSERT(done && c->state != FM_PG_CONN_BUSY && c->state != FM_PG_CONN_OPENING);
     fm_loop_cancel(c->loop, &c->deadline);
     c->done = NULL;
     c->result.value = c->room ? c->room->value : NULL;
@@ -156,14 +156,14 @@ static void tell(struct fm_pg_conn *c)
 static void end(struct fm_pg_conn *c)
 {
     FM_ASSERT(c->result.error.code != FM_ERR_OK);
-    enum fm_pg_state was = c->state;
+    enum fm_pg_conn_state was = c->state;
     const struct fm_pg_copy *copy = c->copy;
     drop(c);
     c->copy = NULL;
     c->result.rows = c->result.columns = 0;
     if (c->done)
         tell(c);
-    else if (was == FM_PG_COPYING)
+    else if (was == FM_PG_CONN_COPYING)
         copy->ended(c, &c->result);
     else if (c->lost)
         c->lost(c, &c->result);
@@ -176,7 +176,7 @@ static void copy_readable(struct fm_pg_conn *c);
 static void soon(struct fm_timer *t)
 {
     struct fm_pg_conn *c = fm_container_of(t, struct fm_pg_conn, soon);
-    if (c->state == FM_PG_COPYING)
+    if (c->state == FM_PG_CONN_COPYING)
         copy_readable(c);
     else
         end(c);
@@ -193,8 +193,9 @@ static void timed_out(struct fm_timer *t)
     struct fm_pg_conn *c = fm_container_of(t, struct fm_pg_conn, deadline);
     FM_ASSERT(c->done);
     fail(c, FM_ERR_TIMEOUT,
-         c->state == FM_PG_OPENING ? "no connection within its time" : "no answer within its time");
-    if (c->state == FM_PG_BUSY)
+         c->state == FM_PG_CONN_OPENING ? "no connection within its time"
+                                        : "no answer within its time");
+    if (c->state == FM_PG_CONN_BUSY)
         fm_pg_cancel(c);
     fm_loop_cancel(c->loop, &c->soon);
     end(c);
@@ -325,7 +326,7 @@ static void opened(struct fm_pg_conn *c)
         end(c);
         return;
     }
-    c->state = FM_PG_READY;
+    c->state = FM_PG_CONN_READY;
     tell(c);
 }
 
@@ -355,9 +356,9 @@ void fm_pg_init(struct fm_pg_conn *c, struct fm_loop *l, const char *label, fm_p
 
 void fm_pg_open(struct fm_pg_conn *c, const struct fm_pg_target *t, int64_t ms, fm_pg_done *done)
 {
-    FM_ASSERT(c->state == FM_PG_CLOSED && !c->pg);
+    FM_ASSERT(c->state == FM_PG_CONN_CLOSED && !c->pg);
     begin(c, ms, done);
-    c->state = FM_PG_OPENING;
+    c->state = FM_PG_CONN_OPENING;
     c->pg = start(t);
     if (!c->pg) {
         fail(c, FM_ERR_MEMORY, "no memory for a connection");
@@ -470,7 +471,7 @@ static void finished(struct fm_pg_conn *c)
         end(c);
         return;
     }
-    c->state = FM_PG_READY;
+    c->state = FM_PG_CONN_READY;
     c->starts_copy = false;
     c->copy = NULL;
     tell(c);
@@ -479,7 +480,7 @@ static void finished(struct fm_pg_conn *c)
 static void busy_readable(struct fm_pg_conn *c)
 {
     FM_ASSERT(c->done);
-    while (c->state == FM_PG_BUSY && !PQisBusy(c->pg)) {
+    while (c->state == FM_PG_CONN_BUSY && !PQisBusy(c->pg)) {
         PGresult *r = PQgetResult(c->pg);
         if (!r) {
             if (PQstatus(c->pg) == CONNECTION_BAD)
@@ -492,7 +493,7 @@ static void busy_readable(struct fm_pg_conn *c)
         bool goes_on = begins || take_result(c, r);
         PQclear(r);
         if (begins) {
-            c->state = FM_PG_COPYING;
+            c->state = FM_PG_CONN_COPYING;
             c->starts_copy = false;
             fm_loop_timer_in_ms(c->loop, &c->soon, 0);
             tell(c);
@@ -522,18 +523,18 @@ static void sent(struct fm_pg_conn *c, int ok)
 void fm_pg_query(struct fm_pg_conn *c, const char *sql, const char *const *params, unsigned nparams,
                  int64_t ms, fm_pg_done *done)
 {
-    FM_ASSERT(c->state == FM_PG_READY && nparams <= FM_PG_PARAMS_MAX);
+    FM_ASSERT(c->state == FM_PG_CONN_READY && nparams <= FM_PG_PARAMS_MAX);
     begin(c, ms, done);
-    c->state = FM_PG_BUSY;
+    c->state = FM_PG_CONN_BUSY;
     int ok = PQsendQueryParams(c->pg, sql, (int)nparams, NULL, params, NULL, NULL, 0);
     sent(c, ok && PQsetSingleRowMode(c->pg));
 }
 
 static void send_simple(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done)
 {
-    FM_ASSERT(c->state == FM_PG_READY);
+    FM_ASSERT(c->state == FM_PG_CONN_READY);
     begin(c, ms, done);
-    c->state = FM_PG_BUSY;
+    c->state = FM_PG_CONN_BUSY;
     sent(c, PQsendQuery(c->pg, sql) && PQsetSingleRowMode(c->pg));
 }
 
@@ -589,7 +590,7 @@ static void copy_readable(struct fm_pg_conn *c)
 
 bool fm_pg_copy_put(struct fm_pg_conn *c, struct fm_str message)
 {
-    FM_ASSERT(c->state == FM_PG_COPYING && message.n > 0 && message.n <= INT32_MAX);
+    FM_ASSERT(c->state == FM_PG_CONN_COPYING && message.n > 0 && message.n <= INT32_MAX);
     if (c->unsent || PQputCopyData(c->pg, message.p, (int)message.n) != 1) {
         c->wants_room = true;
         return false;
@@ -617,7 +618,7 @@ static void idle_readable(struct fm_pg_conn *c)
 static void ready(struct fm_watch *w, uint32_t events)
 {
     struct fm_pg_conn *c = fm_container_of(w, struct fm_pg_conn, watch);
-    if (c->state == FM_PG_OPENING) {
+    if (c->state == FM_PG_CONN_OPENING) {
         open_step(c);
         return;
     }
@@ -634,9 +635,9 @@ static void ready(struct fm_watch *w, uint32_t events)
             return;
         handing = NULL;
     }
-    if (c->state == FM_PG_COPYING)
+    if (c->state == FM_PG_CONN_COPYING)
         copy_readable(c);
-    else if (c->state == FM_PG_BUSY)
+    else if (c->state == FM_PG_CONN_BUSY)
         busy_readable(c);
     else
         idle_readable(c);
@@ -660,7 +661,7 @@ void fm_pg_cancel(struct fm_pg_conn *c)
 {
     pthread_t thread;
     pthread_attr_t detached;
-    if (c->state != FM_PG_BUSY)
+    if (c->state != FM_PG_CONN_BUSY)
         return;
     if (atomic_fetch_add(&cancels, 1) >= CANCELS_MAX || pthread_attr_init(&detached)) {
         atomic_fetch_sub(&cancels, 1);

@@ -7,9 +7,9 @@
  * close the connection or free what it is embedded in.
  *
  * An operation that fails says so in its result. Where the connection went with it (a deadline, a
- * lost server, a failed opening) the state is FM_PG_CLOSED and it can be opened again. A query that
- * timed out or whose connection was lost has an unknown outcome; the server is asked to cancel it.
- * A connection that is lost while nothing is asked of it tells `lost`.
+ * lost server, a failed opening) the state is FM_PG_CONN_CLOSED and it can be opened again. A query
+ * that timed out or whose connection was lost has an unknown outcome; the server is asked to cancel
+ * it. A connection that is lost while nothing is asked of it tells `lost`.
  *
  * Results are bounded: FM_PG_ROWS_MAX rows, FM_PG_VALUES_MAX values and FM_PG_TEXT_MAX bytes of
  * them; what is more fails with FM_ERR_LIMIT. Values are text. Nothing here resolves a name: an
@@ -59,7 +59,13 @@ struct fm_pg_result {
 /* Of `r`, which has this row and column. */
 struct fm_str fm_pg_value(const struct fm_pg_result *r, unsigned row, unsigned column);
 
-enum fm_pg_state { FM_PG_CLOSED, FM_PG_OPENING, FM_PG_READY, FM_PG_BUSY, FM_PG_COPYING };
+enum fm_pg_conn_state {
+    FM_PG_CONN_CLOSED,
+    FM_PG_CONN_OPENING,
+    FM_PG_CONN_READY,
+    FM_PG_CONN_BUSY,
+    FM_PG_CONN_COPYING
+};
 
 struct fm_pg_conn;
 
@@ -77,7 +83,7 @@ struct fm_pg_conn {
     struct fm_loop *loop;
     fm_pg_done *lost; /* may be NULL */
     /* the rest is its own */
-    enum fm_pg_state state;
+    enum fm_pg_conn_state state;
     struct pg_conn *pg;    /* libpq's */
     struct fm_watch watch; /* on a copy of its descriptor: libpq closes its own when it likes */
     struct fm_timer deadline, soon;
@@ -94,13 +100,13 @@ struct fm_pg_conn {
 /* `label` names the server in logs and errors; it is copied, and cut. */
 void fm_pg_init(struct fm_pg_conn *c, struct fm_loop *l, const char *label, fm_pg_done *lost);
 
-/* From FM_PG_CLOSED. Errors: FM_ERR_UNREACHABLE, FM_ERR_TIMEOUT, FM_ERR_PERMISSION (password,
+/* From FM_PG_CONN_CLOSED. Errors: FM_ERR_UNREACHABLE, FM_ERR_TIMEOUT, FM_ERR_PERMISSION (password,
  * pg_hba), FM_ERR_NOT_FOUND (no such database), FM_ERR_STATE (it starts up or shuts down),
  * FM_ERR_LIMIT (its connections are used up). */
 void fm_pg_open(struct fm_pg_conn *c, const struct fm_pg_target *t, int64_t ms, fm_pg_done *done);
 
-/* One statement, from FM_PG_READY; `params` are texts for $1, $2, ...; NULL for SQL's NULL. They
- * are copied. Errors of the server: FM_ERR_PERMISSION, FM_ERR_NOT_FOUND, FM_ERR_EXISTS,
+/* One statement, from FM_PG_CONN_READY; `params` are texts for $1, $2, ...; NULL for SQL's NULL.
+ * They are copied. Errors of the server: FM_ERR_PERMISSION, FM_ERR_NOT_FOUND, FM_ERR_EXISTS,
  * FM_ERR_LIMIT, FM_ERR_STATE (cancelled, read-only, shutting down), else FM_ERR_INVALID. The
  * connection lost: FM_ERR_IO. */
 void fm_pg_query(struct fm_pg_conn *c, const char *sql, const char *const *params, unsigned nparams,
@@ -110,12 +116,12 @@ void fm_pg_query(struct fm_pg_conn *c, const char *sql, const char *const *param
 void fm_pg_command(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done);
 
 /* A command that ends in COPY BOTH (START_REPLICATION): after a `done` without error the state is
- * FM_PG_COPYING, and `copy`, which must live as long, is told what comes. */
+ * FM_PG_CONN_COPYING, and `copy`, which must live as long, is told what comes. */
 void fm_pg_stream(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
                   const struct fm_pg_copy *copy);
 
-/* One message upstream, from FM_PG_COPYING. False where the one before has not left yet: nothing is
- * queued behind it, and `room` is called once there is room. */
+/* One message upstream, from FM_PG_CONN_COPYING. False where the one before has not left yet:
+ * nothing is queued behind it, and `room` is called once there is room. */
 bool fm_pg_copy_put(struct fm_pg_conn *c, struct fm_str message) FM_WARN_UNUSED;
 
 /* Ask the server to end what it does for this connection. Its `done` still comes: with the error

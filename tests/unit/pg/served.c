@@ -9,7 +9,7 @@ static struct fm_buf said;
 
 static void lost(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
-    assert_int_equal(c->state, FM_PG_CLOSED);
+    assert_int_equal(c->state, FM_PG_CONN_CLOSED);
     served.lost++;
     served.error = r->error;
 }
@@ -159,7 +159,7 @@ void served_open(void)
     served_send();
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_OK);
-    assert_int_equal(served.conn.state, FM_PG_READY);
+    assert_int_equal(served.conn.state, FM_PG_CONN_READY);
     assert_int_equal(fm_pg_server_version(&served.conn), 150018);
     served.done = 0;
 }

@@ -56,7 +56,7 @@ static void says_why_it_cannot_be_opened(void **state)
         assert_int_equal(served.error.code, cases[i].code);
         assert_string_equal(served.sqlstate, cases[i].sqlstate);
         assert_non_null(strstr(served.error.msg, "not today"));
-        assert_int_equal(served.conn.state, FM_PG_CLOSED);
+        assert_int_equal(served.conn.state, FM_PG_CONN_CLOSED);
         peer_close(&served.peer);
     }
     served.peer.fd = -1;
@@ -100,7 +100,7 @@ static void a_server_that_says_nothing_is_left(void **state)
     net_skip_ms(1100);
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_TIMEOUT);
-    assert_int_equal(served.conn.state, FM_PG_CLOSED);
+    assert_int_equal(served.conn.state, FM_PG_CONN_CLOSED);
     NET_UNTIL(&served.net, peer_is_over(&served.peer));
     peer_close(&served.peer);
     served.done = 0;
@@ -153,7 +153,7 @@ static void a_query_gives_values(void **state)
     served_send();
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_OK);
-    assert_int_equal(served.conn.state, FM_PG_READY);
+    assert_int_equal(served.conn.state, FM_PG_CONN_READY);
 }
 
 static void an_error_leaves_the_connection(void **state)
@@ -176,7 +176,7 @@ static void an_error_leaves_the_connection(void **state)
         assert_int_equal(served.error.code, cases[i].code);
         assert_string_equal(served.error.msg, "it is so");
         assert_string_equal(served.sqlstate, cases[i].sqlstate);
-        assert_int_equal(served.conn.state, FM_PG_READY);
+        assert_int_equal(served.conn.state, FM_PG_CONN_READY);
     }
 }
 
@@ -215,7 +215,7 @@ static void results_are_bounded(void **state)
         answer_rows(cases[i].rows, cases[i].value);
         NET_UNTIL(&served.net, served.done == i + 1);
         assert_int_equal(served.error.code, cases[i].code);
-        assert_int_equal(served.conn.state, FM_PG_READY); /* in step */
+        assert_int_equal(served.conn.state, FM_PG_CONN_READY); /* in step */
     }
 }
 
@@ -228,7 +228,7 @@ static void a_query_past_its_deadline_is_cancelled(void **state)
     net_skip_ms(1100);
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_TIMEOUT);
-    assert_int_equal(served.conn.state, FM_PG_CLOSED);
+    assert_int_equal(served.conn.state, FM_PG_CONN_CLOSED);
     static struct peer other;
     peer_accept(&served.net, &other, served.listener);
     NET_UNTIL(&served.net, (peer_poll(&other), other.n == 16));
@@ -252,7 +252,7 @@ static void what_is_cancelled_still_ends(void **state)
     served_send();
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_STATE);
-    assert_int_equal(served.conn.state, FM_PG_READY);
+    assert_int_equal(served.conn.state, FM_PG_CONN_READY);
     fm_pg_cancel(&served.conn); /* nothing is under way: nothing happens */
 }
 
@@ -266,7 +266,7 @@ static void a_server_that_goes_during_a_query_has_an_unknown_outcome(void **stat
     peer_close(&served.peer);
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_IO);
-    assert_int_equal(served.conn.state, FM_PG_CLOSED);
+    assert_int_equal(served.conn.state, FM_PG_CONN_CLOSED);
     served.peer.fd = -1;
     served.done = 0;
     served_open();
@@ -391,13 +391,13 @@ static void on_data(struct fm_pg_conn *c, struct fm_str message)
 
 static void on_room(struct fm_pg_conn *c)
 {
-    assert_int_equal(c->state, FM_PG_COPYING);
+    assert_int_equal(c->state, FM_PG_CONN_COPYING);
     rooms++;
 }
 
 static void on_ended(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
-    assert_int_equal(c->state, FM_PG_CLOSED);
+    assert_int_equal(c->state, FM_PG_CONN_CLOSED);
     ended++;
     served.error = r->error;
     memcpy(served.sqlstate, r->sqlstate, sizeof served.sqlstate);
@@ -417,7 +417,7 @@ static void begin_stream(void)
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_OK);
     NET_UNTIL(&served.net, messages == 1);
-    assert_int_equal(served.conn.state, FM_PG_COPYING);
+    assert_int_equal(served.conn.state, FM_PG_CONN_COPYING);
 }
 
 static void a_stream_goes_both_ways(void **state)
@@ -504,7 +504,7 @@ static void a_command_that_does_not_stream_is_an_error(void **state)
     served_send();
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_INVALID);
-    assert_int_equal(served.conn.state, FM_PG_CLOSED);
+    assert_int_equal(served.conn.state, FM_PG_CONN_CLOSED);
     peer_close(&served.peer);
     served.done = 0;
     served_open();
@@ -515,7 +515,7 @@ static void a_command_that_does_not_stream_is_an_error(void **state)
     served_send();
     NET_UNTIL(&served.net, served.done == 1);
     assert_int_equal(served.error.code, FM_ERR_STATE);
-    assert_int_equal(served.conn.state, FM_PG_READY); /* one may ask again */
+    assert_int_equal(served.conn.state, FM_PG_CONN_READY); /* one may ask again */
     peer_close(&served.peer);
     served.peer.fd = -1;
     NET_UNTIL(&served.net, served.lost == 1);
