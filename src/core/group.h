@@ -14,8 +14,8 @@
  * under the same live sub-lease it opens. It never acts on what it has only asked for: so an
  * unknown outcome starts nobody.
  *
- * LSNs are PostgreSQL's 64 bits; 0 = not known. Nodes are numbered in the order of their names, the
- * same for everybody. Pure; the structures are the caller's. */
+ * LSN 0 = not known. Nodes are numbered in the order of their names, the same for everybody. Pure;
+ * the structures are the caller's. */
 #ifndef FM_CORE_GROUP_H
 #define FM_CORE_GROUP_H
 
@@ -143,17 +143,17 @@ struct fm_group_evidence {
     const struct fm_sublease_cell *sub; /* of the group's cell; nothing granted: all zero */
     const struct fm_cell_at *cell;      /* newest that was seen; NULL = none */
     /* the local node; where PostgreSQL does not answer, by its control data and signal files */
-    uint8_t process;             /* enum fm_group_process */
-    bool data;                   /* there is a whole data directory */
-    bool accepting;              /* PostgreSQL answers; what follows is what it said */
-    struct fm_group_report self; /* state and epoch are filled in by fm_group_report */
-    struct fm_history history;   /* of self */
+    uint8_t process;                  /* enum fm_group_process */
+    bool data;                        /* there is a whole data directory */
+    bool accepting;                   /* PostgreSQL answers; what follows is what it said */
+    struct fm_group_report self;      /* state and epoch are filled in by fm_group_report */
+    const struct fm_history *history; /* of self; NULL = not known */
     /* the others */
     const struct fm_group_report *node; /* one a node, that of self is not looked at */
     unsigned nnodes;
-    struct fm_history primary; /* of the node that is recorded as writer, as it is recorded */
-    uint32_t counted;          /* PRIMARY: standbys that the credit counts and that have all it gave
-                                  (core/credit.h); they become the promotable ones of the record */
+    const struct fm_history *primary; /* of the node that is recorded as writer; NULL = not known */
+    uint32_t counted; /* PRIMARY: standbys that the credit counts and that have all it gave
+                         (core/credit.h); they become the promotable ones of the record */
 };
 
 /* -------- the machine -------- */

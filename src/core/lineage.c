@@ -4,57 +4,40 @@
 
 bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir)
 {
-    if (old->system_id == 0 || heir->system_id != old->system_id || old->final_lsn == 0)
+    if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
         return false;
-    bool same = fm_timeline_same(old->line, heir->line) && old->clean && heir->recovery;
+    bool same = fm_timeline_same(old->timeline, heir->timeline) &&
+                fm_lsn_same(old->begins, heir->begins) && old->clean && heir->recovery;
     /* past its beginning is past all of it: records are applied as a whole */
-    return same && FM_RULE(R26_FINAL, heir->flush_lsn > old->final_lsn) &&
-           FM_RULE(R26_APPLIED, heir->replay_lsn > old->final_lsn);
+    return same && FM_RULE(R26_FINAL, fm_lsn_before(old->final, heir->flush)) &&
+           FM_RULE(R26_APPLIED, fm_lsn_before(old->final, heir->replay));
 }
 
-static uint64_t end_of(struct fm_history h, unsigned step)
+bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded)
 {
-    FM_ASSERT(step < h.n);
-    return step + 1 < h.n ? h.step[step + 1].begins_lsn : UINT64_MAX;
-}
-
-uint64_t fm_group_parts_at(struct fm_history a, struct fm_history b)
-{
-    unsigned n = a.n < b.n ? a.n : b.n, common = 0;
-    while (common < n && fm_timeline_same(a.step[common], b.step[common]))
-        common++;
-    if (common == 0)
-        return 0;
-    uint64_t x = end_of(a, common - 1), y = end_of(b, common - 1);
-    return x < y ? x : y;
-}
-
-static struct fm_timeline recorded_line(const struct fm_evidence *recorded)
-{
-    return (struct fm_timeline){recorded->timeline, recorded->fork_lsn};
-}
-
-bool fm_group_holds(struct fm_history h, const struct fm_evidence *recorded)
-{
-    for (unsigned i = h.n; i-- > 0;)
-        if (fm_timeline_same(h.step[i], recorded_line(recorded)))
-            return true;
-    return false;
+    struct fm_past p = {{0}, FM_LSN_NONE};
+    struct fm_lsn begins = FM_LSN_NONE;
+    struct fm_str rest = h->text;
+    while (fm_history_next(&rest, &p)) {
+        if (p.timeline.n == recorded->timeline)
+            return begins.n == recorded->fork_lsn;
+        begins = p.end;
+    }
+    return h->timeline.n == recorded->timeline && begins.n == recorded->fork_lsn;
 }
 
 static bool on_recorded(const struct fm_evidence *recorded, const struct fm_group_report *r)
 {
     return recorded->system_id != 0 && r->system_id == recorded->system_id &&
-           fm_timeline_same(r->line, recorded_line(recorded));
+           r->timeline.n == recorded->timeline && r->begins.n == recorded->fork_lsn;
 }
 
 bool fm_group_is_promotable(const struct fm_evidence *recorded, const struct fm_group_report *r,
-                            uint64_t flushed, uint64_t lag_max)
+                            struct fm_lsn flushed, uint64_t lag_max)
 {
-    if (!on_recorded(recorded, r) || !r->recovery || flushed == 0)
+    if (!on_recorded(recorded, r) || !r->recovery || fm_lsn_is_none(flushed))
         return false;
-    uint64_t lag = flushed > r->flush_lsn ? flushed - r->flush_lsn : 0;
-    return FM_RULE(R23_PROMOTABLE, r->streaming && lag <= lag_max);
+    return FM_RULE(R23_PROMOTABLE, r->streaming && fm_lsn_ahead(flushed, r->flush) <= lag_max);
 }
 
 bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct fm_mono now)
@@ -66,8 +49,8 @@ bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct
 bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
                        const struct fm_group_report *b, unsigned number_b)
 {
-    if (a->flush_lsn != b->flush_lsn)
-        return a->flush_lsn > b->flush_lsn;
+    if (!fm_lsn_same(a->flush, b->flush))
+        return fm_lsn_before(b->flush, a->flush);
     return a->rank != b->rank ? a->rank < b->rank : number_a < number_b;
 }
 

@@ -6,63 +6,45 @@
  * A number of a timeline is claimed once, by compare-and-swap of the cell's record, before anybody
  * promotes to it: so two nodes with the same numbers in their histories have the same history.
  *
- * LSNs are PostgreSQL's 64 bits; 0 = not known. Nodes are numbered in the order of their names, the
- * same for everybody. Pure; values, the histories' steps are the caller's. */
+ * LSN 0 = not known. Nodes are numbered in the order of their names, the same for everybody. Pure;
+ * values. */
 #ifndef FM_CORE_LINEAGE_H
 #define FM_CORE_LINEAGE_H
 
+#include "core/lsn.h"
 #include "core/record.h"
 
 enum { FM_GROUP_NODES_MAX = 16, FM_GROUP_NOBODY = 255 };
-
-/* One step of a history: timeline `id` begins at that LSN. The first one begins at 0. */
-struct fm_timeline {
-    uint32_t id;
-    uint64_t begins_lsn;
-};
-
-static inline bool fm_timeline_same(struct fm_timeline a, struct fm_timeline b)
-{
-    return a.id == b.id && a.begins_lsn == b.begins_lsn;
-}
-
-struct fm_history {
-    const struct fm_timeline *step; /* the caller's; the last one is the present timeline */
-    unsigned n;                     /* 0 = not known */
-};
 
 /* What a node says of itself, to the others and to the keeper. */
 struct fm_group_report {
     struct fm_mono at; /* when it came, by my clock; 0 = never */
     uint8_t region;
-    uint8_t rank;            /* preference among those that are equal (zone, region): least first */
-    uint8_t state;           /* enum fm_group_state */
-    struct fm_epoch epoch;   /* PRIMARY: the one that it is open under */
-    uint64_t system_id;      /* 0 = it has no data */
-    struct fm_timeline line; /* its present timeline, and where that began */
-    bool recovery;           /* in recovery (or stopped as a standby) */
-    bool streaming;          /* it receives from the primary */
-    bool clean;              /* stopped, by a shutdown checkpoint */
-    uint64_t flush_lsn;      /* received or written, and durable */
-    uint64_t replay_lsn;     /* applied */
-    uint64_t final_lsn;      /* clean: where the shutdown checkpoint's record *begins* */
+    uint8_t rank;          /* preference among those that are equal (zone, region): least first */
+    uint8_t state;         /* enum fm_group_state */
+    struct fm_epoch epoch; /* PRIMARY: the one that it is open under */
+    uint64_t system_id;    /* 0 = it has no data */
+    struct fm_timeline timeline;
+    struct fm_lsn begins; /* where its timeline began */
+    bool recovery;        /* in recovery (or stopped as a standby) */
+    bool streaming;       /* it receives from the primary */
+    bool clean;           /* stopped, by a shutdown checkpoint */
+    struct fm_lsn flush;  /* received or written, and durable */
+    struct fm_lsn replay; /* applied */
+    struct fm_lsn final;  /* clean: where the shutdown checkpoint's record *begins* */
 };
 
 /* A planned move: has the heir flushed and applied everything that the old primary wrote, which was
  * stopped cleanly? FM_MOVE_ON_FINAL asks for it (rules 16, 26). */
 bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir);
 
-/* Up to where two histories are one: whoever has more than that of the one can not follow the
- * other. UINT64_MAX: they are the same; 0: they have nothing in common, or one is not known. */
-uint64_t fm_group_parts_at(struct fm_history a, struct fm_history b);
-
 /* Is what is recorded a part of this history? */
-bool fm_group_holds(struct fm_history h, const struct fm_evidence *recorded);
+bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded);
 
 /* May this node count as promotable: in recovery on the recorded timeline, receiving, at most `lag`
- * behind `flushed` of the primary (0 = not known: no)? */
+ * behind `flushed` of the primary (none: no)? */
 bool fm_group_is_promotable(const struct fm_evidence *recorded, const struct fm_group_report *r,
-                            uint64_t flushed, uint64_t lag_max);
+                            struct fm_lsn flushed, uint64_t lag_max);
 
 bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct fm_mono now);
 

@@ -3,56 +3,48 @@
 
 #include "core/lineage.h"
 
-static struct fm_history history(const struct fm_timeline *step, unsigned n)
-{
-    return (struct fm_history){step, n};
-}
-
-static void histories_part_where_the_first_of_them_left(void **state)
+static void what_is_recorded_is_part_of_a_history_or_not(void **state)
 {
     (void)state;
-    static const struct fm_timeline one[] = {{1, 0}}, two[] = {{1, 0}, {2, 100}},
-                                    three[] = {{1, 0}, {3, 90}},
-                                    four[] = {{1, 0}, {2, 100}, {4, 200}}, other[] = {{7, 0}};
-    static const struct {
-        struct fm_history a, b;
-        uint64_t at;
-    } rows[] = {
-        {{one, 1}, {one, 1}, UINT64_MAX}, {{two, 2}, {two, 2}, UINT64_MAX},
-        {{one, 1}, {two, 2}, 100},        {{two, 2}, {three, 2}, 90},
-        {{two, 2}, {four, 3}, 200},       {{three, 2}, {four, 3}, 90},
-        {{one, 1}, {four, 3}, 100},       {{one, 1}, {other, 1}, 0},
-        {{one, 1}, {NULL, 0}, 0},
-    };
-    for (size_t i = 0; i < FM_COUNT(rows); i++) {
-        assert_int_equal(fm_group_parts_at(rows[i].a, rows[i].b), rows[i].at);
-        assert_int_equal(fm_group_parts_at(rows[i].b, rows[i].a), rows[i].at);
-    }
+    const struct fm_history one = {{1}, FM_STR("")}, two = {{2}, FM_STR("1\t0/64\n")},
+                            four = {{4}, FM_STR("1\t0/64\n2\t0/C8\n")};
     struct fm_evidence recorded = {.system_id = 5, .timeline = 2, .fork_lsn = 100};
-    assert_true(fm_group_holds(history(two, 2), &recorded));
-    assert_true(fm_group_holds(history(four, 3), &recorded));
-    assert_false(fm_group_holds(history(one, 1), &recorded));
+    assert_true(fm_group_holds(&two, &recorded));
+    assert_true(fm_group_holds(&four, &recorded));
+    assert_false(fm_group_holds(&one, &recorded));
     recorded.fork_lsn = 99; /* the same number, another history */
-    assert_false(fm_group_holds(history(two, 2), &recorded));
+    assert_false(fm_group_holds(&two, &recorded));
+    assert_false(fm_group_holds(&four, &recorded));
+    const struct fm_evidence first = {.system_id = 5, .timeline = 1};
+    assert_true(fm_group_holds(&one, &first));
+    assert_true(fm_group_holds(&four, &first));
 }
 
-static const struct fm_group_report old = {
-    .system_id = 5, .line = {2, 100}, .clean = true, .flush_lsn = 501, .final_lsn = 500};
+static const struct fm_group_report old = {.system_id = 5,
+                                           .timeline = {2},
+                                           .begins = {100},
+                                           .clean = true,
+                                           .flush = {501},
+                                           .final = {500}};
 
 static void data_are_final_past_the_shutdown_checkpoint(void **state)
 {
     (void)state;
-    struct fm_group_report heir = {
-        .system_id = 5, .line = {2, 100}, .recovery = true, .flush_lsn = 501, .replay_lsn = 501};
+    struct fm_group_report heir = {.system_id = 5,
+                                   .timeline = {2},
+                                   .begins = {100},
+                                   .recovery = true,
+                                   .flush = {501},
+                                   .replay = {501}};
     assert_true(fm_group_is_final(&old, &heir));
     for (unsigned i = 0; i < 6; i++) {
         struct fm_group_report a = old, h = heir;
-        h.flush_lsn -= i == 0;
-        h.replay_lsn -= i == 1;
+        h.flush.n -= i == 0;
+        h.replay.n -= i == 1;
         h.system_id += i == 2;
-        h.line.begins_lsn += i == 3;
+        h.begins.n += i == 3;
         a.clean = i != 4;
-        a.final_lsn = i == 5 ? 0 : a.final_lsn;
+        a.final.n = i == 5 ? 0 : a.final.n;
         assert_false(fm_group_is_final(&a, &h));
     }
 }
@@ -61,19 +53,24 @@ static void a_standby_counts_that_follows_closely(void **state)
 {
     (void)state;
     const struct fm_evidence recorded = {.system_id = 5, .timeline = 2, .fork_lsn = 100};
-    const struct fm_group_report good = {
-        .system_id = 5, .line = {2, 100}, .recovery = true, .streaming = true, .flush_lsn = 900};
-    assert_true(fm_group_is_promotable(&recorded, &good, 1000, 100));
-    assert_true(fm_group_is_promotable(&recorded, &good, 800, 0)); /* an older report */
-    assert_false(fm_group_is_promotable(&recorded, &good, 1001, 100));
-    assert_false(fm_group_is_promotable(&recorded, &good, 0, 100));
+    const struct fm_group_report good = {.system_id = 5,
+                                         .timeline = {2},
+                                         .begins = {100},
+                                         .recovery = true,
+                                         .streaming = true,
+                                         .flush = {900}};
+    assert_true(fm_group_is_promotable(&recorded, &good, (struct fm_lsn){1000}, 100));
+    assert_true(
+        fm_group_is_promotable(&recorded, &good, (struct fm_lsn){800}, 0)); /* an older report */
+    assert_false(fm_group_is_promotable(&recorded, &good, (struct fm_lsn){1001}, 100));
+    assert_false(fm_group_is_promotable(&recorded, &good, (struct fm_lsn){0}, 100));
     for (unsigned i = 0; i < 4; i++) {
         struct fm_group_report r = good;
         r.recovery = i != 0;
         r.streaming = i != 1;
-        r.line.id -= i == 2;
+        r.timeline.n -= i == 2;
         r.system_id -= i == 3;
-        assert_false(fm_group_is_promotable(&recorded, &r, 1000, 100));
+        assert_false(fm_group_is_promotable(&recorded, &r, (struct fm_lsn){1000}, 100));
     }
 }
 
@@ -85,17 +82,17 @@ static void the_most_advanced_by_lsn_rank_and_number(void **state)
     struct fm_group_report n[4];
     for (unsigned i = 0; i < 4; i++)
         n[i] = (struct fm_group_report){
-            .at = now, .system_id = 5, .line = {2, 100}, .rank = 1, .flush_lsn = 700};
+            .at = now, .system_id = 5, .timeline = {2}, .begins = {100}, .rank = 1, .flush = {700}};
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 0);
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xe, 1000, now), 1);
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0, 1000, now), FM_GROUP_NOBODY);
     n[3].rank = 0;
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 3);
-    n[2].flush_lsn++;
+    n[2].flush.n++;
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 2);
     n[2].at = late;
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 3);
-    n[3].line.id = 1;
+    n[3].timeline.n = 1;
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 0);
     n[0].at = FM_MONO_ZERO;
     n[1].system_id = 6;
@@ -149,7 +146,7 @@ static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
     assert_false(fm_group_may_record(&none, &nothing, (struct fm_epoch){1}));
 }
 
-FM_TEST_MAIN(fm_test(histories_part_where_the_first_of_them_left),
+FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
              fm_test(a_standby_counts_that_follows_closely),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
