@@ -205,7 +205,7 @@ static void a_group_that_comes_or_goes_needs_a_restart(void **state)
     fm_conf_report_init(&report);
     assert_int_equal(fm_conf_check_reload(without, with, &report), FM_ERR_OK);
     assert_int_equal(report.n, 3);
-    assert_true(is_said("the group `bank` changed, and takes effect at the next restart", 14));
+    assert_true(is_said("the group `bank` changed, and takes effect at the next restart", 15));
     assert_int_equal(fm_conf_check_reload(with, without, &report), FM_ERR_OK);
     assert_int_equal(report.n, 6);
     assert_true(is_said("the group `bank` is gone, which takes effect at the next restart", 1));
