@@ -114,7 +114,7 @@ static bool next_evidence(struct fm_authority *a)
     if (!k->recording)
         return false;
     k->recording = false;
-    if (!held_here(a, cell) || k->stopping & fm_bit(cell) ||
+    if (fm_bit(cell) & (k->stopping | ~fm_authority_holds(a)) ||
         !fm_revision_same(a->cell[cell].at.revision, k->recording_over) ||
         !fm_group_may_record(&c->evidence, &k->evidence, c->epoch))
         return false;
@@ -126,10 +126,9 @@ static bool next_evidence(struct fm_authority *a)
 static bool next_change(struct fm_authority *a, struct fm_mono now)
 {
     struct fm_keeper *k = &a->k;
-    if (!(k->retake | k->releasing) && !k->members_wanted)
-        return false;
-    uint64_t holds = fm_authority_holds(a);
-    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+    bool any = (k->retake | k->releasing) != 0 || k->members_wanted;
+    uint64_t holds = any ? fm_authority_holds(a) : 0;
+    for (unsigned i = 0; i < a->cfg.ncells && any; i++) {
         uint64_t bit = fm_bit(i);
         if (k->retake & bit && (holds & bit || released_here(a, i))) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RETAKEN);
