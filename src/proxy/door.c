@@ -169,12 +169,18 @@ struct word {
     struct fm_door_nodes nodes;
 };
 
-static void take_nodes(struct fm_door *d, const struct fm_door_nodes *n)
+/* Is one of them something else now? */
+static bool take_nodes(struct fm_door *d, const struct fm_door_nodes *n)
 {
     FM_ASSERT(n->n <= FM_DOOR_NODES_MAX);
+    bool changed = d->view.nnodes != n->n;
+    for (unsigned i = 0; i < n->n && !changed; i++)
+        changed = d->view.node[i].role != n->node[i].role ||
+                  !fm_epoch_same(d->view.node[i].epoch, n->node[i].epoch);
     d->view.nnodes = (uint8_t)n->n;
     memcpy(d->view.node, n->node, sizeof d->view.node);
     memcpy(d->at, n->at, sizeof d->at);
+    return changed;
 }
 
 static void drain(struct fm_door_worker *w)
@@ -189,12 +195,11 @@ static void got_word(struct fm_msg *m, void *user)
 {
     struct fm_door_worker *w = user;
     struct word *word = fm_container_of(m, struct word, msg);
-    if (word->has_nodes)
-        take_nodes(&w->door[word->door], &word->nodes);
+    bool changed = word->has_nodes && take_nodes(&w->door[word->door], &word->nodes);
     if (word->drain)
         drain(w);
     for (unsigned i = 0; i < w->config->ndoors; i++)
-        look(&w->door[i], word->has_nodes && word->door == i);
+        look(&w->door[i], changed && word->door == i);
     free(word);
 }
 

@@ -613,10 +613,11 @@ static bool epochs_changed(struct fm_door *d)
 
 static void look_at_sessions(struct fm_door *d)
 {
+    struct fm_mono now = fm_mono_now();
     fm_list_each_safe (at, next, &d->sessions) {
         struct fm_passage *p = fm_container_of(at, struct fm_passage, in_sessions);
         enum fm_door_why why;
-        if (fm_door_passes(&d->view, &p->session, fm_mono_now(), &why) == FM_DOOR_RESET)
+        if (fm_door_passes(&d->view, &p->session, now, &why) == FM_DOOR_RESET)
             reset_session(p, why);
     }
 }

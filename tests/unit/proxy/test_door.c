@@ -72,11 +72,10 @@ static int setup(void **state)
                                 .startup_ms = 4000,
                                 .connect_ms = 2000,
                                 .ndoors = 1};
-    c.door[0] = (struct fm_door_config){
-        .name = "ledger",
-        .seats = context,
-        .policy = {.hold_ms = HOLD_MS, .read_lag_ms = 1000, .readers_primary = true},
-        .listens = {true, true}};
+    c.door[0] = (struct fm_door_config){.name = "ledger",
+                                        .seats = context,
+                                        .policy = {.hold_ms = HOLD_MS, .read_lag_ms = 1000},
+                                        .listens = {true, true}};
     for (unsigned k = 0; k < FM_DOOR_KIND_COUNT; k++)
         assert_int_equal(fm_addr_parse(&c.door[0].at[k], FM_STR("127.0.0.1:0")), FM_ERR_OK);
     doors = fm_doors_new(&c, &e);
