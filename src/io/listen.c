@@ -80,6 +80,7 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
     *ln = (struct fm_listener){
         .watch = {.fd = -1, .ready = listener_ready}, .loop = l, .accepted = accepted};
     fm_timer_init(&ln->again, rested);
+    ln->any_port = at->sa.sa_family != AF_UNIX && fm_addr_port(at) == 0;
     int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a socket");
@@ -122,12 +123,13 @@ void fm_listener_pause(struct fm_listener *ln, bool pause)
     fm_loop_rewatch(ln->loop, &ln->watch, pause ? 0 : EPOLLIN);
 }
 
-/* Linux ends a listening state by shutdown and keeps the binding; listen begins it anew. Nothing is
+/* Linux ends a listening state by shutdown and keeps the binding (but to a port that it chose
+ * itself); listen begins it anew. Nothing is
  * watched meanwhile, since a socket without that state is always ready for its end. */
 enum fm_err fm_listener_refuse(struct fm_listener *ln, bool refuse, struct fm_error *e)
 {
     int fd = ln->watch.fd;
-    FM_ASSERT(fd >= 0 && !ln->paused && ln->address.sa.sa_family != AF_UNIX);
+    FM_ASSERT(fd >= 0 && !ln->paused && !ln->any_port && ln->address.sa.sa_family != AF_UNIX);
     if (ln->refusing == refuse)
         return FM_ERR_OK;
     if (refuse) {

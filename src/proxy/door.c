@@ -85,18 +85,13 @@ static enum fm_err listen_at(struct fm_door *d, enum fm_door_kind kind, const st
                : FM_ERR_OK;
 }
 
-/* The first worker may find a port; the others share it. */
-static enum fm_err open_door(struct fm_doors *s, struct fm_door_worker *w, unsigned i,
-                             struct fm_error *e)
+static enum fm_err open_door(struct fm_door_worker *w, unsigned i, struct fm_error *e)
 {
     struct fm_door *d = &w->door[i];
     enum fm_err err = FM_ERR_OK;
-    for (unsigned k = 0; k < FM_DOOR_KIND_COUNT && !err; k++) {
-        const struct fm_addr *at =
-            w->index ? &s->worker[0].door[i].listener[k].address : &d->config->at[k];
+    for (unsigned k = 0; k < FM_DOOR_KIND_COUNT && !err; k++)
         if (d->config->listens[k])
-            err = listen_at(d, (enum fm_door_kind)k, at, e);
-    }
+            err = listen_at(d, (enum fm_door_kind)k, &d->config->at[k], e);
     return err;
 }
 
@@ -130,7 +125,7 @@ static enum fm_err open_worker(struct fm_doors *s, struct fm_door_worker *w, str
     if (!err)
         err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
     for (unsigned i = 0; i < s->config.ndoors && !err; i++)
-        err = open_door(s, w, i, e);
+        err = open_door(w, i, e);
     return err;
 }
 
@@ -245,8 +240,8 @@ void fm_doors_drain(struct fm_doors *d)
 const struct fm_addr *fm_doors_address(const struct fm_doors *d, unsigned at,
                                        enum fm_door_kind kind)
 {
-    FM_ASSERT(at < d->config.ndoors && d->config.door[at].listens[kind] && d->nworkers > 0);
-    return &d->worker[0].door[at].listener[kind].address;
+    FM_ASSERT(at < d->config.ndoors && d->config.door[at].listens[kind]);
+    return &d->config.door[at].at[kind];
 }
 
 /* -------- life -------- */

@@ -84,7 +84,7 @@ struct fm_doors *fm_doors_new(const struct fm_doors_config *c, struct fm_error *
 void fm_doors_publish(struct fm_doors *d, unsigned at, const struct fm_door_nodes *nodes);
 /* Something was published in the seats. */
 void fm_doors_authority_changed(struct fm_doors *d);
-/* Where the listener of a door really is, for port 0. */
+/* Where the door listens. */
 const struct fm_addr *fm_doors_address(const struct fm_doors *d, unsigned at,
                                        enum fm_door_kind kind);
 

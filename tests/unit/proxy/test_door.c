@@ -77,7 +77,7 @@ static int setup(void **state)
                                         .policy = {.hold_ms = HOLD_MS, .read_lag_ms = 1000},
                                         .listens = {true, true}};
     for (unsigned k = 0; k < FM_DOOR_KIND_COUNT; k++)
-        assert_int_equal(fm_addr_parse(&c.door[0].at[k], FM_STR("127.0.0.1:0")), FM_ERR_OK);
+        close(raw_listen(&c.door[0].at[k])); /* a port that is free */
     doors = fm_doors_new(&c, &e);
     if (!doors)
         fail_msg("%s", e.msg);

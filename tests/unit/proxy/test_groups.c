@@ -38,8 +38,8 @@ static struct fm_conf *parse(unsigned postgres)
              "regions: {west: {apps: [\"127.0.0.1:8080\"]}, north: {apps: [\"127.0.0.1:8081\"]}}\n"
              "contexts:\n  ledger: {topology: active-passive, home: west, routes: [/l], needs: [], "
              "when-away: {hold: 5s}}\n"
-             "groups:\n  ledger:\n    contexts: [ledger]\n"
-             "    nodes: {west-1: {port: %u}, north-1: {port: %u}}\n"
+             "groups:\n  ledger:\n    contexts: [ledger]\n    replication: {mode: sync}\n"
+             "    nodes: {west-1: {port: %u, data: /x/west}, north-1: {port: %u, data: /x/north}}\n"
              "    listen: {read-write: {west-1: \"127.0.0.1:%u\"}, read-only: {west-1: "
              "\"127.0.0.1:%u\"}}\n",
              postgres, postgres == 9 ? 10 : 9, free_port(&door[FM_DOOR_READ_WRITE]),
