@@ -668,8 +668,9 @@ static void obey(const struct fm_group_verdict *v)
 
 static void shake(void)
 {
-    static const struct fm_history one = {{1}, FM_STR("")}, two = {{2}, FM_STR("1\t0/384\n")},
-                                   third = {{3}, FM_STR("1\t0/3E8\n")};
+    static const struct fm_history one = {{1}, FM_STR_INIT("")},
+                                   two = {{2}, FM_STR_INIT("1\t0/384\n")},
+                                   third = {{3}, FM_STR_INIT("1\t0/3E8\n")};
     static const struct fm_history *const histories[] = {NULL, &one, &two, &third};
     if (one_in(20)) { /* nothing happens for long */
         now = fm_mono_add_ms(now, 10000);
