@@ -72,9 +72,11 @@ enum fm_err fm_pg_conninfo_write(struct fm_buf *b, const struct fm_pg_settings *
 #define FM_PG_INCLUDE_LINE "include_if_exists = '" FM_PG_CONF_FILE "'"
 bool fm_pg_has_include(struct fm_str conf);
 
-/* For a superuser of a group that was just made: the role that replicates, with its password and
- * what pg_rewind needs of a source. Idempotent. The password is not logged where a statement is. */
-enum fm_err fm_pg_replication_role_write(struct fm_buf *b, struct fm_str name,
-                                         struct fm_str password, struct fm_error *e) FM_WARN_UNUSED;
+/* For a superuser of a group that was just made, as one simple query: the role that replicates, and
+ * what pg_rewind needs of a source. Idempotent. `secret` is its password or, since a server may log
+ * statements, better what a server keeps of one: PQencryptPasswordConn of libpq, "scram-sha-256".
+ */
+enum fm_err fm_pg_replication_role_write(struct fm_buf *b, struct fm_str name, struct fm_str secret,
+                                         struct fm_error *e) FM_WARN_UNUSED;
 
 #endif
