@@ -398,7 +398,10 @@ struct fm_conf_group {
     } replication;
     struct {
         bool present;
-        struct fm_conf_addr read_write, read_only; /* port 0 = none; see fm_conf_group_listen */
+        /* Of every gate (port 0 = none); or of some, by the index of the host. See
+         * fm_conf_group_listen. */
+        struct fm_conf_addr read_write, read_only;
+        struct fm_conf_addr *read_write_of, *read_only_of;
         int64_t read_lag_ms;
     } listen;                         /* of the gates */
     struct fm_conf_setting *settings; /* in the order of the file */

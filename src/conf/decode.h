@@ -62,7 +62,8 @@ fm_decode_fn fm_decode_regions, fm_decode_pools;
 fm_decode_fn fm_decode_checks;
 fm_decode_fn fm_decode_endpoints;
 fm_decode_fn fm_decode_contexts, fm_decode_routes, fm_decode_sticky;
-fm_decode_fn fm_decode_groups, fm_decode_group_contexts, fm_decode_group_nodes, fm_decode_settings;
+fm_decode_fn fm_decode_groups, fm_decode_group_contexts, fm_decode_group_nodes,
+    fm_decode_group_data, fm_decode_group_door, fm_decode_settings;
 fm_decode_fn fm_decode_home, fm_decode_moves_with, fm_decode_key, fm_decode_at_most, fm_decode_rpo;
 
 /* authority.c: the defaults that follow from the topology, when a context is decoded. */

@@ -51,8 +51,10 @@ const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
                                                 const struct fm_conf_group *g, unsigned host,
                                                 bool read_only)
 {
-    const struct fm_conf_addr *a = read_only ? &g->listen.read_only : &g->listen.read_write;
+    const struct fm_conf_addr *a = read_only ? &g->listen.read_only : &g->listen.read_write,
+                              *of = read_only ? g->listen.read_only_of : g->listen.read_write_of;
     FM_ASSERT(host < c->nhosts);
+    a = of ? &of[host] : a;
     return a->port && c->hosts[host].roles & FM_ROLE_GATE ? a : NULL;
 }
 

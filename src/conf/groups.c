@@ -14,7 +14,7 @@ enum {
      * hold fewer commits. */
     COMMIT_BYTES_LEAST = 34,
     SETTING_NAME_MAX = 63,
-    SETTING_VALUE_MAX = 1024,
+    SETTING_VALUE_MAX = 1000,
 };
 
 #define DATA_BELOW "/var/lib/fulmar/pg/"
@@ -127,6 +127,22 @@ static struct fm_str usual_data(struct fm_load *l, const struct fm_conf_group *g
     return fm_load_str(l, fm_buf_str(&b));
 }
 
+/* PostgreSQL is started in another folder, and looks for it from there. */
+void fm_decode_group_data(struct fm_load *l, const struct fm_schema_row *row,
+                          const struct fm_node *n, void *at)
+{
+    struct fm_schema_row plain = *row;
+    struct fm_fault f = {.memory = false};
+    plain.decode = NULL;
+    if (n->kind == FM_NODE_SCALAR && n->text.n && n->text.p[0] != '/' && n->text.p[0] != '~') {
+        fm_fault(&f, "`%s` does not begin with `/`", FM_Q(n->text));
+        fm_fault_advice(&f, "write the whole path, like `" DATA_BELOW "ledger`");
+        fm_decode_fault(l, row, n, &f);
+        return;
+    }
+    fm_decode_value(l, &plain, n, at);
+}
+
 static bool decode_node(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
                         const struct fm_conf_group *g, struct fm_conf_group_node *node)
 {
@@ -161,33 +177,83 @@ void fm_decode_group_nodes(struct fm_load *l, const struct fm_schema_row *row,
     FM_ASSERT(g->nnodes <= n->n);
 }
 
+/* -------- listeners -------- */
+
+/* The index of a gate; -1, and an error, where the name is of none. */
+static int gate_of(struct fm_load *l, const struct fm_node *n)
+{
+    struct fm_str names[FM_CONF_HOSTS_MAX];
+    size_t gates = 0;
+    const struct fm_conf *c = l->conf;
+    int at = fm_conf_find_host(c, n->key);
+    if (at >= 0 && c->hosts[at].roles & FM_ROLE_GATE)
+        return at;
+    for (size_t i = 0; i < c->nhosts; i++)
+        if (c->hosts[i].roles & FM_ROLE_GATE)
+            names[gates++] = c->hosts[i].name;
+    struct fm_str near = fm_suggest_name(n->key, names, gates);
+    fm_report_error(l->report, n->key_pos,
+                    at < 0 ? "there is no host `%s`" : "host `%s` has not the role `gate`",
+                    FM_Q(n->key));
+    if (near.p)
+        fm_report_advice(l->report, "did you mean `%s`?", near.p);
+    else
+        fm_report_advice(l->report, "the listeners of groups are at hosts with the role `gate`");
+    return -1;
+}
+
+/* One address for every gate, or an address for each host. */
+void fm_decode_group_door(struct fm_load *l, const struct fm_schema_row *row,
+                          const struct fm_node *n, void *at)
+{
+    FM_ASSERT(row->nitem == 2 && row->item[1].nitem == 1);
+    struct fm_schema_row one = row->item[0];
+    one.offset = row->offset;
+    if (n->kind != FM_NODE_MAP) {
+        fm_decode_value(l, &one, n, at);
+        return;
+    }
+    struct fm_conf_addr *of = fm_load_alloc(l, l->conf->nhosts + 1, sizeof *of);
+    if (!of || !fm_decode_count(l, &row->item[1], n))
+        return;
+    fm_node_each(child, n)
+    {
+        int host = l->hosts_bad ? -1 : gate_of(l, child);
+        if (host >= 0)
+            fm_decode_value(l, row->item[1].item, child, &of[host]);
+    }
+    memcpy((char *)at + row->count, &of, sizeof of);
+}
+
 /* -------- parameters of PostgreSQL -------- */
 
-/* What Fulmar sets, or relies upon; `only` is the one value that is accepted. */
+/* What Fulmar sets, or relies upon. */
 static const struct {
-    const char *name, *only, *why;
+    const char *name, *why;
 } managed[] = {
-    {"archive_cleanup_command", NULL, "a standby follows the primary alone"},
-    {"config_file", NULL, "it is in the data directory"},
-    {"data_directory", NULL, "say `data` of the node"},
-    {"fsync", "on", "what is not on disk when it is acknowledged is lost beyond every bound"},
-    {"full_page_writes", "on", "without them a crash may leave torn pages behind"},
-    {"hba_file", NULL, "who may connect from where is part of the fence"},
-    {"hot_standby", "on", "standbys are asked how far they are"},
-    {"ident_file", NULL, "it is in the data directory"},
-    {"listen_addresses", NULL, "where a node can be reached is part of the fence"},
-    {"password_encryption", "scram-sha-256", "passwords are kept as SCRAM secrets"},
-    {"port", NULL, "say `port` of the node"},
-    {"primary_conninfo", NULL, "whom a standby follows is decided by who may write"},
-    {"primary_slot_name", NULL, "each standby has a slot of its own"},
-    {"promote_trigger_file", NULL, "a node is promoted only under authority"},
-    {"recovery_end_command", NULL, "a standby follows the primary alone"},
-    {"recovery_min_apply_delay", NULL, "a delayed standby is not in this version of Fulmar"},
-    {"restore_command", NULL, "a standby follows the primary alone"},
-    {"synchronous_commit", "on", "a lower one acknowledges what no bound covers"},
-    {"synchronous_standby_names", NULL, "the bound of the loss is enforced there"},
-    {"unix_socket_directories", NULL, "its socket is for Fulmar alone"},
-    {"wal_level", "logical", "a lower one cannot tell what was lost"},
+    {"archive_cleanup_command", "a standby follows the primary alone"},
+    {"cluster_name", "it is the name of the host"},
+    {"config_file", "it is in the data directory"},
+    {"data_directory", "say `data` of the node"},
+    {"external_pid_file", "nobody else starts or stops it"},
+    {"fsync", "it is `on`: what is not on disk when it is acknowledged is beyond every bound"},
+    {"full_page_writes", "it is `on`: without it a crash leaves torn pages behind"},
+    {"hba_file", "who may connect from where is part of the fence"},
+    {"hot_standby", "it is `on`: standbys are asked how far they are"},
+    {"ident_file", "it is in the data directory"},
+    {"listen_addresses", "where a node can be reached is part of the fence"},
+    {"password_encryption", "it is `scram-sha-256`"},
+    {"port", "say `port` of the node"},
+    {"primary_conninfo", "whom a standby follows is decided by who may write"},
+    {"primary_slot_name", "each standby has a slot of its own"},
+    {"promote_trigger_file", "a node is promoted only under authority"},
+    {"recovery_end_command", "a standby follows the primary alone"},
+    {"recovery_min_apply_delay", "a delayed standby is not in this version of Fulmar"},
+    {"restore_command", "a standby follows the primary alone"},
+    {"synchronous_commit", "it is `on`: a lower one acknowledges what no bound covers"},
+    {"synchronous_standby_names", "the bound of the loss is enforced there"},
+    {"unix_socket_directories", "clients come by Fulmar's listeners alone"},
+    {"wal_level", "it is `logical`: a lower one cannot tell what was lost"},
 };
 
 static bool is_parameter(struct fm_str s, struct fm_fault *f)
@@ -205,31 +271,17 @@ static bool is_parameter(struct fm_str s, struct fm_fault *f)
                               "the name of an extension");
 }
 
-static bool manages(struct fm_load *l, const struct fm_node *n, struct fm_str name,
-                    struct fm_str value)
+/* Why the user cannot set it; NULL where nothing speaks against it. */
+static const char *managed_why(struct fm_str name)
 {
-    if (fm_str_starts(name, FM_STR("recovery_target"))) {
-        fm_report_error(l->report, n->key_pos, "`%s` is Fulmar's: standbys follow to the end",
-                        name.p);
-        fm_report_advice(l->report, "delete it");
-        return true;
-    }
-    for (size_t i = 0; i < FM_COUNT(managed); i++) {
-        if (!fm_str_eqz(name, managed[i].name))
-            continue;
-        if (!managed[i].only) {
-            fm_report_error(l->report, n->key_pos, "`%s` is Fulmar's: %s", name.p, managed[i].why);
-            fm_report_advice(l->report, "delete it");
-            return true;
-        }
-        if (fm_str_eq_nocase(value, fm_str_z(managed[i].only)))
-            return false;
-        fm_report_error(l->report, n->pos, "`%s` must be `%s`: %s", name.p, managed[i].only,
-                        managed[i].why);
-        fm_report_advice(l->report, "delete it: that is what Fulmar sets");
-        return true;
-    }
-    return false;
+    if (fm_str_starts(name, FM_STR("recovery_target")))
+        return "a standby follows to the end";
+    if (fm_str_starts(name, FM_STR("include")))
+        return "which files PostgreSQL reads is part of the fence";
+    for (size_t i = 0; i < FM_COUNT(managed); i++)
+        if (fm_str_eqz(name, managed[i].name))
+            return managed[i].why;
+    return NULL;
 }
 
 static bool is_value(struct fm_str s, struct fm_fault *f)
@@ -264,8 +316,14 @@ static bool decode_setting(struct fm_load *l, const struct fm_schema_row *row,
     for (size_t i = 0; i < n->key.n; i++)
         lower[i] = fm_lower(n->key.p[i]);
     to->name = fm_load_str(l, fm_str(lower, n->key.n));
-    if (!to->name.p || manages(l, n, to->name, to->value))
+    if (!to->name.p)
         return false;
+    const char *why = managed_why(to->name);
+    if (why) {
+        fm_report_error(l->report, n->key_pos, "`%s` is Fulmar's: %s", to->name.p, why);
+        fm_report_advice(l->report, "delete it");
+        return false;
+    }
     for (size_t i = 0; i < g->nsettings; i++) {
         if (!fm_str_eq(g->settings[i].name, to->name))
             continue;
@@ -316,7 +374,7 @@ void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at
 
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at)
 {
-    const struct fm_conf_group *g = at;
+    (void)at;
     const struct fm_node *lag = fm_node_getz(map, "read-lag");
     bool write = fm_node_getz(map, "read-write"), read = fm_node_getz(map, "read-only");
     if (!write && !read) {
@@ -327,12 +385,6 @@ void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *a
         fm_report_error(l->report, lag->key_pos, "`read-lag` is of `read-only`, which is not said");
         fm_report_advice(l->report, "add `read-only: \"0.0.0.0:6433\"`, or delete the key");
     }
-    if (!write || !read || !g->listen.read_write.port || !g->listen.read_only.port ||
-        !fm_conf_addr_overlap(&g->listen.read_write, &g->listen.read_only))
-        return;
-    fm_report_error(l->report, g->listen.read_only.pos, "`%s` is taken by `read-write`",
-                    FM_Q(g->listen.read_only.text));
-    fm_report_advice(l->report, "give each its own port");
 }
 
 /* -------- groups -------- */

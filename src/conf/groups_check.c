@@ -178,7 +178,7 @@ static void nodes(struct fm_load *l, size_t group)
 static bool taken(struct fm_load *l, const struct fm_conf_addr *a, const struct fm_conf_addr *b,
                   struct fm_str host, const char *by)
 {
-    if (!a->port || !fm_conf_addr_overlap(a, b))
+    if (!fm_conf_addr_overlap(a, b))
         return false;
     fm_report_error(l->report, a->pos, "`%s` is taken on host `%s`: %s listens there",
                     FM_Q(a->text), FM_Q(host), by);
@@ -186,32 +186,59 @@ static bool taken(struct fm_load *l, const struct fm_conf_addr *a, const struct 
     return true;
 }
 
-static void one_listener(struct fm_load *l, size_t group, const struct fm_conf_addr *a)
+struct door {
+    size_t group;
+    unsigned host;
+    bool read_only;
+};
+
+static const struct fm_conf_addr *address_of(const struct fm_conf *c, struct door d)
+{
+    return fm_conf_group_listen(c, &c->groups[d.group], d.host, d.read_only);
+}
+
+/* By what stands on host `other`, of the same machine. */
+static bool taken_by(struct fm_load *l, struct door d, unsigned other)
 {
     const struct fm_conf *c = l->conf;
-    bool told = !a->port;
-    for (size_t i = 0; i < c->nhosts && !told; i++) {
-        const struct fm_conf_host *h = &c->hosts[i];
-        if (!(h->roles & FM_ROLE_GATE))
-            continue;
-        told = taken(l, a, &h->gate_bind, h->name, "its gate") ||
-               taken(l, a, &h->peer_bind, h->name, "its agent") ||
-               taken(l, a, &h->admin, h->name, "`admin`");
-        for (size_t k = 0; k < i && !told; k++) {
-            const struct fm_conf_host *other = &c->hosts[k];
-            if (other->roles & FM_ROLE_GATE && is_one_machine(other, h))
-                told = taken(l, a, a, h->name, "the gate of another host on the same machine");
-        }
-        for (size_t k = 0; k < c->ngroups && !told; k++) {
-            int at = l->group_bad[k] ? -1 : fm_conf_find_group_node(&c->groups[k], (unsigned)i);
-            if (at >= 0 && c->groups[k].nodes[at].port == a->port)
-                told = taken(l, a, a, h->name, "PostgreSQL");
+    const struct fm_conf_addr *a = address_of(c, d);
+    const struct fm_conf_host *h = &c->hosts[other];
+    FM_ASSERT(a && is_one_machine(&c->hosts[d.host], h));
+    if (h->roles & FM_ROLE_GATE && taken(l, a, &h->gate_bind, h->name, "its gate"))
+        return true;
+    if (h->roles & FM_ROLES_AGENT && (taken(l, a, &h->peer_bind, h->name, "its agent") ||
+                                      taken(l, a, &h->admin, h->name, "`admin`")))
+        return true;
+    for (size_t i = 0; i < c->ngroups; i++) {
+        int node = l->group_bad[i] ? -1 : fm_conf_find_group_node(&c->groups[i], other);
+        if (node >= 0 && c->groups[i].nodes[node].port == a->port &&
+            taken(l, a, a, h->name, "PostgreSQL"))
+            return true;
+    }
+    for (size_t i = 0; i <= d.group; i++) {
+        for (unsigned k = 0; k < 2 && !l->group_bad[i]; k++) {
+            bool before = i < d.group || k < d.read_only || (k == d.read_only && other < d.host);
+            struct door one = {i, other, k != 0};
+            const struct fm_conf_addr *b = before ? address_of(c, one) : NULL;
+            if (b && taken(l, a, b, h->name, k ? "a `read-only`" : "a `read-write`"))
+                return true;
         }
     }
-    for (size_t k = 0; k < group && !told && !l->group_bad[k]; k++) {
-        const struct fm_conf_group *g = &c->groups[k];
-        told = taken(l, a, &g->listen.read_write, g->name, "another group") ||
-               taken(l, a, &g->listen.read_only, g->name, "another group");
+    return false;
+}
+
+static void listeners(struct fm_load *l, size_t group, bool read_only)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_addr *told = NULL;
+    for (unsigned i = 0; i < c->nhosts; i++) {
+        struct door d = {group, i, read_only};
+        const struct fm_conf_addr *a = address_of(c, d);
+        if (!a || a == told) /* one line of the file is wrong once */
+            continue;
+        for (unsigned k = 0; k < c->nhosts && a != told; k++)
+            if (is_one_machine(&c->hosts[i], &c->hosts[k]) && taken_by(l, d, k))
+                told = a;
     }
 }
 
@@ -331,8 +358,8 @@ void fm_groups_check(struct fm_load *l)
             continue;
         FM_ASSERT(l->group_node[i] && c->groups[i].nnodes > 0);
         nodes(l, i);
-        one_listener(l, i, &c->groups[i].listen.read_write);
-        one_listener(l, i, &c->groups[i].listen.read_only);
+        listeners(l, i, false);
+        listeners(l, i, true);
         if (!contexts(l, i))
             continue;
         regions(l, i);

@@ -9,11 +9,12 @@ static const struct fm_schema_row node_rows[] = {
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_group_node, data),
      .reload = FM_RELOAD_RESTART,
+     .decode = fm_decode_group_data,
      .def_note = "`/var/lib/fulmar/pg/GROUP`",
      .example = "data: /var/lib/fulmar/pg/ledger",
-     .help =
-         "Its data directory. `fulmar group create` makes it; it must be missing or empty then, "
-         "and the user of `groups.NAME.user` must be able to reach it."},
+     .help = "Its data directory, as a whole path. `fulmar group create` makes it; it must be "
+             "missing or empty then, "
+             "and the user of `groups.NAME.user` must be able to reach it."},
     {.name = "port",
      .kind = FM_KIND_UINT,
      AT(struct fm_conf_group_node, port),
@@ -175,6 +176,19 @@ static const struct fm_word on_words[] = {
     {"gate", ON_GATE, "every host with the role `gate`", false},
 };
 
+static const struct fm_schema_row bind_item = {.kind = FM_KIND_BIND,
+                                               .size = sizeof(struct fm_conf_addr)};
+
+static const struct fm_schema_row door_items[] = {
+    {.kind = FM_KIND_BIND, .size = sizeof(struct fm_conf_addr)},
+    {.kind = FM_KIND_NAMED, RANGE(1, FM_CONF_HOSTS_MAX), ITEM(bind_item)},
+};
+
+#define DOOR_AT(member)                                                                            \
+    .offset = offsetof(struct fm_conf_group, listen.member),                                       \
+    .count = offsetof(struct fm_conf_group, listen.member##_of), ITEMS(door_items),                \
+    .decode = fm_decode_group_door
+
 static const struct fm_schema_row group_listen_rows[] = {
     {.name = "on",
      .kind = FM_KIND_WORD,
@@ -183,19 +197,20 @@ static const struct fm_schema_row group_listen_rows[] = {
      .def = "gate",
      .help = "Who listens."},
     {.name = "read-write",
-     .kind = FM_KIND_BIND,
-     AT(struct fm_conf_group, listen.read_write),
+     .kind = FM_KIND_EITHER,
+     DOOR_AT(read_write),
      .reload = FM_RELOAD_RESTART,
      .def_note = "none",
      .example = "read-write: \"0.0.0.0:6432\"",
-     .help = "Always leads to the primary."},
+     .help = "Always leads to the primary. The same for every gate, or an address for each host."},
     {.name = "read-only",
-     .kind = FM_KIND_BIND,
-     AT(struct fm_conf_group, listen.read_only),
+     .kind = FM_KIND_EITHER,
+     DOOR_AT(read_only),
      .reload = FM_RELOAD_RESTART,
      .def_note = "none",
      .example = "read-only: \"0.0.0.0:6433\"",
-     .help = "Leads to the nearest standby within `read-lag`, else to the primary."},
+     .help = "Leads to the nearest standby within `read-lag`, else to the primary. The same for "
+             "every gate, or an address for each host."},
     {.name = "read-lag",
      .kind = FM_KIND_DURATION,
      AT(struct fm_conf_group, listen.read_lag_ms),

@@ -245,7 +245,8 @@ static void group(const struct fm_conf *c, const struct fm_conf_group *g)
     FM_ASSERT(g->replication.credit_bytes >= -1);
     FM_ASSERT(g->replication.mode == FM_CONF_ASYNC || g->replication.credit_bytes == 0);
     if (g->listen.present)
-        FM_ASSERT(g->listen.read_write.port || g->listen.read_only.port);
+        FM_ASSERT(g->listen.read_write.port || g->listen.read_only.port ||
+                  g->listen.read_write_of || g->listen.read_only_of);
     for (size_t i = 0; i < g->nsettings; i++)
         text(g->settings[i].name);
 }

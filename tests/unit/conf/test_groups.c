@@ -77,7 +77,7 @@ static void a_group_has_what_is_said(void **state)
     struct fm_conf *c = parse_group(
         "    bin: /pg/bin\n    user: pg\n    users: {admin: {password-file: \"/s/{region}.a\"}}\n"
         "    replication: {mode: async, max-loss: {bytes: 1MiB}, beyond: block-writes}\n"
-        "    settings: {Shared_Buffers: 1GB, max_connections: 200, wal_level: LOGICAL, x.y: on}\n");
+        "    settings: {Shared_Buffers: 1GB, max_connections: 200, log_statement: ddl, x.y: on}\n");
     const struct fm_conf_group *g = c->groups;
     assert_str(g->bin, "/pg/bin");
     assert_str(g->user, "pg");
@@ -214,7 +214,25 @@ static void a_group_that_comes_or_goes_needs_a_restart(void **state)
     fm_conf_free(without);
 }
 
-FM_TEST_MAIN(fm_test(a_changed_group_needs_a_restart),
+static void gates_listen_where_it_was_said(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n"
+                                    "    listen: {read-write: {west-1: \"127.0.0.1:6432\", "
+                                    "north-1: \"127.0.0.1:6433\"}, "
+                                    "read-only: {north-1: \"127.0.0.1:6434\"}, read-lag: 5s}\n");
+    const struct fm_conf_group *g = c->groups;
+    unsigned west = g->nodes[0].host, north = g->nodes[1].host;
+    assert_true(g->listen.present);
+    assert_int_equal(g->listen.read_lag_ms, 5000);
+    assert_str(fm_conf_group_listen(c, g, west, false)->text, "127.0.0.1:6432");
+    assert_str(fm_conf_group_listen(c, g, north, false)->text, "127.0.0.1:6433");
+    assert_str(fm_conf_group_listen(c, g, north, true)->text, "127.0.0.1:6434");
+    assert_null(fm_conf_group_listen(c, g, west, true));
+    fm_conf_free(c);
+}
+
+FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said), fm_test(a_changed_group_needs_a_restart),
              fm_test(a_group_that_comes_or_goes_needs_a_restart), fm_test(a_group_has_its_defaults),
              fm_test(a_group_has_what_is_said), fm_test(the_credit_is_the_least_that_was_said),
              fm_test(contexts_of_a_group_move_together),
