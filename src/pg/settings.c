@@ -324,18 +324,6 @@ enum fm_err fm_pg_conninfo_write(struct fm_buf *b, const struct fm_pg_settings *
     return fits(b, "a connection string", e);
 }
 
-/* -------- the user's postgresql.conf -------- */
-
-bool fm_pg_has_include(struct fm_str conf)
-{
-    while (conf.n) {
-        struct fm_str line = fm_str_trim(fm_str_cut(conf, '\n', &conf));
-        if (fm_str_eqz(line, FM_PG_INCLUDE_LINE))
-            return true;
-    }
-    return false;
-}
-
 /* -------- the role that replicates -------- */
 
 static void literal(struct fm_buf *b, struct fm_str s)
