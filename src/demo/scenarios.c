@@ -432,7 +432,7 @@ static bool play(struct fm_demo *d, struct play *p, struct fm_edge_view *v, int6
 static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)
 {
     struct play p;
-    struct fm_edge_view v = {-1, -1, true};
+    struct fm_edge_view v = {.detect_ms = -1, .quiet_ms = -1};
     struct fm_measure m;
     int64_t fault_ns = 0, last_failed_ms;
     FM_ASSERT(d->load && s->break_it);
