@@ -140,10 +140,13 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
     fm_buf_printf(b, ",\"epoch\":%llu,\"gentle_from\":%llu", (unsigned long long)c->epoch.n,
                   (unsigned long long)c->gentle_from.n);
     write_members(r, &c->members, b);
-    if (e->system_id || e->timeline || e->fork_lsn)
-        fm_buf_printf(b, ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\"}",
+    if (e->system_id)
+        fm_buf_printf(b,
+                      ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
+                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u}",
                       (unsigned long long)e->system_id, e->timeline,
-                      (unsigned long long)e->fork_lsn);
+                      (unsigned long long)e->fork_lsn, (unsigned long long)e->epoch.n, e->claimed,
+                      e->promotable, e->node, e->writer);
     fm_buf_ch(b, '}');
 }
 
@@ -308,16 +311,25 @@ static bool read_u64_text(const char *s, uint64_t *out)
 static bool read_evidence(json_t *evidence, struct fm_evidence *e)
 {
     const char *system, *fork;
-    json_int_t timeline;
+    json_int_t timeline, epoch, claimed, promotable, node, writer;
     if (!evidence)
         return true;
-    if (json_unpack(evidence, "{s:s,s:I,s:s}", "system", &system, "timeline", &timeline, "fork",
-                    &fork) ||
-        !in_range(timeline, 0, UINT32_MAX) || !read_u64_text(system, &e->system_id) ||
+    if (json_unpack(evidence, "{s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I}", "system", &system, "timeline",
+                    &timeline, "fork", &fork, "epoch", &epoch, "claimed", &claimed, "promotable",
+                    &promotable, "node", &node, "writer", &writer) ||
+        !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
+        !in_range(claimed, (uint64_t)timeline, UINT32_MAX) ||
+        !in_range(promotable, 0, UINT32_MAX) || !in_range(node, 0, UINT16_MAX) ||
+        !in_range(writer, 0, UINT16_MAX) || !read_u64_text(system, &e->system_id) ||
         !read_u64_text(fork, &e->fork_lsn))
         return false;
     e->timeline = (uint32_t)timeline;
-    return e->system_id || e->timeline || e->fork_lsn;
+    e->epoch.n = (uint64_t)epoch;
+    e->claimed = (uint32_t)claimed;
+    e->promotable = (uint32_t)promotable;
+    e->node = (uint16_t)node;
+    e->writer = (uint16_t)writer;
+    return e->system_id != 0;
 }
 
 static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,

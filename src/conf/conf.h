@@ -37,6 +37,9 @@ enum {
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
     FM_CONF_GATES_MAX = 16,      /* of one region, where there are exclusive contexts */
     FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
+    FM_CONF_GROUPS_MAX = 32,
+    FM_CONF_GROUP_NODES_MAX = 16, /* of one group */
+    FM_CONF_SETTINGS_MAX = 128,   /* of one group */
     /* A body is kept in so many blocks, each of the size of `header`, and of this at least. */
     FM_CONF_REPLAY_BLOCKS = 4,
     FM_CONF_BLOCK_BYTES_MIN = 16 * 1024,
@@ -63,8 +66,9 @@ enum fm_conf_role {
     FM_ROLE_COORDINATION = 8,
     FM_ROLE_CONTROLLER = 16, /* may become keeper of its region */
     FM_ROLE_WITNESS = 32,    /* votes, in a region that never serves */
+    FM_ROLE_POSTGRES = 64,   /* runs nodes of `groups` */
     FM_ROLES_AGENT = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_COORDINATION | FM_ROLE_CONTROLLER |
-                     FM_ROLE_WITNESS, /* any of them */
+                     FM_ROLE_WITNESS | FM_ROLE_POSTGRES, /* any of them */
 };
 
 struct fm_conf_host {
@@ -350,6 +354,61 @@ struct fm_conf_context {
     struct fm_conf_pos pos;
 };
 
+/* -------- PostgreSQL failover groups -------- */
+
+/* One node: PostgreSQL on one host. */
+struct fm_conf_group_node {
+    unsigned host;               /* index into hosts; it has FM_ROLE_POSTGRES */
+    struct fm_str data;          /* its data directory: a template, see fm_conf_expand */
+    unsigned port;               /* where it listens */
+    struct fm_conf_addr address; /* what the other nodes dial: the host's address with `port` */
+    struct fm_conf_pos pos;
+};
+
+/* A parameter of PostgreSQL, in its own words. */
+struct fm_conf_setting {
+    struct fm_str name; /* in lower case */
+    struct fm_str value;
+    struct fm_conf_pos pos;
+};
+
+enum fm_conf_beyond {
+    FM_CONF_BEYOND_NO_AUTOMATIC, /* commits go on, nothing fails over by itself until caught up */
+    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait */
+};
+
+struct fm_conf_group {
+    struct fm_str name;
+    unsigned *contexts; /* indices; they move together, and each has one cell */
+    size_t ncontexts;
+    unsigned home;     /* region of all of them */
+    struct fm_str bin; /* a template; empty: the newest below /usr/lib/postgresql of the host */
+    struct fm_str user;
+    struct fm_conf_group_node *nodes; /* in the order of the file */
+    size_t nnodes;
+    /* Templates; empty: a secret that `fulmar group create` made, see fm_conf_group_secret. */
+    struct fm_str admin_password_file, replication_password_file;
+    struct {
+        enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
+        enum fm_conf_beyond beyond;
+        uint64_t max_bytes, max_transactions; /* of `max-loss`; 0 = not said */
+        /* What may be acknowledged beyond the promotable standbys (rule 23): 0 with `sync`, else
+         * the least of what is said; -1: nothing bounds it. */
+        int64_t credit_bytes;
+    } replication;
+    struct {
+        bool present;
+        /* Of every gate (port 0 = none); or of some, by the index of the host. See
+         * fm_conf_group_listen. */
+        struct fm_conf_addr read_write, read_only;
+        struct fm_conf_addr *read_write_of, *read_only_of;
+        int64_t read_lag_ms;
+    } listen;                         /* of the gates */
+    struct fm_conf_setting *settings; /* in the order of the file */
+    size_t nsettings;
+    struct fm_conf_pos pos;
+};
+
 struct fm_conf_endpoint {
     struct fm_str region; /* where it stands; perhaps none of `regions` */
     struct fm_str url;    /* as written */
@@ -412,6 +471,8 @@ struct fm_conf {
     struct fm_conf_context *contexts;
     size_t ncontexts;
     size_t nroutes; /* of all contexts */
+    struct fm_conf_group *groups;
+    size_t ngroups;
 };
 
 enum fm_conf_severity { FM_CONF_ERROR, FM_CONF_WARNING };
@@ -469,6 +530,15 @@ struct fm_floor fm_conf_floor(const struct fm_conf *c, unsigned context);
 int fm_conf_find_host(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_region(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
+int fm_conf_find_group(const struct fm_conf *c, struct fm_str name);
+/* The node of the group on this host. */
+int fm_conf_find_group_node(const struct fm_conf_group *g, unsigned host);
+/* Where the gate of this host listens for clients of the group; NULL where it does not. */
+const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
+                                                const struct fm_conf_group *g, unsigned host,
+                                                bool read_only) FM_WARN_UNUSED;
+/* The group that carries the data of the context. */
+int fm_conf_group_of(const struct fm_conf *c, unsigned context);
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);
 /* The nearest of `n` names, near enough to be meant; p is NULL where none is. */
 struct fm_str fm_suggest_name(struct fm_str wrong, const struct fm_str *names, size_t n);
@@ -487,6 +557,13 @@ enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struc
  * peer_tls, which are templates like `state`. FM_ERR_LIMIT where it does not fit. */
 enum fm_err fm_conf_expand(struct fm_str text, struct fm_str host, struct fm_str region, char *out,
                            size_t cap) FM_WARN_UNUSED;
+
+/* The file with a password of the group on `host`: as said, else STATE/groups/GROUP/ADMIN-OR-
+ * REPLICATION.password. */
+enum fm_conf_secret { FM_CONF_SECRET_ADMIN, FM_CONF_SECRET_REPLICATION };
+enum fm_err fm_conf_group_secret(const struct fm_conf *c, const struct fm_conf_group *g,
+                                 const struct fm_conf_host *host, enum fm_conf_secret which,
+                                 char *out, size_t cap, struct fm_error *e) FM_WARN_UNUSED;
 
 /* Made from the table that drives the parser. Both write JSON (a JSON Schema of draft 2020-12) or
  * Markdown to `out`; they return FM_ERR_LIMIT where it does not fit. */

@@ -62,6 +62,8 @@ fm_decode_fn fm_decode_regions, fm_decode_pools;
 fm_decode_fn fm_decode_checks;
 fm_decode_fn fm_decode_endpoints;
 fm_decode_fn fm_decode_contexts, fm_decode_routes, fm_decode_sticky;
+fm_decode_fn fm_decode_groups, fm_decode_group_contexts, fm_decode_group_nodes,
+    fm_decode_group_data, fm_decode_group_door, fm_decode_settings;
 fm_decode_fn fm_decode_home, fm_decode_moves_with, fm_decode_key, fm_decode_at_most, fm_decode_rpo;
 
 /* authority.c: the defaults that follow from the topology, when a context is decoded. */
@@ -76,6 +78,10 @@ void fm_exclusive_check(struct fm_load *l);
 void fm_queueing_check(struct fm_load *l, size_t context);
 /* onward.c: of any context whose own rules are kept. */
 void fm_onward_check(struct fm_load *l, size_t context);
+/* groups_check.c: what groups need around them, and what they promise to their contexts. */
+void fm_groups_check(struct fm_load *l);
+/* What a context of a group that says `objectives.rpo` is promised by it. */
+void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos);
 /* webhook.c: is there something to tell? */
 void fm_webhook_check(struct fm_load *l);
 /* A hold that nobody said is so much longer than the least. */
@@ -96,6 +102,9 @@ void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
 
 /* A host as written, before its name is expanded. */

@@ -341,7 +341,7 @@ static void rto(struct fm_load *l, size_t i)
     }
 }
 
-/* Fulmar moves no data in this version, so it can bound no loss. */
+/* Without a group Fulmar moves no data, and can bound no loss. */
 static void rpo(struct fm_load *l, size_t i)
 {
     const struct fm_conf_context *x = &l->conf->contexts[i];
@@ -350,6 +350,11 @@ static void rpo(struct fm_load *l, size_t i)
     FM_ASSERT(o->rpo_ms < 0 || o->rpo_bytes < 0); /* it is said in one of the two */
     if (o->rpo_ms < 0 && o->rpo_bytes < 0)
         return;
+    int group = fm_conf_group_of(l->conf, (unsigned)i);
+    if (group >= 0) {
+        fm_groups_rpo(l, i, (size_t)group, pos);
+        return;
+    }
     if (o->rpo_ms == 0 || o->rpo_bytes == 0) {
         fm_report_error(l->report, pos,
                         "nothing guarantees that `%s` loses nothing with a region: Fulmar does not "

@@ -31,6 +31,43 @@ int fm_conf_find_context(const struct fm_conf *c, struct fm_str name)
     return -1;
 }
 
+int fm_conf_find_group(const struct fm_conf *c, struct fm_str name)
+{
+    for (size_t i = 0; i < c->ngroups; i++)
+        if (fm_str_eq(c->groups[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+int fm_conf_find_group_node(const struct fm_conf_group *g, unsigned host)
+{
+    for (size_t i = 0; i < g->nnodes; i++)
+        if (g->nodes[i].host == host)
+            return (int)i;
+    return -1;
+}
+
+const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
+                                                const struct fm_conf_group *g, unsigned host,
+                                                bool read_only)
+{
+    const struct fm_conf_addr *a = read_only ? &g->listen.read_only : &g->listen.read_write,
+                              *of = read_only ? g->listen.read_only_of : g->listen.read_write_of;
+    FM_ASSERT(host < c->nhosts);
+    a = of ? &of[host] : a;
+    return a->port && c->hosts[host].roles & FM_ROLE_GATE ? a : NULL;
+}
+
+int fm_conf_group_of(const struct fm_conf *c, unsigned context)
+{
+    FM_ASSERT(context < c->ncontexts);
+    for (size_t i = 0; i < c->ngroups; i++)
+        for (size_t k = 0; k < c->groups[i].ncontexts; k++)
+            if (c->groups[i].contexts[k] == context)
+                return (int)i;
+    return -1;
+}
+
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name)
 {
     for (size_t i = 0; i < r->npools; i++)
@@ -81,6 +118,32 @@ enum fm_err fm_conf_state_dir(const struct fm_conf *c, struct fm_str host, struc
     }
     if (b.full)
         return fm_error_set(e, FM_ERR_LIMIT, "the path of the state is longer than %zu bytes", cap);
+    return FM_ERR_OK;
+}
+
+enum fm_err fm_conf_group_secret(const struct fm_conf *c, const struct fm_conf_group *g,
+                                 const struct fm_conf_host *host, enum fm_conf_secret which,
+                                 char *out, size_t cap, struct fm_error *e)
+{
+    static const char *const names[] = {
+        [FM_CONF_SECRET_ADMIN] = "admin", [FM_CONF_SECRET_REPLICATION] = "replication"};
+    struct fm_str said =
+        which == FM_CONF_SECRET_ADMIN ? g->admin_password_file : g->replication_password_file;
+    struct fm_str region = c->regions[host->region].name;
+    FM_ASSERT(which < FM_COUNT(names) && cap > 0);
+    enum fm_err err = said.n ? fm_conf_expand(said, host->name, region, out, cap)
+                             : fm_conf_state_dir(c, host->name, region, out, cap, e);
+    if (said.n && err)
+        return fm_error_set(e, err, "the path of a password is longer than %zu bytes", cap);
+    if (said.n || err)
+        return err;
+    struct fm_buf b = fm_buf(out, cap);
+    b.n = strlen(out);
+    fm_buf_printf(&b, "/groups/%s/%s.password", g->name.p, names[which]);
+    fm_buf_ch(&b, '\0');
+    if (b.full)
+        return fm_error_set(e, FM_ERR_LIMIT, "the path of a password is longer than %zu bytes",
+                            cap);
     return FM_ERR_OK;
 }
 

@@ -173,7 +173,7 @@ static void check_roles(struct fm_load *l, const struct fm_node *n, const struct
 static void check_witness(struct fm_load *l, const struct fm_node *n, const struct fm_host_def *def,
                           const struct fm_conf_region *r)
 {
-    const unsigned serves = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_CONTROLLER;
+    const unsigned serves = FM_ROLE_GATE | FM_ROLE_HEALTH | FM_ROLE_CONTROLLER | FM_ROLE_POSTGRES;
     const struct fm_node *roles = fm_node_getz(n, "roles");
     FM_ASSERT(roles || !def->roles);
     if (r->witness && def->roles & serves) {

@@ -454,6 +454,11 @@ static const struct fm_kind_info infos[] = {
                       "A name or an IP address, without a port.", addr_value},
     [FM_KIND_CIDR] = {"a network such as `10.0.9.0/24`", "network", "network", NULL,
                       "`10.0.9.0/24`, `\"fd00::/8\"`, or one IP address.", cidr_value},
+    [FM_KIND_SETTING] = {"a value of PostgreSQL such as `1GB`", "setting", "value of PostgreSQL",
+                         NULL,
+                         "As PostgreSQL writes it, without its quotes: `200`, `1GB`, `on`; up to "
+                         "1024 bytes.",
+                         fm_decode_nothing},
     [FM_KIND_SECTION] = {"a map of keys", NULL, NULL, NULL, NULL, fm_decode_section_value},
     [FM_KIND_NAMED] = {"a map of names", NULL, NULL, NULL, NULL, NULL},
     [FM_KIND_LIST] = {"a list", NULL, NULL, NULL, NULL, fm_decode_list_value},

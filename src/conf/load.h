@@ -53,6 +53,8 @@ struct fm_load {
     bool pools_known[FM_CONF_REGIONS_MAX], region_checks_known[FM_CONF_REGIONS_MAX];
     const struct fm_node *context_node[FM_CONF_CONTEXTS_MAX];
     bool context_bad[FM_CONF_CONTEXTS_MAX];
+    const struct fm_node *group_node[FM_CONF_GROUPS_MAX];
+    bool group_bad[FM_CONF_GROUPS_MAX];
     bool checks_bad, hosts_bad;
 };
 

@@ -46,7 +46,7 @@ static const char introduction[] =
     "takes effect at a restart.\n"
     "\n";
 
-enum { SECTIONS_MAX = 64 };
+enum { SECTIONS_MAX = 80 };
 
 struct pages {
     const struct fm_schema_section *seen[SECTIONS_MAX];

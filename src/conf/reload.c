@@ -249,6 +249,43 @@ static void compare_contexts(struct change *c, const struct fm_conf *from,
     }
 }
 
+/* -------- groups -------- */
+
+/* Do the two say the same? As written, but for the order of keys. */
+static bool same_node(const struct fm_node *a, const struct fm_node *b)
+{
+    if (a->kind != b->kind || a->n != b->n || !fm_str_eq(a->text, b->text))
+        return false;
+    const struct fm_node *other = b->first;
+    fm_node_each(n, a)
+    {
+        const struct fm_node *match = a->kind == FM_NODE_MAP ? fm_node_get(b, n->key) : other;
+        if (!match || !same_node(n, match))
+            return false;
+        other = other ? other->next : NULL;
+    }
+    return true;
+}
+
+static void compare_groups(struct change *c, const struct fm_node *from, const struct fm_node *to)
+{
+    const struct fm_node *a = fm_node_getz(from, "groups"), *b = fm_node_getz(to, "groups");
+    struct fm_conf_pos whole = {c->to->file.p, 1, 1};
+    for (const struct fm_node *n = b ? b->first : NULL; n; n = n->next) {
+        const struct fm_node *old = fm_node_get(a, n->key);
+        if (old && same_node(old, n))
+            continue;
+        fm_report_warning(c->report, n->key_pos,
+                          "the group `%s` changed, and takes effect at the next restart",
+                          FM_Q(n->key));
+    }
+    for (const struct fm_node *n = a ? a->first : NULL; n; n = n->next)
+        if (!fm_node_get(b, n->key))
+            fm_report_warning(c->report, b ? b->key_pos : whole,
+                              "the group `%s` is gone, which takes effect at the next restart",
+                              FM_Q(n->key));
+}
+
 /* -------- who holds and who votes -------- */
 
 static bool is_member(const struct fm_conf *c, struct fm_str host, struct fm_str region,
@@ -301,6 +338,7 @@ enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_con
     compare(&c, &fm_schema_root, (const char *)a, (const char *)b, b->node);
     compare_endpoints(&c, from, b->node);
     compare_contexts(&c, from, b->node);
+    compare_groups(&c, a->node, b->node);
     compare_members(&c, from, b->node);
     for (size_t i = 0; i < to->nhosts; i++) {
         int at = fm_conf_find_host(from, to->hosts[i].name);

@@ -225,7 +225,7 @@ static const struct fm_word role_words[] = {
      "may become keeper of its region's leases, and runs moves and failovers; up to eight of a "
      "region (`fulmar agent`)",
      false},
-    {"postgres", 0, "runs PostgreSQL nodes", true},
+    {"postgres", FM_ROLE_POSTGRES, "runs PostgreSQL nodes of `groups` (`fulmar agent`)", false},
     {"replicator", 0, "moves data between regions", true},
     {"witness", FM_ROLE_WITNESS, "votes, in a region with `witness: true` (`fulmar agent`)", false},
     {"coordination", FM_ROLE_COORDINATION,
@@ -369,6 +369,9 @@ static const struct fm_schema_row peer_tls_items[] = {
 static const struct fm_schema_row context_item = {.kind = FM_KIND_SECTION,
                                                   .section = &fm_schema_context};
 
+static const struct fm_schema_row group_item = {.kind = FM_KIND_SECTION,
+                                                .section = &fm_schema_group};
+
 static const struct fm_schema_row root_rows[] = {
     {.name = "fulmar",
      .kind = FM_KIND_UINT,
@@ -483,7 +486,14 @@ static const struct fm_schema_row root_rows[] = {
      .decode = fm_decode_contexts,
      .example = "contexts: {shop: {topology: multi-write, routes: [\"/**\"]}}",
      .help = "The bounded contexts of the business, the unit of policy."},
-    LATER("groups", "PostgreSQL failover groups"),
+    {.name = "groups",
+     .kind = FM_KIND_NAMED,
+     RANGE(0, FM_CONF_GROUPS_MAX),
+     ITEM(group_item),
+     .reload = FM_RELOAD_RESTART,
+     .decode = fm_decode_groups,
+     .def_note = "none",
+     .help = "PostgreSQL failover groups: the databases that carry the data of contexts."},
     {.name = "authority-webhook",
      .kind = FM_KIND_SECTION,
      AT(struct fm_root, conf.webhook),

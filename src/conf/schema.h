@@ -41,6 +41,7 @@ enum fm_kind {
     FM_KIND_TARGET,
     FM_KIND_HOST,
     FM_KIND_CIDR,    /* struct fm_conf_cidr */
+    FM_KIND_SETTING, /* fm_decode_settings reads it */
     FM_KIND_SECTION, /* a map with the keys of `section` */
     FM_KIND_NAMED,   /* a map of names; each value as `item` says */
     FM_KIND_LIST,    /* each entry as `item` says; pointer at offset, size_t at count */
@@ -58,10 +59,11 @@ enum fm_reload {
 
 enum {
     FM_ROW_REQUIRED = 1,
-    FM_ROW_INHERITS = 2, /* the default is what the level above says */
-    FM_ROW_UNIQUE = 4,   /* no entry twice in the list */
-    FM_ROW_RANGES = 8,   /* the names of the map may hold ranges: west-gate-[1-3] */
-    FM_ROW_ALONE = 16    /* of FM_KIND_BOOL: where it is true, nothing is required beside it */
+    FM_ROW_INHERITS = 2,   /* the default is what the level above says */
+    FM_ROW_UNIQUE = 4,     /* no entry twice in the list */
+    FM_ROW_RANGES = 8,     /* the names of the map may hold ranges: west-gate-[1-3] */
+    FM_ROW_ALONE = 16,     /* of FM_KIND_BOOL: where it is true, nothing is required beside it */
+    FM_ROW_PARAMETERS = 32 /* the names of the map are those of parameters of PostgreSQL */
 };
 
 struct fm_word {
@@ -139,6 +141,9 @@ extern const struct fm_schema_section fm_schema_homes, fm_schema_key, fm_schema_
 extern const struct fm_schema_section fm_schema_context, fm_schema_route, fm_schema_sticky;
 extern const struct fm_schema_section fm_schema_routing, fm_schema_timeouts, fm_schema_retry,
     fm_schema_limits;
+
+/* schema_group.c */
+extern const struct fm_schema_section fm_schema_group, fm_schema_group_node;
 
 const struct fm_schema_row *fm_schema_find(const struct fm_schema_section *s, struct fm_str name);
 

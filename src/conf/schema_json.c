@@ -6,7 +6,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 
-enum { SECTIONS_MAX = 64 };
+enum { SECTIONS_MAX = 80 };
 
 struct walk {
     const struct fm_schema_section *seen[SECTIONS_MAX];
@@ -67,10 +67,11 @@ static void words(struct fm_buf *b, const struct fm_schema_row *row)
 
 static void named(struct fm_buf *b, const struct fm_schema_row *row)
 {
-    bool ranges = row->flags & FM_ROW_RANGES;
+    bool ranges = row->flags & FM_ROW_RANGES, parameters = row->flags & FM_ROW_PARAMETERS;
     fm_buf_lit(b, "\"type\": \"object\", \"propertyNames\": {\"pattern\": ");
-    fm_buf_json(b, ranges ? FM_STR("^[a-z]([a-z0-9-]|\\[[0-9]+-[0-9]+\\])*$")
-                          : fm_str_z(fm_kind_info(FM_KIND_NAME)->pattern));
+    fm_buf_json(b, ranges       ? FM_STR("^[a-z]([a-z0-9-]|\\[[0-9]+-[0-9]+\\])*$")
+                   : parameters ? FM_STR("^[A-Za-z_][A-Za-z0-9_.]{0,62}$")
+                                : fm_str_z(fm_kind_info(FM_KIND_NAME)->pattern));
     fm_buf_lit(b, "}, \"additionalProperties\": {");
     value(b, row->item);
     fm_buf_lit(b, "}");
@@ -214,7 +215,9 @@ static void kinds(struct fm_buf *b)
         const struct fm_kind_info *info = fm_kind_info((enum fm_kind)k);
         if (!info->id || k == FM_KIND_BOOL || k == FM_KIND_UINT || k == FM_KIND_TEXT)
             continue;
-        fm_buf_printf(b, "    \"%s\": {\"type\": \"string\"", info->id);
+        fm_buf_printf(b, "    \"%s\": {\"type\": %s", info->id,
+                      k == FM_KIND_SETTING ? "[\"string\", \"number\", \"boolean\"]"
+                                           : "\"string\"");
         if (info->pattern)
             member(b, "pattern", info->pattern);
         member(b, "description", info->help);

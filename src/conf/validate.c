@@ -341,6 +341,7 @@ void fm_validate(struct fm_load *l)
     regions_serve(l);
     fm_authority_resolve(l);
     contexts(l);
+    fm_groups_check(l);
     fm_exclusive_check(l);
     for (size_t i = 0; i < l->conf->ncontexts; i++)
         if (!l->context_bad[i])

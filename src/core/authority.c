@@ -238,6 +238,9 @@ static void take_in(struct fm_authority *a, const struct fm_auth_event *e, struc
         a->k.members_wanted = true;
         a->k.members = e->members;
         return;
+    case FM_AUTH_EVIDENCE:
+        fm_handover_record(a, e);
+        return;
     case FM_AUTH_EVENT_COUNT:
         break;
     }

@@ -58,12 +58,14 @@ enum fm_auth_event_kind {
     FM_AUTH_PROMISED,      /* agent, incarnation (mine, echoed), asked_ns, ms */
     FM_AUTH_TESTIFIED,     /* region, sub, everything: the guard on the spot has reaped it */
     /* orders */
-    FM_AUTH_ACQUIRE, /* cells, automatic: those that are not mine, with or without consent */
-    FM_AUTH_DESIST,  /* acquire nothing any more */
-    FM_AUTH_STOP,    /* cell: stop its sub-lessees */
-    FM_AUTH_RELEASE, /* cell, to */
-    FM_AUTH_RETAKE,  /* cell: hold it on, under another epoch (an abort after the stop) */
-    FM_AUTH_MEMBERS, /* members: for every cell that is held here */
+    FM_AUTH_ACQUIRE,  /* cells, automatic: those that are not mine, with or without consent */
+    FM_AUTH_DESIST,   /* acquire nothing any more */
+    FM_AUTH_STOP,     /* cell: stop its sub-lessees */
+    FM_AUTH_RELEASE,  /* cell, to */
+    FM_AUTH_RETAKE,   /* cell: hold it on, under another epoch (an abort after the stop) */
+    FM_AUTH_MEMBERS,  /* members: for every cell that is held here */
+    FM_AUTH_EVIDENCE, /* cell, revision, evidence: a database agent asks that it be recorded over
+                         what it saw of the cell at that revision */
     FM_AUTH_EVENT_COUNT
 };
 
@@ -85,6 +87,7 @@ struct fm_auth_event {
     uint64_t cells;                /* one bit a cell */
     const struct fm_epoch *epochs; /* one a cell */
     struct fm_members members;
+    struct fm_evidence evidence;
 };
 
 enum fm_auth_action_kind {
@@ -229,6 +232,10 @@ struct fm_keeper {
     uint32_t change_need;
     bool members_wanted;
     struct fm_members members;
+    bool recording; /* `evidence` is to be recorded over that revision of the cell */
+    uint8_t recording_cell;
+    struct fm_revision recording_over;
+    struct fm_evidence evidence;
     struct fm_mono promise_until[FM_AGENTS_MAX];
 };
 

@@ -77,6 +77,7 @@ void fm_keeper_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_a
 
 void fm_handover_stop(struct fm_authority *a, unsigned cell, struct fm_mono now);
 void fm_handover_sub_stopped(struct fm_authority *a, const struct fm_auth_event *e);
+void fm_handover_record(struct fm_authority *a, const struct fm_auth_event *e);
 void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event *e,
                              struct fm_mono now, struct fm_auth_actions *out);
 void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out);

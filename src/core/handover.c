@@ -5,6 +5,7 @@
  * stop is never granted again under the same epoch; a change of unknown outcome is sent again as
  * the same compare-and-swap, or overtaken by another one. One change is on its way at a time. */
 #include "core/authority_parts.h"
+#include "core/lineage.h"
 
 void fm_handover_stop(struct fm_authority *a, unsigned cell, struct fm_mono now)
 {
@@ -98,6 +99,34 @@ static bool released_here(const struct fm_authority *a, unsigned cell)
     return ours && !fm_epoch_newer(a->marks.epoch[cell], c->r.epoch);
 }
 
+void fm_handover_record(struct fm_authority *a, const struct fm_auth_event *e)
+{
+    struct fm_keeper *k = &a->k;
+    FM_ASSERT(e->cell < a->cfg.ncells);
+    k->recording = true;
+    k->recording_cell = e->cell;
+    k->recording_over = e->revision;
+    k->evidence = e->evidence;
+}
+
+/* Of the database agents of this region whoever comes first; a cell that is being stopped is left
+ * as it is. Who asked sees the record, or asks again. */
+static bool next_evidence(struct fm_authority *a)
+{
+    struct fm_keeper *k = &a->k;
+    unsigned cell = k->recording_cell;
+    const struct fm_cell_record *c = &a->cell[cell].at.r;
+    if (!k->recording)
+        return false;
+    k->recording = false;
+    if (!held_here(a, cell) || k->stopping & fm_bit(cell) ||
+        !fm_revision_same(a->cell[cell].at.revision, k->recording_over) ||
+        !fm_group_may_record(&c->evidence, &k->evidence, c->epoch))
+        return false;
+    begin_change(a, cell, FM_AUTH_WHY_NONE)->evidence = k->evidence;
+    return true;
+}
+
 /* The first change that is due, or false. */
 static bool next_change(struct fm_authority *a, struct fm_mono now)
 {
@@ -124,7 +153,7 @@ static bool next_change(struct fm_authority *a, struct fm_mono now)
             return true;
         }
     }
-    return false;
+    return next_evidence(a);
 }
 
 void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event *e,

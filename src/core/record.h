@@ -42,10 +42,16 @@ struct fm_lease_record {
 
 enum fm_cell_state { FM_CELL_HELD, FM_CELL_RELEASED };
 
-/* For PostgreSQL (rule 26); zeros elsewhere. */
+/* For PostgreSQL (rule 26, core/group.h); zeros elsewhere. It stays through changes of hands: what
+ * was recorded under an earlier epoch is the history that the next holder goes on from. */
 struct fm_evidence {
-    uint64_t system_id, fork_lsn;
-    uint32_t timeline;
+    uint64_t system_id, fork_lsn; /* of the history that counts; `timeline` began at that LSN */
+    struct fm_epoch epoch;        /* the last one that a node claimed */
+    uint32_t timeline;            /* acknowledgements were made on it */
+    uint32_t claimed;             /* the highest that any node was given to promote to */
+    uint32_t promotable;          /* nodes that bound what is acknowledged; one bit each */
+    uint16_t node;                /* claimed `epoch`: its number + 1; 0 = nobody */
+    uint16_t writer;              /* opened `timeline`, and has all of it; its number + 1 */
 };
 
 struct fm_cell_record {

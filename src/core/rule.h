@@ -90,6 +90,11 @@
     X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
     X(R21_ONE_GATE, "a gate takes a command whose key another gate of its region has")             \
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
+    X(R23_PROMOTABLE, "a standby that lags, or does not receive, counts as promotable")            \
+    X(R26_FINAL, "data count as final that the heir has not flushed")                              \
+    X(R26_APPLIED, "data count as final that the heir has not applied")                            \
+    X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
+    X(R26_ONE, "a second node is recorded for an epoch")                                           \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
     X(R30_QUOTE, "a quote that has become worse still counts")                                     \

@@ -40,7 +40,15 @@ const struct fm_trace_field fm_trace_event[] = {F(kind),
                                                 F(to),
                                                 F(cell),
                                                 F(epoch.n),
-                                                F(cells)};
+                                                F(cells),
+                                                F(evidence.system_id),
+                                                F(evidence.fork_lsn),
+                                                F(evidence.epoch.n),
+                                                F(evidence.timeline),
+                                                F(evidence.claimed),
+                                                F(evidence.promotable),
+                                                F(evidence.node),
+                                                F(evidence.writer)};
 CHECK(fm_trace_event);
 #undef F
 
@@ -73,7 +81,12 @@ const struct fm_trace_field fm_trace_cell[] = {F(revision.n),
                                                F(r.gentle_from.n),
                                                F(r.evidence.system_id),
                                                F(r.evidence.fork_lsn),
-                                               F(r.evidence.timeline)};
+                                               F(r.evidence.timeline),
+                                               F(r.evidence.epoch.n),
+                                               F(r.evidence.claimed),
+                                               F(r.evidence.promotable),
+                                               F(r.evidence.node),
+                                               F(r.evidence.writer)};
 CHECK(fm_trace_cell);
 #undef F
 

@@ -150,7 +150,7 @@ static void a_cell_keeps_its_members_and_its_evidence(void **state)
                                  .to = 1,
                                  .epoch = {42},
                                  .gentle_from = {40},
-                                 .evidence = {UINT64_MAX, UINT64_MAX - 1, 7}};
+                                 .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1}};
     fm_members_add(&c->members, agent(ours, "west", "west-1"));
     fm_members_add(&c->members, agent(ours, "north", "north-1"));
     fm_members_add(&c->members, agent(ours, "north", "not-in-their-file"));
@@ -245,9 +245,19 @@ static void what_is_not_of_this_form_is_refused(void **state)
          CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":"
               "{\"west\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\"]}")},
         {"cell/cards/0", CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},"
-                              "\"evidence\":{\"system\":\"0\",\"timeline\":0,\"fork\":\"0\"}")},
+                              "\"evidence\":{\"system\":\"1\",\"timeline\":1,\"fork\":\"0\"}")},
+        {"cell/cards/0",
+         CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},"
+              "\"evidence\":{\"system\":\"0\",\"timeline\":1,\"fork\":\"0\",\"epoch\":1,"
+              "\"claimed\":1,\"promotable\":0,\"node\":1,\"writer\":1}")},
+        {"cell/cards/0",
+         CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},"
+              "\"evidence\":{\"system\":\"1\",\"timeline\":2,\"fork\":\"0\",\"epoch\":1,"
+              "\"claimed\":1,\"promotable\":0,\"node\":1,\"writer\":1}")},
         {"cell/cards/0", CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},"
-                              "\"evidence\":{\"system\":\"x\",\"timeline\":1,\"fork\":\"0\"}")},
+                              "\"evidence\":{\"system\":\"x\",\"timeline\":1,\"fork\":\"0\","
+                              "\"epoch\":1,\"claimed\":1,\"promotable\":0,\"node\":1,"
+                              "\"writer\":1}")},
         {"cell/cards/0", "{\"v\":1,\"region\":\"south\",\"state\":\"held\",\"epoch\":1,"
                          "\"gentle_from\":1,\"members\":{}}"},
     };
@@ -270,7 +280,14 @@ static void the_largest_fits(void **state)
     *c = (struct fm_cell_record){.state = FM_CELL_RELEASED,
                                  .epoch = {(UINT64_C(1) << 53) - 1},
                                  .gentle_from = {1},
-                                 .evidence = {UINT64_MAX, UINT64_MAX, UINT32_MAX}};
+                                 .evidence = {UINT64_MAX,
+                                              UINT64_MAX,
+                                              {INT64_MAX},
+                                              UINT32_MAX,
+                                              UINT32_MAX,
+                                              UINT32_MAX,
+                                              UINT16_MAX,
+                                              UINT16_MAX}};
     for (int i = 0; i < FM_AUTH_REGIONS_MAX; i++) {
         snprintf(name, sizeof name, "r%062d", i);
         fm_roster_add_region(r, fm_str_z(name));

@@ -99,7 +99,13 @@ static void the_json_schema_is_whole(void **state)
     assert_int_equal(json_array_size(at(top, "then", "required")), 4);
     assert_int_equal(json_integer_value(at(edge, "workers", "maximum")), 256);
     assert_string_equal(json_string_value(at(edge, "min-body-rate", "default")), "1KiB/s");
-    assert_null(json_object_get(at(top, "properties", NULL), "groups"));
+    json_t *group = at(at(defs, "group", NULL), "properties", NULL);
+    assert_null(json_object_get(group, "hooks"));
+    assert_int_equal(json_array_size(at(at(defs, "group", NULL), "required", NULL)), 3);
+    assert_string_equal(
+        json_string_value(at(at(group, "settings", NULL), "propertyNames", "pattern")),
+        "^[A-Za-z_][A-Za-z0-9_.]{0,62}$");
+    assert_int_equal(json_array_size(at(defs, "setting", "type")), 3);
     assert_int_equal(json_array_size(at(at(defs, "etcd", NULL), "required", NULL)), 1);
     json_t *context = at(at(defs, "context", "properties"), "commands", "default");
     assert_int_equal(json_array_size(context), 4);

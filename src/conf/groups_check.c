@@ -1,0 +1,372 @@
+/* What groups need around them: contexts that agree, a node at home, ports and folders of their
+ * own; and what they promise to their contexts. Each function is one rule. What has errors of its
+ * own is passed over. */
+#include "base/assert.h"
+#include "conf/addr.h"
+#include "conf/decode.h"
+
+/* -------- contexts -------- */
+
+/* Where the context stands in the list of its group. */
+static const struct fm_node *entry_of(const struct fm_load *l, size_t group, struct fm_str context)
+{
+    const struct fm_node *list = fm_node_getz(l->group_node[group], "contexts");
+    FM_ASSERT(list && list->kind == FM_NODE_LIST);
+    const struct fm_node *n = list->first;
+    while (n && !fm_str_eq(n->text, context))
+        n = n->next;
+    FM_ASSERT(n);
+    return n;
+}
+
+static bool is_fit(struct fm_load *l, size_t group, const struct fm_conf_context *x)
+{
+    if (x->topology == FM_TOPOLOGY_ACTIVE_PASSIVE)
+        return true;
+    fm_report_error(l->report, entry_of(l, group, x->name)->pos,
+                    "the data of a group is written in one region, and `%s` is `%s`", FM_Q(x->name),
+                    x->topology == FM_TOPOLOGY_AFFINITY ? "affinity" : "multi-write");
+    fm_report_advice(l->report, "only contexts with `topology: active-passive` are in groups");
+    return false;
+}
+
+static bool same_failover(const struct fm_conf_failover *a, const struct fm_conf_failover *b)
+{
+    return a->mode == b->mode && a->grace_ms == b->grace_ms && a->ask_after_ms == b->ask_after_ms &&
+           a->at_most == b->at_most && a->at_most_window_ms == b->at_most_window_ms &&
+           a->prefer == b->prefer;
+}
+
+static void agree(struct fm_load *l, size_t group, const struct fm_conf_context *a,
+                  const struct fm_conf_context *b)
+{
+    const char *differs = a->home != b->home                           ? "homes differ"
+                          : a->lease_ms != b->lease_ms                 ? "leases differ"
+                          : !same_failover(&a->failover, &b->failover) ? "`failover` differs"
+                                                                       : NULL;
+    if (!differs)
+        return;
+    fm_report_error(l->report, entry_of(l, group, b->name)->pos,
+                    "`%s` and `%s` are in one group, and their %s", FM_Q(a->name), FM_Q(b->name),
+                    differs);
+    fm_report_advice(l->report, "the contexts of a group move together: say the same of both");
+}
+
+/* True where all of them are as they must be, so that the group has a home. */
+static bool contexts(struct fm_load *l, size_t group)
+{
+    struct fm_conf_group *g = &l->conf->groups[group];
+    size_t errors = l->report->errors;
+    for (size_t i = 0; i < g->ncontexts; i++)
+        if (l->context_bad[g->contexts[i]])
+            return false;
+    for (size_t i = 0; i < g->ncontexts; i++)
+        if (!is_fit(l, group, &l->conf->contexts[g->contexts[i]]))
+            return false;
+    FM_ASSERT(g->ncontexts > 0);
+    for (size_t i = 1; i < g->ncontexts; i++)
+        agree(l, group, &l->conf->contexts[g->contexts[0]], &l->conf->contexts[g->contexts[i]]);
+    g->home = l->conf->contexts[g->contexts[0]].home;
+    return l->report->errors == errors;
+}
+
+/* -------- nodes -------- */
+
+static bool has_node(const struct fm_conf *c, const struct fm_conf_group *g, unsigned region)
+{
+    for (size_t i = 0; i < g->nnodes; i++)
+        if (c->hosts[g->nodes[i].host].region == region)
+            return true;
+    return false;
+}
+
+static void regions(struct fm_load *l, size_t group)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    const struct fm_node *nodes = fm_node_getz(l->group_node[group], "nodes");
+    FM_ASSERT(nodes && g->home < c->nregions);
+    for (unsigned r = 0; r < c->nregions; r++) {
+        if (c->regions[r].witness || has_node(c, g, r))
+            continue;
+        if (r == g->home) {
+            fm_report_error(l->report, nodes->key_pos,
+                            "the group `%s` has no node in `%s`, the home of `%s`", FM_Q(g->name),
+                            FM_Q(c->regions[r].name), FM_Q(c->contexts[g->contexts[0]].name));
+            fm_report_advice(l->report, "add a host of `%s` with the role `postgres` to `nodes`",
+                             FM_Q(c->regions[r].name));
+            continue;
+        }
+        fm_report_warning(l->report, nodes->key_pos,
+                          "the group `%s` has no node in `%s`, which can never take `%s` over",
+                          FM_Q(g->name), FM_Q(c->regions[r].name),
+                          FM_Q(c->contexts[g->contexts[0]].name));
+        fm_report_advice(l->report, "add a host of `%s` with the role `postgres` to `nodes`",
+                         FM_Q(c->regions[r].name));
+    }
+}
+
+/* Do the two hosts run on one machine? */
+static bool is_one_machine(const struct fm_conf_host *a, const struct fm_conf_host *b)
+{
+    bool local = fm_conf_addr_is_loopback(&a->peer) && fm_conf_addr_is_loopback(&b->peer);
+    return a == b || local || fm_str_eq_nocase(a->peer.host, b->peer.host);
+}
+
+static bool same_data(const struct fm_conf *c, const struct fm_conf_group_node *a,
+                      const struct fm_conf_group_node *b)
+{
+    char x[4096], y[4096];
+    const struct fm_conf_host *h = &c->hosts[a->host], *i = &c->hosts[b->host];
+    return fm_conf_expand(a->data, h->name, c->regions[h->region].name, x, sizeof x) == FM_ERR_OK &&
+           fm_conf_expand(b->data, i->name, c->regions[i->region].name, y, sizeof y) == FM_ERR_OK &&
+           strcmp(x, y) == 0;
+}
+
+static void clash(struct fm_load *l, const struct fm_conf_group *ga,
+                  const struct fm_conf_group_node *a, const struct fm_conf_group *gb,
+                  const struct fm_conf_group_node *b)
+{
+    const struct fm_conf_host *x = &l->conf->hosts[a->host], *y = &l->conf->hosts[b->host];
+    if (!is_one_machine(x, y))
+        return;
+    if (a->port == b->port) {
+        fm_report_error(l->report, b->pos,
+                        "the nodes `%s` of `%s` and `%s` of `%s` run on one machine and have the "
+                        "same port, %u",
+                        FM_Q(x->name), FM_Q(ga->name), FM_Q(y->name), FM_Q(gb->name), b->port);
+        fm_report_advice(l->report, "give one of them another `port`");
+    }
+    if (same_data(l->conf, a, b)) {
+        fm_report_error(l->report, b->pos,
+                        "the nodes `%s` of `%s` and `%s` of `%s` run on one machine and have the "
+                        "same `data`",
+                        FM_Q(x->name), FM_Q(ga->name), FM_Q(y->name), FM_Q(gb->name));
+        fm_report_advice(l->report, "write `data: \"/var/lib/fulmar/{host}/pg/%s\"`",
+                         FM_Q(gb->name));
+    }
+}
+
+/* Each node against those before it, of all groups. */
+static void nodes(struct fm_load *l, size_t group)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    for (size_t k = 0; k < g->nnodes; k++) {
+        const struct fm_conf_group_node *n = &g->nodes[k];
+        const struct fm_conf_host *h = &c->hosts[n->host];
+        const char *door = n->port == h->peer_bind.port                              ? "peer"
+                           : n->port == h->admin.port                                ? "admin"
+                           : h->roles & FM_ROLE_GATE && n->port == h->gate_bind.port ? "gate"
+                                                                                     : NULL;
+        if (door) {
+            fm_report_error(l->report, n->pos, "the port %u is that of `%s` of host `%s`", n->port,
+                            door, FM_Q(h->name));
+            fm_report_advice(l->report, "give the node another `port`");
+        }
+        for (size_t i = 0; i <= group; i++) {
+            const struct fm_conf_group *other = &c->groups[i];
+            size_t before = i == group ? k : other->nnodes;
+            for (size_t m = 0; m < before && !l->group_bad[i]; m++)
+                clash(l, other, &other->nodes[m], g, n);
+        }
+    }
+}
+
+/* -------- listeners -------- */
+
+static bool taken(struct fm_load *l, const struct fm_conf_addr *a, const struct fm_conf_addr *b,
+                  struct fm_str host, const char *by)
+{
+    if (!fm_conf_addr_overlap(a, b))
+        return false;
+    fm_report_error(l->report, a->pos, "`%s` is taken on host `%s`: %s listens there",
+                    FM_Q(a->text), FM_Q(host), by);
+    fm_report_advice(l->report, "give each its own port or its own address");
+    return true;
+}
+
+struct door {
+    size_t group;
+    unsigned host;
+    bool read_only;
+};
+
+static const struct fm_conf_addr *address_of(const struct fm_conf *c, struct door d)
+{
+    return fm_conf_group_listen(c, &c->groups[d.group], d.host, d.read_only);
+}
+
+/* By what stands on host `other`, of the same machine. */
+static bool taken_by(struct fm_load *l, struct door d, unsigned other)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_addr *a = address_of(c, d);
+    const struct fm_conf_host *h = &c->hosts[other];
+    FM_ASSERT(a && is_one_machine(&c->hosts[d.host], h));
+    if (h->roles & FM_ROLE_GATE && taken(l, a, &h->gate_bind, h->name, "its gate"))
+        return true;
+    if (h->roles & FM_ROLES_AGENT && (taken(l, a, &h->peer_bind, h->name, "its agent") ||
+                                      taken(l, a, &h->admin, h->name, "`admin`")))
+        return true;
+    for (size_t i = 0; i < c->ngroups; i++) {
+        int node = l->group_bad[i] ? -1 : fm_conf_find_group_node(&c->groups[i], other);
+        if (node >= 0 && c->groups[i].nodes[node].port == a->port &&
+            taken(l, a, a, h->name, "PostgreSQL"))
+            return true;
+    }
+    for (size_t i = 0; i <= d.group; i++) {
+        for (unsigned k = 0; k < 2 && !l->group_bad[i]; k++) {
+            bool before = i < d.group || k < d.read_only || (k == d.read_only && other < d.host);
+            struct door one = {i, other, k != 0};
+            const struct fm_conf_addr *b = before ? address_of(c, one) : NULL;
+            if (b && taken(l, a, b, h->name, k ? "a `read-only`" : "a `read-write`"))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void listeners(struct fm_load *l, size_t group, bool read_only)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_addr *told = NULL;
+    for (unsigned i = 0; i < c->nhosts; i++) {
+        struct door d = {group, i, read_only};
+        const struct fm_conf_addr *a = address_of(c, d);
+        if (!a || a == told) /* one line of the file is wrong once */
+            continue;
+        for (unsigned k = 0; k < c->nhosts && a != told; k++)
+            if (is_one_machine(&c->hosts[i], &c->hosts[k]) && taken_by(l, d, k))
+                told = a;
+    }
+}
+
+/* -------- promises -------- */
+
+/* What nobody answers for is not given away without a person. */
+static void automatic(struct fm_load *l, size_t group)
+{
+    const struct fm_conf_group *g = &l->conf->groups[group];
+    const struct fm_conf_context *x = &l->conf->contexts[g->contexts[0]];
+    const struct fm_node *mode =
+        fm_node_getz(fm_node_getz(l->group_node[group], "replication"), "mode");
+    FM_ASSERT(mode);
+    if (x->failover.mode != FM_CONF_AUTOMATIC || g->replication.credit_bytes >= 0)
+        return;
+    fm_report_error(l->report, mode->pos,
+                    "`%s` fails over by itself, and nothing bounds what that would lose",
+                    FM_Q(x->name));
+    fm_report_advice(l->report, "add `max-loss: {bytes: 1MiB}`, or write `mode: sync`");
+}
+
+void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
+{
+    const struct fm_conf_context *x = &l->conf->contexts[context];
+    const struct fm_conf_objectives *o = &x->objectives;
+    const struct fm_conf_group *g = &l->conf->groups[group];
+    int64_t credit = g->replication.credit_bytes;
+    bool none = o->rpo_ms == 0 || o->rpo_bytes == 0;
+    if (l->group_bad[group])
+        return;
+    FM_ASSERT(o->rpo_ms >= 0 || o->rpo_bytes >= 0);
+    if (credit < 0) {
+        fm_report_error(l->report, pos,
+                        "nothing enforces the `rpo` of `%s`: its group `%s` is `async` without "
+                        "`max-loss`",
+                        FM_Q(x->name), FM_Q(g->name));
+        fm_report_advice(l->report,
+                         "add `max-loss` to `groups.%s.replication`, or write `mode: "
+                         "sync`",
+                         FM_Q(g->name));
+    } else if (credit > 0 && (none || (o->rpo_bytes > 0 && o->rpo_bytes < credit))) {
+        fm_report_error(l->report, pos,
+                        "`%s` may lose more than its `rpo`: its group `%s` acknowledges up to %s "
+                        "beyond its standbys",
+                        FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
+        if (none)
+            fm_report_advice(l->report,
+                             "write `mode: sync` in `groups.%s.replication`, or raise "
+                             "`rpo`",
+                             FM_Q(g->name));
+        else
+            fm_report_advice(l->report,
+                             "write `max-loss: {bytes: %s}` in `groups.%s.replication`, "
+                             "or raise `rpo`",
+                             fm_scalar_size_text((uint64_t)o->rpo_bytes).s, FM_Q(g->name));
+    } else if (credit > 0 && o->rpo_ms > 0) {
+        fm_report_warning(l->report, pos,
+                          "the `rpo` of `%s` is a time, and its group `%s` bounds the loss in "
+                          "bytes, %s: that takes longer to write where little is written",
+                          FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
+        fm_report_advice(l->report, "say `rpo` in bytes");
+    } else if (g->replication.beyond == FM_CONF_BEYOND_NO_AUTOMATIC) {
+        fm_report_warning(l->report, pos,
+                          "the `rpo` of `%s` is kept while a standby of its group `%s` keeps up: "
+                          "without one commits go on (`beyond: no-automatic`)",
+                          FM_Q(x->name), FM_Q(g->name));
+        fm_report_advice(l->report, "write `beyond: block-writes` if they shall wait instead");
+    }
+}
+
+/* -------- all of it -------- */
+
+/* Secrets and the log go from host to host. */
+static void in_the_clear(struct fm_load *l)
+{
+    const struct fm_conf *c = l->conf;
+    for (size_t i = 0; i < c->ngroups; i++) {
+        const struct fm_conf_group *g = &c->groups[i];
+        for (size_t k = 0; k < g->nnodes && !l->group_bad[i]; k++) {
+            if (c->peer_tls.present || fm_conf_addr_is_loopback(&g->nodes[k].address))
+                continue;
+            fm_report_warning(l->report, g->pos,
+                              "with `peer-tls: plaintext` the passwords of the group `%s` go from "
+                              "host to host in the clear",
+                              FM_Q(g->name));
+            fm_report_advice(l->report, "make certificates (`fulmar help certs`)");
+            return;
+        }
+    }
+}
+
+static void idle_hosts(struct fm_load *l)
+{
+    const struct fm_conf *c = l->conf;
+    for (size_t i = 0; i < c->ngroups; i++)
+        if (l->group_bad[i])
+            return;
+    for (unsigned h = 0; h < c->nhosts && !l->hosts_bad; h++) {
+        bool used = !(c->hosts[h].roles & FM_ROLE_POSTGRES);
+        for (size_t i = 0; i < c->ngroups; i++)
+            used |= fm_conf_find_group_node(&c->groups[i], h) >= 0;
+        if (used)
+            continue;
+        fm_report_warning(l->report, c->hosts[h].pos,
+                          "host `%s` has the role `postgres`, and no group has a node there",
+                          FM_Q(c->hosts[h].name));
+        fm_report_advice(l->report, "add it to `nodes` of a group, or take the role away");
+    }
+}
+
+void fm_groups_check(struct fm_load *l)
+{
+    const struct fm_conf *c = l->conf;
+    FM_ASSERT(c->ngroups <= FM_CONF_GROUPS_MAX);
+    for (size_t i = 0; i < c->ngroups; i++) {
+        if (l->group_bad[i])
+            continue;
+        FM_ASSERT(l->group_node[i] && c->groups[i].nnodes > 0);
+        nodes(l, i);
+        listeners(l, i, false);
+        listeners(l, i, true);
+        if (!contexts(l, i))
+            continue;
+        regions(l, i);
+        automatic(l, i);
+    }
+    in_the_clear(l);
+    const struct fm_node *map = fm_node_getz(l->root->node, "groups");
+    if (!map || map->n == c->ngroups)
+        idle_hosts(l);
+}

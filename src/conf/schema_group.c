@@ -1,0 +1,312 @@
+/* The table of the language: `groups`, the PostgreSQL failover groups. See schema.h; constant data.
+ * How hosts, contexts and parameters of PostgreSQL are read is in groups.c. */
+#include "conf/schema_rows.h"
+
+/* nodes */
+
+static const struct fm_schema_row node_rows[] = {
+    {.name = "data",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_group_node, data),
+     .reload = FM_RELOAD_RESTART,
+     .decode = fm_decode_group_data,
+     .def_note = "`/var/lib/fulmar/pg/GROUP`",
+     .example = "data: /var/lib/fulmar/pg/ledger",
+     .help = "Its data directory, as a whole path. `fulmar group create` makes it; it must be "
+             "missing or empty then, "
+             "and the user of `groups.NAME.user` must be able to reach it."},
+    {.name = "port",
+     .kind = FM_KIND_UINT,
+     AT(struct fm_conf_group_node, port),
+     RANGE(1, 65535),
+     .reload = FM_RELOAD_RESTART,
+     .def = "5432",
+     .help = "Where it listens, at the host's `address`, for the other nodes of its group."},
+    LATER("delay", "a standby that stays behind on purpose, against human error"),
+};
+
+const struct fm_schema_section fm_schema_group_node = {
+    .id = "group-node",
+    .title = "groups.NAME.nodes.HOST",
+    ROWS(node_rows),
+    .help = "PostgreSQL on one host. Two nodes of one machine need different `data` and `port`.",
+};
+
+static const struct fm_schema_row node_item = {.kind = FM_KIND_SECTION,
+                                               .section = &fm_schema_group_node};
+
+/* users */
+
+#define PASSWORD_ROW(member, example_text, help_text)                                              \
+    {                                                                                              \
+        .name = "password-file", .kind = FM_KIND_FILE, .flags = FM_ROW_REQUIRED,                   \
+        AT(struct fm_conf_group, member), .reload = FM_RELOAD_RESTART, .example = (example_text),  \
+        .help = (help_text)                                                                        \
+    }
+
+static const struct fm_schema_row admin_rows[] = {
+    PASSWORD_ROW(admin_password_file, "password-file: pg-admin.password",
+                 "The file with the password of the role by which Fulmar manages the group, 8 to "
+                 "1023 bytes, the same on every host of the group, not readable by others."),
+};
+
+static const struct fm_schema_row replication_user_rows[] = {
+    PASSWORD_ROW(replication_password_file, "password-file: pg-repl.password",
+                 "The file with the password of the role by which the nodes follow each other, 8 "
+                 "to 1023 bytes, the same on every host of the group, not readable by others."),
+};
+
+static const struct fm_schema_section admin_section = {
+    .id = "group-admin",
+    .title = "groups.NAME.users.admin",
+    ROWS(admin_rows),
+    .help = "The role by which Fulmar manages the group.",
+};
+
+static const struct fm_schema_section replication_user_section = {
+    .id = "group-replication-user",
+    .title = "groups.NAME.users.replication",
+    ROWS(replication_user_rows),
+    .help = "The role by which the nodes follow each other.",
+};
+
+static const struct fm_schema_row users_rows[] = {
+    {.name = "admin",
+     .kind = FM_KIND_SECTION,
+     .section = &admin_section,
+     .def_note = "a secret that `fulmar group create` makes",
+     .help = "The role by which Fulmar manages the group."},
+    {.name = "replication",
+     .kind = FM_KIND_SECTION,
+     .section = &replication_user_section,
+     .def_note = "a secret that `fulmar group create` makes",
+     .help = "The role by which the nodes follow each other."},
+};
+
+static const struct fm_schema_section users_section = {
+    .id = "group-users",
+    .title = "groups.NAME.users",
+    ROWS(users_rows),
+    .help = "Passwords of your own, in files. Without them `fulmar group create` makes secrets, "
+            "keeps them in the `state` folder of each host of the group, and sends them to the "
+            "other hosts as `peer-tls` says.",
+};
+
+/* replication */
+
+static const struct fm_schema_row max_loss_rows[] = {
+    {.name = "bytes",
+     .kind = FM_KIND_SIZE,
+     AT(struct fm_conf_group, replication.max_bytes),
+     .reload = FM_RELOAD_RESTART,
+     RANGE(KIB, TIB),
+     .def_note = "no bound",
+     .help = "So much of the log of PostgreSQL."},
+    {.name = "transactions",
+     .kind = FM_KIND_UINT,
+     AT(struct fm_conf_group, replication.max_transactions),
+     .reload = FM_RELOAD_RESTART,
+     RANGE(1, 1000000000),
+     .def_note = "no bound",
+     .help = "So many commits. It is enforced in bytes, 34 for each, the least that a commit "
+             "takes; real ones take more, so far fewer are ever at risk, and a small number makes "
+             "commits wait."},
+    LATER("time", "gates that refuse commands; until then bound the loss by `bytes`"),
+};
+
+static const struct fm_schema_section max_loss_section = {
+    .id = "max-loss",
+    .title = "groups.NAME.replication.max-loss",
+    ROWS(max_loss_rows),
+    .help = "What a forced failover may cost at the most: PostgreSQL acknowledges no commit that "
+            "is further than this beyond what a standby has on disk. The least of the keys counts.",
+    .check = fm_check_max_loss,
+};
+
+static const struct fm_word replication_words[] = {
+    {"async", FM_CONF_ASYNC,
+     "a commit may be acknowledged before a standby has it, up to `max-loss`", false},
+    {"sync", FM_CONF_SYNC, "a commit is acknowledged when a standby has it on disk", false},
+};
+
+static const struct fm_word beyond_words[] = {
+    {"no-automatic", FM_CONF_BEYOND_NO_AUTOMATIC,
+     "commits go on, the loss is shown as unbounded, and nothing fails over by itself until a "
+     "standby has caught up",
+     false},
+    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait", false},
+};
+
+static const struct fm_schema_row replication_rows[] = {
+    {.name = "mode",
+     .kind = FM_KIND_WORD,
+     .flags = FM_ROW_REQUIRED,
+     AT(struct fm_conf_group, replication.mode),
+     .reload = FM_RELOAD_RESTART,
+     WORDS(replication_words),
+     .example = "mode: sync",
+     .help = "When a commit is acknowledged."},
+    {.name = "max-loss",
+     .kind = FM_KIND_SECTION,
+     .section = &max_loss_section,
+     .def_note = "with `sync` nothing is lost; with `async` nothing bounds it",
+     .help = "With `async`: what may be lost with a region."},
+    {.name = "beyond",
+     .kind = FM_KIND_WORD,
+     AT(struct fm_conf_group, replication.beyond),
+     .reload = FM_RELOAD_RESTART,
+     WORDS(beyond_words),
+     .def = "no-automatic",
+     .help = "What happens when the standbys are further behind than that, or gone."},
+};
+
+static const struct fm_schema_section replication_section = {
+    .id = "replication",
+    .title = "groups.NAME.replication",
+    ROWS(replication_rows),
+    .help = "What may be lost, and what happens where that cannot be kept.",
+    .check = fm_check_replication,
+};
+
+/* listen */
+
+enum { ON_GATE };
+
+static const struct fm_word on_words[] = {
+    {"gate", ON_GATE, "every host with the role `gate`", false},
+};
+
+static const struct fm_schema_row bind_item = {.kind = FM_KIND_BIND,
+                                               .size = sizeof(struct fm_conf_addr)};
+
+static const struct fm_schema_row door_items[] = {
+    {.kind = FM_KIND_BIND, .size = sizeof(struct fm_conf_addr)},
+    {.kind = FM_KIND_NAMED, RANGE(1, FM_CONF_HOSTS_MAX), ITEM(bind_item)},
+};
+
+#define DOOR_AT(member)                                                                            \
+    .offset = offsetof(struct fm_conf_group, listen.member),                                       \
+    .count = offsetof(struct fm_conf_group, listen.member##_of), ITEMS(door_items),                \
+    .decode = fm_decode_group_door
+
+static const struct fm_schema_row group_listen_rows[] = {
+    {.name = "on",
+     .kind = FM_KIND_WORD,
+     WORDS(on_words),
+     .reload = FM_RELOAD_RESTART,
+     .def = "gate",
+     .help = "Who listens."},
+    {.name = "read-write",
+     .kind = FM_KIND_EITHER,
+     DOOR_AT(read_write),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "none",
+     .example = "read-write: \"0.0.0.0:6432\"",
+     .help = "Always leads to the primary. The same for every gate, or an address for each host."},
+    {.name = "read-only",
+     .kind = FM_KIND_EITHER,
+     DOOR_AT(read_only),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "none",
+     .example = "read-only: \"0.0.0.0:6433\"",
+     .help = "Leads to the nearest standby within `read-lag`, else to the primary. The same for "
+             "every gate, or an address for each host."},
+    {.name = "read-lag",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_group, listen.read_lag_ms),
+     .reload = FM_RELOAD_RESTART,
+     RANGE(1, HOUR),
+     .def = "1s",
+     .help = "How far behind a standby may be that answers on `read-only`."},
+};
+
+static const struct fm_schema_section group_listen_section = {
+    .id = "group-listen",
+    .title = "groups.NAME.listen",
+    ROWS(group_listen_rows),
+    .help = "Where applications reach the databases of the group, at one address that never "
+            "changes.",
+    .check = fm_check_group_listen,
+};
+
+/* the group */
+
+static const struct fm_schema_row context_item = {.kind = FM_KIND_NAME};
+static const struct fm_schema_row setting_item = {.kind = FM_KIND_SETTING, .size = 0};
+
+static const struct fm_schema_row group_rows[] = {
+    {.name = "contexts",
+     .kind = FM_KIND_LIST,
+     .flags = FM_ROW_REQUIRED | FM_ROW_UNIQUE,
+     LIST_AT(struct fm_conf_group, contexts, ncontexts),
+     RANGE(1, FM_CONF_LIST_MAX),
+     .reload = FM_RELOAD_RESTART,
+     ITEM(context_item),
+     .decode = fm_decode_group_contexts,
+     .example = "contexts: [ledger]",
+     .help = "The contexts whose data it carries. They are `active-passive`, move together, and "
+             "agree in `home`, `lease` and `failover`."},
+    {.name = "bin",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_group, bin),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "the newest version below `/usr/lib/postgresql`",
+     .example = "bin: /usr/lib/postgresql/15/bin",
+     .help = "Where the programs of PostgreSQL are: the same version on every host of the group."},
+    {.name = "user",
+     .kind = FM_KIND_TEXT,
+     AT(struct fm_conf_group, user),
+     .reload = FM_RELOAD_RESTART,
+     RANGE(1, 32),
+     .def = "postgres",
+     .help = "The user of the system as which PostgreSQL runs; it refuses to run as root."},
+    {.name = "nodes",
+     .kind = FM_KIND_NAMED,
+     .flags = FM_ROW_REQUIRED,
+     LIST_AT(struct fm_conf_group, nodes, nnodes),
+     RANGE(1, FM_CONF_GROUP_NODES_MAX),
+     .reload = FM_RELOAD_RESTART,
+     ITEM(node_item),
+     .decode = fm_decode_group_nodes,
+     .example = "nodes: {west-db-1: {}, north-db-1: {}}",
+     .help = "Its hosts, each with the role `postgres`; at least one stands in the home region."},
+    {.name = "users",
+     .kind = FM_KIND_SECTION,
+     .section = &users_section,
+     .def_note = "secrets that `fulmar group create` makes",
+     .help = "Passwords of your own."},
+    {.name = "replication",
+     .kind = FM_KIND_SECTION,
+     .flags = FM_ROW_REQUIRED,
+     .section = &replication_section,
+     .example = "replication: {mode: sync}",
+     .help = "What may be lost."},
+    {.name = "listen",
+     .kind = FM_KIND_SECTION,
+     PRESENT(struct fm_conf_group, listen.present),
+     .section = &group_listen_section,
+     .def_note = "nowhere",
+     .help = "Where applications reach the databases."},
+    {.name = "settings",
+     .kind = FM_KIND_NAMED,
+     .flags = FM_ROW_PARAMETERS,
+     LIST_AT(struct fm_conf_group, settings, nsettings),
+     RANGE(0, FM_CONF_SETTINGS_MAX),
+     .reload = FM_RELOAD_RESTART,
+     ITEM(setting_item),
+     .decode = fm_decode_settings,
+     .def_note = "those of PostgreSQL",
+     .example = "settings: {shared_buffers: 1GB}",
+     .help = "Parameters of PostgreSQL, by its own names and in its own units, the same on every "
+             "node. What Fulmar manages itself (`synchronous_standby_names`, `listen_addresses` "
+             "and others) is refused."},
+    LATER("hooks", "data that Fulmar does not run itself, by commands of your own"),
+};
+
+const struct fm_schema_section fm_schema_group = {
+    .id = "group",
+    .title = "groups.NAME",
+    ROWS(group_rows),
+    .help = "A PostgreSQL database on several hosts. Its primary is where the right to write the "
+            "contexts is; the other nodes follow it.",
+};

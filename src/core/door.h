@@ -1,0 +1,127 @@
+/* core/door.h: the door of a PostgreSQL group at a gate (SAFETY.md 25): which node a connection is
+ * passed on to, whether it waits for one, and whether one that stands may go on.
+ *
+ * Whoever connects to the read-write listener gets the primary, under an epoch that this gate's own
+ * sub-lease carries, and only in the region that holds the cell: a stamp does not reach across.
+ * Whoever connects to the read-only listener gets the nearest standby within the bound of lag, else
+ * the primary on the terms of the read-write listener. What waits for a move or a promotion waits
+ * `hold_ms` at most, and is then refused.
+ *
+ * A session with a primary is bound to its epoch. Before bytes of a reply go out it is looked at
+ * again: its epoch is over, or its node is something else by now, and it is reset; the sub-lease
+ * has merely lapsed, and the bytes wait, until it is renewed under the same epoch or `hold_ms` have
+ * gone. A reply that waited is still a true one then: nobody else can have held the cell meanwhile.
+ *
+ * Pure; values, nothing owned. Times in milliseconds unless they say otherwise. `now` is
+ * CLOCK_BOOTTIME of this process. */
+#ifndef FM_CORE_DOOR_H
+#define FM_CORE_DOOR_H
+
+#include "core/sublease.h"
+
+enum { FM_DOOR_NODES_MAX = 8, FM_DOOR_NO_WAY = 255 };
+
+enum fm_door_kind { FM_DOOR_READ_WRITE, FM_DOOR_READ_ONLY, FM_DOOR_KIND_COUNT };
+
+const char *fm_door_kind_name(enum fm_door_kind k);
+
+enum fm_door_role {
+    FM_DOOR_AWAY, /* stopped, starting, rewinding, or not heard of */
+    FM_DOOR_PRIMARY,
+    FM_DOOR_STANDBY,
+};
+
+/* Why somebody is not passed on: name, SQLSTATE (PostgreSQL, appendix A), text. 57P03 is the one
+ * that makes libpq try the next host of a DSN. */
+#define FM_DOOR_WHYS(X)                                                                            \
+    X(NONE, "none", "00000", "nothing stands against it")                                          \
+    X(MOVING, "moving", "57P03", "it is moving, or nobody is known to hold it")                    \
+    X(ELSEWHERE, "elsewhere", "57P03", "another region holds it")                                  \
+    X(NO_PRIMARY, "no-primary", "57P03", "its primary is not open yet")                            \
+    X(NO_WAY, "no-way", "57P03", "this gate has no way to its primary")                            \
+    X(NO_STANDBY, "no-standby", "57P03", "no standby is near and up to date")                      \
+    X(NO_ANSWER, "no-answer", "57P03", "its node takes no connections")                            \
+    X(READ_ONLY, "read-only", "25006", "an operator lets nobody write")                            \
+    X(FULL, "full", "53300", "this gate has too many connections")                                 \
+    X(ENDING, "ending", "57P01", "this gate is stopping")                                          \
+    X(EPOCH_OVER, "epoch-over", "57P01", "the right to write has moved on")                        \
+    X(ROLE_CHANGED, "role-changed", "57P01", "the node is something else by now")                  \
+    X(LAPSED, "lapsed", "57P01", "the right to write was not renewed in time")
+
+enum fm_door_why {
+#define X(id, name, state, text) FM_DOOR_WHY_##id,
+    FM_DOOR_WHYS(X)
+#undef X
+        FM_DOOR_WHY_COUNT
+};
+
+const char *fm_door_why_name(enum fm_door_why w);
+const char *fm_door_why_state(enum fm_door_why w);
+const char *fm_door_why_text(enum fm_door_why w);
+
+/* A node of the group, as its agent told of it at `seen`. */
+struct fm_door_node {
+    uint8_t role;          /* enum fm_door_role */
+    uint8_t distance;      /* 0 is this host; FM_DOOR_NO_WAY: not to be reached from here */
+    struct fm_epoch epoch; /* of a primary: it is open under this one */
+    int64_t lag_ms;        /* of a standby: how old what it has replayed is; negative: not known */
+    struct fm_mono seen;
+};
+
+struct fm_door_policy {
+    int64_t hold_ms;      /* the longest wait */
+    int64_t read_lag_ms;  /* of a standby that readers get */
+    bool readers_primary; /* readers get the primary where there is no such standby */
+};
+
+/* All that decides, as the gate knows it. */
+struct fm_door_view {
+    struct fm_sublease_cell cell; /* the gate's own right */
+    uint8_t region;               /* the gate's */
+    bool read_only;               /* an operator said so */
+    uint8_t nnodes;
+    struct fm_door_node node[FM_DOOR_NODES_MAX];
+    struct fm_door_policy policy;
+};
+
+/* -------- who comes -------- */
+
+struct fm_door_ask {
+    enum fm_door_kind kind;
+    uint32_t failed;     /* nodes that did not take this connection, one bit each */
+    uint32_t salt;       /* of who asks: spreads readers over equal standbys */
+    struct fm_mono came; /* when it began to wait */
+};
+
+enum fm_door_verdict { FM_DOOR_CONNECT, FM_DOOR_HOLD, FM_DOOR_REFUSE };
+
+struct fm_door_choice {
+    enum fm_door_verdict verdict;
+    enum fm_door_why why;  /* it waits, or is refused */
+    uint8_t node, role;    /* it is passed on to: a node as it is now */
+    struct fm_epoch epoch; /* ... of a primary */
+};
+
+struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct fm_door_ask *a,
+                                     struct fm_mono now);
+
+/* Does the listener take connections at all? Where another region is known to hold the cell, the
+ * read-write one does not: a client then goes on to the next host of its DSN, with TLS or without,
+ * which no answer of PostgreSQL's protocol can make all of them do. */
+bool fm_door_listens(const struct fm_door_view *v, enum fm_door_kind kind, struct fm_mono now);
+
+/* -------- who is there -------- */
+
+struct fm_door_session {
+    uint8_t node, role; /* as it was chosen */
+    struct fm_epoch epoch;
+    struct fm_mono waits; /* since when its bytes wait; FM_MONO_NEVER: they do not */
+};
+
+enum fm_door_pass { FM_DOOR_PASS, FM_DOOR_WAIT, FM_DOOR_RESET };
+
+/* May bytes of this session go out now? `why` is set for a reset. */
+enum fm_door_pass fm_door_passes(const struct fm_door_view *v, const struct fm_door_session *s,
+                                 struct fm_mono now, enum fm_door_why *why);
+
+#endif

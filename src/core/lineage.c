@@ -1,0 +1,103 @@
+/* Whose data are whose continuation. Invariants: what is recorded of an epoch names one node; the
+ * numbers of timelines in the record only grow; a timeline counts only after it was claimed. */
+#include "core/lineage.h"
+
+bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir)
+{
+    if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
+        return false;
+    bool same = fm_timeline_same(old->timeline, heir->timeline) &&
+                fm_lsn_same(old->begins, heir->begins) && old->clean && heir->recovery;
+    /* past its beginning is past all of it: records are applied as a whole */
+    return same && FM_RULE(R26_FINAL, fm_lsn_before(old->final, heir->flush)) &&
+           FM_RULE(R26_APPLIED, fm_lsn_before(old->final, heir->replay));
+}
+
+bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded)
+{
+    struct fm_past p = {{0}, FM_LSN_NONE};
+    struct fm_lsn begins = FM_LSN_NONE;
+    struct fm_str rest = h->text;
+    while (fm_history_next(&rest, &p)) {
+        if (p.timeline.n == recorded->timeline)
+            return begins.n == recorded->fork_lsn;
+        begins = p.end;
+    }
+    return h->timeline.n == recorded->timeline && begins.n == recorded->fork_lsn;
+}
+
+static bool on_recorded(const struct fm_evidence *recorded, const struct fm_group_report *r)
+{
+    return recorded->system_id != 0 && r->system_id == recorded->system_id &&
+           r->timeline.n == recorded->timeline && r->begins.n == recorded->fork_lsn;
+}
+
+bool fm_group_is_promotable(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                            struct fm_lsn flushed, uint64_t lag_max)
+{
+    if (!on_recorded(recorded, r) || !r->recovery || fm_lsn_is_none(flushed))
+        return false;
+    return FM_RULE(R23_PROMOTABLE, r->streaming && fm_lsn_ahead(flushed, r->flush) <= lag_max);
+}
+
+bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct fm_mono now)
+{
+    FM_ASSERT(fresh_ms > 0);
+    return r->at.ns != 0 && fm_mono_sub_ms(now, r->at) <= fresh_ms;
+}
+
+bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
+                       const struct fm_group_report *b, unsigned number_b)
+{
+    if (!fm_lsn_same(a->flush, b->flush))
+        return fm_lsn_before(b->flush, a->flush);
+    return a->rank != b->rank ? a->rank < b->rank : number_a < number_b;
+}
+
+unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
+                                const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
+                                int64_t fresh_ms, struct fm_mono now)
+{
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    unsigned best = FM_GROUP_NOBODY;
+    for (unsigned i = 0; i < nnodes; i++) {
+        if (!(mask >> i & 1) || !on_recorded(recorded, &node[i]) ||
+            !fm_group_is_fresh(&node[i], fresh_ms, now))
+            continue;
+        if (best == FM_GROUP_NOBODY || fm_group_has_more(&node[i], i, &node[best], best))
+            best = i;
+    }
+    return best;
+}
+
+/* A claim takes the history over as it is; what it may add is the number of a timeline. */
+static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *to)
+{
+    bool resumes = old->writer != 0 && to->node == old->writer && to->claimed == old->claimed;
+    bool unused = FM_RULE(R26_NUMBER, to->claimed > old->claimed);
+    return to->timeline == old->timeline && to->fork_lsn == old->fork_lsn &&
+           to->writer == old->writer && to->promotable == old->promotable && (resumes || unused);
+}
+
+/* The claimed timeline becomes the history that counts; or only the standbys that bound it. */
+static bool may_open(const struct fm_evidence *old, const struct fm_evidence *to)
+{
+    if (to->timeline == old->timeline)
+        return to->fork_lsn == old->fork_lsn && to->writer == old->writer &&
+               to->claimed == old->claimed && to->writer == to->node;
+    return to->timeline > old->timeline && to->writer == to->node && to->claimed >= old->claimed &&
+           (to->timeline == old->claimed || to->timeline == to->claimed);
+}
+
+bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence *to,
+                         struct fm_epoch epoch)
+{
+    bool same_system = old->system_id == 0 || old->system_id == to->system_id;
+    if (to->system_id == 0 || to->node == 0 || !same_system || !fm_epoch_same(to->epoch, epoch))
+        return false;
+    if (fm_epoch_newer(epoch, old->epoch))
+        return may_claim(old, to);
+    if (!FM_RULE(R26_ONE, to->node == old->node))
+        return false;
+    return fm_epoch_same(epoch, old->epoch) && may_open(old, to);
+}

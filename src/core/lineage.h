@@ -1,0 +1,66 @@
+/* core/lineage.h: whose data are whose continuation, in a PostgreSQL failover group (SAFETY.md 23,
+ * 26): histories of timelines, what nodes say of their data, and what the record of the cell may
+ * say of them. Single decisions without a state; core/group.h is the machine that they serve, the
+ * keeper and the quote ask them, too.
+ *
+ * A number of a timeline is claimed once, by compare-and-swap of the cell's record, before anybody
+ * promotes to it: so two nodes with the same numbers in their histories have the same history.
+ *
+ * LSN 0 = not known. Nodes are numbered in the order of their names, the same for everybody. Pure;
+ * values. */
+#ifndef FM_CORE_LINEAGE_H
+#define FM_CORE_LINEAGE_H
+
+#include "core/lsn.h"
+#include "core/record.h"
+
+enum { FM_GROUP_NODES_MAX = 16, FM_GROUP_NOBODY = 255 };
+
+/* What a node says of itself, to the others and to the keeper. */
+struct fm_group_report {
+    struct fm_mono at; /* when it came, by my clock; 0 = never */
+    uint8_t region;
+    uint8_t rank;          /* preference among those that are equal (zone, region): least first */
+    uint8_t state;         /* enum fm_group_state */
+    struct fm_epoch epoch; /* PRIMARY: the one that it is open under */
+    uint64_t system_id;    /* 0 = it has no data */
+    struct fm_timeline timeline;
+    struct fm_lsn begins; /* where its timeline began */
+    bool recovery;        /* in recovery (or stopped as a standby) */
+    bool streaming;       /* it receives from the primary */
+    bool clean;           /* stopped, by a shutdown checkpoint */
+    struct fm_lsn flush;  /* received or written, and durable */
+    struct fm_lsn replay; /* applied */
+    struct fm_lsn final;  /* clean: where the shutdown checkpoint's record *begins* */
+};
+
+/* A planned move: has the heir flushed and applied everything that the old primary wrote, which was
+ * stopped cleanly? FM_MOVE_ON_FINAL asks for it (rules 16, 26). */
+bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir);
+
+/* Is what is recorded a part of this history? */
+bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded);
+
+/* May this node count as promotable: in recovery on the recorded timeline, receiving, at most `lag`
+ * behind `flushed` of the primary (none: no)? */
+bool fm_group_is_promotable(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                            struct fm_lsn flushed, uint64_t lag_max);
+
+bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct fm_mono now);
+
+/* By LSN, rank, number. */
+bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
+                       const struct fm_group_report *b, unsigned number_b);
+
+/* The node that has most among `mask`, of those whose history holds what is recorded and whose
+ * report is at most fresh_ms old: by LSN, rank, number. FM_GROUP_NOBODY. */
+unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
+                                const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
+                                int64_t fresh_ms, struct fm_mono now);
+
+/* May `to` be recorded over `old` for `epoch`? What the keeper looks at before it writes: one node
+ * an epoch, timelines that only grow, a history that is claimed before it is opened. */
+bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence *to,
+                         struct fm_epoch epoch);
+
+#endif

@@ -1,0 +1,157 @@
+/* pg/node.h: what is done to a data directory of this host: make it, copy it from the primary,
+ * rewind it, give it its configuration, look at it, promote it; and the command line that its
+ * server is started with. One operation at a time, asynchronously on the owner's loop; each has a
+ * deadline, and what its programs print is kept as evidence.
+ *
+ * The server itself is started by whoever answers for its death (the guard): fm_pg_node_start gives
+ * the options of io/process.h for it, and it is `postgres` itself that is executed. It is stopped
+ * by a signal to that child, fm_pg_stop_signal.
+ *
+ * Everything runs as `user` (never as root): a program of PostgreSQL, and what writes files in the
+ * data directory. Secrets are in files of mode 0600 there, never in an argv or an environment.
+ *
+ * What is not whole is never started: a data directory is made, copied and rewound in its own
+ * folder `fulmar.making`, from where it moves up when it is whole. While that folder is there,
+ * there is nothing that could be started by mistake; a next operation begins anew, or finishes the
+ * move. A data directory must be the server's alone, without other people's files in it;
+ * tablespaces are not copied to another place.
+ *
+ * Owner: embeds struct fm_pg_node, which must not move. One loop, one thread. Blocking are only
+ * reads of small files and the creation of the folder. Written for PostgreSQL 14 to 17, tested with
+ * 15. Times are milliseconds. */
+#ifndef FM_PG_NODE_H
+#define FM_PG_NODE_H
+
+#include "io/process.h"
+#include "pg/control.h"
+#include "pg/settings.h"
+
+#include <limits.h>
+
+struct fm_pg_node_options {
+    const char *bin;  /* the folder of postgres, initdb, ... */
+    const char *data; /* absolute */
+    const char *user; /* NULL = that of this process; needed where that is root */
+};
+
+#define FM_PG_OPERATIONS(X)                                                                        \
+    X(LOOK, "look")           /* reads control data, history, version */                           \
+    X(MAKE, "make")           /* a new system, from nothing */                                     \
+    X(CONFIGURE, "configure") /* the files of Fulmar; whether the server runs or not */            \
+    X(CLONE, "clone")         /* a base backup of the upstream; removes what was there */          \
+    X(REWIND, "rewind")       /* pg_rewind from the upstream; a clone where that fails */          \
+    X(PROMOTE, "promote")     /* ask the running standby; does not wait for it */
+
+enum fm_pg_operation {
+#define X(name, text) FM_PG_OP_##name,
+    FM_PG_OPERATIONS(X)
+#undef X
+};
+
+const char *fm_pg_operation_text(enum fm_pg_operation o);
+
+/* What LOOK found. */
+enum fm_pg_found {
+    FM_PG_NOTHING,    /* no folder, or an empty one */
+    FM_PG_UNFINISHED, /* begun and not ended: only MAKE and CLONE go on from here */
+    FM_PG_FOREIGN,    /* files, and no data of PostgreSQL: nothing is done to them */
+    FM_PG_DATA,       /* and the rest of struct fm_pg_look holds */
+};
+
+enum { FM_PG_HISTORY_ROOM = 64 * 1024 };
+
+struct fm_pg_look {
+    enum fm_pg_found found;
+    unsigned version;
+    struct fm_pg_control control;
+    struct fm_history history; /* of fm_pg_control_timeline; its text is in the node */
+    bool has_lock_file;        /* a server runs there, or has crashed */
+    bool is_standby;           /* would start as one: standby.signal */
+};
+
+enum { FM_PG_OUTPUT_ROOM = 8 * 1024, FM_PG_WHY_ROOM = 400 };
+
+struct fm_pg_result {
+    enum fm_pg_operation operation;
+    bool ok;
+    bool cloned; /* REWIND: it took a clone */
+    int64_t took_ms;
+    char why[FM_PG_WHY_ROOM]; /* where it failed: in which step, and the last words; tame */
+    /* the end of what the last program printed, tame but for newlines */
+    char output[FM_PG_OUTPUT_ROOM + 1];
+};
+
+struct fm_pg_node;
+
+/* `over` is called once for each operation that was started, from the loop, with node->result (and
+ * node->look after LOOK, CLONE, REWIND and MAKE that went well); another one may be started from
+ * inside. FM_ERR_NOT_FOUND: no such user; FM_ERR_PERMISSION: root, or a user that this process
+ * cannot become; FM_ERR_INVALID, FM_ERR_LIMIT: a path. */
+enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
+                            const struct fm_pg_node_options *o, void (*over)(struct fm_pg_node *),
+                            struct fm_error *e) FM_WARN_UNUSED;
+/* Kills what runs; `over` does not follow. */
+void fm_pg_node_deinit(struct fm_pg_node *n);
+
+bool fm_pg_node_is_busy(const struct fm_pg_node *n);
+/* 0 to 100 while a clone or a rewind copies, else -1. */
+int fm_pg_node_percent(const struct fm_pg_node *n);
+
+/* The operations. Not while one is under way. FM_ERR_INVALID and the like where what is asked for
+ * cannot be written down: nothing has begun, `over` does not follow. Settings and passwords are
+ * copied. All of them but CONFIGURE, LOOK and PROMOTE fail while a server runs there. */
+
+enum fm_err fm_pg_node_look(struct fm_pg_node *n, int64_t deadline_ms,
+                            struct fm_error *e) FM_WARN_UNUSED;
+
+/* initdb with checksums, SCRAM, C.UTF-8; a superuser `admin` with this password. Only where there
+ * is nothing, or an unfinished one. */
+enum fm_err fm_pg_node_make(struct fm_pg_node *n, const struct fm_pg_settings *s,
+                            struct fm_str admin, struct fm_str password,
+                            struct fm_str replication_password, int64_t deadline_ms,
+                            struct fm_error *e) FM_WARN_UNUSED;
+
+/* Writes what has changed: all of it or nothing of each file; standby.signal where there is an
+ * upstream, and only then. A running server is then told (SIGHUP), if there is one. */
+enum fm_err fm_pg_node_configure(struct fm_pg_node *n, const struct fm_pg_settings *s,
+                                 struct fm_str replication_password, int64_t deadline_ms,
+                                 struct fm_error *e) FM_WARN_UNUSED;
+
+/* Needs an upstream with a slot, which is made there if it is not: before anything is removed here,
+ * so that an upstream that cannot be reached costs nothing. Ends as a configured standby. */
+enum fm_err fm_pg_node_clone(struct fm_pg_node *n, const struct fm_pg_settings *s,
+                             struct fm_str replication_password, int64_t deadline_ms,
+                             struct fm_error *e) FM_WARN_UNUSED;
+
+/* `at_least`: the timeline that the upstream is on. pg_rewind up to 15 takes a source that was
+ * promoted and has not written its checkpoint yet for one that did not diverge: it is asked again
+ * until it sees that timeline. Whatever is only in this directory is gone afterwards: lost writes
+ * are read before (SAFETY.md 28). */
+enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings *s,
+                              struct fm_str replication_password, struct fm_timeline at_least,
+                              int64_t deadline_ms, struct fm_error *e) FM_WARN_UNUSED;
+
+enum fm_err fm_pg_node_promote(struct fm_pg_node *n, int64_t deadline_ms,
+                               struct fm_error *e) FM_WARN_UNUSED;
+
+/* -------- the server -------- */
+
+/* What starts the server, valid as long as the node; the caller adds where output goes. It is to
+ * die with who starts it: by SIGQUIT, so that the postmaster takes its backends with it.
+ * FM_ERR_STATE: there is nothing (whole) to start. */
+enum fm_err fm_pg_node_start(struct fm_pg_node *n, struct fm_child_options *out,
+                             struct fm_error *e) FM_WARN_UNUSED;
+
+enum fm_pg_stop {
+    FM_PG_FAST,      /* ends sessions, writes a shutdown checkpoint, waits for walsenders */
+    FM_PG_IMMEDIATE, /* ends everything; the next start recovers */
+};
+
+/* For the postmaster alone, not for its process group. */
+int fm_pg_stop_signal(enum fm_pg_stop how);
+
+/* What the server there says of itself. FM_ERR_NOT_FOUND: there is no postmaster.pid. */
+enum fm_err fm_pg_node_postmaster(const struct fm_pg_node *n, struct fm_pg_postmaster *out,
+                                  struct fm_error *e) FM_WARN_UNUSED;
+
+#endif

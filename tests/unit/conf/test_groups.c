@@ -1,0 +1,239 @@
+/* What `groups` become: defaults, what is said, and what follows from it. What is refused is in
+ * broken/groups*.yaml. */
+#include "test.h"
+
+#include "conf/conf.h"
+
+#include <stdio.h>
+
+static struct fm_conf_report report;
+
+static struct fm_conf *parse(const char *text)
+{
+    fm_conf_report_init(&report);
+    struct fm_conf *c = fm_conf_parse(fm_str_z(text), "test.yaml", &report);
+    for (size_t i = 0; i < report.n; i++)
+        print_error("%u:%u: %s\n", report.finding[i].pos.line, report.finding[i].pos.col,
+                    report.finding[i].what);
+    assert_non_null(c);
+    fm_conf_report_deinit(&report);
+    return c;
+}
+
+#define GROUP_HEAD                                                                                 \
+    "fulmar: 1\nservice: bank\ncoordination: {sqlite: /x/c.db}\npeer-tls: plaintext\n"             \
+    "edge: {listen: [{address: \"127.0.0.1:8090\"}]}\nhosts:\n"                                    \
+    "  west-1: {region: west, roles: [gate, health, controller, coordination, postgres], "         \
+    "address: 127.0.0.1}\n"                                                                        \
+    "  north-1: {region: north, roles: [gate, health, controller, postgres], address: "            \
+    "127.0.0.1, gate: \"127.0.0.1:7200\", peer: \"127.0.0.1:7201\", admin: "                       \
+    "\"127.0.0.1:7202\"}\n"                                                                        \
+    "regions: {west: {apps: [\"127.0.0.1:8080\"]}, north: {apps: [\"127.0.0.1:8081\"]}}\n"         \
+    "contexts:\n  other: {topology: multi-write, routes: [/o], needs: []}\n"                       \
+    "  notes: {topology: active-passive, home: north, routes: [/n], needs: []}\n"                  \
+    "  ledger: {topology: active-passive, home: north, routes: [/l], needs: []}\n"
+
+static struct fm_conf *parse_group(const char *more)
+{
+    char text[4096];
+    snprintf(text, sizeof text,
+             GROUP_HEAD "groups:\n  bank:\n    contexts: [ledger, notes]\n"
+                        "    nodes: {west-1: {data: \"/d/{host}\"}, north-1: {port: 5433}}\n%s",
+             more);
+    return parse(text);
+}
+
+static void a_group_has_its_defaults(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n");
+    const struct fm_conf_group *g = c->groups;
+    assert_int_equal(c->ngroups, 1);
+    assert_str(g->name, "bank");
+    assert_str(g->user, "postgres");
+    assert_int_equal(g->bin.n, 0);
+    assert_int_equal(g->ncontexts, 2);
+    assert_str(c->contexts[g->contexts[0]].name, "ledger");
+    assert_str(c->regions[g->home].name, "north");
+    assert_int_equal(g->nnodes, 2);
+    assert_str(g->nodes[0].data, "/d/{host}");
+    assert_int_equal(g->nodes[0].port, 5432);
+    assert_str(g->nodes[0].address.text, "127.0.0.1:5432");
+    assert_str(c->hosts[g->nodes[1].host].name, "north-1");
+    assert_str(g->nodes[1].data, "/var/lib/fulmar/pg/bank");
+    assert_str(g->nodes[1].address.text, "127.0.0.1:5433");
+    assert_int_equal(g->replication.mode, FM_CONF_SYNC);
+    assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_NO_AUTOMATIC);
+    assert_int_equal(g->replication.credit_bytes, 0);
+    assert_false(g->listen.present);
+    assert_int_equal(g->nsettings, 0);
+    assert_null(fm_conf_group_listen(c, g, g->nodes[0].host, false));
+    fm_conf_free(c);
+}
+
+static void a_group_has_what_is_said(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group(
+        "    bin: /pg/bin\n    user: pg\n    users: {admin: {password-file: \"/s/{region}.a\"}}\n"
+        "    replication: {mode: async, max-loss: {bytes: 1MiB}, beyond: block-writes}\n"
+        "    settings: {Shared_Buffers: 1GB, max_connections: 200, log_statement: ddl, x.y: on}\n");
+    const struct fm_conf_group *g = c->groups;
+    assert_str(g->bin, "/pg/bin");
+    assert_str(g->user, "pg");
+    assert_str(g->admin_password_file, "/s/{region}.a");
+    assert_int_equal(g->replication_password_file.n, 0);
+    assert_int_equal(g->replication.mode, FM_CONF_ASYNC);
+    assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_BLOCK_WRITES);
+    assert_int_equal(g->replication.credit_bytes, 1 << 20);
+    assert_int_equal(g->nsettings, 4);
+    assert_str(g->settings[0].name, "shared_buffers");
+    assert_str(g->settings[0].value, "1GB");
+    assert_str(g->settings[1].value, "200");
+    assert_str(g->settings[3].name, "x.y");
+    fm_conf_free(c);
+}
+
+static void the_credit_is_the_least_that_was_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *said;
+        int64_t credit;
+    } cases[] = {
+        {"{mode: sync}", 0},
+        {"{mode: async}", -1},
+        {"{mode: async, max-loss: {bytes: 64KiB}}", 65536},
+        {"{mode: async, max-loss: {transactions: 10}}", 340},
+        {"{mode: async, max-loss: {bytes: 64KiB, transactions: 1000}}", 34000},
+        {"{mode: async, max-loss: {bytes: 1KiB, transactions: 1000}}", 1024},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char line[256];
+        snprintf(line, sizeof line, "    replication: %s\n", cases[i].said);
+        struct fm_conf *c = parse_group(line);
+        assert_int_equal(c->groups[0].replication.credit_bytes, cases[i].credit);
+        fm_conf_free(c);
+    }
+}
+
+static void contexts_of_a_group_move_together(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n");
+    int ledger = fm_conf_find_context(c, FM_STR("ledger")),
+        notes = fm_conf_find_context(c, FM_STR("notes"));
+    assert_int_equal(c->contexts[ledger].nmoves_with, 1);
+    assert_int_equal(c->contexts[ledger].moves_with[0], notes);
+    assert_int_equal(c->contexts[notes].moves_with[0], ledger);
+    assert_int_equal(fm_conf_group_of(c, (unsigned)notes), 0);
+    assert_int_equal(fm_conf_group_of(c, 0), -1);
+    assert_int_equal(fm_conf_find_group(c, FM_STR("bank")), 0);
+    assert_int_equal(fm_conf_find_group(c, FM_STR("ledger")), -1);
+    assert_int_equal(fm_conf_find_group_node(&c->groups[0], c->groups[0].nodes[1].host), 1);
+    fm_conf_free(c);
+}
+
+static void secrets_are_where_they_were_said_or_in_the_state(void **state)
+{
+    (void)state;
+    char path[256];
+    struct fm_error e;
+    struct fm_conf *c = parse_group("    users: {admin: {password-file: \"/s/{host}.a\"}}\n"
+                                    "    replication: {mode: sync}\n");
+    const struct fm_conf_host *h = &c->hosts[c->groups[0].nodes[1].host];
+    c->state = FM_STR("/var/x/{host}");
+    assert_int_equal(
+        fm_conf_group_secret(c, c->groups, h, FM_CONF_SECRET_ADMIN, path, sizeof path, &e),
+        FM_ERR_OK);
+    assert_string_equal(path, "/s/north-1.a");
+    assert_int_equal(
+        fm_conf_group_secret(c, c->groups, h, FM_CONF_SECRET_REPLICATION, path, sizeof path, &e),
+        FM_ERR_OK);
+    assert_string_equal(path, "/var/x/north-1/groups/bank/replication.password");
+    assert_int_equal(
+        fm_conf_group_secret(c, c->groups, h, FM_CONF_SECRET_REPLICATION, path, 20, &e),
+        FM_ERR_LIMIT);
+    fm_conf_free(c);
+}
+
+/* A running agent goes on with the group that it started with. */
+static void a_changed_group_needs_a_restart(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *to;
+        const char *said;
+    } cases[] = {
+        {"    replication: {beyond: block-writes, mode: sync}\n", NULL}, /* another order */
+        {"    replication: {mode: sync}\n",
+         "the group `bank` changed, and takes effect at the next restart"},
+        {"    replication: {mode: sync, beyond: block-writes}\n    user: pg\n",
+         "the group `bank` changed, and takes effect at the next restart"},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        struct fm_conf *from = parse_group("    replication: {mode: sync, beyond: block-writes}\n");
+        struct fm_conf *to = parse_group(cases[i].to);
+        fm_conf_report_init(&report);
+        assert_int_equal(fm_conf_check_reload(from, to, &report), FM_ERR_OK);
+        assert_int_equal(report.n, cases[i].said ? 1 : 0);
+        if (cases[i].said)
+            assert_string_equal(report.finding[0].what, cases[i].said);
+        fm_conf_report_deinit(&report);
+        fm_conf_free(from);
+        fm_conf_free(to);
+    }
+}
+
+static bool is_said(const char *what, uint32_t line)
+{
+    for (size_t i = 0; i < report.n; i++)
+        if (strcmp(report.finding[i].what, what) == 0 && report.finding[i].pos.line == line)
+            return true;
+    return false;
+}
+
+/* And its contexts move together from now on, or no more. */
+static void a_group_that_comes_or_goes_needs_a_restart(void **state)
+{
+    (void)state;
+    struct fm_conf *with = parse_group("    replication: {mode: sync}\n");
+    fm_conf_report_init(&report);
+    struct fm_conf *without = fm_conf_parse(FM_STR(GROUP_HEAD), "test.yaml", &report);
+    assert_non_null(without);
+    fm_conf_report_deinit(&report);
+    fm_conf_report_init(&report);
+    assert_int_equal(fm_conf_check_reload(without, with, &report), FM_ERR_OK);
+    assert_int_equal(report.n, 3);
+    assert_true(is_said("the group `bank` changed, and takes effect at the next restart", 15));
+    assert_int_equal(fm_conf_check_reload(with, without, &report), FM_ERR_OK);
+    assert_int_equal(report.n, 6);
+    assert_true(is_said("the group `bank` is gone, which takes effect at the next restart", 1));
+    fm_conf_report_deinit(&report);
+    fm_conf_free(with);
+    fm_conf_free(without);
+}
+
+static void gates_listen_where_it_was_said(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n"
+                                    "    listen: {read-write: {west-1: \"127.0.0.1:6432\", "
+                                    "north-1: \"127.0.0.1:6433\"}, "
+                                    "read-only: {north-1: \"127.0.0.1:6434\"}, read-lag: 5s}\n");
+    const struct fm_conf_group *g = c->groups;
+    unsigned west = g->nodes[0].host, north = g->nodes[1].host;
+    assert_true(g->listen.present);
+    assert_int_equal(g->listen.read_lag_ms, 5000);
+    assert_str(fm_conf_group_listen(c, g, west, false)->text, "127.0.0.1:6432");
+    assert_str(fm_conf_group_listen(c, g, north, false)->text, "127.0.0.1:6433");
+    assert_str(fm_conf_group_listen(c, g, north, true)->text, "127.0.0.1:6434");
+    assert_null(fm_conf_group_listen(c, g, west, true));
+    fm_conf_free(c);
+}
+
+FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said), fm_test(a_changed_group_needs_a_restart),
+             fm_test(a_group_that_comes_or_goes_needs_a_restart), fm_test(a_group_has_its_defaults),
+             fm_test(a_group_has_what_is_said), fm_test(the_credit_is_the_least_that_was_said),
+             fm_test(contexts_of_a_group_move_together),
+             fm_test(secrets_are_where_they_were_said_or_in_the_state))

@@ -1,0 +1,153 @@
+/* Histories of timelines, and what the record of a cell may say of them. */
+#include "test.h"
+
+#include "core/lineage.h"
+
+static void what_is_recorded_is_part_of_a_history_or_not(void **state)
+{
+    (void)state;
+    const struct fm_history one = {{1}, FM_STR("")}, two = {{2}, FM_STR("1\t0/64\n")},
+                            four = {{4}, FM_STR("1\t0/64\n2\t0/C8\n")};
+    struct fm_evidence recorded = {.system_id = 5, .timeline = 2, .fork_lsn = 100};
+    assert_true(fm_group_holds(&two, &recorded));
+    assert_true(fm_group_holds(&four, &recorded));
+    assert_false(fm_group_holds(&one, &recorded));
+    recorded.fork_lsn = 99; /* the same number, another history */
+    assert_false(fm_group_holds(&two, &recorded));
+    assert_false(fm_group_holds(&four, &recorded));
+    const struct fm_evidence first = {.system_id = 5, .timeline = 1};
+    assert_true(fm_group_holds(&one, &first));
+    assert_true(fm_group_holds(&four, &first));
+}
+
+static const struct fm_group_report old = {.system_id = 5,
+                                           .timeline = {2},
+                                           .begins = {100},
+                                           .clean = true,
+                                           .flush = {501},
+                                           .final = {500}};
+
+static void data_are_final_past_the_shutdown_checkpoint(void **state)
+{
+    (void)state;
+    struct fm_group_report heir = {.system_id = 5,
+                                   .timeline = {2},
+                                   .begins = {100},
+                                   .recovery = true,
+                                   .flush = {501},
+                                   .replay = {501}};
+    assert_true(fm_group_is_final(&old, &heir));
+    for (unsigned i = 0; i < 6; i++) {
+        struct fm_group_report a = old, h = heir;
+        h.flush.n -= i == 0;
+        h.replay.n -= i == 1;
+        h.system_id += i == 2;
+        h.begins.n += i == 3;
+        a.clean = i != 4;
+        a.final.n = i == 5 ? 0 : a.final.n;
+        assert_false(fm_group_is_final(&a, &h));
+    }
+}
+
+static void a_standby_counts_that_follows_closely(void **state)
+{
+    (void)state;
+    const struct fm_evidence recorded = {.system_id = 5, .timeline = 2, .fork_lsn = 100};
+    const struct fm_group_report good = {.system_id = 5,
+                                         .timeline = {2},
+                                         .begins = {100},
+                                         .recovery = true,
+                                         .streaming = true,
+                                         .flush = {900}};
+    assert_true(fm_group_is_promotable(&recorded, &good, (struct fm_lsn){1000}, 100));
+    assert_true(
+        fm_group_is_promotable(&recorded, &good, (struct fm_lsn){800}, 0)); /* an older report */
+    assert_false(fm_group_is_promotable(&recorded, &good, (struct fm_lsn){1001}, 100));
+    assert_false(fm_group_is_promotable(&recorded, &good, (struct fm_lsn){0}, 100));
+    for (unsigned i = 0; i < 4; i++) {
+        struct fm_group_report r = good;
+        r.recovery = i != 0;
+        r.streaming = i != 1;
+        r.timeline.n -= i == 2;
+        r.system_id -= i == 3;
+        assert_false(fm_group_is_promotable(&recorded, &r, (struct fm_lsn){1000}, 100));
+    }
+}
+
+static void the_most_advanced_by_lsn_rank_and_number(void **state)
+{
+    (void)state;
+    struct fm_mono now = {10 * FM_NS_PER_S}, late = {8 * FM_NS_PER_S};
+    const struct fm_evidence recorded = {.system_id = 5, .timeline = 2, .fork_lsn = 100};
+    struct fm_group_report n[4];
+    for (unsigned i = 0; i < 4; i++)
+        n[i] = (struct fm_group_report){
+            .at = now, .system_id = 5, .timeline = {2}, .begins = {100}, .rank = 1, .flush = {700}};
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 0);
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xe, 1000, now), 1);
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0, 1000, now), FM_GROUP_NOBODY);
+    n[3].rank = 0;
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 3);
+    n[2].flush.n++;
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 2);
+    n[2].at = late;
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 3);
+    n[3].timeline.n = 1;
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), 0);
+    n[0].at = FM_MONO_ZERO;
+    n[1].system_id = 6;
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), FM_GROUP_NOBODY);
+}
+
+/* What stands: node 1 opened timeline 2 under epoch 7; timeline 3 was claimed and never opened. */
+static const struct fm_evidence stands = {.system_id = 5,
+                                          .fork_lsn = 100,
+                                          .epoch = {7},
+                                          .timeline = 2,
+                                          .claimed = 3,
+                                          .promotable = 2,
+                                          .node = 1,
+                                          .writer = 1};
+
+static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        bool good;
+        uint64_t epoch;
+        struct fm_evidence to;
+    } rows[] = {
+        /* system, fork, epoch, timeline, claimed, promotable, node, writer */
+        {"the standby claims a new timeline", true, 8, {5, 100, {8}, 2, 4, 2, 2, 1}},
+        {"one that was claimed before", false, 8, {5, 100, {8}, 2, 3, 2, 2, 1}},
+        {"the writer goes on", true, 8, {5, 100, {8}, 2, 3, 2, 1, 1}},
+        {"a claim that opens at once", false, 8, {5, 300, {8}, 4, 4, 2, 2, 2}},
+        {"a claim that changes who bounds the loss", false, 8, {5, 100, {8}, 2, 4, 0, 2, 1}},
+        {"a claim of another system", false, 8, {6, 100, {8}, 2, 4, 2, 2, 1}},
+        {"a claim of nobody", false, 8, {5, 100, {8}, 2, 4, 2, 0, 1}},
+        {"for an epoch that the cell has not", false, 9, {5, 100, {8}, 2, 4, 2, 2, 1}},
+        {"for an epoch that is over", false, 6, {5, 100, {6}, 2, 4, 2, 2, 1}},
+        {"a second node in the same epoch", false, 7, {5, 100, {7}, 2, 4, 2, 2, 1}},
+        {"the node opens what was claimed", true, 7, {5, 300, {7}, 3, 3, 0, 1, 1}},
+        {"it opens one that is higher still", true, 7, {5, 300, {7}, 5, 5, 0, 1, 1}},
+        {"it opens one that another may have had", false, 7, {5, 300, {7}, 4, 5, 0, 1, 1}},
+        {"it opens a lower one", false, 7, {5, 300, {7}, 1, 3, 0, 1, 1}},
+        {"other standbys bound the loss", true, 7, {5, 100, {7}, 2, 3, 6, 1, 1}},
+        {"the same timeline from elsewhere", false, 7, {5, 101, {7}, 2, 3, 2, 1, 1}},
+    };
+    for (size_t i = 0; i < FM_COUNT(rows); i++)
+        if (fm_group_may_record(&stands, &rows[i].to, (struct fm_epoch){rows[i].epoch}) !=
+            rows[i].good)
+            fail_msg("%s: %d", rows[i].what, !rows[i].good);
+    const struct fm_evidence none = {0}, first = {5, 0, {1}, 0, 1, 0, 2, 0},
+                             nothing = {0, 0, {1}, 0, 1, 0, 2, 0};
+    assert_true(fm_group_may_record(&none, &first, (struct fm_epoch){1}));
+    assert_false(fm_group_may_record(&none, &nothing, (struct fm_epoch){1}));
+}
+
+FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
+             fm_test(data_are_final_past_the_shutdown_checkpoint),
+             fm_test(a_standby_counts_that_follows_closely),
+             fm_test(the_most_advanced_by_lsn_rank_and_number),
+             fm_test(the_record_takes_a_claim_and_then_what_came_of_it))
