@@ -253,7 +253,7 @@ struct fm_conf_failover {
     int64_t grace_ms, ask_after_ms;
     unsigned at_most; /* automatic failovers ... */
     int64_t at_most_window_ms;
-    enum { FM_PREFER_TIME, FM_PREFER_DATA } prefer;
+    enum { FM_CONF_PREFER_TIME, FM_CONF_PREFER_DATA } prefer;
 };
 
 /* Hours of some days, UTC. */

@@ -101,8 +101,8 @@ static const struct fm_word mode_words[] = {
 };
 
 static const struct fm_word prefer_words[] = {
-    {"time", FM_PREFER_TIME, "be back soon", false},
-    {"data", FM_PREFER_DATA, "lose less, and wait for it", true},
+    {"time", FM_CONF_PREFER_TIME, "be back soon", false},
+    {"data", FM_CONF_PREFER_DATA, "lose less, and wait for it", true},
 };
 
 static const struct fm_schema_row failover_rows[] = {

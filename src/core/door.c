@@ -3,6 +3,8 @@
  * live again; nobody waits longer than `hold_ms`. */
 #include "core/door.h"
 
+#include "core/group.h"
+
 const char *fm_door_kind_name(enum fm_door_kind k)
 {
     FM_ASSERT(k < FM_DOOR_KIND_COUNT);
@@ -142,7 +144,7 @@ struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct 
     int standby = find_standby(v, a, now);
     if (standby >= 0)
         return pass_on(v, (unsigned)standby);
-    if (!v->policy.readers_primary || is_elsewhere(v, now))
+    if (is_elsewhere(v, now))
         return refuse(FM_DOOR_WHY_NO_STANDBY);
     return choose_primary(v, a, now);
 }
@@ -196,4 +198,47 @@ enum fm_door_pass fm_door_passes(const struct fm_door_view *v, const struct fm_d
         !fm_mono_before(now, fm_mono_add_ms(s->waits, v->policy.hold_ms)))
         return reset(why, FM_DOOR_WHY_LAPSED);
     return FM_DOOR_WAIT;
+}
+
+/* -------- what nodes report -------- */
+
+/* Marks that are close together would make the ring short. */
+void fm_door_tide_rises(struct fm_door_tide *t, struct fm_lsn flush, struct fm_mono now)
+{
+    FM_ASSERT(t->n <= FM_DOOR_TIDE && t->at < FM_DOOR_TIDE);
+    unsigned last = (t->at + FM_DOOR_TIDE - 1) % FM_DOOR_TIDE;
+    if (t->n > 0 && fm_mono_sub_ms(now, t->mark[last].seen) < FM_DOOR_TIDE_MS)
+        return;
+    t->mark[t->at].flush = flush;
+    t->mark[t->at].seen = now;
+    t->at = (t->at + 1) % FM_DOOR_TIDE;
+    t->n += t->n < FM_DOOR_TIDE;
+}
+
+static bool find_mark(const struct fm_door_tide *t, struct fm_lsn replay, struct fm_mono *seen)
+{
+    FM_ASSERT(t->n <= FM_DOOR_TIDE);
+    for (unsigned i = 1; i <= t->n; i++) {
+        unsigned at = (t->at + FM_DOOR_TIDE - i) % FM_DOOR_TIDE;
+        *seen = t->mark[at].seen;
+        if (t->mark[at].flush.n <= replay.n)
+            return true;
+    }
+    return false;
+}
+
+struct fm_door_node fm_door_node_of(const struct fm_group_report *r, const struct fm_door_tide *t,
+                                    unsigned distance)
+{
+    FM_ASSERT(r->state < FM_GROUP_STATE_COUNT && distance <= FM_DOOR_NO_WAY);
+    struct fm_door_node n = {
+        .role = FM_DOOR_AWAY, .distance = (uint8_t)distance, .lag_ms = -1, .seen = r->at};
+    if (r->state == FM_GROUP_PRIMARY || r->state == FM_GROUP_DRAINING) {
+        n.role = FM_DOOR_PRIMARY;
+        n.epoch = r->epoch;
+    } else if (r->recovery && (r->state == FM_GROUP_STANDBY || r->state == FM_GROUP_CATCHING_UP)) {
+        n.role = FM_DOOR_STANDBY;
+        n.lag_ms = find_mark(t, r->replay, &n.seen) ? 0 : -1;
+    }
+    return n;
 }

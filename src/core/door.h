@@ -17,9 +17,10 @@
 #ifndef FM_CORE_DOOR_H
 #define FM_CORE_DOOR_H
 
+#include "core/lineage.h"
 #include "core/sublease.h"
 
-enum { FM_DOOR_NODES_MAX = 8, FM_DOOR_NO_WAY = 255 };
+enum { FM_DOOR_NODES_MAX = FM_GROUP_NODES_MAX, FM_DOOR_NO_WAY = 255 };
 
 enum fm_door_kind { FM_DOOR_READ_WRITE, FM_DOOR_READ_ONLY, FM_DOOR_KIND_COUNT };
 
@@ -69,9 +70,8 @@ struct fm_door_node {
 };
 
 struct fm_door_policy {
-    int64_t hold_ms;      /* the longest wait */
-    int64_t read_lag_ms;  /* of a standby that readers get */
-    bool readers_primary; /* readers get the primary where there is no such standby */
+    int64_t hold_ms;     /* the longest wait */
+    int64_t read_lag_ms; /* of a standby that readers get */
 };
 
 /* All that decides, as the gate knows it. */
@@ -123,5 +123,27 @@ enum fm_door_pass { FM_DOOR_PASS, FM_DOOR_WAIT, FM_DOOR_RESET };
 /* May bytes of this session go out now? `why` is set for a reset. */
 enum fm_door_pass fm_door_passes(const struct fm_door_view *v, const struct fm_door_session *s,
                                  struct fm_mono now, enum fm_door_why *why);
+
+/* -------- what nodes report -------- */
+
+/* Where the primary was at which time, to tell how old is what a standby has applied: positions say
+ * how much it lacks, not since when. One of a group; some 400 bytes. */
+enum { FM_DOOR_TIDE = 16, FM_DOOR_TIDE_MS = 100 };
+
+struct fm_door_tide {
+    unsigned n, at; /* ring: `at` is the next to be written */
+    struct {
+        struct fm_lsn flush;
+        struct fm_mono seen;
+    } mark[FM_DOOR_TIDE];
+};
+
+/* A primary was there, as it said itself: it flushes nothing below that later. */
+void fm_door_tide_rises(struct fm_door_tide *t, struct fm_lsn flush, struct fm_mono now);
+
+/* The node as a door sees it, from what its agent last said. A standby is as old as the newest mark
+ * that it has applied; not known where it has applied none. */
+struct fm_door_node fm_door_node_of(const struct fm_group_report *r, const struct fm_door_tide *t,
+                                    unsigned distance);
 
 #endif

@@ -184,6 +184,7 @@ struct fm_group_node {
     uint8_t restarts; /* of the primary, since the window began */
     struct fm_mono restarts_from;
     bool created;            /* its data may begin a group of which nothing is recorded */
+    bool reinit;             /* its data are to be copied anew */
     struct fm_epoch yielded; /* never primary again at or below this one */
 };
 
@@ -203,7 +204,8 @@ struct fm_group_verdict {
 
 void fm_group_init(struct fm_group_node *g, uint8_t self, unsigned nnodes, struct fm_mono now);
 
-/* `serial` is that of DONE and FAILED; others ignore it. One step may pass through several states:
+/* `serial` is that of DONE and FAILED; others ignore it. With DONE the evidence has to be that of
+ * after it. One step may pass through several states:
  * from and to are the ends. The action is that of the state, changed or not. */
 struct fm_group_verdict fm_group_step(struct fm_group_node *g, const struct fm_group_policy *p,
                                       enum fm_group_event event, uint32_t serial,
@@ -221,7 +223,7 @@ bool fm_group_serves(const struct fm_group_node *g, const struct fm_group_eviden
                      struct fm_mono now);
 
 /* May the agent say to the keeper that it has stopped? (rule 25: dead is "all reaped") */
-bool fm_group_has_stopped(const struct fm_group_evidence *ev);
+bool fm_group_has_stopped(const struct fm_group_node *g, const struct fm_group_evidence *ev);
 
 enum fm_group_fit {
     FM_GROUP_FIT_UNKNOWN,

@@ -74,7 +74,7 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
 static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *to)
 {
     bool resumes = old->writer != 0 && to->node == old->writer && to->claimed == old->claimed;
-    bool unused = FM_RULE(R26_NUMBER, to->claimed > old->claimed);
+    bool unused = FM_RULE(R26_NUMBER, old->writer == 0 || to->claimed > old->claimed);
     return to->timeline == old->timeline && to->fork_lsn == old->fork_lsn &&
            to->writer == old->writer && to->promotable == old->promotable && (resumes || unused);
 }
@@ -92,7 +92,7 @@ static bool may_open(const struct fm_evidence *old, const struct fm_evidence *to
 bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence *to,
                          struct fm_epoch epoch)
 {
-    bool same_system = old->system_id == 0 || old->system_id == to->system_id;
+    bool same_system = old->writer == 0 || old->system_id == to->system_id;
     if (to->system_id == 0 || to->node == 0 || !same_system || !fm_epoch_same(to->epoch, epoch))
         return false;
     if (fm_epoch_newer(epoch, old->epoch))

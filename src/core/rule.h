@@ -100,7 +100,18 @@
     X(R23_SURVIVOR, "a survivor that did not count believes in the credit")                        \
     X(R24_HOLE, "a survivor does not look at holes")                                               \
     X(R24_PASSED, "a hole is over before the standbys have passed it")                             \
+    X(R23_BOUND, "a node claims that does not bound what was acknowledged, and nobody consented")  \
     X(R23_PROMOTABLE, "a standby that lags, or does not receive, counts as promotable")            \
+    X(R25_LEASE, "PostgreSQL is a primary without a live sub-lease")                               \
+    X(R25_SERVES, "an answer of PostgreSQL passes without a live sub-lease")                       \
+    X(R25_REAPED, "a node has stopped when its postmaster is dead")                                \
+    X(R26_RECORDED, "a node is promoted before its claim is recorded")                             \
+    X(R26_OPEN, "a node opens before its history is recorded")                                     \
+    X(R26_WRITER, "a node goes on as the primary that was not the last writer")                    \
+    X(R26_BEST, "a node claims that has less than another one of its region")                      \
+    X(R26_HISTORY, "a node claims whose history is not the one recorded")                          \
+    X(R26_DIVERGED, "a node follows from whose history it has diverged")                           \
+    X(R26_BUDGET, "a primary that crashes is started again without end")                           \
     X(R26_FINAL, "data count as final that the heir has not flushed")                              \
     X(R26_APPLIED, "data count as final that the heir has not applied")                            \
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \

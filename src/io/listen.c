@@ -80,6 +80,7 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
     *ln = (struct fm_listener){
         .watch = {.fd = -1, .ready = listener_ready}, .loop = l, .accepted = accepted};
     fm_timer_init(&ln->again, rested);
+    ln->any_port = at->sa.sa_family != AF_UNIX && fm_addr_port(at) == 0;
     int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a socket");
@@ -102,7 +103,8 @@ void fm_listener_close(struct fm_listener *ln)
 {
     if (ln->watch.fd < 0)
         return;
-    fm_loop_unwatch(ln->loop, &ln->watch);
+    if (!ln->refusing)
+        fm_loop_unwatch(ln->loop, &ln->watch);
     fm_loop_cancel(ln->loop, &ln->again);
     FM_ASSERT(!fm_timer_is_set(&ln->again));
     close(ln->watch.fd);
@@ -113,10 +115,37 @@ void fm_listener_close(struct fm_listener *ln)
 
 void fm_listener_pause(struct fm_listener *ln, bool pause)
 {
-    FM_ASSERT(ln->watch.fd >= 0);
+    FM_ASSERT(ln->watch.fd >= 0 && !ln->refusing);
     if (ln->paused == pause)
         return;
     ln->paused = pause;
     fm_loop_cancel(ln->loop, &ln->again);
     fm_loop_rewatch(ln->loop, &ln->watch, pause ? 0 : EPOLLIN);
+}
+
+/* Linux ends a listening state by shutdown and keeps the binding (but to a port that it chose
+ * itself); listen begins it anew. Nothing is
+ * watched meanwhile, since a socket without that state is always ready for its end. */
+enum fm_err fm_listener_refuse(struct fm_listener *ln, bool refuse, struct fm_error *e)
+{
+    int fd = ln->watch.fd;
+    FM_ASSERT(fd >= 0 && !ln->paused && !ln->any_port && ln->address.sa.sa_family != AF_UNIX);
+    if (ln->refusing == refuse)
+        return FM_ERR_OK;
+    if (refuse) {
+        fm_loop_unwatch(ln->loop, &ln->watch);
+        fm_loop_cancel(ln->loop, &ln->again);
+        int rc = shutdown(fd, SHUT_RD);
+        FM_ASSERT(rc == 0);
+        ln->refusing = true;
+        return FM_ERR_OK;
+    }
+    if (listen(fd, BACKLOG) < 0)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot listen again");
+    enum fm_err err = fm_loop_watch(ln->loop, &ln->watch, fd, EPOLLIN, e);
+    ln->watch.fd = fd;
+    ln->refusing = err != FM_ERR_OK;
+    if (err)
+        (void)shutdown(fd, SHUT_RD);
+    return err;
 }

@@ -172,7 +172,7 @@ struct fm_listener {
     /* A new connection: nonblocking, close-on-exec, TCP_NODELAY. The callee owns fd. */
     void (*accepted)(struct fm_listener *ln, int fd, const struct fm_addr *from);
     struct fm_timer again; /* after EMFILE and the like */
-    bool paused;
+    bool paused, refusing, any_port;
     uint64_t accept_errors;
     struct fm_addr address; /* as bound: with port 0 the real one */
 };
@@ -192,5 +192,9 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
 void fm_listener_close(struct fm_listener *ln);
 /* While it is open. Connections wait in the kernel's queue meanwhile. */
 void fm_listener_pause(struct fm_listener *ln, bool pause);
+/* The same, but whoever connects is refused by the kernel, as if nobody listened; the address stays
+ * bound, and those that wait in the queue are reset. Not for a port that the kernel chose. */
+enum fm_err fm_listener_refuse(struct fm_listener *ln, bool refuse,
+                               struct fm_error *e) FM_WARN_UNUSED;
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "proxy/groups.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -402,6 +403,8 @@ void fm_director_authority_changed(struct fm_director *d)
 {
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_authority_changed(&d->workers[w]);
+    if (d->groups)
+        fm_doors_authority_changed(fm_groups_doors(d->groups));
 }
 
 static void authority_wanted(void *user)
@@ -534,7 +537,16 @@ enum fm_err fm_director_listen(struct fm_director *d, const struct fm_addr *at, 
 
 enum fm_err fm_director_start(struct fm_director *d, struct fm_error *e)
 {
-    FM_ASSERT(d->nrunning == 0 && d->view);
+    FM_ASSERT(d->nrunning == 0 && d->view && !d->groups);
+    if (d->config.mode == FM_PROXY_GATE) {
+        const struct fm_conf *conf = d->board->conf;
+        int host = fm_conf_find_host(conf, fm_str_z(d->config.self_host));
+        enum fm_err err =
+            host < 0 ? FM_ERR_OK
+                     : fm_groups_open(conf, (unsigned)host, d->seats, d->nworkers, &d->groups, e);
+        if (err)
+            return err;
+    }
     for (; d->nrunning < d->nworkers; d->nrunning++) {
         enum fm_err err = fm_worker_start(&d->workers[d->nrunning], e);
         if (err) {
@@ -625,6 +637,8 @@ void fm_director_drain(struct fm_director *d, int64_t finish_ms)
     FM_ASSERT(finish_ms >= 0 && d->nrunning <= d->nworkers);
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_drain(&d->workers[w], finish_ms);
+    if (d->groups)
+        fm_doors_drain(fm_groups_doors(d->groups));
 }
 
 void fm_director_join(struct fm_director *d)
@@ -632,11 +646,13 @@ void fm_director_join(struct fm_director *d)
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_join(&d->workers[w]);
     d->nrunning = 0;
+    fm_groups_free(d->groups);
+    d->groups = NULL;
 }
 
 void fm_director_deinit(struct fm_director *d)
 {
-    FM_ASSERT(d->nrunning == 0);
+    FM_ASSERT(d->nrunning == 0 && !d->groups);
     fm_loop_cancel(d->loop, &d->poll);
     fm_loop_cancel(d->loop, &d->patience);
     for (unsigned w = 0; d->workers && w < d->nworkers; w++)

@@ -3,6 +3,7 @@
 #include "proxy/status.h"
 
 #include "base/assert.h"
+#include "proxy/groups.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -200,6 +201,8 @@ char *fm_status_metrics(const struct fm_director *d, const char *role, size_t *n
         outcomes(&t, d);
         answers(&t, d);
         latency(&t, d, h);
+        if (d->groups && !t.failed)
+            t.failed = !fm_doors_metrics(fm_groups_doors(d->groups), &t.p, &t.n);
     }
     free(h);
     if (t.failed) {

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "core/door.h"
+#include "core/group.h"
 
 enum { WEST, NORTH };
 
@@ -17,7 +18,7 @@ static void begin(void)
         .cell = {.until = fm_mono_add_ms(now, 2000), .epoch = {5}, .known = {5}, .holder = WEST},
         .region = WEST,
         .nnodes = 3,
-        .policy = {.hold_ms = 3000, .read_lag_ms = 1000, .readers_primary = true}};
+        .policy = {.hold_ms = 3000, .read_lag_ms = 1000}};
     v.node[0] = (struct fm_door_node){FM_DOOR_PRIMARY, 0, {5}, -1, now};
     v.node[1] = (struct fm_door_node){FM_DOOR_STANDBY, 1, {0}, 10, now};
     v.node[2] = (struct fm_door_node){FM_DOOR_STANDBY, 1, {0}, 10, now};
@@ -151,7 +152,7 @@ static void what_was_seen_long_ago_lags(void **state)
     assert_int_equal(choose().role, FM_DOOR_PRIMARY);
 }
 
-static void readers_get_the_primary_only_as_configured(void **state)
+static void readers_get_the_primary_else(void **state)
 {
     (void)state;
     begin();
@@ -160,9 +161,6 @@ static void readers_get_the_primary_only_as_configured(void **state)
     struct fm_door_choice c = choose();
     assert_int_equal(c.role, FM_DOOR_PRIMARY);
     assert_int_equal(c.epoch.n, 5);
-    v.policy.readers_primary = false;
-    is(FM_DOOR_REFUSE, FM_DOOR_WHY_NO_STANDBY);
-    v.policy.readers_primary = true;
     v.cell.until = now;
     is(FM_DOOR_HOLD, FM_DOOR_WHY_MOVING);
     v.cell.known.n = 6;
@@ -249,6 +247,48 @@ static void a_reader_never_comes_to_write(void **state)
     passes(FM_DOOR_RESET, FM_DOOR_WHY_ROLE_CHANGED);
 }
 
+/* -------- reports -------- */
+
+static void a_standby_is_as_old_as_what_it_has_applied(void **state)
+{
+    (void)state;
+    begin();
+    struct fm_door_tide t = {0};
+    struct fm_group_report r = {
+        .at = now, .state = FM_GROUP_STANDBY, .recovery = true, .replay = {5000}};
+    assert_int_equal(fm_door_node_of(&r, &t, 0).role, FM_DOOR_STANDBY);
+    assert_int_equal(fm_door_node_of(&r, &t, 0).lag_ms, -1); /* nothing to compare it with */
+    for (unsigned i = 0; i < 3 * FM_DOOR_TIDE; i++) {        /* 100 bytes each 100 ms */
+        fm_door_tide_rises(&t, (struct fm_lsn){100 * i}, fm_mono_add_ms(now, 100 * i));
+        fm_door_tide_rises(&t, (struct fm_lsn){100 * i + 50}, fm_mono_add_ms(now, 100 * i + 50));
+    }
+    struct fm_door_node n = fm_door_node_of(&r, &t, 3);
+    assert_int_equal(n.lag_ms, 0);
+    assert_int_equal(n.distance, 3);
+    assert_int_equal(fm_mono_sub_ms(n.seen, now), 100 * (3 * FM_DOOR_TIDE - 1));
+    r.replay.n = 100 * (3 * FM_DOOR_TIDE - 4) + 60;
+    assert_int_equal(fm_mono_sub_ms(fm_door_node_of(&r, &t, 3).seen, now),
+                     100 * (3 * FM_DOOR_TIDE - 4));
+    r.replay.n = 100; /* further back than the marks */
+    assert_int_equal(fm_door_node_of(&r, &t, 3).lag_ms, -1);
+    r.recovery = false;
+    assert_int_equal(fm_door_node_of(&r, &t, 3).role, FM_DOOR_AWAY);
+}
+
+static void a_primary_is_one_when_it_is_open(void **state)
+{
+    (void)state;
+    begin();
+    struct fm_door_tide t = {0};
+    for (unsigned s = 0; s < FM_GROUP_STATE_COUNT; s++) {
+        struct fm_group_report r = {.at = now, .state = (uint8_t)s, .epoch = {7}};
+        bool open = s == FM_GROUP_PRIMARY || s == FM_GROUP_DRAINING;
+        struct fm_door_node n = fm_door_node_of(&r, &t, FM_DOOR_NO_WAY);
+        assert_int_equal(n.role, open ? FM_DOOR_PRIMARY : FM_DOOR_AWAY);
+        assert_int_equal(n.epoch.n, open ? 7 : 0);
+    }
+}
+
 static void every_reason_has_a_name_and_a_state(void **state)
 {
     (void)state;
@@ -261,15 +301,14 @@ static void every_reason_has_a_name_and_a_state(void **state)
     assert_string_equal(fm_door_kind_name(FM_DOOR_READ_ONLY), "read-only");
 }
 
-FM_TEST_MAIN(fm_test(a_writer_gets_the_primary_of_the_live_epoch),
-             fm_test(a_move_makes_writers_wait_for_a_while),
-             fm_test(a_lapsed_right_passes_nobody_on),
-             fm_test(writers_are_not_served_across_regions),
-             fm_test(nobody_writes_where_an_operator_says_so),
-             fm_test(a_node_that_does_not_answer_is_tried_again_later),
-             fm_test(readers_get_the_nearest_standby_in_the_bound),
-             fm_test(what_was_seen_long_ago_lags),
-             fm_test(readers_get_the_primary_only_as_configured),
-             fm_test(a_session_ends_with_its_epoch), fm_test(a_session_waits_out_a_lapse),
-             fm_test(a_session_ends_where_its_node_is_something_else),
-             fm_test(a_reader_never_comes_to_write), fm_test(every_reason_has_a_name_and_a_state))
+FM_TEST_MAIN(
+    fm_test(a_writer_gets_the_primary_of_the_live_epoch),
+    fm_test(a_move_makes_writers_wait_for_a_while), fm_test(a_lapsed_right_passes_nobody_on),
+    fm_test(writers_are_not_served_across_regions),
+    fm_test(nobody_writes_where_an_operator_says_so),
+    fm_test(a_node_that_does_not_answer_is_tried_again_later),
+    fm_test(readers_get_the_nearest_standby_in_the_bound), fm_test(what_was_seen_long_ago_lags),
+    fm_test(readers_get_the_primary_else), fm_test(a_session_ends_with_its_epoch),
+    fm_test(a_session_waits_out_a_lapse), fm_test(a_session_ends_where_its_node_is_something_else),
+    fm_test(a_reader_never_comes_to_write), fm_test(a_standby_is_as_old_as_what_it_has_applied),
+    fm_test(a_primary_is_one_when_it_is_open), fm_test(every_reason_has_a_name_and_a_state))

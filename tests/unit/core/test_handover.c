@@ -191,7 +191,41 @@ static void members_are_written_with_the_cell(void **state)
     assert_null(change());
 }
 
-FM_TEST_MAIN(fm_test(a_cell_is_released_when_all_have_stopped),
+static void a_claim_is_recorded_over_what_was_seen(void **state)
+{
+    (void)state;
+    begin_with_two();
+    struct fm_revision seen = s.a.cell[0].at.revision;
+    struct fm_auth_event e = {
+        .kind = FM_AUTH_EVIDENCE, .revision = {seen.n - 1}, .evidence = {9, 0, {6}, 0, 1, 0, 1, 0}};
+    feed(&s, e);
+    assert_null(change()); /* it has changed since */
+    e.revision = seen;
+    e.evidence.epoch.n = 5;
+    feed(&s, e);
+    assert_null(change()); /* not what may be recorded: core/lineage.h */
+    e.evidence.epoch.n = 6;
+    feed(&s, e);
+    const struct fm_txn *t = change();
+    assert_non_null(t);
+    assert_int_equal(t->write[0].to.cell.evidence.node, 1);
+    assert_int_equal(t->write[0].to.cell.epoch.n, 6);
+    assert_true(compares(t, FM_RECORD_CELL, 0) && compares(t, FM_RECORD_KEEPER, 1));
+    finish(&s, FM_TXN_DONE);
+    e.evidence.node = 2;
+    e.revision = s.a.cell[0].at.revision;
+    feed(&s, e);
+    assert_null(change()); /* one node an epoch */
+    e.evidence.node = 1;
+    e.evidence.timeline = 1;
+    e.evidence.writer = 1;
+    cell_order(FM_AUTH_STOP, 0, 0);
+    feed(&s, e);
+    assert_null(change()); /* it is being stopped */
+}
+
+FM_TEST_MAIN(fm_test(a_claim_is_recorded_over_what_was_seen),
+             fm_test(a_cell_is_released_when_all_have_stopped),
              fm_test(who_does_not_answer_is_waited_for_until_it_has_run_out),
              fm_test(nobody_gets_a_cell_that_is_being_stopped),
              fm_test(a_new_keeper_does_not_release),

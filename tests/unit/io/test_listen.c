@@ -199,10 +199,45 @@ static void a_path_is_for_its_owner_alone_and_goes_with_the_listener(void **stat
     assert_int_equal(errno, ENOENT);
 }
 
+static bool is_refused(const struct fm_addr *at)
+{
+    int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool refused = connect(fd, &at->sa, at->len) < 0;
+    assert_true(!refused || errno == ECONNREFUSED);
+    close(fd);
+    return refused;
+}
+
+static void who_connects_may_be_refused_by_the_kernel(void **state)
+{
+    (void)state;
+    struct fm_listener ln;
+    struct fm_error e;
+    struct fm_addr at;
+    close(raw_listen(&at)); /* a port that is free */
+    assert_int_equal(fm_listener_open(&ln, &net.loop, &at, 0, on_accepted, &e), FM_ERR_OK);
+    for (int again = 0; again < 2; again++) {
+        uint64_t turns = net.loop.turns;
+        assert_int_equal(fm_listener_refuse(&ln, true, &e), FM_ERR_OK);
+        assert_int_equal(fm_listener_refuse(&ln, true, &e), FM_ERR_OK);
+        assert_true(is_refused(&ln.address));
+        net_turn_ms(&net, 20);
+        assert_in_range(net.loop.turns - turns, 1, 200); /* it does not spin */
+        assert_int_equal(fm_listener_refuse(&ln, false, &e), FM_ERR_OK);
+        peer_connect(&p, &ln.address);
+        NET_UNTIL(&net, naccepted == 1);
+        close_accepted();
+        peer_close(&p);
+    }
+    assert_int_equal(fm_listener_refuse(&ln, true, &e), FM_ERR_OK);
+    fm_listener_close(&ln);
+}
+
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_net(accepts_on_the_port_it_says), with_net(accepts_a_crowd_in_several_turns),
-             with_net(a_pause_leaves_clients_in_the_queue), with_net(may_be_closed_from_inside),
-             with_net(rests_when_descriptors_run_out),
+             with_net(a_pause_leaves_clients_in_the_queue),
+             with_net(who_connects_may_be_refused_by_the_kernel),
+             with_net(may_be_closed_from_inside), with_net(rests_when_descriptors_run_out),
              with_net(a_port_can_be_taken_once_unless_it_is_shared),
              with_net(a_path_is_for_its_owner_alone_and_goes_with_the_listener))

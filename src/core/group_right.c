@@ -1,0 +1,268 @@
+/* What a node has a right to, by the evidence of one moment. Invariants: nothing here trusts what
+ * was asked for and not seen recorded; a node that is not the last writer gets a timeline of its
+ * own before anybody may count on what it writes. */
+#include "core/group_parts.h"
+
+static const struct fm_cell_record *cell_of(const struct fm_group_evidence *ev)
+{
+    return ev->cell && ev->cell->revision.n ? &ev->cell->r : NULL;
+}
+
+const struct fm_evidence *fm_group_recorded(const struct fm_group_evidence *ev)
+{
+    const struct fm_cell_record *c = cell_of(ev);
+    return c && c->evidence.system_id ? &c->evidence : NULL;
+}
+
+static bool is_live(const struct fm_group_evidence *ev, struct fm_mono now)
+{
+    return fm_sublease_live(ev->sub, ev->sub->epoch, now);
+}
+
+bool fm_group_is_told_to_stop(const struct fm_group_evidence *ev)
+{
+    return ev->sub->stopped.n && !fm_epoch_newer(ev->sub->epoch, ev->sub->stopped);
+}
+
+bool fm_group_holds_cell(const struct fm_group_evidence *ev, struct fm_mono now)
+{
+    const struct fm_cell_record *c = cell_of(ev);
+    return FM_RULE(R25_LEASE, is_live(ev, now)) && !fm_group_is_told_to_stop(ev) && c &&
+           c->state == FM_CELL_HELD && c->region == ev->self.region &&
+           fm_epoch_same(c->epoch, ev->sub->epoch);
+}
+
+bool fm_group_is_claimed(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    return FM_RULE(R26_RECORDED,
+                   r && fm_epoch_same(r->epoch, ev->sub->epoch) && r->node == g->self + 1);
+}
+
+static bool on_recorded_line(const struct fm_evidence *r, const struct fm_group_report *self)
+{
+    return self->timeline.n == r->timeline && self->begins.n == r->fork_lsn;
+}
+
+bool fm_group_is_opened(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    return FM_RULE(R26_OPEN, r && r->writer == g->self + 1 && on_recorded_line(r, &ev->self));
+}
+
+/* -------- whose data -------- */
+
+/* It wrote all of the recorded history, and nobody has made another one since. */
+static bool is_writer(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    return r && r->writer == g->self + 1 && r->system_id == ev->self.system_id &&
+           !ev->self.recovery && on_recorded_line(r, &ev->self);
+}
+
+/* It founds the group: nothing was ever opened, and a person said so, or its claim does. */
+static bool is_founder(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    if (!cell_of(ev) || ev->self.system_id == 0 || ev->self.recovery || (r && r->writer != 0))
+        return false;
+    bool claimed = r && r->node == g->self + 1 && r->system_id == ev->self.system_id &&
+                   r->claimed == ev->self.timeline.n;
+    return g->created || claimed;
+}
+
+/* It was promoted under the claim that stands, and died before it was opened. */
+static bool is_half_way(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    return r && r->writer && fm_group_is_claimed(g, ev) && !ev->self.recovery &&
+           r->timeline < r->claimed && ev->self.timeline.n == r->claimed;
+}
+
+bool fm_group_is_resumable(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    bool own = is_writer(g, ev) || is_founder(g, ev) || is_half_way(g, ev);
+    return ev->process == FM_GROUP_GONE && ev->data && !ev->self.recovery &&
+           FM_RULE(R26_WRITER, own);
+}
+
+static bool is_able(const struct fm_group_report *r)
+{
+    return r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
+           r->state == FM_GROUP_CLAIMING;
+}
+
+/* Who has written it all is here, and comes back. */
+static bool awaits_writer(const struct fm_group_node *g, const struct fm_group_policy *p,
+                          const struct fm_group_evidence *ev, const struct fm_evidence *r,
+                          struct fm_mono now)
+{
+    unsigned w = r->writer - 1u;
+    if (r->writer == 0 || w == g->self || w >= ev->nnodes)
+        return false;
+    const struct fm_group_report *n = &ev->node[w];
+    bool comes = n->state == FM_GROUP_STOPPED || n->state == FM_GROUP_CLAIMING ||
+                 n->state == FM_GROUP_KILLING || n->state == FM_GROUP_STOPPING;
+    return comes && n->region == ev->self.region && fm_group_is_fresh(n, p->fresh_ms, now) &&
+           n->timeline.n == r->timeline && !n->recovery;
+}
+
+/* Of the nodes of the holder's region that could do it, this one has most. */
+static bool is_best(const struct fm_group_node *g, const struct fm_group_policy *p,
+                    const struct fm_group_evidence *ev, const struct fm_evidence *r,
+                    struct fm_mono now)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < ev->nnodes; i++)
+        if (i != g->self && ev->node[i].region == ev->self.region && is_able(&ev->node[i]))
+            mask |= 1u << i;
+    unsigned other = fm_group_most_advanced(r, ev->node, ev->nnodes, mask, p->fresh_ms, now);
+    return !awaits_writer(g, p, ev, r, now) &&
+           (other == FM_GROUP_NOBODY ||
+            fm_group_has_more(&ev->self, g->self, &ev->node[other], other));
+}
+
+/* Rule 23: what was acknowledged is bounded by what this node has; or the cell was taken by force,
+ * with a loss that somebody consented to. */
+static bool is_bounded(const struct fm_group_node *g, const struct fm_group_evidence *ev,
+                       const struct fm_evidence *r)
+{
+    return r->promotable >> g->self & 1 || fm_cell_was_forced(&ev->cell->r);
+}
+
+bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
+                           const struct fm_group_evidence *ev, struct fm_mono now)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    if (!fm_group_holds_cell(ev, now) || !fm_epoch_newer(ev->sub->epoch, g->yielded))
+        return false;
+    if (r && fm_epoch_same(r->epoch, ev->sub->epoch) && r->node != g->self + 1)
+        return false;
+    if (is_writer(g, ev) || is_founder(g, ev))
+        return true;
+    if (!r || r->writer == 0 || r->system_id != ev->self.system_id)
+        return false;
+    if (!FM_RULE(R26_HISTORY, ev->history && fm_group_holds(ev->history, r)))
+        return false;
+    return fm_epoch_same(r->epoch, ev->sub->epoch) ||
+           (FM_RULE(R26_BEST, is_best(g, p, ev, r, now)) &&
+            FM_RULE(R23_BOUND, is_bounded(g, ev, r)));
+}
+
+/* -------- to follow -------- */
+
+unsigned fm_group_leader(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    bool other = r && r->writer != 0 && r->writer != g->self + 1;
+    return other && r->writer <= ev->nnodes ? r->writer - 1u : FM_GROUP_NOBODY;
+}
+
+unsigned fm_group_source(const struct fm_group_node *g, const struct fm_group_policy *p,
+                         const struct fm_group_evidence *ev, struct fm_mono now)
+{
+    unsigned leader = fm_group_leader(g, ev);
+    if (leader == FM_GROUP_NOBODY)
+        return FM_GROUP_NOBODY;
+    const struct fm_group_report *n = &ev->node[leader];
+    bool open = n->state == FM_GROUP_PRIMARY || n->state == FM_GROUP_DRAINING;
+    bool recorded = on_recorded_line(fm_group_recorded(ev), n);
+    return open && recorded && fm_group_is_fresh(n, p->fresh_ms, now) ? leader : FM_GROUP_NOBODY;
+}
+
+/* How far its log goes, for who would follow another history. Stopped in order: past the beginning
+ * of the last record; crashed as a primary: nobody knows. */
+static struct fm_lsn end_of_log(const struct fm_group_report *self)
+{
+    if (self->recovery)
+        return fm_lsn_max(self->flush, self->replay);
+    return self->clean ? fm_lsn_add(self->final, 1) : FM_LSN_END;
+}
+
+static enum fm_group_fit against(const struct fm_group_evidence *ev)
+{
+    struct fm_past fork = fm_history_fork(ev->history, ev->primary);
+    if (fork.timeline.n == 0)
+        return FM_GROUP_FIT_DIVERGED;
+    struct fm_lsn end = end_of_log(&ev->self);
+    /* nobody but the writer has written to its history */
+    bool wrote = fm_lsn_same(fork.end, FM_LSN_END) && !ev->self.recovery;
+    bool shares = !fm_lsn_before(fork.end, end) && !wrote;
+    return FM_RULE(R26_DIVERGED, shares) ? FM_GROUP_FIT_SAME : FM_GROUP_FIT_DIVERGED;
+}
+
+enum fm_group_fit fm_group_fit(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    if (!r || ev->self.system_id == 0)
+        return FM_GROUP_FIT_UNKNOWN;
+    if (ev->self.system_id != r->system_id)
+        return FM_GROUP_FIT_FOREIGN;
+    if (is_writer(g, ev))
+        return FM_GROUP_FIT_SAME;
+    if (ev->history && ev->primary && ev->primary->timeline.n == r->timeline)
+        return against(ev);
+    return ev->self.recovery && on_recorded_line(r, &ev->self) ? FM_GROUP_FIT_SAME
+                                                               : FM_GROUP_FIT_UNKNOWN;
+}
+
+/* -------- what is to be recorded -------- */
+
+static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    struct fm_evidence w =
+        r && r->writer ? *r : (struct fm_evidence){.system_id = ev->self.system_id};
+    w.epoch = ev->sub->epoch;
+    w.node = (uint16_t)(g->self + 1);
+    if (is_writer(g, ev))
+        return w;
+    uint32_t highest = w.claimed > ev->self.timeline.n ? w.claimed : ev->self.timeline.n;
+    FM_ASSERT(highest < UINT32_MAX);
+    w.claimed = is_founder(g, ev) ? highest : highest + 1;
+    return w;
+}
+
+struct fm_evidence fm_group_wanted(const struct fm_group_node *g,
+                                   const struct fm_group_evidence *ev)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    bool open = g->state == FM_GROUP_PRIMARY || g->state == FM_GROUP_DRAINING;
+    if (g->state == FM_GROUP_CLAIMING && !fm_group_is_claimed(g, ev))
+        return claim(g, ev);
+    if (!r)
+        return (struct fm_evidence){0};
+    struct fm_evidence w = *r;
+    bool promoted = ev->accepting && !ev->self.recovery; /* else its timeline is not known */
+    if (g->state == FM_GROUP_OPENING && promoted && !fm_group_is_opened(g, ev)) {
+        w.timeline = ev->self.timeline.n;
+        w.fork_lsn = ev->self.begins.n;
+        w.claimed = w.claimed > w.timeline ? w.claimed : w.timeline;
+        w.writer = (uint16_t)(g->self + 1);
+        w.promotable = 0; /* nobody has anything of it yet */
+    } else if (open) {
+        w.promotable = ev->counted & ~(1u << g->self);
+    }
+    return w;
+}
+
+/* -------- doors -------- */
+
+bool fm_group_serves(const struct fm_group_node *g, const struct fm_group_evidence *ev,
+                     struct fm_mono now)
+{
+    bool open = g->state == FM_GROUP_PRIMARY || g->state == FM_GROUP_DRAINING;
+    return open && fm_group_is_claimed(g, ev) && fm_group_is_opened(g, ev) &&
+           FM_RULE(R25_SERVES, is_live(ev, now));
+}
+
+/* What runs in recovery acknowledges nothing; of all else nothing may live. */
+bool fm_group_has_stopped(const struct fm_group_node *g, const struct fm_group_evidence *ev)
+{
+    bool standby = g->state == FM_GROUP_STARTING || g->state == FM_GROUP_CATCHING_UP ||
+                   g->state == FM_GROUP_STANDBY ||
+                   (g->state == FM_GROUP_MAINTAINED && ev->accepting);
+    bool writes = ev->accepting && !ev->self.recovery;
+    bool gone = FM_RULE_PICK(R25_REAPED, ev->process == FM_GROUP_GONE, ev->process != FM_GROUP_UP);
+    return gone || (standby && ev->process == FM_GROUP_UP && !writes);
+}

@@ -1,0 +1,22 @@
+/* io/ward_wire.h: what is said between the owner of a ward and its two processes: whole structures
+ * over SOCK_SEQPACKET pairs of one machine and one executable. Private to src/io. */
+#ifndef FM_IO_WARD_WIRE_H
+#define FM_IO_WARD_WIRE_H
+
+#include "io/ward.h"
+
+/* To them. Always all of it: the last one counts. */
+struct fm_ward_order {
+    struct fm_ward_times times;
+    int term_signo;
+    int signo; /* to the program, once for each order; 0 = none */
+};
+
+/* From them. */
+struct fm_ward_report {
+    enum { FM_WARD_STARTED, FM_WARD_ENDED, FM_WARD_OVER } kind;
+    pid_t guard, program; /* STARTED */
+    struct fm_ward_end end;
+};
+
+#endif

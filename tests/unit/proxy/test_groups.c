@@ -1,0 +1,172 @@
+/* The groups that a gate has doors of: from the configuration, and from what nodes report. */
+#include "net.h"
+
+#include "core/group.h"
+#include "proxy/groups.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static struct net net;
+static struct fm_seats *seats;
+static struct fm_seats_context *ledger;
+static struct fm_conf *conf;
+static struct fm_groups *groups;
+static struct peer client, server;
+static int listener; /* of the node of west */
+static struct fm_addr door[FM_DOOR_KIND_COUNT];
+
+/* A port that nobody uses. */
+static unsigned free_port(struct fm_addr *at)
+{
+    close(raw_listen(at));
+    return fm_addr_port(at);
+}
+
+static struct fm_conf *parse(unsigned postgres)
+{
+    static struct fm_conf_report report;
+    char text[4096];
+    snprintf(text, sizeof text,
+             "fulmar: 1\nservice: bank\ncoordination: {sqlite: /x/c.db}\npeer-tls: plaintext\n"
+             "edge: {listen: [{address: \"127.0.0.1:8090\"}]}\nhosts:\n"
+             "  west-1: {region: west, roles: [gate, health, controller, coordination, postgres], "
+             "address: 127.0.0.1}\n"
+             "  north-1: {region: north, roles: [gate, health, controller, postgres], address: "
+             "127.0.0.1, gate: \"127.0.0.1:7200\", peer: \"127.0.0.1:7201\", admin: "
+             "\"127.0.0.1:7202\"}\n"
+             "regions: {west: {apps: [\"127.0.0.1:8080\"]}, north: {apps: [\"127.0.0.1:8081\"]}}\n"
+             "contexts:\n  ledger: {topology: active-passive, home: west, routes: [/l], needs: [], "
+             "when-away: {hold: 5s}}\n"
+             "groups:\n  ledger:\n    contexts: [ledger]\n    replication: {mode: sync}\n"
+             "    nodes: {west-1: {port: %u, data: /x/west}, north-1: {port: %u, data: /x/north}}\n"
+             "    listen: {read-write: {west-1: \"127.0.0.1:%u\"}, read-only: {west-1: "
+             "\"127.0.0.1:%u\"}}\n",
+             postgres, postgres == 9 ? 10 : 9, free_port(&door[FM_DOOR_READ_WRITE]),
+             free_port(&door[FM_DOOR_READ_ONLY]));
+    fm_conf_report_init(&report);
+    struct fm_conf *c = fm_conf_parse(fm_str_z(text), "test.yaml", &report);
+    for (size_t i = 0; i < report.n; i++)
+        print_error("%u:%u: %s\n", report.finding[i].pos.line, report.finding[i].pos.col,
+                    report.finding[i].what);
+    assert_non_null(c);
+    fm_conf_report_deinit(&report);
+    return c;
+}
+
+static int setup(void **state)
+{
+    struct fm_error e = {0};
+    struct fm_addr at;
+    net_open(&net, 1024, 4);
+    int rc = fm_test_fds_before(state);
+    listener = raw_listen(&at);
+    conf = parse(fm_addr_port(&at));
+    seats = fm_seats_new(NULL, NULL, NULL);
+    assert_int_equal(fm_seats_context(seats, FM_STR("ledger"), 1, &ledger, &e), FM_ERR_OK);
+    if (fm_groups_open(conf, 0, seats, 1, &groups, &e))
+        fail_msg("%s", e.msg);
+    assert_non_null(groups);
+    return rc;
+}
+
+static int teardown(void **state)
+{
+    fm_groups_free(groups);
+    fm_seats_free(seats);
+    fm_conf_free(conf);
+    close(listener);
+    int rc = fm_test_fds_after(state);
+    net_close(&net);
+    return rc;
+}
+
+static void grant(uint64_t epoch)
+{
+    fm_seats_publish_sublease(
+        ledger, 0,
+        &(struct fm_sublease_cell){.until = fm_mono_add_ms(fm_mono_now(), 60000),
+                                   .epoch = {epoch},
+                                   .known = {epoch},
+                                   .holder = (uint8_t)conf->hosts[0].region});
+    fm_doors_authority_changed(fm_groups_doors(groups));
+}
+
+static void report(const char *host, enum fm_group_state state, uint64_t epoch)
+{
+    struct fm_group_report r = {.at = fm_mono_now(),
+                                .state = (uint8_t)state,
+                                .epoch = {epoch},
+                                .recovery = state == FM_GROUP_STANDBY,
+                                .flush = {1000},
+                                .replay = {1000}};
+    fm_groups_reported(groups, FM_STR("ledger"), fm_str_z(host), &r);
+}
+
+/* What the status says of a door: "" where it is open. */
+static bool says(const char *kind, const char *why)
+{
+    json_t *all = fm_doors_json(fm_groups_doors(groups));
+    json_t *of = json_object_get(json_array_get(all, 0), kind);
+    const char *said = json_string_value(json_object_get(of, "why"));
+    bool same = strcmp(said ? said : "", why) == 0;
+    assert_int_equal(json_is_true(json_object_get(of, "open")), said == NULL);
+    json_decref(all);
+    return same;
+}
+
+static void a_door_leads_to_the_node_of_its_host(void **state)
+{
+    (void)state;
+    static const char hello[] = "\0\0\0\x17\0\x03\0\0user\0ann\0db\0x\0";
+    assert_true(says("read_write", "moving"));
+    grant(5);
+    assert_true(says("read_write", "no-primary"));
+    report("west-1", FM_GROUP_PRIMARY, 5);
+    report("west-2", FM_GROUP_PRIMARY, 6); /* nobody of this group */
+    assert_true(says("read_write", ""));
+    peer_connect(&client, &door[FM_DOOR_READ_WRITE]);
+    peer_send(&net, &client, hello, sizeof hello);
+    peer_accept(&net, &server, listener);
+    peer_close(&client);
+    NET_UNTIL(&net, peer_is_over(&server));
+    peer_close(&server);
+}
+
+static void a_node_of_another_host_is_out_of_reach(void **state)
+{
+    (void)state;
+    grant(5);
+    report("north-1", FM_GROUP_PRIMARY, 5);
+    assert_true(says("read_write", "no-way"));
+    assert_true(says("read_only", "no-way"));
+}
+
+static void readers_get_a_standby_that_has_what_the_primary_had(void **state)
+{
+    (void)state;
+    grant(5);
+    report("west-1", FM_GROUP_STANDBY, 0);
+    assert_true(says("read_only", "no-primary")); /* how old it is nobody knows */
+    report("north-1", FM_GROUP_PRIMARY, 5);
+    report("west-1", FM_GROUP_STANDBY, 0);
+    assert_true(says("read_only", ""));
+    net_skip_ms(conf->groups[0].listen.read_lag_ms + 1);
+    assert_false(says("read_only", ""));
+}
+
+static void a_gate_without_listeners_has_no_doors(void **state)
+{
+    (void)state;
+    struct fm_groups *none = groups;
+    struct fm_error e;
+    assert_int_equal(fm_groups_open(conf, 1, seats, 1, &none, &e), FM_ERR_OK);
+    assert_null(none);
+}
+
+#define TEST(name) fm_test_with(name, setup, teardown)
+
+FM_TEST_MAIN(TEST(a_door_leads_to_the_node_of_its_host),
+             TEST(a_node_of_another_host_is_out_of_reach),
+             TEST(readers_get_a_standby_that_has_what_the_primary_had),
+             TEST(a_gate_without_listeners_has_no_doors))
