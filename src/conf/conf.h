@@ -37,7 +37,7 @@ enum {
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
     FM_CONF_GATES_MAX = 16,      /* of one region, where there are exclusive contexts */
     FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
-    FM_CONF_GROUPS_MAX = 32,
+    FM_CONF_GROUPS_MAX = 16,
     FM_CONF_GROUP_NODES_MAX = 16, /* of one group */
     FM_CONF_SETTINGS_MAX = 128,   /* of one group */
     /* A body is kept in so many blocks, each of the size of `header`, and of this at least. */
