@@ -242,6 +242,27 @@ static void listeners(struct fm_load *l, size_t group, bool read_only)
     }
 }
 
+/* PostgreSQL takes clients from its own host's loopback alone, so that nobody goes around the doors
+ * (SAFETY.md 25). */
+static void ways(struct fm_load *l, size_t group, bool read_only)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    const struct fm_conf_addr *told = NULL; /* one line of the file is wrong once */
+    for (unsigned i = 0; i < c->nhosts; i++) {
+        const struct fm_conf_addr *a = fm_conf_group_listen(c, g, i, read_only);
+        if (!a || a == told || fm_conf_find_group_node(g, i) >= 0)
+            continue;
+        told = a;
+        fm_report_error(l->report, a->pos,
+                        "the gate of `%s` has no way to a node of `%s`: a gate reaches only one of "
+                        "its own host",
+                        FM_Q(c->hosts[i].name), FM_Q(g->name));
+        fm_report_advice(l->report, "give the hosts of the nodes the role `gate`, and name them: "
+                                    "`read-write: {HOST: \"ADDRESS:PORT\", ...}`");
+    }
+}
+
 /* -------- promises -------- */
 
 /* What nobody answers for is not given away without a person. */
@@ -360,6 +381,8 @@ void fm_groups_check(struct fm_load *l)
         nodes(l, i);
         listeners(l, i, false);
         listeners(l, i, true);
+        ways(l, i, false);
+        ways(l, i, true);
         if (!contexts(l, i))
             continue;
         regions(l, i);

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { STARTUP_MS = 10 * 1000, CONNECT_MS = 2000 };
+enum { STARTUP_MS = 10 * 1000, CONNECT_MS = 2000, REFRESH_MS = 100 };
 
 struct group {
     char name[64];
@@ -145,9 +145,12 @@ static void reported(struct fm_groups *g, unsigned at, unsigned node,
     }
     struct fm_door_node *was = &x->nodes.node[node];
     bool same = was->role == now.role && fm_epoch_same(was->epoch, now.epoch);
+    bool newer = now.role == FM_DOOR_STANDBY &&
+                 (was->lag_ms != now.lag_ms || fm_mono_sub_ms(now.seen, was->seen) >= REFRESH_MS);
+    if (same && !newer)
+        return;
     *was = now;
-    if (!same || now.role == FM_DOOR_STANDBY)
-        fm_doors_publish(g->doors, at, &x->nodes);
+    fm_doors_publish(g->doors, at, &x->nodes);
 }
 
 void fm_groups_reported(struct fm_groups *g, struct fm_str group, struct fm_str host,
