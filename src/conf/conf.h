@@ -142,13 +142,16 @@ enum fm_conf_check_type {
     FM_CHECK_DNS,
     FM_CHECK_TLS,
     FM_CHECK_COMMAND,
+    FM_CHECK_POSTGRES,
 };
+
+enum fm_conf_access { FM_ACCESS_ANY, FM_ACCESS_READ_WRITE, FM_ACCESS_READ_ONLY };
 
 /* A dependency check of one region: the definition with the region's target and replacements. */
 struct fm_conf_check {
     struct fm_str name;
     enum fm_conf_check_type type;
-    struct fm_conf_addr target; /* tcp, http, redis, tls */
+    struct fm_conf_addr target; /* tcp, http, redis, tls, postgres */
     struct fm_str path;         /* http: request target, with the query */
     struct fm_str host_header;  /* http: Host */
     struct fm_str server_name;  /* tls: name to verify, `name`; dns: the name to look up */
@@ -156,8 +159,15 @@ struct fm_conf_check {
     size_t ncommand;
     unsigned status;    /* http: expected status; 0 = any 2xx */
     struct fm_str body; /* http: must be contained in the first 64 KiB; empty = any */
-    int64_t latency_ms; /* slower than this fails; 0 = no bound */
-    int64_t warn_ms;    /* tls: warn so long before the certificate expires */
+    struct {
+        struct fm_str user, database;
+        struct fm_str password_file; /* empty = none; without {host} */
+        struct fm_str query;         /* empty = none */
+        enum fm_conf_access access;  /* what the server must allow */
+        int64_t replay_lag_ms;       /* a standby further behind fails; 0 = no bound */
+    } pg;                            /* postgres */
+    int64_t latency_ms;              /* slower than this fails; 0 = no bound */
+    int64_t warn_ms;                 /* tls: warn so long before the certificate expires */
     int64_t interval_ms, timeout_ms, max_age_ms;
     unsigned fall, rise;
     struct fm_conf_pos pos;

@@ -59,7 +59,7 @@ fm_decode_fn fm_decode_route_path, fm_decode_http_url, fm_decode_webhook_url;
 fm_decode_fn fm_decode_nothing, fm_decode_log_path;
 fm_decode_fn fm_decode_hosts, fm_decode_roles, fm_decode_host_address, fm_decode_dial;
 fm_decode_fn fm_decode_regions, fm_decode_pools;
-fm_decode_fn fm_decode_checks;
+fm_decode_fn fm_decode_checks, fm_decode_check_file;
 fm_decode_fn fm_decode_endpoints;
 fm_decode_fn fm_decode_contexts, fm_decode_routes, fm_decode_sticky;
 fm_decode_fn fm_decode_groups, fm_decode_group_contexts, fm_decode_group_nodes,

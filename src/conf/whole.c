@@ -101,6 +101,10 @@ static void check(const struct fm_conf_check *k)
         address(&k->target);
     if (k->type == FM_CHECK_TLS)
         text(k->server_name);
+    if (k->type == FM_CHECK_POSTGRES) {
+        text(k->pg.user);
+        text(k->pg.database);
+    }
     if (k->type == FM_CHECK_HTTP) {
         text(k->path);
         text(k->host_header);

@@ -157,8 +157,7 @@ static void secrets_are_where_they_were_said_or_in_the_state(void **state)
     fm_conf_free(c);
 }
 
-/* A running agent goes on with the group that it started with. */
-static void a_changed_group_needs_a_restart(void **state)
+static void a_changed_group_is_kept_as_it_is_agreed(void **state)
 {
     (void)state;
     static const struct {
@@ -167,9 +166,13 @@ static void a_changed_group_needs_a_restart(void **state)
     } cases[] = {
         {"    replication: {beyond: block-writes, mode: sync}\n", NULL}, /* another order */
         {"    replication: {mode: sync}\n",
-         "the group `bank` changed, and takes effect at the next restart"},
+         "`replication` of group `bank` changed: agents keep what is agreed until `fulmar config "
+         "apply`"},
+        {"    replication: {mode: sync, beyond: block-writes}\n    settings: {work_mem: 8MB}\n",
+         "`settings` of group `bank` changed: agents keep what is agreed until `fulmar config "
+         "apply`"},
         {"    replication: {mode: sync, beyond: block-writes}\n    user: pg\n",
-         "the group `bank` changed, and takes effect at the next restart"},
+         "`user` of group `bank` changed, and takes effect at the next restart"},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
         struct fm_conf *from = parse_group("    replication: {mode: sync, beyond: block-writes}\n");
@@ -194,7 +197,7 @@ static bool is_said(const char *what, uint32_t line)
 }
 
 /* And its contexts move together from now on, or no more. */
-static void a_group_that_comes_or_goes_needs_a_restart(void **state)
+static void a_group_that_comes_or_goes_is_kept_as_it_is_agreed(void **state)
 {
     (void)state;
     struct fm_conf *with = parse_group("    replication: {mode: sync}\n");
@@ -205,10 +208,12 @@ static void a_group_that_comes_or_goes_needs_a_restart(void **state)
     fm_conf_report_init(&report);
     assert_int_equal(fm_conf_check_reload(without, with, &report), FM_ERR_OK);
     assert_int_equal(report.n, 3);
-    assert_true(is_said("the group `bank` changed, and takes effect at the next restart", 15));
+    assert_true(is_said(
+        "the group `bank` changed: agents keep what is agreed until `fulmar config apply`", 15));
     assert_int_equal(fm_conf_check_reload(with, without, &report), FM_ERR_OK);
     assert_int_equal(report.n, 6);
-    assert_true(is_said("the group `bank` is gone, which takes effect at the next restart", 1));
+    assert_true(is_said(
+        "the group `bank` changed: agents keep what is agreed until `fulmar config apply`", 1));
     fm_conf_report_deinit(&report);
     fm_conf_free(with);
     fm_conf_free(without);
@@ -232,8 +237,10 @@ static void gates_listen_where_it_was_said(void **state)
     fm_conf_free(c);
 }
 
-FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said), fm_test(a_changed_group_needs_a_restart),
-             fm_test(a_group_that_comes_or_goes_needs_a_restart), fm_test(a_group_has_its_defaults),
-             fm_test(a_group_has_what_is_said), fm_test(the_credit_is_the_least_that_was_said),
+FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
+             fm_test(a_changed_group_is_kept_as_it_is_agreed),
+             fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
+             fm_test(a_group_has_its_defaults), fm_test(a_group_has_what_is_said),
+             fm_test(the_credit_is_the_least_that_was_said),
              fm_test(contexts_of_a_group_move_together),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))
