@@ -382,16 +382,11 @@ struct fm_conf_setting {
     struct fm_conf_pos pos;
 };
 
-enum fm_conf_beyond {
-    FM_CONF_BEYOND_NO_AUTOMATIC, /* commits go on, nothing fails over by itself until caught up */
-    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait */
-};
-
 struct fm_conf_group {
     struct fm_str name;
-    unsigned *contexts; /* indices; they move together, and each has one cell */
+    unsigned *contexts; /* indices; each has one cell. One, in this version */
     size_t ncontexts;
-    unsigned home;     /* region of all of them */
+    unsigned home;     /* region of the contexts */
     struct fm_str bin; /* a template; empty: the newest below /usr/lib/postgresql of the host */
     struct fm_str user;
     struct fm_conf_group_node *nodes; /* in the order of the file */
@@ -400,10 +395,7 @@ struct fm_conf_group {
     struct fm_str admin_password_file, replication_password_file;
     struct {
         enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
-        enum fm_conf_beyond beyond;
-        uint64_t max_bytes, max_transactions; /* of `max-loss`; 0 = not said */
-        /* What may be acknowledged beyond the promotable standbys (rule 23): 0 with `sync`, else
-         * the least of what is said; -1: nothing bounds it. */
+        /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;
     } replication;
     struct {

@@ -1,4 +1,4 @@
-/* What groups need around them: contexts that agree, a node at home, ports and folders of their
+/* What groups need around them: a context that fits, a node at home, ports and folders of their
  * own; and what they promise to their contexts. Each function is one rule. What has errors of its
  * own is passed over. */
 #include "base/assert.h"
@@ -7,67 +7,25 @@
 
 /* -------- contexts -------- */
 
-/* Where the context stands in the list of its group. */
-static const struct fm_node *entry_of(const struct fm_load *l, size_t group, struct fm_str context)
-{
-    const struct fm_node *list = fm_node_getz(l->group_node[group], "contexts");
-    FM_ASSERT(list && list->kind == FM_NODE_LIST);
-    const struct fm_node *n = list->first;
-    while (n && !fm_str_eq(n->text, context))
-        n = n->next;
-    FM_ASSERT(n);
-    return n;
-}
-
-static bool is_fit(struct fm_load *l, size_t group, const struct fm_conf_context *x)
-{
-    if (x->topology == FM_TOPOLOGY_ACTIVE_PASSIVE)
-        return true;
-    fm_report_error(l->report, entry_of(l, group, x->name)->pos,
-                    "the data of a group is written in one region, and `%s` is `%s`", FM_Q(x->name),
-                    x->topology == FM_TOPOLOGY_AFFINITY ? "affinity" : "multi-write");
-    fm_report_advice(l->report, "only contexts with `topology: active-passive` are in groups");
-    return false;
-}
-
-static bool same_failover(const struct fm_conf_failover *a, const struct fm_conf_failover *b)
-{
-    return a->mode == b->mode && a->grace_ms == b->grace_ms && a->ask_after_ms == b->ask_after_ms &&
-           a->at_most == b->at_most && a->at_most_window_ms == b->at_most_window_ms &&
-           a->prefer == b->prefer;
-}
-
-static void agree(struct fm_load *l, size_t group, const struct fm_conf_context *a,
-                  const struct fm_conf_context *b)
-{
-    const char *differs = a->home != b->home                           ? "homes differ"
-                          : a->lease_ms != b->lease_ms                 ? "leases differ"
-                          : !same_failover(&a->failover, &b->failover) ? "`failover` differs"
-                                                                       : NULL;
-    if (!differs)
-        return;
-    fm_report_error(l->report, entry_of(l, group, b->name)->pos,
-                    "`%s` and `%s` are in one group, and their %s", FM_Q(a->name), FM_Q(b->name),
-                    differs);
-    fm_report_advice(l->report, "the contexts of a group move together: say the same of both");
-}
-
-/* True where all of them are as they must be, so that the group has a home. */
-static bool contexts(struct fm_load *l, size_t group)
+/* True where the context is as it must be, so that the group has a home. */
+static bool has_home(struct fm_load *l, size_t group)
 {
     struct fm_conf_group *g = &l->conf->groups[group];
-    size_t errors = l->report->errors;
-    for (size_t i = 0; i < g->ncontexts; i++)
-        if (l->context_bad[g->contexts[i]])
-            return false;
-    for (size_t i = 0; i < g->ncontexts; i++)
-        if (!is_fit(l, group, &l->conf->contexts[g->contexts[i]]))
-            return false;
-    FM_ASSERT(g->ncontexts > 0);
-    for (size_t i = 1; i < g->ncontexts; i++)
-        agree(l, group, &l->conf->contexts[g->contexts[0]], &l->conf->contexts[g->contexts[i]]);
-    g->home = l->conf->contexts[g->contexts[0]].home;
-    return l->report->errors == errors;
+    FM_ASSERT(g->ncontexts == 1);
+    const struct fm_conf_context *x = &l->conf->contexts[g->contexts[0]];
+    const struct fm_node *list = fm_node_getz(l->group_node[group], "contexts");
+    if (l->context_bad[g->contexts[0]])
+        return false;
+    if (x->topology != FM_TOPOLOGY_ACTIVE_PASSIVE) {
+        fm_report_error(l->report, list->first->pos,
+                        "the data of a group is written in one region, and `%s` is `%s`",
+                        FM_Q(x->name),
+                        x->topology == FM_TOPOLOGY_AFFINITY ? "affinity" : "multi-write");
+        fm_report_advice(l->report, "only a context with `topology: active-passive` has a group");
+        return false;
+    }
+    g->home = x->home;
+    return true;
 }
 
 /* -------- nodes -------- */
@@ -278,55 +236,33 @@ static void automatic(struct fm_load *l, size_t group)
     fm_report_error(l->report, mode->pos,
                     "`%s` fails over by itself, and nothing bounds what that would lose",
                     FM_Q(x->name));
-    fm_report_advice(l->report, "add `max-loss: {bytes: 1MiB}`, or write `mode: sync`");
+    fm_report_advice(l->report, "write `mode: sync`, or let a person decide: `mode: assisted`");
 }
 
+/* With `sync` nothing is lost with a region where another one has a node: within every objective.
+ */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
 {
-    const struct fm_conf_context *x = &l->conf->contexts[context];
-    const struct fm_conf_objectives *o = &x->objectives;
-    const struct fm_conf_group *g = &l->conf->groups[group];
-    int64_t credit = g->replication.credit_bytes;
-    bool none = o->rpo_ms == 0 || o->rpo_bytes == 0;
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    unsigned elsewhere = 0;
     if (l->group_bad[group])
         return;
-    FM_ASSERT(o->rpo_ms >= 0 || o->rpo_bytes >= 0);
-    if (credit < 0) {
+    for (unsigned r = 0; r < c->nregions; r++)
+        elsewhere += r != g->home && has_node(c, g, r);
+    if (g->replication.credit_bytes < 0) {
         fm_report_error(l->report, pos,
-                        "nothing enforces the `rpo` of `%s`: its group `%s` is `async` without "
-                        "`max-loss`",
-                        FM_Q(x->name), FM_Q(g->name));
+                        "nothing enforces the `rpo` of `%s`: its group `%s` is "
+                        "`async`",
+                        FM_Q(c->contexts[context].name), FM_Q(g->name));
         fm_report_advice(l->report,
-                         "add `max-loss` to `groups.%s.replication`, or write `mode: "
-                         "sync`",
+                         "write `mode: sync` in `groups.%s.replication`, or delete `rpo`",
                          FM_Q(g->name));
-    } else if (credit > 0 && (none || (o->rpo_bytes > 0 && o->rpo_bytes < credit))) {
-        fm_report_error(l->report, pos,
-                        "`%s` may lose more than its `rpo`: its group `%s` acknowledges up to %s "
-                        "beyond its standbys",
-                        FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
-        if (none)
-            fm_report_advice(l->report,
-                             "write `mode: sync` in `groups.%s.replication`, or raise "
-                             "`rpo`",
-                             FM_Q(g->name));
-        else
-            fm_report_advice(l->report,
-                             "write `max-loss: {bytes: %s}` in `groups.%s.replication`, "
-                             "or raise `rpo`",
-                             fm_scalar_size_text((uint64_t)o->rpo_bytes).s, FM_Q(g->name));
-    } else if (credit > 0 && o->rpo_ms > 0) {
-        fm_report_warning(l->report, pos,
-                          "the `rpo` of `%s` is a time, and its group `%s` bounds the loss in "
-                          "bytes, %s: that takes longer to write where little is written",
-                          FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
-        fm_report_advice(l->report, "say `rpo` in bytes");
-    } else if (g->replication.beyond == FM_CONF_BEYOND_NO_AUTOMATIC) {
-        fm_report_warning(l->report, pos,
-                          "the `rpo` of `%s` is kept while a standby of its group `%s` keeps up: "
-                          "without one commits go on (`beyond: no-automatic`)",
-                          FM_Q(x->name), FM_Q(g->name));
-        fm_report_advice(l->report, "write `beyond: block-writes` if they shall wait instead");
+    } else if (!elsewhere) {
+        fm_report_error(
+            l->report, pos, "all of `%s` is lost with `%s`: its group `%s` has nodes there alone",
+            FM_Q(c->contexts[context].name), FM_Q(c->regions[g->home].name), FM_Q(g->name));
+        fm_report_advice(l->report, "add a node in another region, or delete `rpo`");
     }
 }
 
@@ -383,7 +319,7 @@ void fm_groups_check(struct fm_load *l)
         listeners(l, i, true);
         ways(l, i, false);
         ways(l, i, true);
-        if (!contexts(l, i))
+        if (!has_home(l, i))
             continue;
         regions(l, i);
         automatic(l, i);

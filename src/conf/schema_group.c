@@ -94,47 +94,15 @@ static const struct fm_schema_section users_section = {
 
 /* replication */
 
-static const struct fm_schema_row max_loss_rows[] = {
-    {.name = "bytes",
-     .kind = FM_KIND_SIZE,
-     AT(struct fm_conf_group, replication.max_bytes),
-     .reload = FM_RELOAD_SHARED,
-     RANGE(KIB, TIB),
-     .def_note = "no bound",
-     .help = "So much of the log of PostgreSQL."},
-    {.name = "transactions",
-     .kind = FM_KIND_UINT,
-     AT(struct fm_conf_group, replication.max_transactions),
-     .reload = FM_RELOAD_SHARED,
-     RANGE(1, 1000000000),
-     .def_note = "no bound",
-     .help = "So many commits. It is enforced in bytes, 34 for each, the least that a commit "
-             "takes; real ones take more, so far fewer are ever at risk, and a small number makes "
-             "commits wait."},
-    LATER("time", "gates that refuse commands; until then bound the loss by `bytes`"),
-};
-
-static const struct fm_schema_section max_loss_section = {
-    .id = "max-loss",
-    .title = "groups.NAME.replication.max-loss",
-    ROWS(max_loss_rows),
-    .help = "What a forced failover may cost at the most: PostgreSQL acknowledges no commit that "
-            "is further than this beyond what a standby has on disk. The least of the keys counts.",
-    .check = fm_check_max_loss,
-};
-
 static const struct fm_word replication_words[] = {
     {"async", FM_CONF_ASYNC,
-     "a commit may be acknowledged before a standby has it, up to `max-loss`", false},
-    {"sync", FM_CONF_SYNC, "a commit is acknowledged when a standby has it on disk", false},
-};
-
-static const struct fm_word beyond_words[] = {
-    {"no-automatic", FM_CONF_BEYOND_NO_AUTOMATIC,
-     "commits go on, the loss is shown as unbounded, and nothing fails over by itself until a "
-     "standby has caught up",
+     "a commit is acknowledged before a standby has it; nothing bounds what a failover without the "
+     "primary loses, and a person has to accept it",
      false},
-    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait", false},
+    {"sync", FM_CONF_SYNC,
+     "a commit is acknowledged when every other node of the group has it on disk; where one is "
+     "down, commits wait",
+     false},
 };
 
 static const struct fm_schema_row replication_rows[] = {
@@ -146,26 +114,17 @@ static const struct fm_schema_row replication_rows[] = {
      WORDS(replication_words),
      .example = "mode: sync",
      .help = "When a commit is acknowledged."},
-    {.name = "max-loss",
-     .kind = FM_KIND_SECTION,
-     .section = &max_loss_section,
-     .def_note = "with `sync` nothing is lost; with `async` nothing bounds it",
-     .help = "With `async`: what may be lost with a region."},
-    {.name = "beyond",
-     .kind = FM_KIND_WORD,
-     AT(struct fm_conf_group, replication.beyond),
-     .reload = FM_RELOAD_SHARED,
-     WORDS(beyond_words),
-     .def = "no-automatic",
-     .help = "What happens when the standbys are further behind than that, or gone."},
+    LATER("max-loss",
+          "a bound of the loss that PostgreSQL enforces; until then write `mode: sync`"),
+    LATER("beyond", "what happens when the standbys are too far behind, or gone; with `mode: sync` "
+                    "commits wait"),
 };
 
 const struct fm_schema_section fm_schema_replication = {
     .id = "replication",
     .title = "groups.NAME.replication",
     ROWS(replication_rows),
-    .help = "What may be lost, and what happens where that cannot be kept.",
-    .check = fm_check_replication,
+    .help = "What may be lost.",
 };
 
 /* listen */
@@ -239,13 +198,12 @@ static const struct fm_schema_row group_rows[] = {
      .kind = FM_KIND_LIST,
      .flags = FM_ROW_REQUIRED | FM_ROW_UNIQUE,
      LIST_AT(struct fm_conf_group, contexts, ncontexts),
-     RANGE(1, FM_CONF_LIST_MAX),
+     RANGE(1, 1),
      .reload = FM_RELOAD_SHARED,
      ITEM(context_item),
      .decode = fm_decode_group_contexts,
      .example = "contexts: [ledger]",
-     .help = "The contexts whose data it carries. They are `active-passive`, move together, and "
-             "agree in `home`, `lease` and `failover`."},
+     .help = "The context whose data it carries; it is `active-passive`."},
     {.name = "bin",
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_group, bin),
@@ -308,7 +266,7 @@ const struct fm_schema_section fm_schema_group = {
     .title = "groups.NAME",
     ROWS(group_rows),
     .help = "A PostgreSQL database on several hosts. Its primary is where the right to write the "
-            "contexts is; the other nodes follow it. A group that hosts have not agreed upon yet "
+            "context is; the other nodes follow it. A group that hosts have not agreed upon yet "
             "(`fulmar config apply`) is left out, and what was agreed takes effect at the next "
             "restart of an agent.",
 };

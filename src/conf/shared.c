@@ -238,35 +238,6 @@ static void contexts(struct fm_buf *b, const struct fm_conf *conf)
 
 /* -------- groups -------- */
 
-static void max_loss(struct fm_buf *b, bool *first, const struct fm_conf_group *g)
-{
-    bool one = true;
-    if (!g->replication.max_bytes && !g->replication.max_transactions)
-        return;
-    name_of(b, first, "max-loss");
-    fm_buf_ch(b, '{');
-    if (g->replication.max_bytes)
-        text_member(b, &one, "bytes", fm_str_z(fm_scalar_size_text(g->replication.max_bytes).s));
-    if (g->replication.max_transactions) {
-        name_of(b, &one, "transactions");
-        fm_buf_printf(b, "%llu", (unsigned long long)g->replication.max_transactions);
-    }
-    fm_buf_ch(b, '}');
-}
-
-static void replication(struct fm_buf *b, const struct fm_conf_group *g)
-{
-    bool first = true;
-    fm_buf_ch(b, '{');
-    text_member(b, &first, "beyond",
-                g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES ? FM_STR("block-writes")
-                                                                     : FM_STR("no-automatic"));
-    max_loss(b, &first, g);
-    text_member(b, &first, "mode",
-                g->replication.mode == FM_CONF_SYNC ? FM_STR("sync") : FM_STR("async"));
-    fm_buf_ch(b, '}');
-}
-
 static void nodes(struct fm_buf *b, const struct fm_conf *conf, const struct fm_conf_group *g)
 {
     struct named order[FM_CONF_GROUP_NODES_MAX] = {{{0}, 0}};
@@ -314,7 +285,7 @@ static void group(struct fm_buf *b, const struct fm_conf *conf, const struct fm_
     name_of(b, &first, "nodes");
     nodes(b, conf, g);
     name_of(b, &first, "replication");
-    replication(b, g);
+    plain_section(b, &fm_schema_replication, g);
     name_of(b, &first, "settings");
     settings(b, g);
     fm_buf_ch(b, '}');

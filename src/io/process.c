@@ -12,12 +12,13 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { READS_A_TURN = 16, READS_AT_END = 64 };
+enum { READS_A_TURN = 16, READS_AT_END = 64, DESCRIPTORS_MAX = 64 * 1024 };
 
 /* -------- signals -------- */
 
@@ -54,6 +55,24 @@ bool fm_std_descriptors(void)
     if (fd >= 0)
         close(fd);
     return fd >= 0;
+}
+
+bool fm_descriptors_raise(void)
+{
+    struct rlimit lim;
+    bool raised = getrlimit(RLIMIT_NOFILE, &lim) == 0;
+    FM_ASSERT(raised && lim.rlim_cur <= lim.rlim_max);
+    if (lim.rlim_cur < lim.rlim_max) {
+        rlim_t before = lim.rlim_cur;
+        lim.rlim_cur = lim.rlim_max;
+        raised = setrlimit(RLIMIT_NOFILE, &lim) == 0;
+        lim.rlim_cur = raised ? lim.rlim_max : before;
+    }
+    rlim_t n = lim.rlim_cur < DESCRIPTORS_MAX ? lim.rlim_cur : DESCRIPTORS_MAX;
+    int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)n - 1);
+    if (fd >= 0)
+        close(fd);
+    return raised;
 }
 
 static void signals_ready(struct fm_watch *w, uint32_t events)

@@ -21,6 +21,13 @@ struct fm_signals {
  * thing a program does. False where there is no /dev/null. */
 bool fm_std_descriptors(void) FM_WARN_UNUSED;
 
+/* Raise the limit on descriptors to what the system allows, and let the kernel make its table of
+ * them that large now, up to 64 Ki. It doubles the table when it is full, and where there are other
+ * threads each time waits until none of them can look at the old one any more (Linux fs/file.c,
+ * expand_fdtable): then accept(2) and socket(2) took 20 ms. Call it before any thread is started.
+ * False where the limit stays below what the system allows. */
+bool fm_descriptors_raise(void);
+
 /* Block SIGHUP, SIGINT, SIGTERM, SIGUSR1 and SIGCHLD in the calling thread and those it creates,
  * ignore SIGPIPE, and take SIGCHLD back from a parent that ignored it. Call it before any thread is
  * started. */

@@ -377,10 +377,8 @@ static void groups_have_one_text(void **state)
     } cases[] = {
         {GROUP(NODES, ", replication: {mode: sync}"),
          GROUP("i: {data: \"/d/{host}\", port: 5433}, h: {port: 5432, data: /var/lib/fulmar/pg/g}",
-               ", replication: {beyond: no-automatic, mode: sync}, settings: {}"),
+               ", replication: {mode: sync}, settings: {}"),
          true},
-        {GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1024KiB}}"),
-         GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"), true},
         {GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB, a.b: 2}"),
          GROUP(NODES, ", replication: {mode: sync}, settings: {A.b: 2, Work_Mem: 1MB}"), true},
         /* what is each host's own */
@@ -395,8 +393,6 @@ static void groups_have_one_text(void **state)
          false},
         {GROUP(NODES, ", replication: {mode: sync}"),
          GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB}"), false},
-        {GROUP(NODES, ", replication: {mode: async, max-loss: {transactions: 9}}"),
-         GROUP(NODES, ", replication: {mode: async, max-loss: {transactions: 8}}"), false},
         {"", GROUP(NODES, ", replication: {mode: sync}"), false},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
@@ -415,9 +411,9 @@ static void groups_have_one_text(void **state)
 static void an_agreed_group_replaces_that_of_the_file(void **state)
 {
     (void)state;
-    char *agreed = text_of_file(HEAD REGIONS DATABASES ONE("") GROUP(
-        NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB, transactions: 100000}}, "
-               "settings: {work_mem: 8MB}"));
+    char *agreed =
+        text_of_file(HEAD REGIONS DATABASES ONE("") GROUP(NODES, ", replication: {mode: async}, "
+                                                                 "settings: {work_mem: 8MB}"));
     struct fm_conf *c = apply(HEAD REGIONS HOSTS ONE("") "groups: {}\n", agreed, NULL, 0);
     assert_int_equal(c->ngroups, 0); /* what is each host's own of it is not known here */
     assert_true(c->hosts[0].roles & FM_ROLE_POSTGRES);
@@ -431,8 +427,6 @@ static void an_agreed_group_replaces_that_of_the_file(void **state)
     assert_int_equal(g->nodes[0].port, 5432);
     assert_str(g->nodes[1].data, "/d/{host}");
     assert_int_equal(g->replication.mode, FM_CONF_ASYNC);
-    assert_int_equal(g->replication.credit_bytes, 1 << 20);
-    assert_int_equal(g->replication.max_transactions, 100000);
     assert_str(g->settings[0].value, "8MB");
     assert_str(g->user, "pg");
     char *again = text_of(c);

@@ -474,6 +474,47 @@ static int with_closed_descriptors(void)
     return next == before ? 0 : 5;
 }
 
+/* The kernel tells how large its table is. */
+static unsigned long table_size(void)
+{
+    char line[256];
+    unsigned long n = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && !n && fgets(line, sizeof line, f))
+        if (strncmp(line, "FDSize:", 7) == 0)
+            n = strtoul(line + 7, NULL, 10);
+    if (f)
+        fclose(f);
+    return n;
+}
+
+static int with_room_for_descriptors(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_max < 512)
+        return 1;
+    lim.rlim_cur = 100;
+    lim.rlim_max = 512;
+    if (setrlimit(RLIMIT_NOFILE, &lim) != 0 || !fm_descriptors_raise())
+        return 2;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur != 512)
+        return 3;
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC); /* nothing stays open */
+    return table_size() < 512 ? 4 : next >= 100 ? 5 : 0;
+}
+
+static void makes_room_for_descriptors(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(with_room_for_descriptors());
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void fills_the_standard_descriptors(void **state)
 {
     (void)state;
@@ -503,17 +544,20 @@ static void signals_that_cannot_be_had_can_be_closed(void **state)
 
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(
-    with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
-    with_net(keeps_no_more_than_the_cap), with_net(keeps_the_end_where_that_was_asked_for),
-    with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
-    with_net(kills_a_child_that_takes_too_long), with_net(kills_the_children_of_a_child_with_it),
-    with_net(does_not_wait_for_who_holds_its_output),
-    with_net(a_discarded_child_is_killed_and_says_nothing), with_net(says_what_cannot_be_started),
-    with_net(gives_a_child_its_folder_and_its_environment), with_net(gives_a_child_nothing_else),
-    with_net(writes_to_the_descriptors_it_is_given), with_net(a_child_does_not_outlive_its_parent),
-    with_net(a_child_becomes_the_user_it_is_to_be), with_net(says_whom_it_cannot_find),
-    with_net(a_child_of_another_user_does_not_either), with_net(runs_a_function_of_ours),
-    with_net(ends_a_function_that_takes_too_long), with_net(signals_come_as_events),
-    with_net(waits_for_children_although_the_parent_ignored_them),
-    with_net(fills_the_standard_descriptors), with_net(signals_that_cannot_be_had_can_be_closed))
+FM_TEST_MAIN(with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
+             with_net(keeps_no_more_than_the_cap), with_net(keeps_the_end_where_that_was_asked_for),
+             with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
+             with_net(kills_a_child_that_takes_too_long),
+             with_net(kills_the_children_of_a_child_with_it),
+             with_net(does_not_wait_for_who_holds_its_output),
+             with_net(a_discarded_child_is_killed_and_says_nothing),
+             with_net(says_what_cannot_be_started),
+             with_net(gives_a_child_its_folder_and_its_environment),
+             with_net(gives_a_child_nothing_else), with_net(writes_to_the_descriptors_it_is_given),
+             with_net(a_child_does_not_outlive_its_parent),
+             with_net(a_child_becomes_the_user_it_is_to_be), with_net(says_whom_it_cannot_find),
+             with_net(a_child_of_another_user_does_not_either), with_net(runs_a_function_of_ours),
+             with_net(ends_a_function_that_takes_too_long), with_net(signals_come_as_events),
+             with_net(waits_for_children_although_the_parent_ignored_them),
+             with_net(makes_room_for_descriptors), with_net(fills_the_standard_descriptors),
+             with_net(signals_that_cannot_be_had_can_be_closed))
