@@ -115,6 +115,7 @@ struct fm_host_def {
 
 struct fm_dial_def {
     struct fm_conf_addr gate, peer; /* port 0 = not said */
+    struct fm_conf_addr postgres;   /* host.p = NULL = not said */
 };
 
 struct fm_pool_dns {

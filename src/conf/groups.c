@@ -144,6 +144,8 @@ static bool decode_node(struct fm_load *l, const struct fm_schema_row *row, cons
         return false;
     const struct fm_conf_host *h = &l->conf->hosts[host];
     struct fm_conf_addr name = {.host = h->address, .pos = n->key_pos, .is_ip = h->peer.is_ip};
+    if (h->postgres.host.p)
+        name = h->postgres;
     FM_ASSERT(h->address.n > 0 && node->port > 0 && node->port <= UINT16_MAX);
     node->host = (unsigned)host;
     if (!fm_conf_addr_with_port(l->arena, &name, (uint16_t)node->port, &node->address))

@@ -46,14 +46,14 @@ static const struct fm_schema_row node_item = {.kind = FM_KIND_SECTION,
 
 static const struct fm_schema_row admin_rows[] = {
     PASSWORD_ROW(admin_password_file, "password-file: pg-admin.password",
-                 "The file with the password of the role by which Fulmar manages the group, 8 to "
-                 "1023 bytes, the same on every host of the group, not readable by others."),
+                 "The file with the password of the role by which Fulmar manages the group, up to "
+                 "255 bytes, the same on every host of the group, not readable by others."),
 };
 
 static const struct fm_schema_row replication_user_rows[] = {
     PASSWORD_ROW(replication_password_file, "password-file: pg-repl.password",
-                 "The file with the password of the role by which the nodes follow each other, 8 "
-                 "to 1023 bytes, the same on every host of the group, not readable by others."),
+                 "The file with the password of the role by which the nodes follow each other, up "
+                 "to 255 bytes, the same on every host of the group, not readable by others."),
 };
 
 static const struct fm_schema_section admin_section = {
@@ -89,7 +89,7 @@ static const struct fm_schema_section users_section = {
     ROWS(users_rows),
     .help = "Passwords of your own, in files. Without them `fulmar group create` makes secrets, "
             "keeps them in the `state` folder of each host of the group, and sends them to the "
-            "other hosts as `peer-tls` says.",
+            "other hosts of the group by mutual TLS (`peer-tls`).",
 };
 
 /* replication */
@@ -168,7 +168,7 @@ static const struct fm_schema_row group_listen_rows[] = {
      .reload = FM_RELOAD_RESTART,
      .def_note = "none",
      .example = "read-only: \"0.0.0.0:6433\"",
-     .help = "Leads to the nearest standby within `read-lag`, else to the primary. The same for "
+     .help = "Leads to a standby within `read-lag`, else to the primary. The same for "
              "every gate, or an address for each host."},
     {.name = "read-lag",
      .kind = FM_KIND_DURATION,
@@ -184,7 +184,8 @@ static const struct fm_schema_section group_listen_section = {
     .title = "groups.NAME.listen",
     ROWS(group_listen_rows),
     .help = "Where applications reach the databases of the group, at one address that never "
-            "changes.",
+            "changes. A gate passes them on to a node of its own host alone; PostgreSQL takes "
+            "clients from nowhere else.",
     .check = fm_check_group_listen,
 };
 

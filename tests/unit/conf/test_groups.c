@@ -43,6 +43,19 @@ static struct fm_conf *parse_group(const char *more)
     return parse(text);
 }
 
+/* The way to a node may be another one for each who dials; the port is the node's. */
+static void a_node_is_dialed_as_the_file_says(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n"
+                                    "dial: {north-1: {postgres: 127.0.0.9}}\n");
+    const struct fm_conf_group *g = c->groups;
+    assert_str(g->nodes[0].address.text, "127.0.0.1:5432");
+    assert_str(g->nodes[1].address.text, "127.0.0.9:5433");
+    assert_str(c->hosts[g->nodes[1].host].peer.text, "127.0.0.1:7201");
+    fm_conf_free(c);
+}
+
 static void a_group_has_its_defaults(void **state)
 {
     (void)state;
@@ -211,7 +224,7 @@ static void gates_listen_where_it_was_said(void **state)
 FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
              fm_test(a_changed_group_is_kept_as_it_is_agreed),
              fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
-             fm_test(a_group_has_its_defaults), fm_test(a_group_has_what_is_said),
-
+             fm_test(a_group_has_its_defaults), fm_test(a_node_is_dialed_as_the_file_says),
+             fm_test(a_group_has_what_is_said),
              fm_test(a_group_is_found_by_its_context_and_its_hosts),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))

@@ -95,7 +95,7 @@ static void one_meaning_is_one_text(void **state)
         {HEAD REGIONS HOSTS ONE(""), HEAD "state: /x/{host}\n" REGIONS HOSTS ONE(""), true},
         {HEAD REGIONS HOSTS MANY(""), HEAD REGIONS HOSTS MANY(", homes: {pins: p.csv}"), true},
         {HEAD REGIONS HOSTS ONE(""),
-         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\"}}\n", true},
+         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\", postgres: d}}\n", true},
         /* what is not */
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", lease: 2001ms"), false},
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", home: b"), false},
