@@ -78,8 +78,10 @@ static enum fm_err add_all(struct fm_groups *g, struct fm_doors_config *dc, cons
 {
     for (size_t i = 0; i < c->ngroups; i++) {
         const struct fm_conf_group *from = &c->groups[i];
-        if (!fm_conf_group_listen(c, from, host, false) &&
-            !fm_conf_group_listen(c, from, host, true))
+        bool listens =
+            fm_conf_group_listen(c, from, host, false) || fm_conf_group_listen(c, from, host, true);
+        /* who is refused by the kernel goes on to the next host of its DSN */
+        if (!listens || fm_conf_find_group_node(from, host) < 0)
             continue;
         if (g->n == FM_DOORS_MAX)
             return fm_error_set(e, FM_ERR_LIMIT, "a gate has doors of %d groups at most",
