@@ -384,6 +384,11 @@ struct fm_conf_setting {
     struct fm_conf_pos pos;
 };
 
+enum fm_conf_beyond {
+    FM_CONF_BEYOND_NO_AUTOMATIC, /* commits wait for the standbys that follow, if any */
+    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait for every other node */
+};
+
 struct fm_conf_group {
     struct fm_str name;
     unsigned *contexts; /* indices; each has one cell. One, in this version */
@@ -397,6 +402,7 @@ struct fm_conf_group {
     struct fm_str admin_password_file, replication_password_file;
     struct {
         enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
+        enum fm_conf_beyond beyond; /* of `sync` */
         /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;
     } replication;

@@ -341,6 +341,20 @@ void fm_decode_settings(struct fm_load *l, const struct fm_schema_row *row, cons
 
 /* -------- rules of sections -------- */
 
+void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at)
+{
+    const struct fm_conf_group *g = at;
+    const struct fm_node *mode = fm_node_getz(map, "mode"), *beyond = fm_node_getz(map, "beyond");
+    FM_ASSERT(g->name.p);
+    bool async = mode && fm_str_eqz(mode->text, "async");
+    if (!beyond || !async || g->replication.beyond != FM_CONF_BEYOND_BLOCK_WRITES)
+        return;
+    fm_report_error(
+        l->report, beyond->pos,
+        "with `mode: async` commits wait for nobody, and `block-writes` lets them wait");
+    fm_report_advice(l->report, "delete it, or write `mode: sync`");
+}
+
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at)
 {
     (void)at;

@@ -252,8 +252,8 @@ static void automatic(struct fm_load *l, size_t group)
     fm_report_advice(l->report, "write `mode: sync`, or let a person decide: `mode: assisted`");
 }
 
-/* With `sync` nothing is lost with a region where another one has a node: within every objective.
- */
+/* With `sync` nothing is lost with a region where another one has a node that follows: within every
+ * objective. */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
 {
     const struct fm_conf *c = l->conf;
@@ -276,6 +276,12 @@ void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_co
             l->report, pos, "all of `%s` is lost with `%s`: its group `%s` has nodes there alone",
             FM_Q(c->contexts[context].name), FM_Q(c->regions[g->home].name), FM_Q(g->name));
         fm_report_advice(l->report, "add a node in another region, or delete `rpo`");
+    } else if (g->replication.beyond == FM_CONF_BEYOND_NO_AUTOMATIC) {
+        fm_report_warning(l->report, pos,
+                          "the `rpo` of `%s` is kept while a node of its group `%s` in another "
+                          "region follows: without one commits go on (`beyond: no-automatic`)",
+                          FM_Q(c->contexts[context].name), FM_Q(g->name));
+        fm_report_advice(l->report, "write `beyond: block-writes` if they shall wait instead");
     }
 }
 

@@ -100,9 +100,17 @@ static const struct fm_word replication_words[] = {
      "primary loses, and a person has to accept it",
      false},
     {"sync", FM_CONF_SYNC,
-     "a commit is acknowledged when every other node of the group has it on disk; where one is "
-     "down, commits wait",
+     "a commit is acknowledged when the other nodes have it on disk: those that follow, or all of "
+     "them, as `beyond` says",
      false},
+};
+
+static const struct fm_word beyond_words[] = {
+    {"no-automatic", FM_CONF_BEYOND_NO_AUTOMATIC,
+     "commits wait for the nodes that follow; one that is gone is no longer waited for, and while "
+     "none is left a failover is for a person",
+     false},
+    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait for every node", false},
 };
 
 static const struct fm_schema_row replication_rows[] = {
@@ -114,17 +122,23 @@ static const struct fm_schema_row replication_rows[] = {
      WORDS(replication_words),
      .example = "mode: sync",
      .help = "When a commit is acknowledged."},
+    {.name = "beyond",
+     .kind = FM_KIND_WORD,
+     AT(struct fm_conf_group, replication.beyond),
+     .reload = FM_RELOAD_SHARED,
+     WORDS(beyond_words),
+     .def = "no-automatic",
+     .help = "With `sync`: what happens when a node does not follow."},
     LATER("max-loss",
           "a bound of the loss that PostgreSQL enforces; until then write `mode: sync`"),
-    LATER("beyond", "what happens when the standbys are too far behind, or gone; with `mode: sync` "
-                    "commits wait"),
 };
 
 const struct fm_schema_section fm_schema_replication = {
     .id = "replication",
     .title = "groups.NAME.replication",
     ROWS(replication_rows),
-    .help = "What may be lost.",
+    .help = "What may be lost, and what happens where that cannot be kept.",
+    .check = fm_check_replication,
 };
 
 /* listen */

@@ -76,6 +76,7 @@ static void a_group_has_its_defaults(void **state)
     assert_str(g->nodes[1].data, "/var/lib/fulmar/pg/bank");
     assert_str(g->nodes[1].address.text, "127.0.0.1:5433");
     assert_int_equal(g->replication.mode, FM_CONF_SYNC);
+    assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_NO_AUTOMATIC);
     assert_int_equal(g->replication.credit_bytes, 0);
     assert_false(g->listen.present);
     assert_int_equal(g->nsettings, 0);
@@ -88,15 +89,16 @@ static void a_group_has_what_is_said(void **state)
     (void)state;
     struct fm_conf *c = parse_group(
         "    bin: /pg/bin\n    user: pg\n    users: {admin: {password-file: \"/s/{region}.a\"}}\n"
-        "    replication: {mode: async}\n"
+        "    replication: {mode: sync, beyond: block-writes}\n"
         "    settings: {Shared_Buffers: 1GB, max_connections: 200, log_statement: ddl, x.y: on}\n");
     const struct fm_conf_group *g = c->groups;
     assert_str(g->bin, "/pg/bin");
     assert_str(g->user, "pg");
     assert_str(g->admin_password_file, "/s/{region}.a");
     assert_int_equal(g->replication_password_file.n, 0);
-    assert_int_equal(g->replication.mode, FM_CONF_ASYNC);
-    assert_int_equal(g->replication.credit_bytes, -1);
+    assert_int_equal(g->replication.mode, FM_CONF_SYNC);
+    assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_BLOCK_WRITES);
+    assert_int_equal(g->replication.credit_bytes, 0);
     assert_int_equal(g->nsettings, 4);
     assert_str(g->settings[0].name, "shared_buffers");
     assert_str(g->settings[0].value, "1GB");
