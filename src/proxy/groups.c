@@ -100,15 +100,17 @@ enum fm_err fm_groups_open(const struct fm_conf *c, unsigned host, struct fm_sea
     struct fm_groups *g = calloc(1, sizeof *g);
     struct fm_doors_config *dc = calloc(1, sizeof *dc);
     *out = NULL;
-    enum fm_err err = g && dc ? FM_ERR_OK : fm_error_set(e, FM_ERR_MEMORY, "no memory for groups");
-    if (!err) {
-        dc->nworkers = nworkers < FM_DOOR_WORKERS_MAX ? nworkers : FM_DOOR_WORKERS_MAX;
-        dc->region = (uint8_t)c->hosts[host].region;
-        dc->connections_max = c->edge.limits.connections;
-        dc->startup_ms = STARTUP_MS;
-        dc->connect_ms = CONNECT_MS;
-        err = add_all(g, dc, c, host, seats, e);
+    if (!g || !dc) {
+        free(g);
+        free(dc);
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory for groups");
     }
+    dc->nworkers = nworkers < FM_DOOR_WORKERS_MAX ? nworkers : FM_DOOR_WORKERS_MAX;
+    dc->region = (uint8_t)c->hosts[host].region;
+    dc->connections_max = c->edge.limits.connections;
+    dc->startup_ms = STARTUP_MS;
+    dc->connect_ms = CONNECT_MS;
+    enum fm_err err = add_all(g, dc, c, host, seats, e);
     if (!err && g->n > 0) {
         g->doors = fm_doors_new(dc, e);
         err = g->doors ? FM_ERR_OK : e->code;
