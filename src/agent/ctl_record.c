@@ -23,7 +23,8 @@ struct fm_office_verdict ctl_office_step(struct fm_controller *ctl, const struct
 {
     struct fm_mono now = fm_mono_now();
     uint64_t random = fm_rand_u64(&ctl->rand);
-    struct fm_office_verdict v = fm_office_step(&ctl->office, e, now, random);
+    struct fm_office_verdict v;
+    fm_office_step(&ctl->office, e, now, random, &v);
     if (ctl->recorder) {
         fm_trace_office_step(fm_recorder_line(ctl->recorder), &ctl->office, e, now, random, &v);
         fm_recorder_end(ctl->recorder);

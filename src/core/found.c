@@ -14,6 +14,19 @@ static bool missing(const struct fm_authority *a, unsigned cell)
            FM_RULE(R4_FOUND, a->marks.epoch[cell].n == 0);
 }
 
+static bool no_seed(const struct fm_authority *a)
+{
+    return a->view.revision.n == 0 && a->marks.incarnation.n == 0;
+}
+
+static bool anything_missing(const struct fm_authority *a)
+{
+    bool any = no_seed(a);
+    for (unsigned i = 0; i < a->cfg.ncells && !any; i++)
+        any = missing(a, i);
+    return any;
+}
+
 /* Where the record is absent, a write of it that says so. */
 static struct fm_write *create(struct fm_txn *t, struct fm_record_key key)
 {
@@ -53,10 +66,12 @@ void fm_found_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_ac
     bool read = a->read_done > 0 && fm_auth_read_done(a, a->found_need);
     if (!a->cfg.founds || a->frozen || !read || slot->busy || a->k.state != FM_CHAIN_HOLD)
         return;
+    if (!anything_missing(a))
+        return;
     struct fm_txn *t = &slot->txn;
     *t = (struct fm_txn){0};
     fm_txn_compare(t, fm_auth_keeper_key(a), a->keeper_revision);
-    if (a->view.revision.n == 0 && a->marks.incarnation.n == 0)
+    if (no_seed(a))
         create(t, (struct fm_record_key){.kind = FM_RECORD_VIEW})->to.view =
             (struct fm_view_record){{1}, {1}};
     for (unsigned i = 0; i < a->cfg.ncells && t->nwrite < FM_TXN_WRITES_MAX; i++) {
@@ -65,6 +80,5 @@ void fm_found_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_ac
         first_cell(a, i, t);
         slot->cell = (uint8_t)i;
     }
-    if (t->nwrite > 0)
-        fm_auth_commit(a, slot, now, out);
+    fm_auth_commit(a, slot, now, out);
 }

@@ -87,15 +87,10 @@ static struct fm_cell_record *begin_change(struct fm_authority *a, unsigned cell
     return c;
 }
 
-static bool held_here(const struct fm_authority *a, unsigned cell)
-{
-    return (fm_authority_holds(a) & fm_bit(cell)) != 0;
-}
-
 static bool released_here(const struct fm_authority *a, unsigned cell)
 {
     const struct fm_cell_at *c = &a->cell[cell].at;
-    bool ours = c->revision.n && c->r.region == a->region && c->r.state == FM_CELL_RELEASED;
+    bool ours = c->r.state == FM_CELL_RELEASED && c->r.region == a->region && c->revision.n;
     return ours && !fm_epoch_newer(a->marks.epoch[cell], c->r.epoch);
 }
 
@@ -119,7 +114,7 @@ static bool next_evidence(struct fm_authority *a)
     if (!k->recording)
         return false;
     k->recording = false;
-    if (!held_here(a, cell) || k->stopping & fm_bit(cell) ||
+    if (fm_bit(cell) & (k->stopping | ~fm_authority_holds(a)) ||
         !fm_revision_same(a->cell[cell].at.revision, k->recording_over) ||
         !fm_group_may_record(&c->evidence, &k->evidence, c->epoch))
         return false;
@@ -131,23 +126,25 @@ static bool next_evidence(struct fm_authority *a)
 static bool next_change(struct fm_authority *a, struct fm_mono now)
 {
     struct fm_keeper *k = &a->k;
-    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+    bool any = (k->retake | k->releasing) != 0 || k->members_wanted;
+    uint64_t holds = any ? fm_authority_holds(a) : 0;
+    for (unsigned i = 0; i < a->cfg.ncells && any; i++) {
         uint64_t bit = fm_bit(i);
-        if (k->retake & bit && (held_here(a, i) || released_here(a, i))) {
+        if (k->retake & bit && (holds & bit || released_here(a, i))) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RETAKEN);
             c->state = FM_CELL_HELD;
             c->epoch = FM_RULE_PICK(R16_ABORT, fm_epoch_next(c->epoch), c->epoch);
             return true;
         }
         bool stopped = (k->stopped & bit) != 0;
-        if (k->releasing & bit && held_here(a, i) && settled(a, now) && stopped) {
+        if (k->releasing & holds & bit && settled(a, now) && stopped) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RELEASED);
             c->state = FM_CELL_RELEASED;
             c->to = k->release_to[i];
             FM_ASSERT(c->to != a->region);
             return true;
         }
-        if (k->members_wanted && held_here(a, i) && settled(a, now) && !(k->stopping & bit) &&
+        if (k->members_wanted && holds & bit && settled(a, now) && !(k->stopping & bit) &&
             !fm_members_same(&a->cell[i].at.r.members, &k->members)) {
             begin_change(a, i, FM_AUTH_WHY_NONE)->members = k->members;
             return true;
@@ -177,8 +174,10 @@ void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event 
 void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out)
 {
     struct fm_keeper *k = &a->k;
-    uint64_t waiting = k->stopping & ~k->stopped & fm_authority_holds(a);
-    for (unsigned i = 0; i < a->cfg.ncells; i++)
+    uint64_t waiting = k->stopping & ~k->stopped;
+    if (waiting)
+        waiting &= fm_authority_holds(a);
+    for (unsigned i = 0; i < a->cfg.ncells && waiting; i++)
         if (waiting & fm_bit(i) && all_stopped(a, i, now)) {
             k->stopped |= fm_bit(i);
             fm_auth_say(out, FM_AUTH_WHY_STOPPED, i);

@@ -342,7 +342,7 @@ void fm_keeper_sub_asks(struct fm_authority *a, const struct fm_auth_event *e, s
         return;
     }
     uint64_t holds = fm_authority_holds(a);
-    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+    for (unsigned i = 0; i < a->cfg.ncells && e->cells; i++) {
         bool stopped = e->cells & fm_bit(i) && !fm_epoch_newer(a->cell[i].at.r.epoch, e->epochs[i]);
         if (stopped && holds & fm_bit(i) & ~k->stopping)
             k->retake |= fm_bit(i); /* for a keeper that is gone: only another epoch serves again */

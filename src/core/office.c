@@ -81,7 +81,7 @@ static void claim(struct fm_office *o, struct fm_mono now, struct fm_office_verd
 {
     struct fm_record_key key = {.kind = FM_RECORD_KEEPER, .region = fm_agent_region(o->cfg.self)};
     v->claim = true;
-    v->txn = (struct fm_txn){0};
+    FM_ASSERT(v->txn.ncompare == 0 && v->txn.nwrite == 0);
     fm_txn_compare(&v->txn, key, o->at.revision);
     fm_txn_write(&v->txn, key)->to.keeper =
         (struct fm_keeper_record){o->cfg.self, o->cfg.incarnation};
@@ -89,12 +89,13 @@ static void claim(struct fm_office *o, struct fm_mono now, struct fm_office_verd
     o->state = FM_OFFICE_CLAIMING;
 }
 
-struct fm_office_verdict fm_office_step(struct fm_office *o, const struct fm_office_event *e,
-                                        struct fm_mono now, uint64_t random)
+void fm_office_step(struct fm_office *o, const struct fm_office_event *e, struct fm_mono now,
+                    uint64_t random, struct fm_office_verdict *out)
 {
     FM_ASSERT(e->kind < FM_OFFICE_EVENT_COUNT);
-    struct fm_office_verdict v = {.claim = false};
     uint8_t from = o->state;
+    out->claim = false;
+    out->txn.ncompare = out->txn.nwrite = 0;
     struct fm_revision was = o->at.revision;
     switch (e->kind) {
     case FM_OFFICE_SEEN:
@@ -118,10 +119,9 @@ struct fm_office_verdict fm_office_step(struct fm_office *o, const struct fm_off
                   fm_mono_sub_ms(now, o->claimed_at) >= o->cfg.retry_ms + jitter;
     bool may = FM_RULE(R4_OFFICE, !e->frozen);
     if (e->kind == FM_OFFICE_TICK && may && waited && wants_office(o, now))
-        claim(o, now, &v);
-    v.changed = from != o->state || !fm_revision_same(was, o->at.revision);
-    v.wake = fm_mono_add_ms(now, o->cfg.retry_ms + jitter);
+        claim(o, now, out);
+    out->changed = from != o->state || !fm_revision_same(was, o->at.revision);
+    out->wake = fm_mono_add_ms(now, o->cfg.retry_ms + jitter);
     FM_ASSERT(o->state != FM_OFFICE_KEEPER || names_this_life(o));
     FM_ASSERT(o->state != FM_OFFICE_KEEPER || o->resolved || o->seen);
-    return v;
 }

@@ -63,9 +63,9 @@ struct fm_office_event {
 };
 
 struct fm_office_verdict {
-    bool claim; /* send `txn` */
-    struct fm_txn txn;
-    bool changed; /* of state or revision: tell the contexts */
+    bool claim;        /* send `txn` */
+    struct fm_txn txn; /* else empty: of what is not counted in it nothing is set */
+    bool changed;      /* of state or revision: tell the contexts */
     struct fm_mono wake;
 };
 
@@ -74,8 +74,8 @@ void fm_office_init(struct fm_office *o, const struct fm_office_config *cfg, str
 /* Other times from now on. */
 void fm_office_set_times(struct fm_office *o, int64_t silence_ms, int64_t retry_ms);
 
-struct fm_office_verdict fm_office_step(struct fm_office *o, const struct fm_office_event *e,
-                                        struct fm_mono now, uint64_t random);
+void fm_office_step(struct fm_office *o, const struct fm_office_event *e, struct fm_mono now,
+                    uint64_t random, struct fm_office_verdict *out);
 
 static inline bool fm_office_is_keeper(const struct fm_office *o)
 {

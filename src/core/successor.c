@@ -235,7 +235,7 @@ static struct fm_mono sooner(struct fm_mono best, struct fm_mono t, struct fm_mo
 struct fm_mono fm_successor_next(const struct fm_authority *a, struct fm_mono now)
 {
     struct fm_mono next = FM_MONO_NEVER;
-    for (unsigned i = 0; i < a->cfg.ncells; i++) {
+    for (unsigned i = 0; i < a->cfg.ncells && a->s.cells; i++) {
         if (!(a->s.cells & fm_bit(i)))
             continue;
         unsigned holder = a->cell[i].at.r.region;

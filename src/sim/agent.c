@@ -258,8 +258,8 @@ void agent_order(struct world *w, unsigned p, unsigned ctx, const struct fm_auth
 static void office(struct world *w, unsigned p, const struct fm_office_event *e)
 {
     struct agent *a = agent_of(w, p);
-    struct fm_office_verdict v =
-        fm_office_step(&a->office, e, local_now(w, p), fm_rand_u64(&w->net));
+    struct fm_office_verdict v;
+    fm_office_step(&a->office, e, local_now(w, p), fm_rand_u64(&w->net), &v);
     if (v.claim)
         to_store(w, p, 0, 0, MSG_COMMIT, &v.txn);
     if (!v.changed)
@@ -362,8 +362,9 @@ static void timer(struct world *w, unsigned p)
     for (unsigned c = 0; c < w->cfg.contexts; c++)
         frozen |= agent_of(w, p)->auth[c].frozen;
     office(w, p, &(struct fm_office_event){.kind = FM_OFFICE_TICK, .frozen = frozen});
+    static const struct fm_auth_event tick = {.kind = FM_AUTH_TICK};
     for (unsigned c = 0; c < w->cfg.contexts && w->proc[p].up; c++)
-        step(w, p, c, &(struct fm_auth_event){.kind = FM_AUTH_TICK});
+        step(w, p, c, &tick);
     if (w->proc[p].up)
         operate_tick(w, p);
 }
@@ -382,23 +383,35 @@ static void view_asked(struct world *w, unsigned p, const struct msg *m)
     send_msg(w, v);
 }
 
-void agent_take(struct world *w, struct msg *m)
+/* What another process says to the authority of a context, if it is that. */
+static void told(struct world *w, unsigned p, const struct msg *m)
 {
-    unsigned p = m->to;
-    struct fm_auth_event e = {.sub = m->sub,
-                              .agent = m->agent,
-                              .incarnation = m->incarnation,
-                              .asked_ns = m->asked_ns,
-                              .ms = m->ms,
-                              .cells = m->cells,
-                              .epochs = m->epochs,
-                              .region = m->region,
-                              .everything = m->flag};
     static const uint8_t event_of[MSG_KINDS] = {
         [MSG_SUB_ASKS] = FM_AUTH_SUB_ASKS,           [MSG_STOPPED] = FM_AUTH_SUB_STOPPED,
         [MSG_PROMISE_ASKED] = FM_AUTH_PROMISE_ASKED, [MSG_PROMISED] = FM_AUTH_PROMISED,
         [MSG_TESTIMONY] = FM_AUTH_TESTIFIED,
     };
+    if (!event_of[m->kind])
+        return;
+    if (m->kind == MSG_SUB_ASKS)
+        operate_gate_asks(w, p, m);
+    struct fm_auth_event *e = &w->told; /* what is not set here stays 0 */
+    e->kind = (enum fm_auth_event_kind)event_of[m->kind];
+    e->sub = m->sub;
+    e->agent = m->agent;
+    e->incarnation = m->incarnation;
+    e->asked_ns = m->asked_ns;
+    e->ms = m->ms;
+    e->cells = m->cells;
+    e->epochs = m->epochs;
+    e->region = m->region;
+    e->everything = m->flag;
+    step(w, p, m->ctx, e);
+}
+
+void agent_take(struct world *w, struct msg *m)
+{
+    unsigned p = m->to;
     if (m->kind == MSG_TIMER)
         timer(w, p);
     else if (m->kind == MSG_WATCH)
@@ -411,12 +424,8 @@ void agent_take(struct world *w, struct msg *m)
         view_asked(w, p, m);
     else if (m->kind >= MSG_QUIETED)
         operate_take(w, m);
-    else if (event_of[m->kind]) {
-        if (m->kind == MSG_SUB_ASKS)
-            operate_gate_asks(w, p, m);
-        e.kind = (enum fm_auth_event_kind)event_of[m->kind];
-        step(w, p, m->ctx, &e);
-    }
+    else
+        told(w, p, m);
     operate_eager(w, p);
     if (agent_of(w, p)->reseeded && w->proc[p].up) {
         agent_of(w, p)->reseeded = false;

@@ -55,17 +55,11 @@ static void copy(struct data *to, const struct data *from)
 
 /* -------- journals -------- */
 
-static bool is_of(const struct world *w, uint32_t op, unsigned ctx, unsigned cell)
-{
-    return w->command[op].ctx == ctx && w->command[op].cell == cell;
-}
-
 /* All that gate g of one region knows of the cell, gate h of the other knows. */
 static bool journal_whole(struct world *w, const struct msg *m, unsigned to, unsigned g, unsigned h)
 {
-    for (uint32_t op = 1; op <= w->ncommands; op++)
-        if (is_of(w, op, m->ctx, m->cell) &&
-            entry_of(w, m->region, g, op)->state != FM_ENTRY_NONE &&
+    for (uint32_t op = w->first[m->ctx][m->cell]; op; op = w->command[op].next)
+        if (entry_of(w, m->region, g, op)->state != FM_ENTRY_NONE &&
             entry_of(w, to, h, op)->state == FM_ENTRY_NONE)
             return false;
     return true;
@@ -73,11 +67,10 @@ static bool journal_whole(struct world *w, const struct msg *m, unsigned to, uns
 
 static void ship_journal(struct world *w, const struct msg *m, unsigned to, unsigned g, unsigned h)
 {
-    for (uint32_t op = 1; op <= w->ncommands; op++) {
+    for (uint32_t op = w->first[m->ctx][m->cell]; op; op = w->command[op].next) {
         const struct entry *e = entry_of(w, m->region, g, op);
         struct entry *t = entry_of(w, to, h, op);
-        if (!is_of(w, op, m->ctx, m->cell) || e->state == FM_ENTRY_NONE ||
-            t->state == FM_ENTRY_DONE)
+        if (e->state == FM_ENTRY_NONE || t->state == FM_ENTRY_DONE)
             continue;
         t->state = e->state == FM_ENTRY_DONE ? FM_ENTRY_DONE : FM_ENTRY_UNKNOWN;
     }

@@ -34,21 +34,39 @@ static void on_call(struct world *w, const struct sim_fault *f)
             }
 }
 
-/* Where nothing has failed over by the end of the faults, one more region is lost. */
+/* What a message says that begins a fault which is still to be drawn, if one is needed. */
+enum { ONE_MORE = SIM_FAULTS_MAX, MORE_MAX = 8 };
+
+static void look_later(struct world *w, int64_t at)
+{
+    struct msg *m = new_msg(w, MSG_FAULT_BEGIN, 0, 0);
+    m->op = ONE_MORE;
+    post(w, m, at);
+}
+
+/* Where nothing has failed over when all faults are over, the region of a cell is lost for long,
+ * and after a rest that of another one, until something has. */
 static void once_more(struct world *w)
 {
+    const int64_t length = 45 * S, rest = 15 * S;
+    unsigned before = w->nfaults - w->r->faults_drawn, c = before % SIM_CONTEXTS;
+    if (w->r->failovers || w->o->keep != UINT32_MAX || before == MORE_MAX)
+        return;
+    FM_ASSERT(w->nfaults < SIM_FAULTS_MAX);
     struct sim_fault *f = &w->fault[w->nfaults];
-    *f = (struct sim_fault){.kind = SIM_FAULT_ISOLATE,
-                            .a = w->store.ctx[0].cell[0].r.region,
+    *f = (struct sim_fault){.kind = before % 4 < 2 ? SIM_FAULT_ISOLATE : SIM_FAULT_KILL_REGION,
+                            .a = w->store.ctx[c].cell[before % w->cfg.cells[c]].r.region,
                             .at = w->now,
-                            .length = 45 * S};
-    w->end += f->length;
+                            .length = length};
+    w->end += length + rest;
     w->r->kinds[f->kind]++;
     w->r->nfaults++;
     struct msg *e = new_msg(w, MSG_FAULT_END, 0, 0);
     e->op = w->nfaults;
-    post(w, e, w->now + f->length);
+    post(w, e, w->now + length);
     on_call(w, f);
+    look_later(w, w->now + length + rest);
+    fault_begin(w, w->nfaults++);
 }
 
 /* Another lease is agreed upon, some times: agents learn of it one after the other, who is down or
@@ -100,9 +118,7 @@ void faults_draw(struct world *w)
     }
     if (w->o->keep & 1)
         on_call(w, &w->fault[0]);
-    struct msg *last = new_msg(w, MSG_FAULT_BEGIN, 0, 0);
-    last->op = w->nfaults;
-    post(w, last, w->faults_end);
+    look_later(w, w->faults_end + S); /* what ends at the end has ended by then */
     for (int64_t at = calm; w->cfg.moves_ms && at < w->faults_end; at += w->cfg.moves_ms * MS) {
         struct msg *m = new_msg(w, MSG_PRESS, 0, any_agent(d));
         m->flag = 3;
@@ -571,10 +587,9 @@ unsigned fault_draw_kind(struct fm_rand *d)
 
 void fault_begin(struct world *w, unsigned i)
 {
-    if (i == w->nfaults) {
-        if (w->r->failovers || w->o->keep != UINT32_MAX)
-            return;
+    if (i == ONE_MORE) {
         once_more(w);
+        return;
     }
     const struct sim_fault *f = &w->fault[i];
     trace(w, "FAULT %u %s region %u/%u for %.3f s", i, sim_fault_name(f->kind), f->a, f->b,

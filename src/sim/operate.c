@@ -53,6 +53,9 @@ static void vote(struct world *w, unsigned p)
         return;
     a->vote_at = now.ns + vote_ms(w) * MS;
     (void)fm_votes_mine(&a->votes, now, &mine);
+    uint8_t well = 0;
+    for (unsigned x = 0; x < SIM_REGIONS; x++) /* in this world they serve all or nothing */
+        well = (uint8_t)(well | fm_contexts_has(&mine.well[x], 0) << x);
     for (unsigned r = 0; r < SIM_REGIONS; r++)
         for (unsigned i = 0; i < SIM_AGENTS; i++) {
             unsigned to = proc_agent(r, i);
@@ -61,9 +64,7 @@ static void vote(struct world *w, unsigned p)
             struct msg *m = message(w, MSG_VOTE, p, to, 0);
             m->agent = a->votes.self;
             m->cell = (uint8_t)mine.lost;
-            m->answer = 0;
-            for (unsigned x = 0; x < SIM_REGIONS; x++) /* in this world they serve all or nothing */
-                m->answer = (uint8_t)(m->answer | fm_contexts_has(&mine.well[x], 0) << x);
+            m->answer = well;
             send_msg(w, m);
         }
 }
@@ -175,9 +176,9 @@ static void failover_event(struct world *w, unsigned p, unsigned ctx, unsigned l
 static uint64_t away_from(const struct world *w, const struct fm_authority *x, unsigned ctx,
                           unsigned home, bool forced)
 {
-    uint64_t cells = fm_authority_holds(x);
-    for (unsigned i = 0; i < x->cfg.ncells; i++)
-        if (home_of(w, ctx, i) != home || (forced && !fm_cell_was_forced(&x->cell[i].at.r)))
+    uint64_t cells = fm_authority_holds(x) & w->at_home[ctx][home];
+    for (unsigned i = 0; i < x->cfg.ncells && forced && cells; i++)
+        if (!fm_cell_was_forced(&x->cell[i].at.r))
             cells &= ~(UINT64_C(1) << i);
     return cells;
 }
@@ -188,9 +189,12 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     struct fm_failover *f = &a->fo[ctx][lost];
     const struct fm_authority *x = &a->auth[ctx];
     struct fm_quote none = {.until = FM_MONO_ZERO};
-    uint64_t cells = cells_of(x, lost);
     uint64_t away = away_from(w, x, ctx, lost, false);
-    if (fm_failover_is_idle(f) && !away && (!cells || !fm_votes_lost(&a->votes, lost)))
+    bool nothing = fm_failover_is_idle(f) && !away;
+    if (nothing && !fm_votes_lost(&a->votes, lost))
+        return;
+    uint64_t cells = cells_of(x, lost);
+    if (nothing && !cells)
         return;
     if (f->state == FM_FAILOVER_STEADY && away_from(w, x, ctx, lost, true))
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_FOUND, none, false);
@@ -328,12 +332,12 @@ static void failback_tick(struct world *w, unsigned p, unsigned ctx, unsigned ho
 {
     struct agent *a = agent_of(w, p);
     struct fm_quote none = {.until = FM_MONO_ZERO};
-    uint64_t holds = fm_authority_holds(&a->auth[ctx]);
     bool busy = a->mv[ctx].state != FM_MOVE_IDLE || w->now > w->end - 20 * S;
     if (a->fo[ctx][home].state != FM_FAILOVER_FAILING_BACK || busy)
         return;
+    uint64_t cells = away_from(w, &a->auth[ctx], ctx, home, false);
     for (unsigned i = 0; i < w->cfg.cells[ctx]; i++)
-        if (holds >> i & 1 && home_of(w, ctx, i) == home) {
+        if (cells >> i & 1) {
             move_begin(w, p, ctx, i, home);
             return;
         }
@@ -361,14 +365,12 @@ void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_aut
 static void be_eager(struct world *w, unsigned p, unsigned ctx)
 {
     const struct fm_authority *x = &agent_of(w, p)->auth[ctx];
+    struct fm_mono now = local_now(w, p);
     uint64_t cells = 0;
-    for (unsigned i = 0; i < x->cfg.ncells; i++) {
-        uint8_t holder = x->cell[i].at.r.region;
-        if (holder != w->proc[p].region && x->cell[i].at.revision.n &&
-            fm_authority_lapsed(x, holder, local_now(w, p)))
-            cells |= UINT64_C(1) << i;
-    }
-    if (x->keeper && cells)
+    for (unsigned r = 0; r < SIM_REGIONS && x->keeper; r++)
+        if (r != w->proc[p].region && fm_authority_lapsed(x, r, now))
+            cells |= cells_of(x, r);
+    if (cells)
         order(w, p, ctx, FM_AUTH_ACQUIRE, cells, false);
 }
 
@@ -387,10 +389,10 @@ void operate_tick(struct world *w, unsigned p)
     for (unsigned c = 0; c < w->cfg.contexts; c++) {
         const struct fm_authority *x = &a->auth[c];
         uint64_t given = 0;
-        for (unsigned i = 0; i < x->cfg.ncells; i++)
+        for (unsigned i = 0; i < x->cfg.ncells && x->keeper; i++)
             if (x->cell[i].at.r.state == FM_CELL_RELEASED && x->cell[i].at.r.to == me)
                 given |= UINT64_C(1) << i;
-        if (x->keeper && given)
+        if (given)
             order(w, p, c, FM_AUTH_ACQUIRE, given, false);
         for (unsigned r = 0; r < SIM_REGIONS && x->keeper && w->proc[p].up; r++)
             if (r != me) {

@@ -60,7 +60,7 @@ static void gate_stop(struct world *w, unsigned p, const struct msg *m)
     a->ctx = m->ctx;
     a->sub = g->id;
     a->cells = fm_sublease_stop(&g->sub[m->ctx], m->cells, m->epochs);
-    for (unsigned i = 0; i < SIM_CELLS; i++)
+    for (unsigned i = 0; i < w->cfg.cells[m->ctx]; i++)
         a->epochs[i] = m->epochs[i];
     send_msg(w, a);
 }
@@ -266,6 +266,9 @@ void client_take(struct world *w, struct msg *m)
     c->ctx = fm_rand_below(&w->net, 3) == 0 ? 0 : 1;
     c->cell = (uint8_t)fm_rand_below(&w->net, w->cfg.cells[c->ctx]);
     c->edge = (uint8_t)fm_rand_below(&w->net, SIM_EDGES);
+    uint32_t *last = &w->last[c->ctx][c->cell];
+    *(*last ? &w->command[*last].next : &w->first[c->ctx][c->cell]) = op;
+    *last = op;
     c->deadline = w->now + 10 * S;
     struct msg *t = new_msg(w, MSG_TRY, proc_edge(c->edge), proc_edge(c->edge));
     t->op = op;
@@ -287,20 +290,22 @@ static void edge_timer(struct world *w, unsigned p)
 
 static void edge_view(struct world *w, unsigned p, const struct msg *m)
 {
-    struct edge *e = &w->edge[w->proc[p].index];
-    struct fm_authority_view *v = &e->view[m->ctx], old = *v,
-                             next = {.incarnation = m->incarnation};
+    struct fm_authority_view *v = &w->edge[w->proc[p].index].view[m->ctx], next;
+    struct fm_incarnation seed = v->incarnation;
+    struct fm_epoch old[SIM_CELLS];
+    next.incarnation = m->incarnation;
     next.generation.n = m->revision;
     next.ncells = w->cfg.cells[m->ctx];
     for (unsigned i = 0; i < next.ncells; i++) {
         const struct fm_cell_at *c = &w->blobs[m->blob].read.ctx.cell[i];
         next.cell[i] = (struct fm_view_cell){c->r.epoch, c->r.gentle_from, c->r.region,
                                              c->r.state == FM_CELL_RELEASED};
+        old[i] = v->cell[i].epoch;
     }
     if (w->edge_stale[w->proc[p].index] || !fm_view_adopt(v, &next))
         return;
-    for (unsigned i = 0; i < next.ncells && old.incarnation.n == v->incarnation.n; i++)
-        if (fm_epoch_newer(old.cell[i].epoch, v->cell[i].epoch))
+    for (unsigned i = 0; i < next.ncells && fm_incarnation_same(seed, v->incarnation); i++)
+        if (fm_epoch_newer(old[i], v->cell[i].epoch))
             broken(w, "invariant 6", "the view of edge %u goes back: cell %u.%u", p, m->ctx, i);
 }
 

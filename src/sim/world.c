@@ -3,6 +3,7 @@
 #include "sim/world.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,17 +33,14 @@ unsigned proc_edge(unsigned index)
 
 struct fm_mono local_at(const struct proc *p, int64_t real)
 {
-    int64_t d = real - p->base_real;
-    int64_t drift = d / 1000000 * p->ppm + d % 1000000 * p->ppm / 1000000;
-    return (struct fm_mono){p->base_local + d + drift};
+    int64_t d = real - p->base_real; /* hours at most: times a million it has room */
+    return (struct fm_mono){p->base_local + d + d * p->ppm / 1000000};
 }
 
 int64_t real_after(const struct proc *p, int64_t local_ns)
 {
     int64_t rate = 1000000 + p->ppm;
-    if (rate <= 0)
-        return 100 * MS;
-    return local_ns / rate * 1000000 + local_ns % rate * 1000000 / rate + 1;
+    return rate > 0 ? local_ns * 1000000 / rate + 1 : 100 * MS;
 }
 
 void clock_rate(struct world *w, unsigned p, int32_t ppm)
@@ -66,48 +64,69 @@ int64_t between(struct fm_rand *r, int64_t lo, int64_t hi)
 
 /* -------- the queue -------- */
 
+#define SOON (2 * S)
+
+/* Without a branch: which of two comes first nobody can foresee. */
 static bool earlier(const struct queued *a, const struct queued *b)
 {
-    return a->at != b->at ? a->at < b->at : a->seq < b->seq;
+    return (a->at < b->at) | ((a->at == b->at) & (a->seq < b->seq));
+}
+
+/* Up from the place `i`, which is free. */
+static void rise(struct queue *h, unsigned i, struct queued q)
+{
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; the parent of i > 0 is below i */
+    while (i > 0 && earlier(&q, &h->q[(i - 1) / 2])) {
+        /* cppcheck-suppress arrayIndexOutOfBoundsCond */
+        h->q[i] = h->q[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    h->q[i] = q;
 }
 
 static void push(struct world *w, struct queued q)
 {
-    FM_ASSERT(w->nqueue < QUEUE_MAX);
-    unsigned i = w->nqueue++;
-    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; the parent of i > 0 is below i */
-    while (i > 0 && earlier(&q, &w->queue[(i - 1) / 2])) {
-        /* cppcheck-suppress arrayIndexOutOfBoundsCond */
-        w->queue[i] = w->queue[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    w->queue[i] = q;
+    struct queue *h = q.at < w->now + SOON ? &w->soon : &w->later;
+    FM_ASSERT(h->n < QUEUE_MAX);
+    rise(h, h->n++, q);
 }
 
-static struct queued pop(struct world *w)
+/* The free place goes all the way down, and what was last comes up to it: it seldom rises far. */
+static struct queued take_first(struct queue *h)
 {
-    struct queued top = w->queue[0], last = w->queue[--w->nqueue];
-    unsigned i = 0;
-    for (;;) {
-        unsigned c = 2 * i + 1;
-        if (c >= w->nqueue)
-            break;
-        if (c + 1 < w->nqueue && earlier(&w->queue[c + 1], &w->queue[c]))
-            c++;
-        if (!earlier(&w->queue[c], &last))
-            break;
-        w->queue[i] = w->queue[c];
+    struct queued top = h->q[0], last = h->q[--h->n];
+    unsigned i = 0, c = 1;
+    for (; c + 1 < h->n; c = 2 * i + 1) {
+        c += earlier(&h->q[c + 1], &h->q[c]);
+        h->q[i] = h->q[c];
         i = c;
     }
-    w->queue[i] = last;
+    if (c < h->n) {
+        h->q[i] = h->q[c];
+        i = c;
+    }
+    rise(h, i, last);
     return top;
+}
+
+static bool pop(struct world *w, struct queued *out)
+{
+    if (!w->soon.n && !w->later.n)
+        return false;
+    bool later = !w->soon.n || (w->later.n && earlier(&w->later.q[0], &w->soon.q[0]));
+    *out = take_first(later ? &w->later : &w->soon);
+    return true;
 }
 
 struct msg *new_msg(struct world *w, enum msg_kind kind, unsigned from, unsigned to)
 {
     FM_ASSERT(w->nfree_msg > 0);
     struct msg *m = &w->msgs[w->free_msg[--w->nfree_msg]];
-    *m = (struct msg){.kind = (uint8_t)kind, .from = (uint8_t)from, .to = (uint8_t)to, .blob = -1};
+    memset(m, 0, offsetof(struct msg, epochs));
+    m->kind = (uint8_t)kind;
+    m->from = (uint8_t)from;
+    m->to = (uint8_t)to;
+    m->blob = -1;
     return m;
 }
 
@@ -297,6 +316,9 @@ static void create(struct world *w)
         uint32_t how = fm_rand_below(&w->dice, 4);
         x->ppm = how == 0 ? bound : how == 1 ? -bound : (int32_t)between(&w->dice, -bound, bound);
     }
+    for (unsigned c = 0; c < w->cfg.contexts; c++)
+        for (unsigned i = 0; i < w->cfg.cells[c]; i++)
+            w->at_home[c][home_of(w, c, i)] |= UINT64_C(1) << i;
     store_begin(w);
     for (unsigned p = 0; p < SIM_PROCS; p++)
         if (w->proc[p].kind != PROC_EDGE || w->proc[p].index < SIM_EDGES)
@@ -414,7 +436,8 @@ void sim_run(const struct sim_options *o, struct sim_result *r)
     if (!w)
         w = malloc(sizeof *w);
     FM_ASSERT(w);
-    memset(w, 0, sizeof *w);
+    memset(w, 0, offsetof(struct world, soon));
+    w->soon.n = w->later.n = 0;
     *r = (struct sim_result){.broken = NULL};
     w->o = o;
     w->r = r;
@@ -426,10 +449,7 @@ void sim_run(const struct sim_options *o, struct sim_result *r)
         w->end = o->end_ns;
     create(w);
     faults_draw(w);
-    while (w->nqueue && !r->broken) {
-        struct queued q = pop(w);
-        if (q.at > w->end)
-            break;
+    for (struct queued q; !r->broken && pop(w, &q) && q.at <= w->end;) {
         struct msg *m = &w->msgs[q.msg];
         w->now = q.at;
         if (!deliverable(w, &q, m))

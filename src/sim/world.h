@@ -81,7 +81,7 @@ struct msg {
     struct fm_incarnation incarnation;
     struct fm_sub sub;
     struct fm_epoch epoch;
-    struct fm_epoch epochs[SIM_CELLS];
+    struct fm_epoch epochs[SIM_CELLS]; /* only what is filled in: see new_msg() */
 };
 
 /* -------- coordination -------- */
@@ -144,6 +144,7 @@ enum command_state { CMD_OPEN, CMD_ACKED, CMD_UNKNOWN, CMD_REFUSED };
 
 struct command {
     uint8_t ctx, cell, edge, state;
+    uint32_t next; /* the next one of its cell; 0 = none */
     uint32_t tries;
     uint8_t effects; /* how often it was executed, by everybody */
     bool held, maybe_executed;
@@ -185,13 +186,19 @@ struct config {
     int64_t window_ms;
 };
 
+enum { QUEUE_MAX = 8192, MSGS_MAX = 8192, BLOBS_MAX = 1024, AUTOMATIC_MAX = 64 };
+
 struct queued {
     int64_t at;
     uint32_t seq;
     int32_t msg;
 };
 
-enum { QUEUE_MAX = 8192, MSGS_MAX = 8192, BLOBS_MAX = 1024, AUTOMATIC_MAX = 64 };
+/* A heap: the earliest is first. */
+struct queue {
+    struct queued q[QUEUE_MAX];
+    unsigned n;
+};
 
 struct world {
     const struct sim_options *o;
@@ -199,8 +206,10 @@ struct world {
     struct fm_rand dice, net, faults;
     int64_t now, end, faults_end;
     struct config cfg;
+    uint64_t at_home[SIM_CONTEXTS][SIM_REGIONS]; /* cells, one bit each */
     struct proc proc[SIM_PROCS];
     struct agent agent[SIM_REGIONS * SIM_AGENTS];
+    struct fm_auth_event told; /* the event of the message that is taken now */
     struct gate gate[SIM_REGIONS * SIM_GATES];
     struct edge edge[SIM_EDGES];
     struct store store, stale[SIM_STALE], backup;
@@ -219,7 +228,7 @@ struct world {
     unsigned nfaults;
     /* commands and data */
     struct command command[SIM_COMMANDS_MAX];
-    uint32_t ncommands;
+    uint32_t ncommands, first[SIM_CONTEXTS][SIM_CELLS], last[SIM_CONTEXTS][SIM_CELLS];
     struct entry journal[SIM_REGIONS * SIM_GATES][SIM_COMMANDS_MAX];
     struct fm_keygate gates[SIM_REGIONS][SIM_GATES];
     struct data data[SIM_REGIONS][SIM_CONTEXTS][SIM_CELLS];
@@ -235,18 +244,17 @@ struct world {
     unsigned nautomatic[SIM_CONTEXTS];
     unsigned faults_on;
     int64_t calm_since;
-    /* the queue */
-    struct queued queue[QUEUE_MAX];
-    unsigned nqueue;
-    uint32_t seq;
-    struct msg msgs[MSGS_MAX];
-    int32_t free_msg[MSGS_MAX];
-    unsigned nfree_msg;
-    union blob blobs[BLOBS_MAX];
-    int32_t free_blob[BLOBS_MAX];
-    unsigned nfree_blob;
     uint64_t hash;
     uint64_t incarnations;
+    unsigned nfree_msg, nfree_blob;
+    uint32_t seq;
+    /* From here on nothing is looked at that this life of the world has not written. What is drawn
+     * long before is kept apart, so that the queue of the next seconds is short. */
+    struct queue soon, later;
+    struct msg msgs[MSGS_MAX];
+    int32_t free_msg[MSGS_MAX];
+    union blob blobs[BLOBS_MAX];
+    int32_t free_blob[BLOBS_MAX];
 };
 
 /* -------- world.c -------- */
@@ -280,7 +288,8 @@ void clock_rate(struct world *w, unsigned p, int32_t ppm);
 uint32_t chance(struct world *w, uint32_t ppm);
 int64_t between(struct fm_rand *r, int64_t lo, int64_t hi);
 
-/* A message to be filled in and given to post() or send_msg(). */
+/* A message to be filled in and given to post() or send_msg(): all of it is 0 but the epochs, which
+ * are what somebody has left there. */
 struct msg *new_msg(struct world *w, enum msg_kind kind, unsigned from, unsigned to);
 int32_t new_blob(struct world *w);
 void free_blob(struct world *w, int32_t b);

@@ -321,7 +321,8 @@ static const char *step_office(struct line *l, struct fm_buf *out)
                fm_trace_take(&w, fm_trace_office_event, fm_trace_office_event_n, &e);
     if (!good || l->in.n || e.kind >= FM_OFFICE_EVENT_COUNT)
         return "no event of an office";
-    struct fm_office_verdict v = fm_office_step(&l->r->office, &e, l->now, random);
+    struct fm_office_verdict v;
+    fm_office_step(&l->r->office, &e, l->now, random, &v);
     fm_trace_office_said(out, &l->r->office, &v);
     return NULL;
 }

@@ -9,7 +9,9 @@ static struct fm_mono now;
 
 static struct fm_office_verdict step(struct fm_office_event e)
 {
-    return fm_office_step(&o, &e, now, 0);
+    struct fm_office_verdict v;
+    fm_office_step(&o, &e, now, 0, &v);
+    return v;
 }
 
 static struct fm_office_verdict saw(uint64_t revision, uint8_t agent, uint64_t incarnation,

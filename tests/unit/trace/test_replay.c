@@ -200,7 +200,8 @@ static void the_office_replays(void **state)
     bool claimed = false;
     for (int64_t i = 0; i < 20; i++) {
         struct fm_office_event e = {.kind = i ? FM_OFFICE_TICK : FM_OFFICE_SEEN, .linear = true};
-        struct fm_office_verdict v = fm_office_step(&o, &e, at(100 * i), (uint64_t)i * 77);
+        struct fm_office_verdict v;
+        fm_office_step(&o, &e, at(100 * i), (uint64_t)i * 77, &v);
         claimed |= v.claim;
         b = line();
         fm_trace_office_step(&b, &o, &e, at(100 * i), (uint64_t)i * 77, &v);
