@@ -389,7 +389,29 @@ void db_guard(struct world *w, const struct msg *m)
 
 /* -------- faults of a group -------- */
 
-enum { DB_CRASH, DB_ORPHANS, DB_AGENT, DB_HOST, DB_PAUSE, DB_ORDER, DB_FAULTS, DB_UP, DB_CREATE };
+enum {
+    DB_CRASH,
+    DB_ORPHANS,
+    DB_AGENT,
+    DB_HOST,
+    DB_PAUSE,
+    DB_ORDER,
+    DB_CUT, /* of the region that holds the cell */
+    DB_FAULTS,
+    DB_UP,
+    DB_JOIN,
+    DB_CREATE
+};
+
+static void cut(struct world *w, unsigned region, bool on)
+{
+    for (unsigned x = 0; x < SIM_REGIONS; x++)
+        if (x != region)
+            w->cut[region][x] = w->cut[x][region] = on;
+    w->faults_on += on ? 1u : -1u;
+    w->calm_since = w->now;
+    store_connect(w);
+}
 
 static void press(struct world *w, unsigned i, enum fm_group_event e)
 {
@@ -398,21 +420,39 @@ static void press(struct world *w, unsigned i, enum fm_group_event e)
     post(w, m, w->now);
 }
 
+/* Says whose data count: those of who was open last, if it is here; else whose there are. */
 static void found(struct world *w)
 {
-    if (!w->store.ctx[0].cell[0].r.evidence.writer)
-        for (unsigned i = 0; i < w->group->n; i++)
-            if (w->group->region[i] == w->store.ctx[0].cell[0].r.region) {
-                press(w, i, FM_GROUP_ON_CREATE);
-                return;
-            }
+    const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
+    unsigned best = FM_GROUP_NOBODY;
+    if (c->evidence.writer || w->store.ctx[0].cell[0].revision.n == 0)
+        return;
+    for (unsigned i = 0; i < w->group->n; i++)
+        if (w->group->region[i] == c->region &&
+            (best == FM_GROUP_NOBODY || i == w->group->acked_by))
+            best = i;
+    bool others = w->group->systems > 0 && best != FM_GROUP_NOBODY && !w->group->db[best].data;
+    if (best != FM_GROUP_NOBODY && !others)
+        press(w, best, FM_GROUP_ON_CREATE);
+}
+
+static void post_fault(struct world *w, unsigned what, unsigned i, int64_t at, int64_t length,
+                       uint32_t order)
+{
+    struct msg *m = new_msg(w, MSG_DB_FAULT, 0, 0);
+    m->op = what;
+    m->cell = (uint8_t)i;
+    m->asked_ns = length;
+    m->tries = order;
+    post(w, m, at);
 }
 
 void db_fault(struct world *w, const struct msg *m)
 {
     unsigned i = m->cell, p = proc_db(i);
-    struct db *d = &w->group->db[i];
-    trace(w, "fault %u of node %u", m->op, i);
+    struct db *d = &w->group->db[i % SIM_DBS];
+    if (m->op < DB_UP)
+        trace(w, "fault %u of node %u", m->op, i);
     switch (m->op) {
     case DB_CRASH:
         if (d->process == FM_GROUP_UP)
@@ -437,25 +477,25 @@ void db_fault(struct world *w, const struct msg *m)
     case DB_ORDER:
         press(w, i, (enum fm_group_event)m->tries);
         return;
+    case DB_CUT:
+        i = w->store.ctx[0].cell[0].r.region;
+        cut(w, i, true);
+        post_fault(w, DB_JOIN, i, w->now + m->asked_ns, 0, 0);
+        return;
+    case DB_JOIN:
+        cut(w, i, false);
+        return;
     case DB_UP:
         proc_start(w, p);
         press(w, i, FM_GROUP_ON_RESUME);
         return;
-    default:
+    default: /* as long as the world lasts */
         found(w);
+        for (unsigned k = 0; k < w->group->n && w->now > w->faults_end; k++)
+            press(w, k, FM_GROUP_ON_RESUME);
+        post_fault(w, DB_CREATE, 0, w->now + 5 * S, 0, 0);
         return;
     }
-}
-
-static void post_fault(struct world *w, unsigned what, unsigned i, int64_t at, int64_t length,
-                       uint32_t order)
-{
-    struct msg *m = new_msg(w, MSG_DB_FAULT, 0, 0);
-    m->op = what;
-    m->cell = (uint8_t)i;
-    m->asked_ns = length;
-    m->tries = order;
-    post(w, m, at);
 }
 
 static void draw_faults(struct world *w, struct fm_rand *dice)
@@ -473,8 +513,17 @@ static void draw_faults(struct world *w, struct fm_rand *dice)
     }
     for (unsigned i = 0; i < w->group->n; i++)
         post_fault(w, DB_UP, i, last + S, 0, 0);
-    for (unsigned k = 0; k < 200; k++)
-        post_fault(w, DB_CREATE, 0, (2 + (int64_t)k) * S, 0, 0);
+    for (unsigned k = 0; k < 8; k++) { /* whoever holds the cell moves it */
+        int64_t at = between(dice, 15 * S, last - 20 * S);
+        uint32_t button = fm_rand_below(dice, 2) << 5;
+        for (unsigned a = 0; a < SIM_REGIONS * SIM_AGENTS; a++) {
+            struct msg *m = new_msg(w, MSG_PRESS, 0, proc_agent(a / SIM_AGENTS, a % SIM_AGENTS));
+            m->flag = 3;
+            m->op = button;
+            post(w, m, at);
+        }
+    }
+    post_fault(w, DB_CREATE, 0, 2 * S, 0, 0);
 }
 
 /* A share of the schedules has a group, drawn by dice of its own. */
@@ -651,6 +700,15 @@ void db_check_end(struct world *w)
               fm_group_state_name((enum fm_group_state)d->g.state),
               fm_group_why_name((enum fm_group_why)d->g.why),
               d->data ? d->line[d->nlines - 1].id : 0, d->n);
+        trace(w,
+              "  sub-lease epoch %llu known %llu stopped %llu left %.3f; saw cell epoch %llu node "
+              "%u writer %u",
+              (unsigned long long)d->sub.cell[0].epoch.n,
+              (unsigned long long)d->sub.cell[0].known.n,
+              (unsigned long long)d->sub.cell[0].stopped.n,
+              (double)fm_mono_sub_ns(d->sub.cell[0].until, local_now(w, proc_db(i))) / 1e9,
+              (unsigned long long)d->cell.r.epoch.n, d->cell.r.evidence.node,
+              d->cell.r.evidence.writer);
         if (serving != FM_GROUP_NOBODY && i != serving && !(rejoined && d->streaming))
             broken(w, "liveness", "node %u is %s, and does not follow node %u", i,
                    fm_group_state_name((enum fm_group_state)d->g.state), serving);
