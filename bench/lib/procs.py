@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import http.client
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -54,6 +55,23 @@ def fulmar_program(build: Path) -> str | None:
     return str(path) if path.exists() else None
 
 
+@dataclass(frozen=True)
+class Account:
+    """Whom a process runs as."""
+    name: str
+    uid: int
+    gid: int
+
+
+def account(name: str) -> Account:
+    """This account for root; for anybody else the own one, there is no choice."""
+    try:
+        found = pwd.getpwnam(name) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        raise BenchError(f"there is no user {name}") from error
+    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+
+
 @dataclass
 class Proc:
     name: str
@@ -84,18 +102,23 @@ class Proc:
                 pass
         self.signal(signal.SIGKILL)
         self.popen.wait()
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def last_words(self) -> str:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-8:])
 
 
-def _child_setup(cores: set[int] | None) -> Callable[[], None]:
+def _child_setup(cores: set[int] | None, who: Account | None) -> Callable[[], None]:
     libc = ctypes.CDLL(None, use_errno=True)
 
     def setup() -> None:
+        if who is not None and os.geteuid() == 0:  # before the prctl, which a change of user undoes
+            os.initgroups(who.name, who.gid)
+            os.setgid(who.gid)
+            os.setuid(who.uid)
         # Not SIGKILL: a master that is killed leaves its workers behind.
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if cores is not None:
@@ -144,13 +167,16 @@ class Lab:
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self, name: str, argv: list[str], cores: set[int] | None = None,
-              pipe: bool = False) -> Proc:
+    def start(self, name: str, argv: list[str], cores: set[int] | None = None, pipe: bool = False,
+              talk: bool = False, who: Account | None = None, cwd: Path | None = None,
+              env: dict[str, str] | None = None) -> Proc:
+        """`pipe`: its output is for us, not for its log; `talk`: so is its input."""
         log = self.folder / f"{name}.log"
         with open(log, "ab") as out:
-            popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=out, cwd=self.folder,
+            popen = subprocess.Popen(argv, stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+                                     stderr=out, cwd=cwd or self.folder, env=env,
                                      stdout=subprocess.PIPE if pipe else out,
-                                     start_new_session=True, preexec_fn=_child_setup(cores))
+                                     start_new_session=True, preexec_fn=_child_setup(cores, who))
         proc = Proc(name, popen, log)
         self.procs.append(proc)
         return proc

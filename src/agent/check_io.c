@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-static void finish(struct fm_check_io *io, struct fm_check_result *r)
+void fm_check_io_end(struct fm_check_io *io, struct fm_check_result *r)
 {
     if (!io->running)
         return;
@@ -28,7 +28,7 @@ static void finish(struct fm_check_io *io, struct fm_check_result *r)
 static void succeed(struct fm_check_io *io)
 {
     struct fm_check_result r = {.ok = true};
-    finish(io, &r);
+    fm_check_io_end(io, &r);
 }
 
 static void fail(struct fm_check_io *io, const char *fmt, ...) FM_PRINTF(2, 3);
@@ -40,7 +40,7 @@ static void fail(struct fm_check_io *io, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(r.text, sizeof r.text, fmt, ap);
     va_end(ap);
-    finish(io, &r);
+    fm_check_io_end(io, &r);
 }
 
 static void timed_out(struct fm_timer *t)
@@ -174,7 +174,7 @@ static void tls_step(struct fm_check_io *io, struct fm_str in)
     if (rc == 1) {
         struct fm_check_result r = {.ok = true};
         fm_check_tls_judge(io->tls, io->conf->warn_ms, &r);
-        finish(io, &r);
+        fm_check_io_end(io, &r);
         return;
     }
     fm_sock_recv(&io->sock, NULL, deadline(io));
@@ -293,6 +293,10 @@ static void open_socket(struct fm_check_io *io)
     struct fm_error e;
     enum fm_err err;
     FM_ASSERT(io->running && !io->open && io->addr.len > 0);
+    if (io->conf->type == FM_CHECK_POSTGRES) {
+        fm_check_pg_start(io);
+        return;
+    }
     if (io->conf->type == FM_CHECK_TCP || io->conf->type == FM_CHECK_HTTP) {
         err = fm_http_client_open(&io->http, io->loop, &io->addr, deadline(io), &http_handler,
                                   io->limits, io->fields, &e);
@@ -383,6 +387,7 @@ void fm_check_io_abort(struct fm_check_io *io)
         fm_sock_close(&io->sock);
     if (io->child.running)
         fm_child_discard(&io->child);
+    fm_check_pg_abort(io);
     fm_check_tls_free(io->tls);
     io->tls = NULL;
     free(io->argv);

@@ -8,6 +8,7 @@
 #include "http/client.h"
 #include "io/process.h"
 #include "io/resolve.h"
+#include "pg/conn.h"
 
 enum { FM_CHECK_TEXT_MAX = 160, FM_CHECK_BODY_MAX = 64 * 1024 };
 
@@ -31,6 +32,7 @@ struct fm_check_io {
     struct fm_sock sock;
     struct fm_child child;
     struct fm_check_tls *tls;
+    struct fm_pg_conn pg;
     struct fm_timer timer;
     struct fm_addr addr;
     bool running;
@@ -51,6 +53,13 @@ bool fm_check_io_is_busy(const struct fm_check_io *io);
 /* No `done` any more. */
 void fm_check_io_abort(struct fm_check_io *io);
 void fm_check_io_deinit(struct fm_check_io *io);
+
+/* For the parts of it: it has ended so. */
+void fm_check_io_end(struct fm_check_io *io, struct fm_check_result *r);
+
+/* check_pg.c: to io->addr. Its deadline is its own: a query that takes too long is cancelled. */
+void fm_check_pg_start(struct fm_check_io *io);
+void fm_check_pg_abort(struct fm_check_io *io);
 
 /* check_tls.c: a handshake over memory; the certificate that comes out of it. */
 struct fm_check_tls *fm_check_tls_new(struct fm_str server_name, struct fm_error *e);

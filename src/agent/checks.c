@@ -54,6 +54,8 @@ static const char *type_name(enum fm_conf_check_type t)
         return "tls";
     case FM_CHECK_COMMAND:
         return "command";
+    case FM_CHECK_POSTGRES:
+        return "postgres";
     }
     FM_UNREACHABLE();
 }

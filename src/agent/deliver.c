@@ -88,7 +88,8 @@ struct fm_deliver {
     struct fm_timer timer;
     struct fm_journal_call due;
     bool stopped;
-    bool again; /* look once more when the present look is over */
+    bool again;   /* look once more when the present look is over */
+    bool counted; /* since this start: `waiting` is true, and not only nothing yet */
     uint32_t waiting;
     int64_t oldest_ms; /* of what is due; 0 = nothing */
     struct fm_counter delivered, unknown, back, repeated;
@@ -481,6 +482,7 @@ static void told_due(struct fm_journal_call *call)
     struct fm_view_cell cell;
     d->oldest_ms = 0;
     d->waiting = call->err ? d->waiting : call->waiting;
+    d->counted = d->counted || !call->err;
     for (size_t i = 0; i < call->ndue; i++) {
         const struct fm_journal_due *due = &call->due[i];
         char context[FM_JOURNAL_CONTEXT_MAX + 1];
@@ -695,7 +697,8 @@ json_t *fm_deliver_json(const struct fm_deliver *d)
     for (const struct door *door = d->doors; door; door = door->next)
         if (is_shut(door, false) && !door->stale)
             json_array_append_new(shut, json_string(door->region));
-    return json_pack("{s:I,s:s?,s:I,s:I,s:I,s:o}", "waiting", (json_int_t)d->waiting, "oldest_at",
+    return json_pack("{s:o,s:s?,s:I,s:I,s:I,s:o}", "waiting",
+                     d->counted ? json_integer(d->waiting) : json_null(), "oldest_at",
                      since_ms ? at : NULL, "in_flight", (json_int_t)in_flight(d), "delivered",
                      (json_int_t)fm_counter_get(&d->delivered), "unknown",
                      (json_int_t)fm_counter_get(&d->unknown), "unreachable", shut);
@@ -718,7 +721,8 @@ bool fm_deliver_metrics(const struct fm_deliver *d, char **text, size_t *n)
     struct fm_buf b = fm_buf(more + *n, ROOM);
     int64_t since_ms = oldest_ms(d);
     int64_t age_ms = since_ms ? fm_wall_now_ns() / FM_NS_PER_MS - since_ms : 0;
-    metric(&b, "queue_waiting", "gauge", "Commands that wait to be delivered", d->waiting);
+    if (d->counted)
+        metric(&b, "queue_waiting", "gauge", "Commands that wait to be delivered", d->waiting);
     metric(&b, "queue_oldest_seconds", "gauge", "How long the oldest of them has waited",
            age_ms > 0 ? (uint64_t)age_ms / 1000 : 0);
     metric(&b, "queue_in_flight", "gauge", "Commands that are being delivered", in_flight(d));

@@ -455,16 +455,6 @@ static void list_partners(struct fm_load *l, const unsigned *set, size_t of)
     FM_ASSERT(!c->moves_with || c->nmoves_with == n);
 }
 
-/* The contexts of a group move together, without saying so. */
-static void join_groups(const struct fm_conf *c, unsigned *set)
-{
-    for (size_t i = 0; i < c->ngroups; i++) {
-        const struct fm_conf_group *g = &c->groups[i];
-        for (size_t k = 1; k < g->ncontexts; k++)
-            join(set, c->ncontexts, set[g->contexts[k]], set[g->contexts[0]]);
-    }
-}
-
 static void set_partners(struct fm_load *l)
 {
     struct fm_conf *c = l->conf;
@@ -483,7 +473,6 @@ static void set_partners(struct fm_load *l)
                 join(set, c->ncontexts, set[other], set[i]);
         }
     }
-    join_groups(c, set);
     for (size_t i = 0; i < c->ncontexts; i++)
         list_partners(l, set, i);
 }

@@ -5,21 +5,45 @@
 
 #include "base/assert.h"
 
-enum { HTTP = 1 << FM_CHECK_HTTP, TLS = 1 << FM_CHECK_TLS };
+enum { HTTP = 1 << FM_CHECK_HTTP, TLS = 1 << FM_CHECK_TLS, POSTGRES = 1 << FM_CHECK_POSTGRES };
 
 static const struct {
     const char *key;
     enum fm_conf_check_type type;
 } targets[] = {
-    {"tcp", FM_CHECK_TCP}, {"http", FM_CHECK_HTTP}, {"redis", FM_CHECK_REDIS},
-    {"dns", FM_CHECK_DNS}, {"tls", FM_CHECK_TLS},   {"command", FM_CHECK_COMMAND},
+    {"tcp", FM_CHECK_TCP},           {"http", FM_CHECK_HTTP}, {"redis", FM_CHECK_REDIS},
+    {"dns", FM_CHECK_DNS},           {"tls", FM_CHECK_TLS},   {"command", FM_CHECK_COMMAND},
+    {"postgres", FM_CHECK_POSTGRES},
 };
 
 /* Keys that not every type has. */
 static const struct {
     const char *key;
     unsigned types;
-} particular[] = {{"status", HTTP}, {"body", HTTP}, {"name", TLS}, {"warn", TLS}};
+} particular[] = {
+    {"status", HTTP},       {"body", HTTP},
+    {"name", TLS},          {"warn", TLS},
+    {"user", POSTGRES},     {"password-file", POSTGRES},
+    {"database", POSTGRES}, {"query", POSTGRES},
+    {"access", POSTGRES},   {"replay-lag", POSTGRES},
+};
+
+void fm_decode_check_file(struct fm_load *l, const struct fm_schema_row *row,
+                          const struct fm_node *n, void *at)
+{
+    struct fm_schema_row plain = *row;
+    struct fm_fault f = {.memory = false};
+    struct fm_str s = {NULL, 0};
+    plain.decode = NULL;
+    plain.offset = 0;
+    fm_decode_value(l, &plain, n, &s);
+    if (!s.p)
+        return;
+    if (fm_decode_expand(l, s, &s, &f))
+        memcpy((char *)at + row->offset, &s, sizeof s);
+    else
+        fm_decode_fault(l, row, n, &f);
+}
 
 void fm_decode_http_url(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,
                         void *at)
@@ -48,7 +72,7 @@ static int target_of(const struct fm_node *n)
 
 static bool has_later_target(const struct fm_node *n)
 {
-    return n && (fm_node_getz(n, "postgres") || fm_node_getz(n, "kafka"));
+    return n && fm_node_getz(n, "kafka");
 }
 
 static bool one_target(struct fm_load *l, const struct fm_node *n)
@@ -79,7 +103,9 @@ static void check_fit(struct fm_load *l, const struct fm_node *n, int target)
         fm_report_error(l->report, k->key_pos, "`%s` does not fit a check of the type `%s`",
                         FM_Q(k->key), targets[target].key);
         fm_report_advice(l->report, "it belongs to checks of the type `%s`",
-                         particular[i].types == HTTP ? "http" : "tls");
+                         particular[i].types == HTTP  ? "http"
+                         : particular[i].types == TLS ? "tls"
+                                                      : "postgres");
     }
 }
 
@@ -145,7 +171,8 @@ static void complete(struct fm_load *l, const struct fm_node *top, const struct 
 static void no_target(struct fm_load *l, const struct fm_node *n)
 {
     fm_report_error(l->report, n->key_pos, "the check `%s` has no target", FM_Q(n->key));
-    fm_report_advice(l->report, "add one of `tcp`, `http`, `redis`, `dns`, `tls`, `command`");
+    fm_report_advice(l->report, "add one of `tcp`, `http`, `redis`, `dns`, `tls`, `command`, "
+                                "`postgres`");
 }
 
 /* One check of region `r` from the two maps, of which one may be missing. */

@@ -37,7 +37,7 @@ enum {
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
     FM_CONF_GATES_MAX = 16,      /* of one region, where there are exclusive contexts */
     FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
-    FM_CONF_GROUPS_MAX = 32,
+    FM_CONF_GROUPS_MAX = 16,
     FM_CONF_GROUP_NODES_MAX = 16, /* of one group */
     FM_CONF_SETTINGS_MAX = 128,   /* of one group */
     /* A body is kept in so many blocks, each of the size of `header`, and of this at least. */
@@ -79,6 +79,8 @@ struct fm_conf_host {
     struct fm_str address;    /* as the file says; p = NULL where it does not */
     struct fm_conf_addr gate; /* what is dialed: address with port 7100 unless told otherwise */
     struct fm_conf_addr peer; /* the same with 7101 */
+    struct fm_conf_addr
+        postgres; /* host = where its nodes of groups are dialed, p = NULL: address */
     struct fm_conf_addr gate_bind, peer_bind; /* what this host binds */
     /* `admin` is the agent's where the host has one (127.0.0.1:7102), else the edge's. The edge of
      * the host binds edge_admin: `admin` where it has that role alone, else `edge.admin`. */
@@ -142,13 +144,16 @@ enum fm_conf_check_type {
     FM_CHECK_DNS,
     FM_CHECK_TLS,
     FM_CHECK_COMMAND,
+    FM_CHECK_POSTGRES,
 };
+
+enum fm_conf_access { FM_ACCESS_ANY, FM_ACCESS_READ_WRITE, FM_ACCESS_READ_ONLY };
 
 /* A dependency check of one region: the definition with the region's target and replacements. */
 struct fm_conf_check {
     struct fm_str name;
     enum fm_conf_check_type type;
-    struct fm_conf_addr target; /* tcp, http, redis, tls */
+    struct fm_conf_addr target; /* tcp, http, redis, tls, postgres */
     struct fm_str path;         /* http: request target, with the query */
     struct fm_str host_header;  /* http: Host */
     struct fm_str server_name;  /* tls: name to verify, `name`; dns: the name to look up */
@@ -156,8 +161,15 @@ struct fm_conf_check {
     size_t ncommand;
     unsigned status;    /* http: expected status; 0 = any 2xx */
     struct fm_str body; /* http: must be contained in the first 64 KiB; empty = any */
-    int64_t latency_ms; /* slower than this fails; 0 = no bound */
-    int64_t warn_ms;    /* tls: warn so long before the certificate expires */
+    struct {
+        struct fm_str user, database;
+        struct fm_str password_file; /* empty = none; without {host} */
+        struct fm_str query;         /* empty = none */
+        enum fm_conf_access access;  /* what the server must allow */
+        int64_t replay_lag_ms;       /* a standby further behind fails; 0 = no bound */
+    } pg;                            /* postgres */
+    int64_t latency_ms;              /* slower than this fails; 0 = no bound */
+    int64_t warn_ms;                 /* tls: warn so long before the certificate expires */
     int64_t interval_ms, timeout_ms, max_age_ms;
     unsigned fall, rise;
     struct fm_conf_pos pos;
@@ -361,7 +373,7 @@ struct fm_conf_group_node {
     unsigned host;               /* index into hosts; it has FM_ROLE_POSTGRES */
     struct fm_str data;          /* its data directory: a template, see fm_conf_expand */
     unsigned port;               /* where it listens */
-    struct fm_conf_addr address; /* what the other nodes dial: the host's address with `port` */
+    struct fm_conf_addr address; /* what others dial: the host's address, or `dial`, with `port` */
     struct fm_conf_pos pos;
 };
 
@@ -373,15 +385,15 @@ struct fm_conf_setting {
 };
 
 enum fm_conf_beyond {
-    FM_CONF_BEYOND_NO_AUTOMATIC, /* commits go on, nothing fails over by itself until caught up */
-    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait */
+    FM_CONF_BEYOND_NO_AUTOMATIC, /* commits wait for the standbys that follow, if any */
+    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait for every other node */
 };
 
 struct fm_conf_group {
     struct fm_str name;
-    unsigned *contexts; /* indices; they move together, and each has one cell */
+    unsigned *contexts; /* indices; each has one cell. One, in this version */
     size_t ncontexts;
-    unsigned home;     /* region of all of them */
+    unsigned home;     /* region of the contexts */
     struct fm_str bin; /* a template; empty: the newest below /usr/lib/postgresql of the host */
     struct fm_str user;
     struct fm_conf_group_node *nodes; /* in the order of the file */
@@ -390,10 +402,8 @@ struct fm_conf_group {
     struct fm_str admin_password_file, replication_password_file;
     struct {
         enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
-        enum fm_conf_beyond beyond;
-        uint64_t max_bytes, max_transactions; /* of `max-loss`; 0 = not said */
-        /* What may be acknowledged beyond the promotable standbys (rule 23): 0 with `sync`, else
-         * the least of what is said; -1: nothing bounds it. */
+        enum fm_conf_beyond beyond; /* of `sync` */
+        /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;
     } replication;
     struct {

@@ -59,7 +59,7 @@ fm_decode_fn fm_decode_route_path, fm_decode_http_url, fm_decode_webhook_url;
 fm_decode_fn fm_decode_nothing, fm_decode_log_path;
 fm_decode_fn fm_decode_hosts, fm_decode_roles, fm_decode_host_address, fm_decode_dial;
 fm_decode_fn fm_decode_regions, fm_decode_pools;
-fm_decode_fn fm_decode_checks;
+fm_decode_fn fm_decode_checks, fm_decode_check_file;
 fm_decode_fn fm_decode_endpoints;
 fm_decode_fn fm_decode_contexts, fm_decode_routes, fm_decode_sticky;
 fm_decode_fn fm_decode_groups, fm_decode_group_contexts, fm_decode_group_nodes,
@@ -102,7 +102,6 @@ void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
-void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
@@ -117,6 +116,7 @@ struct fm_host_def {
 
 struct fm_dial_def {
     struct fm_conf_addr gate, peer; /* port 0 = not said */
+    struct fm_conf_addr postgres;   /* host.p = NULL = not said */
 };
 
 struct fm_pool_dns {

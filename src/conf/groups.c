@@ -9,10 +9,6 @@
 #include <stdio.h>
 
 enum {
-    /* A commit record: 24 bytes of header, 2 before the data, 8 of time. It takes 40 on most
-     * machines, and where the log of N commits is at least 34 N bytes long, fewer bytes than that
-     * hold fewer commits. */
-    COMMIT_BYTES_LEAST = 34,
     SETTING_NAME_MAX = 63,
     SETTING_VALUE_MAX = 1000,
 };
@@ -61,31 +57,24 @@ void fm_decode_group_contexts(struct fm_load *l, const struct fm_schema_row *row
                               const struct fm_node *n, void *at)
 {
     struct fm_conf_group *g = at;
-    if (!fm_decode_want(l, row, n, FM_NODE_LIST) || !fm_decode_count(l, row, n))
+    if (!fm_decode_want(l, row, n, FM_NODE_LIST))
         return;
-    unsigned *list = fm_load_alloc(l, n->n, sizeof *list);
-    size_t found = 0;
-    if (!list)
+    if (n->n > row->max) {
+        fm_report_error(l->report, n->pos,
+                        "a group carries one context in this version of Fulmar (%s)", FM_VERSION);
+        fm_report_advice(l->report, "give each context a group of its own");
         return;
-    fm_node_each(item, n)
-    {
-        int context = context_of(l, row, item);
-        bool twice = false;
-        if (context < 0 || taken(l, item, (unsigned)context))
-            continue;
-        for (size_t i = 0; i < found; i++)
-            twice |= list[i] == (unsigned)context;
-        if (twice) {
-            fm_report_error(l->report, item->pos, "`%s` stands twice in `contexts`",
-                            FM_Q(item->text));
-            fm_report_advice(l->report, "keep one of them");
-            continue;
-        }
-        FM_ASSERT(found < n->n && (unsigned)context < l->conf->ncontexts);
-        list[found++] = (unsigned)context;
     }
-    g->contexts = list;
-    g->ncontexts = found;
+    if (!fm_decode_count(l, row, n))
+        return;
+    int context = context_of(l, row, n->first);
+    if (context < 0 || taken(l, n->first, (unsigned)context))
+        return;
+    g->contexts = fm_load_alloc(l, 1, sizeof *g->contexts);
+    if (!g->contexts)
+        return;
+    g->contexts[0] = (unsigned)context;
+    g->ncontexts = 1;
 }
 
 /* -------- nodes -------- */
@@ -155,6 +144,8 @@ static bool decode_node(struct fm_load *l, const struct fm_schema_row *row, cons
         return false;
     const struct fm_conf_host *h = &l->conf->hosts[host];
     struct fm_conf_addr name = {.host = h->address, .pos = n->key_pos, .is_ip = h->peer.is_ip};
+    if (h->postgres.host.p)
+        name = h->postgres;
     FM_ASSERT(h->address.n > 0 && node->port > 0 && node->port <= UINT16_MAX);
     node->host = (unsigned)host;
     if (!fm_conf_addr_with_port(l->arena, &name, (uint16_t)node->port, &node->address))
@@ -350,26 +341,18 @@ void fm_decode_settings(struct fm_load *l, const struct fm_schema_row *row, cons
 
 /* -------- rules of sections -------- */
 
-void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at)
-{
-    (void)at;
-    if (map->n > 0)
-        return;
-    fm_report_error(l->report, map->pos, "`max-loss` does not say how much");
-    fm_report_advice(l->report, "write `max-loss: {bytes: 1MiB}`");
-}
-
 void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at)
 {
     const struct fm_conf_group *g = at;
-    const struct fm_node *mode = fm_node_getz(map, "mode"), *most = fm_node_getz(map, "max-loss");
+    const struct fm_node *mode = fm_node_getz(map, "mode"), *beyond = fm_node_getz(map, "beyond");
     FM_ASSERT(g->name.p);
-    if (!mode || !most || g->replication.mode != FM_CONF_SYNC)
+    bool async = mode && fm_str_eqz(mode->text, "async");
+    if (!beyond || !async || g->replication.beyond != FM_CONF_BEYOND_BLOCK_WRITES)
         return;
-    fm_report_error(l->report, most->key_pos,
-                    "with `mode: sync` nothing is lost, and `max-loss` "
-                    "has no meaning");
-    fm_report_advice(l->report, "delete it, or write `mode: async`");
+    fm_report_error(
+        l->report, beyond->pos,
+        "with `mode: async` commits wait for nobody, and `block-writes` lets them wait");
+    fm_report_advice(l->report, "delete it, or write `mode: sync`");
 }
 
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at)
@@ -389,19 +372,6 @@ void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *a
 
 /* -------- groups -------- */
 
-/* What may be acknowledged beyond the standbys. */
-static int64_t credit_of(const struct fm_conf_group *g)
-{
-    uint64_t bytes = g->replication.max_bytes;
-    uint64_t commits = g->replication.max_transactions * COMMIT_BYTES_LEAST;
-    FM_ASSERT(g->replication.max_transactions <= UINT32_MAX && bytes <= INT64_MAX);
-    if (g->replication.mode == FM_CONF_SYNC)
-        return 0;
-    if (!bytes && !commits)
-        return -1;
-    return (int64_t)(!bytes || (commits && commits < bytes) ? commits : bytes);
-}
-
 static void decode_group(struct fm_load *l, const struct fm_schema_row *row,
                          const struct fm_node *n, unsigned index)
 {
@@ -414,7 +384,7 @@ static void decode_group(struct fm_load *l, const struct fm_schema_row *row,
         fm_decode_defaults(l, &fm_schema_group, g);
         fm_decode_value(l, row->item, n, g);
     }
-    g->replication.credit_bytes = credit_of(g);
+    g->replication.credit_bytes = g->replication.mode == FM_CONF_SYNC ? 0 : -1;
     l->group_bad[index] = l->report->errors > errors || !fm_node_is_sound(n) || l->hosts_bad;
 }
 

@@ -1,4 +1,4 @@
-/* What groups need around them: contexts that agree, a node at home, ports and folders of their
+/* What groups need around them: a context that fits, a node at home, ports and folders of their
  * own; and what they promise to their contexts. Each function is one rule. What has errors of its
  * own is passed over. */
 #include "base/assert.h"
@@ -7,67 +7,25 @@
 
 /* -------- contexts -------- */
 
-/* Where the context stands in the list of its group. */
-static const struct fm_node *entry_of(const struct fm_load *l, size_t group, struct fm_str context)
-{
-    const struct fm_node *list = fm_node_getz(l->group_node[group], "contexts");
-    FM_ASSERT(list && list->kind == FM_NODE_LIST);
-    const struct fm_node *n = list->first;
-    while (n && !fm_str_eq(n->text, context))
-        n = n->next;
-    FM_ASSERT(n);
-    return n;
-}
-
-static bool is_fit(struct fm_load *l, size_t group, const struct fm_conf_context *x)
-{
-    if (x->topology == FM_TOPOLOGY_ACTIVE_PASSIVE)
-        return true;
-    fm_report_error(l->report, entry_of(l, group, x->name)->pos,
-                    "the data of a group is written in one region, and `%s` is `%s`", FM_Q(x->name),
-                    x->topology == FM_TOPOLOGY_AFFINITY ? "affinity" : "multi-write");
-    fm_report_advice(l->report, "only contexts with `topology: active-passive` are in groups");
-    return false;
-}
-
-static bool same_failover(const struct fm_conf_failover *a, const struct fm_conf_failover *b)
-{
-    return a->mode == b->mode && a->grace_ms == b->grace_ms && a->ask_after_ms == b->ask_after_ms &&
-           a->at_most == b->at_most && a->at_most_window_ms == b->at_most_window_ms &&
-           a->prefer == b->prefer;
-}
-
-static void agree(struct fm_load *l, size_t group, const struct fm_conf_context *a,
-                  const struct fm_conf_context *b)
-{
-    const char *differs = a->home != b->home                           ? "homes differ"
-                          : a->lease_ms != b->lease_ms                 ? "leases differ"
-                          : !same_failover(&a->failover, &b->failover) ? "`failover` differs"
-                                                                       : NULL;
-    if (!differs)
-        return;
-    fm_report_error(l->report, entry_of(l, group, b->name)->pos,
-                    "`%s` and `%s` are in one group, and their %s", FM_Q(a->name), FM_Q(b->name),
-                    differs);
-    fm_report_advice(l->report, "the contexts of a group move together: say the same of both");
-}
-
-/* True where all of them are as they must be, so that the group has a home. */
-static bool contexts(struct fm_load *l, size_t group)
+/* True where the context is as it must be, so that the group has a home. */
+static bool has_home(struct fm_load *l, size_t group)
 {
     struct fm_conf_group *g = &l->conf->groups[group];
-    size_t errors = l->report->errors;
-    for (size_t i = 0; i < g->ncontexts; i++)
-        if (l->context_bad[g->contexts[i]])
-            return false;
-    for (size_t i = 0; i < g->ncontexts; i++)
-        if (!is_fit(l, group, &l->conf->contexts[g->contexts[i]]))
-            return false;
-    FM_ASSERT(g->ncontexts > 0);
-    for (size_t i = 1; i < g->ncontexts; i++)
-        agree(l, group, &l->conf->contexts[g->contexts[0]], &l->conf->contexts[g->contexts[i]]);
-    g->home = l->conf->contexts[g->contexts[0]].home;
-    return l->report->errors == errors;
+    FM_ASSERT(g->ncontexts == 1);
+    const struct fm_conf_context *x = &l->conf->contexts[g->contexts[0]];
+    const struct fm_node *list = fm_node_getz(l->group_node[group], "contexts");
+    if (l->context_bad[g->contexts[0]])
+        return false;
+    if (x->topology != FM_TOPOLOGY_ACTIVE_PASSIVE) {
+        fm_report_error(l->report, list->first->pos,
+                        "the data of a group is written in one region, and `%s` is `%s`",
+                        FM_Q(x->name),
+                        x->topology == FM_TOPOLOGY_AFFINITY ? "affinity" : "multi-write");
+        fm_report_advice(l->report, "only a context with `topology: active-passive` has a group");
+        return false;
+    }
+    g->home = x->home;
+    return true;
 }
 
 /* -------- nodes -------- */
@@ -242,6 +200,40 @@ static void listeners(struct fm_load *l, size_t group, bool read_only)
     }
 }
 
+/* PostgreSQL takes clients from its own host alone. */
+static void ways(struct fm_load *l, size_t group)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    const struct fm_node *listen = fm_node_getz(l->group_node[group], "listen");
+    const struct fm_conf_host *none = NULL;
+    unsigned good = 0;
+    for (unsigned i = 0; i < c->nhosts; i++) {
+        if (!fm_conf_group_listen(c, g, i, false) && !fm_conf_group_listen(c, g, i, true))
+            continue;
+        bool node = fm_conf_find_group_node(g, i) >= 0;
+        good += node;
+        none = node || none ? none : &c->hosts[i];
+    }
+    if (!none)
+        return;
+    FM_ASSERT(listen);
+    if (good)
+        fm_report_warning(
+            l->report, listen->key_pos,
+            "host `%s` has no node of `%s`, and its gate passes nobody on to those of "
+            "other hosts",
+            FM_Q(none->name), FM_Q(g->name));
+    else
+        fm_report_error(l->report, listen->key_pos,
+                        "no gate that listens is on a host with a node of `%s`, and a gate passes "
+                        "nobody on to those of other hosts",
+                        FM_Q(g->name));
+    fm_report_advice(l->report,
+                     "give the hosts of nodes the role `gate`, and say where these listen: "
+                     "`read-write: {HOST: \"0.0.0.0:6432\"}`");
+}
+
 /* -------- promises -------- */
 
 /* What nobody answers for is not given away without a person. */
@@ -257,77 +249,63 @@ static void automatic(struct fm_load *l, size_t group)
     fm_report_error(l->report, mode->pos,
                     "`%s` fails over by itself, and nothing bounds what that would lose",
                     FM_Q(x->name));
-    fm_report_advice(l->report, "add `max-loss: {bytes: 1MiB}`, or write `mode: sync`");
+    fm_report_advice(l->report, "write `mode: sync`, or let a person decide: `mode: assisted`");
 }
 
+/* With `sync` nothing is lost with a region where another one has a node that follows: within every
+ * objective. */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
 {
-    const struct fm_conf_context *x = &l->conf->contexts[context];
-    const struct fm_conf_objectives *o = &x->objectives;
-    const struct fm_conf_group *g = &l->conf->groups[group];
-    int64_t credit = g->replication.credit_bytes;
-    bool none = o->rpo_ms == 0 || o->rpo_bytes == 0;
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    unsigned elsewhere = 0;
     if (l->group_bad[group])
         return;
-    FM_ASSERT(o->rpo_ms >= 0 || o->rpo_bytes >= 0);
-    if (credit < 0) {
+    for (unsigned r = 0; r < c->nregions; r++)
+        elsewhere += r != g->home && has_node(c, g, r);
+    if (g->replication.credit_bytes < 0) {
         fm_report_error(l->report, pos,
-                        "nothing enforces the `rpo` of `%s`: its group `%s` is `async` without "
-                        "`max-loss`",
-                        FM_Q(x->name), FM_Q(g->name));
+                        "nothing enforces the `rpo` of `%s`: its group `%s` is "
+                        "`async`",
+                        FM_Q(c->contexts[context].name), FM_Q(g->name));
         fm_report_advice(l->report,
-                         "add `max-loss` to `groups.%s.replication`, or write `mode: "
-                         "sync`",
+                         "write `mode: sync` in `groups.%s.replication`, or delete `rpo`",
                          FM_Q(g->name));
-    } else if (credit > 0 && (none || (o->rpo_bytes > 0 && o->rpo_bytes < credit))) {
-        fm_report_error(l->report, pos,
-                        "`%s` may lose more than its `rpo`: its group `%s` acknowledges up to %s "
-                        "beyond its standbys",
-                        FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
-        if (none)
-            fm_report_advice(l->report,
-                             "write `mode: sync` in `groups.%s.replication`, or raise "
-                             "`rpo`",
-                             FM_Q(g->name));
-        else
-            fm_report_advice(l->report,
-                             "write `max-loss: {bytes: %s}` in `groups.%s.replication`, "
-                             "or raise `rpo`",
-                             fm_scalar_size_text((uint64_t)o->rpo_bytes).s, FM_Q(g->name));
-    } else if (credit > 0 && o->rpo_ms > 0) {
-        fm_report_warning(l->report, pos,
-                          "the `rpo` of `%s` is a time, and its group `%s` bounds the loss in "
-                          "bytes, %s: that takes longer to write where little is written",
-                          FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
-        fm_report_advice(l->report, "say `rpo` in bytes");
+    } else if (!elsewhere) {
+        fm_report_error(
+            l->report, pos, "all of `%s` is lost with `%s`: its group `%s` has nodes there alone",
+            FM_Q(c->contexts[context].name), FM_Q(c->regions[g->home].name), FM_Q(g->name));
+        fm_report_advice(l->report, "add a node in another region, or delete `rpo`");
     } else if (g->replication.beyond == FM_CONF_BEYOND_NO_AUTOMATIC) {
         fm_report_warning(l->report, pos,
-                          "the `rpo` of `%s` is kept while a standby of its group `%s` keeps up: "
-                          "without one commits go on (`beyond: no-automatic`)",
-                          FM_Q(x->name), FM_Q(g->name));
+                          "the `rpo` of `%s` is kept while a node of its group `%s` in another "
+                          "region follows: without one commits go on (`beyond: no-automatic`)",
+                          FM_Q(c->contexts[context].name), FM_Q(g->name));
         fm_report_advice(l->report, "write `beyond: block-writes` if they shall wait instead");
     }
 }
 
 /* -------- all of it -------- */
 
-/* Secrets and the log go from host to host. */
-static void in_the_clear(struct fm_load *l)
+/* Secrets that Fulmar makes leave a machine by TLS alone. */
+static void secrets(struct fm_load *l, size_t group)
 {
     const struct fm_conf *c = l->conf;
-    for (size_t i = 0; i < c->ngroups; i++) {
-        const struct fm_conf_group *g = &c->groups[i];
-        for (size_t k = 0; k < g->nnodes && !l->group_bad[i]; k++) {
-            if (c->peer_tls.present || fm_conf_addr_is_loopback(&g->nodes[k].address))
-                continue;
-            fm_report_warning(l->report, g->pos,
-                              "with `peer-tls: plaintext` the passwords of the group `%s` go from "
-                              "host to host in the clear",
-                              FM_Q(g->name));
-            fm_report_advice(l->report, "make certificates (`fulmar help certs`)");
-            return;
-        }
-    }
+    const struct fm_conf_group *g = &c->groups[group];
+    bool said = g->admin_password_file.n && g->replication_password_file.n;
+    bool far = false;
+    for (size_t i = 0; i < g->nnodes; i++)
+        far |= !fm_conf_addr_is_loopback(&g->nodes[i].address);
+    if (c->peer_tls.present || said || !far || g->nnodes < 2 ||
+        l->root->peer_tls != FM_PEER_PLAINTEXT)
+        return;
+    fm_report_error(l->report, g->pos,
+                    "the secrets of the group `%s` are not sent from host to host in the clear "
+                    "(`peer-tls: plaintext`)",
+                    FM_Q(g->name));
+    fm_report_advice(l->report,
+                     "make certificates (`fulmar help certs`), or bring the files yourself and say "
+                     "`users: {admin: {password-file: a}, replication: {password-file: r}}`");
 }
 
 static void idle_hosts(struct fm_load *l)
@@ -360,12 +338,13 @@ void fm_groups_check(struct fm_load *l)
         nodes(l, i);
         listeners(l, i, false);
         listeners(l, i, true);
-        if (!contexts(l, i))
+        ways(l, i);
+        secrets(l, i);
+        if (!has_home(l, i))
             continue;
         regions(l, i);
         automatic(l, i);
     }
-    in_the_clear(l);
     const struct fm_node *map = fm_node_getz(l->root->node, "groups");
     if (!map || map->n == c->ngroups)
         idle_hosts(l);

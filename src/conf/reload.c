@@ -267,23 +267,44 @@ static bool same_node(const struct fm_node *a, const struct fm_node *b)
     return true;
 }
 
+static void group_key(struct change *c, const struct fm_node *group,
+                      const struct fm_schema_row *row, const struct fm_node *a,
+                      const struct fm_node *b)
+{
+    struct fm_conf_pos pos = b ? b->key_pos : group->key_pos;
+    if (!a == !b && (!a || same_node(a, b)))
+        return;
+    if (row->reload == FM_RELOAD_SHARED || row->section == &fm_schema_replication) {
+        fm_report_warning(c->report, pos, "`%s` of group `%s` " KEPT, row->name, FM_Q(group->key));
+        fm_report_advice(c->report, KEPT_ADVICE);
+    } else {
+        fm_report_warning(c->report, pos,
+                          "`%s` of group `%s` changed, and takes effect at the next restart",
+                          row->name, FM_Q(group->key));
+    }
+}
+
 static void compare_groups(struct change *c, const struct fm_node *from, const struct fm_node *to)
 {
     const struct fm_node *a = fm_node_getz(from, "groups"), *b = fm_node_getz(to, "groups");
     struct fm_conf_pos whole = {c->to->file.p, 1, 1};
     for (const struct fm_node *n = b ? b->first : NULL; n; n = n->next) {
         const struct fm_node *old = fm_node_get(a, n->key);
-        if (old && same_node(old, n))
+        for (size_t i = 0; old && i < fm_schema_group.n; i++) {
+            const struct fm_schema_row *row = &fm_schema_group.rows[i];
+            group_key(c, n, row, fm_node_getz(old, row->name), fm_node_getz(n, row->name));
+        }
+        if (old)
             continue;
-        fm_report_warning(c->report, n->key_pos,
-                          "the group `%s` changed, and takes effect at the next restart",
-                          FM_Q(n->key));
+        fm_report_warning(c->report, n->key_pos, "the group `%s` " KEPT, FM_Q(n->key));
+        fm_report_advice(c->report, KEPT_ADVICE);
     }
-    for (const struct fm_node *n = a ? a->first : NULL; n; n = n->next)
-        if (!fm_node_get(b, n->key))
-            fm_report_warning(c->report, b ? b->key_pos : whole,
-                              "the group `%s` is gone, which takes effect at the next restart",
-                              FM_Q(n->key));
+    for (const struct fm_node *n = a ? a->first : NULL; n; n = n->next) {
+        if (fm_node_get(b, n->key))
+            continue;
+        fm_report_warning(c->report, b ? b->key_pos : whole, "the group `%s` " KEPT, FM_Q(n->key));
+        fm_report_advice(c->report, KEPT_ADVICE);
+    }
 }
 
 /* -------- who holds and who votes -------- */

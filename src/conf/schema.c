@@ -7,6 +7,12 @@
 
 static const struct fm_schema_row argv_item = {.kind = FM_KIND_TEXT, RANGE(1, 4096)};
 
+static const struct fm_word access_words[] = {
+    {"any", FM_ACCESS_ANY, "a primary or a standby", false},
+    {"read-write", FM_ACCESS_READ_WRITE, "a primary, and transactions that write", false},
+    {"read-only", FM_ACCESS_READ_ONLY, "a standby, or a server that is set to be read-only", false},
+};
+
 static const struct fm_schema_row check_rows[] = {
     {.name = "tcp",
      .kind = FM_KIND_TARGET,
@@ -34,6 +40,11 @@ static const struct fm_schema_row check_rows[] = {
      RANGE(1, FM_CONF_LIST_MAX),
      ITEM(argv_item),
      .help = "Target: the program (with its arguments, no shell) ends with 0."},
+    {.name = "postgres",
+     .kind = FM_KIND_TARGET,
+     AT(struct fm_conf_check, target),
+     .help = "Target: PostgreSQL at `host:port` (or a pooler in front of it) lets `user` in, and "
+             "answers as `query`, `access` and `replay-lag` say."},
     {.name = "interval",
      .kind = FM_KIND_DURATION,
      AT(struct fm_conf_check, interval_ms),
@@ -95,9 +106,47 @@ static const struct fm_schema_row check_rows[] = {
      RANGE(0, 365 * DAY),
      .def = "14d",
      .help = "`tls`: warns so long before the certificate expires; fails only when it has."},
-    LATER("postgres", "checks by a query; until then check the port with `tcp`"),
+    {.name = "user",
+     .kind = FM_KIND_TEXT,
+     AT(struct fm_conf_check, pg.user),
+     RANGE(1, 63),
+     .def = "fulmar",
+     .help = "`postgres`: the role to connect as. It needs no rights but those of `query`."},
+    {.name = "password-file",
+     .kind = FM_KIND_FILE,
+     AT(struct fm_conf_check, pg.password_file),
+     .decode = fm_decode_check_file,
+     .def_note = "none",
+     .help = "`postgres`: the file with its password, not readable by others; read for each run. "
+             "{region} expands, {host} does not."},
+    {.name = "database",
+     .kind = FM_KIND_TEXT,
+     AT(struct fm_conf_check, pg.database),
+     RANGE(1, 63),
+     .def = "postgres",
+     .help = "`postgres`: the database to connect to."},
+    {.name = "query",
+     .kind = FM_KIND_TEXT,
+     AT(struct fm_conf_check, pg.query),
+     RANGE(1, 4096),
+     .def_note = "none: that it lets the user in and answers is enough",
+     .help = "`postgres`: one statement that must end without an error, and whose first value, if "
+             "there is one, must not be `false`. It is cancelled after `timeout`."},
+    {.name = "access",
+     .kind = FM_KIND_WORD,
+     AT(struct fm_conf_check, pg.access),
+     WORDS(access_words),
+     .def = "any",
+     .help = "`postgres`: what the server must allow."},
+    {.name = "replay-lag",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_check, pg.replay_lag_ms),
+     RANGE(1, DAY),
+     .def_note = "no bound",
+     .help = "`postgres`: a standby that is further behind than this fails. Measured on the "
+             "standby: 0 while it receives and has replayed all that it received, else the age of "
+             "the last commit that it replayed, by its clock and that of the primary."},
     LATER("kafka", "checks of Kafka; until then check the port with `tcp`"),
-    LATER("query", "belongs to checks of the type `postgres`"),
 };
 
 const struct fm_schema_section fm_schema_check = {
@@ -107,7 +156,8 @@ const struct fm_schema_section fm_schema_check = {
     .help =
         "A dependency of a stamp, run by the agents with the role `health`. What is said at the "
         "top level holds in every region; `regions.REGION.checks.NAME` adds the target (exactly "
-        "one of `tcp`, `http`, `redis`, `dns`, `tls`, `command`) and may replace any key. A "
+        "one of `tcp`, `http`, `redis`, `dns`, `tls`, `command`, `postgres`) and may replace any "
+        "key. A "
         "check whose target is said at the top level exists in every region.",
 };
 
@@ -308,6 +358,12 @@ static const struct fm_schema_row dial_rows[] = {
      AT(struct fm_dial_def, peer),
      .def_note = "`address` and the port of its `peer`",
      .help = "The way to its agent."},
+    {.name = "postgres",
+     .kind = FM_KIND_HOST,
+     AT(struct fm_dial_def, postgres),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "`address`",
+     .help = "The way to its nodes of `groups`, each at its own port."},
 };
 
 static const struct fm_schema_section dial_section = {
@@ -490,7 +546,6 @@ static const struct fm_schema_row root_rows[] = {
      .kind = FM_KIND_NAMED,
      RANGE(0, FM_CONF_GROUPS_MAX),
      ITEM(group_item),
-     .reload = FM_RELOAD_RESTART,
      .decode = fm_decode_groups,
      .def_note = "none",
      .help = "PostgreSQL failover groups: the databases that carry the data of contexts."},

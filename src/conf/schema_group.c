@@ -8,7 +8,7 @@ static const struct fm_schema_row node_rows[] = {
     {.name = "data",
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_group_node, data),
-     .reload = FM_RELOAD_RESTART,
+     .reload = FM_RELOAD_SHARED,
      .decode = fm_decode_group_data,
      .def_note = "`/var/lib/fulmar/pg/GROUP`",
      .example = "data: /var/lib/fulmar/pg/ledger",
@@ -19,7 +19,7 @@ static const struct fm_schema_row node_rows[] = {
      .kind = FM_KIND_UINT,
      AT(struct fm_conf_group_node, port),
      RANGE(1, 65535),
-     .reload = FM_RELOAD_RESTART,
+     .reload = FM_RELOAD_SHARED,
      .def = "5432",
      .help = "Where it listens, at the host's `address`, for the other nodes of its group."},
     LATER("delay", "a standby that stays behind on purpose, against human error"),
@@ -46,14 +46,14 @@ static const struct fm_schema_row node_item = {.kind = FM_KIND_SECTION,
 
 static const struct fm_schema_row admin_rows[] = {
     PASSWORD_ROW(admin_password_file, "password-file: pg-admin.password",
-                 "The file with the password of the role by which Fulmar manages the group, 8 to "
-                 "1023 bytes, the same on every host of the group, not readable by others."),
+                 "The file with the password of the role by which Fulmar manages the group, up to "
+                 "255 bytes, the same on every host of the group, not readable by others."),
 };
 
 static const struct fm_schema_row replication_user_rows[] = {
     PASSWORD_ROW(replication_password_file, "password-file: pg-repl.password",
-                 "The file with the password of the role by which the nodes follow each other, 8 "
-                 "to 1023 bytes, the same on every host of the group, not readable by others."),
+                 "The file with the password of the role by which the nodes follow each other, up "
+                 "to 255 bytes, the same on every host of the group, not readable by others."),
 };
 
 static const struct fm_schema_section admin_section = {
@@ -89,52 +89,28 @@ static const struct fm_schema_section users_section = {
     ROWS(users_rows),
     .help = "Passwords of your own, in files. Without them `fulmar group create` makes secrets, "
             "keeps them in the `state` folder of each host of the group, and sends them to the "
-            "other hosts as `peer-tls` says.",
+            "other hosts of the group by mutual TLS (`peer-tls`).",
 };
 
 /* replication */
 
-static const struct fm_schema_row max_loss_rows[] = {
-    {.name = "bytes",
-     .kind = FM_KIND_SIZE,
-     AT(struct fm_conf_group, replication.max_bytes),
-     .reload = FM_RELOAD_RESTART,
-     RANGE(KIB, TIB),
-     .def_note = "no bound",
-     .help = "So much of the log of PostgreSQL."},
-    {.name = "transactions",
-     .kind = FM_KIND_UINT,
-     AT(struct fm_conf_group, replication.max_transactions),
-     .reload = FM_RELOAD_RESTART,
-     RANGE(1, 1000000000),
-     .def_note = "no bound",
-     .help = "So many commits. It is enforced in bytes, 34 for each, the least that a commit "
-             "takes; real ones take more, so far fewer are ever at risk, and a small number makes "
-             "commits wait."},
-    LATER("time", "gates that refuse commands; until then bound the loss by `bytes`"),
-};
-
-static const struct fm_schema_section max_loss_section = {
-    .id = "max-loss",
-    .title = "groups.NAME.replication.max-loss",
-    ROWS(max_loss_rows),
-    .help = "What a forced failover may cost at the most: PostgreSQL acknowledges no commit that "
-            "is further than this beyond what a standby has on disk. The least of the keys counts.",
-    .check = fm_check_max_loss,
-};
-
 static const struct fm_word replication_words[] = {
     {"async", FM_CONF_ASYNC,
-     "a commit may be acknowledged before a standby has it, up to `max-loss`", false},
-    {"sync", FM_CONF_SYNC, "a commit is acknowledged when a standby has it on disk", false},
+     "a commit is acknowledged before a standby has it; nothing bounds what a failover without the "
+     "primary loses, and a person has to accept it",
+     false},
+    {"sync", FM_CONF_SYNC,
+     "a commit is acknowledged when the other nodes have it on disk: those that follow, or all of "
+     "them, as `beyond` says",
+     false},
 };
 
 static const struct fm_word beyond_words[] = {
     {"no-automatic", FM_CONF_BEYOND_NO_AUTOMATIC,
-     "commits go on, the loss is shown as unbounded, and nothing fails over by itself until a "
-     "standby has caught up",
+     "commits wait for the nodes that follow; one that is gone is no longer waited for, and while "
+     "none is left a failover is for a person",
      false},
-    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait", false},
+    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait for every node", false},
 };
 
 static const struct fm_schema_row replication_rows[] = {
@@ -142,25 +118,22 @@ static const struct fm_schema_row replication_rows[] = {
      .kind = FM_KIND_WORD,
      .flags = FM_ROW_REQUIRED,
      AT(struct fm_conf_group, replication.mode),
-     .reload = FM_RELOAD_RESTART,
+     .reload = FM_RELOAD_SHARED,
      WORDS(replication_words),
      .example = "mode: sync",
      .help = "When a commit is acknowledged."},
-    {.name = "max-loss",
-     .kind = FM_KIND_SECTION,
-     .section = &max_loss_section,
-     .def_note = "with `sync` nothing is lost; with `async` nothing bounds it",
-     .help = "With `async`: what may be lost with a region."},
     {.name = "beyond",
      .kind = FM_KIND_WORD,
      AT(struct fm_conf_group, replication.beyond),
-     .reload = FM_RELOAD_RESTART,
+     .reload = FM_RELOAD_SHARED,
      WORDS(beyond_words),
      .def = "no-automatic",
-     .help = "What happens when the standbys are further behind than that, or gone."},
+     .help = "With `sync`: what happens when a node does not follow."},
+    LATER("max-loss",
+          "a bound of the loss that PostgreSQL enforces; until then write `mode: sync`"),
 };
 
-static const struct fm_schema_section replication_section = {
+const struct fm_schema_section fm_schema_replication = {
     .id = "replication",
     .title = "groups.NAME.replication",
     ROWS(replication_rows),
@@ -209,7 +182,7 @@ static const struct fm_schema_row group_listen_rows[] = {
      .reload = FM_RELOAD_RESTART,
      .def_note = "none",
      .example = "read-only: \"0.0.0.0:6433\"",
-     .help = "Leads to the nearest standby within `read-lag`, else to the primary. The same for "
+     .help = "Leads to a standby within `read-lag`, else to the primary. The same for "
              "every gate, or an address for each host."},
     {.name = "read-lag",
      .kind = FM_KIND_DURATION,
@@ -225,7 +198,8 @@ static const struct fm_schema_section group_listen_section = {
     .title = "groups.NAME.listen",
     ROWS(group_listen_rows),
     .help = "Where applications reach the databases of the group, at one address that never "
-            "changes.",
+            "changes. A gate passes them on to a node of its own host alone; PostgreSQL takes "
+            "clients from nowhere else.",
     .check = fm_check_group_listen,
 };
 
@@ -239,13 +213,12 @@ static const struct fm_schema_row group_rows[] = {
      .kind = FM_KIND_LIST,
      .flags = FM_ROW_REQUIRED | FM_ROW_UNIQUE,
      LIST_AT(struct fm_conf_group, contexts, ncontexts),
-     RANGE(1, FM_CONF_LIST_MAX),
-     .reload = FM_RELOAD_RESTART,
+     RANGE(1, 1),
+     .reload = FM_RELOAD_SHARED,
      ITEM(context_item),
      .decode = fm_decode_group_contexts,
      .example = "contexts: [ledger]",
-     .help = "The contexts whose data it carries. They are `active-passive`, move together, and "
-             "agree in `home`, `lease` and `failover`."},
+     .help = "The context whose data it carries; it is `active-passive`."},
     {.name = "bin",
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_group, bin),
@@ -265,7 +238,7 @@ static const struct fm_schema_row group_rows[] = {
      .flags = FM_ROW_REQUIRED,
      LIST_AT(struct fm_conf_group, nodes, nnodes),
      RANGE(1, FM_CONF_GROUP_NODES_MAX),
-     .reload = FM_RELOAD_RESTART,
+     .reload = FM_RELOAD_SHARED,
      ITEM(node_item),
      .decode = fm_decode_group_nodes,
      .example = "nodes: {west-db-1: {}, north-db-1: {}}",
@@ -278,7 +251,7 @@ static const struct fm_schema_row group_rows[] = {
     {.name = "replication",
      .kind = FM_KIND_SECTION,
      .flags = FM_ROW_REQUIRED,
-     .section = &replication_section,
+     .section = &fm_schema_replication,
      .example = "replication: {mode: sync}",
      .help = "What may be lost."},
     {.name = "listen",
@@ -292,7 +265,7 @@ static const struct fm_schema_row group_rows[] = {
      .flags = FM_ROW_PARAMETERS,
      LIST_AT(struct fm_conf_group, settings, nsettings),
      RANGE(0, FM_CONF_SETTINGS_MAX),
-     .reload = FM_RELOAD_RESTART,
+     .reload = FM_RELOAD_SHARED,
      ITEM(setting_item),
      .decode = fm_decode_settings,
      .def_note = "those of PostgreSQL",
@@ -308,5 +281,7 @@ const struct fm_schema_section fm_schema_group = {
     .title = "groups.NAME",
     ROWS(group_rows),
     .help = "A PostgreSQL database on several hosts. Its primary is where the right to write the "
-            "contexts is; the other nodes follow it.",
+            "context is; the other nodes follow it. A group that hosts have not agreed upon yet "
+            "(`fulmar config apply`) is left out, and what was agreed takes effect at the next "
+            "restart of an agent.",
 };

@@ -236,6 +236,80 @@ static void contexts(struct fm_buf *b, const struct fm_conf *conf)
     fm_buf_ch(b, '}');
 }
 
+/* -------- groups -------- */
+
+static void nodes(struct fm_buf *b, const struct fm_conf *conf, const struct fm_conf_group *g)
+{
+    struct named order[FM_CONF_GROUP_NODES_MAX] = {{{0}, 0}};
+    bool first = true;
+    FM_ASSERT(g->nnodes > 0 && g->nnodes <= FM_COUNT(order));
+    for (size_t i = 0; i < g->nnodes; i++)
+        order[i] = (struct named){conf->hosts[g->nodes[i].host].name, i};
+    qsort(order, g->nnodes, sizeof *order, by_text);
+    fm_buf_ch(b, '{');
+    for (size_t i = 0; i < g->nnodes; i++) {
+        bool one = true;
+        name_of(b, &first, order[i].name.p);
+        fm_buf_ch(b, '{');
+        text_member(b, &one, "data", g->nodes[order[i].at].data);
+        name_of(b, &one, "port");
+        fm_buf_printf(b, "%u}", g->nodes[order[i].at].port);
+    }
+    fm_buf_ch(b, '}');
+}
+
+static void settings(struct fm_buf *b, const struct fm_conf_group *g)
+{
+    struct named order[FM_CONF_SETTINGS_MAX] = {{{0}, 0}};
+    bool first = true;
+    FM_ASSERT(g->nsettings <= FM_COUNT(order));
+    for (size_t i = 0; i < g->nsettings; i++)
+        order[i] = (struct named){g->settings[i].name, i};
+    qsort(order, g->nsettings, sizeof *order, by_text);
+    fm_buf_ch(b, '{');
+    for (size_t i = 0; i < g->nsettings; i++)
+        text_member(b, &first, order[i].name.p, g->settings[order[i].at].value);
+    fm_buf_ch(b, '}');
+}
+
+static void group(struct fm_buf *b, const struct fm_conf *conf, const struct fm_conf_group *g)
+{
+    struct fm_str name[FM_CONF_LIST_MAX] = {{0}};
+    bool first = true;
+    FM_ASSERT(g->ncontexts > 0 && g->ncontexts <= FM_COUNT(name));
+    for (size_t i = 0; i < g->ncontexts; i++)
+        name[i] = conf->contexts[g->contexts[i]].name;
+    fm_buf_ch(b, '{');
+    name_of(b, &first, "contexts");
+    list(b, name, g->ncontexts, true);
+    name_of(b, &first, "nodes");
+    nodes(b, conf, g);
+    name_of(b, &first, "replication");
+    plain_section(b, &fm_schema_replication, g);
+    name_of(b, &first, "settings");
+    settings(b, g);
+    fm_buf_ch(b, '}');
+}
+
+/* Nothing at all where there are none: as by a version that knew of none. */
+static void groups(struct fm_buf *b, const struct fm_conf *conf)
+{
+    struct named order[FM_CONF_GROUPS_MAX] = {{{0}, 0}};
+    bool first = true;
+    FM_ASSERT(conf->ngroups <= FM_COUNT(order));
+    if (!conf->ngroups)
+        return;
+    for (size_t i = 0; i < conf->ngroups; i++)
+        order[i] = (struct named){conf->groups[i].name, i};
+    qsort(order, conf->ngroups, sizeof *order, by_text);
+    fm_buf_lit(b, ",\"groups\":{");
+    for (size_t i = 0; i < conf->ngroups; i++) {
+        name_of(b, &first, order[i].name.p);
+        group(b, conf, &conf->groups[order[i].at]);
+    }
+    fm_buf_ch(b, '}');
+}
+
 /* -------- hosts and regions -------- */
 
 static void host(struct fm_buf *b, const struct fm_conf *conf, const struct fm_conf_host *h)
@@ -314,6 +388,7 @@ enum fm_err fm_conf_shared_write(const struct fm_conf *c, struct fm_buf *out)
     size_t from = out->n;
     fm_buf_lit(out, "{\"contexts\":");
     contexts(out, c);
+    groups(out, c);
     fm_buf_lit(out, ",\"hosts\":");
     enum fm_err err = hosts(out, c);
     fm_buf_lit(out, ",\"regions\":");

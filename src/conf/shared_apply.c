@@ -196,6 +196,51 @@ static bool merge_contexts(struct merge *m, const struct fm_conf *c)
     return ordered;
 }
 
+/* -------- groups -------- */
+
+/* Of the contexts only those that this file has. */
+static void put_group_contexts(struct merge *m, struct fm_node *map, const struct fm_node *value)
+{
+    const struct fm_node *known = fm_node_getz(m->root, "contexts");
+    put(m, map, "contexts", value);
+    struct fm_node *list = fm_node_getz(map, "contexts"), *next;
+    for (struct fm_node *n = list ? list->first : NULL; n; n = next) {
+        next = n->next;
+        if (!fm_node_get(known, n->text))
+            fm_node_remove(n);
+    }
+}
+
+static void merge_group(struct merge *m, struct fm_node *map, const struct fm_node *agreed)
+{
+    static const char *const whole[] = {"nodes", "replication", "settings"};
+    FM_ASSERT(map->kind == FM_NODE_MAP && agreed->kind == FM_NODE_MAP);
+    put_group_contexts(m, map, fm_node_getz(agreed, "contexts"));
+    for (size_t i = 0; i < FM_COUNT(whole); i++)
+        put(m, map, whole[i], fm_node_getz(agreed, whole[i]));
+    drop_unknown(fm_node_getz(map, "replication"), &fm_schema_replication);
+    struct fm_node *nodes = fm_node_getz(map, "nodes");
+    for (struct fm_node *n = nodes ? nodes->first : NULL; n; n = n->next)
+        drop_unknown(n, &fm_schema_group_node);
+}
+
+/* A group that is not agreed upon is left out, for its hosts are not either; so is one of whose
+ * contexts this file has none. */
+static void merge_groups(struct merge *m)
+{
+    const struct fm_node *agreed = fm_node_getz(m->agreed, "groups");
+    struct fm_node *map = fm_node_getz(m->root, "groups"), *next;
+    for (struct fm_node *n = map ? map->first : NULL; n; n = next) {
+        const struct fm_node *one = fm_node_get(agreed, n->key);
+        next = n->next;
+        if (one && one->kind == FM_NODE_MAP && n->kind == FM_NODE_MAP)
+            merge_group(m, n, one);
+        const struct fm_node *contexts = one ? fm_node_getz(n, "contexts") : NULL;
+        if (!contexts || !contexts->n)
+            fm_node_remove(n);
+    }
+}
+
 /* Which regions there are, and in which order where that means anything. */
 static void merge_regions(struct merge *m, bool ordered)
 {
@@ -265,6 +310,7 @@ static void merge(struct merge *m, const struct fm_conf *c, struct fm_str agreed
         return;
     }
     merge_regions(m, merge_contexts(m, c));
+    merge_groups(m);
     put_hosts(m);
 }
 

@@ -101,6 +101,10 @@ static void check(const struct fm_conf_check *k)
         address(&k->target);
     if (k->type == FM_CHECK_TLS)
         text(k->server_name);
+    if (k->type == FM_CHECK_POSTGRES) {
+        text(k->pg.user);
+        text(k->pg.database);
+    }
     if (k->type == FM_CHECK_HTTP) {
         text(k->path);
         text(k->host_header);
@@ -228,13 +232,12 @@ static void group(const struct fm_conf *c, const struct fm_conf_group *g)
 {
     text(g->name);
     text(g->user);
-    FM_ASSERT(g->ncontexts > 0 && g->nnodes > 0 && g->nnodes <= FM_CONF_GROUP_NODES_MAX);
+    FM_ASSERT(g->ncontexts == 1 && g->nnodes > 0 && g->nnodes <= FM_CONF_GROUP_NODES_MAX);
     FM_ASSERT(g->home < c->nregions && !c->regions[g->home].witness);
     for (size_t i = 0; i < g->ncontexts; i++) {
         FM_ASSERT(g->contexts[i] < c->ncontexts);
         FM_ASSERT(c->contexts[g->contexts[i]].topology == FM_TOPOLOGY_ACTIVE_PASSIVE);
         FM_ASSERT(c->contexts[g->contexts[i]].home == g->home);
-        FM_ASSERT(c->contexts[g->contexts[i]].nmoves_with + 1 >= g->ncontexts);
     }
     for (size_t i = 0; i < g->nnodes; i++) {
         FM_ASSERT(g->nodes[i].host < c->nhosts);
@@ -242,8 +245,7 @@ static void group(const struct fm_conf *c, const struct fm_conf_group *g)
         text(g->nodes[i].data);
         address(&g->nodes[i].address);
     }
-    FM_ASSERT(g->replication.credit_bytes >= -1);
-    FM_ASSERT(g->replication.mode == FM_CONF_ASYNC || g->replication.credit_bytes == 0);
+    FM_ASSERT((g->replication.mode == FM_CONF_SYNC) == (g->replication.credit_bytes == 0));
     if (g->listen.present)
         FM_ASSERT(g->listen.read_write.port || g->listen.read_only.port ||
                   g->listen.read_write_of || g->listen.read_only_of);

@@ -91,7 +91,6 @@
     X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
     X(R21_ONE_GATE, "a gate takes a command whose key another gate of its region has")             \
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
-    X(R23_BOUND, "a node claims that does not bound what was acknowledged, and nobody consented")  \
     X(R23_LEAST, "a grant goes by the standby that is ahead of the others")                        \
     X(R23_CREDIT, "a grant goes beyond the credit")                                                \
     X(R23_LIVE, "a grant is given without a live sub-lease")                                       \
@@ -102,6 +101,7 @@
     X(R23_SURVIVOR, "a survivor that did not count believes in the credit")                        \
     X(R24_HOLE, "a survivor does not look at holes")                                               \
     X(R24_PASSED, "a hole is over before the standbys have passed it")                             \
+    X(R23_BOUND, "a node claims that does not bound what was acknowledged, and nobody consented")  \
     X(R23_PROMOTABLE, "a standby that lags, or does not receive, counts as promotable")            \
     X(R25_LEASE, "PostgreSQL is a primary without a live sub-lease")                               \
     X(R25_SERVES, "an answer of PostgreSQL passes without a live sub-lease")                       \

@@ -267,6 +267,7 @@ static bool start_all(struct fm_demo *d)
 
 static bool set_up(struct fm_demo *d)
 {
+    (void)fm_descriptors_raise(); /* where it cannot, a small demonstration still runs */
     fm_signals_block();
     fm_pool_init(&d->pool, 16 * 1024, 64);
     if (fm_loop_init(&d->loop, &d->pool, &d->error) ||

@@ -25,6 +25,14 @@ static void count_exclusive(const struct fm_load_record *r, bool ok, struct fm_m
         m->longest_pause_ns = took;
 }
 
+static void count_gap(int64_t from, int64_t to, struct fm_measure *m)
+{
+    if (to - from <= m->longest_gap_ns)
+        return;
+    m->longest_gap_ns = to - from;
+    m->longest_gap_at_ns = from;
+}
+
 /* The gap is from success to success, and to the end of what was due. */
 static void find_gap(const struct fm_load_record *r, size_t first, size_t last, int64_t *done,
                      size_t n, struct fm_measure *m)
@@ -33,12 +41,11 @@ static void find_gap(const struct fm_load_record *r, size_t first, size_t last, 
     qsort(done, n, sizeof *done, compare);
     int64_t before = last > first ? r[first].due_ns : 0;
     for (size_t i = 0; i < n; i++) {
-        if (done[i] - before > m->longest_gap_ns)
-            m->longest_gap_ns = done[i] - before;
+        count_gap(before, done[i], m);
         before = done[i];
     }
-    if (last > first && r[last - 1].due_ns - before > m->longest_gap_ns)
-        m->longest_gap_ns = r[last - 1].due_ns - before;
+    if (last > first)
+        count_gap(before, r[last - 1].due_ns, m);
 }
 
 void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t last, int64_t *scratch,

@@ -10,8 +10,9 @@ struct fm_measure {
     int64_t last_failed_ns; /* when the last failed request was due; 0 = none failed */
     /* of what any region may answer */
     size_t slow;
-    int64_t longest_gap_ns; /* without a success */
-    int64_t worst_ns;       /* slowest success */
+    int64_t longest_gap_ns;    /* without a success */
+    int64_t longest_gap_at_ns; /* when it began */
+    int64_t worst_ns;          /* slowest success */
     /* of the commands that one region may take */
     size_t exclusive, exclusive_failed, exclusive_refused, exclusive_unknown; /* 503, 504 */
     int64_t longest_pause_ns; /* the longest that one of them waited for its success */

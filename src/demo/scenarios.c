@@ -432,7 +432,7 @@ static bool play(struct fm_demo *d, struct play *p, struct fm_edge_view *v, int6
 static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)
 {
     struct play p;
-    struct fm_edge_view v = {-1, -1, true};
+    struct fm_edge_view v = {.detect_ms = -1, .quiet_ms = -1};
     struct fm_measure m;
     int64_t fault_ns = 0, last_failed_ms;
     FM_ASSERT(d->load && s->break_it);
@@ -453,6 +453,8 @@ static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)
     json_t *o = fm_report_scenario(d, s->name, p.name, &s->objectives, &m, &v, effects);
     json_object_set_new(o, "last_failed_ms",
                         last_failed_ms < 0 ? json_null() : json_integer(last_failed_ms));
+    json_object_set_new(o, "longest_gap_at_ms",
+                        json_integer((m.longest_gap_at_ns - fault_ns) / FM_NS_PER_MS));
     if (!p.good)
         json_object_set_new(o, "pass", json_false());
     json_object_update(o, p.more);

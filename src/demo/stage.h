@@ -53,7 +53,7 @@ struct fm_objectives {
 
 struct fm_edge_view {
     double detect_ms, quiet_ms; /* below 0: not known */
-    bool only_cards;            /* nothing but the cards was taken out of the broken region */
+    char moved[96];             /* what but the cards was taken out of the broken region, and why */
 };
 
 struct fm_edge_view fm_report_edge(const json_t *status, const char *region, const char *context,

@@ -6,15 +6,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { READS_A_TURN = 16, READS_AT_END = 64 };
+enum { READS_A_TURN = 16, READS_AT_END = 64, DESCRIPTORS_MAX = 64 * 1024 };
 
 /* -------- signals -------- */
 
@@ -51,6 +55,24 @@ bool fm_std_descriptors(void)
     if (fd >= 0)
         close(fd);
     return fd >= 0;
+}
+
+bool fm_descriptors_raise(void)
+{
+    struct rlimit lim;
+    bool raised = getrlimit(RLIMIT_NOFILE, &lim) == 0;
+    FM_ASSERT(raised && lim.rlim_cur <= lim.rlim_max);
+    if (lim.rlim_cur < lim.rlim_max) {
+        rlim_t before = lim.rlim_cur;
+        lim.rlim_cur = lim.rlim_max;
+        raised = setrlimit(RLIMIT_NOFILE, &lim) == 0;
+        lim.rlim_cur = raised ? lim.rlim_max : before;
+    }
+    rlim_t n = lim.rlim_cur < DESCRIPTORS_MAX ? lim.rlim_cur : DESCRIPTORS_MAX;
+    int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)n - 1);
+    if (fd >= 0)
+        close(fd);
+    return raised;
 }
 
 static void signals_ready(struct fm_watch *w, uint32_t events)
@@ -190,6 +212,24 @@ static void child_timed_out(struct fm_timer *t)
     fm_child_kill(c, SIGKILL);
 }
 
+/* In the child, which has one thread: the system calls themselves, since those of the C library
+ * tell other threads. */
+static bool become_user(const struct fm_child_user *u)
+{
+    if (u->uid == geteuid() && u->uid != 0)
+        return true; /* not root: it has its groups already */
+    return syscall(SYS_setgroups, (size_t)u->ngroups, u->groups) == 0 &&
+           syscall(SYS_setresgid, u->gid, u->gid, u->gid) == 0 &&
+           syscall(SYS_setresuid, u->uid, u->uid, u->uid) == 0;
+}
+
+/* Nothing of this process may be kept open by it; that the report is closed says that it began. */
+_Noreturn static void run_body(const struct fm_child_options *o)
+{
+    (void)syscall(SYS_close_range, 3u, ~0u, 0u);
+    _exit(o->body(o->arg));
+}
+
 /* In the child. Never returns; on failure errno goes to the parent. */
 _Noreturn static void become(const struct fm_child_options *o, int in, int out, int err, int report,
                              pid_t parent)
@@ -200,10 +240,15 @@ _Noreturn static void become(const struct fm_child_options *o, int in, int out, 
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigaction(SIGPIPE, &dfl, NULL);
     setpgid(0, 0);
-    if (!o->outlive && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+    bool good = !o->user || become_user(o->user);
+    /* only now: a change of user takes it back */
+    int signo = o->death_signal ? o->death_signal : SIGKILL;
+    if (!o->outlive && (prctl(PR_SET_PDEATHSIG, signo) < 0 || getppid() != parent))
         _exit(127);
-    if (dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(err, 2) >= 0 &&
+    if (good && dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(err, 2) >= 0 &&
         (!o->cwd || chdir(o->cwd) == 0)) {
+        if (o->body)
+            run_body(o);
         if (o->envp)
             execvpe(o->argv[0], o->argv, o->envp);
         else
@@ -252,6 +297,30 @@ static enum fm_err spawn(struct fm_child *c, const struct fm_child_options *o, i
     }
     close(report[0]);
     return err;
+}
+
+enum fm_err fm_child_user_find(struct fm_child_user *u, const char *name, struct fm_error *e)
+{
+    char text[4096];
+    struct passwd entry, *found = NULL;
+    *u = (struct fm_child_user){.ngroups = FM_CHILD_GROUPS_MAX};
+    int failed = getpwnam_r(name, &entry, text, sizeof text, &found);
+    if (failed)
+        return fm_error_errno(e, FM_ERR_LIMIT, failed, "cannot look up the user `%.64s`", name);
+    if (!found)
+        return fm_error_set(e, FM_ERR_NOT_FOUND, "there is no user `%.64s` on this host", name);
+    u->uid = found->pw_uid;
+    u->gid = found->pw_gid;
+    if (getgrouplist(name, u->gid, u->groups, &u->ngroups) < 0)
+        return fm_error_set(e, FM_ERR_LIMIT, "the user `%.64s` is in more than %d groups", name,
+                            FM_CHILD_GROUPS_MAX);
+    FM_ASSERT(u->ngroups >= 0 && u->ngroups <= FM_CHILD_GROUPS_MAX);
+    return FM_ERR_OK;
+}
+
+bool fm_child_user_may(const struct fm_child_user *u)
+{
+    return geteuid() == 0 || geteuid() == u->uid;
 }
 
 enum fm_err fm_child_start(struct fm_child *c, struct fm_loop *l, const struct fm_child_options *o,

@@ -295,7 +295,8 @@ static PGconn *start(const struct fm_pg_target *t)
     pair(&p, "password", t->password);
     pair(&p, "passfile", t->passfile ? t->passfile : NO_FILE);
     pair(&p, "application_name", t->application_name ? t->application_name : "fulmar");
-    pair(&p, "options", t->options ? t->options : " ");
+    /* poolers refuse the parameter, whatever it says: only where there is something to hide */
+    pair(&p, "options", t->options ? t->options : getenv("PGOPTIONS") ? " " : NULL);
     pair(&p, "client_encoding", "UTF8");
     pair(&p, "sslmode", t->sslmode ? t->sslmode : "prefer");
     pair(&p, "sslrootcert", t->sslrootcert ? t->sslrootcert : NO_FILE);
@@ -303,7 +304,7 @@ static PGconn *start(const struct fm_pg_target *t)
     pair(&p, "sslkey", t->sslkey ? t->sslkey : NO_FILE);
     pair(&p, "gssencmode", "disable"); /* it would ask name servers, and block */
     pair(&p, "target_session_attrs", "any");
-    pair(&p, "replication", t->replication ? "true" : "false");
+    pair(&p, "replication", t->replication ? "true" : NULL);
     return PQconnectStartParams(p.key, p.value, 0);
 }
 
@@ -543,8 +544,8 @@ void fm_pg_command(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done
     send_simple(c, sql, ms, done);
 }
 
-void fm_pg_stream(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
-                  const struct fm_pg_copy *copy)
+void fm_pg_copy_begin(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
+                      const struct fm_pg_copy *copy)
 {
     FM_ASSERT(copy && copy->data && copy->ended && !c->copy);
     c->copy = copy;

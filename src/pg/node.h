@@ -16,8 +16,9 @@
  * move. A data directory must be the server's alone, without other people's files in it;
  * tablespaces are not copied to another place.
  *
- * Owner: embeds struct fm_pg_node, which must not move. One loop, one thread. Blocking are only
- * reads of small files and the creation of the folder. Written for PostgreSQL 14 to 17, tested with
+ * Owner: embeds struct fm_pg_node (about 220 KiB), which must not move. One loop, one thread.
+ * Blocking are only reads of small files and the creation of the folder. Written for PostgreSQL 14
+ * to 17, tested with
  * 15. Times are milliseconds. */
 #ifndef FM_PG_NODE_H
 #define FM_PG_NODE_H
@@ -25,8 +26,6 @@
 #include "io/process.h"
 #include "pg/control.h"
 #include "pg/settings.h"
-
-#include <limits.h>
 
 struct fm_pg_node_options {
     const char *bin;  /* the folder of postgres, initdb, ... */
@@ -39,7 +38,7 @@ struct fm_pg_node_options {
     X(MAKE, "make")           /* a new system, from nothing */                                     \
     X(CONFIGURE, "configure") /* the files of Fulmar; whether the server runs or not */            \
     X(CLONE, "clone")         /* a base backup of the upstream; removes what was there */          \
-    X(REWIND, "rewind")       /* pg_rewind from the upstream; a clone where that fails */          \
+    X(REWIND, "rewind")       /* pg_rewind from the upstream, where it is needed */                \
     X(PROMOTE, "promote")     /* ask the running standby; does not wait for it */
 
 enum fm_pg_operation {
@@ -67,23 +66,62 @@ struct fm_pg_look {
     struct fm_history history; /* of fm_pg_control_timeline; its text is in the node */
     bool has_lock_file;        /* a server runs there, or has crashed */
     bool is_standby;           /* would start as one: standby.signal */
+    bool is_copy;              /* never started since it was copied or rewound */
 };
 
 enum { FM_PG_OUTPUT_ROOM = 8 * 1024, FM_PG_WHY_ROOM = 400 };
 
-struct fm_pg_result {
+/* How REWIND ended. */
+enum fm_pg_way { FM_PG_AS_IT_WAS, FM_PG_REWOUND, FM_PG_CLONED };
+
+struct fm_pg_outcome {
     enum fm_pg_operation operation;
     bool ok;
-    bool cloned; /* REWIND: it took a clone */
+    enum fm_pg_way way;
     int64_t took_ms;
-    char why[FM_PG_WHY_ROOM]; /* where it failed: in which step, and the last words; tame */
+    /* where it failed: in which step, and the last words; where a clone had to follow, why; tame */
+    char why[FM_PG_WHY_ROOM];
     /* the end of what the last program printed, tame but for newlines */
     char output[FM_PG_OUTPUT_ROOM + 1];
 };
 
-struct fm_pg_node;
+enum {
+    FM_PG_PATH_ROOM = 512,
+    FM_PG_CONF_ROOM = 16 * 1024,
+    FM_PG_HBA_ROOM = 16 * 1024,
+    FM_PG_INFO_ROOM = 2048,
+    FM_PG_NAME_ROOM = 64,
+};
 
-/* `over` is called once for each operation that was started, from the loop, with node->result (and
+struct fm_pg_node {
+    void (*over)(struct fm_pg_node *n);
+    struct fm_pg_outcome outcome; /* of the last operation */
+    struct fm_pg_look look;       /* as it was last found */
+    /* its own */
+    struct fm_loop *loop;
+    struct fm_child child;
+    struct fm_timer soon;
+    struct fm_child_user user;
+    bool as_user, busy;
+    const uint8_t *plan; /* steps that are left */
+    bool inside;         /* what is done is done in fulmar.making */
+    bool follows, or_clone;
+    unsigned tries;
+    struct fm_mono began, deadline, step_began;
+    struct fm_timeline wanted;
+    struct fm_history theirs;
+    char bin[FM_PG_PATH_ROOM], data[FM_PG_PATH_ROOM];
+    char admin[FM_PG_NAME_ROOM], slot[FM_PG_NAME_ROOM];
+    char admin_password[FM_PG_INFO_ROOM], pass[FM_PG_INFO_ROOM]; /* wiped when it is over */
+    char info[FM_PG_INFO_ROOM], info_sql[FM_PG_INFO_ROOM];       /* how to reach the upstream */
+    char conf[FM_PG_CONF_ROOM], hba[FM_PG_HBA_ROOM];
+    char said[FM_PG_OUTPUT_ROOM + 1]; /* by the present program */
+    char history[FM_PG_HISTORY_ROOM], their_history[FM_PG_HISTORY_ROOM];
+    char start_program[FM_PG_PATH_ROOM + 16];
+    char *start_argv[4];
+};
+
+/* `over` is called once for each operation that was started, from the loop, with node->outcome (and
  * node->look after LOOK, CLONE, REWIND and MAKE that went well); another one may be started from
  * inside. FM_ERR_NOT_FOUND: no such user; FM_ERR_PERMISSION: root, or a user that this process
  * cannot become; FM_ERR_INVALID, FM_ERR_LIMIT: a path. */
@@ -98,11 +136,11 @@ bool fm_pg_node_is_busy(const struct fm_pg_node *n);
 int fm_pg_node_percent(const struct fm_pg_node *n);
 
 /* The operations. Not while one is under way. FM_ERR_INVALID and the like where what is asked for
- * cannot be written down: nothing has begun, `over` does not follow. Settings and passwords are
- * copied. All of them but CONFIGURE, LOOK and PROMOTE fail while a server runs there. */
+ * cannot be written down: nothing has begun, `over` does not follow. Settings (of which `data` is
+ * the node's own) and passwords are copied. All of them but CONFIGURE, LOOK and PROMOTE fail while
+ * a server runs there. */
 
-enum fm_err fm_pg_node_look(struct fm_pg_node *n, int64_t deadline_ms,
-                            struct fm_error *e) FM_WARN_UNUSED;
+void fm_pg_node_look(struct fm_pg_node *n, int64_t deadline_ms);
 
 /* initdb with checksums, SCRAM, C.UTF-8; a superuser `admin` with this password. Only where there
  * is nothing, or an unfinished one. */
@@ -123,16 +161,21 @@ enum fm_err fm_pg_node_clone(struct fm_pg_node *n, const struct fm_pg_settings *
                              struct fm_str replication_password, int64_t deadline_ms,
                              struct fm_error *e) FM_WARN_UNUSED;
 
-/* `at_least`: the timeline that the upstream is on. pg_rewind up to 15 takes a source that was
- * promoted and has not written its checkpoint yet for one that did not diverge: it is asked again
- * until it sees that timeline. Whatever is only in this directory is gone afterwards: lost writes
- * are read before (SAFETY.md 28). */
+/* Make a node whose server has ended one that can follow `theirs`, the history of the upstream:
+ * nothing needs to be done where it can already; else pg_rewind; else, where `or_clone`, a clone.
+ * (pg_rewind up to 15 takes a source that was promoted and has not written its checkpoint yet for
+ * one that did not diverge: it is asked again until that is over.) Whatever was only in this
+ * directory is gone afterwards: lost writes are read before (SAFETY.md 28). Where pg_rewind fails
+ * without `or_clone`, FM_PG_UNFINISHED is left. `theirs` is copied. */
 enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings *s,
-                              struct fm_str replication_password, struct fm_timeline at_least,
-                              int64_t deadline_ms, struct fm_error *e) FM_WARN_UNUSED;
+                              struct fm_str replication_password, const struct fm_history *theirs,
+                              bool or_clone, int64_t deadline_ms,
+                              struct fm_error *e) FM_WARN_UNUSED;
 
-enum fm_err fm_pg_node_promote(struct fm_pg_node *n, int64_t deadline_ms,
-                               struct fm_error *e) FM_WARN_UNUSED;
+/* To `timeline`, whose number is free; 0 = the next one. PostgreSQL takes the first number that it
+ * has no history file of, so those below that are missing are put there without a parent, which no
+ * server follows. Ends when the server was asked; it says by itself when it has been done. */
+void fm_pg_node_promote(struct fm_pg_node *n, struct fm_timeline timeline, int64_t deadline_ms);
 
 /* -------- the server -------- */
 

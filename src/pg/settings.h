@@ -2,7 +2,7 @@
  * host based access, one file of passwords. Pure: values in, a text in the caller's buffer out;
  * what could mean something else in the file that it is put into is quoted, or refused.
  *
- * The user's postgresql.conf is left alone but for one line, fm_pg_include_line. A setting that
+ * The user's postgresql.conf is left alone but for one line, FM_PG_INCLUDE_LINE. A setting that
  * Fulmar needs for its promises cannot be given by the user (fm_pg_setting_check); one that
  * somebody puts into postgresql.auto.conf by ALTER SYSTEM still wins over the file, so whoever
  * depends on a value looks at it in the running server.
@@ -68,13 +68,14 @@ enum fm_err fm_pg_conninfo_write(struct fm_buf *b, const struct fm_pg_settings *
                                  const struct fm_pg_upstream *u, struct fm_str dbname,
                                  struct fm_error *e) FM_WARN_UNUSED;
 
-/* The line that a postgresql.conf needs, and whether it has it. */
+/* The line that a postgresql.conf needs. */
 #define FM_PG_INCLUDE_LINE "include_if_exists = '" FM_PG_CONF_FILE "'"
-bool fm_pg_has_include(struct fm_str conf);
 
-/* For a superuser of a group that was just made: the role that replicates, with its password and
- * what pg_rewind needs of a source. Idempotent. The password is not logged where a statement is. */
-enum fm_err fm_pg_replication_role_write(struct fm_buf *b, struct fm_str name,
-                                         struct fm_str password, struct fm_error *e) FM_WARN_UNUSED;
+/* For a superuser of a group that was just made, as one simple query: the role that replicates, and
+ * what pg_rewind needs of a source. Idempotent. `secret` is its password or, since a server may log
+ * statements, better what a server keeps of one: PQencryptPasswordConn of libpq, "scram-sha-256".
+ */
+enum fm_err fm_pg_replication_role_write(struct fm_buf *b, struct fm_str name, struct fm_str secret,
+                                         struct fm_error *e) FM_WARN_UNUSED;
 
 #endif

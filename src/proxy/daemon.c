@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,16 +193,6 @@ static enum fm_err take_lock(struct fm_daemon *d, struct fm_error *e)
     return FM_ERR_OK;
 }
 
-static void raise_fd_limit(void)
-{
-    struct rlimit lim;
-    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
-        lim.rlim_cur = lim.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-            fm_log(FM_LOG_WARN, "fd_limit_not_raised", FM_KU("limit", lim.rlim_cur));
-    }
-}
-
 /* -------- life -------- */
 
 static void write_log(void *user, struct fm_str line)
@@ -241,7 +230,8 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
         err = take_lock(d, e);
     if (err)
         return err;
-    raise_fd_limit();
+    if (!fm_descriptors_raise())
+        fm_log(FM_LOG_WARN, "fd_limit_not_raised");
     fm_signals_block();
     d->log = fm_sink_open(NULL, STDERR_FILENO, LOG_BYTES_MAX, e);
     if (!d->log)

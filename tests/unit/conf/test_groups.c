@@ -37,10 +37,23 @@ static struct fm_conf *parse_group(const char *more)
 {
     char text[4096];
     snprintf(text, sizeof text,
-             GROUP_HEAD "groups:\n  bank:\n    contexts: [ledger, notes]\n"
+             GROUP_HEAD "groups:\n  bank:\n    contexts: [ledger]\n"
                         "    nodes: {west-1: {data: \"/d/{host}\"}, north-1: {port: 5433}}\n%s",
              more);
     return parse(text);
+}
+
+/* The way to a node may be another one for each who dials; the port is the node's. */
+static void a_node_is_dialed_as_the_file_says(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n"
+                                    "dial: {north-1: {postgres: 127.0.0.9}}\n");
+    const struct fm_conf_group *g = c->groups;
+    assert_str(g->nodes[0].address.text, "127.0.0.1:5432");
+    assert_str(g->nodes[1].address.text, "127.0.0.9:5433");
+    assert_str(c->hosts[g->nodes[1].host].peer.text, "127.0.0.1:7201");
+    fm_conf_free(c);
 }
 
 static void a_group_has_its_defaults(void **state)
@@ -52,7 +65,7 @@ static void a_group_has_its_defaults(void **state)
     assert_str(g->name, "bank");
     assert_str(g->user, "postgres");
     assert_int_equal(g->bin.n, 0);
-    assert_int_equal(g->ncontexts, 2);
+    assert_int_equal(g->ncontexts, 1);
     assert_str(c->contexts[g->contexts[0]].name, "ledger");
     assert_str(c->regions[g->home].name, "north");
     assert_int_equal(g->nnodes, 2);
@@ -76,16 +89,16 @@ static void a_group_has_what_is_said(void **state)
     (void)state;
     struct fm_conf *c = parse_group(
         "    bin: /pg/bin\n    user: pg\n    users: {admin: {password-file: \"/s/{region}.a\"}}\n"
-        "    replication: {mode: async, max-loss: {bytes: 1MiB}, beyond: block-writes}\n"
+        "    replication: {mode: sync, beyond: block-writes}\n"
         "    settings: {Shared_Buffers: 1GB, max_connections: 200, log_statement: ddl, x.y: on}\n");
     const struct fm_conf_group *g = c->groups;
     assert_str(g->bin, "/pg/bin");
     assert_str(g->user, "pg");
     assert_str(g->admin_password_file, "/s/{region}.a");
     assert_int_equal(g->replication_password_file.n, 0);
-    assert_int_equal(g->replication.mode, FM_CONF_ASYNC);
+    assert_int_equal(g->replication.mode, FM_CONF_SYNC);
     assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_BLOCK_WRITES);
-    assert_int_equal(g->replication.credit_bytes, 1 << 20);
+    assert_int_equal(g->replication.credit_bytes, 0);
     assert_int_equal(g->nsettings, 4);
     assert_str(g->settings[0].name, "shared_buffers");
     assert_str(g->settings[0].value, "1GB");
@@ -94,39 +107,12 @@ static void a_group_has_what_is_said(void **state)
     fm_conf_free(c);
 }
 
-static void the_credit_is_the_least_that_was_said(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *said;
-        int64_t credit;
-    } cases[] = {
-        {"{mode: sync}", 0},
-        {"{mode: async}", -1},
-        {"{mode: async, max-loss: {bytes: 64KiB}}", 65536},
-        {"{mode: async, max-loss: {transactions: 10}}", 340},
-        {"{mode: async, max-loss: {bytes: 64KiB, transactions: 1000}}", 34000},
-        {"{mode: async, max-loss: {bytes: 1KiB, transactions: 1000}}", 1024},
-    };
-    for (size_t i = 0; i < FM_COUNT(cases); i++) {
-        char line[256];
-        snprintf(line, sizeof line, "    replication: %s\n", cases[i].said);
-        struct fm_conf *c = parse_group(line);
-        assert_int_equal(c->groups[0].replication.credit_bytes, cases[i].credit);
-        fm_conf_free(c);
-    }
-}
-
-static void contexts_of_a_group_move_together(void **state)
+static void a_group_is_found_by_its_context_and_its_hosts(void **state)
 {
     (void)state;
     struct fm_conf *c = parse_group("    replication: {mode: sync}\n");
-    int ledger = fm_conf_find_context(c, FM_STR("ledger")),
-        notes = fm_conf_find_context(c, FM_STR("notes"));
-    assert_int_equal(c->contexts[ledger].nmoves_with, 1);
-    assert_int_equal(c->contexts[ledger].moves_with[0], notes);
-    assert_int_equal(c->contexts[notes].moves_with[0], ledger);
-    assert_int_equal(fm_conf_group_of(c, (unsigned)notes), 0);
+    int ledger = fm_conf_find_context(c, FM_STR("ledger"));
+    assert_int_equal(fm_conf_group_of(c, (unsigned)ledger), 0);
     assert_int_equal(fm_conf_group_of(c, 0), -1);
     assert_int_equal(fm_conf_find_group(c, FM_STR("bank")), 0);
     assert_int_equal(fm_conf_find_group(c, FM_STR("ledger")), -1);
@@ -157,22 +143,26 @@ static void secrets_are_where_they_were_said_or_in_the_state(void **state)
     fm_conf_free(c);
 }
 
-/* A running agent goes on with the group that it started with. */
-static void a_changed_group_needs_a_restart(void **state)
+static void a_changed_group_is_kept_as_it_is_agreed(void **state)
 {
     (void)state;
     static const struct {
         const char *to;
         const char *said;
     } cases[] = {
-        {"    replication: {beyond: block-writes, mode: sync}\n", NULL}, /* another order */
-        {"    replication: {mode: sync}\n",
-         "the group `bank` changed, and takes effect at the next restart"},
-        {"    replication: {mode: sync, beyond: block-writes}\n    user: pg\n",
-         "the group `bank` changed, and takes effect at the next restart"},
+        {"    replication: {mode: sync}\n    settings: {b: 2, a: 1}\n", NULL}, /* another order */
+        {"    replication: {mode: async}\n    settings: {a: 1, b: 2}\n",
+         "`replication` of group `bank` changed: agents keep what is agreed until `fulmar config "
+         "apply`"},
+        {"    replication: {mode: sync}\n    settings: {a: 1, b: 3}\n",
+         "`settings` of group `bank` changed: agents keep what is agreed until `fulmar config "
+         "apply`"},
+        {"    replication: {mode: sync}\n    settings: {a: 1, b: 2}\n    user: pg\n",
+         "`user` of group `bank` changed, and takes effect at the next restart"},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
-        struct fm_conf *from = parse_group("    replication: {mode: sync, beyond: block-writes}\n");
+        struct fm_conf *from =
+            parse_group("    replication: {mode: sync}\n    settings: {a: 1, b: 2}\n");
         struct fm_conf *to = parse_group(cases[i].to);
         fm_conf_report_init(&report);
         assert_int_equal(fm_conf_check_reload(from, to, &report), FM_ERR_OK);
@@ -193,8 +183,7 @@ static bool is_said(const char *what, uint32_t line)
     return false;
 }
 
-/* And its contexts move together from now on, or no more. */
-static void a_group_that_comes_or_goes_needs_a_restart(void **state)
+static void a_group_that_comes_or_goes_is_kept_as_it_is_agreed(void **state)
 {
     (void)state;
     struct fm_conf *with = parse_group("    replication: {mode: sync}\n");
@@ -204,11 +193,13 @@ static void a_group_that_comes_or_goes_needs_a_restart(void **state)
     fm_conf_report_deinit(&report);
     fm_conf_report_init(&report);
     assert_int_equal(fm_conf_check_reload(without, with, &report), FM_ERR_OK);
-    assert_int_equal(report.n, 3);
-    assert_true(is_said("the group `bank` changed, and takes effect at the next restart", 15));
+    assert_int_equal(report.n, 1);
+    assert_true(is_said(
+        "the group `bank` changed: agents keep what is agreed until `fulmar config apply`", 15));
     assert_int_equal(fm_conf_check_reload(with, without, &report), FM_ERR_OK);
-    assert_int_equal(report.n, 6);
-    assert_true(is_said("the group `bank` is gone, which takes effect at the next restart", 1));
+    assert_int_equal(report.n, 2);
+    assert_true(is_said(
+        "the group `bank` changed: agents keep what is agreed until `fulmar config apply`", 1));
     fm_conf_report_deinit(&report);
     fm_conf_free(with);
     fm_conf_free(without);
@@ -232,8 +223,10 @@ static void gates_listen_where_it_was_said(void **state)
     fm_conf_free(c);
 }
 
-FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said), fm_test(a_changed_group_needs_a_restart),
-             fm_test(a_group_that_comes_or_goes_needs_a_restart), fm_test(a_group_has_its_defaults),
-             fm_test(a_group_has_what_is_said), fm_test(the_credit_is_the_least_that_was_said),
-             fm_test(contexts_of_a_group_move_together),
+FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
+             fm_test(a_changed_group_is_kept_as_it_is_agreed),
+             fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
+             fm_test(a_group_has_its_defaults), fm_test(a_node_is_dialed_as_the_file_says),
+             fm_test(a_group_has_what_is_said),
+             fm_test(a_group_is_found_by_its_context_and_its_hosts),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))

@@ -257,8 +257,8 @@ static const struct fm_conf_check *find_check(const struct fm_conf *c, unsigned 
 
 static void check_checks(const struct fm_conf *c)
 {
-    assert_int_equal(c->regions[0].nchecks, 6);
-    assert_int_equal(c->regions[1].nchecks, 5);
+    assert_int_equal(c->regions[0].nchecks, 7);
+    assert_int_equal(c->regions[1].nchecks, 6);
     const struct fm_conf_check *k = find_check(c, 0, "ledger-db");
     assert_int_equal(k->type, FM_CHECK_TCP);
     assert_str(k->target.text, "127.0.0.1:6432");
@@ -288,6 +288,20 @@ static void check_checks(const struct fm_conf *c)
     assert_int_equal(find_check(c, 0, "cache")->type, FM_CHECK_REDIS);
     assert_str(find_check(c, 0, "cache")->target.host, "::1");
     assert_int_equal(find_check(c, 0, "cache")->interval_ms, 500);
+    k = find_check(c, 0, "orders-db");
+    assert_int_equal(k->type, FM_CHECK_POSTGRES);
+    assert_str(k->target.host, "db.west.internal");
+    assert_int_equal(k->target.port, 6432);
+    assert_str(k->pg.user, "check");
+    assert_str(k->pg.database, "orders");
+    assert_str(k->pg.password_file, DATA "everything/secrets/west.password");
+    assert_str(k->pg.query, "select 1 from orders limit 1");
+    assert_int_equal(k->pg.access, FM_ACCESS_READ_WRITE);
+    assert_int_equal(k->pg.replay_lag_ms, 5000);
+    k = find_check(c, 1, "orders-db");
+    assert_str(k->pg.user, "fulmar");
+    assert_int_equal(k->pg.password_file.n, 0);
+    assert_int_equal(k->pg.access, FM_ACCESS_READ_ONLY);
     assert_int_equal(find_check(c, 0, "names")->type, FM_CHECK_DNS);
     assert_str(find_check(c, 0, "names")->server_name, "db.west.internal");
     k = find_check(c, 1, "disk");

@@ -95,7 +95,7 @@ static void one_meaning_is_one_text(void **state)
         {HEAD REGIONS HOSTS ONE(""), HEAD "state: /x/{host}\n" REGIONS HOSTS ONE(""), true},
         {HEAD REGIONS HOSTS MANY(""), HEAD REGIONS HOSTS MANY(", homes: {pins: p.csv}"), true},
         {HEAD REGIONS HOSTS ONE(""),
-         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\"}}\n", true},
+         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\", postgres: d}}\n", true},
         /* what is not */
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", lease: 2001ms"), false},
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", home: b"), false},
@@ -362,7 +362,99 @@ static void marked_keys_are_in_the_text(void **state)
     free(text);
 }
 
-FM_TEST_MAIN(fm_test(one_meaning_is_one_text), fm_test(a_host_is_dialed_as_the_file_says),
+#define DATABASES                                                                                  \
+    "hosts: {h: " H("a", "1", "gate, health, controller, coordination, postgres") ", i: " H(       \
+        "b", "2", "gate, health, controller, postgres") ", j: " H("w", "3", "witness") "}\n"
+#define GROUP(nodes, more) "groups:\n  g: {contexts: [x], nodes: {" nodes "}" more "}\n"
+#define NODES              "h: {}, i: {port: 5433, data: \"/d/{host}\"}"
+
+static void groups_have_one_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } cases[] = {
+        {GROUP(NODES, ", replication: {mode: sync}"),
+         GROUP("i: {data: \"/d/{host}\", port: 5433}, h: {port: 5432, data: /var/lib/fulmar/pg/g}",
+               ", replication: {beyond: no-automatic, mode: sync}, settings: {}"),
+         true},
+        {GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB, a.b: 2}"),
+         GROUP(NODES, ", replication: {mode: sync}, settings: {A.b: 2, Work_Mem: 1MB}"), true},
+        /* what is each host's own */
+        {GROUP(NODES, ", replication: {mode: sync}"),
+         GROUP(NODES, ", replication: {mode: sync}, user: pg, bin: /b, listen: {read-write: "
+                      "{h: \"127.0.0.1:6432\"}}, users: {admin: {password-file: x}}"),
+         true},
+        /* what is not */
+        {GROUP(NODES, ", replication: {mode: sync}"), GROUP(NODES, ", replication: {mode: async}"),
+         false},
+        {GROUP(NODES, ", replication: {mode: sync}"), GROUP("h: {}", ", replication: {mode: sync}"),
+         false},
+        {GROUP(NODES, ", replication: {mode: sync}"),
+         GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB}"), false},
+        {GROUP(NODES, ", replication: {mode: sync}"),
+         GROUP(NODES, ", replication: {mode: sync, beyond: block-writes}"), false},
+        {"", GROUP(NODES, ", replication: {mode: sync}"), false},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char a_file[2048], b_file[2048];
+        snprintf(a_file, sizeof a_file, HEAD REGIONS DATABASES ONE("") "%s", cases[i].a);
+        snprintf(b_file, sizeof b_file, HEAD REGIONS DATABASES ONE("") "%s", cases[i].b);
+        char *a = text_of_file(a_file), *b = text_of_file(b_file);
+        if (cases[i].same)
+            assert_string_equal(a, b);
+        assert_int_equal(strcmp(a, b) == 0, cases[i].same);
+        free(a);
+        free(b);
+    }
+}
+
+static void an_agreed_group_replaces_that_of_the_file(void **state)
+{
+    (void)state;
+    char *agreed =
+        text_of_file(HEAD REGIONS DATABASES ONE("") GROUP(NODES, ", replication: {mode: async}, "
+                                                                 "settings: {work_mem: 8MB}"));
+    struct fm_conf *c = apply(HEAD REGIONS HOSTS ONE("") "groups: {}\n", agreed, NULL, 0);
+    assert_int_equal(c->ngroups, 0); /* what is each host's own of it is not known here */
+    assert_true(c->hosts[0].roles & FM_ROLE_POSTGRES);
+    fm_conf_free(c);
+    c = apply(HEAD REGIONS DATABASES ONE("")
+                  GROUP("h: {port: 5444}", ", user: pg, replication: {mode: sync}"),
+              agreed, NULL, 0);
+    const struct fm_conf_group *g = c->groups;
+    assert_int_equal(c->ngroups, 1);
+    assert_int_equal(g->nnodes, 2);
+    assert_int_equal(g->nodes[0].port, 5432);
+    assert_str(g->nodes[1].data, "/d/{host}");
+    assert_int_equal(g->replication.mode, FM_CONF_ASYNC);
+    assert_str(g->settings[0].value, "8MB");
+    assert_str(g->user, "pg");
+    char *again = text_of(c);
+    assert_string_equal(again, agreed);
+    fm_conf_free(c);
+    free(again);
+    free(agreed);
+}
+
+/* Its hosts are not agreed upon either. */
+static void a_group_that_is_not_agreed_is_left_out(void **state)
+{
+    (void)state;
+    char *agreed = text_of_file(HEAD REGIONS HOSTS ONE(""));
+    assert_null(strstr(agreed, "groups"));
+    struct fm_conf *c =
+        apply(HEAD REGIONS DATABASES ONE("") GROUP(NODES, ", replication: {mode: sync}"), agreed,
+              NULL, 0);
+    assert_int_equal(c->ngroups, 0);
+    fm_conf_free(c);
+    free(agreed);
+}
+
+FM_TEST_MAIN(fm_test(groups_have_one_text), fm_test(an_agreed_group_replaces_that_of_the_file),
+             fm_test(a_group_that_is_not_agreed_is_left_out), fm_test(one_meaning_is_one_text),
+             fm_test(a_host_is_dialed_as_the_file_says),
              fm_test(regions_have_an_order_where_cells_do), fm_test(the_text_is_canonical),
              fm_test(what_is_agreed_replaces_what_the_file_says),
              fm_test(hosts_are_those_that_were_agreed), fm_test(what_is_only_in_the_file),

@@ -54,6 +54,7 @@ static void a_gap_is_between_answers_in_the_order_they_came(void **state)
     put(3, 60, 13, FM_LOAD_OK); /* at 73 */
     measure(0, 4);
     assert_int_equal(m.longest_gap_ns, 23 * FM_NS_PER_MS);
+    assert_int_equal(m.longest_gap_at_ns, record[3].done_ns - 23 * FM_NS_PER_MS);
     assert_int_equal(m.worst_ns, 50 * FM_NS_PER_MS);
 }
 
@@ -69,6 +70,7 @@ static void a_gap_at_the_beginning_or_the_end_is_one_too(void **state)
     put(2, 70, 1000, FM_LOAD_TIMEOUT);
     measure(0, 3);
     assert_int_equal(m.longest_gap_ns, 69 * FM_NS_PER_MS);
+    assert_int_equal(m.longest_gap_at_ns, record[0].done_ns);
     measure(1, 3); /* no success at all */
     assert_int_equal(m.longest_gap_ns, 60 * FM_NS_PER_MS);
 }

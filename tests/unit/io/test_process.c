@@ -290,16 +290,15 @@ static void writes_to_the_descriptors_it_is_given(void **state)
 }
 
 /* A process that starts a child and is killed before it can do anything about it. */
-static void a_child_does_not_outlive_its_parent(void **state)
+static void dies_with_its_parent(struct fm_child_options o)
 {
-    (void)state;
     int fd[2];
     assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
     pid_t parent = fork();
     if (parent == 0) {
         struct fm_loop l;
         struct fm_child c;
-        struct fm_child_options o = {.argv = SH("exec sleep 100"), .out_fd = -1, .err_fd = -1};
+        o.out_fd = o.err_fd = -1;
         if (fm_loop_init(&l, NULL, NULL) || fm_child_start(&c, &l, &o, on_exit_, NULL) ||
             write(fd[1], &c.pid, sizeof c.pid) != sizeof c.pid)
             _exit(1);
@@ -311,6 +310,100 @@ static void a_child_does_not_outlive_its_parent(void **state)
     close(fd[0]);
     assert_int_equal(waitpid(parent, NULL, 0), parent);
     NET_UNTIL(&net, is_gone(child));
+}
+
+static void a_child_does_not_outlive_its_parent(void **state)
+{
+    (void)state;
+    dies_with_its_parent((struct fm_child_options){.argv = SH("exec sleep 100")});
+    /* by a signal that it may take as it likes */
+    dies_with_its_parent((struct fm_child_options){
+        .argv = SH("trap 'exit 0' QUIT; trap '' TERM; while :; do sleep 0.01; done"),
+        .death_signal = SIGQUIT});
+}
+
+static void a_child_of_another_user_does_not_either(void **state)
+{
+    (void)state;
+    struct fm_child_user u;
+    assert_int_equal(fm_child_user_find(&u, "nobody", NULL), FM_ERR_OK);
+    if (geteuid() != 0)
+        skip();
+    dies_with_its_parent((struct fm_child_options){.argv = SH("exec sleep 100"), .user = &u});
+}
+
+/* As `nobody`, where this may become that. */
+static void a_child_becomes_the_user_it_is_to_be(void **state)
+{
+    (void)state;
+    struct fm_child_user u;
+    assert_int_equal(fm_child_user_find(&u, "nobody", NULL), FM_ERR_OK);
+    assert_int_equal(fm_child_user_may(&u), geteuid() == 0 || geteuid() == u.uid);
+    struct fm_child_options o = {.user = &u};
+    if (!fm_child_user_may(&u)) {
+        assert_int_equal(start(SH("exit 0"), o, NULL), FM_ERR_PERMISSION);
+        assert_false(run.child.running);
+        return;
+    }
+    assert_int_equal(start(SH("id -un; id -G; grep -c '^CapEff:.0*$' /proc/self/status; "
+                              "grep Uid /proc/self/status | tr -s '\\t' '\\n' | sort -u | wc -l"),
+                           o, NULL),
+                     FM_ERR_OK);
+    finish();
+    char expected[64];
+    snprintf(expected, sizeof expected, "nobody\n%u\n1\n2\n", (unsigned)u.gid);
+    assert_str(output(), expected);
+}
+
+static void says_whom_it_cannot_find(void **state)
+{
+    (void)state;
+    struct fm_child_user u;
+    struct fm_error e;
+    assert_int_equal(fm_child_user_find(&u, "no-such-user", &e), FM_ERR_NOT_FOUND);
+    assert_non_null(strstr(e.msg, "no-such-user"));
+}
+
+/* 3 = it has a descriptor too many; else its argument. */
+static int look_around(void *arg)
+{
+    for (int fd = 3; fd < 256; fd++)
+        if (fcntl(fd, F_GETFD) >= 0)
+            return 3;
+    return write(1, "here", 4) == 4 ? *(int *)arg : 4;
+}
+
+static void runs_a_function_of_ours(void **state)
+{
+    (void)state;
+    int code = 42;
+    assert_int_equal(start((char *[]){z("looking"), NULL},
+                           (struct fm_child_options){.body = look_around, .arg = &code}, NULL),
+                     FM_ERR_OK);
+    finish();
+    assert_true(WIFEXITED(run.status));
+    assert_int_equal(WEXITSTATUS(run.status), 42);
+    assert_str(output(), "here");
+}
+
+static int wait_for_ever(void *arg)
+{
+    (void)arg;
+    while (pause() < 0) {
+    }
+    return 0;
+}
+
+static void ends_a_function_that_takes_too_long(void **state)
+{
+    (void)state;
+    assert_int_equal(start((char *[]){z("waiting"), NULL},
+                           (struct fm_child_options){.body = wait_for_ever, .timeout_ms = 1000},
+                           NULL),
+                     FM_ERR_OK);
+    net_skip_ms(1001);
+    finish();
+    assert_true(run.child.timed_out && WIFSIGNALED(run.status));
 }
 
 /* -------- signals -------- */
@@ -381,6 +474,47 @@ static int with_closed_descriptors(void)
     return next == before ? 0 : 5;
 }
 
+/* The kernel tells how large its table is. */
+static unsigned long table_size(void)
+{
+    char line[256];
+    unsigned long n = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && !n && fgets(line, sizeof line, f))
+        if (strncmp(line, "FDSize:", 7) == 0)
+            n = strtoul(line + 7, NULL, 10);
+    if (f)
+        fclose(f);
+    return n;
+}
+
+static int with_room_for_descriptors(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_max < 512)
+        return 1;
+    lim.rlim_cur = 100;
+    lim.rlim_max = 512;
+    if (setrlimit(RLIMIT_NOFILE, &lim) != 0 || !fm_descriptors_raise())
+        return 2;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur != 512)
+        return 3;
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC); /* nothing stays open */
+    return table_size() < 512 ? 4 : next >= 100 ? 5 : 0;
+}
+
+static void makes_room_for_descriptors(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(with_room_for_descriptors());
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void fills_the_standard_descriptors(void **state)
 {
     (void)state;
@@ -410,14 +544,20 @@ static void signals_that_cannot_be_had_can_be_closed(void **state)
 
 #define with_net(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(
-    with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
-    with_net(keeps_no_more_than_the_cap), with_net(keeps_the_end_where_that_was_asked_for),
-    with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
-    with_net(kills_a_child_that_takes_too_long), with_net(kills_the_children_of_a_child_with_it),
-    with_net(does_not_wait_for_who_holds_its_output),
-    with_net(a_discarded_child_is_killed_and_says_nothing), with_net(says_what_cannot_be_started),
-    with_net(gives_a_child_its_folder_and_its_environment), with_net(gives_a_child_nothing_else),
-    with_net(writes_to_the_descriptors_it_is_given), with_net(a_child_does_not_outlive_its_parent),
-    with_net(signals_come_as_events), with_net(waits_for_children_although_the_parent_ignored_them),
-    with_net(fills_the_standard_descriptors), with_net(signals_that_cannot_be_had_can_be_closed))
+FM_TEST_MAIN(with_net(tells_how_a_child_ended), with_net(keeps_what_a_child_says),
+             with_net(keeps_no_more_than_the_cap), with_net(keeps_the_end_where_that_was_asked_for),
+             with_net(a_child_that_never_stops_talking_does_not_hold_the_loop),
+             with_net(kills_a_child_that_takes_too_long),
+             with_net(kills_the_children_of_a_child_with_it),
+             with_net(does_not_wait_for_who_holds_its_output),
+             with_net(a_discarded_child_is_killed_and_says_nothing),
+             with_net(says_what_cannot_be_started),
+             with_net(gives_a_child_its_folder_and_its_environment),
+             with_net(gives_a_child_nothing_else), with_net(writes_to_the_descriptors_it_is_given),
+             with_net(a_child_does_not_outlive_its_parent),
+             with_net(a_child_becomes_the_user_it_is_to_be), with_net(says_whom_it_cannot_find),
+             with_net(a_child_of_another_user_does_not_either), with_net(runs_a_function_of_ours),
+             with_net(ends_a_function_that_takes_too_long), with_net(signals_come_as_events),
+             with_net(waits_for_children_although_the_parent_ignored_them),
+             with_net(makes_room_for_descriptors), with_net(fills_the_standard_descriptors),
+             with_net(signals_that_cannot_be_had_can_be_closed))
