@@ -44,6 +44,7 @@ static enum fm_pg_went run_program(struct fm_pg_node *n, void (*exited)(struct f
     char path[FM_PG_PATH_ROOM + 32], *argv[ARGS_MAX + 2];
     struct fm_child_options o = {.argv = argv};
     size_t count = 0;
+    FM_ASSERT(n->busy);
     snprintf(path, sizeof path, "%s/%s", n->bin, program);
     while (arg[count])
         count++;
