@@ -33,7 +33,7 @@ class Behind(Group):
         hosts = ",".join(["127.0.0.1"] * len(ports))
         return ["psql", "-X", "-d", f"user=fulmar_admin dbname=postgres host={hosts} port={','.join(map(str, ports))}", *more]
 
-    def ask(self, kind, region, text="select pg_is_in_recovery()"):
+    def says(self, kind, region, text="select pg_is_in_recovery()"):
         """What one door answers; None where it does not."""
         done = subprocess.run(self.through([self.door[kind][region]], "-Atc", text), capture_output=True, text=True,
                               check=False, env=self.env, timeout=30)
@@ -48,10 +48,10 @@ class Behind(Group):
             return True
 
     def check_doors(self, here, there):
-        wait_until(f"writers reach {here}", lambda: self.ask("read-write", here) == "f", PATIENCE_S)
+        wait_until(f"writers reach {here}", lambda: self.says("read-write", here) == "f", PATIENCE_S)
         wait_until(f"nobody listens for writers in {there}", lambda: self.refuses(there), PATIENCE_S)
-        check_equal(self.ask("read-only", here), "f", f"readers of {here}, whose only node is the primary")
-        wait_until(f"readers of {there} get its standby", lambda: self.ask("read-only", there) == "t", PATIENCE_S)
+        check_equal(self.says("read-only", here), "f", f"readers of {here}, whose only node is the primary")
+        wait_until(f"readers of {there} get its standby", lambda: self.says("read-only", there) == "t", PATIENCE_S)
         door = self.status(self.nodes[here])["doors"][0]
         check_equal((door["group"], door["read_write"]["open"]), ("ledger", True), "the door in the status")
         door = self.status(self.nodes[there])["doors"][0]
