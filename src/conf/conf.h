@@ -543,6 +543,9 @@ int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_group(const struct fm_conf *c, struct fm_str name);
 /* The node of the group on this host. */
 int fm_conf_find_group_node(const struct fm_conf_group *g, unsigned host);
+/* The node that is the nth by the names of hosts: a number that is the same in every file. */
+const struct fm_conf_group_node *fm_conf_group_nth(const struct fm_conf *c,
+                                                   const struct fm_conf_group *g, unsigned nth);
 /* Where the gate of this host listens for clients of the group; NULL where it does not. */
 const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
                                                 const struct fm_conf_group *g, unsigned host,

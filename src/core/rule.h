@@ -27,6 +27,7 @@
     X(R4_LEARN, "an agent learns nothing from the epoch of who asks for its promise")              \
     X(R4_OFFICE, "the office is claimed in a store that shows less than it had shown")             \
     X(R4_ABOVE, "a new seed is above what stands in the store, not above what was seen")           \
+    X(R4_EVIDENCE, "what an older copy says of the data of a group is believed after a new seed")  \
     X(R4_BLANK, "an agent whose disk was lost believes any store")                                 \
     X(R4_RESEED, "after a new seed nobody waits for what was granted before it")                   \
     X(R5_FROM_ASK, "a sub-lease counts from the grant's arrival")                                  \
@@ -115,6 +116,7 @@
     X(R26_FINAL, "data count as final that the heir has not flushed")                              \
     X(R26_APPLIED, "data count as final that the heir has not applied")                            \
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
+    X(R26_GIVEN, "a history is recorded whose timeline was not given to the node")                 \
     X(R26_ONE, "a second node is recorded for an epoch")                                           \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \

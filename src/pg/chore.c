@@ -45,6 +45,8 @@ struct fm_chore *fm_chore_new(void)
 
 void fm_chore_free(struct fm_chore *c)
 {
+    if (c)
+        explicit_bzero(c->text, c->text_n); /* passwords may be among it */
     free(c);
 }
 

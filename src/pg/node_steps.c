@@ -92,7 +92,10 @@ static bool make_folder(struct fm_pg_node *n)
     snprintf(path, sizeof path, "%s", n->data);
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(path, 0755) < 0 && errno != EEXIST) {
+        mode_t before = umask(022); /* the group's user has to get through */
+        bool good = mkdir(path, 0755) == 0 || errno == EEXIST;
+        umask(before);
+        if (!good) {
             fm_pg_step_why(n, "cannot make %s: %s", path, strerror(errno));
             return false;
         }
