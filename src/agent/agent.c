@@ -91,9 +91,9 @@ static void write_deep(const struct fm_page_request *q, struct fm_page_answer *a
 {
     struct agent *x = q->user;
     struct fm_str only = {NULL, 0}, prefix = FM_STR("?context=");
+    bool ok, found;
     if (fm_str_starts(q->query, prefix))
         only = fm_str(q->query.p + prefix.n, q->query.n - prefix.n);
-    bool ok, found;
     struct fm_deep deep = deep_of(x);
     json_t *doc = fm_deep_json(&deep, only, &ok, &found);
     a->status = !found ? 404 : ok && !x->daemon.ending ? 200 : 503;
@@ -104,10 +104,7 @@ static void write_metrics(const struct fm_page_request *q, struct fm_page_answer
 {
     struct agent *x = q->user;
     a->content_type = "text/plain; version=0.0.4; charset=utf-8";
-    if (x->has_gate)
-        a->body = fm_status_metrics(&x->director, "gate", &a->n);
-    else
-        a->body = strdup("");
+    a->body = x->has_gate ? fm_status_metrics(&x->director, "gate", &a->n) : strdup("");
     if (!a->body || (x->deliver && !fm_deliver_metrics(x->deliver, &a->body, &a->n)))
         a->status = 503;
 }
@@ -152,20 +149,15 @@ static const struct fm_page admin_pages[] = {{.path = "/health/live", .write = w
                                              {.path = NULL}};
 static void write_changes(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    struct agent *x = q->user;
-    if (x->heir)
-        fm_heir_changes(x->heir, q, a);
-    else
-        a->status = 404;
+    struct fm_heir *heir = ((struct agent *)q->user)->heir;
+    a->status = heir ? a->status : 404;
+    if (heir)
+        fm_heir_changes(heir, q, a);
 }
 
 static void write_post(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    struct agent *x = q->user;
-    if (x->rights)
-        fm_rights_post(x->rights, q, a);
-    else
-        a->status = 404;
+    fm_rights_post(((struct agent *)q->user)->rights, q, a);
 }
 
 static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
@@ -185,29 +177,30 @@ static void write_shared(const struct fm_page_request *q, struct fm_page_answer 
 
 static void write_marks(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    struct agent *x = q->user;
-    if (x->rights)
-        fm_rights_marks(x->rights, a);
-    else
-        a->status = 404;
+    fm_rights_marks(((struct agent *)q->user)->rights, a);
 }
 
 /* Orders come by the local socket, or from a host with a certificate of the service. */
 static void write_ops(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    struct agent *x = q->user;
-    if (x->rights)
-        fm_rights_ops(x->rights, q, a);
-    else
-        a->status = 404;
+    fm_rights_ops(((struct agent *)q->user)->rights, q, a);
 }
 
 static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
 {
+    a->status = q->peer ? a->status : 403;
     if (q->peer)
         write_ops(q, a);
-    else
-        a->status = 403;
+}
+
+static void write_groups(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_rights_groups(((struct agent *)q->user)->rights, a);
+}
+
+static void write_secret(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_rights_secret(((struct agent *)q->user)->rights, q, a);
 }
 
 /* What is lent to a command beside the guard is not in the guard's testimony. */
@@ -232,7 +225,8 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
-        {"/ops/drain", write, true}, {"/ops/undrain", write, true}, {"/ops/config", write, true},  \
+        {"/ops/create", write, true}, {"/ops/drain", write, true}, {"/ops/undrain", write, true},  \
+        {"/ops/config", write, true},                                                              \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }
@@ -242,6 +236,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/status", .write = write_status},
                                              {.path = "/lease/", .write = write_lease},
                                              {.path = "/config/shared", .write = write_shared},
+                                             {.path = "/groups", .write = write_groups},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -253,6 +248,8 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/authority/feed", .write = write_feed},
                                             {.path = "/config/shared", .write = write_shared},
                                             {.path = "/authority/marks", .write = write_marks},
+                                            {.path = "/groups", .write = write_groups},
+                                            {.path = "/groups/secret", .write = write_secret},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
 
@@ -373,7 +370,9 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .host = x->daemon.host,
                                  .views = x->views,
                                  .agreement = x->agreement,
+                                 .database = conf_of(x)->hosts[x->host].roles & FM_ROLE_POSTGRES,
                                  .seats = x->has_gate ? x->director.seats : NULL,
+                                 .doors = x->has_gate ? &x->director.groups : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,

@@ -20,8 +20,8 @@ static const char state_sql[] =
     "case when not pg_is_in_recovery() then 0 "
     "when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() "
     "and exists (select from pg_stat_wal_receiver where pid is not null) then 0 "
-    "else greatest(0, floor(extract(epoch from "
-    "clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000))::bigint end";
+    "else (extract(epoch from "
+    "clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint end";
 
 static struct fm_check_io *of(struct fm_pg_conn *c)
 {
@@ -77,11 +77,18 @@ static void answered(struct fm_pg_conn *c, const struct fm_pg_result *r)
         succeed(io);
 }
 
+/* False where it is not known. It is less than nothing where the clock of the primary is ahead. */
+static bool read_lag(struct fm_str s, uint64_t *ms)
+{
+    *ms = 0;
+    return s.p && ((s.n > 1 && s.p[0] == '-') || fm_str_u64(s, ms));
+}
+
 /* Is the server what it should be? Says so where not. */
 static bool is_fit(struct fm_check_io *io, const struct fm_pg_result *r)
 {
     uint64_t lag_ms = 0;
-    struct fm_str lag = fm_pg_value(r, 0, 2);
+    bool known = read_lag(fm_pg_value(r, 0, 2), &lag_ms);
     bool standby = fm_str_eqz(fm_pg_value(r, 0, 0), "t");
     bool read_only = standby || fm_str_eqz(fm_pg_value(r, 0, 1), "on");
     FM_ASSERT(io->running && r->columns == STATE_COLUMNS);
@@ -89,7 +96,7 @@ static bool is_fit(struct fm_check_io *io, const struct fm_pg_result *r)
         fail(io, standby ? "it is a standby, not a primary" : "it is set to be read-only");
     else if (io->conf->pg.access == FM_ACCESS_READ_ONLY && !read_only)
         fail(io, "it takes writes, and should be read-only");
-    else if (io->conf->pg.replay_lag_ms && (!lag.p || !fm_str_u64(lag, &lag_ms)))
+    else if (io->conf->pg.replay_lag_ms && !known)
         fail(io, "how far it is behind is unknown: it has replayed nothing yet");
     else if (io->conf->pg.replay_lag_ms && lag_ms > (uint64_t)io->conf->pg.replay_lag_ms)
         fail(io, "it is %llu ms behind, the bound is %lld ms", (unsigned long long)lag_ms,

@@ -392,7 +392,8 @@ static void promised(struct ctl_context *c, unsigned host, const struct fm_messa
                                         .ms = m->ms});
 }
 
-static void take_of_gate(struct ctl_context *c, unsigned host, const struct fm_message *m)
+/* A gate, or a database agent. */
+static void take_of_lessee(struct ctl_context *c, unsigned host, const struct fm_message *m)
 {
     c->ctl->host[host].asked = fm_mono_now();
     if (m->kind == FM_MESSAGE_ASK)
@@ -466,8 +467,10 @@ void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct f
         return;
     }
     struct ctl_context *c = ctl->context[m->context];
-    if (c && c->conf >= 0 && ctl->host[host].gate)
-        take_of_gate(c, host, m);
+    if (c && c->conf >= 0 && (ctl->host[host].gate || ctl_group_has(c, host)))
+        take_of_lessee(c, host, m);
+    if (c && c->conf >= 0)
+        ctl_group_take(c, host, m);
     if (c && c->conf >= 0 && ctl->host[host].agent && host != ctl->c.self)
         take_of_agent(c, host, m);
     ctl_operate_take(ctl, host, m);
@@ -598,6 +601,9 @@ static void take_contexts(struct fm_controller *ctl)
         } else
             begin_context(ctl, (unsigned)number, (int)i);
     }
+    for (unsigned i = 0; i < ctl->ncontexts; i++)
+        if (ctl->context[i])
+            ctl_group_reset(ctl->context[i]);
 }
 
 /* -------- hosts -------- */
@@ -707,8 +713,10 @@ static void free_contexts(struct fm_controller *ctl)
         for (unsigned k = 0; c && k < CTL_COMMITS; k++)
             for (unsigned w = 0; w < FM_TXN_WRITES_MAX; w++)
                 free(c->commit[k].value[w]);
-        if (c)
+        if (c) {
             ctl_standby_free(c);
+            ctl_group_free(c);
+        }
         free(c);
     }
 }

@@ -75,6 +75,9 @@ void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out);
 /* For `status`: an object of jansson. */
 json_t *fm_controller_json(const struct fm_controller *ctl);
 
+/* The PostgreSQL groups of all contexts, as their nodes say: a document fulmar.groups/1. */
+json_t *fm_controller_groups(const struct fm_controller *ctl);
+
 /* Nothing is sent any more. */
 void fm_controller_stop(struct fm_controller *ctl);
 /* After fm_controller_stop, when the resolver was freed; turns the loop until coordination is

@@ -10,6 +10,7 @@
  *   ctl_drain.c    ... and the guards of it: drain, undrain
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
+ *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -26,6 +27,7 @@
 #include "base/rand.h"
 #include "coord/setup.h"
 #include "core/failover.h"
+#include "core/lineage.h"
 #include "core/move.h"
 #include "core/office.h"
 #include "core/standby.h"
@@ -232,6 +234,16 @@ struct ctl_standby {
     char *value;
 };
 
+/* The nodes of a context's PostgreSQL group, in the order of their names. */
+struct ctl_group {
+    unsigned nnodes;
+    struct ctl_group_node {
+        unsigned host, region; /* numbers of the roster */
+        struct fm_group_report report;
+    } node[FM_GROUP_NODES_MAX];
+    struct fm_revision told; /* of the cell, to all of them */
+};
+
 struct ctl_context {
     struct fm_controller *ctl;
     unsigned number; /* in the roster */
@@ -264,6 +276,7 @@ struct ctl_context {
     } carry;
     struct fm_mono move_since;
     struct ctl_standby standby;
+    struct ctl_group *group; /* NULL: no group carries its data */
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
     uint64_t generation;
@@ -530,6 +543,32 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
  * stopped; or why not. */
 const char *ctl_standby_receive(struct ctl_context *c);
 json_t *ctl_standby_json(const struct ctl_context *c);
+
+/* -------- ctl_group.c -------- */
+
+/* After a reload. */
+void ctl_group_reset(struct ctl_context *c);
+void ctl_group_free(struct ctl_context *c);
+/* Is there a node of its group on this host, of my region? */
+bool ctl_group_has(const struct ctl_context *c, unsigned host);
+/* The record of the cell, to a database agent that asks; to all of them, where it has changed. */
+void ctl_group_tell(struct ctl_context *c, unsigned host);
+void ctl_group_tell_changes(struct ctl_context *c);
+void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
+/* A person ordered that the group be made, and the cell is held here. */
+void ctl_group_create(struct ctl_context *c);
+/* NULL: there are no data yet. */
+const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
+/* A holder asks: NULL, or why no standby of this region can receive the data. */
+const char *ctl_group_receive(const struct ctl_context *c);
+/* Of a failover to that region. */
+struct ctl_group_loss {
+    bool ready; /* a standby is there to be promoted, or there are no data */
+    bool unbounded;
+} ctl_group_loss(const struct ctl_context *c, unsigned to);
+/* Has a node of that region all that the old primary, which has stopped, wrote? True without a
+ * group. */
+bool ctl_group_is_final(const struct ctl_context *c, unsigned to);
 
 /* -------- ctl_tell.c -------- */
 

@@ -346,6 +346,23 @@ static void carry_members(struct ctl_op *o, struct fm_op *x)
     }
 }
 
+static void carry_create(struct ctl_op *o, struct fm_op *x)
+{
+    struct fm_controller *ctl = o->ctl;
+    struct ctl_context *c = x->context < 0 ? NULL : ctl->context[x->context];
+    if (!c || !acts(c) || !c->group)
+        return;
+    if (ctl_group_recorded(c))
+        end_with(x, FM_OP_DONE, "its first node is open");
+    else if (x->state == FM_OP_ABORTING)
+        end_with(x, FM_OP_ABORTED, "its first node may be there already");
+    else if (fm_authority_holds(&c->auth)) {
+        ctl_group_create(c);
+        o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
+        ctl_arm(ctl, o->next_at);
+    }
+}
+
 /* -------- the whole -------- */
 
 static bool differs(const struct fm_op *a, const struct fm_op *b)
@@ -374,6 +391,9 @@ static void carry(struct ctl_op *o)
         break;
     case FM_OP_MEMBERS:
         carry_members(o, &x);
+        break;
+    case FM_OP_CREATE:
+        carry_create(o, &x);
         break;
     case FM_OP_DRAIN:
     case FM_OP_UNDRAIN:

@@ -38,14 +38,22 @@ static bool stops_doubles(const struct ctl_context *c)
     return ctl_conf(c)->idempotency.by == FM_BY_GATE;
 }
 
+static bool is_shipped(const struct ctl_context *c);
+
+/* Where no gate stops doubles, there is no journal; where no group carries them, no data. */
+static bool is_final(const struct ctl_context *c)
+{
+    return fm_move_is_final(!stops_doubles(c) || is_shipped(c), ctl_group_is_final(c, c->move.to));
+}
+
 /* The journals of the heir's gates get what ours have accepted, also of those that do not serve
- * now: a key belongs to one of them, whichever is there. Where no gate stops doubles, there is no
- * journal; and no data of this version moves with a cell. */
+ * now: a key belongs to one of them, whichever is there. The data of a group get there by
+ * themselves. */
 static void ship(struct ctl_context *c)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_SHIP);
     if (!stops_doubles(c)) {
-        if (fm_move_is_final(true, true))
+        if (is_final(c))
             move_event(c, FM_MOVE_ON_FINAL);
         return;
     }
@@ -240,6 +248,8 @@ void ctl_move_turn(struct ctl_context *c)
         move_event(c, FM_MOVE_ON_LATE);
     else if (m->state == FM_MOVE_HOLDING && is_drained(c))
         move_event(c, FM_MOVE_ON_DRAINED);
+    else if (m->state == FM_MOVE_SHIPPING && is_final(c))
+        move_event(c, FM_MOVE_ON_FINAL);
     else if (!fm_mono_before(now, c->repeat_at))
         move_do(c, fm_move_lasting(m));
     else
@@ -275,7 +285,9 @@ static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_mes
     a.cell = m->cell;
     bool fit = why == FM_AUTH_WHY_NONE && well;
     int missing = fit ? missing_gate(c) : -1;
-    const char *stopping = fit && missing < 0 ? ctl_standby_receive(c) : NULL;
+    const char *stopping = fit && missing < 0 ? ctl_group_receive(c) : NULL;
+    if (fit && missing < 0 && !stopping)
+        stopping = ctl_standby_receive(c);
     a.ok = fit && missing < 0 && !stopping;
     if (missing >= 0)
         snprintf(a.why, sizeof a.why, "its gate %.60s is not there, to which journals would go",
@@ -307,7 +319,7 @@ static void shipped(struct ctl_context *c, unsigned host, const struct fm_messag
         if (c->shipped[i] == host)
             return;
     c->shipped[c->nshipped++] = (uint16_t)host;
-    if (fm_move_is_final(true, is_shipped(c)))
+    if (is_final(c))
         move_event(c, FM_MOVE_ON_FINAL);
 }
 
@@ -318,7 +330,8 @@ void ctl_move_take(struct ctl_context *c, unsigned host, const struct fm_message
                         c->move.state != FM_MOVE_IDLE;
     if (m->kind == FM_MESSAGE_HEIR_ASK && from->agent)
         heir_asked(c, host, m);
-    else if (m->kind == FM_MESSAGE_QUIETED && of_this_move && from->gate)
+    else if (m->kind == FM_MESSAGE_QUIETED && of_this_move &&
+             (from->gate || ctl_group_has(c, host)))
         quieted(c, host, m);
     else if (m->kind == FM_MESSAGE_SHIPPED && of_this_move)
         shipped(c, host, m);

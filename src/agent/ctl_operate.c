@@ -142,7 +142,7 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .ready = fm_contexts_cover(&mine->well[to], &s->contexts),
         .capacity =
             to == lost || fm_votes_fits(&ctl->votes, lost, to, &s->contexts, ctl_capacity(ctl, to)),
-        .fenced = true, /* by the lease of its gates; there is no data here that writes by itself */
+        .fenced = true, /* by the lease of its gates, and of its databases (io/ward.h) */
         .attested = s->attested[lost],
         .budget_left = UINT8_MAX,
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
@@ -154,6 +154,9 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
+        struct ctl_group_loss loss = ctl_group_loss(c, to);
+        ev.ready &= loss.ready;
+        ev.unbounded |= loss.unbounded;
         unsigned left = fm_authority_budget_left(&c->auth);
         ev.budget_left = (uint8_t)(left < ev.budget_left ? left : ev.budget_left);
     }

@@ -416,6 +416,19 @@ static void plan_members(struct ctl_order *o)
     (void)take_context(o, true);
 }
 
+static void plan_create(struct ctl_order *o)
+{
+    if (!take_context(o, true))
+        return;
+    if (!o->c->group)
+        ctl_refuse(&o->no, 409, "no-group", "name a group of the file",
+                   "no PostgreSQL group carries the data of the context");
+    else if (ctl_group_recorded(o->c))
+        ctl_refuse(&o->no, 409, "exists", "look at `fulmar group status`",
+                   "the group has data already: system %llu",
+                   (unsigned long long)ctl_group_recorded(o->c)->system_id);
+}
+
 void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
 {
     static void (*const plans[])(struct ctl_order *) = {
@@ -423,7 +436,8 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
         [FM_OP_FAILBACK] = plan_failback,   [FM_OP_FAILOVER] = plan_failover,
         [FM_OP_READ_ONLY] = plan_read_only, [FM_OP_AUTOMATIC] = plan_automatic,
         [FM_OP_MEMBERS] = plan_members,     [FM_OP_DRAIN] = ctl_plan_drain,
-        [FM_OP_UNDRAIN] = ctl_plan_undrain, [FM_OP_CONFIG] = ctl_plan_config};
+        [FM_OP_UNDRAIN] = ctl_plan_undrain, [FM_OP_CONFIG] = ctl_plan_config,
+        [FM_OP_CREATE] = plan_create};
     FM_ASSERT(kind < FM_COUNT(plans));
     if (take_common(o, kind, by))
         plans[kind](o);

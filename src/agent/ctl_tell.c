@@ -99,6 +99,7 @@ void ctl_tell_board(struct ctl_context *c, unsigned host)
     struct fm_message m = board(c);
     if (!c->auth.frozen && m.cells)
         fm_post_send(c->ctl->c.post, host, &m);
+    ctl_group_tell(c, host);
 }
 
 uint64_t ctl_generation_of(const struct ctl_context *c)
@@ -131,6 +132,7 @@ void ctl_tell_changes(struct ctl_context *c)
     }
     if (news && !c->auth.frozen)
         ctl_send_gates(c, &m);
+    ctl_group_tell_changes(c);
     uint64_t generation = ctl_generation_of(c);
     uint16_t lapsed = lapsed_of(c);
     c->ctl->told |= generation != c->generation || lapsed != c->lapsed;

@@ -113,17 +113,19 @@ static struct fm_message message(const struct fm_lessee *l, const struct context
         .kind = (uint8_t)kind, .context = (uint16_t)c->number, .life = l->c.life};
 }
 
-/* Those of these cells for which a command of this host may still act. */
-static uint64_t lent(const struct fm_lessee *l, const struct context *c, uint64_t cells)
+/* Those of these cells for which a command, or the database, of this host may still act. */
+static uint64_t acting(const struct fm_lessee *l, const struct context *c, uint64_t cells)
 {
+    if (l->c.acts && l->c.acts(l->c.user, c->number))
+        return cells;
     return l->lend ? fm_lend_busy(l->lend, c->number, cells, fm_mono_now()) : 0;
 }
 
 /* The first thing that a start says is taken for the end of the one before. It is not, while that
- * one has lent something: so nothing is said until that is over. */
+ * one has lent something, or its database lives: so nothing is said until that is over. */
 static void ask(struct fm_lessee *l, struct context *c)
 {
-    c->asks = c->asks || lent(l, c, UINT64_MAX) == 0;
+    c->asks = c->asks || acting(l, c, UINT64_MAX) == 0;
     if (!c->asks)
         return;
     struct fm_message m = message(l, c, FM_MESSAGE_ASK);
@@ -179,7 +181,8 @@ static void tell_capable(struct fm_lessee *l)
 static void renew(struct fm_timer *t)
 {
     struct fm_lessee *l = fm_container_of(t, struct fm_lessee, renew);
-    tell_capable(l);
+    if (l->c.gate)
+        tell_capable(l);
     ask_all(l);
     fm_loop_timer_in_ms(l->c.loop, t, l->renew_ms);
 }
@@ -230,11 +233,25 @@ static void stop(struct fm_lessee *l, struct context *c, unsigned host, const st
     struct fm_sublease before = c->sub;
     struct fm_message a = message(l, c, FM_MESSAGE_STOPPED);
     a.cells = fm_sublease_stop(&c->sub, m->cells, m->epoch);
-    a.cells &= ~lent(l, c, a.cells); /* the keeper says it again */
+    a.cells &= ~acting(l, c, a.cells); /* the keeper says it again */
     memcpy(a.epoch, m->epoch, sizeof a.epoch);
     publish(l, c, m->cells, &before);
     if (a.cells)
         fm_post_send(l->c.post, host, &a);
+}
+
+void fm_lessee_ended(struct fm_lessee *l, unsigned context)
+{
+    const struct context *c = l->context[context];
+    if (l->stopped || !c || c->conf < 0)
+        return;
+    struct fm_message a = message(l, c, FM_MESSAGE_STOPPED);
+    a.cells = fm_sublease_stopped(&c->sub);
+    a.cells &= ~acting(l, c, a.cells);
+    for (unsigned i = 0; i < c->sub.ncells; i++)
+        a.epoch[i] = c->sub.cell[i].stopped;
+    for (unsigned k = 0; k < l->nkeepers && a.cells; k++)
+        fm_post_send(l->c.post, l->keeper[k], &a);
 }
 
 static void board(struct fm_lessee *l, struct context *c, const struct fm_message *m)
@@ -248,9 +265,11 @@ static void board(struct fm_lessee *l, struct context *c, const struct fm_messag
 }
 
 /* Those of these cells in which nothing is left that was admitted. */
-static uint64_t quiet_now(const struct context *c, uint64_t cells)
+static uint64_t quiet_now(const struct fm_lessee *l, const struct context *c, uint64_t cells)
 {
     uint64_t quiet = 0;
+    if (l->c.drains && l->c.drains(l->c.user, c->number))
+        return 0;
     for (unsigned i = 0; i < c->sub.ncells; i++)
         if (cells >> i & 1 && fm_seats_in_flight(c->seats, i) == 0)
             quiet |= UINT64_C(1) << i;
@@ -276,7 +295,7 @@ static void look(struct fm_timer *t)
         struct wait *w = &l->wait[i];
         if (!w->used)
             continue;
-        if (quiet_now(l->context[w->context], w->cells) == w->cells) {
+        if (quiet_now(l, l->context[w->context], w->cells) == w->cells) {
             tell_quieted(l, w, w->cells);
             w->used = false;
         } else if (!fm_mono_before(now, w->until)) {
@@ -320,7 +339,7 @@ static void quiet(struct fm_lessee *l, struct context *c, unsigned host, const s
                      .life = m->life,
                      .cells = m->cells,
                      .until = fm_mono_add_ms(now, m->ms)};
-    uint64_t done = quiet_now(c, m->cells);
+    uint64_t done = quiet_now(l, c, m->cells);
     tell_quieted(l, &w, done);
     if (done == m->cells)
         w.used = false;
@@ -471,11 +490,15 @@ void fm_lessee_reset(struct fm_lessee *l, const struct fm_conf *conf)
     fm_loop_timer(l->c.loop, &l->renew, fm_loop_now(l->c.loop));
 }
 
-static const struct fm_sublease *held(void *user, unsigned context)
+const struct fm_sublease *fm_lessee_held(const struct fm_lessee *l, unsigned context)
 {
-    const struct fm_lessee *l = user;
     const struct context *c = l->context[context];
     return c && c->conf >= 0 && !l->stopped ? &c->sub : NULL;
+}
+
+static const struct fm_sublease *held(void *user, unsigned context)
+{
+    return fm_lessee_held(user, context);
 }
 
 static bool open_lend(struct fm_lessee *l, struct fm_error *e)

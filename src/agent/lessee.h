@@ -1,4 +1,6 @@
-/* agent/lessee.h: the gate's half of authority (core/sublease.h) in an agent with the role `gate`.
+/* agent/lessee.h: the gate's half of authority (core/sublease.h) in an agent with the role `gate`,
+ * and that of a database agent (agent/database.h): a host has one sub-lease of a context, for all
+ * of it.
  *
  * It asks every agent of its region that may be keeper, each quarter of a lease and whenever there
  * is something to ask for; takes grants, boards and orders to stop or to hold; and publishes each
@@ -20,6 +22,7 @@ struct fm_lessee;
 
 struct fm_lessee_config {
     struct fm_loop *loop;
+    bool gate; /* of this host; else nobody is told what it can serve */
     struct fm_roster *roster;
     struct fm_post *post;
     struct fm_seats *seats;
@@ -36,6 +39,12 @@ struct fm_lessee_config {
      * loop. NULL: no gate keeps a journal. */
     void (*catch_up)(void *user, struct fm_str region, void (*done)(void *arg, bool whole),
                      void *arg);
+    /* Is anything of this host left that may act for the context (its number in the roster), beside
+     * what is admitted or lent? NULL: nothing ever is. */
+    bool (*acts)(void *user, unsigned context);
+    /* Is there work of this host that a planned move waits for, beside what is admitted? NULL:
+     * there never is. */
+    bool (*drains)(void *user, unsigned context);
     void *user;
 };
 
@@ -47,6 +56,10 @@ void fm_lessee_reset(struct fm_lessee *l, const struct fm_conf *conf);
 /* A message for the gate from a host of the file. */
 void fm_lessee_take(struct fm_lessee *l, unsigned host, const struct fm_post_head *head,
                     const struct fm_message *m);
+/* What is held of the context, by its number in the roster; NULL where nothing is served. */
+const struct fm_sublease *fm_lessee_held(const struct fm_lessee *l, unsigned context);
+/* `acts` is false now: who waits for the end of cells that were stopped is told. */
+void fm_lessee_ended(struct fm_lessee *l, unsigned context);
 /* A worker has met what is not published: look at the seats, and ask. */
 void fm_lessee_wanted(struct fm_lessee *l);
 

@@ -3,6 +3,7 @@
  */
 #include "agent/message.h"
 
+#include "agent/message_group.h"
 #include "base/assert.h"
 #include "http/protocol.h"
 
@@ -26,6 +27,9 @@ enum member {
     WHY = 1 << 11,
     REGION = 1 << 12,
     VOTE = 1 << 13,
+    AT = 1 << 14, /* of CELL */
+    OVER = 1 << 15,
+    NODE = 1 << 16,
 };
 
 static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
@@ -46,6 +50,10 @@ static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_SHIP] = CONTEXT | LIFE | SERIAL | CELL | REGION,
     [FM_MESSAGE_SHIPPED] = CONTEXT | FOR | SERIAL | CELL | OK,
     [FM_MESSAGE_TESTIFY] = LIFE | OK,
+    [FM_MESSAGE_CELL] = CONTEXT | AT,
+    [FM_MESSAGE_RECORD] = CONTEXT | OVER,
+    [FM_MESSAGE_REPORT] = CONTEXT | NODE,
+    [FM_MESSAGE_CREATE] = CONTEXT,
 };
 
 const char *fm_message_kind_name(enum fm_message_kind k)
@@ -170,6 +178,12 @@ static void write_members(const struct fm_roster *r, const struct fm_message *m,
         write_vote(r, &m->vote, b);
         write_load(r, &m->load, b);
     }
+    if (has & AT)
+        fm_message_group_cell_write(r, &m->at, b);
+    if (has & OVER)
+        fm_message_group_over_write(&m->at, b);
+    if (has & NODE)
+        fm_message_group_report_write(&m->report, m->history, b);
     fm_buf_ch(b, '}');
 }
 
@@ -398,6 +412,13 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
     m->region = (uint8_t)g;
     if (has & CELL && m->cell >= r->context[c].ncells)
         return SKIPPED;
+    if ((has & OVER && !fm_message_group_over_read(o, &m->at)) ||
+        (has & NODE && !fm_message_group_report_read(o, &m->report, &m->history)))
+        return WRONG;
+    if (has & AT) {
+        int known = fm_message_group_cell_read(r, o, &m->at);
+        return known < 0 ? WRONG : known == 0 ? SKIPPED : READ;
+    }
     return has & (CELLS | EPOCHS | HOLDERS) ? read_cells(r, o, has, m) : READ;
 }
 

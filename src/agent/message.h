@@ -16,6 +16,7 @@
 
 #include "agent/roster.h"
 #include "base/buf.h"
+#include "core/lineage.h"
 #include "core/votes.h"
 
 /* name, who sends it to whom and what it carries (see core/authority.h, move.h, votes.h) */
@@ -36,7 +37,11 @@
     X(HEIR, "heir")               /* back: for, serial, cell, ok, why */                           \
     X(SHIP, "ship")               /* agent to gate of the heir: life, serial, cell, region */      \
     X(SHIPPED, "shipped")         /* back: for, serial, cell, ok */                                \
-    X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */
+    X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */    \
+    X(CELL, "cell")     /* agent to database agent: revision and record of its group's cell */     \
+    X(RECORD, "record") /* back: evidence, and the revision that it is to be recorded over */      \
+    X(REPORT, "report") /* database agent to agents and nodes of its group: how its node is */     \
+    X(CREATE, "create") /* agent to database agent: make the group's first node */
 
 enum fm_message_kind {
 #define X(id, name) FM_MESSAGE_##id,
@@ -62,7 +67,10 @@ struct fm_message {
     struct fm_epoch epoch[FM_AUTH_CELLS_MAX]; /* of those, but in QUIET and QUIETED */
     uint8_t holder[FM_AUTH_CELLS_MAX];        /* BOARD: region, or FM_NO_REGION while it moves */
     struct fm_vote vote;
-    struct fm_load load; /* VOTE and CAPABLE: what the region, or the gate, has to do */
+    struct fm_load load;           /* VOTE and CAPABLE: what the region, or the gate, has to do */
+    struct fm_cell_at at;          /* CELL: without members; RECORD: revision and evidence */
+    struct fm_group_report report; /* REPORT: what stands in the sender's file is not in it */
+    struct fm_str history;         /* ... of its timeline; valid during the call */
     char why[FM_MESSAGE_WHY_ROOM];
 };
 

@@ -28,6 +28,7 @@
     X(READ_ONLY, "read-only") /* done when it is written */                                        \
     X(AUTOMATIC, "automatic") /* likewise */                                                       \
     X(MEMBERS, "members")     /* whose promise counts: as the file of who took the order says */   \
+    X(CREATE, "create")       /* the data of the context's PostgreSQL group, where it is held */   \
     X(DRAIN, "drain")         /* `region` gets less of what any region may answer; when written */ \
     X(UNDRAIN, "undrain")     /* likewise */                                                       \
     X(CONFIG, "config")       /* what hosts agree upon; done when it is written */

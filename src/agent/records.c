@@ -129,9 +129,19 @@ static void write_members(const struct fm_roster *r, const struct fm_members *m,
     fm_buf_ch(b, '}');
 }
 
+void fm_evidence_write(const struct fm_evidence *e, struct fm_buf *b)
+{
+    if (e->system_id)
+        fm_buf_printf(b,
+                      ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
+                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u}",
+                      (unsigned long long)e->system_id, e->timeline,
+                      (unsigned long long)e->fork_lsn, (unsigned long long)e->epoch.n, e->claimed,
+                      e->promotable, e->node, e->writer);
+}
+
 static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c, struct fm_buf *b)
 {
-    const struct fm_evidence *e = &c->evidence;
     bool released = c->state == FM_CELL_RELEASED;
     fm_buf_printf(b, ",\"region\":\"%s\",\"state\":\"%s\"", r->region[c->region],
                   released ? "released" : "held");
@@ -140,13 +150,7 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
     fm_buf_printf(b, ",\"epoch\":%llu,\"gentle_from\":%llu", (unsigned long long)c->epoch.n,
                   (unsigned long long)c->gentle_from.n);
     write_members(r, &c->members, b);
-    if (e->system_id)
-        fm_buf_printf(b,
-                      ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
-                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u}",
-                      (unsigned long long)e->system_id, e->timeline,
-                      (unsigned long long)e->fork_lsn, (unsigned long long)e->epoch.n, e->claimed,
-                      e->promotable, e->node, e->writer);
+    fm_evidence_write(&c->evidence, b);
     fm_buf_ch(b, '}');
 }
 
@@ -308,16 +312,20 @@ static bool read_u64_text(const char *s, uint64_t *out)
     return fm_str_u64(fm_str_z(s), out) && (s[0] != '0' || s[1] == 0);
 }
 
-static bool read_evidence(json_t *evidence, struct fm_evidence *e)
+bool fm_evidence_read(json_t *evidence, struct fm_evidence *e)
 {
     const char *system, *fork;
-    json_int_t timeline, epoch, claimed, promotable, node, writer;
+    json_int_t timeline, epoch = 0, claimed = -1, promotable = 0, node = 0, writer = 0;
     if (!evidence)
         return true;
-    if (json_unpack(evidence, "{s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I}", "system", &system, "timeline",
+    /* versions that knew no groups wrote the first three */
+    bool whole =
+        json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I}", "system", &system, "timeline",
                     &timeline, "fork", &fork, "epoch", &epoch, "claimed", &claimed, "promotable",
-                    &promotable, "node", &node, "writer", &writer) ||
-        !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
+                    &promotable, "node", &node, "writer", &writer) == 0;
+    if (whole && claimed < 0 && !json_object_get(evidence, "claimed"))
+        claimed = timeline;
+    if (!whole || !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
         !in_range(claimed, (uint64_t)timeline, UINT32_MAX) ||
         !in_range(promotable, 0, UINT32_MAX) || !in_range(node, 0, UINT16_MAX) ||
         !in_range(writer, 0, UINT16_MAX) || !read_u64_text(system, &e->system_id) ||
@@ -353,7 +361,7 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
         return wrong(why, "a cell of a region that this file does not know");
     if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch))
         return wrong(why, "a cell with an epoch out of its range");
-    if (!read_evidence(evidence, &c->evidence))
+    if (!fm_evidence_read(evidence, &c->evidence))
         return wrong(why, "evidence that is none");
     c->region = (uint8_t)holder;
     c->to = (uint8_t)heir;

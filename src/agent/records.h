@@ -23,6 +23,8 @@
 #include "base/buf.h"
 #include "core/authority.h"
 
+#include <jansson.h>
+
 enum { FM_RECORD_KEY_ROOM = 160, FM_RECORD_TEXT_MAX = 16 * 1024, FM_RECORD_WHY_ROOM = 96 };
 
 /* `out` is terminated. */
@@ -37,5 +39,10 @@ void fm_record_write(const struct fm_roster *r, const struct fm_write *w, struct
 /* Of the kind that w->key says; fills in w->to. False: `why` says what is wrong. */
 bool fm_record_read(struct fm_roster *r, struct fm_str text, struct fm_write *w,
                     char why[FM_RECORD_WHY_ROOM]) FM_WARN_UNUSED;
+
+/* A member `evidence` with a comma before it; nothing where there is none. */
+void fm_evidence_write(const struct fm_evidence *e, struct fm_buf *b);
+/* NULL: there is none. False: it is none that can be. */
+bool fm_evidence_read(json_t *evidence, struct fm_evidence *e) FM_WARN_UNUSED;
 
 #endif

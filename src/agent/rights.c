@@ -2,6 +2,7 @@
 #include "agent/rights.h"
 
 #include "agent/controller.h"
+#include "agent/database.h"
 #include "agent/heir.h"
 #include "agent/lessee.h"
 #include "agent/views.h"
@@ -21,8 +22,11 @@ struct fm_rights {
     struct fm_roster *roster;
     struct fm_keep *keep;
     struct fm_post *post;
+    struct fm_peers peers;            /* the caller's, as they are now */
     struct fm_controller *controller; /* roles controller and witness */
-    struct fm_lessee *lessee;         /* role gate */
+    struct fm_lessee *lessee;         /* roles gate and postgres */
+    struct fm_seats *seats;           /* of a host without a gate: nobody sits there */
+    struct fm_database *database;     /* role postgres */
     bool stopped;
 };
 
@@ -36,7 +40,7 @@ bool fm_rights_are_needed(const struct fm_conf *conf, unsigned roles)
     bool cells = false;
     for (size_t i = 0; i < conf->ncontexts; i++)
         cells |= conf->contexts[i].ncells > 0;
-    return cells && (roles & FM_ROLE_GATE || is_controller(roles));
+    return cells && (roles & (FM_ROLE_GATE | FM_ROLE_POSTGRES) || is_controller(roles));
 }
 
 /* -------- the view -------- */
@@ -53,7 +57,7 @@ static void controller_changed(void *user)
 
 /* -------- messages -------- */
 
-static bool is_for_gate(const struct fm_message *m)
+static bool is_for_lessee(const struct fm_message *m)
 {
     switch ((enum fm_message_kind)m->kind) {
     case FM_MESSAGE_GRANT:
@@ -74,17 +78,29 @@ static bool is_for_gate(const struct fm_message *m)
     case FM_MESSAGE_HEIR:
     case FM_MESSAGE_SHIPPED:
     case FM_MESSAGE_TESTIFY:
+    case FM_MESSAGE_CELL:
+    case FM_MESSAGE_RECORD:
+    case FM_MESSAGE_REPORT:
+    case FM_MESSAGE_CREATE:
     case FM_MESSAGE_KIND_COUNT:
         break;
     }
     return false;
 }
 
+static bool is_for_database(const struct fm_message *m)
+{
+    return m->kind == FM_MESSAGE_CELL || m->kind == FM_MESSAGE_REPORT ||
+           m->kind == FM_MESSAGE_CREATE;
+}
+
 static void deliver(void *user, unsigned host, const struct fm_post_head *head,
                     const struct fm_message *m)
 {
     struct fm_rights *r = user;
-    if (is_for_gate(m)) {
+    if (r->database && is_for_database(m))
+        fm_database_take(r->database, host, m);
+    if (is_for_lessee(m)) {
         if (r->lessee)
             fm_lessee_take(r->lessee, host, head, m);
     } else if (r->controller) {
@@ -104,7 +120,10 @@ static void written(void *user)
 static void published(void *user)
 {
     struct fm_rights *r = user;
-    r->c.published(r->c.user);
+    if (r->c.seats)
+        r->c.published(r->c.user);
+    if (r->database)
+        fm_database_look(r->database);
 }
 
 static bool capable(void *user, unsigned context)
@@ -130,6 +149,39 @@ static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, b
 {
     struct fm_rights *r = user;
     fm_heir_catch_up(r->c.heir, region, CATCH_UP_MS, done, arg);
+}
+
+/* -------- callbacks of the database -------- */
+
+static const struct fm_sublease *held(void *user, unsigned context)
+{
+    const struct fm_rights *r = user;
+    return r->lessee ? fm_lessee_held(r->lessee, context) : NULL;
+}
+
+static void database_ended(void *user, unsigned context)
+{
+    struct fm_rights *r = user;
+    if (r->lessee)
+        fm_lessee_ended(r->lessee, context);
+}
+
+static bool database_acts(void *user, unsigned context)
+{
+    const struct fm_rights *r = user;
+    return fm_database_acts(r->database, context);
+}
+
+static bool database_drains(void *user, unsigned context)
+{
+    const struct fm_rights *r = user;
+    return fm_database_drains(r->database, context);
+}
+
+/* Without a gate nobody rings. */
+static void rung(void *user)
+{
+    (void)user;
 }
 
 /* -------- life -------- */
@@ -167,19 +219,43 @@ static enum fm_err open_controller(struct fm_rights *r, unsigned self, unsigned 
 static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_error *e)
 {
     struct fm_lessee_config c = {.loop = r->c.loop,
+                                 .gate = r->c.seats != NULL,
                                  .roster = r->roster,
                                  .post = r->post,
-                                 .seats = r->c.seats,
-                                 .folder = r->c.state_dir,
+                                 .seats = r->c.seats ? r->c.seats : r->seats,
+                                 .folder = r->c.seats ? r->c.state_dir : NULL,
                                  .self = self,
                                  .life = fm_keep_life(r->keep),
                                  .published = published,
                                  .capable = capable,
                                  .served = served,
                                  .catch_up = r->c.heir ? catch_up : NULL,
+                                 .acts = r->database ? database_acts : NULL,
+                                 .drains = r->database ? database_drains : NULL,
                                  .user = r};
     r->lessee = fm_lessee_new(&c, r->conf, e);
     return r->lessee ? FM_ERR_OK : FM_ERR_MEMORY;
+}
+
+static enum fm_err open_database(struct fm_rights *r, unsigned self, struct fm_error *e)
+{
+    struct fm_database_config c = {.loop = r->c.loop,
+                                   .roster = r->roster,
+                                   .post = r->post,
+                                   .resolver = r->c.resolver,
+                                   .peers = &r->peers,
+                                   .host = r->c.host,
+                                   .self = self,
+                                   .held = held,
+                                   .ended = database_ended,
+                                   .doors = r->c.doors,
+                                   .user = r};
+    if (!r->c.seats)
+        r->seats = fm_seats_new(r->c.mailbox, rung, r);
+    if (!r->c.seats && !r->seats)
+        return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    r->database = fm_database_new(&c, r->conf, e);
+    return r->database ? FM_ERR_OK : e->code;
 }
 
 static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, struct fm_error *e)
@@ -213,7 +289,9 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
                                   .user = r};
     r->post = fm_post_new(&post, r->conf, peers, e);
     enum fm_err err = r->post ? FM_ERR_OK : FM_ERR_MEMORY;
-    if (!err && r->c.seats)
+    if (!err && r->c.database)
+        err = open_database(r, (unsigned)self, e);
+    if (!err && (r->c.seats || r->database))
         err = open_lessee(r, (unsigned)self, e);
     if (!err && is_controller(roles))
         err = open_controller(r, (unsigned)self, roles, e);
@@ -231,6 +309,7 @@ struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct f
     }
     r->c = *c;
     r->conf = conf;
+    r->peers = fm_peers_ref(peers);
     if (open_all(r, peers, e)) {
         fm_error_wrap(e, "authority");
         fm_rights_stop(r);
@@ -243,10 +322,14 @@ struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct f
 void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const struct fm_peers *peers)
 {
     r->conf = conf;
+    fm_peers_drop(&r->peers);
+    r->peers = fm_peers_ref(peers);
     fill_roster(r, conf);
     fm_post_reset(r->post, conf, peers);
     if (r->lessee)
         fm_lessee_reset(r->lessee, conf);
+    if (r->database)
+        fm_database_reset(r->database, conf);
     if (r->controller)
         fm_controller_reset(r->controller, conf);
 }
@@ -282,13 +365,16 @@ void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, cons
 
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    fm_post_page(r->post, q, a);
+    if (r)
+        fm_post_page(r->post, q, a);
+    else
+        a->status = 404;
 }
 
 void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a)
 {
-    struct fm_said *said = r->controller ? malloc(sizeof *said) : NULL;
-    a->status = r->controller ? 503 : 404;
+    struct fm_said *said = r && r->controller ? malloc(sizeof *said) : NULL;
+    a->status = r && r->controller ? 503 : 404;
     if (!said)
         return;
     fm_controller_said(r->controller, said);
@@ -305,8 +391,31 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a)
 
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    if (r->controller)
+    if (r && r->controller)
         fm_controller_ops(r->controller, q, a);
+    else
+        a->status = 404;
+}
+
+void fm_rights_groups(const struct fm_rights *r, struct fm_page_answer *a)
+{
+    bool knows = r && r->controller;
+    json_t *doc = knows ? fm_controller_groups(r->controller) : NULL;
+    a->status = knows ? 200 : 404;
+    a->content_type = "application/json";
+    a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    json_decref(doc);
+    if (a->body)
+        a->n = strlen(a->body);
+    else if (knows)
+        a->status = 503;
+}
+
+void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
+                      struct fm_page_answer *a)
+{
+    if (r && r->database)
+        fm_database_secret(r->database, q, a);
     else
         a->status = 404;
 }
@@ -325,6 +434,8 @@ void fm_rights_add_status(const struct fm_rights *r, json_t *root)
         json_object_set_new(root, "authority", fm_controller_json(r->controller));
     if (r->lessee)
         json_object_set_new(root, "sub_leases", fm_lessee_json(r->lessee));
+    if (r->database)
+        json_object_set_new(root, "groups", fm_database_json(r->database));
 }
 
 void fm_rights_stop(struct fm_rights *r)
@@ -332,6 +443,7 @@ void fm_rights_stop(struct fm_rights *r)
     if (!r || r->stopped)
         return;
     r->stopped = true;
+    fm_database_stop(r->database);
     fm_lessee_stop(r->lessee);
     fm_controller_stop(r->controller);
     fm_post_stop(r->post);
@@ -344,9 +456,13 @@ void fm_rights_free(struct fm_rights *r)
     FM_ASSERT(r->stopped);
     fm_controller_free(r->controller);
     r->controller = NULL; /* the others turn the loop */
+    fm_database_free(r->database);
+    r->database = NULL;
     fm_lessee_free(r->lessee);
+    fm_seats_free(r->seats);
     fm_post_free(r->post);
     fm_keep_close(r->keep);
     fm_roster_free(r->roster);
+    fm_peers_drop(&r->peers);
     free(r);
 }

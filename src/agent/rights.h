@@ -18,6 +18,7 @@ struct fm_rights;
 struct fm_heir;
 struct fm_views;
 struct fm_agreement;
+struct fm_groups;
 
 struct fm_rights_config {
     struct fm_loop *loop;
@@ -27,9 +28,11 @@ struct fm_rights_config {
     const char *host;
     struct fm_views *views; /* where the controller's view goes */
     struct fm_agreement *agreement;
+    bool database; /* role postgres */
     /* of a gate; else NULL */
     struct fm_seats *seats;
-    struct fm_heir *heir; /* NULL where no journal is kept */
+    struct fm_heir *heir;           /* NULL where no journal is kept */
+    struct fm_groups *const *doors; /* see fm_database_config */
     /* What is published in the seats has changed, but for time. */
     void (*published)(void *user);
     /* Can this host serve the context (its index in the configuration)? */
@@ -63,7 +66,8 @@ bool fm_rights_is_keeper(const struct fm_rights *r);
 void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, const char *text,
                     const char *evidence);
 
-/* The page /peer/1/post of the peer port. */
+/* The page /peer/1/post of the peer port. Without rights (NULL) there is none: 404, as of the pages
+ * that follow. */
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
 /* The page /authority/marks of the peer port: what the controller of this host has seen. */
@@ -71,6 +75,13 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
 
 /* The pages below /ops; 404 where there is no controller. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
+
+/* The page /groups; 404 where there is no controller. */
+void fm_rights_groups(const struct fm_rights *r, struct fm_page_answer *a);
+
+/* The page /groups/secret of the peer port; 404 where there is no database. */
+void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
+                      struct fm_page_answer *a);
 
 /* The page /lease/CONTEXT of the local socket; 404 where there is no gate. */
 void fm_rights_lease(struct fm_rights *r, const struct fm_page_request *q,

@@ -216,6 +216,15 @@ const struct fm_command fm_commands[] = {
     {"op abort", "ID", "stop an operation: what it had moved stays, the rest stays where it is",
      NULL, "fulmar op abort 20261121-140842-83f0c1 --reason mistake", ORDER_OPTIONS, 1,
      fm_cmd_op_abort},
+    {"group create", "GROUP",
+     "make the first node of a PostgreSQL group, in the region that holds it",
+     "In an empty data directory of the node that is first by its name there; the other nodes "
+     "copy\n"
+     "it by themselves. `fulmar group status` shows how far they are.",
+     "fulmar group create ledger --reason \"first day\"", ORDER_OPTIONS, 1, fm_cmd_group_create},
+    {"group status", "[GROUP]", "show the nodes of PostgreSQL groups: who is primary, who follows",
+     "As the agent that answers has heard it; exit code 2 where there is no such group.",
+     "fulmar group status ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_group_status},
     {"events", "", "list what happened: who decided what, why, and on which evidence",
      "Of the agent that answers. With -f it goes on, also with another agent when that one goes;\n"
      "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",

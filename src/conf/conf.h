@@ -37,7 +37,7 @@ enum {
     FM_CONF_CONTROLLERS_MAX = 8, /* of one region */
     FM_CONF_GATES_MAX = 16,      /* of one region, where there are exclusive contexts */
     FM_CONF_AT_MOST_MAX = 16,    /* automatic failovers in a window */
-    FM_CONF_GROUPS_MAX = 32,
+    FM_CONF_GROUPS_MAX = 16,
     FM_CONF_GROUP_NODES_MAX = 16, /* of one group */
     FM_CONF_SETTINGS_MAX = 128,   /* of one group */
     /* A body is kept in so many blocks, each of the size of `header`, and of this at least. */
@@ -79,6 +79,8 @@ struct fm_conf_host {
     struct fm_str address;    /* as the file says; p = NULL where it does not */
     struct fm_conf_addr gate; /* what is dialed: address with port 7100 unless told otherwise */
     struct fm_conf_addr peer; /* the same with 7101 */
+    struct fm_conf_addr
+        postgres; /* host = where its nodes of groups are dialed, p = NULL: address */
     struct fm_conf_addr gate_bind, peer_bind; /* what this host binds */
     /* `admin` is the agent's where the host has one (127.0.0.1:7102), else the edge's. The edge of
      * the host binds edge_admin: `admin` where it has that role alone, else `edge.admin`. */
@@ -371,7 +373,7 @@ struct fm_conf_group_node {
     unsigned host;               /* index into hosts; it has FM_ROLE_POSTGRES */
     struct fm_str data;          /* its data directory: a template, see fm_conf_expand */
     unsigned port;               /* where it listens */
-    struct fm_conf_addr address; /* what the other nodes dial: the host's address with `port` */
+    struct fm_conf_addr address; /* what others dial: the host's address, or `dial`, with `port` */
     struct fm_conf_pos pos;
 };
 
@@ -380,6 +382,11 @@ struct fm_conf_setting {
     struct fm_str name; /* in lower case */
     struct fm_str value;
     struct fm_conf_pos pos;
+};
+
+enum fm_conf_beyond {
+    FM_CONF_BEYOND_NO_AUTOMATIC, /* commits wait for the standbys that follow, if any */
+    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait for every other node */
 };
 
 struct fm_conf_group {
@@ -395,6 +402,7 @@ struct fm_conf_group {
     struct fm_str admin_password_file, replication_password_file;
     struct {
         enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
+        enum fm_conf_beyond beyond; /* of `sync` */
         /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;
     } replication;
@@ -535,6 +543,9 @@ int fm_conf_find_context(const struct fm_conf *c, struct fm_str name);
 int fm_conf_find_group(const struct fm_conf *c, struct fm_str name);
 /* The node of the group on this host. */
 int fm_conf_find_group_node(const struct fm_conf_group *g, unsigned host);
+/* The node that is the nth by the names of hosts: a number that is the same in every file. */
+const struct fm_conf_group_node *fm_conf_group_nth(const struct fm_conf *c,
+                                                   const struct fm_conf_group *g, unsigned nth);
 /* Where the gate of this host listens for clients of the group; NULL where it does not. */
 const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
                                                 const struct fm_conf_group *g, unsigned host,

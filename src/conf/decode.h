@@ -102,6 +102,7 @@ void fm_check_etcd(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
 
@@ -115,6 +116,7 @@ struct fm_host_def {
 
 struct fm_dial_def {
     struct fm_conf_addr gate, peer; /* port 0 = not said */
+    struct fm_conf_addr postgres;   /* host.p = NULL = not said */
 };
 
 struct fm_pool_dns {

@@ -47,6 +47,27 @@ int fm_conf_find_group_node(const struct fm_conf_group *g, unsigned host)
     return -1;
 }
 
+static unsigned rank_of(const struct fm_conf *c, const struct fm_conf_group *g, size_t node)
+{
+    struct fm_str mine = c->hosts[g->nodes[node].host].name;
+    unsigned before = 0;
+    for (size_t i = 0; i < g->nnodes; i++) {
+        struct fm_str other = c->hosts[g->nodes[i].host].name;
+        int order = memcmp(other.p, mine.p, fm_min_size(other.n, mine.n));
+        before += order < 0 || (order == 0 && other.n < mine.n);
+    }
+    return before;
+}
+
+const struct fm_conf_group_node *fm_conf_group_nth(const struct fm_conf *c,
+                                                   const struct fm_conf_group *g, unsigned nth)
+{
+    for (size_t i = 0; i < g->nnodes; i++)
+        if (rank_of(c, g, i) == nth)
+            return &g->nodes[i];
+    FM_UNREACHABLE();
+}
+
 const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
                                                 const struct fm_conf_group *g, unsigned host,
                                                 bool read_only)

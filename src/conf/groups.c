@@ -144,6 +144,8 @@ static bool decode_node(struct fm_load *l, const struct fm_schema_row *row, cons
         return false;
     const struct fm_conf_host *h = &l->conf->hosts[host];
     struct fm_conf_addr name = {.host = h->address, .pos = n->key_pos, .is_ip = h->peer.is_ip};
+    if (h->postgres.host.p)
+        name = h->postgres;
     FM_ASSERT(h->address.n > 0 && node->port > 0 && node->port <= UINT16_MAX);
     node->host = (unsigned)host;
     if (!fm_conf_addr_with_port(l->arena, &name, (uint16_t)node->port, &node->address))
@@ -338,6 +340,20 @@ void fm_decode_settings(struct fm_load *l, const struct fm_schema_row *row, cons
 }
 
 /* -------- rules of sections -------- */
+
+void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at)
+{
+    const struct fm_conf_group *g = at;
+    const struct fm_node *mode = fm_node_getz(map, "mode"), *beyond = fm_node_getz(map, "beyond");
+    FM_ASSERT(g->name.p);
+    bool async = mode && fm_str_eqz(mode->text, "async");
+    if (!beyond || !async || g->replication.beyond != FM_CONF_BEYOND_BLOCK_WRITES)
+        return;
+    fm_report_error(
+        l->report, beyond->pos,
+        "with `mode: async` commits wait for nobody, and `block-writes` lets them wait");
+    fm_report_advice(l->report, "delete it, or write `mode: sync`");
+}
 
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at)
 {

@@ -200,6 +200,40 @@ static void listeners(struct fm_load *l, size_t group, bool read_only)
     }
 }
 
+/* PostgreSQL takes clients from its own host alone. */
+static void ways(struct fm_load *l, size_t group)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    const struct fm_node *listen = fm_node_getz(l->group_node[group], "listen");
+    const struct fm_conf_host *none = NULL;
+    unsigned good = 0;
+    for (unsigned i = 0; i < c->nhosts; i++) {
+        if (!fm_conf_group_listen(c, g, i, false) && !fm_conf_group_listen(c, g, i, true))
+            continue;
+        bool node = fm_conf_find_group_node(g, i) >= 0;
+        good += node;
+        none = node || none ? none : &c->hosts[i];
+    }
+    if (!none)
+        return;
+    FM_ASSERT(listen);
+    if (good)
+        fm_report_warning(
+            l->report, listen->key_pos,
+            "host `%s` has no node of `%s`, and its gate passes nobody on to those of "
+            "other hosts",
+            FM_Q(none->name), FM_Q(g->name));
+    else
+        fm_report_error(l->report, listen->key_pos,
+                        "no gate that listens is on a host with a node of `%s`, and a gate passes "
+                        "nobody on to those of other hosts",
+                        FM_Q(g->name));
+    fm_report_advice(l->report,
+                     "give the hosts of nodes the role `gate`, and say where these listen: "
+                     "`read-write: {HOST: \"0.0.0.0:6432\"}`");
+}
+
 /* -------- promises -------- */
 
 /* What nobody answers for is not given away without a person. */
@@ -218,8 +252,8 @@ static void automatic(struct fm_load *l, size_t group)
     fm_report_advice(l->report, "write `mode: sync`, or let a person decide: `mode: assisted`");
 }
 
-/* With `sync` nothing is lost with a region where another one has a node: within every objective.
- */
+/* With `sync` nothing is lost with a region where another one has a node that follows: within every
+ * objective. */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
 {
     const struct fm_conf *c = l->conf;
@@ -242,28 +276,36 @@ void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_co
             l->report, pos, "all of `%s` is lost with `%s`: its group `%s` has nodes there alone",
             FM_Q(c->contexts[context].name), FM_Q(c->regions[g->home].name), FM_Q(g->name));
         fm_report_advice(l->report, "add a node in another region, or delete `rpo`");
+    } else if (g->replication.beyond == FM_CONF_BEYOND_NO_AUTOMATIC) {
+        fm_report_warning(l->report, pos,
+                          "the `rpo` of `%s` is kept while a node of its group `%s` in another "
+                          "region follows: without one commits go on (`beyond: no-automatic`)",
+                          FM_Q(c->contexts[context].name), FM_Q(g->name));
+        fm_report_advice(l->report, "write `beyond: block-writes` if they shall wait instead");
     }
 }
 
 /* -------- all of it -------- */
 
-/* Secrets and the log go from host to host. */
-static void in_the_clear(struct fm_load *l)
+/* Secrets that Fulmar makes leave a machine by TLS alone. */
+static void secrets(struct fm_load *l, size_t group)
 {
     const struct fm_conf *c = l->conf;
-    for (size_t i = 0; i < c->ngroups; i++) {
-        const struct fm_conf_group *g = &c->groups[i];
-        for (size_t k = 0; k < g->nnodes && !l->group_bad[i]; k++) {
-            if (c->peer_tls.present || fm_conf_addr_is_loopback(&g->nodes[k].address))
-                continue;
-            fm_report_warning(l->report, g->pos,
-                              "with `peer-tls: plaintext` the passwords of the group `%s` go from "
-                              "host to host in the clear",
-                              FM_Q(g->name));
-            fm_report_advice(l->report, "make certificates (`fulmar help certs`)");
-            return;
-        }
-    }
+    const struct fm_conf_group *g = &c->groups[group];
+    bool said = g->admin_password_file.n && g->replication_password_file.n;
+    bool far = false;
+    for (size_t i = 0; i < g->nnodes; i++)
+        far |= !fm_conf_addr_is_loopback(&g->nodes[i].address);
+    if (c->peer_tls.present || said || !far || g->nnodes < 2 ||
+        l->root->peer_tls != FM_PEER_PLAINTEXT)
+        return;
+    fm_report_error(l->report, g->pos,
+                    "the secrets of the group `%s` are not sent from host to host in the clear "
+                    "(`peer-tls: plaintext`)",
+                    FM_Q(g->name));
+    fm_report_advice(l->report,
+                     "make certificates (`fulmar help certs`), or bring the files yourself and say "
+                     "`users: {admin: {password-file: a}, replication: {password-file: r}}`");
 }
 
 static void idle_hosts(struct fm_load *l)
@@ -296,12 +338,13 @@ void fm_groups_check(struct fm_load *l)
         nodes(l, i);
         listeners(l, i, false);
         listeners(l, i, true);
+        ways(l, i);
+        secrets(l, i);
         if (!has_home(l, i))
             continue;
         regions(l, i);
         automatic(l, i);
     }
-    in_the_clear(l);
     const struct fm_node *map = fm_node_getz(l->root->node, "groups");
     if (!map || map->n == c->ngroups)
         idle_hosts(l);

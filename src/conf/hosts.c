@@ -363,5 +363,7 @@ void fm_decode_dial(struct fm_load *l, const struct fm_schema_row *row, const st
             h->gate = def.gate;
         if (h && def.peer.port && h->peer.port)
             h->peer = def.peer;
+        if (h && def.postgres.host.p)
+            h->postgres = def.postgres;
     }
 }

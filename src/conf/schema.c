@@ -358,6 +358,12 @@ static const struct fm_schema_row dial_rows[] = {
      AT(struct fm_dial_def, peer),
      .def_note = "`address` and the port of its `peer`",
      .help = "The way to its agent."},
+    {.name = "postgres",
+     .kind = FM_KIND_HOST,
+     AT(struct fm_dial_def, postgres),
+     .reload = FM_RELOAD_RESTART,
+     .def_note = "`address`",
+     .help = "The way to its nodes of `groups`, each at its own port."},
 };
 
 static const struct fm_schema_section dial_section = {

@@ -46,14 +46,14 @@ static const struct fm_schema_row node_item = {.kind = FM_KIND_SECTION,
 
 static const struct fm_schema_row admin_rows[] = {
     PASSWORD_ROW(admin_password_file, "password-file: pg-admin.password",
-                 "The file with the password of the role by which Fulmar manages the group, 8 to "
-                 "1023 bytes, the same on every host of the group, not readable by others."),
+                 "The file with the password of the role by which Fulmar manages the group, up to "
+                 "255 bytes, the same on every host of the group, not readable by others."),
 };
 
 static const struct fm_schema_row replication_user_rows[] = {
     PASSWORD_ROW(replication_password_file, "password-file: pg-repl.password",
-                 "The file with the password of the role by which the nodes follow each other, 8 "
-                 "to 1023 bytes, the same on every host of the group, not readable by others."),
+                 "The file with the password of the role by which the nodes follow each other, up "
+                 "to 255 bytes, the same on every host of the group, not readable by others."),
 };
 
 static const struct fm_schema_section admin_section = {
@@ -89,7 +89,7 @@ static const struct fm_schema_section users_section = {
     ROWS(users_rows),
     .help = "Passwords of your own, in files. Without them `fulmar group create` makes secrets, "
             "keeps them in the `state` folder of each host of the group, and sends them to the "
-            "other hosts as `peer-tls` says.",
+            "other hosts of the group by mutual TLS (`peer-tls`).",
 };
 
 /* replication */
@@ -100,9 +100,17 @@ static const struct fm_word replication_words[] = {
      "primary loses, and a person has to accept it",
      false},
     {"sync", FM_CONF_SYNC,
-     "a commit is acknowledged when every other node of the group has it on disk; where one is "
-     "down, commits wait",
+     "a commit is acknowledged when the other nodes have it on disk: those that follow, or all of "
+     "them, as `beyond` says",
      false},
+};
+
+static const struct fm_word beyond_words[] = {
+    {"no-automatic", FM_CONF_BEYOND_NO_AUTOMATIC,
+     "commits wait for the nodes that follow; one that is gone is no longer waited for, and while "
+     "none is left a failover is for a person",
+     false},
+    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait for every node", false},
 };
 
 static const struct fm_schema_row replication_rows[] = {
@@ -114,17 +122,23 @@ static const struct fm_schema_row replication_rows[] = {
      WORDS(replication_words),
      .example = "mode: sync",
      .help = "When a commit is acknowledged."},
+    {.name = "beyond",
+     .kind = FM_KIND_WORD,
+     AT(struct fm_conf_group, replication.beyond),
+     .reload = FM_RELOAD_SHARED,
+     WORDS(beyond_words),
+     .def = "no-automatic",
+     .help = "With `sync`: what happens when a node does not follow."},
     LATER("max-loss",
           "a bound of the loss that PostgreSQL enforces; until then write `mode: sync`"),
-    LATER("beyond", "what happens when the standbys are too far behind, or gone; with `mode: sync` "
-                    "commits wait"),
 };
 
 const struct fm_schema_section fm_schema_replication = {
     .id = "replication",
     .title = "groups.NAME.replication",
     ROWS(replication_rows),
-    .help = "What may be lost.",
+    .help = "What may be lost, and what happens where that cannot be kept.",
+    .check = fm_check_replication,
 };
 
 /* listen */
@@ -168,7 +182,7 @@ static const struct fm_schema_row group_listen_rows[] = {
      .reload = FM_RELOAD_RESTART,
      .def_note = "none",
      .example = "read-only: \"0.0.0.0:6433\"",
-     .help = "Leads to the nearest standby within `read-lag`, else to the primary. The same for "
+     .help = "Leads to a standby within `read-lag`, else to the primary. The same for "
              "every gate, or an address for each host."},
     {.name = "read-lag",
      .kind = FM_KIND_DURATION,
@@ -184,7 +198,8 @@ static const struct fm_schema_section group_listen_section = {
     .title = "groups.NAME.listen",
     ROWS(group_listen_rows),
     .help = "Where applications reach the databases of the group, at one address that never "
-            "changes.",
+            "changes. A gate passes them on to a node of its own host alone; PostgreSQL takes "
+            "clients from nowhere else.",
     .check = fm_check_group_listen,
 };
 

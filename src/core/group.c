@@ -506,6 +506,8 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
     }
     g->created |= row->from == FM_GROUP_CREATING && row->event == FM_GROUP_ON_DONE;
     g->created |= row->event == FM_GROUP_ON_CREATE && row->to == FM_GROUP_CLAIMING;
+    if (row->to == FM_GROUP_PRIMARY)
+        g->created = false; /* from now on the record says whose data count */
     if (row->event == FM_GROUP_ON_REINIT)
         g->reinit = true;
     if (row->from == FM_GROUP_CLONING && row->event == FM_GROUP_ON_DONE)

@@ -67,7 +67,7 @@ static bool is_founder(const struct fm_group_node *g, const struct fm_group_evid
     if (!cell_of(ev) || ev->self.system_id == 0 || ev->self.recovery || (r && r->writer != 0))
         return false;
     bool claimed = r && r->node == g->self + 1 && r->system_id == ev->self.system_id &&
-                   r->claimed == ev->self.timeline.n;
+                   r->claimed >= ev->self.timeline.n;
     return g->created || claimed;
 }
 
@@ -107,6 +107,14 @@ static bool awaits_writer(const struct fm_group_node *g, const struct fm_group_p
            n->timeline.n == r->timeline && !n->recovery;
 }
 
+/* Rule 23: what was acknowledged is bounded by what this node has; or the cell was taken by force,
+ * with a loss that somebody consented to. */
+static bool is_bounded(unsigned node, const struct fm_group_evidence *ev,
+                       const struct fm_evidence *r)
+{
+    return r->promotable >> node & 1 || fm_cell_was_forced(&ev->cell->r);
+}
+
 /* Of the nodes of the holder's region that could do it, this one has most. */
 static bool is_best(const struct fm_group_node *g, const struct fm_group_policy *p,
                     const struct fm_group_evidence *ev, const struct fm_evidence *r,
@@ -114,20 +122,13 @@ static bool is_best(const struct fm_group_node *g, const struct fm_group_policy 
 {
     uint32_t mask = 0;
     for (unsigned i = 0; i < ev->nnodes; i++)
-        if (i != g->self && ev->node[i].region == ev->self.region && is_able(&ev->node[i]))
+        if (i != g->self && ev->node[i].region == ev->self.region && is_able(&ev->node[i]) &&
+            is_bounded(i, ev, r))
             mask |= 1u << i;
     unsigned other = fm_group_most_advanced(r, ev->node, ev->nnodes, mask, p->fresh_ms, now);
     return !awaits_writer(g, p, ev, r, now) &&
            (other == FM_GROUP_NOBODY ||
             fm_group_has_more(&ev->self, g->self, &ev->node[other], other));
-}
-
-/* Rule 23: what was acknowledged is bounded by what this node has; or the cell was taken by force,
- * with a loss that somebody consented to. */
-static bool is_bounded(const struct fm_group_node *g, const struct fm_group_evidence *ev,
-                       const struct fm_evidence *r)
-{
-    return r->promotable >> g->self & 1 || fm_cell_was_forced(&ev->cell->r);
 }
 
 bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
@@ -146,7 +147,7 @@ bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_
         return false;
     return fm_epoch_same(r->epoch, ev->sub->epoch) ||
            (FM_RULE(R26_BEST, is_best(g, p, ev, r, now)) &&
-            FM_RULE(R23_BOUND, is_bounded(g, ev, r)));
+            FM_RULE(R23_BOUND, is_bounded(g->self, ev, r)));
 }
 
 /* -------- to follow -------- */
@@ -211,8 +212,8 @@ enum fm_group_fit fm_group_fit(const struct fm_group_node *g, const struct fm_gr
 static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_group_evidence *ev)
 {
     const struct fm_evidence *r = fm_group_recorded(ev);
-    struct fm_evidence w =
-        r && r->writer ? *r : (struct fm_evidence){.system_id = ev->self.system_id};
+    struct fm_evidence w = r ? *r : (struct fm_evidence){0};
+    w.system_id = ev->self.system_id;
     w.epoch = ev->sub->epoch;
     w.node = (uint16_t)(g->self + 1);
     if (is_writer(g, ev))

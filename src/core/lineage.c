@@ -74,7 +74,8 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
 static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *to)
 {
     bool resumes = old->writer != 0 && to->node == old->writer && to->claimed == old->claimed;
-    bool unused = FM_RULE(R26_NUMBER, old->writer == 0 || to->claimed > old->claimed);
+    bool unused = old->writer == 0 ? to->claimed >= old->claimed
+                                   : FM_RULE(R26_NUMBER, to->claimed > old->claimed);
     return to->timeline == old->timeline && to->fork_lsn == old->fork_lsn &&
            to->writer == old->writer && to->promotable == old->promotable && (resumes || unused);
 }
@@ -85,8 +86,9 @@ static bool may_open(const struct fm_evidence *old, const struct fm_evidence *to
     if (to->timeline == old->timeline)
         return to->fork_lsn == old->fork_lsn && to->writer == old->writer &&
                to->claimed == old->claimed && to->writer == to->node;
+    bool given = to->timeline == old->claimed || to->timeline == to->claimed || old->writer == 0;
     return to->timeline > old->timeline && to->writer == to->node && to->claimed >= old->claimed &&
-           (to->timeline == old->claimed || to->timeline == to->claimed);
+           FM_RULE(R26_GIVEN, given);
 }
 
 bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence *to,

@@ -47,6 +47,17 @@ bool fm_reseed_is_sure(const struct fm_reseed *s, unsigned cell)
     return c->holder != 0 && fm_epoch_same(c->known, c->most);
 }
 
+/* What an older copy says of a group is no ground for anything: not who wrote last, nor whose loss
+ * is bounded. A person says which node's data count (core/group.h). */
+static struct fm_evidence forgotten(struct fm_evidence stored)
+{
+    if (stored.system_id == 0)
+        return stored;
+    FM_ASSERT(stored.claimed <= UINT32_MAX - FM_RESEED_TIMELINES);
+    return (struct fm_evidence){.system_id = stored.system_id,
+                                .claimed = stored.claimed + FM_RESEED_TIMELINES};
+}
+
 void fm_reseed_write_cell(const struct fm_reseed *s, unsigned cell, uint8_t home, bool margin,
                           struct fm_cell_record *r)
 {
@@ -60,6 +71,7 @@ void fm_reseed_write_cell(const struct fm_reseed *s, unsigned cell, uint8_t home
     struct fm_epoch above = FM_RULE_PICK(R4_ABOVE, c->most, c->stored);
     r->epoch = fm_epoch_next((struct fm_epoch){above.n + (margin ? FM_RESEED_MARGIN : 0)});
     r->gentle_from = r->epoch;
+    r->evidence = FM_RULE_PICK(R4_EVIDENCE, forgotten(r->evidence), r->evidence);
     FM_ASSERT(fm_epoch_newer(r->epoch, c->stored));
 }
 

@@ -16,7 +16,8 @@
 
 #include "core/authority.h"
 
-enum { FM_RESEED_MARGIN = 1000 };
+/* Timelines of PostgreSQL that may have been given out since the copy was made. */
+enum { FM_RESEED_MARGIN = 1000, FM_RESEED_TIMELINES = 16 };
 
 struct fm_reseed_cell {
     struct fm_epoch most;   /* that was seen or stored; 0 = nothing was */
@@ -43,7 +44,8 @@ bool fm_reseed_is_behind(const struct fm_reseed *s, unsigned cell);
 bool fm_reseed_is_sure(const struct fm_reseed *s, unsigned cell);
 
 /* The record to write: *r is what is stored, or what is new with its members, and stays as it is
- * but for who holds it. `home`: for whom, where nobody knows. */
+ * but for who holds it, and whose data count in a group of PostgreSQL nodes: a person says so anew.
+ * `home`: for whom, where nobody knows. */
 void fm_reseed_write_cell(const struct fm_reseed *s, unsigned cell, uint8_t home, bool margin,
                           struct fm_cell_record *r);
 struct fm_budget_record fm_reseed_budget(struct fm_budget_record stored, uint8_t at_most);

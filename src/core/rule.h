@@ -27,6 +27,7 @@
     X(R4_LEARN, "an agent learns nothing from the epoch of who asks for its promise")              \
     X(R4_OFFICE, "the office is claimed in a store that shows less than it had shown")             \
     X(R4_ABOVE, "a new seed is above what stands in the store, not above what was seen")           \
+    X(R4_EVIDENCE, "what an older copy says of the data of a group is believed after a new seed")  \
     X(R4_BLANK, "an agent whose disk was lost believes any store")                                 \
     X(R4_RESEED, "after a new seed nobody waits for what was granted before it")                   \
     X(R5_FROM_ASK, "a sub-lease counts from the grant's arrival")                                  \
@@ -90,6 +91,16 @@
     X(R21_SHIPPED, "a cell is released before the journal is shipped")                             \
     X(R21_ONE_GATE, "a gate takes a command whose key another gate of its region has")             \
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
+    X(R23_LEAST, "a grant goes by the standby that is ahead of the others")                        \
+    X(R23_CREDIT, "a grant goes beyond the credit")                                                \
+    X(R23_LIVE, "a grant is given without a live sub-lease")                                       \
+    X(R23_RECORDED, "a standby is ignored before it is recorded that it has left")                 \
+    X(R23_JOIN, "a standby is recorded while more than the credit is granted beyond it")           \
+    X(R23_NOBODY, "the bound is enforced where no standby counts")                                 \
+    X(R23_LOWERED, "a credit that was lowered counts before it is reached")                        \
+    X(R23_SURVIVOR, "a survivor that did not count believes in the credit")                        \
+    X(R24_HOLE, "a survivor does not look at holes")                                               \
+    X(R24_PASSED, "a hole is over before the standbys have passed it")                             \
     X(R23_BOUND, "a node claims that does not bound what was acknowledged, and nobody consented")  \
     X(R23_PROMOTABLE, "a standby that lags, or does not receive, counts as promotable")            \
     X(R25_LEASE, "PostgreSQL is a primary without a live sub-lease")                               \
@@ -105,6 +116,7 @@
     X(R26_FINAL, "data count as final that the heir has not flushed")                              \
     X(R26_APPLIED, "data count as final that the heir has not applied")                            \
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
+    X(R26_GIVEN, "a history is recorded whose timeline was not given to the node")                 \
     X(R26_ONE, "a second node is recorded for an epoch")                                           \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \

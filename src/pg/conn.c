@@ -544,8 +544,8 @@ void fm_pg_command(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done
     send_simple(c, sql, ms, done);
 }
 
-void fm_pg_stream(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
-                  const struct fm_pg_copy *copy)
+void fm_pg_copy_begin(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
+                      const struct fm_pg_copy *copy)
 {
     FM_ASSERT(copy && copy->data && copy->ended && !c->copy);
     c->copy = copy;

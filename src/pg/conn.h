@@ -45,7 +45,8 @@ struct fm_pg_target {
     const char *options; /* "-c name=value ..." */
     const char *sslmode; /* NULL: prefer */
     const char *sslrootcert, *sslcert, *sslkey;
-    bool replication; /* a physical replication connection: only fm_pg_command and fm_pg_stream_* */
+    bool replication; /* a physical replication connection: only fm_pg_command and fm_pg_copy_begin
+                       */
 };
 
 struct fm_pg_result {
@@ -117,8 +118,8 @@ void fm_pg_command(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done
 
 /* A command that ends in COPY BOTH (START_REPLICATION): after a `done` without error the state is
  * FM_PG_CONN_COPYING, and `copy`, which must live as long, is told what comes. */
-void fm_pg_stream(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
-                  const struct fm_pg_copy *copy);
+void fm_pg_copy_begin(struct fm_pg_conn *c, const char *sql, int64_t ms, fm_pg_done *done,
+                      const struct fm_pg_copy *copy);
 
 /* One message upstream, from FM_PG_CONN_COPYING. False where the one before has not left yet:
  * nothing is queued behind it, and `room` is called once there is room. */

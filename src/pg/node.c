@@ -372,9 +372,11 @@ int fm_pg_node_percent(const struct fm_pg_node *n)
     for (size_t at = n->child.output_n; at-- > 0;) {
         uint64_t percent;
         size_t digits = 0;
+        if (n->said[at] != '%' || at + 1 == n->child.output_n || n->said[at + 1] != ')')
+            continue;
         while (digits < at && n->said[at - 1 - digits] >= '0' && n->said[at - 1 - digits] <= '9')
             digits++;
-        if (n->said[at] == '%' && digits && digits < at && n->said[at - 1 - digits] == '(' &&
+        if (digits && digits < at && n->said[at - 1 - digits] == '(' &&
             fm_str_u64(fm_str(n->said + at - digits, digits), &percent))
             return percent < 100 ? (int)percent : 100;
     }

@@ -336,11 +336,10 @@ static json_t *node_json(const struct fm_door_nodes *n, unsigned i, struct fm_mo
     if (node->role == FM_DOOR_PRIMARY)
         json_object_set_new(o, "epoch", json_integer((json_int_t)node->epoch.n));
     if (node->role == FM_DOOR_STANDBY)
-        json_object_set_new(
-            o, "lag_ms",
-            node->lag_ms < 0
-                ? json_null()
-                : json_integer((json_int_t)(node->lag_ms + fm_mono_sub_ms(now, node->seen))));
+        json_object_set_new(o, "lag_ms",
+                            node->lag_ms < 0
+                                ? json_null()
+                                : json_integer(node->lag_ms + fm_mono_sub_ms(now, node->seen)));
     return o;
 }
 

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { STARTUP_MS = 10 * 1000, CONNECT_MS = 2000 };
+enum { STARTUP_MS = 10 * 1000, CONNECT_MS = 2000, REFRESH_MS = 100 };
 
 struct group {
     char name[64];
@@ -78,8 +78,10 @@ static enum fm_err add_all(struct fm_groups *g, struct fm_doors_config *dc, cons
 {
     for (size_t i = 0; i < c->ngroups; i++) {
         const struct fm_conf_group *from = &c->groups[i];
-        if (!fm_conf_group_listen(c, from, host, false) &&
-            !fm_conf_group_listen(c, from, host, true))
+        bool listens =
+            fm_conf_group_listen(c, from, host, false) || fm_conf_group_listen(c, from, host, true);
+        /* who is refused by the kernel goes on to the next host of its DSN */
+        if (!listens || fm_conf_find_group_node(from, host) < 0)
             continue;
         if (g->n == FM_DOORS_MAX)
             return fm_error_set(e, FM_ERR_LIMIT, "a gate has doors of %d groups at most",
@@ -98,15 +100,17 @@ enum fm_err fm_groups_open(const struct fm_conf *c, unsigned host, struct fm_sea
     struct fm_groups *g = calloc(1, sizeof *g);
     struct fm_doors_config *dc = calloc(1, sizeof *dc);
     *out = NULL;
-    enum fm_err err = g && dc ? FM_ERR_OK : fm_error_set(e, FM_ERR_MEMORY, "no memory for groups");
-    if (!err) {
-        dc->nworkers = nworkers < FM_DOOR_WORKERS_MAX ? nworkers : FM_DOOR_WORKERS_MAX;
-        dc->region = (uint8_t)c->hosts[host].region;
-        dc->connections_max = c->edge.limits.connections;
-        dc->startup_ms = STARTUP_MS;
-        dc->connect_ms = CONNECT_MS;
-        err = add_all(g, dc, c, host, seats, e);
+    if (!g || !dc) {
+        free(g);
+        free(dc);
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory for groups");
     }
+    dc->nworkers = nworkers < FM_DOOR_WORKERS_MAX ? nworkers : FM_DOOR_WORKERS_MAX;
+    dc->region = (uint8_t)c->hosts[host].region;
+    dc->connections_max = c->edge.limits.connections;
+    dc->startup_ms = STARTUP_MS;
+    dc->connect_ms = CONNECT_MS;
+    enum fm_err err = add_all(g, dc, c, host, seats, e);
     if (!err && g->n > 0) {
         g->doors = fm_doors_new(dc, e);
         err = g->doors ? FM_ERR_OK : e->code;
@@ -145,9 +149,12 @@ static void reported(struct fm_groups *g, unsigned at, unsigned node,
     }
     struct fm_door_node *was = &x->nodes.node[node];
     bool same = was->role == now.role && fm_epoch_same(was->epoch, now.epoch);
+    bool newer = now.role == FM_DOOR_STANDBY &&
+                 (was->lag_ms != now.lag_ms || fm_mono_sub_ms(now.seen, was->seen) >= REFRESH_MS);
+    if (same && !newer)
+        return;
     *was = now;
-    if (!same || now.role == FM_DOOR_STANDBY)
-        fm_doors_publish(g->doors, at, &x->nodes);
+    fm_doors_publish(g->doors, at, &x->nodes);
 }
 
 void fm_groups_reported(struct fm_groups *g, struct fm_str group, struct fm_str host,

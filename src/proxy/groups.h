@@ -1,8 +1,9 @@
 /* proxy/groups.h: the PostgreSQL groups that a gate has doors of (groups.*.listen): the doors as
  * the configuration declares them, and what the nodes of each group report.
  *
- * A gate reaches only a node of its own host: PostgreSQL takes clients from the loopback alone, so
- * that nobody goes around the doors (SAFETY.md 25).
+ * A gate reaches only a node of its own host, and has no doors of groups without one there:
+ * PostgreSQL takes clients from the loopback alone, so that nobody goes around the doors (SAFETY.md
+ * 25).
  *
  * Lives from the start of a gate to its end: what a reload changes in groups takes effect at the
  * next restart. All on the control thread; errors as in proxy/door.h. */

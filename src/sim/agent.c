@@ -169,6 +169,14 @@ static void stop(struct world *w, unsigned p, unsigned ctx, uint64_t cells)
         put_epochs(m, &agent_of(w, p)->auth[ctx]);
         send_msg(w, m);
     }
+    for (unsigned i = 0; w->group && ctx == 0 && i < w->group->n; i++) {
+        if (w->group->region[i] != w->proc[p].region)
+            continue;
+        struct msg *m = peer_msg(w, MSG_STOP, p, proc_db(i), ctx);
+        m->cells = cells;
+        put_epochs(m, &agent_of(w, p)->auth[ctx]);
+        send_msg(w, m);
+    }
 }
 
 static void promise(struct world *w, unsigned p, unsigned ctx, const struct fm_auth_action *act)
@@ -393,7 +401,7 @@ static void told(struct world *w, unsigned p, const struct msg *m)
     };
     if (!event_of[m->kind])
         return;
-    if (m->kind == MSG_SUB_ASKS)
+    if (m->kind == MSG_SUB_ASKS && w->proc[m->from].kind == PROC_GATE)
         operate_gate_asks(w, p, m);
     struct fm_auth_event *e = &w->told; /* what is not set here stays 0 */
     e->kind = (enum fm_auth_event_kind)event_of[m->kind];

@@ -122,6 +122,8 @@ void check_committed(struct world *w, const struct store *before, const struct f
         if (fm_epoch_newer(old->epoch, new->epoch))
             broken(w, "invariant 2", "the epoch of cell %u.%u goes back", c, n);
         bool was = before->ctx[c].cell[n].revision.n != 0;
+        if (w->group && c == 0)
+            db_recorded(w, old, new);
         if (was && old->region != new->region &&new->state == FM_CELL_HELD)
             changed_hands(w, old, new, c, n, from);
     }
@@ -177,6 +179,8 @@ static void dump(struct world *w, unsigned c, unsigned i)
  * edge knows. */
 void check_end(struct world *w)
 {
+    if (w->group)
+        db_check_end(w);
     for (unsigned c = 0; c < w->cfg.contexts; c++)
         for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
             const struct fm_cell_record *r = &w->store.ctx[c].cell[i].r;

@@ -99,6 +99,8 @@ uint8_t data_shipped(struct world *w, const struct msg *m)
         copy(b, a);
     bool journal = journals_shipped(w, m, to);
     bool data = b->line == a->line && b->n == a->n;
+    if (w->group && m->ctx == 0)
+        data &= db_is_final(w, from, to);
     return (uint8_t)((data ? 1 : 0) | (journal ? 2 : 0));
 }
 

@@ -162,6 +162,12 @@ static void region_up(struct world *w, unsigned r, bool up, bool agents)
         (up ? proc_start : proc_kill)(w, proc_gate(r, i));
         (up ? proc_start : proc_kill)(w, proc_app(r, i));
     }
+    for (unsigned i = 0; w->group && i < w->group->n; i++)
+        if (w->group->region[i] == r) {
+            if (!up)
+                pg_kill(w, i);
+            (up ? proc_start : proc_kill)(w, proc_db(i));
+        }
 }
 
 static void pause(struct world *w, unsigned p, int64_t length)
@@ -179,6 +185,9 @@ static void pause_region(struct world *w, unsigned r, int64_t length)
         pause(w, proc_gate(r, i), length);
         pause(w, proc_app(r, i), length);
     }
+    for (unsigned i = 0; w->group && i < w->group->n; i++)
+        if (w->group->region[i] == r)
+            pause(w, proc_db(i), length);
 }
 
 static void clocks(struct world *w, uint32_t param)
@@ -242,7 +251,7 @@ void guard_speaks(struct world *w, unsigned gate, bool everything)
 {
     for (unsigned i = 0; i < 8; i++) {
         struct msg *m = new_msg(w, MSG_TESTIFY, gate, gate);
-        m->sub = gate_of(w, gate)->id;
+        m->sub = w->proc[gate].kind == PROC_DB ? db_of(w, gate)->id : gate_of(w, gate)->id;
         m->flag = everything;
         post(w, m, w->now + (20 + 400 * (int64_t)i) * MS);
     }
@@ -407,6 +416,9 @@ static void kill_hosts(struct world *w, const struct sim_fault *f)
     region_up(w, f->a, false, true);
     for (unsigned i = 0; i < SIM_GATES; i++)
         guard_speaks(w, proc_gate(f->a, i), true);
+    for (unsigned i = 0; w->group && i < w->group->n; i++)
+        if (w->group->region[i] == f->a)
+            guard_speaks(w, proc_db(i), true);
 }
 
 /* One host, with all on it that can write; the others live. */

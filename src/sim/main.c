@@ -38,7 +38,8 @@ struct options {
 
 struct sums {
     uint64_t runs, broken, events, failovers, automatic, moves, admitted, acknowledged, unknown,
-        refused, lost, faults, without_failover, without_kinds;
+        refused, lost, groups, unserved, promotions, resumes, rewinds, clones, commits,
+        commits_lost, faults, without_failover, without_kinds;
     uint64_t kinds[SIM_FAULT_KIND_COUNT];
     double simulated_s;
     float *seconds, *per_run;
@@ -78,6 +79,14 @@ static void add(struct sums *s, const struct sim_result *r)
     s->unknown += r->unknown;
     s->refused += r->refused;
     s->lost += r->lost;
+    s->groups += r->has_group;
+    s->unserved += r->unserved;
+    s->promotions += r->promotions;
+    s->resumes += r->resumes;
+    s->rewinds += r->rewinds;
+    s->clones += r->clones;
+    s->commits += r->commits;
+    s->commits_lost += r->commits_lost;
     s->faults += r->nfaults;
     s->without_failover += r->failovers == 0;
     s->without_kinds += kinds < 3;
@@ -100,6 +109,11 @@ static void print_sums(const struct sums *s, double cpu_s)
            " tries of unknown outcome, %" PRIu64 " refused, %" PRIu64
            " acknowledged and lost by force\n",
            s->admitted, s->acknowledged, s->unknown, s->refused, s->lost);
+    printf("groups     %" PRIu64 " schedules: %" PRIu64 " promotions, %" PRIu64 " starts of a "
+           "primary, %" PRIu64 " rewinds, %" PRIu64 " copies; %" PRIu64 " commits acknowledged, "
+           "%" PRIu64 " of them lost by force; %" PRIu64 " end with nobody to serve\n",
+           s->groups, s->promotions, s->resumes, s->rewinds, s->clones, s->commits, s->commits_lost,
+           s->unserved);
     printf("faults     %.1f each; %" PRIu64 " schedules with fewer than three kinds\n",
            (double)s->faults / runs, s->without_kinds);
     for (unsigned k = 0; k < SIM_FAULT_KIND_COUNT; k++)

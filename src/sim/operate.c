@@ -106,6 +106,12 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
         if (x->cell[i].at.r.region == me && home_of(w, ctx, i) == lost)
             ev.lag += data_lag(w, me, lost, ctx, i);
     }
+    if (w->group && ctx == 0 && x->cell[0].at.r.region == lost) {
+        const struct fm_evidence *r = &x->cell[0].at.r.evidence;
+        ev.ready = db_is_ready(w, me);
+        ev.unbounded = !db_is_bounded(w, me, r);
+        ev.loss += w->group->credit.bytes;
+    }
     return ev;
 }
 
@@ -223,6 +229,14 @@ static void tell_gates(struct world *w, unsigned p, unsigned ctx, int32_t ms)
         struct msg *m = message(w, MSG_QUIET, p, proc_gate(w->proc[p].region, i), ctx);
         m->cells = UINT64_C(1) << a->mv[ctx].cell;
         m->op = a->mv[ctx].serial;
+        m->ms = ms;
+        send_msg(w, m);
+    }
+    for (unsigned i = 0; w->group && ctx == 0 && i < w->group->n; i++) {
+        if (w->group->region[i] != w->proc[p].region)
+            continue;
+        struct msg *m = message(w, MSG_QUIET, p, proc_db(i), ctx);
+        m->cells = 1;
         m->ms = ms;
         send_msg(w, m);
     }
@@ -348,6 +362,10 @@ void operate_said(struct world *w, unsigned p, unsigned ctx, const struct fm_aut
 {
     for (unsigned i = 0; i < SIM_GATES && act->why == FM_AUTH_WHY_ACQUIRED; i++)
         send_msg(w, message(w, MSG_NUDGE, p, proc_gate(w->proc[p].region, i), ctx));
+    bool hands = act->why == FM_AUTH_WHY_ACQUIRED || act->why == FM_AUTH_WHY_RETAKEN;
+    for (unsigned i = 0; w->group && ctx == 0 && hands && i < w->group->n; i++)
+        if (w->group->region[i] == w->proc[p].region)
+            send_msg(w, message(w, MSG_NUDGE, p, proc_db(i), ctx));
     const struct fm_move *m = &agent_of(w, p)->mv[ctx];
     if (m->state == FM_MOVE_IDLE || act->cell != m->cell)
         return;
@@ -481,6 +499,8 @@ static void heir_asked(struct world *w, unsigned p, const struct msg *m)
     a->op = m->op;
     a->flag =
         why == FM_AUTH_WHY_NONE && data_lag(w, m->region, w->proc[p].region, m->ctx, m->cell) <= 4;
+    if (w->group && m->ctx == 0)
+        a->flag &= db_is_bounded(w, w->proc[p].region, &x->cell[0].at.r.evidence);
     send_msg(w, a);
 }
 
@@ -508,7 +528,12 @@ void operate_take(struct world *w, struct msg *m)
     struct agent *a = agent_of(w, p);
     const struct fm_move *mv = &a->mv[m->ctx];
     bool of_this_move = m->op == mv->serial;
-    if (m->kind == MSG_VOTE)
+    if (m->kind == MSG_DB_RECORD)
+        agent_order(w, p, 0,
+                    &(struct fm_auth_event){.kind = FM_AUTH_EVIDENCE,
+                                            .revision = {m->revision},
+                                            .evidence = w->blobs[m->blob].db.evidence});
+    else if (m->kind == MSG_VOTE)
         voted(w, p, m);
     else if (m->kind == MSG_PRESS && m->flag == 1)
         change_members(w, p, m);

@@ -12,7 +12,9 @@
 #include "base/rand.h"
 #include "core/answer.h"
 #include "core/authority.h"
+#include "core/credit.h"
 #include "core/failover.h"
+#include "core/group.h"
 #include "core/keygate.h"
 #include "core/move.h"
 #include "core/office.h"
@@ -28,7 +30,9 @@ enum {
     SIM_EDGES = 3,
     SIM_CONTEXTS = 2,
     SIM_CELLS = 15, /* of the larger context; 16 in all */
-    SIM_PROCS = SIM_REGIONS * (SIM_AGENTS + 2 * SIM_GATES) + SIM_EDGES,
+    SIM_DBS =
+        4, /* nodes of the PostgreSQL group of the first context, in a share of the schedules */
+    SIM_PROCS = SIM_REGIONS * (SIM_AGENTS + 2 * SIM_GATES) + SIM_EDGES + SIM_DBS,
     SIM_FAULTS_MAX = 32,
     SIM_COMMANDS_MAX = 4096,
     SIM_LOG_MAX = 1024,
@@ -94,6 +98,9 @@ struct sim_result {
     uint64_t hash;
     int64_t ended_ns;
     uint32_t events, failovers, moves, automatic, admitted, acknowledged, unknown, refused, lost;
+    bool has_group;
+    uint32_t unserved, promotions, resumes, rewinds, clones, commits,
+        commits_lost; /* of the group */
     uint32_t faults_drawn, nfaults;
     uint16_t kinds[SIM_FAULT_KIND_COUNT];
 };

@@ -31,6 +31,11 @@ unsigned proc_edge(unsigned index)
     return SIM_REGIONS * PER_REGION + index;
 }
 
+unsigned proc_db(unsigned index)
+{
+    return SIM_REGIONS * PER_REGION + SIM_EDGES + index;
+}
+
 struct fm_mono local_at(const struct proc *p, int64_t real)
 {
     int64_t d = real - p->base_real; /* hours at most: times a million it has room */
@@ -208,6 +213,8 @@ void proc_start(struct world *w, unsigned p)
         agent_start(w, p);
     else if (x->kind == PROC_GATE)
         gate_start(w, p);
+    else if (x->kind == PROC_DB)
+        db_start(w, p);
     if (x->kind != PROC_APP)
         arm(w, p, w->now + between(&w->net, 1, 20 * MS));
 }
@@ -218,6 +225,8 @@ void proc_kill(struct world *w, unsigned p)
         return;
     trace(w, "kill %u", p);
     w->proc[p].up = false;
+    if (w->proc[p].kind == PROC_DB)
+        db_killed(w, p);
 }
 
 /* -------- what is told -------- */
@@ -306,11 +315,13 @@ static void create(struct world *w)
             w->gates[r][i] = (struct fm_keygate){name, fm_keygate_id(name)};
         }
     }
+    for (unsigned i = 0; i < SIM_DBS; i++)
+        w->proc[proc_db(i)] = (struct proc){.kind = PROC_DB, .index = (uint8_t)i};
     for (unsigned i = 0; i < SIM_EDGES; i++)
         w->proc[proc_edge(i)] = (struct proc){
             .kind = PROC_EDGE, .region = (uint8_t)(i % SIM_REGIONS), .index = (uint8_t)i};
     int32_t bound = (int32_t)w->cfg.rho_ppm;
-    for (unsigned p = 0; p < SIM_PROCS; p++) {
+    for (unsigned p = 0; p < proc_db(0); p++) {
         struct proc *x = &w->proc[p];
         x->base_local = between(&w->dice, 1, 1000) * S;
         uint32_t how = fm_rand_below(&w->dice, 4);
@@ -321,8 +332,9 @@ static void create(struct world *w)
             w->at_home[c][home_of(w, c, i)] |= UINT64_C(1) << i;
     store_begin(w);
     for (unsigned p = 0; p < SIM_PROCS; p++)
-        if (w->proc[p].kind != PROC_EDGE || w->proc[p].index < SIM_EDGES)
+        if (w->proc[p].kind != PROC_DB)
             proc_start(w, p);
+    db_draw(w);
 }
 
 static void deliver(struct world *w, struct msg *m)
@@ -352,6 +364,17 @@ static void deliver(struct world *w, struct msg *m)
     case MSG_TESTIFY:
         guard_take(w, m);
         return;
+    case MSG_DB_WRITE:
+        pg_run(w);
+        return;
+    case MSG_DB_FAULT:
+        db_fault(w, m);
+        return;
+    case MSG_DB_GUARD:
+        db_guard(w, m);
+        return;
+    case MSG_DB_RECORD:
+    case MSG_DB_REPORT:
     case MSG_DURABLE:
     case MSG_QUIET:
     case MSG_QUIETED:
@@ -397,6 +420,9 @@ static void deliver(struct world *w, struct msg *m)
     case PROC_EDGE:
         edge_take(w, m);
         return;
+    case PROC_DB:
+        db_take(w, m);
+        return;
     }
 }
 
@@ -405,7 +431,9 @@ static bool deliverable(struct world *w, const struct queued *q, struct msg *m)
 {
     bool of_the_world = m->kind == MSG_FAULT_BEGIN || m->kind == MSG_FAULT_END ||
                         m->kind == MSG_COMMIT || m->kind == MSG_READ || m->kind == MSG_ELECTED ||
-                        m->kind == MSG_CLIENT || m->kind == MSG_REPLICATE || m->kind == MSG_TESTIFY;
+                        m->kind == MSG_CLIENT || m->kind == MSG_REPLICATE ||
+                        m->kind == MSG_TESTIFY || m->kind == MSG_DB_WRITE ||
+                        m->kind == MSG_DB_FAULT || m->kind == MSG_DB_GUARD;
     if (of_the_world)
         return true;
     const struct proc *p = &w->proc[m->to];

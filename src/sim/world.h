@@ -9,7 +9,7 @@
 #define MS FM_NS_PER_MS
 #define S  FM_NS_PER_S
 
-enum proc_kind { PROC_AGENT, PROC_GATE, PROC_APP, PROC_EDGE };
+enum proc_kind { PROC_AGENT, PROC_GATE, PROC_APP, PROC_EDGE, PROC_DB };
 
 struct proc {
     uint8_t kind, region, index;
@@ -59,9 +59,14 @@ enum msg_kind {
     MSG_SHIP, /* data and journal of a cell, to the heir */
     MSG_SHIPPED,
     MSG_VOTE,
-    MSG_PRESS,   /* an operator's button */
-    MSG_TESTIFY, /* a guard has something to say */
-    MSG_NUDGE,   /* there is something to ask for */
+    MSG_PRESS,     /* an operator's button */
+    MSG_TESTIFY,   /* a guard has something to say */
+    MSG_NUDGE,     /* there is something to ask for */
+    MSG_DB_RECORD, /* a database agent to its keeper */
+    MSG_DB_REPORT, /* ... and to the other nodes */
+    MSG_DB_WRITE,  /* what PostgreSQL does by itself, everywhere */
+    MSG_DB_FAULT,
+    MSG_DB_GUARD, /* it stops PostgreSQL when the agent is silent */
     MSG_KINDS
 };
 
@@ -82,6 +87,12 @@ struct msg {
     struct fm_sub sub;
     struct fm_epoch epoch;
     struct fm_epoch epochs[SIM_CELLS]; /* only what is filled in: see new_msg() */
+};
+
+/* A timeline of a node's history, and how many records there were when it began. */
+enum { SIM_LINES = 48, SIM_WAL = 4096, SIM_RECS = 16384 };
+struct line {
+    uint32_t id, begins;
 };
 
 /* -------- coordination -------- */
@@ -107,6 +118,12 @@ union blob {
         struct fm_keeper_at keeper;
         struct store_ctx ctx;
     } read;
+    struct {
+        struct fm_evidence evidence;
+        struct fm_group_report report;
+        uint8_t nlines;
+        struct line line[SIM_LINES];
+    } db;
 };
 
 /* -------- actors -------- */
@@ -167,6 +184,60 @@ struct entry {
     uint8_t gate;
     bool durable;
     uint16_t life;
+};
+
+/* One node of the group: its disk, its server and its agent. */
+struct db {
+    /* the disk */
+    bool data, signal, clean; /* signal: starts as a standby */
+    uint64_t system;
+    struct line line[SIM_LINES];
+    uint8_t nlines;
+    uint32_t n, replayed; /* records */
+    uint32_t log[SIM_WAL];
+    /* the server */
+    uint8_t process; /* enum fm_group_process */
+    bool primary, streaming;
+    uint32_t server_life, upstream_life, promote_to;
+    int64_t up_at, stop_at, promote_at, fail_at;
+    uint8_t upstream;
+    struct fm_lsn granted;
+    uint32_t answered; /* clients of the records before this one were answered, or left */
+    /* the agent, anew at each start */
+    struct fm_sub id;
+    struct fm_sublease sub;
+    struct fm_group_node g;
+    struct fm_group_report node[SIM_DBS];
+    struct fm_cell_at cell;
+    struct fm_incarnation seed;
+    struct line known[SIM_LINES]; /* of the node that is recorded as writer */
+    uint8_t nknown, known_of;
+    struct fm_credit credit;
+    uint32_t credit_life, counted, asked; /* server_life; asked: to be recorded over asked_over */
+    struct fm_revision asked_over;
+    uint8_t op; /* enum fm_group_action that takes time */
+    uint8_t op_from;
+    uint32_t serial;
+    int64_t op_at;
+    uint32_t ticks;
+};
+
+struct group {
+    unsigned n;
+    uint8_t region[SIM_DBS];
+    struct fm_group_policy policy;
+    struct fm_credit_policy credit;
+    struct db db[SIM_DBS];
+    struct {
+        bool client, acked;
+    } rec[SIM_RECS];
+    uint32_t nrecs;
+    uint64_t systems;
+    /* of the checker */
+    struct fm_epoch acked_under;
+    uint8_t acked_by;
+    struct fm_epoch planned;   /* the last one that began by a release */
+    uint8_t promoted[SIM_WAL]; /* who promoted to this timeline: its number + 1 */
 };
 
 struct config {
@@ -247,6 +318,7 @@ struct world {
     uint64_t hash;
     uint64_t incarnations;
     unsigned nfree_msg, nfree_blob;
+    struct group *group; /* NULL: this schedule has none */
     uint32_t seq;
     /* From here on nothing is looked at that this life of the world has not written. What is drawn
      * long before is kept apart, so that the queue of the next seconds is short. */
@@ -334,6 +406,41 @@ void data_acquired(struct world *w, unsigned from, unsigned region, unsigned ctx
 void data_replicate(struct world *w, struct msg *m);
 uint8_t data_shipped(struct world *w, const struct msg *m); /* 1 the data, 2 the journal is whole */
 uint32_t data_lag(const struct world *w, unsigned from, unsigned to, unsigned ctx, unsigned cell);
+
+unsigned proc_db(unsigned index);
+static inline struct db *db_of(struct world *w, unsigned p)
+{
+    return &w->group->db[w->proc[p].index];
+}
+
+/* pg.c: PostgreSQL as a model */
+struct fm_lsn pg_lsn(uint32_t n);
+bool pg_frozen(const struct world *w, unsigned i);
+bool pg_accepts(const struct world *w, unsigned i);
+void pg_create(struct world *w, unsigned i);
+void pg_start(struct world *w, unsigned i, bool primary);
+void pg_kill(struct world *w, unsigned i);
+void pg_progress(struct world *w, unsigned i);
+bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind);
+bool pg_holds_acked(struct world *w, unsigned i, uint32_t *lost, uint32_t *last);
+void pg_run(struct world *w); /* what all of them do by themselves, once */
+
+/* database.c: the agent of a node */
+void db_draw(struct world *w);
+void db_start(struct world *w, unsigned p);
+void db_take(struct world *w, struct msg *m);
+void db_killed(struct world *w, unsigned p);
+void db_down(struct world *w, unsigned p); /* all of the host, and the guard of it says so */
+void db_fault(struct world *w, const struct msg *m);
+void db_guard(struct world *w, const struct msg *m);
+bool db_serves(const struct world *w, unsigned i);
+bool db_is_final(const struct world *w, unsigned from, unsigned to);
+bool db_is_ready(const struct world *w, unsigned region);
+bool db_is_bounded(const struct world *w, unsigned region, const struct fm_evidence *recorded);
+void db_recorded(struct world *w, const struct fm_cell_record *old,
+                 const struct fm_cell_record *new);
+void db_acked(struct world *w, unsigned i, uint32_t record);
+void db_check_end(struct world *w);
 
 void operate_start(struct world *w, unsigned p);
 void operate_eager(struct world *w, unsigned p);

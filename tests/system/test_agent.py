@@ -11,6 +11,7 @@ import threading
 import time
 
 import lib
+import postgres
 from lib import check, check_equal, wait_until
 from servers import Server, reply
 
@@ -97,6 +98,43 @@ def test_tcp(stage):
     agent.wait_for("db", "bad", "Connection refused")
     server.listen()
     agent.wait_for("db", "good")
+
+
+def test_postgres(stage):
+    """A primary, its standby and the data in them are told apart; what is wrong is said; a query that takes too long
+    is not left behind on the server."""
+    primary = postgres.Server(stage, "primary").make().start()
+    primary.sql("create table accounts (i int)")
+    standby = postgres.Server(stage, "standby").copy_of(primary).start()
+    agent = Agent(stage, {name: f'postgres: "127.0.0.1:{port}", user: postgres, {what}' for name, port, what in [
+        ("primary", primary.port, "access: read-write, replay-lag: 2s, query: select 1 from accounts limit 1"),
+        ("standby", standby.port, "access: read-only, replay-lag: 2s, query: select 1 from accounts limit 1"),
+        ("writer", standby.port, "access: read-write"), ("reader", primary.port, "access: read-only"),
+        ("table", primary.port, "query: select 1 from nothing"), ("base", primary.port, "database: nothing"),
+        ("rows", primary.port, 'query: "select count(*) > 0 from accounts"'),
+        ("slow", primary.port, "query: select pg_sleep(600)"), ("nobody", lib.free_port(), "access: any")]})
+    agent.wait_for("primary", "good")
+    agent.wait_for("standby", "good")
+    for name, why in [("writer", "it is a standby, not a primary"), ("reader", "it takes writes"),
+                      ("table", 'relation "nothing" does not exist'), ("base", 'database "nothing" does not exist'),
+                      ("rows", "the answer to the query is `false`"), ("slow", "no result within 2000 ms"),
+                      ("nobody", "Connection refused")]:
+        agent.wait_for(name, "bad", why)
+    agent.configure({"rows": f'postgres: "127.0.0.1:{primary.port}", user: postgres, '
+                             'query: "select count(*) > 0 from accounts"',
+                     "behind": f'postgres: "127.0.0.1:{standby.port}", user: postgres, replay-lag: 1s'})
+    agent.reload()
+    asleep = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)' and state = 'active'"
+    wait_until("no query is left behind", lambda: primary.sql(asleep) == "0")
+    primary.sql("insert into accounts values (1)")
+    agent.wait_for("rows", "good")
+    agent.wait_for("behind", "good")
+    wait_until("the row is replayed", lambda: standby.sql("select count(*) from accounts") == "1")
+    standby.sql("select pg_wal_replay_pause()")
+    primary.sql("insert into accounts values (2)")
+    agent.wait_for("behind", "bad", "ms behind, the bound is 1000 ms")
+    standby.sql("select pg_wal_replay_resume()")
+    agent.wait_for("behind", "good")
 
 
 HTTP = [  # what is expected of /N, what the server answers, the state, the error

@@ -148,8 +148,10 @@ class Node:
         self.sql(subprocess.run([TOOL, "role"], capture_output=True, text=True, check=True).stdout)
 
     def promote(self, timeline=0):
-        self.do("promote", timeline)
+        started = time.monotonic()
+        asked = self.do("promote", timeline)["took_ms"]
         wait_until(f"{self.name} is promoted", lambda: self.sql("select pg_is_in_recovery()") == "f", LONG_S)
+        print(f"# asked for in {asked} ms, promoted after {(time.monotonic() - started) * 1000:.0f} ms", flush=True)
 
     def follows(self, primary):
         wait_until(f"{self.name} streams", lambda: primary.sql(

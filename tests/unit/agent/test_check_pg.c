@@ -132,6 +132,7 @@ static void a_server_is_what_it_should_be_or_fails(void **state)
          {"t", "on", NULL},
          "how far it is behind is unknown: it has replayed nothing yet"},
         {FM_ACCESS_ANY, 1000, {"f", "off", "0"}, NULL},
+        {FM_ACCESS_ANY, 1000, {"t", "on", "-2500"}, NULL}, /* a clock that is ahead */
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
         given();

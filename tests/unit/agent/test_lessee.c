@@ -51,6 +51,14 @@ static void catch_up(void *user, struct fm_str region, void (*done)(void *arg, b
     caught_up_arg = arg;
 }
 
+static bool lives; /* the database of `ledger` */
+
+static bool acts(void *user, unsigned context)
+{
+    assert_ptr_equal(user, west);
+    return lives && context == (unsigned)fm_roster_context(west->roster, FM_STR("ledger"));
+}
+
 static void rang(void *user)
 {
     (void)user;
@@ -75,11 +83,13 @@ static int begin(void **state)
     assert_non_null(mkdtemp(folder));
     published = 0;
     is_capable = true;
+    lives = false;
     caught_up = NULL;
     assert_int_equal(fm_mailbox_open(&mailbox, &net.loop, NULL, NULL), FM_ERR_OK);
     seats = fm_seats_new(&mailbox, rang, NULL);
     assert_non_null(seats);
     struct fm_lessee_config c = {.loop = &net.loop,
+                                 .gate = true,
                                  .roster = west->roster,
                                  .post = west->post,
                                  .seats = seats,
@@ -90,6 +100,7 @@ static int begin(void **state)
                                  .capable = capable,
                                  .served = served,
                                  .catch_up = catch_up,
+                                 .acts = acts,
                                  .user = west};
     lessee = fm_lessee_new(&c, hosts_conf, NULL);
     assert_non_null(lessee);
@@ -470,6 +481,28 @@ static void a_new_start_says_nothing_while_the_old_one_has_lent(void **state)
     close(fd);
 }
 
+static void a_database_that_lives_has_not_stopped(void **state)
+{
+    (void)state;
+    unsigned number = (unsigned)fm_roster_context(west->roster, FM_STR("ledger"));
+    NET_UNTIL(&net, told(FM_MESSAGE_ASK));
+    grant("ledger", 1, 5, 60000);
+    lives = true;
+    forget();
+    struct fm_message m = message(FM_MESSAGE_STOP, "ledger", 1, 5);
+    say(west->self, &m);
+    assert_false(is_live(ledger, 0, 5)); /* for workers it has ended at once */
+    fm_lessee_ended(lessee, number);     /* and that is not true yet */
+    net_turn_ms(&net, 20);
+    assert_null(told(FM_MESSAGE_STOPPED));
+    lives = false;
+    fm_lessee_ended(lessee, number);
+    NET_UNTIL(&net, told(FM_MESSAGE_STOPPED));
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->cells, 1);
+    assert_int_equal(told(FM_MESSAGE_STOPPED)->epoch[0].n, 5);
+    assert_int_equal(fm_lessee_held(lessee, number)->cell[0].stopped.n, 5);
+}
+
 static void what_cannot_be_lent(void **state)
 {
     (void)state;
@@ -500,4 +533,5 @@ FM_TEST_MAIN(T(it_asks_who_may_be_keeper_of_its_region), T(it_says_what_it_has_t
              T(a_higher_epoch_that_a_worker_met_ends_the_old_one),
              T(the_heir_gets_the_journals_before_it_says_so), T(what_it_says_of_itself),
              T(what_is_lent_has_not_stopped_while_it_is_locked), T(what_is_lent_runs_out),
-             T(a_new_start_says_nothing_while_the_old_one_has_lent), T(what_cannot_be_lent))
+             T(a_new_start_says_nothing_while_the_old_one_has_lent),
+             T(a_database_that_lives_has_not_stopped), T(what_cannot_be_lent))

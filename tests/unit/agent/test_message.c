@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "agent/message.h"
+#include "core/group.h"
 
 #include <stdio.h>
 
@@ -10,6 +11,7 @@ static struct fm_roster *ours, *theirs;
 static struct fm_message got[8];
 static unsigned ngot;
 static struct fm_post_head from;
+static char history[256];
 static char mem[FM_POST_BYTES_MAX];
 
 static int begin(void **state)
@@ -48,7 +50,13 @@ static void take(void *user, const struct fm_post_head *head, const struct fm_me
     assert_ptr_equal(user, got);
     assert_string_equal(head->from, from.from);
     assert_true(ngot < FM_COUNT(got));
-    got[ngot++] = *m;
+    got[ngot] = *m;
+    if (m->kind == FM_MESSAGE_REPORT) { /* it is valid during the call */
+        assert_true(m->history.n <= sizeof history);
+        memcpy(history, m->history.p, m->history.n);
+        got[ngot].history.p = history;
+    }
+    ngot++;
 }
 
 /* How many messages were understood; -1: refused. */
@@ -94,6 +102,24 @@ static struct fm_message sample(enum fm_message_kind kind)
     fm_contexts_add(&m.vote.well[1], 1);
     m.load = (struct fm_load){.total = UINT32_MAX, .of = {7, UINT32_MAX}};
     snprintf(m.why, sizeof m.why, "it \"lags\"");
+    m.at =
+        (struct fm_cell_at){.revision = {9},
+                            .r = {.region = 2,
+                                  .state = FM_CELL_RELEASED,
+                                  .to = 1,
+                                  .epoch = {42},
+                                  .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1}}};
+    m.report = (struct fm_group_report){.state = FM_GROUP_STANDBY,
+                                        .epoch = {42},
+                                        .system_id = UINT64_MAX,
+                                        .timeline = {7},
+                                        .begins = {0x16b374d848},
+                                        .recovery = true,
+                                        .clean = true,
+                                        .flush = {UINT64_MAX},
+                                        .replay = {1},
+                                        .final = {2}};
+    m.history = FM_STR("6\t16/B374D848\tno recovery target specified\n");
     return m;
 }
 
@@ -171,6 +197,52 @@ static void members_mean_the_same_to_both(void **state)
 
 #define POST(messages) "{\"v\":1,\"from\":\"w\",\"life\":1,\"messages\":[" messages "]}"
 #define NUDGE          "{\"kind\":\"nudge\",\"context\":\"ledger\"}"
+
+static void what_is_said_of_a_group_arrives(void **state)
+{
+    (void)state;
+    struct fm_message m = sample(FM_MESSAGE_CELL);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_string_equal(theirs->region[got[0].at.r.region], "east");
+    assert_string_equal(theirs->region[got[0].at.r.to], "north");
+    assert_true(got[0].at.revision.n == 9 && got[0].at.r.epoch.n == 42);
+    assert_memory_equal(&got[0].at.r.evidence, &m.at.r.evidence, sizeof m.at.r.evidence);
+    m.at.r.state = FM_CELL_HELD;
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_int_equal(got[0].at.r.state, FM_CELL_HELD);
+    m = sample(FM_MESSAGE_RECORD);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_true(got[0].at.revision.n == 9 && got[0].at.r.evidence.claimed == 9);
+    m = sample(FM_MESSAGE_REPORT);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    const struct fm_group_report *r = &got[0].report;
+    assert_int_equal(r->state, FM_GROUP_STANDBY);
+    assert_true(r->system_id == UINT64_MAX && r->timeline.n == 7 && r->begins.n == 0x16b374d848);
+    assert_true(r->recovery && !r->streaming && r->clean && r->flush.n == UINT64_MAX);
+    assert_str(got[0].history, "6\t16/B374D848\tno recovery target specified\n");
+}
+
+static void what_cannot_be_of_a_group_is_refused(void **state)
+{
+    (void)state;
+#define REPORT(state, lsn)                                                                         \
+    "{\"kind\":\"report\",\"context\":\"ledger\",\"state\":\"" state "\",\"epoch\":1,"             \
+    "\"system\":\"7\",\"timeline\":1,\"begins\":\"0/0\",\"flush\":" lsn                            \
+    ",\"replay\":\"0/1\",\"final\":\"0/0\",\"recovery\":true,\"streaming\":true,"                  \
+    "\"clean\":false,\"history\":\"\"}"
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\"")))), 1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("dancing", "\"0/2\"")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"2\"")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "2")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"record\",\"context\":\"ledger\"}"))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"record\",\"context\":\"ledger\","
+                                             "\"revision\":3,\"evidence\":{}}"))),
+                     -1);
+    assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"cell\",\"context\":\"ledger\","
+                                             "\"revision\":3,\"region\":\"south\",\"epoch\":1}"))),
+                     0);
+#undef REPORT
+}
 
 static void what_is_not_known_is_skipped(void **state)
 {
@@ -276,6 +348,8 @@ static void what_does_not_fit_is_left_out_whole(void **state)
 
 FM_TEST_MAIN(fm_test_with(every_kind_arrives, begin, end),
              fm_test_with(members_mean_the_same_to_both, begin, end),
+             fm_test_with(what_is_said_of_a_group_arrives, begin, end),
+             fm_test_with(what_cannot_be_of_a_group_is_refused, begin, end),
              fm_test_with(what_is_not_known_is_skipped, begin, end),
              fm_test_with(what_is_not_whole_is_refused, begin, end),
              fm_test_with(what_does_not_fit_is_left_out_whole, begin, end))

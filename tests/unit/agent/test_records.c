@@ -245,7 +245,7 @@ static void what_is_not_of_this_form_is_refused(void **state)
          CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":"
               "{\"west\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\"]}")},
         {"cell/cards/0", CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},"
-                              "\"evidence\":{\"system\":\"1\",\"timeline\":1,\"fork\":\"0\"}")},
+                              "\"evidence\":{\"system\":\"1\",\"timeline\":-1,\"fork\":\"0\"}")},
         {"cell/cards/0",
          CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},"
               "\"evidence\":{\"system\":\"0\",\"timeline\":1,\"fork\":\"0\",\"epoch\":1,"

@@ -43,6 +43,19 @@ static struct fm_conf *parse_group(const char *more)
     return parse(text);
 }
 
+/* The way to a node may be another one for each who dials; the port is the node's. */
+static void a_node_is_dialed_as_the_file_says(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse_group("    replication: {mode: sync}\n"
+                                    "dial: {north-1: {postgres: 127.0.0.9}}\n");
+    const struct fm_conf_group *g = c->groups;
+    assert_str(g->nodes[0].address.text, "127.0.0.1:5432");
+    assert_str(g->nodes[1].address.text, "127.0.0.9:5433");
+    assert_str(c->hosts[g->nodes[1].host].peer.text, "127.0.0.1:7201");
+    fm_conf_free(c);
+}
+
 static void a_group_has_its_defaults(void **state)
 {
     (void)state;
@@ -60,9 +73,13 @@ static void a_group_has_its_defaults(void **state)
     assert_int_equal(g->nodes[0].port, 5432);
     assert_str(g->nodes[0].address.text, "127.0.0.1:5432");
     assert_str(c->hosts[g->nodes[1].host].name, "north-1");
+    /* by their names, whatever the order of the file */
+    assert_ptr_equal(fm_conf_group_nth(c, g, 0), &g->nodes[1]);
+    assert_ptr_equal(fm_conf_group_nth(c, g, 1), &g->nodes[0]);
     assert_str(g->nodes[1].data, "/var/lib/fulmar/pg/bank");
     assert_str(g->nodes[1].address.text, "127.0.0.1:5433");
     assert_int_equal(g->replication.mode, FM_CONF_SYNC);
+    assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_NO_AUTOMATIC);
     assert_int_equal(g->replication.credit_bytes, 0);
     assert_false(g->listen.present);
     assert_int_equal(g->nsettings, 0);
@@ -75,15 +92,16 @@ static void a_group_has_what_is_said(void **state)
     (void)state;
     struct fm_conf *c = parse_group(
         "    bin: /pg/bin\n    user: pg\n    users: {admin: {password-file: \"/s/{region}.a\"}}\n"
-        "    replication: {mode: async}\n"
+        "    replication: {mode: sync, beyond: block-writes}\n"
         "    settings: {Shared_Buffers: 1GB, max_connections: 200, log_statement: ddl, x.y: on}\n");
     const struct fm_conf_group *g = c->groups;
     assert_str(g->bin, "/pg/bin");
     assert_str(g->user, "pg");
     assert_str(g->admin_password_file, "/s/{region}.a");
     assert_int_equal(g->replication_password_file.n, 0);
-    assert_int_equal(g->replication.mode, FM_CONF_ASYNC);
-    assert_int_equal(g->replication.credit_bytes, -1);
+    assert_int_equal(g->replication.mode, FM_CONF_SYNC);
+    assert_int_equal(g->replication.beyond, FM_CONF_BEYOND_BLOCK_WRITES);
+    assert_int_equal(g->replication.credit_bytes, 0);
     assert_int_equal(g->nsettings, 4);
     assert_str(g->settings[0].name, "shared_buffers");
     assert_str(g->settings[0].value, "1GB");
@@ -211,7 +229,7 @@ static void gates_listen_where_it_was_said(void **state)
 FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
              fm_test(a_changed_group_is_kept_as_it_is_agreed),
              fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
-             fm_test(a_group_has_its_defaults), fm_test(a_group_has_what_is_said),
-
+             fm_test(a_group_has_its_defaults), fm_test(a_node_is_dialed_as_the_file_says),
+             fm_test(a_group_has_what_is_said),
              fm_test(a_group_is_found_by_its_context_and_its_hosts),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))

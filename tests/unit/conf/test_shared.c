@@ -95,7 +95,7 @@ static void one_meaning_is_one_text(void **state)
         {HEAD REGIONS HOSTS ONE(""), HEAD "state: /x/{host}\n" REGIONS HOSTS ONE(""), true},
         {HEAD REGIONS HOSTS MANY(""), HEAD REGIONS HOSTS MANY(", homes: {pins: p.csv}"), true},
         {HEAD REGIONS HOSTS ONE(""),
-         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\"}}\n", true},
+         HEAD REGIONS HOSTS ONE("") "dial: {i: {gate: \"127.0.0.9:1\", postgres: d}}\n", true},
         /* what is not */
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", lease: 2001ms"), false},
         {HEAD REGIONS HOSTS ONE(""), HEAD REGIONS HOSTS ONE(", home: b"), false},
@@ -377,7 +377,7 @@ static void groups_have_one_text(void **state)
     } cases[] = {
         {GROUP(NODES, ", replication: {mode: sync}"),
          GROUP("i: {data: \"/d/{host}\", port: 5433}, h: {port: 5432, data: /var/lib/fulmar/pg/g}",
-               ", replication: {mode: sync}, settings: {}"),
+               ", replication: {beyond: no-automatic, mode: sync}, settings: {}"),
          true},
         {GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB, a.b: 2}"),
          GROUP(NODES, ", replication: {mode: sync}, settings: {A.b: 2, Work_Mem: 1MB}"), true},
@@ -393,6 +393,8 @@ static void groups_have_one_text(void **state)
          false},
         {GROUP(NODES, ", replication: {mode: sync}"),
          GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB}"), false},
+        {GROUP(NODES, ", replication: {mode: sync}"),
+         GROUP(NODES, ", replication: {mode: sync, beyond: block-writes}"), false},
         {"", GROUP(NODES, ", replication: {mode: sync}"), false},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {

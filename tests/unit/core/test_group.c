@@ -150,6 +150,11 @@ static void who_may_not_claim_stays_a_standby(void **state)
     standby(C);
     taken_by_force();
     assert_int_equal(tick().to, FM_GROUP_STANDBY);
+    standby(C); /* the other one may not */
+    taken_by_force();
+    cell.r.gentle_from.n = 1;
+    cell.r.evidence.promotable = 1 << C;
+    assert_int_equal(tick().to, FM_GROUP_CLAIMING);
     standby(C); /* it has what bounds the loss */
     taken_by_force();
     node[B].at = FM_MONO_ZERO;

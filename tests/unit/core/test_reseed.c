@@ -7,11 +7,12 @@ static struct fm_reseed r;
 
 static struct fm_cell_record stored(uint64_t epoch, uint8_t region)
 {
-    return (struct fm_cell_record){.region = region,
-                                   .epoch = {epoch},
-                                   .gentle_from = {1},
-                                   .members = everybody(),
-                                   .evidence = {.system_id = 99}};
+    return (struct fm_cell_record){
+        .region = region,
+        .epoch = {epoch},
+        .gentle_from = {1},
+        .members = everybody(),
+        .evidence = {.system_id = 99, .timeline = 4, .claimed = 5, .promotable = 6, .writer = 1}};
 }
 
 static void store(unsigned cell, uint64_t epoch, uint8_t region)
@@ -37,6 +38,9 @@ static struct fm_cell_record written(unsigned cell, bool margin)
     assert_int_equal(c.gentle_from.n, c.epoch.n); /* nothing of before ended by consent */
     assert_int_equal(c.region, c.to);
     assert_int_equal(c.evidence.system_id, 99);
+    assert_int_equal(c.evidence.writer, 0); /* nor does anybody's history count by it */
+    assert_int_equal(c.evidence.promotable, 0);
+    assert_int_equal(c.evidence.claimed, 5 + FM_RESEED_TIMELINES);
     struct fm_members m = everybody();
     assert_true(fm_members_same(&c.members, &m));
     return c;

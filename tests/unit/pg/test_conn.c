@@ -409,7 +409,7 @@ static void begin_stream(void)
 {
     messages = rooms = ended = close_at = 0;
     served_open();
-    fm_pg_stream(&served.conn, "START_REPLICATION PHYSICAL 0/0", 1000, served_done, &copy);
+    fm_pg_copy_begin(&served.conn, "START_REPLICATION PHYSICAL 0/0", 1000, served_done, &copy);
     NET_UNTIL(&served.net, served_got('Q'));
     served_add('W', "\0\0\0", 3);
     served_add('d', "a1", 2); /* in the same segment */
@@ -497,7 +497,7 @@ static void a_command_that_does_not_stream_is_an_error(void **state)
 {
     (void)state;
     served_open();
-    fm_pg_stream(&served.conn, "IDENTIFY_SYSTEM", 1000, served_done, &copy);
+    fm_pg_copy_begin(&served.conn, "IDENTIFY_SYSTEM", 1000, served_done, &copy);
     NET_UNTIL(&served.net, served_got('Q'));
     served_complete("IDENTIFY_SYSTEM");
     served_ready();
@@ -508,7 +508,7 @@ static void a_command_that_does_not_stream_is_an_error(void **state)
     peer_close(&served.peer);
     served.done = 0;
     served_open();
-    fm_pg_stream(&served.conn, "START_REPLICATION PHYSICAL 0/0", 1000, served_done, &copy);
+    fm_pg_copy_begin(&served.conn, "START_REPLICATION PHYSICAL 0/0", 1000, served_done, &copy);
     NET_UNTIL(&served.net, served_got('Q'));
     served_error("ERROR", "55006", "replication slot is active");
     served_ready();

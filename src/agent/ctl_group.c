@@ -1,0 +1,262 @@
+/* What a keeper has to do with the PostgreSQL group of a context: its database agents are told the
+ * record of the cell, what they claim is handed to core to be recorded, and what their nodes say is
+ * the evidence of a planned move: is an heir close, has it all of what the old primary wrote?
+ * Nothing here decides who may be primary: core/group.h does, at the node, by that record. */
+#include "agent/ctl.h"
+
+#include "base/assert.h"
+#include "core/group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    FRESH_MS = 2000,
+    LAG_MAX = 1024 * 1024, /* bytes that an heir may be behind when a move begins */
+};
+
+static struct ctl_group_node *find(const struct ctl_context *c, unsigned host)
+{
+    for (unsigned i = 0; c->group && i < c->group->nnodes; i++)
+        if (c->group->node[i].host == host)
+            return &c->group->node[i];
+    return NULL;
+}
+
+bool ctl_group_has(const struct ctl_context *c, unsigned host)
+{
+    const struct ctl_group_node *n = find(c, host);
+    return n && n->region == c->ctl->region;
+}
+
+/* -------- from the file -------- */
+
+/* In the order of their names: their numbers are the same for everybody. */
+static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
+{
+    const struct fm_conf *conf = c->ctl->conf;
+    struct ctl_group was = *c->group;
+    c->group->nnodes = 0;
+    for (unsigned at = 0; at < g->nnodes; at++) {
+        const struct fm_conf_host *h = &conf->hosts[fm_conf_group_nth(conf, g, at)->host];
+        int host = fm_roster_find_host(c->ctl->c.roster, h->name);
+        int region = fm_roster_region(c->ctl->c.roster, conf->regions[h->region].name);
+        FM_ASSERT(host >= 0 && region >= 0 && at < FM_GROUP_NODES_MAX);
+        struct ctl_group_node *n = &c->group->node[c->group->nnodes++];
+        *n = (struct ctl_group_node){.host = (unsigned)host, .region = (unsigned)region};
+        for (unsigned i = 0; i < was.nnodes; i++)
+            if (was.node[i].host == n->host)
+                n->report = was.node[i].report;
+    }
+}
+
+void ctl_group_reset(struct ctl_context *c)
+{
+    int index = c->conf < 0 ? -1 : fm_conf_group_of(c->ctl->conf, (unsigned)c->conf);
+    if (index < 0) {
+        free(c->group);
+        c->group = NULL;
+        return;
+    }
+    if (!c->group)
+        c->group = calloc(1, sizeof *c->group);
+    FM_ASSERT(c->group);
+    take_nodes(c, &c->ctl->conf->groups[index]);
+}
+
+void ctl_group_free(struct ctl_context *c)
+{
+    free(c->group);
+    c->group = NULL;
+}
+
+/* -------- what database agents are told -------- */
+
+static void tell(struct ctl_context *c, unsigned host)
+{
+    struct fm_message m = ctl_message(c, FM_MESSAGE_CELL);
+    m.at = c->auth.cell[0].at;
+    if (m.at.revision.n && !c->auth.frozen)
+        fm_post_send(c->ctl->c.post, host, &m);
+}
+
+void ctl_group_tell(struct ctl_context *c, unsigned host)
+{
+    if (find(c, host))
+        tell(c, host);
+}
+
+void ctl_group_tell_changes(struct ctl_context *c)
+{
+    struct fm_revision now = c->auth.cell[0].at.revision;
+    if (!c->group || fm_revision_same(now, c->group->told))
+        return;
+    c->group->told = now;
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        tell(c, c->group->node[i].host);
+}
+
+void ctl_group_create(struct ctl_context *c)
+{
+    struct fm_message m = ctl_message(c, FM_MESSAGE_CREATE);
+    FM_ASSERT(c->group);
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        if (c->group->node[i].region == c->ctl->region) {
+            fm_post_send(c->ctl->c.post, c->group->node[i].host, &m);
+            return;
+        }
+}
+
+const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c)
+{
+    const struct fm_evidence *e = &c->auth.cell[0].at.r.evidence;
+    return c->auth.cell[0].at.revision.n && e->writer ? e : NULL;
+}
+
+/* -------- what they say -------- */
+
+void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_message *m)
+{
+    struct ctl_group_node *n = find(c, host);
+    if (!n)
+        return;
+    if (m->kind == FM_MESSAGE_REPORT) {
+        n->report = m->report;
+        n->report.at = fm_mono_now();
+        n->report.region = (uint8_t)n->region;
+        ctl_touch(c);
+    } else if (m->kind == FM_MESSAGE_RECORD && n->region == c->ctl->region) {
+        ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_EVIDENCE,
+                                            .cell = 0,
+                                            .revision = m->at.revision,
+                                            .evidence = m->at.r.evidence});
+    }
+}
+
+/* -------- for people -------- */
+
+static json_t *lsn_json(struct fm_lsn at)
+{
+    char out[FM_LSN_ROOM];
+    return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
+}
+
+static json_t *node_json(const struct ctl_context *c, const struct ctl_group_node *n)
+{
+    const struct fm_group_report *r = &n->report;
+    const char *region = c->ctl->c.roster->region[n->region];
+    if (r->at.ns == 0)
+        return json_pack("{s:s,s:n}", "region", region, "state");
+    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region", region, "state",
+                     fm_group_state_name((enum fm_group_state)r->state), "age_ms",
+                     (json_int_t)fm_mono_sub_ms(fm_mono_now(), r->at), "timeline",
+                     (json_int_t)r->timeline.n, "recovery", (int)r->recovery, "streaming",
+                     (int)r->streaming, "flush", lsn_json(r->flush), "replay", lsn_json(r->replay));
+}
+
+static json_t *group_json(const struct ctl_context *c)
+{
+    const struct fm_roster *r = c->ctl->c.roster;
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    json_t *nodes = json_object();
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        json_object_set_new(nodes, fm_roster_host_name(r, c->group->node[i].host),
+                            node_json(c, &c->group->node[i]));
+    bool known = e && e->writer <= c->group->nnodes;
+    char system[24] = "";
+    if (e)
+        snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
+    return json_pack("{s:s,s:s?,s:s?,s:I,s:I,s:o}", "context", r->context[c->number].name,
+                     "system_id", e ? system : NULL, "primary",
+                     known ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL,
+                     "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "timeline",
+                     (json_int_t)(e ? e->timeline : 0), "nodes", nodes);
+}
+
+json_t *fm_controller_groups(const struct fm_controller *ctl)
+{
+    json_t *groups = json_object();
+    for (unsigned i = 0; i < ctl->ncontexts; i++) {
+        const struct ctl_context *c = ctl->context[i];
+        if (!c || c->conf < 0 || !c->group)
+            continue;
+        const struct fm_conf_group *g =
+            &ctl->conf->groups[fm_conf_group_of(ctl->conf, (unsigned)c->conf)];
+        char name[FM_ROSTER_NAME_ROOM];
+        snprintf(name, sizeof name, "%.*s", FM_STR_ARG(g->name));
+        json_object_set_new(groups, name, group_json(c));
+    }
+    return json_pack("{s:s,s:o}", "schema", "fulmar.groups/1", "groups", groups);
+}
+
+/* -------- a planned move -------- */
+
+static const struct fm_group_report *writer_of(const struct ctl_context *c)
+{
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    return e && e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
+}
+
+const char *ctl_group_receive(const struct ctl_context *c)
+{
+    struct fm_mono now = fm_mono_now();
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    if (!c->group)
+        return NULL;
+    const struct fm_group_report *old = writer_of(c);
+    if (!e || !old)
+        return "its PostgreSQL group has no data yet";
+    if (!fm_group_is_fresh(old, FRESH_MS, now))
+        return "nothing is heard of the primary of its PostgreSQL group";
+    for (unsigned i = 0; i < c->group->nnodes; i++) {
+        const struct ctl_group_node *n = &c->group->node[i];
+        if (n->region == c->ctl->region && e->promotable >> i & 1 &&
+            fm_group_is_fresh(&n->report, FRESH_MS, now) &&
+            fm_group_is_promotable(e, &n->report, old->flush, LAG_MAX))
+            return NULL;
+    }
+    return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
+}
+
+/* What waits for its standbys acknowledges nothing that those have not which are recorded. What
+ * does not wait is bounded by nothing. */
+struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
+{
+    struct fm_mono now = fm_mono_now();
+    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
+    struct ctl_group_loss l = {.ready = true};
+    if (!e)
+        return l; /* there is nothing to be lost */
+    int index = fm_conf_group_of(c->ctl->conf, (unsigned)c->conf);
+    FM_ASSERT(index >= 0);
+    bool waits = c->ctl->conf->groups[index].replication.mode == FM_CONF_SYNC;
+    l.ready = false;
+    l.unbounded = true;
+    for (unsigned i = 0; i < c->group->nnodes; i++) {
+        const struct ctl_group_node *n = &c->group->node[i];
+        bool has = n->region == to && fm_group_is_fresh(&n->report, FRESH_MS, now) &&
+                   n->report.system_id == e->system_id;
+        l.ready |= has && n->report.recovery;
+        l.unbounded &= !(has && waits && (e->promotable >> i & 1 || e->writer == i + 1));
+    }
+    return l;
+}
+
+bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
+{
+    struct fm_mono now = fm_mono_now();
+    const struct fm_group_report *old = c->group ? writer_of(c) : NULL;
+    if (!c->group)
+        return true;
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    if (!old || !e || !fm_group_is_fresh(old, FRESH_MS, now))
+        return false;
+    for (unsigned i = 0; i < c->group->nnodes; i++) {
+        const struct ctl_group_node *n = &c->group->node[i];
+        /* one that is not recorded would not be let to claim what is released for it */
+        if (n->region == to && e->promotable >> i & 1 &&
+            fm_group_is_fresh(&n->report, FRESH_MS, now) && fm_group_is_final(old, &n->report))
+            return true;
+    }
+    return false;
+}

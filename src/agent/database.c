@@ -1,0 +1,358 @@
+/* The role `postgres`: see the header. */
+#include "agent/database.h"
+
+#include "agent/db.h"
+#include "base/assert.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    STOP_MS = 20 * 1000, /* a fast stop: all that is dirty is written */
+    END_MS = 10 * 1000,  /* the same, where the agent ends */
+    RETRY_MS = 2000,
+    FRESH_MS = 2000,
+    LAG_MAX = 16 * 1024 * 1024,
+    RESTARTS_MAX = 3,
+    RESTARTS_MS = 10 * 60 * 1000,
+    TRIES_MAX = 3,
+    TURN_NS = 10 * 1000 * 1000,
+};
+
+/* -------- where things are -------- */
+
+#define PROGRAMS "/usr/lib/postgresql"
+
+/* The newest that is installed. */
+static bool newest_bin(char *out, size_t cap)
+{
+    DIR *d = opendir(PROGRAMS);
+    const struct dirent *x;
+    uint64_t best = 0, version;
+    while (d && (x = readdir(d)))
+        if (fm_str_u64(fm_str_z(x->d_name), &version) && version > best && version < 1000)
+            best = version;
+    if (d)
+        closedir(d);
+    snprintf(out, cap, PROGRAMS "/%llu/bin", (unsigned long long)best);
+    return best > 0;
+}
+
+static enum fm_err take_paths(struct db_node *n, const struct fm_conf *conf,
+                              const struct fm_conf_host *h, struct fm_error *e)
+{
+    const struct fm_conf_group *g = &conf->groups[n->conf];
+    const struct fm_conf_group_node *me =
+        &g->nodes[fm_conf_find_group_node(g, (unsigned)(h - conf->hosts))];
+    struct fm_str region = conf->regions[h->region].name;
+    enum fm_err err = fm_conf_expand(me->data, h->name, region, n->data, sizeof n->data);
+    if (!err && g->bin.n)
+        err = fm_conf_expand(g->bin, h->name, region, n->bin, sizeof n->bin);
+    if (err)
+        return fm_error_set(e, err, "a path is too long");
+    if (!g->bin.n && !newest_bin(n->bin, sizeof n->bin))
+        return fm_error_set(e, FM_ERR_NOT_FOUND, "no PostgreSQL is installed below " PROGRAMS);
+    return db_secret_read(n, e);
+}
+
+/* Letters in lower case, digits and `_`, as PostgreSQL wants the name of a slot. */
+static void name_slot(struct db_other *o)
+{
+    snprintf(o->slot, sizeof o->slot, "fulmar_%.50s", o->name);
+    for (char *c = o->slot; *c; c++) {
+        *c = fm_lower(*c);
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')))
+            *c = '_';
+    }
+}
+
+static void take_others(struct db_node *n, const struct fm_conf *conf)
+{
+    const struct fm_conf_group *g = &conf->groups[n->conf];
+    struct fm_roster *r = n->d->c.roster;
+    for (unsigned i = 0; i < n->nnodes; i++) {
+        const struct fm_conf_group_node *x = fm_conf_group_nth(conf, g, i);
+        const struct fm_conf_host *h = &conf->hosts[x->host];
+        struct db_other *o = &n->of[i];
+        int host = fm_roster_add_host(r, h->name);
+        int region = fm_roster_add_region(r, conf->regions[h->region].name);
+        FM_ASSERT(host >= 0 && region >= 0);
+        o->host = (unsigned)host;
+        o->region = (unsigned)region;
+        o->port = (uint16_t)x->port;
+        snprintf(o->name, sizeof o->name, "%.*s", FM_STR_ARG(h->name));
+        name_slot(o);
+        snprintf(o->address, sizeof o->address, "%.*s", FM_STR_ARG(x->address.host));
+        if (o->host == n->d->c.self)
+            n->self = i;
+    }
+}
+
+/* -------- life -------- */
+
+static struct fm_group_policy policy(void)
+{
+    return (struct fm_group_policy){
+        .prefer = FM_PREFER_DATA, /* to give way to a standby, a keeper would have to hand over */
+        .restarts_max = RESTARTS_MAX,
+        .restarts_ms = RESTARTS_MS,
+        .tries_max = TRIES_MAX,
+        .retry_ms = RETRY_MS,
+        .stop_ms = STOP_MS,
+        .fresh_ms = FRESH_MS,
+        .lag_max = LAG_MAX};
+}
+
+/* What the file may say and this version does not keep is refused, not passed over. */
+static enum fm_err refuse_unserved(const struct fm_conf_group *g, struct fm_error *e)
+{
+    if (g->ncontexts > 1)
+        return fm_error_set(e, FM_ERR_INVALID, "a group carries one context in this version");
+    if (g->replication.mode == FM_CONF_ASYNC && g->replication.credit_bytes >= 0)
+        return fm_error_set(e, FM_ERR_INVALID,
+                            "nothing enforces `max-loss` in this version: write `mode: sync`");
+    return FM_ERR_OK;
+}
+
+static enum fm_err begin_node(struct fm_database *d, unsigned group, const struct fm_conf_host *h,
+                              struct fm_error *e)
+{
+    const struct fm_conf_group *g = &d->conf->groups[group];
+    const struct fm_conf_context *c = &d->conf->contexts[g->contexts[0]];
+    if (refuse_unserved(g, e))
+        return fm_error_wrap(e, "the group %.*s", FM_STR_ARG(g->name));
+    int context = fm_roster_add_context(d->c.roster, c->name, c->ncells);
+    struct db_node *n = context < 0 ? NULL : calloc(1, sizeof *n);
+    if (!n)
+        return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    n->d = d;
+    n->conf = (int)group;
+    n->context = (unsigned)context;
+    n->lease_ms = c->lease_ms;
+    n->nnodes = (unsigned)g->nnodes;
+    n->upstream = n->upstream_next = FM_GROUP_NOBODY;
+    n->out_fd = -1;
+    n->policy = policy();
+    snprintf(n->group, sizeof n->group, "%.*s", FM_STR_ARG(g->name));
+    take_others(n, d->conf);
+    enum fm_err err = take_paths(n, d->conf, h, e);
+    char user[DB_NAME_ROOM];
+    snprintf(user, sizeof user, "%.*s", FM_STR_ARG(g->user));
+    if (!err)
+        err = db_server_init(n, user, e);
+    if (err) {
+        free(n);
+        return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
+    }
+    db_ask_init(n);
+    d->node[d->nnodes++] = n;
+    db_node_begin(n);
+    return FM_ERR_OK;
+}
+
+struct fm_database *fm_database_new(const struct fm_database_config *c, const struct fm_conf *conf,
+                                    struct fm_error *e)
+{
+    struct fm_database *d = calloc(1, sizeof *d);
+    int host = fm_conf_find_host(conf, fm_str_z(c->host));
+    FM_ASSERT(host >= 0 && c->held && c->ended);
+    if (!d) {
+        fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+        return NULL;
+    }
+    d->c = *c;
+    d->conf = conf;
+    for (size_t i = 0; i < conf->ngroups; i++)
+        if (fm_conf_find_group_node(&conf->groups[i], (unsigned)host) >= 0 &&
+            begin_node(d, (unsigned)i, &conf->hosts[host], e)) {
+            fm_database_stop(d);
+            fm_database_free(d);
+            return NULL;
+        }
+    return d;
+}
+
+void fm_database_reset(struct fm_database *d, const struct fm_conf *conf)
+{
+    d->conf = conf;
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        struct db_node *n = d->node[i];
+        int index = fm_conf_find_group(conf, fm_str_z(n->group));
+        bool same = index >= 0 && conf->groups[index].nnodes == n->nnodes;
+        if (!same) {
+            fm_log(FM_LOG_ERROR, "database_not_in_file", FM_KZ("group", n->group),
+                   FM_KZ("meaning", "its nodes are others now: restart this agent"));
+            n->gone = true;
+            continue;
+        }
+        n->conf = index;
+        n->gone = false;
+        n->as = DB_AS_NOTHING; /* its settings may be others */
+        n->lease_ms = conf->contexts[conf->groups[index].contexts[0]].lease_ms;
+    }
+}
+
+static bool all_over(const struct fm_database *d)
+{
+    for (unsigned i = 0; i < d->nnodes; i++)
+        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open))
+            return false;
+    return true;
+}
+
+void fm_database_stop(struct fm_database *d)
+{
+    if (!d || d->stopped)
+        return;
+    d->stopped = true;
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        struct db_node *n = d->node[i];
+        fm_loop_cancel(d->c.loop, &n->timer);
+        db_ask_end(n);
+        db_secret_close(n);
+        db_server_end(n, FM_PG_FAST, END_MS);
+    }
+}
+
+void fm_database_free(struct fm_database *d)
+{
+    if (!d)
+        return;
+    FM_ASSERT(d->stopped);
+    struct fm_mono until = fm_mono_add_ms(fm_mono_now(), END_MS + 1000);
+    while (!all_over(d) && fm_mono_before(fm_mono_now(), until))
+        fm_loop_turn(d->c.loop, TURN_NS);
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        db_server_free(d->node[i]);
+        explicit_bzero(d->node[i], sizeof *d->node[i]);
+        free(d->node[i]);
+    }
+    free(d);
+}
+
+/* -------- what it is told and asked -------- */
+
+static struct db_node *find(const struct fm_database *d, unsigned context)
+{
+    for (unsigned i = 0; i < d->nnodes; i++)
+        if (d->node[i]->context == context)
+            return d->node[i];
+    return NULL;
+}
+
+static void reported(struct db_node *n, unsigned host, const struct fm_message *m)
+{
+    for (unsigned i = 0; i < n->nnodes; i++) {
+        struct db_other *o = &n->of[i];
+        if (i == n->self || o->host != host)
+            continue;
+        o->report = m->report;
+        o->report.at = fm_mono_now();
+        o->report.region = (uint8_t)o->region;
+        db_tell_doors(n, i, &o->report);
+        struct fm_history h = {m->report.timeline, m->history};
+        bool fits = m->history.n <= sizeof o->history.text && h.timeline.n;
+        o->history.h = (struct fm_history){{0}, {NULL, 0}};
+        if (!fits || !fm_history_is_valid(&h))
+            return;
+        memcpy(o->history.text, m->history.p, m->history.n);
+        o->history.h = (struct fm_history){h.timeline, fm_str(o->history.text, m->history.n)};
+    }
+}
+
+void fm_database_take(struct fm_database *d, unsigned host, const struct fm_message *m)
+{
+    struct db_node *n = find(d, m->context);
+    if (!n || d->stopped)
+        return;
+    bool agent = db_is_agent(n, host);
+    if (m->kind == FM_MESSAGE_CELL && agent) {
+        bool older = fm_revision_newer(n->cell.revision, m->at.revision);
+        if (older && !fm_epoch_newer(m->at.r.epoch, n->cell.r.epoch))
+            return; /* a store that was seeded anew counts its revisions anew, and not its epochs */
+        n->cell = m->at;
+    } else if (m->kind == FM_MESSAGE_REPORT) {
+        reported(n, host, m);
+    } else if (m->kind == FM_MESSAGE_CREATE && agent) {
+        n->create = true;
+    }
+    db_node_turn(n);
+}
+
+void fm_database_look(struct fm_database *d)
+{
+    for (unsigned i = 0; i < d->nnodes; i++)
+        db_node_turn(d->node[i]);
+}
+
+bool fm_database_acts(const struct fm_database *d, unsigned context)
+{
+    struct db_node *n = find(d, context);
+    return n && db_node_acts(n);
+}
+
+bool fm_database_drains(const struct fm_database *d, unsigned context)
+{
+    const struct db_node *n = find(d, context);
+    bool open = n && (n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_DRAINING);
+    return open && n->drained != DB_DRAIN_DONE;
+}
+
+/* -------- status -------- */
+
+static json_t *lsn_json(struct fm_lsn at)
+{
+    char out[FM_LSN_ROOM];
+    return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
+}
+
+static json_t *node_json(const struct db_node *n, unsigned i, struct fm_mono now)
+{
+    const struct fm_group_report *r = &n->of[i].report;
+    struct fm_group_report mine;
+    if (i == n->self) {
+        mine = fm_group_report(&n->g, &n->ev);
+        mine.at = now;
+        r = &mine;
+    }
+    if (r->at.ns == 0)
+        return json_pack("{s:s,s:n}", "region", n->d->c.roster->region[n->of[i].region], "state");
+    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region",
+                     n->d->c.roster->region[n->of[i].region], "state",
+                     fm_group_state_name((enum fm_group_state)r->state), "age_ms",
+                     (json_int_t)fm_mono_sub_ms(now, r->at), "timeline", (json_int_t)r->timeline.n,
+                     "recovery", (int)r->recovery, "streaming", (int)r->streaming, "flush",
+                     lsn_json(r->flush), "replay", lsn_json(r->replay));
+}
+
+static json_t *group_json(const struct db_node *n)
+{
+    struct fm_mono now = fm_mono_now();
+    const struct fm_evidence *e = &n->cell.r.evidence;
+    json_t *nodes = json_object();
+    for (unsigned i = 0; i < n->nnodes; i++)
+        json_object_set_new(nodes, n->of[i].name, node_json(n, i, now));
+    bool writer = n->cell.revision.n && e->writer && e->writer <= n->nnodes;
+    char system[24];
+    snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o}", "node", n->of[n->self].name,
+        "state", fm_group_state_name((enum fm_group_state)n->g.state), "why",
+        fm_group_why_text((enum fm_group_why)n->g.why), "context",
+        n->d->c.roster->context[n->context].name, "system_id", writer ? system : NULL, "primary",
+        writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
+        n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
+        (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "nodes",
+        nodes);
+}
+
+json_t *fm_database_json(const struct fm_database *d)
+{
+    json_t *o = json_object();
+    for (unsigned i = 0; i < d->nnodes; i++)
+        json_object_set_new(o, d->node[i]->group, group_json(d->node[i]));
+    return o;
+}

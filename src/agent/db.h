@@ -1,0 +1,179 @@
+/* agent/db.h: the inside of agent/database.h, for its own files:
+ *   database.c   life, messages, status
+ *   db_node.c    the evidence, the step, and carrying out what it orders
+ *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
+ *   db_ask.c     what it says of itself
+ *   db_secret.c  the passwords of the group
+ */
+#ifndef FM_AGENT_DB_H
+#define FM_AGENT_DB_H
+
+#include "agent/database.h"
+#include "core/group.h"
+#include "http/caller.h"
+#include "io/ward.h"
+#include "pg/conn.h"
+#include "pg/node.h"
+
+#include <limits.h>
+
+enum {
+    DB_TURN_MS = 50,
+    DB_SECRET_ROOM = 256,
+    DB_HISTORY_ROOM = 8 * 1024,
+    DB_WHY_ROOM = 256,
+    DB_NAME_ROOM = 64,
+};
+
+/* What PostgreSQL is configured as. */
+enum db_as {
+    DB_AS_NOTHING, /* not known */
+    DB_AS_STANDBY,
+    DB_AS_CLOSED, /* a primary that acknowledges nothing */
+    DB_AS_OPEN,
+};
+
+struct db_history {
+    struct fm_history h;
+    char text[DB_HISTORY_ROOM];
+};
+
+/* Another node of the group. */
+struct db_other {
+    unsigned host, region; /* numbers of the roster */
+    char name[DB_NAME_ROOM];
+    char slot[DB_NAME_ROOM]; /* that it has at its upstream */
+    char address[256];       /* that PostgreSQL dials */
+    uint16_t port;
+    struct fm_group_report report;
+    struct db_history history;
+};
+
+struct db_node {
+    struct fm_database *d;
+    char group[DB_NAME_ROOM];
+    unsigned context; /* in the roster */
+    int conf;         /* index of the group */
+    int64_t lease_ms;
+    unsigned self, nnodes;
+    struct db_other of[FM_GROUP_NODES_MAX]; /* that of self has no report */
+    char bin[PATH_MAX], data[PATH_MAX];
+    char admin[DB_SECRET_ROOM], replication[DB_SECRET_ROOM]; /* passwords */
+    char trouble[DB_WHY_ROOM];                               /* what is in the way; "" = nothing */
+    /* db_secret.c */
+    struct fm_caller secret;
+    bool secret_used, secret_asks;
+    unsigned secret_of; /* who was asked last */
+    struct fm_mono secret_at;
+    struct fm_timer timer;
+    /* the machine */
+    struct fm_group_node g;
+    struct fm_group_policy policy;
+    struct fm_group_evidence ev;
+    struct fm_group_verdict v; /* the last one */
+    struct fm_cell_at cell;
+    bool gone;   /* from the file: it is left as it is until a restart */
+    bool create; /* a person ordered it, and the machine was not told yet */
+    bool acted;  /* as fm_database_acts said last */
+    struct fm_mono told_at, recorded_at;
+    struct fm_revision recorded_over;
+    struct fm_group_report report[FM_GROUP_NODES_MAX]; /* for the evidence */
+    /* db_server.c */
+    struct fm_pg_node pg;
+    bool looked; /* what follows holds */
+    bool data_is_there;
+    struct fm_group_report found; /* by its control data: where PostgreSQL says nothing */
+    bool strangers;               /* processes of an earlier start live on there */
+    struct fm_mono strangers_at;
+    uint32_t serial; /* of the verdict that ordered what is under way */
+    enum db_as as, as_next;
+    unsigned upstream, upstream_next; /* FM_GROUP_NOBODY */
+    uint32_t waits, waits_next;       /* for whom an open one does, one bit each */
+    struct fm_ward ward;
+    bool up;       /* the ward runs */
+    bool primary;  /* it was started, or promoted, as one: it runs by the sub-lease */
+    bool promoted; /* it was asked to promote */
+    bool ending;   /* it was told to end */
+    enum fm_pg_stop ended_how;
+    struct fm_mono begin_at; /* after something could not be begun */
+    int out_fd;
+    /* db_ask.c */
+    struct fm_pg_conn conn;
+    bool asks;
+    struct fm_mono ask_at, heard_at; /* heard_at: 0 = nothing since it was started */
+    struct fm_group_report said;
+    struct db_history history;                    /* of said, or of the data */
+    uint32_t streaming, synchronous;              /* standbys of a primary, one bit each */
+    struct fm_lsn waits_from[FM_GROUP_NODES_MAX]; /* it waits for them since then */
+    enum { DB_SLOTS_NOT, DB_SLOTS_OF_PRIMARY, DB_SLOTS_OF_STANDBY } slots; /* as they were made */
+    bool role; /* that replicates is there */
+    struct fm_pg_conn drain;
+    enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
+};
+
+struct fm_database {
+    struct fm_database_config c;
+    const struct fm_conf *conf;
+    struct db_node *node[FM_CONF_GROUPS_MAX];
+    unsigned nnodes;
+    bool stopped;
+};
+
+/* -------- db_node.c -------- */
+
+void db_node_begin(struct db_node *n);
+/* What a node says of itself, for the doors of this host's gate. */
+void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group_report *r);
+/* Step, and carry out. */
+void db_node_turn(struct db_node *n);
+void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial);
+const struct fm_sublease_cell *db_held(const struct db_node *n);
+/* May that host be keeper? */
+bool db_is_agent(const struct db_node *n, unsigned host);
+/* Does a primary of this group wait for standbys? */
+bool db_waits(const struct db_node *n);
+/* See fm_database_acts; by what is so at this moment. */
+bool db_node_acts(struct db_node *n);
+
+/* -------- db_server.c -------- */
+
+enum fm_err db_server_init(struct db_node *n, const char *user, struct fm_error *e) FM_WARN_UNUSED;
+/* What is known without asking PostgreSQL is looked at anew. */
+void db_server_look(struct db_node *n);
+/* The actions of the machine; each does nothing where it is under way or done. */
+void db_server_create(struct db_node *n);
+void db_server_start(struct db_node *n, enum db_as as, unsigned upstream);
+void db_server_be(struct db_node *n, enum db_as as, unsigned upstream);
+void db_server_promote(struct db_node *n, uint32_t timeline);
+void db_server_rewind(struct db_node *n, unsigned from);
+void db_server_clone(struct db_node *n, unsigned from);
+void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms);
+/* Its time, by the sub-lease. */
+void db_server_renew(struct db_node *n);
+void db_server_free(struct db_node *n);
+
+/* -------- db_ask.c -------- */
+
+void db_ask_init(struct db_node *n);
+void db_ask_turn(struct db_node *n);
+/* It is not asked any more; what it said does not count. */
+void db_ask_end(struct db_node *n);
+/* Before a planned stop: what is dirty is written, so that the stop is short, and consumers of
+ * logical replication, which would hold it up, are sent away. Once, until db_ask_let_go. */
+void db_ask_drain(struct db_node *n);
+void db_ask_let_go(struct db_node *n);
+/* Is what it said last still about now? */
+bool db_ask_is_fresh(const struct db_node *n);
+
+/* -------- db_secret.c -------- */
+
+/* Those that are there; a file that is named has to be. */
+enum fm_err db_secret_read(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+bool db_secret_is_known(const struct db_node *n);
+/* For a first node, where there are none. */
+bool db_secret_make(struct db_node *n);
+/* Of the other nodes' hosts, where there are none. */
+void db_secret_ask(struct db_node *n);
+void db_secret_close(struct db_node *n);
+
+#endif

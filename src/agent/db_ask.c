@@ -1,0 +1,325 @@
+/* What the local PostgreSQL says of itself: one connection of the administrator over the loopback,
+ * one statement again and again. Invariant: what it said before it was started does not count. */
+#include "agent/db.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <stdio.h>
+
+enum {
+    AGAIN_MS = 100,
+    OPEN_MS = 1000,
+    QUERY_MS = 1000,
+    DRAIN_MS = 60 * 1000,
+    FRESH_MS = 1500,
+    COLUMNS = 9,
+    ROLE_ROOM = 4096,
+};
+
+/* The timeline: of a primary that of what it writes; of a standby that of what it receives, has
+ * received, or has replayed at the least. */
+static const char *const state_sql =
+    "with s as (select pg_is_in_recovery() r), t as (select case when r then greatest("
+    "(select received_tli from pg_stat_wal_receiver), (select min_recovery_end_timeline from "
+    "pg_control_recovery()), (select timeline_id from pg_control_checkpoint()), "
+    "(select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_waldir() where name ~ "
+    "'^[0-9A-F]{24}$')) else "
+    "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end tli from s) "
+    "select r, tli, (select system_identifier from pg_control_system()), "
+    "case when r then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else "
+    "pg_current_wal_flush_lsn() end, "
+    "case when r then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end, "
+    "exists (select from pg_stat_wal_receiver where status = 'streaming'), "
+    "pg_read_file('pg_wal/' || lpad(upper(to_hex(tli)), 8, '0') || '.history', 0, 65536, true), "
+    "(select string_agg(application_name, ',') from pg_stat_replication where state = "
+    "'streaming'), "
+    "(select string_agg(application_name || '=' || flush_lsn, ',') from pg_stat_replication where "
+    "state = 'streaming' and sync_state in ('sync', 'quorum')) "
+    "from s, t";
+
+static void close_conn(struct db_node *n)
+{
+    fm_pg_close(&n->conn);
+    n->asks = false;
+}
+
+static void again(struct db_node *n)
+{
+    n->ask_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
+}
+
+static bool read_lsn(struct fm_str s, struct fm_lsn *out)
+{
+    *out = FM_LSN_NONE;
+    return !s.p || fm_lsn_parse(s, out);
+}
+
+static bool take_history(struct db_history *to, struct fm_timeline line, struct fm_str text)
+{
+    if (text.n > sizeof to->text)
+        return false;
+    memcpy(to->text, text.p ? text.p : "", text.n);
+    to->h = (struct fm_history){line, fm_str(to->text, text.n)};
+    return fm_history_is_valid(&to->h);
+}
+
+/* Those that are named, one bit each by their number. */
+static uint32_t numbers_of(const struct db_node *n, struct fm_str names)
+{
+    uint32_t mask = 0;
+    while (names.p) {
+        struct fm_str rest, name = fm_str_cut(names, ',', &rest);
+        for (unsigned i = 0; i < n->nnodes; i++)
+            if (fm_str_eqz(name, n->of[i].name))
+                mask |= 1u << i;
+        names = rest;
+    }
+    return mask;
+}
+
+/* Those that the primary waits for, and that have what was acknowledged before it did: all that it
+ * had written when it was first seen to wait for them. */
+static uint32_t synchronous_of(struct db_node *n, struct fm_str list, struct fm_lsn written)
+{
+    uint32_t waited = 0, mask = 0;
+    while (list.p) {
+        struct fm_str rest, at, name = fm_str_cut(fm_str_cut(list, ',', &rest), '=', &at);
+        uint32_t bit = numbers_of(n, name);
+        struct fm_lsn flush;
+        list = rest;
+        if (!bit || !fm_lsn_parse(at, &flush))
+            continue;
+        struct fm_lsn *from = &n->waits_from[__builtin_ctz(bit)];
+        if (fm_lsn_is_none(*from))
+            *from = written;
+        waited |= bit;
+        mask |= fm_lsn_before(flush, *from) ? 0 : bit;
+    }
+    for (unsigned i = 0; i < n->nnodes; i++)
+        if (!(waited >> i & 1))
+            n->waits_from[i] = FM_LSN_NONE;
+    return mask;
+}
+
+static bool take(struct db_node *n, const struct fm_pg_result *r)
+{
+    uint64_t line, system;
+    if (r->rows != 1 || r->columns != COLUMNS || !fm_str_u64(fm_pg_value(r, 0, 1), &line) ||
+        line > UINT32_MAX || !fm_str_u64(fm_pg_value(r, 0, 2), &system))
+        return false;
+    struct fm_group_report s = {.at = fm_mono_now(),
+                                .system_id = system,
+                                .timeline = {(uint32_t)line},
+                                .recovery = fm_str_eqz(fm_pg_value(r, 0, 0), "t"),
+                                .streaming = fm_str_eqz(fm_pg_value(r, 0, 5), "t")};
+    if (!read_lsn(fm_pg_value(r, 0, 3), &s.flush) || !read_lsn(fm_pg_value(r, 0, 4), &s.replay) ||
+        !take_history(&n->history, s.timeline, fm_pg_value(r, 0, 6)))
+        return false;
+    s.begins = fm_history_origin(&n->history.h).end;
+    n->said = s;
+    n->streaming = s.recovery ? 0 : numbers_of(n, fm_pg_value(r, 0, 7));
+    n->synchronous = synchronous_of(n, fm_pg_value(r, 0, 8), s.flush);
+    n->heard_at = s.at;
+    return true;
+}
+
+static void asked(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    n->asks = false;
+    again(n);
+    if (r->error.code) {
+        snprintf(n->trouble, sizeof n->trouble, "PostgreSQL does not answer: %.200s", r->error.msg);
+        close_conn(n);
+    } else if (take(n, r)) {
+        n->trouble[0] = 0;
+    } else {
+        snprintf(n->trouble, sizeof n->trouble, "PostgreSQL says what cannot be understood");
+    }
+    db_node_turn(n);
+}
+
+static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    n->asks = false;
+    if (r->error.code) {
+        snprintf(n->trouble, sizeof n->trouble, "PostgreSQL lets nobody in: %.200s", r->error.msg);
+        again(n);
+    } else {
+        n->ask_at = fm_mono_now();
+    }
+}
+
+static void lost(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    (void)r;
+    close_conn(n);
+    again(n);
+}
+
+void db_ask_init(struct db_node *n)
+{
+    fm_pg_init(&n->conn, n->d->c.loop, n->group, lost);
+    fm_pg_init(&n->drain, n->d->c.loop, n->group, NULL);
+}
+
+static void open_conn(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
+{
+    struct fm_addr at;
+    if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
+        FM_UNREACHABLE();
+    struct fm_pg_target t = {.addr = &at,
+                             .user = "fulmar_admin",
+                             .database = "postgres",
+                             .password = n->admin,
+                             .application_name = "fulmar",
+                             .options = "-c synchronous_commit=local -c statement_timeout=60s",
+                             .sslmode = "disable"};
+    fm_pg_open(c, &t, OPEN_MS, done);
+}
+
+/* -------- before a planned stop -------- */
+
+/* Whether it went well or not: the stop only takes longer. */
+static void drained(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, drain);
+    if (r->error.code)
+        fm_log(FM_LOG_WARN, "database_drain", FM_KZ("group", n->group), FM_KE(&r->error));
+    fm_pg_close(c);
+    n->drained = DB_DRAIN_DONE;
+}
+
+static void may_drain(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    if (r->error.code)
+        drained(c, r);
+    else
+        fm_pg_command(c,
+                      "checkpoint; select pg_terminate_backend(active_pid) from "
+                      "pg_replication_slots where slot_type = 'logical' and active",
+                      DRAIN_MS, drained);
+}
+
+void db_ask_drain(struct db_node *n)
+{
+    if (n->drained != DB_DRAIN_NOT || !n->up)
+        return;
+    n->drained = DB_DRAIN_RUNS;
+    open_conn(n, &n->drain, may_drain);
+}
+
+void db_ask_let_go(struct db_node *n)
+{
+    fm_pg_close(&n->drain);
+    n->drained = DB_DRAIN_NOT;
+}
+
+/* Each node has a slot of its own at a primary, and keeps nothing back as a standby. */
+#define MAKE_SLOTS                                                                                 \
+    "select pg_create_physical_replication_slot(s, true) from unnest($1::text[]) s where not "     \
+    "exists (select from pg_replication_slots where slot_name = s)"
+#define DROP_SLOTS                                                                                 \
+    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_type = "      \
+    "'physical' and slot_name like 'fulmar\\_%' and not active and $1::text[] is not null"
+
+static void slots_done(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    n->asks = false;
+    again(n);
+    if (!r->error.code)
+        return;
+    fm_log(FM_LOG_WARN, "database_slots", FM_KZ("group", n->group), FM_KE(&r->error));
+    n->slots = DB_SLOTS_NOT;
+    if (n->conn.state != FM_PG_CONN_READY)
+        close_conn(n);
+}
+
+static bool make_slots(struct db_node *n)
+{
+    char list[FM_GROUP_NODES_MAX * (DB_NAME_ROOM + 1) + 2];
+    struct fm_buf b = fm_buf(list, sizeof list);
+    int wanted = n->said.recovery ? DB_SLOTS_OF_STANDBY : DB_SLOTS_OF_PRIMARY;
+    if (n->heard_at.ns == 0 || (int)n->slots == wanted)
+        return false;
+    fm_buf_ch(&b, '{');
+    for (unsigned i = 0, any = 0; i < n->nnodes; i++)
+        if (i != n->self)
+            fm_buf_printf(&b, "%s%s", any++ ? "," : "", n->of[i].slot);
+    fm_buf_ch(&b, '}');
+    fm_buf_ch(&b, '\0');
+    FM_ASSERT(!b.full);
+    const char *params[] = {list};
+    n->slots = n->said.recovery ? DB_SLOTS_OF_STANDBY : DB_SLOTS_OF_PRIMARY;
+    n->asks = true;
+    fm_pg_query(&n->conn, n->said.recovery ? DROP_SLOTS : MAKE_SLOTS, params, 1, QUERY_MS,
+                slots_done);
+    return true;
+}
+
+static void role_done(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    n->asks = false;
+    again(n);
+    n->role = r->error.code == FM_ERR_OK;
+    if (!n->role)
+        fm_log(FM_LOG_WARN, "database_role", FM_KZ("group", n->group), FM_KE(&r->error));
+    if (n->conn.state != FM_PG_CONN_READY)
+        close_conn(n);
+}
+
+/* Whoever writes makes the role by which the others replicate, in case it is not there yet. */
+static bool make_role(struct db_node *n)
+{
+    char text[ROLE_ROOM];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    struct fm_error e;
+    if (n->role || n->heard_at.ns == 0 || n->said.recovery)
+        return false;
+    if (fm_pg_replication_role_write(&b, FM_STR("fulmar_replication"), fm_str_z(n->replication),
+                                     &e)) {
+        snprintf(n->trouble, sizeof n->trouble, "the role that replicates: %.200s", e.msg);
+        return false;
+    }
+    fm_buf_ch(&b, '\0');
+    FM_ASSERT(!b.full);
+    n->asks = true;
+    fm_pg_command(&n->conn, text, QUERY_MS, role_done);
+    explicit_bzero(text, sizeof text);
+    return true;
+}
+
+void db_ask_turn(struct db_node *n)
+{
+    if (!n->up || n->asks || n->d->stopped || fm_mono_before(fm_mono_now(), n->ask_at))
+        return;
+    if (n->conn.state == FM_PG_CONN_CLOSED) {
+        n->asks = true;
+        open_conn(n, &n->conn, opened);
+    } else if (n->conn.state == FM_PG_CONN_READY && !make_slots(n) && !make_role(n)) {
+        n->asks = true;
+        fm_pg_query(&n->conn, state_sql, NULL, 0, QUERY_MS, asked);
+    }
+}
+
+void db_ask_end(struct db_node *n)
+{
+    close_conn(n);
+    db_ask_let_go(n);
+    n->ask_at = n->heard_at = FM_MONO_ZERO;
+    n->said = (struct fm_group_report){.state = 0};
+    n->streaming = n->synchronous = 0;
+    memset(n->waits_from, 0, sizeof n->waits_from);
+    n->slots = DB_SLOTS_NOT;
+    n->role = false;
+}
+
+bool db_ask_is_fresh(const struct db_node *n)
+{
+    return n->up && n->heard_at.ns && fm_mono_sub_ms(fm_mono_now(), n->heard_at) < FRESH_MS;
+}

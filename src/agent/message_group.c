@@ -1,0 +1,132 @@
+/* What is said about PostgreSQL groups: see the header. LSNs and system identifiers are texts: they
+ * have 64 bits, and a number of JSON has 53 that everybody reads. */
+#include "agent/message_group.h"
+
+#include "agent/records.h"
+#include "base/assert.h"
+#include "core/group.h"
+
+#define NUMBER_MAX ((UINT64_C(1) << 53) - 1)
+
+static const char *const states[] = {
+#define X(id, name, action) [FM_GROUP_##id] = name,
+    FM_GROUP_STATES(X)
+#undef X
+};
+
+/* -------- helpers -------- */
+
+static bool number(const json_t *o, const char *name, uint64_t most, uint64_t *out)
+{
+    const json_t *n = json_object_get(o, name);
+    json_int_t v = json_integer_value(n);
+    *out = (uint64_t)v;
+    return json_is_integer(n) && v >= 0 && *out <= most;
+}
+
+static struct fm_str text(const json_t *o, const char *name)
+{
+    const json_t *s = json_object_get(o, name);
+    return json_is_string(s) ? fm_str(json_string_value(s), json_string_length(s))
+                             : fm_str(NULL, 0);
+}
+
+static bool lsn(const json_t *o, const char *name, struct fm_lsn *out)
+{
+    struct fm_str s = text(o, name);
+    return s.p && fm_lsn_parse(s, out);
+}
+
+static void write_lsn(struct fm_buf *b, const char *name, struct fm_lsn at)
+{
+    char out[FM_LSN_ROOM];
+    fm_buf_printf(b, ",\"%s\":\"%s\"", name, fm_lsn_write(out, at));
+}
+
+static bool flag(const json_t *o, const char *name, bool *out)
+{
+    const json_t *f = json_object_get(o, name);
+    *out = json_is_true(f);
+    return json_is_boolean(f);
+}
+
+/* -------- the record of the cell -------- */
+
+void fm_message_group_over_write(const struct fm_cell_at *at, struct fm_buf *b)
+{
+    FM_ASSERT(at->revision.n <= NUMBER_MAX);
+    fm_buf_printf(b, ",\"revision\":%llu", (unsigned long long)at->revision.n);
+    fm_evidence_write(&at->r.evidence, b);
+}
+
+bool fm_message_group_over_read(const json_t *o, struct fm_cell_at *at)
+{
+    return number(o, "revision", NUMBER_MAX, &at->revision.n) && at->revision.n > 0 &&
+           fm_evidence_read(json_object_get(o, "evidence"), &at->r.evidence);
+}
+
+void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell_at *at,
+                                 struct fm_buf *b)
+{
+    const struct fm_cell_record *c = &at->r;
+    fm_message_group_over_write(at, b);
+    fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu", r->region[c->region],
+                  (unsigned long long)c->epoch.n);
+    if (c->state == FM_CELL_RELEASED)
+        fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
+}
+
+int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o, struct fm_cell_at *at)
+{
+    struct fm_str region = text(o, "region"), to = text(o, "to");
+    if (!fm_message_group_over_read(o, at) || !region.p ||
+        !number(o, "epoch", NUMBER_MAX, &at->r.epoch.n) || at->r.epoch.n == 0)
+        return -1;
+    int holder = fm_roster_region(r, region), heir = to.p ? fm_roster_region(r, to) : 0;
+    if (holder < 0 || heir < 0)
+        return 0;
+    at->r.region = (uint8_t)holder;
+    at->r.to = (uint8_t)heir;
+    at->r.state = to.p ? FM_CELL_RELEASED : FM_CELL_HELD;
+    return 1;
+}
+
+/* -------- a node -------- */
+
+void fm_message_group_report_write(const struct fm_group_report *n, struct fm_str history,
+                                   struct fm_buf *b)
+{
+    FM_ASSERT(n->state < FM_COUNT(states) && n->epoch.n <= NUMBER_MAX);
+    fm_buf_printf(b, ",\"state\":\"%s\",\"epoch\":%llu,\"system\":\"%llu\",\"timeline\":%u",
+                  states[n->state], (unsigned long long)n->epoch.n,
+                  (unsigned long long)n->system_id, n->timeline.n);
+    write_lsn(b, "begins", n->begins);
+    write_lsn(b, "flush", n->flush);
+    write_lsn(b, "replay", n->replay);
+    write_lsn(b, "final", n->final);
+    fm_buf_printf(b, ",\"recovery\":%s,\"streaming\":%s,\"clean\":%s",
+                  n->recovery ? "true" : "false", n->streaming ? "true" : "false",
+                  n->clean ? "true" : "false");
+    fm_buf_lit(b, ",\"history\":");
+    fm_buf_json(b, history.n <= FM_MESSAGE_HISTORY_MAX ? history : FM_STR(""));
+}
+
+bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
+                                  struct fm_str *history)
+{
+    struct fm_str state = text(o, "state"), system = text(o, "system");
+    uint64_t timeline;
+    *n = (struct fm_group_report){.state = 0};
+    while (n->state < FM_COUNT(states) && !(state.p && fm_str_eqz(state, states[n->state])))
+        n->state++;
+    *history = text(o, "history");
+    if (n->state == FM_COUNT(states) || !system.p || !fm_str_u64(system, &n->system_id) ||
+        !number(o, "epoch", NUMBER_MAX, &n->epoch.n) ||
+        !number(o, "timeline", UINT32_MAX, &timeline))
+        return false;
+    n->timeline.n = (uint32_t)timeline;
+    return history->p && history->n <= FM_MESSAGE_HISTORY_MAX && lsn(o, "begins", &n->begins) &&
+           lsn(o, "flush", &n->flush) && lsn(o, "replay", &n->replay) &&
+           lsn(o, "final", &n->final) && flag(o, "recovery", &n->recovery) &&
+           flag(o, "streaming", &n->streaming) && flag(o, "clean", &n->clean);
+}

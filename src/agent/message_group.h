@@ -1,0 +1,31 @@
+/* agent/message_group.h: the members of messages (agent/message.h) that are about PostgreSQL
+ * groups: the record of a group's cell, what is to be recorded in it, and what a node says of
+ * itself. Private to src/agent. Writing appends members, each with a comma before it. */
+#ifndef FM_AGENT_MESSAGE_GROUP_H
+#define FM_AGENT_MESSAGE_GROUP_H
+
+#include "agent/roster.h"
+#include "base/buf.h"
+#include "core/lineage.h"
+
+#include <jansson.h>
+
+/* More than that of a history is not sent, and none is. */
+enum { FM_MESSAGE_HISTORY_MAX = 8 * 1024 };
+
+void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell_at *at,
+                                 struct fm_buf *b);
+/* 1: it was read; 0: it names a region that is not known here; -1: it is none. */
+int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o,
+                               struct fm_cell_at *at) FM_WARN_UNUSED;
+
+void fm_message_group_over_write(const struct fm_cell_at *at, struct fm_buf *b);
+bool fm_message_group_over_read(const json_t *o, struct fm_cell_at *at) FM_WARN_UNUSED;
+
+void fm_message_group_report_write(const struct fm_group_report *n, struct fm_str history,
+                                   struct fm_buf *b);
+/* `history` looks into `o`. */
+bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
+                                  struct fm_str *history) FM_WARN_UNUSED;
+
+#endif

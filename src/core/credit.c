@@ -1,0 +1,354 @@
+/* The credit: see the header. Invariants: `granted` and `proven` never go back; the grant is never
+ * beyond the flush position of a standby that counts plus the credit, unless it was when that one
+ * began to count, and it is not recorded before the grant is within its credit; a standby counts
+ * from before it may be recorded until after it is recorded no more. It decides nothing about who
+ * is promoted. */
+#include "core/credit.h"
+
+const char *fm_credit_kind_name(enum fm_credit_kind k)
+{
+    static const char *const name[] = {
+#define X(id, text) [FM_CREDIT_##id] = text,
+        FM_CREDIT_KINDS(X)
+#undef X
+    };
+    FM_ASSERT(k < FM_COUNT(name));
+    return name[k];
+}
+
+static uint32_t bit(unsigned node)
+{
+    FM_ASSERT(node < FM_CREDIT_NODES_MAX);
+    return UINT32_C(1) << node;
+}
+
+static bool is_native(const struct fm_credit_standby *s)
+{
+    return !fm_lsn_same(s->native_from, FM_LSN_END);
+}
+
+/* Everybody whose flush position holds the grant back. */
+static uint32_t counted(const struct fm_credit *c)
+{
+    uint32_t all = c->recorded | c->may_be_recorded | c->wanted | c->joining;
+    FM_ASSERT(!(all & bit(c->self)));
+    return FM_RULE_PICK(R23_RECORDED, all, c->wanted | c->joining);
+}
+
+/* -------- how far one goes -------- */
+
+/* What may be acknowledged because of this standby alone. */
+static struct fm_lsn reach(const struct fm_credit *c, const struct fm_credit_standby *s)
+{
+    if (fm_lsn_is_none(s->flush))
+        return FM_LSN_NONE;
+    if (is_native(s)) /* the server waits for it, whatever is granted */
+        return fm_lsn_max(s->flush, fm_lsn_add(c->written, FM_CREDIT_WINDOW));
+    if (c->policy.bytes == FM_CREDIT_UNLIMITED)
+        return fm_lsn_add(fm_lsn_max(s->flush, c->written), FM_CREDIT_WINDOW);
+    return fm_lsn_add(s->flush, FM_RULE_PICK(R23_CREDIT, c->policy.bytes, 2 * c->policy.bytes + 1));
+}
+
+static struct fm_lsn least_reach(const struct fm_credit *c)
+{
+    struct fm_lsn least = FM_LSN_END, most = FM_LSN_NONE;
+    uint32_t nodes = counted(c);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        if (!(nodes & bit(i)))
+            continue;
+        least = fm_lsn_min(least, reach(c, &c->standby[i]));
+        most = fm_lsn_max(most, reach(c, &c->standby[i]));
+    }
+    if (!nodes) /* with FM_CREDIT_BLOCKS somebody always counts, or nothing is granted */
+        return c->policy.beyond == FM_CREDIT_LEAVES ? fm_lsn_add(c->written, FM_CREDIT_WINDOW)
+                                                    : FM_LSN_NONE;
+    return FM_RULE_PICK(R23_LEAST, least, most);
+}
+
+/* The place behind which this standby proves that nothing was acknowledged. */
+static struct fm_lsn proven_by(const struct fm_credit *c, const struct fm_credit_standby *s)
+{
+    if (!is_native(s))
+        return c->granted;
+    return fm_lsn_min(c->granted, fm_lsn_max(s->flush, s->native_from));
+}
+
+/* How far commits go on without waiting. */
+static struct fm_lsn frontier(const struct fm_credit *c)
+{
+    struct fm_lsn least = c->granted;
+    uint32_t nodes = counted(c);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i))
+            least = fm_lsn_min(least, proven_by(c, &c->standby[i]));
+    return least;
+}
+
+static struct fm_lsn least_flush(const struct fm_credit *c, uint32_t nodes)
+{
+    struct fm_lsn least = FM_LSN_END;
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i))
+            least = fm_lsn_min(least, c->standby[i].flush);
+    return least;
+}
+
+/* -------- commits that wait -------- */
+
+static void look_at_waiting(struct fm_credit *c, struct fm_mono now)
+{
+    struct fm_lsn at = frontier(c);
+    if (fm_lsn_before(c->proven, at)) {
+        c->proven = at;
+        c->grown_at = now;
+    }
+    bool over = fm_lsn_before(at, c->written);
+    if (!over)
+        c->over_since = FM_MONO_NEVER;
+    else if (fm_mono_is_never(c->over_since))
+        c->over_since = now;
+}
+
+/* Where there is a credit, commits that wait all the time have used it up, however slowly it goes
+ * on; without one they always wait for a moment, and only a standby that stands still has. */
+static struct fm_mono used_up_at(const struct fm_credit *c)
+{
+    if (fm_mono_is_never(c->over_since))
+        return FM_MONO_NEVER;
+    struct fm_mono from = c->over_since;
+    if (c->policy.bytes == 0)
+        from = fm_mono_max(from, c->grown_at);
+    return fm_mono_add_ms(from, c->policy.patience_ms);
+}
+
+/* -------- events -------- */
+
+void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
+                    uint32_t recorded, struct fm_lsn written, struct fm_mono now)
+{
+    FM_ASSERT(self < FM_CREDIT_NODES_MAX && recorded < bit(FM_CREDIT_NODES_MAX - 1) * 2);
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0);
+    *c = (struct fm_credit){.policy = *p,
+                            .self = self,
+                            .recorded = recorded & ~bit(self),
+                            .wanted = recorded & ~bit(self),
+                            .written = written,
+                            .hole = written, /* what was before it nobody here has granted */
+                            .over_since = FM_MONO_NEVER,
+                            .grown_at = now};
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        c->standby[i].native_from = FM_LSN_END;
+}
+
+void fm_credit_change(struct fm_credit *c, uint64_t bytes, struct fm_mono now)
+{
+    c->policy.bytes = bytes;
+    look_at_waiting(c, now);
+}
+
+void fm_credit_flushed(struct fm_credit *c, unsigned node, struct fm_lsn flush, bool streams,
+                       struct fm_mono now)
+{
+    FM_ASSERT(node != c->self);
+    struct fm_credit_standby *s = &c->standby[node];
+    s->flush = fm_lsn_max(s->flush, flush);
+    c->streaming = streams ? c->streaming | bit(node) : c->streaming & ~bit(node);
+    look_at_waiting(c, now);
+}
+
+void fm_credit_written(struct fm_credit *c, struct fm_lsn end, struct fm_mono now)
+{
+    c->written = fm_lsn_max(c->written, end);
+    if (!c->in_force)
+        fm_credit_hole(c, c->written);
+    look_at_waiting(c, now);
+}
+
+void fm_credit_in_force(struct fm_credit *c, bool yes, struct fm_lsn end, struct fm_mono now)
+{
+    bool since_before = yes && c->in_force;
+    c->in_force = since_before; /* what was written until now may have waited for nobody */
+    fm_credit_written(c, end, now);
+    c->in_force = yes;
+}
+
+void fm_credit_native(struct fm_credit *c, uint32_t nodes)
+{
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        struct fm_credit_standby *s = &c->standby[i];
+        if (!(nodes & bit(i)))
+            s->native_from = FM_LSN_END;
+        else if (!is_native(s)) /* what was granted before may be acknowledged without it */
+            s->native_from = fm_lsn_max(c->granted, c->written);
+    }
+}
+
+void fm_credit_lost(struct fm_credit *c, unsigned node)
+{
+    c->standby[node] = (struct fm_credit_standby){.native_from = FM_LSN_END};
+    c->wanted &= ~bit(node);
+    c->joining &= ~bit(node);
+    c->streaming &= ~bit(node);
+}
+
+void fm_credit_hole(struct fm_credit *c, struct fm_lsn end)
+{
+    c->hole = fm_lsn_max(c->hole, end);
+}
+
+void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_way)
+{
+    uint32_t before = counted(c);
+    c->recorded = recorded & ~bit(c->self);
+    c->may_be_recorded = on_its_way & ~bit(c->self);
+    if (before & ~counted(c)) /* the others have not had their time yet */
+        c->over_since = FM_MONO_NEVER;
+}
+
+/* -------- what follows -------- */
+
+struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct fm_mono now)
+{
+    if (!FM_RULE(R23_LIVE, fm_mono_before(now, until)))
+        return c->granted;
+    c->granted = fm_lsn_max(c->granted, least_reach(c));
+    look_at_waiting(c, now);
+    FM_ASSERT(!fm_lsn_before(c->granted, c->proven));
+    return c->granted;
+}
+
+/* Is it so near that counting it holds nobody up? */
+static bool is_near(const struct fm_credit *c, const struct fm_credit_standby *s)
+{
+    uint64_t may = c->policy.bytes < FM_CREDIT_WINDOW ? FM_CREDIT_WINDOW : c->policy.bytes;
+    return !fm_lsn_is_none(s->flush) && !fm_lsn_before(s->flush, s->again) &&
+           fm_lsn_ahead(c->written, s->flush) <= may;
+}
+
+/* Is everything that was granted, or may have been acknowledged, within its credit? */
+static bool is_within(const struct fm_credit *c, const struct fm_credit_standby *s)
+{
+    struct fm_lsn acknowledged = fm_lsn_max(proven_by(c, s), c->hole);
+    bool within = c->policy.bytes == FM_CREDIT_UNLIMITED ||
+                  fm_lsn_ahead(acknowledged, s->flush) <= c->policy.bytes;
+    return FM_RULE(R23_JOIN, within);
+}
+
+static void let_join(struct fm_credit *c)
+{
+    uint32_t may = c->policy.able & c->streaming & ~(c->wanted | bit(c->self));
+    c->joining &= may;
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        if (may & bit(i) && is_near(c, &c->standby[i]))
+            c->joining |= bit(i);
+        if (!(c->joining & bit(i)) || !is_within(c, &c->standby[i]))
+            continue;
+        c->wanted |= bit(i);
+        c->joining &= ~bit(i);
+    }
+}
+
+/* The one that holds commits up. */
+static uint8_t slowest(const struct fm_credit *c)
+{
+    uint8_t who = FM_CREDIT_NOBODY;
+    uint32_t nodes = counted(c);
+    struct fm_lsn least = FM_LSN_END;
+    for (uint8_t i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i) && fm_lsn_before(c->standby[i].flush, least)) {
+            least = c->standby[i].flush;
+            who = i;
+        }
+    return who;
+}
+
+/* Commits have waited too long for this one. One that has left already is gone once that is
+ * recorded. */
+static void let_go(struct fm_credit *c, uint8_t node)
+{
+    if (node == FM_CREDIT_NOBODY)
+        return;
+    bool stays = c->policy.beyond == FM_CREDIT_BLOCKS && c->wanted & bit(node);
+    if (stays || !((c->wanted | c->joining) & bit(node)))
+        return;
+    c->wanted &= ~bit(node);
+    c->joining &= ~bit(node);
+    c->standby[node].again = c->written;
+}
+
+struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
+{
+    look_at_waiting(c, now);
+    struct fm_mono at = used_up_at(c);
+    struct fm_credit_verdict v = {.waiting = !fm_mono_is_never(c->over_since),
+                                  .used_up = !fm_mono_before(now, at),
+                                  .node = FM_CREDIT_NOBODY,
+                                  .wake = at};
+    if (v.waiting)
+        v.node = slowest(c);
+    if (v.used_up) {
+        v.wake = FM_MONO_NEVER;
+        let_go(c, v.node);
+    }
+    let_join(c);
+    v.joining = c->joining;
+    c->may_be_recorded |= c->wanted;
+    v.wanted = c->wanted;
+    FM_ASSERT(!(v.wanted & bit(c->self)) && !(v.wanted & c->joining));
+    return v;
+}
+
+/* -------- bounds -------- */
+
+static struct fm_credit_bound bound(enum fm_credit_kind kind, uint64_t bytes)
+{
+    /* they end at least that far from each other */
+    uint64_t n = bytes / FM_CREDIT_COMMIT_LEAST + (bytes % FM_CREDIT_COMMIT_LEAST != 0);
+    return (struct fm_credit_bound){(uint8_t)kind, bytes, n};
+}
+
+struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)
+{
+    uint32_t nodes = c->recorded | c->may_be_recorded; /* one of them might take over */
+    uint64_t most = 0, behind = 0;
+    if (!FM_RULE(R23_NOBODY, (c->recorded & c->wanted) != 0))
+        return bound(FM_CREDIT_UNBOUNDED, 0);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        const struct fm_credit_standby *s = &c->standby[i];
+        if (!(nodes & bit(i)))
+            continue;
+        if (fm_lsn_is_none(s->flush)) /* recorded, and not heard yet */
+            return bound(FM_CREDIT_UNBOUNDED, 0);
+        most = fm_max_u64(most, fm_lsn_ahead(proven_by(c, s), s->flush));
+        behind = fm_max_u64(behind, fm_lsn_ahead(c->written, s->flush));
+    }
+    bool passed = !fm_lsn_before(least_flush(c, nodes), c->hole);
+    bool whole = c->in_force && FM_RULE(R24_PASSED, passed);
+    if (!whole || c->policy.bytes == FM_CREDIT_UNLIMITED)
+        return bound(FM_CREDIT_ESTIMATE, fm_max_u64(most, behind));
+    return bound(FM_CREDIT_ENFORCED, most);
+}
+
+uint64_t fm_credit_counts_with(const struct fm_credit *c)
+{
+    uint32_t nodes = c->recorded | c->may_be_recorded;
+    uint64_t most = c->policy.bytes;
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i))
+            most =
+                fm_max_u64(most, fm_lsn_ahead(proven_by(c, &c->standby[i]), c->standby[i].flush));
+    return FM_RULE_PICK(R23_LOWERED, most, c->policy.bytes);
+}
+
+struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,
+                                                   struct fm_lsn flush, struct fm_lsn holes_to)
+{
+    bool counts = recorded & bit(self) && !fm_lsn_is_none(flush);
+    if (!FM_RULE(R23_SURVIVOR, counts))
+        return bound(FM_CREDIT_UNBOUNDED, 0);
+    if (credit == FM_CREDIT_UNLIMITED)
+        return bound(FM_CREDIT_ESTIMATE, 0);
+    if (!FM_RULE(R24_HOLE, !fm_lsn_before(flush, holes_to)))
+        return bound(FM_CREDIT_ESTIMATE, fm_max_u64(credit, fm_lsn_ahead(holes_to, flush)));
+    return bound(FM_CREDIT_ENFORCED, credit);
+}

@@ -1,0 +1,167 @@
+/* core/credit.h: what a primary of PostgreSQL may acknowledge, and what a failover can lose
+ * (SAFETY.md 23, 24). One machine at the agent of the primary, for one start of its server.
+ *
+ * The agent is the synchronous standby of the primary (pg/stream.h) and reports as flushed what
+ * this machine grants: the least flush position of the standbys that count, plus CREDIT bytes. So
+ * PostgreSQL acknowledges no commit that ends behind it, and whoever is promoted among them lacks
+ * at most CREDIT bytes of what was acknowledged. Which standbys count is recorded in coordination
+ * before it matters: one that joins is counted from the moment it may be recorded, one that leaves
+ * until it is recorded that it has left. A grant is given under a live sub-lease alone; what was
+ * granted stays granted for the life of the server, also without this agent.
+ *
+ * Used up, as declared: FM_CREDIT_BLOCKS, commits wait; FM_CREDIT_LEAVES, the standbys that hold
+ * them up leave, nobody fails over by itself until one is back. Without any that counts a grant
+ * goes a window ahead of what is written, renewed under the sub-lease. `sync` is a credit of 0, and
+ * quicker where PostgreSQL waits for the same standbys itself (synchronous_standby_names `FIRST n
+ * (fulmar_credit, ...)`): tell fm_credit_native.
+ *
+ * Holes: a commit that waited for nobody (synchronous_commit lowered by a session, the names not
+ * in force) or whose wait was cancelled is behind no grant. The bound is an estimate from then on,
+ * until every standby that counts has passed that place.
+ *
+ * Pure; the structure is the caller's. Standbys are the numbers of the group's nodes, in masks. */
+#ifndef FM_CORE_CREDIT_H
+#define FM_CORE_CREDIT_H
+
+#include "core/epoch.h"
+#include "core/lsn.h"
+
+enum { FM_CREDIT_NODES_MAX = 16, FM_CREDIT_NOBODY = 255 };
+
+#define FM_CREDIT_UNLIMITED UINT64_MAX /* no key of `max-loss` bounds bytes or transactions */
+
+/* How far a grant goes ahead of what is written where no credit bounds it. It is what the server
+ * may acknowledge by itself once the agent is gone: little, and enough between two grants. */
+enum { FM_CREDIT_WINDOW = 1024 * 1024 };
+
+/* The least bytes of a commit record: header 24, data header 2, its time 8 (PostgreSQL's
+ * src/include/access/xact.h and xlogrecord.h, 14 to 17). */
+enum { FM_CREDIT_COMMIT_LEAST = 34 };
+
+enum fm_credit_beyond { FM_CREDIT_BLOCKS, FM_CREDIT_LEAVES };
+
+struct fm_credit_policy {
+    uint64_t bytes; /* CREDIT: the least of the keys of `max-loss`; FM_CREDIT_UNLIMITED */
+    uint8_t beyond; /* enum fm_credit_beyond */
+    /* commits that wait for so long have used it up; a standby that holds them up that long does
+     * not join */
+    int64_t patience_ms;
+    uint32_t able; /* nodes that may count: those that are not delayed on purpose */
+};
+
+struct fm_credit_standby {
+    struct fm_lsn flush;       /* the highest it has said in this history; none: not heard */
+    struct fm_lsn native_from; /* PostgreSQL waits for it since then; END: it does not */
+    struct fm_lsn again;       /* it held commits up: it joins when it has come that far */
+};
+
+struct fm_credit {
+    struct fm_credit_policy policy;
+    uint8_t self;
+    uint32_t recorded;        /* in coordination */
+    uint32_t may_be_recorded; /* what was handed out or is on its way */
+    uint32_t wanted;          /* what ought to be recorded */
+    uint32_t joining;         /* counted, and not yet near enough to be recorded */
+    uint32_t streaming;       /* they receive now */
+    struct fm_lsn granted;    /* the highest; never goes back */
+    struct fm_lsn written;    /* the end of the primary's log, as far as was heard */
+    struct fm_lsn proven;     /* no commit behind this place was acknowledged but through a hole */
+    struct fm_lsn hole;       /* until here the log may have holes; none: it has not */
+    struct fm_mono over_since, grown_at;
+    bool in_force; /* the server waits for us */
+    struct fm_credit_standby standby[FM_CREDIT_NODES_MAX];
+};
+
+/* The server was started or promoted; its log ends at `written`, and nothing was granted to it.
+ * `recorded`: the standbys that count by the record. They are not heard of yet: nothing is
+ * granted until all of them are. */
+void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
+                    uint32_t recorded, struct fm_lsn written, struct fm_mono now);
+
+/* Another CREDIT (a changed configuration). A smaller one holds from when it is reached:
+ * fm_credit_counts_with says which one has to be assumed until then. */
+void fm_credit_change(struct fm_credit *c, uint64_t bytes, struct fm_mono now);
+
+/* -------- what is heard -------- */
+
+/* A standby says how far it has flushed, in the primary's history; `streams`: it receives now. */
+void fm_credit_flushed(struct fm_credit *c, unsigned node, struct fm_lsn flush, bool streams,
+                       struct fm_mono now);
+
+/* The primary has written so far. */
+void fm_credit_written(struct fm_credit *c, struct fm_lsn end, struct fm_mono now);
+
+/* Does the server wait for us: is fulmar_credit its synchronous standby? `end` of its log is read
+ * behind that, not before it. Tell again and again; while it does not wait, all is a hole. */
+void fm_credit_in_force(struct fm_credit *c, bool yes, struct fm_lsn end, struct fm_mono now);
+
+/* Nodes that PostgreSQL itself waits for beside us, each of them, as seen now. */
+void fm_credit_native(struct fm_credit *c, uint32_t nodes);
+
+/* This node's data are thrown away, rewound, or of another history: it has nothing from now on, and
+ * ought not to be recorded. */
+void fm_credit_lost(struct fm_credit *c, unsigned node);
+
+/* Until here commits may have been acknowledged that waited for nobody (rule 24). */
+void fm_credit_hole(struct fm_credit *c, struct fm_lsn end);
+
+/* What is recorded, from a linearizable read or one's own write that is done; `on_its_way`: what a
+ * write that may yet be applied would record. Only the primary's agent has it written. */
+void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_way);
+
+/* -------- what follows -------- */
+
+/* What may be reported as flushed: nothing more than before where the sub-lease, which lasts until
+ * `until`, is over. Ask right before it is sent. */
+struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct fm_mono now);
+
+struct fm_credit_verdict {
+    uint32_t wanted; /* the standbys that ought to be recorded as those that count */
+    /* ... and those that will, once they have what was granted while they were away: where nobody
+     * writes, moving the log on by that much (pg_switch_wal) brings them there */
+    uint32_t joining;
+    bool used_up; /* commits have waited for longer than patience */
+    bool waiting; /* ... or have begun to */
+    uint8_t node; /* that holds them up; FM_CREDIT_NOBODY */
+    struct fm_mono wake;
+};
+
+/* Look again at who counts. What is returned may be handed on to be recorded, and counts as on its
+ * way until fm_credit_recorded says how it stands. */
+struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now);
+
+#define FM_CREDIT_KINDS(X)                                                                         \
+    X(ENFORCED, "enforced")   /* by PostgreSQL */                                                  \
+    X(ESTIMATE, "estimate")   /* `bytes` is what is known; it may be more */                       \
+    X(UNBOUNDED, "unbounded") /* no standby counts; `bytes` says nothing */
+
+enum fm_credit_kind {
+#define X(id, name) FM_CREDIT_##id,
+    FM_CREDIT_KINDS(X)
+#undef X
+        FM_CREDIT_KIND_COUNT
+};
+
+const char *fm_credit_kind_name(enum fm_credit_kind k);
+
+struct fm_credit_bound {
+    uint8_t kind; /* enum fm_credit_kind */
+    uint64_t bytes;
+    uint64_t transactions; /* at most so many commits fit into them */
+};
+
+/* `loss-if-now`: what would be lost if the primary were lost at this moment, by whichever standby
+ * that counts is behind most. */
+struct fm_credit_bound fm_credit_bound(const struct fm_credit *c);
+
+/* The credit that a survivor has to count with: recorded beside the standbys that count, before a
+ * larger one is in force. */
+uint64_t fm_credit_counts_with(const struct fm_credit *c);
+
+/* The bound as a survivor computes it alone, with nothing but the record and its own flush
+ * position. `credit` is the recorded one, `holes_to` the recorded end of the holes (none: there are
+ * none). */
+struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,
+                                                   struct fm_lsn flush, struct fm_lsn holes_to);
+
+#endif

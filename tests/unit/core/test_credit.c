@@ -1,0 +1,550 @@
+/* What a primary may acknowledge, and what a failover can lose. Node 0 is the primary. */
+#include "test.h"
+
+#include "core/credit.h"
+
+enum { CREDIT = 1000, PATIENCE = 500, START = 100000 };
+#define ONE   (UINT32_C(1) << 1)
+#define TWO   (UINT32_C(1) << 2)
+#define THREE (UINT32_C(1) << 3)
+
+static struct fm_credit c;
+static struct fm_mono now, until;
+
+static struct fm_lsn lsn(uint64_t n)
+{
+    return (struct fm_lsn){START + n};
+}
+
+static void begin_with(uint64_t bytes, enum fm_credit_beyond beyond, uint32_t recorded)
+{
+    struct fm_credit_policy p = {.bytes = bytes,
+                                 .beyond = (uint8_t)beyond,
+                                 .patience_ms = PATIENCE,
+                                 .able = ONE | TWO | THREE};
+    now = (struct fm_mono){1000 * FM_NS_PER_S};
+    until = fm_mono_add_ms(now, 3600 * 1000);
+    fm_credit_init(&c, &p, 0, recorded, lsn(0), now);
+    fm_credit_in_force(&c, true, lsn(0), now);
+}
+
+static void flushed(unsigned node, uint64_t n)
+{
+    fm_credit_flushed(&c, node, lsn(n), true, now);
+}
+
+static void written(uint64_t n)
+{
+    fm_credit_written(&c, lsn(n), now);
+}
+
+static uint64_t grant(void)
+{
+    struct fm_lsn to = fm_credit_grant(&c, until, now);
+    return to.n < START ? 0 : to.n - START;
+}
+
+static uint32_t wanted(void)
+{
+    return fm_credit_look(&c, now).wanted;
+}
+
+static void later(int64_t ms)
+{
+    now = fm_mono_add_ms(now, ms);
+}
+
+/* It is written down, and nothing else is on its way. */
+static void record(uint32_t nodes)
+{
+    fm_credit_recorded(&c, nodes, 0);
+}
+
+static void check_bound(enum fm_credit_kind kind, uint64_t bytes)
+{
+    struct fm_credit_bound b = fm_credit_bound(&c);
+    assert_int_equal(b.kind, kind);
+    assert_int_equal(b.bytes, bytes);
+}
+
+/* -------- grants -------- */
+
+static void the_least_of_those_that_count_bounds_it(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE | TWO);
+    assert_int_equal(grant(), 0); /* nobody is heard of */
+    flushed(1, 300);
+    assert_int_equal(grant(), 0);
+    flushed(2, 200);
+    assert_int_equal(grant(), 200 + CREDIT);
+    flushed(3, 50); /* does not count */
+    assert_int_equal(grant(), 200 + CREDIT);
+    flushed(2, 700);
+    assert_int_equal(grant(), 300 + CREDIT);
+    flushed(1, 250); /* a late one: it has flushed more than that */
+    assert_int_equal(grant(), 300 + CREDIT);
+}
+
+static void no_credit_grants_what_all_have(void **state)
+{
+    (void)state;
+    begin_with(0, FM_CREDIT_BLOCKS, ONE);
+    written(500);
+    flushed(1, 400);
+    assert_int_equal(grant(), 400);
+    check_bound(FM_CREDIT_ENFORCED, 0);
+}
+
+static void without_a_live_sub_lease_nothing_more_is_granted(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 100);
+    assert_int_equal(grant(), 100 + CREDIT);
+    until = now; /* its last instant is over */
+    flushed(1, 200);
+    assert_int_equal(grant(), 100 + CREDIT);
+    until = fm_mono_add_ms(now, 1);
+    assert_int_equal(grant(), 200 + CREDIT);
+    until = FM_MONO_ZERO; /* stopped */
+    flushed(1, 300);
+    assert_int_equal(grant(), 200 + CREDIT);
+}
+
+static void block_writes_waits_without_end(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 0);
+    assert_int_equal(grant(), CREDIT);
+    written(CREDIT);
+    assert_false(fm_credit_look(&c, now).waiting);
+    written(CREDIT + 1);
+    struct fm_credit_verdict v = fm_credit_look(&c, now);
+    assert_true(v.waiting);
+    assert_false(v.used_up);
+    assert_int_equal(v.node, 1);
+    assert_int_equal(fm_mono_sub_ms(v.wake, now), PATIENCE);
+    later(3600 * 1000 - 10);
+    v = fm_credit_look(&c, now);
+    assert_true(v.used_up);
+    assert_int_equal(v.wanted, ONE);
+    assert_int_equal(grant(), CREDIT);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+    flushed(1, 900); /* it wakes up */
+    assert_int_equal(grant(), 900 + CREDIT);
+    assert_false(fm_credit_look(&c, now).waiting);
+}
+
+static void block_writes_grants_nothing_where_nobody_counts(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, 0);
+    assert_int_equal(grant(), 0);
+    check_bound(FM_CREDIT_UNBOUNDED, 0);
+    flushed(1, 0);
+    assert_int_equal(wanted(), ONE);
+    assert_int_equal(grant(), CREDIT); /* from when it may be recorded */
+    check_bound(FM_CREDIT_UNBOUNDED, 0);
+    record(ONE);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+}
+
+/* -------- leaving and joining -------- */
+
+/* A standby that stands still is ignored only when it is recorded that it has left. */
+static void who_leaves_counts_until_that_is_recorded(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE | TWO);
+    flushed(1, 0);
+    flushed(2, 0);
+    assert_int_equal(grant(), CREDIT);
+    written(CREDIT + 10);
+    flushed(2, CREDIT + 10);
+    later(PATIENCE - 1);
+    assert_int_equal(wanted(), ONE | TWO);
+    written(CREDIT + 10); /* over since the look before */
+    later(1);
+    assert_int_equal(wanted(), TWO);
+    assert_int_equal(grant(), CREDIT);
+    fm_credit_recorded(&c, ONE | TWO, TWO); /* on its way, or its outcome is not known */
+    assert_int_equal(grant(), CREDIT);
+    record(TWO);
+    assert_int_equal(grant(), 2 * CREDIT + 10);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+}
+
+static void one_that_holds_nobody_up_does_not_leave_with_it(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE | TWO);
+    flushed(1, 0);
+    flushed(2, CREDIT);
+    assert_int_equal(grant(), CREDIT);
+    written(CREDIT + 500);
+    later(PATIENCE);
+    assert_int_equal(wanted(), TWO);
+    record(TWO);
+    assert_int_equal(wanted(), TWO); /* before anything more was granted */
+    assert_int_equal(grant(), 2 * CREDIT);
+    assert_false(fm_credit_look(&c, now).waiting);
+}
+
+static void without_anybody_it_goes_a_window_ahead(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    flushed(1, 0);
+    assert_int_equal(grant(), CREDIT);
+    written(CREDIT + 1);
+    later(PATIENCE);
+    assert_int_equal(wanted(), 0);
+    check_bound(FM_CREDIT_UNBOUNDED, 0);
+    record(0);
+    assert_int_equal(grant(), CREDIT + 1 + FM_CREDIT_WINDOW);
+    check_bound(FM_CREDIT_UNBOUNDED, 0);
+    until = now; /* and fails closed */
+    written(CREDIT + 1 + FM_CREDIT_WINDOW);
+    assert_int_equal(grant(), CREDIT + 1 + FM_CREDIT_WINDOW);
+}
+
+/* What was granted meanwhile cannot be taken back: it joins when it has that. */
+static void who_returns_joins_within_its_credit(void **state)
+{
+    (void)state;
+    uint64_t far = 100 * FM_CREDIT_WINDOW;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, 0);
+    written(far);
+    uint64_t granted = grant();
+    assert_int_equal(granted, far + FM_CREDIT_WINDOW);
+    flushed(1, 10);
+    assert_int_equal(wanted(), 0);
+    flushed(1, far - FM_CREDIT_WINDOW); /* near: it holds back what is granted from now on */
+    struct fm_credit_verdict v = fm_credit_look(&c, now);
+    assert_int_equal(v.wanted, 0);
+    assert_int_equal(v.joining, ONE);
+    written(far + FM_CREDIT_WINDOW);
+    assert_int_equal(grant(), granted);
+    flushed(1, granted - CREDIT - 1);
+    assert_int_equal(wanted(), 0);
+    flushed(1, granted - CREDIT);
+    assert_int_equal(wanted(), ONE);
+    assert_int_equal(grant(), granted);
+    record(ONE);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+}
+
+static void one_that_stands_still_while_it_joins_is_let_go(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, 0);
+    uint64_t granted = grant();
+    flushed(1, 0);
+    (void)wanted();
+    c.hole = FM_LSN_NONE;
+    assert_int_equal(fm_credit_look(&c, now).joining, ONE);
+    written(granted + 1);
+    assert_int_equal(grant(), granted); /* commits wait for it */
+    later(PATIENCE);
+    assert_int_equal(fm_credit_look(&c, now).joining, 0);
+    assert_int_equal(grant(), granted + 1 + FM_CREDIT_WINDOW);
+}
+
+static void only_those_that_are_able_and_receive_join(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, 0);
+    c.policy.able = TWO;
+    flushed(1, 0); /* delayed on purpose */
+    fm_credit_flushed(&c, 2, lsn(0), false, now);
+    assert_int_equal(wanted(), 0);
+    fm_credit_flushed(&c, 2, lsn(0), true, now);
+    assert_int_equal(wanted(), TWO);
+    /* it is not heard any more: it counts all the same */
+    record(TWO);
+    fm_credit_flushed(&c, 2, lsn(0), false, now);
+    assert_int_equal(wanted(), TWO);
+}
+
+static void data_that_are_thrown_away_stop_grants_until_that_is_recorded(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE | TWO);
+    flushed(1, 500);
+    flushed(2, 500);
+    assert_int_equal(grant(), 500 + CREDIT);
+    fm_credit_lost(&c, 1);
+    flushed(2, 600);
+    assert_int_equal(grant(), 500 + CREDIT);
+    assert_int_equal(wanted(), TWO);
+    record(TWO);
+    assert_int_equal(grant(), 600 + CREDIT);
+}
+
+/* -------- sync -------- */
+
+static void commits_that_always_wait_a_little_have_not_used_it_up(void **state)
+{
+    (void)state;
+    begin_with(0, FM_CREDIT_LEAVES, ONE);
+    for (uint64_t at = 0; at < 100; at++) {
+        flushed(1, at);
+        (void)grant();
+        written(at + 1);
+        later(PATIENCE / 10);
+        assert_int_equal(wanted(), ONE);
+    }
+    later(PATIENCE);
+    assert_int_equal(wanted(), 0);
+}
+
+/* PostgreSQL waits for the standby itself; the grant carries the sub-lease. */
+static void what_the_server_waits_for_itself_needs_no_poll(void **state)
+{
+    (void)state;
+    begin_with(0, FM_CREDIT_LEAVES, ONE);
+    flushed(1, 0);
+    written(500);
+    assert_int_equal(grant(), 0);
+    fm_credit_native(&c, ONE);
+    assert_int_equal(grant(), 500 + FM_CREDIT_WINDOW);
+    check_bound(FM_CREDIT_ENFORCED, 500); /* it may have acknowledged that before it waited */
+    flushed(1, 499);
+    check_bound(FM_CREDIT_ENFORCED, 1);
+    flushed(1, 500);
+    check_bound(FM_CREDIT_ENFORCED, 0);
+    written(900);
+    check_bound(FM_CREDIT_ENFORCED, 0);
+    assert_true(fm_credit_look(&c, now).waiting);
+    later(PATIENCE);
+    assert_int_equal(wanted(), 0);
+    /* not any more: all that was granted may be acknowledged */
+    c.wanted = ONE;
+    fm_credit_native(&c, 0);
+    check_bound(FM_CREDIT_ENFORCED, FM_CREDIT_WINDOW);
+}
+
+/* -------- the bound -------- */
+
+static void where_nothing_is_bounded_it_is_an_estimate(void **state)
+{
+    (void)state;
+    begin_with(FM_CREDIT_UNLIMITED, FM_CREDIT_LEAVES, ONE);
+    flushed(1, 0);
+    written(5000);
+    assert_int_equal(grant(), 5000 + FM_CREDIT_WINDOW);
+    check_bound(FM_CREDIT_ESTIMATE, 5000 + FM_CREDIT_WINDOW);
+}
+
+static void a_hole_makes_it_an_estimate_until_it_is_passed(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE | TWO);
+    flushed(1, 500);
+    flushed(2, 500);
+    written(600);
+    assert_int_equal(grant(), 500 + CREDIT);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+    fm_credit_hole(&c, lsn(600));
+    check_bound(FM_CREDIT_ESTIMATE, CREDIT);
+    flushed(1, 600);
+    check_bound(FM_CREDIT_ESTIMATE, CREDIT);
+    flushed(2, 599);
+    check_bound(FM_CREDIT_ESTIMATE, 901);
+    flushed(2, 600);
+    check_bound(FM_CREDIT_ENFORCED, 900);
+}
+
+static void while_the_server_does_not_wait_all_is_a_hole(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    flushed(1, 500);
+    assert_int_equal(grant(), 500 + CREDIT);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+    fm_credit_in_force(&c, false, lsn(700), now);
+    check_bound(FM_CREDIT_ESTIMATE, CREDIT);
+    written(5000);
+    check_bound(FM_CREDIT_ESTIMATE, 4500);
+    fm_credit_in_force(&c, true, lsn(6000), now);
+    flushed(1, 5999);
+    check_bound(FM_CREDIT_ESTIMATE, 1); /* what was granted is far behind */
+    flushed(1, 6000);
+    check_bound(FM_CREDIT_ENFORCED, 0);
+    fm_credit_in_force(&c, true, lsn(7000), now); /* nothing new */
+    check_bound(FM_CREDIT_ENFORCED, 0);
+    assert_int_equal(grant(), 6000 + CREDIT);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+}
+
+static void transactions_fit_into_it(void **state)
+{
+    (void)state;
+    begin_with(FM_CREDIT_COMMIT_LEAST * 10, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 100);
+    (void)grant();
+    assert_int_equal(fm_credit_bound(&c).transactions, 10);
+    flushed(1, 101);
+    assert_int_equal(fm_credit_bound(&c).transactions, 10);
+    flushed(1, 100 + FM_CREDIT_COMMIT_LEAST);
+    assert_int_equal(fm_credit_bound(&c).transactions, 9);
+}
+
+static void one_that_is_recorded_and_not_heard_of_bounds_nothing(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE | TWO);
+    flushed(1, 500);
+    check_bound(FM_CREDIT_UNBOUNDED, 0);
+}
+
+static void a_smaller_credit_counts_when_it_is_reached(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 500);
+    assert_int_equal(grant(), 500 + CREDIT);
+    assert_int_equal(fm_credit_counts_with(&c), CREDIT);
+    fm_credit_change(&c, 10, now);
+    assert_int_equal(grant(), 500 + CREDIT);
+    assert_int_equal(fm_credit_counts_with(&c), CREDIT);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+    flushed(1, 500 + CREDIT - 20);
+    assert_int_equal(fm_credit_counts_with(&c), 20);
+    flushed(1, 500 + CREDIT);
+    assert_int_equal(fm_credit_counts_with(&c), 10);
+    assert_int_equal(grant(), 500 + CREDIT + 10);
+}
+
+static void a_survivor_computes_it_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t credit;
+        uint32_t recorded;
+        uint64_t flush, hole;
+        enum fm_credit_kind kind;
+        uint64_t bytes;
+    } cases[] = {
+        {CREDIT, ONE | TWO, 500, 0, FM_CREDIT_ENFORCED, CREDIT},
+        {0, ONE, 500, 500, FM_CREDIT_ENFORCED, 0},
+        {CREDIT, TWO, 500, 0, FM_CREDIT_UNBOUNDED, 0}, /* it did not count */
+        {CREDIT, 0, 500, 0, FM_CREDIT_UNBOUNDED, 0},
+        {CREDIT, ONE, 0, 0, FM_CREDIT_UNBOUNDED, 0}, /* it has nothing */
+        {FM_CREDIT_UNLIMITED, ONE, 500, 0, FM_CREDIT_ESTIMATE, 0},
+        {CREDIT, ONE, 500, 501, FM_CREDIT_ESTIMATE, CREDIT},
+        {CREDIT, ONE, 500, 9500, FM_CREDIT_ESTIMATE, 9000},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        struct fm_credit_bound b = fm_credit_bound_of_survivor(cases[i].credit, cases[i].recorded,
+                                                               1, (struct fm_lsn){cases[i].flush},
+                                                               (struct fm_lsn){cases[i].hole});
+        assert_int_equal(b.kind, cases[i].kind);
+        assert_int_equal(b.bytes, cases[i].bytes);
+    }
+    assert_string_equal(fm_credit_kind_name(FM_CREDIT_ESTIMATE), "estimate");
+}
+
+/* -------- a walk -------- */
+
+struct model {
+    uint64_t flush[4], written, acknowledged;
+    uint32_t recorded;
+    uint64_t reported;
+};
+
+static uint32_t chance;
+
+static uint32_t draw(uint32_t below)
+{
+    chance = chance * 1664525 + 1013904223;
+    return (uint32_t)((uint64_t)(chance >> 8) * below >> 24);
+}
+
+/* What a survivor says by the record and its own flush is never less than what it lacks, and never
+ * is the bound of the primary. */
+static void check_model(const struct model *m, uint64_t credit)
+{
+    struct fm_credit_bound of_primary = fm_credit_bound(&c);
+    for (unsigned i = 1; i <= 3; i++) {
+        if (!(m->recorded >> i & 1))
+            continue;
+        uint64_t lost = m->acknowledged > m->flush[i] ? m->acknowledged - m->flush[i] : 0;
+        assert_true(lost <= credit);
+        if (of_primary.kind == FM_CREDIT_ENFORCED && c.wanted & UINT32_C(1) << i)
+            assert_true(lost <= of_primary.bytes);
+    }
+}
+
+/* A primary that acknowledges all it may at any time, standbys that stop, go on and throw their
+ * data away, a record that is written late or whose outcome is not known. */
+static void walk(uint32_t seed, uint64_t credit, enum fm_credit_beyond beyond)
+{
+    struct model m = {.recorded = ONE | TWO};
+    uint32_t on_its_way = 0;
+    chance = seed;
+    begin_with(credit, beyond, m.recorded);
+    for (unsigned i = 1; i <= 3; i++)
+        m.flush[i] = START;
+    m.written = m.acknowledged = START;
+    for (unsigned step = 0; step < 400; step++) {
+        later(draw(200));
+        m.written += draw(3) ? draw(700) : 0;
+        for (unsigned i = 1; i <= 3; i++) {
+            if (draw(4 + step / 100 * i))
+                m.flush[i] += (m.written - m.flush[i]) * draw(9) / 8;
+            if (draw(3))
+                fm_credit_flushed(&c, i, (struct fm_lsn){m.flush[i]}, true, now);
+        }
+        fm_credit_written(&c, (struct fm_lsn){m.written}, now);
+        m.reported = fm_credit_grant(&c, until, now).n;
+        m.acknowledged = fm_max_u64(m.acknowledged, fm_min_u64(m.written, m.reported));
+        check_model(&m, credit);
+        uint32_t set = fm_credit_look(&c, now).wanted;
+        if (!on_its_way)
+            on_its_way = set;
+        unsigned fate = draw(6);
+        if (fate <= 1) /* done; its answer may be lost, and then both may be */
+            m.recorded = on_its_way;
+        if (fate == 0 || fate == 2) {
+            on_its_way = fate == 0 ? 0 : on_its_way;
+            fm_credit_recorded(&c, m.recorded, on_its_way);
+        } else if (fate == 1) {
+            fm_credit_recorded(&c, c.recorded, on_its_way);
+        }
+        check_model(&m, credit);
+    }
+}
+
+static void a_walk_never_lies(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 1; seed <= 300; seed++) {
+        walk(seed, 0, seed & 1 ? FM_CREDIT_LEAVES : FM_CREDIT_BLOCKS);
+        walk(seed, CREDIT, seed & 1 ? FM_CREDIT_LEAVES : FM_CREDIT_BLOCKS);
+    }
+}
+
+FM_TEST_MAIN(fm_test(the_least_of_those_that_count_bounds_it),
+             fm_test(no_credit_grants_what_all_have),
+             fm_test(without_a_live_sub_lease_nothing_more_is_granted),
+             fm_test(block_writes_waits_without_end),
+             fm_test(block_writes_grants_nothing_where_nobody_counts),
+             fm_test(who_leaves_counts_until_that_is_recorded),
+             fm_test(one_that_holds_nobody_up_does_not_leave_with_it),
+             fm_test(without_anybody_it_goes_a_window_ahead),
+             fm_test(who_returns_joins_within_its_credit),
+             fm_test(one_that_stands_still_while_it_joins_is_let_go),
+             fm_test(only_those_that_are_able_and_receive_join),
+             fm_test(data_that_are_thrown_away_stop_grants_until_that_is_recorded),
+             fm_test(commits_that_always_wait_a_little_have_not_used_it_up),
+             fm_test(what_the_server_waits_for_itself_needs_no_poll),
+             fm_test(where_nothing_is_bounded_it_is_an_estimate),
+             fm_test(a_hole_makes_it_an_estimate_until_it_is_passed),
+             fm_test(while_the_server_does_not_wait_all_is_a_hole),
+             fm_test(transactions_fit_into_it),
+             fm_test(one_that_is_recorded_and_not_heard_of_bounds_nothing),
+             fm_test(a_smaller_credit_counts_when_it_is_reached),
+             fm_test(a_survivor_computes_it_alone), fm_test(a_walk_never_lies))
