@@ -410,6 +410,18 @@ void fm_rights_groups(const struct fm_rights *r, struct fm_page_answer *a)
         a->status = 503;
 }
 
+void fm_rights_groups_here(const struct fm_rights *r, struct fm_page_answer *a)
+{
+    json_t *doc = r && r->database ? json_pack("{s:s,s:o}", "schema", "fulmar.groups-here/1",
+                                               "groups", fm_database_json(r->database))
+                                   : NULL;
+    a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    a->status = a->body ? 200 : 404;
+    a->content_type = "application/json";
+    a->n = a->body ? strlen(a->body) : 0;
+    json_decref(doc);
+}
+
 void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a)
 {

@@ -76,6 +76,8 @@ void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct 
 
 /* The page /groups; 404 where there is no controller. */
 void fm_rights_groups(const struct fm_rights *r, struct fm_page_answer *a);
+/* /groups/here: the nodes of this host, as it sees them itself; 404 where it has none. */
+void fm_rights_groups_here(const struct fm_rights *r, struct fm_page_answer *a);
 
 /* The page /groups/secret of the peer port; 404 where there is no database. */
 void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
