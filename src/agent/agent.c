@@ -193,14 +193,9 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
         write_ops(q, a);
 }
 
-static void write_groups_here(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_groups_here(((struct agent *)q->user)->rights, a);
-}
-
 static void write_groups(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    fm_rights_groups(((struct agent *)q->user)->rights, a);
+    fm_rights_groups(((struct agent *)q->user)->rights, q, a);
 }
 
 static void write_secret(const struct fm_page_request *q, struct fm_page_answer *a)
@@ -242,7 +237,6 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/lease/", .write = write_lease},
                                              {.path = "/config/shared", .write = write_shared},
                                              {.path = "/groups", .write = write_groups},
-                                             {.path = "/groups/here", .write = write_groups_here},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -255,7 +249,6 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/config/shared", .write = write_shared},
                                             {.path = "/authority/marks", .write = write_marks},
                                             {.path = "/groups", .write = write_groups},
-                                            {.path = "/groups/here", .write = write_groups_here},
                                             {.path = "/groups/secret", .write = write_secret},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
@@ -379,6 +372,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .agreement = x->agreement,
                                  .database = conf_of(x)->hosts[x->host].roles & FM_ROLE_POSTGRES,
                                  .seats = x->has_gate ? x->director.seats : NULL,
+                                 .doors = x->has_gate ? &x->director.groups : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,

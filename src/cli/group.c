@@ -45,7 +45,7 @@ static void ask_node(const struct fm_args *a, const char *group, const char *nod
     json_t *trouble = json_null();
     enum fm_agents_end end = FM_AGENTS_NOBODY;
     if (fm_agents_open(&g, &one, "group status", FM_WHOM_ORDER) == FM_EXIT_OK)
-        end = fm_agents_get(g, "/groups/here", 0, &r);
+        end = fm_agents_get(g, "/groups?here", 0, &r);
     json_t *here = json_object_get(json_object_get(r.doc, "groups"), group);
     if (end != FM_AGENTS_ANSWERED)
         trouble = json_string("its agent cannot be reached");
