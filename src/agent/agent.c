@@ -372,6 +372,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .agreement = x->agreement,
                                  .database = conf_of(x)->hosts[x->host].roles & FM_ROLE_POSTGRES,
                                  .seats = x->has_gate ? x->director.seats : NULL,
+                                 .doors = x->has_gate ? &x->director.groups : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,

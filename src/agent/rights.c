@@ -248,6 +248,7 @@ static enum fm_err open_database(struct fm_rights *r, unsigned self, struct fm_e
                                    .self = self,
                                    .held = held,
                                    .ended = database_ended,
+                                   .doors = r->c.doors,
                                    .user = r};
     if (!r->c.seats)
         r->seats = fm_seats_new(r->c.mailbox, rung, r);

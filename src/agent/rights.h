@@ -18,6 +18,7 @@ struct fm_rights;
 struct fm_heir;
 struct fm_views;
 struct fm_agreement;
+struct fm_groups;
 
 struct fm_rights_config {
     struct fm_loop *loop;
@@ -30,7 +31,8 @@ struct fm_rights_config {
     bool database; /* role postgres */
     /* of a gate; else NULL */
     struct fm_seats *seats;
-    struct fm_heir *heir; /* NULL where no journal is kept */
+    struct fm_heir *heir;           /* NULL where no journal is kept */
+    struct fm_groups *const *doors; /* see fm_database_config */
     /* What is published in the seats has changed, but for time. */
     void (*published)(void *user);
     /* Can this host serve the context (its index in the configuration)? */
