@@ -195,7 +195,7 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
 
 static void write_groups(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    fm_rights_groups(((struct agent *)q->user)->rights, a);
+    fm_rights_groups(((struct agent *)q->user)->rights, q, a);
 }
 
 static void write_secret(const struct fm_page_request *q, struct fm_page_answer *a)
@@ -372,6 +372,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .agreement = x->agreement,
                                  .database = conf_of(x)->hosts[x->host].roles & FM_ROLE_POSTGRES,
                                  .seats = x->has_gate ? x->director.seats : NULL,
+                                 .doors = x->has_gate ? &x->director.groups : NULL,
                                  .heir = x->heir,
                                  .published = authority_published,
                                  .capable = capable_of,

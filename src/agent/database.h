@@ -21,6 +21,7 @@
 #include <jansson.h>
 
 struct fm_database;
+struct fm_groups;
 
 struct fm_database_config {
     struct fm_loop *loop;
@@ -34,6 +35,9 @@ struct fm_database_config {
     const struct fm_sublease *(*held)(void *user, unsigned context);
     /* fm_database_acts is false now of this context. */
     void (*ended)(void *user, unsigned context);
+    /* The doors of this host's gate, which are told what nodes say: there from its start to its
+     * end. NULL: no gate. */
+    struct fm_groups *const *doors;
     void *user;
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "proxy/groups.h"
 
 #include <stdio.h>
 
@@ -88,12 +89,23 @@ bool db_is_agent(const struct db_node *n, unsigned host)
     return i >= 0 && n->d->conf->hosts[i].roles & FM_ROLE_CONTROLLER;
 }
 
+/* Those of this host's gate. */
+void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group_report *r)
+{
+    struct fm_groups *const *doors = n->d->c.doors;
+    FM_ASSERT(node < n->nnodes && r->at.ns > 0);
+    if (doors && *doors)
+        fm_groups_reported(*doors, fm_str_z(n->group), fm_str_z(n->of[node].name), r);
+}
+
 static void tell(struct db_node *n)
 {
     struct fm_message m = message(n, FM_MESSAGE_REPORT);
     n->told_at = fm_mono_now();
     m.report = fm_group_report(&n->g, &n->ev);
     m.history = n->history.h.text;
+    m.report.at = n->told_at;
+    db_tell_doors(n, n->self, &m.report);
     to_agents(n, &m, true);
     for (unsigned i = 0; i < n->nnodes; i++)
         if (i != n->self && !db_is_agent(n, n->of[i].host))

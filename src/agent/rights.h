@@ -18,6 +18,7 @@ struct fm_rights;
 struct fm_heir;
 struct fm_views;
 struct fm_agreement;
+struct fm_groups;
 
 struct fm_rights_config {
     struct fm_loop *loop;
@@ -30,7 +31,8 @@ struct fm_rights_config {
     bool database; /* role postgres */
     /* of a gate; else NULL */
     struct fm_seats *seats;
-    struct fm_heir *heir; /* NULL where no journal is kept */
+    struct fm_heir *heir;           /* NULL where no journal is kept */
+    struct fm_groups *const *doors; /* see fm_database_config */
     /* What is published in the seats has changed, but for time. */
     void (*published)(void *user);
     /* Can this host serve the context (its index in the configuration)? */
@@ -74,8 +76,10 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
 /* The pages below /ops; 404 where there is no controller. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
-/* The page /groups; 404 where there is no controller. */
-void fm_rights_groups(const struct fm_rights *r, struct fm_page_answer *a);
+/* The page /groups: as a controller has heard of the nodes; with ?here: as the nodes of this host
+ * see themselves. 404 where there is none. */
+void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
+                      struct fm_page_answer *a);
 
 /* The page /groups/secret of the peer port; 404 where there is no database. */
 void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
