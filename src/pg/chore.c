@@ -225,7 +225,7 @@ static int read_file(struct fm_chore *c, const char *path, struct fm_str *out)
 
 static int write_file(struct fm_chore *c, const struct step *s)
 {
-    struct fm_str there;
+    struct fm_str there = FM_STR("");
     struct stat st;
     if (lstat(s->path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 07777) == 0600 &&
         read_file(c, s->path, &there) == 0 && fm_str_eq(there, s->what))
@@ -236,7 +236,7 @@ static int write_file(struct fm_chore *c, const struct step *s)
 static int add_line(struct fm_chore *c, const struct step *s)
 {
     char line[256];
-    struct fm_str there, rest, end = s->what;
+    struct fm_str there = FM_STR(""), rest, end = s->what;
     int err = read_file(c, s->path, &there);
     if (err)
         return err;

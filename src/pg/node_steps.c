@@ -43,14 +43,16 @@ static enum fm_pg_went run_program(struct fm_pg_node *n, void (*exited)(struct f
 {
     char path[FM_PG_PATH_ROOM + 32], *argv[ARGS_MAX + 2];
     struct fm_child_options o = {.argv = argv};
-    size_t at = 1;
+    size_t count = 0;
+    FM_ASSERT(n->busy);
     snprintf(path, sizeof path, "%s/%s", n->bin, program);
+    while (arg[count])
+        count++;
+    FM_ASSERT(count <= ARGS_MAX);
     argv[0] = path;
-    for (; arg[at - 1]; at++) {
-        FM_ASSERT(at <= ARGS_MAX);
-        argv[at] = (char *)(uintptr_t)arg[at - 1];
-    }
-    argv[at] = NULL;
+    for (size_t i = 0; i < count; i++)
+        argv[i + 1] = (char *)(uintptr_t)arg[i];
+    argv[count + 1] = NULL;
     return run_child(n, &o, exited);
 }
 
@@ -360,8 +362,9 @@ static enum fm_pg_went rewind_(struct fm_pg_node *n, void (*exited)(struct fm_ch
 
 static enum fm_pg_went promote(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
 {
-    return run_program(n, exited, "pg_ctl",
-                       (const char *const[]){"promote", "-D", n->data, "-W", NULL});
+    char a[FM_PG_PATH_ROOM];
+    const char *const arg[] = {"promote", "-D", in(n, a, NULL, NULL), "-W", NULL};
+    return run_program(n, exited, "pg_ctl", arg);
 }
 
 /* -------- timelines -------- */

@@ -73,6 +73,9 @@ static void a_group_has_its_defaults(void **state)
     assert_int_equal(g->nodes[0].port, 5432);
     assert_str(g->nodes[0].address.text, "127.0.0.1:5432");
     assert_str(c->hosts[g->nodes[1].host].name, "north-1");
+    /* by their names, whatever the order of the file */
+    assert_ptr_equal(fm_conf_group_nth(c, g, 0), &g->nodes[1]);
+    assert_ptr_equal(fm_conf_group_nth(c, g, 1), &g->nodes[0]);
     assert_str(g->nodes[1].data, "/var/lib/fulmar/pg/bank");
     assert_str(g->nodes[1].address.text, "127.0.0.1:5433");
     assert_int_equal(g->replication.mode, FM_CONF_SYNC);

@@ -129,6 +129,7 @@ static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
         {"for an epoch that the cell has not", false, 9, {5, 100, {8}, 2, 4, 2, 2, 1}},
         {"for an epoch that is over", false, 6, {5, 100, {6}, 2, 4, 2, 2, 1}},
         {"a second node in the same epoch", false, 7, {5, 100, {7}, 2, 4, 2, 2, 1}},
+        {"a second node opens it", false, 7, {5, 300, {7}, 3, 3, 0, 2, 2}},
         {"the node opens what was claimed", true, 7, {5, 300, {7}, 3, 3, 0, 1, 1}},
         {"it opens one that is higher still", true, 7, {5, 300, {7}, 5, 5, 0, 1, 1}},
         {"it opens one that another may have had", false, 7, {5, 300, {7}, 4, 5, 0, 1, 1}},
