@@ -195,7 +195,7 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
 
 static void write_groups(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    fm_rights_groups(((struct agent *)q->user)->rights, a);
+    fm_rights_groups(((struct agent *)q->user)->rights, q, a);
 }
 
 static void write_secret(const struct fm_page_request *q, struct fm_page_answer *a)

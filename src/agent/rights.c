@@ -397,10 +397,16 @@ void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct 
         a->status = 404;
 }
 
-void fm_rights_groups(const struct fm_rights *r, struct fm_page_answer *a)
+/* As a controller has heard of the nodes, or (?here) as the nodes of this host see themselves. */
+void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
+                      struct fm_page_answer *a)
 {
-    bool knows = r && r->controller;
-    json_t *doc = knows ? fm_controller_groups(r->controller) : NULL;
+    bool here = fm_str_eqz(q->query, "?here");
+    bool knows = r && (here ? r->database != NULL : r->controller != NULL);
+    json_t *doc = !knows ? NULL
+                  : here ? json_pack("{s:s,s:o}", "schema", "fulmar.groups-here/1", "groups",
+                                     fm_database_json(r->database))
+                         : fm_controller_groups(r->controller);
     a->status = knows ? 200 : 404;
     a->content_type = "application/json";
     a->body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;

@@ -34,6 +34,48 @@ int fm_cmd_group_create(const struct fm_args *a)
 
 /* -------- status -------- */
 
+/* What a node says of itself is what stands in its way: its own agent is asked. */
+static void ask_node(const struct fm_args *a, const char *group, const char *node, json_t *n)
+{
+    struct fm_args one = *a;
+    struct fm_agents *g = NULL;
+    struct fm_reply r = {0};
+    const char *state = json_string_value(json_object_get(n, "state"));
+    one.server = node;
+    json_t *trouble = json_null();
+    enum fm_agents_end end = FM_AGENTS_NOBODY;
+    if (fm_agents_open(&g, &one, "group status", FM_WHOM_ORDER) == FM_EXIT_OK)
+        end = fm_agents_get(g, "/groups?here", 0, &r);
+    json_t *here = json_object_get(json_object_get(r.doc, "groups"), group);
+    if (end != FM_AGENTS_ANSWERED)
+        trouble = json_string("its agent cannot be reached");
+    else if (r.status != 200 || !json_is_object(here))
+        trouble = json_string("its agent runs no node of this group: it goes by another "
+                              "configuration, or was not restarted since `fulmar config apply`");
+    else if (json_is_string(json_object_get(here, "trouble")))
+        trouble = json_incref(json_object_get(here, "trouble"));
+    else if (!state)
+        trouble = json_string("its agent answers here, and its reports do not arrive");
+    json_object_set_new(n, "trouble", trouble);
+    json_object_set(n, "why", json_object_get(here, "why"));
+    json_decref(r.doc);
+    fm_agents_close(g);
+}
+
+/* Hosts are asked by their names, which an address alone does not know. */
+static void ask_nodes(const struct fm_args *a, json_t *doc)
+{
+    const char *group, *node;
+    json_t *x, *n;
+    json_object_foreach(json_object_get(doc, "groups"), group, x)
+    {
+        json_object_foreach(json_object_get(x, "nodes"), node, n)
+        {
+            ask_node(a, group, node, n);
+        }
+    }
+}
+
 static void print_node(const char *name, const json_t *n)
 {
     const char *state = json_string_value(json_object_get(n, "state"));
@@ -44,6 +86,9 @@ static void print_node(const char *name, const json_t *n)
     printf("  %-24s %-12s %-14s %-9s %-18s %-18s %s\n", name, fm_show_text(n, "region"),
            state ? state : "not heard", line, fm_show_text(n, "flush"), fm_show_text(n, "replay"),
            json_is_true(json_object_get(n, "streaming")) ? "streaming" : "");
+    const char *trouble = json_string_value(json_object_get(n, "trouble"));
+    if (trouble)
+        printf("    ! %s\n", trouble);
 }
 
 static void print_group(const char *name, const json_t *g)
@@ -87,13 +132,16 @@ static int show(const struct fm_args *a, struct fm_agents *g)
     } else if (!choose(a, r.doc)) {
         code = fm_print_error(a, "group status", FM_EXIT_DIFFERS, "there is no such group",
                               "`fulmar group status` lists all of them");
-    } else if (a->output == FM_OUTPUT_TABLE) {
+    } else if (fm_agents_conf(g)) {
+        ask_nodes(a, r.doc);
+    }
+    if (code == FM_EXIT_OK && a->output == FM_OUTPUT_TABLE) {
         fm_show_tame(r.doc);
         json_object_foreach(json_object_get(r.doc, "groups"), name, group)
         {
             print_group(name, group);
         }
-    } else {
+    } else if (code == FM_EXIT_OK) {
         fm_print_document(r.doc, a->output);
     }
     json_decref(r.doc);

@@ -7,6 +7,7 @@
 #include "conf/report.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -88,8 +89,10 @@ static void quit(struct fm_msg *m, void *user)
 static void *run(void *arg)
 {
     struct fm_homes_loader *l = arg;
-    /* of this thread alone, on Linux; refused it only costs the workers some of their time */
+    /* Of this thread alone, on Linux; refused it only costs the workers some of their time. Who is
+     * of this class drives nobody from a CPU when it wakes up. */
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+    (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
     fm_loop_run(&l->loop);
     return NULL;
 }

@@ -2,12 +2,13 @@
 #include "homes/memory.h"
 
 #include "base/assert.h"
+#include "homes/turn.h"
 
 #include <sys/mman.h>
 
-/* Unmapping holds a lock that other threads need for page faults and mappings: by 8 MiB at a time
- * they wait for well under a millisecond. */
-enum { HUGE = 2 << 20, STEP = 8 << 20 };
+/* Unmapping holds a lock that other threads need for page faults and mappings, and a CPU: by 4 MiB
+ * at a time they wait for well under a millisecond. */
+enum { HUGE = 2 << 20, STEP = 4 << 20 };
 
 static size_t rounded(size_t bytes)
 {
@@ -16,11 +17,13 @@ static size_t rounded(size_t bytes)
 
 static void give_back(char *at, size_t bytes)
 {
+    struct fm_homes_turn turn = {FM_MONO_ZERO};
     FM_ASSERT((uintptr_t)at % 4096 == 0);
     for (size_t n; bytes; bytes -= n) {
         n = bytes < STEP ? bytes : STEP;
         int rc = munmap(at + bytes - n, n);
         FM_ASSERT(rc == 0);
+        fm_homes_turn_over(&turn);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "conf/report.h"
 #include "homes/lines.h"
 #include "homes/memory.h"
+#include "homes/turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20 };
+/* What is copied by one read, and how many lines or entries are looked at, takes well under a turn.
+ */
+enum { CHUNK = 1 << 18, LINES_AT_ONCE = 256 };
 
 /* A line of a file costs at least as many bytes as its entry, if it is right: a comma, a digit and
  * its end for the three bytes before a key. Wrong lines may be shorter, but they are counted. */
@@ -35,6 +38,7 @@ struct load {
     uint64_t bytes, lines;
     char *chunk;
     struct stat st;
+    struct fm_homes_turn turn;
     struct fm_tenants_line line;
     struct double_key doubles[FM_CONF_FINDINGS_MAX];
     size_t ndoubles;
@@ -113,6 +117,8 @@ static bool take_lines(struct load *l, size_t *n)
         if (too_many(l))
             return false;
         take_line(l, text);
+        if (l->lines % LINES_AT_ONCE == 0)
+            fm_homes_turn_over(&l->turn);
     }
     memmove(l->chunk, rest.p, rest.n);
     *n = rest.n;
@@ -197,6 +203,7 @@ static bool add_all(struct load *l)
         if (!fm_directory_add(d, offset, n, earlier))
             note_doubles(l, offset, earlier, line, n);
         n = 0;
+        fm_homes_turn_over(&l->turn);
         if (number % 65536 < FM_DIRECTORY_BATCH && stopped(l))
             return false;
     }
@@ -217,7 +224,8 @@ static void report_doubles(struct load *l)
     uint32_t number = 0;
     qsort(l->doubles, n, sizeof l->doubles[0], by_earlier);
     for (uint64_t at = FM_DIRECTORY_FIRST; at < l->bytes && next < n;) {
-        number++;
+        if (++number % LINES_AT_ONCE == 0)
+            fm_homes_turn_over(&l->turn);
         while (next < n && l->doubles[next].earlier == at)
             l->doubles[next++].earlier_line = number;
         at = fm_directory_entry_at(l->entry, at).next;

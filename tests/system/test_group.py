@@ -180,6 +180,31 @@ def test_passwords(stage):
     check_equal(g.sql("north", "select pg_is_in_recovery()"), "t", "the administrator is let in")
 
 
+def test_status_says_what_is_wrong(stage):
+    """A wrong password and an agent that is gone stand in `group status`, at the node."""
+    g = Group(stage).begin().create()
+
+    def wait_for_trouble(node, words):
+        def is_said():
+            shown = json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)
+            trouble = shown["groups"]["ledger"]["nodes"][node]["trouble"]
+            return trouble if words in (trouble or "") else None
+        return wait_until(f"{words} at {node}", is_said, PATIENCE_S)
+
+    def no_trouble():
+        shown = json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)
+        return all(n["trouble"] is None for n in shown["groups"]["ledger"]["nodes"].values())
+
+    wait_until("nothing is wrong", no_trouble)
+    subprocess.run(g.psql("west", "-c", "alter role fulmar_admin password 'another'", "-c",
+                          "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and "
+                          "usename = 'fulmar_admin'"), env=g.env, check=True, capture_output=True, timeout=30)
+    wait_for_trouble("west-1", "password authentication failed")
+    check("! PostgreSQL lets nobody in" in g.fulmar("group", "status").stdout, "the table does not say it")
+    g.kill("north-1")
+    wait_for_trouble("north-1", "its agent cannot be reached")
+
+
 def test_planned_move(stage):
     """A planned move under load loses nothing; the old primary follows the new one, and back again."""
     g = Group(stage).begin().create()
