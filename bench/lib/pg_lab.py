@@ -137,6 +137,7 @@ class Host:
     """What runs in one place for one node: an agent and, below or beside it, PostgreSQL."""
     lab: Lab
     name: str
+    login: str = "user=postgres"
     who: Account = field(default_factory=lambda: account("postgres"))
     folder: Path = field(init=False)
     data: Path = field(init=False)
@@ -157,11 +158,12 @@ class Host:
                 "XDG_DATA_HOME": f"{self.folder}/share", "XDG_RUNTIME_DIR": str(self.folder),
                 "PG_REGRESS_SOCK_DIR": str(self.folder), "PGHOST": str(self.folder)}
 
-    def start(self, argv: list[str]) -> Proc:
+    def start(self, argv: list[str], own_user: bool = True) -> None:
+        """What runs there, as the user of PostgreSQL or as that of the bench."""
         if self.agent is not None:
             self.lab.stop(self.agent)
-        self.agent = self.lab.start(self.name, argv, who=self.who, cwd=self.folder, env=self.env())
-        return self.agent
+        self.agent = self.lab.start(self.name, argv, who=self.who if own_user else None,
+                                    cwd=self.folder, env=self.env())
 
     def run(self, argv: list[str], seconds: float = 60.0) -> str:
         """To its end; what it printed."""
@@ -183,13 +185,19 @@ class Host:
 
     def kill(self) -> None:
         """The agent and the postmaster; its backends notice."""
+        send([*self.agents(), self._postmaster()], signal.SIGKILL)
+
+    def _postmaster(self) -> int:
         postmaster = self.postmaster()
         if postmaster == 0:
             raise BenchError(f"{self.name} has no postmaster to kill")
-        send([*self.agents(), postmaster], signal.SIGKILL)
+        return postmaster
 
     def kill_agent(self) -> None:
         send(self.agents(), signal.SIGKILL)
+
+    def kill_postmaster(self) -> None:
+        send([self._postmaster()], signal.SIGKILL)
 
     def freeze(self) -> None:
         """Also what is started while it is being frozen."""
@@ -205,19 +213,21 @@ class Host:
             self.agent = None
 
     def dsn(self) -> str:
-        return dsn(real(self.name), self.port)
+        return dsn(real(self.name), self.port, self.login)
 
     def query(self, text: str, seconds: int = 2) -> list[str] | None:
         """Lines of the answer; None where there is none."""
         return query(self.dsn(), text, seconds)
 
 
-def run_as(who: Account, argv: list[str], cwd: Path, env: dict[str, str], seconds: float) -> str:
-    root = os.geteuid() == 0
+def run_as(who: Account | None, argv: list[str], cwd: Path, env: dict[str, str], seconds: float) -> str:
+    """`who`: None for the user of the bench."""
+    root = who is not None and os.geteuid() == 0
     try:
         done = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds,
-                              user=who.uid if root else None, group=who.gid if root else None,
+                              user=who.uid if root and who else None,
+                              group=who.gid if root and who else None,
                               extra_groups=[] if root else None, check=False)
     except FileNotFoundError as error:
         raise BenchError(f"{argv[0]} is not installed") from error
@@ -229,9 +239,8 @@ def run_as(who: Account, argv: list[str], cwd: Path, env: dict[str, str], second
     return done.stdout
 
 
-def dsn(address: str, port: int, database: str = DATABASE, user: str = "postgres") -> str:
-    return (f"hostaddr={address} port={port} dbname={database} user={user} sslmode=disable "
-            "gssencmode=disable")
+def dsn(address: str, port: int, login: str, database: str = DATABASE) -> str:
+    return f"hostaddr={address} port={port} dbname={database} {login} sslmode=disable gssencmode=disable"
 
 
 def query(where: str, text: str, seconds: int = 2) -> list[str] | None:

@@ -1,107 +1,17 @@
-"""The systems of the failover bench, a class each, over the same two hosts and the same network. Their
-settings are in bench/peers/."""
+"""The peers of the PostgreSQL failover bench. Their settings are in bench/peers/."""
 
 from __future__ import annotations
 
 import configparser
-import http.client
-import json
 import string
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
 
 from .peers import find
-from .pg_lab import (ANYWHERE, CLIENT, BIN, DATABASE, NODES, SHARED_BUFFERS, Host, Network, dsn,
-                     public, query, real, until)
-from .procs import ROOT, BenchError, Lab, Proc
+from .pg_lab import (ANYWHERE, BIN, DATABASE, NODES, SHARED_BUFFERS, Host, dsn, public, query, real,
+                     until)
+from .pg_systems import SET_UP_S, System, http_json, start_etcd
+from .procs import ROOT, Proc
 
 PEERS = ROOT / "bench" / "peers"
-SET_UP_S = 90.0
-STREAMING = "select count(*) from pg_stat_replication where state = 'streaming'"
-SYNCHRONOUS = " and sync_state in ('sync', 'quorum')"
-# A standby refuses what the writer tries; that it must log each time is not what is measured.
-NO_LOG = "options='-c log_min_messages=fatal -c log_min_error_statement=fatal'"
-TABLE = "create table bench_writes (id bigint primary key, at timestamptz not null default clock_timestamp())"
-
-
-def http_json(address: str, port: int, path: str) -> Any:
-    """{} where there is no answer."""
-    connection = http.client.HTTPConnection(address, port, timeout=1)
-    try:
-        connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
-    except (OSError, ValueError, http.client.HTTPException):
-        return {}
-    finally:
-        connection.close()
-
-
-@dataclass
-class System(ABC):
-    """A group of two nodes, west and north, and what agrees about them, in east."""
-    lab: Lab
-    settings: str   # the file of bench/peers/
-    sync: bool
-    delay_ms: int = 0
-
-    def __post_init__(self) -> None:
-        self.network = Network(self.lab)
-        self.hosts = {n: Host(self.lab, n) for n in NODES}
-
-    @abstractmethod
-    def set_up(self) -> None:
-        """Both nodes made and running."""
-
-    @abstractmethod
-    def start(self, host: Host) -> None:
-        """What a boot of the host starts."""
-
-    @abstractmethod
-    def move(self, to: str) -> Proc:
-        """The operator's command, running."""
-
-    @abstractmethod
-    def settled(self) -> bool:
-        """By its own word."""
-
-    def create(self) -> None:
-        self.set_up()
-        until("the group is steady", self.steady, SET_UP_S)
-        primary = self.hosts[self.primary()]
-        if primary.query(TABLE, 10) is None:
-            raise BenchError(f"{primary.name} does not create a table")
-        self.doors = {n: f"{dsn(*self.network.way(CLIENT, n, h.port))} {NO_LOG}"
-                      for n, h in self.hosts.items()}
-        self.network.delay(self.delay_ms)
-        until("the group is steady", self.steady, SET_UP_S)
-
-    def primary(self) -> str:
-        """The node that says so; "" where it is none, or both."""
-        says = [n for n, h in self.hosts.items() if h.query("select pg_is_in_recovery()") == ["f"]]
-        return says[0] if len(says) == 1 else ""
-
-    def redundant(self) -> bool:
-        """The other node streams from the only primary and, where writes wait for it, they do."""
-        name = self.primary()
-        text = STREAMING + (SYNCHRONOUS if self.sync else "")
-        return name != "" and self.hosts[name].query(text) == ["1"]
-
-    def steady(self) -> bool:
-        return self.redundant() and self.settled()
-
-    def rows(self, low: int, high: int) -> set[int]:
-        """The writes of a range that the database holds."""
-        text = f"select id from bench_writes where id >= {low} and id < {high}"
-        name = self.primary()
-        lines = self.hosts[name].query(text, 20) if name else None
-        if lines is None:
-            raise BenchError("the rows cannot be read")
-        return {int(x) for x in lines}
-
-    def end(self) -> None:
-        for host in self.hosts.values():
-            host.end()
 
 
 class PgAutoFailover(System):
@@ -139,7 +49,7 @@ class PgAutoFailover(System):
             f.write(f"shared_buffers = '{SHARED_BUFFERS}'\n")
 
     def _ask(self, text: str) -> list[str] | None:
-        return query(dsn("127.0.0.1", self.monitor.port, "pg_auto_failover"), text)
+        return query(dsn("127.0.0.1", self.monitor.port, self.login, "pg_auto_failover"), text)
 
     def start(self, host: Host) -> None:
         host.start(["pg_autoctl", "run", "--pgdata", str(host.data)])
@@ -163,26 +73,12 @@ class Patroni(System):
 
     def set_up(self) -> None:
         self.rest = {n: self.lab.port() for n in NODES}
-        self._start_etcd()
+        self.etcd_port = start_etcd(self.lab)
         for host in self.hosts.values():
             self._configure(host)
         for host in self.hosts.values():
             self.start(host)
             until(f"{host.name} answers", lambda h=host: h.query("select 1") == ["1"], SET_UP_S)
-
-    def _start_etcd(self) -> None:
-        folder = self.lab.folder / "east"
-        folder.mkdir()
-        self.etcd_port, peer = self.lab.port(), self.lab.port()
-        client = f"http://{real('east')}:{self.etcd_port}"
-        self.etcd = self.lab.start("etcd", [
-            find("etcd"), "--name", "east", "--data-dir", str(folder / "data"), "--log-level", "error",
-            "--listen-client-urls", client, "--advertise-client-urls", client,
-            "--listen-peer-urls", f"http://{real('east')}:{peer}", "--initial-advertise-peer-urls",
-            f"http://{real('east')}:{peer}", "--initial-cluster", f"east=http://{real('east')}:{peer}"],
-            cwd=folder)
-        until("etcd has a leader", lambda: http_json(real("east"), self.etcd_port, "/version").get(
-            "etcdcluster", "not_decided") != "not_decided", SET_UP_S)
 
     def _configure(self, host: Host) -> None:
         name, rest = host.name, self.rest[host.name]
@@ -217,32 +113,3 @@ class Patroni(System):
             if {m.get("role") for m in members} != wanted or not states <= {"running", "streaming"}:
                 return False
         return True
-
-
-@dataclass(frozen=True)
-class Variant:
-    name: str
-    system: type[System]
-    settings: str
-    sync: bool
-    patience_s: float           # for a failover
-    seen: dict[str, float]      # seconds that it must come near, or the run is void
-
-    @property
-    def ours(self) -> bool:
-        return self.name.startswith("fulmar")
-
-    def make(self, lab: Lab, delay_ms: int) -> System:
-        return self.system(lab, self.settings, self.sync, delay_ms)
-
-
-VARIANTS = {v.name: v for v in (
-    Variant("pg_auto_failover-default", PgAutoFailover, "default.conf", True, 90.0, {}),
-    Variant("pg_auto_failover-tuned", PgAutoFailover, "tuned.conf", True, 30.0,
-            {"planned": 1.22, "kill": 6.5}),
-    Variant("pg_auto_failover-tuned-async", PgAutoFailover, "tuned-async.conf", False, 30.0,
-            {"planned": 1.24}),
-    Variant("patroni-default", Patroni, "default.yml", False, 90.0, {}),
-    Variant("patroni-tuned", Patroni, "tuned.yml", False, 30.0, {"planned": 1.39, "kill": 4.8}),
-    Variant("patroni-tuned-sync", Patroni, "tuned-sync.yml", True, 30.0, {}),
-)}

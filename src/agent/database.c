@@ -106,24 +106,12 @@ static struct fm_group_policy policy(void)
         .lag_max = LAG_MAX};
 }
 
-/* What the file may say and this version does not keep is refused, not passed over. */
-static enum fm_err refuse_unserved(const struct fm_conf_group *g, struct fm_error *e)
-{
-    if (g->ncontexts > 1)
-        return fm_error_set(e, FM_ERR_INVALID, "a group carries one context in this version");
-    if (g->replication.mode == FM_CONF_ASYNC && g->replication.credit_bytes >= 0)
-        return fm_error_set(e, FM_ERR_INVALID,
-                            "nothing enforces `max-loss` in this version: write `mode: sync`");
-    return FM_ERR_OK;
-}
-
 static enum fm_err begin_node(struct fm_database *d, unsigned group, const struct fm_conf_host *h,
                               struct fm_error *e)
 {
     const struct fm_conf_group *g = &d->conf->groups[group];
     const struct fm_conf_context *c = &d->conf->contexts[g->contexts[0]];
-    if (refuse_unserved(g, e))
-        return fm_error_wrap(e, "the group %.*s", FM_STR_ARG(g->name));
+    FM_ASSERT(g->ncontexts == 1); /* src/conf refuses more */
     int context = fm_roster_add_context(d->c.roster, c->name, c->ncells);
     struct db_node *n = context < 0 ? NULL : calloc(1, sizeof *n);
     if (!n)

@@ -97,6 +97,7 @@ struct db_node {
     enum fm_pg_stop ended_how;
     struct fm_mono begin_at; /* after something could not be begun */
     int out_fd;
+    int64_t log_at; /* where what this start prints begins in it */
     /* db_ask.c */
     struct fm_pg_conn conn;
     bool asks;

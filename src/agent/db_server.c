@@ -4,6 +4,7 @@
 #include "agent/db.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/log.h"
 
 #include <dirent.h>
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { WORDS_ROOM = 2048 }; /* of what it printed last */
 
 enum {
     LOOK_MS = 10 * 1000,
@@ -345,6 +348,34 @@ void db_server_renew(struct db_node *n)
         fm_ward_set(&n->ward, &t);
 }
 
+static void log_path(const struct db_node *n, char out[static PATH_MAX + 16])
+{
+    snprintf(out, PATH_MAX + 16, "%s.log", n->data);
+}
+
+/* Why it ended by itself, in its own words: those of this start alone. */
+static void take_last_words(struct db_node *n)
+{
+    static const char *const signs[] = {"could not bind", "PANIC:", "FATAL:"};
+    char path[PATH_MAX + 16], text[WORDS_ROOM];
+    const char *found = NULL;
+    log_path(n, path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int64_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    int64_t from = size - (WORDS_ROOM - 1) > n->log_at ? size - (WORDS_ROOM - 1) : n->log_at;
+    ssize_t got = fd >= 0 ? pread(fd, text, sizeof text - 1, from) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[got > 0 ? got : 0] = 0;
+    for (size_t i = 0; i < FM_COUNT(signs) && !found; i++)
+        for (const char *at = strstr(text, signs[i]); at; at = strstr(at + 1, signs[i]))
+            found = at;
+    char line[200];
+    snprintf(line, sizeof line, "%.*s", found ? (int)strcspn(found, "\n") : 0, found ? found : "");
+    fm_text_tame(line);
+    trouble(n, "PostgreSQL ended by itself", line[0] ? line : "it does not say why");
+}
+
 static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
 {
     struct db_node *n = fm_container_of(w, struct db_node, ward);
@@ -357,6 +388,8 @@ static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
     db_ask_end(n);
     if (n->d->stopped)
         return;
+    if (!n->ending)
+        take_last_words(n);
     bool starting =
         n->v.action == FM_GROUP_DO_START_STANDBY || n->v.action == FM_GROUP_DO_START_PRIMARY;
     if (starting && !n->ending)
@@ -368,9 +401,10 @@ static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
 static void open_log(struct db_node *n)
 {
     char path[PATH_MAX + 16];
-    snprintf(path, sizeof path, "%s.log", n->data);
+    log_path(n, path);
     if (n->out_fd < 0)
         n->out_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    n->log_at = n->out_fd >= 0 ? lseek(n->out_fd, 0, SEEK_END) : 0;
 }
 
 void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)

@@ -254,10 +254,10 @@ static uint8_t slowest(const struct fm_credit *c)
     uint8_t who = FM_CREDIT_NOBODY;
     uint32_t nodes = counted(c);
     struct fm_lsn least = FM_LSN_END;
-    for (uint8_t i = 0; i < FM_CREDIT_NODES_MAX; i++)
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
         if (nodes & bit(i) && fm_lsn_before(c->standby[i].flush, least)) {
             least = c->standby[i].flush;
-            who = i;
+            who = (uint8_t)i;
         }
     return who;
 }

@@ -586,6 +586,7 @@ static void copy_readable(struct fm_pg_conn *c)
         handing = NULL;
         if (n < 0 || PQstatus(c->pg) == CONNECTION_BAD)
             fail_copy(c);
+        return;
     }
 }
 

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -203,6 +204,15 @@ def test_status_says_what_is_wrong(stage):
     check("! PostgreSQL lets nobody in" in g.fulmar("group", "status").stdout, "the table does not say it")
     g.kill("north-1")
     wait_for_trouble("north-1", "its agent cannot be reached")
+
+
+def test_status_says_that_a_port_is_taken(stage):
+    """PostgreSQL that cannot start says why in `group status`."""
+    g = Group(stage).begin()
+    with socket.create_server(("127.0.0.1", g.port["north"])):
+        g.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "10s")
+        wait_until("the port is told", lambda: "Address already in use" in g.fulmar("group", "status").stdout, PATIENCE_S)
+    g.wait_for_states(west="primary", north="standby")
 
 
 def test_planned_move(stage):
