@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 enum {
+    SLOT_NAME_MAX = 50,  /* of the host in the name of a slot */
     STOP_MS = 20 * 1000, /* a fast stop: all that is dirty is written */
     END_MS = 10 * 1000,  /* the same, where the agent ends */
     RETRY_MS = 2000,
@@ -61,12 +62,15 @@ static enum fm_err take_paths(struct db_node *n, const struct fm_conf *conf,
 /* Letters in lower case, digits and `_`, as PostgreSQL wants the name of a slot. */
 static void name_slot(struct db_other *o)
 {
-    snprintf(o->slot, sizeof o->slot, "fulmar_%.50s", o->name);
-    for (char *c = o->slot; *c; c++) {
-        *c = fm_lower(*c);
-        if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')))
-            *c = '_';
+    static const char prefix[] = "fulmar_";
+    size_t n = sizeof prefix - 1;
+    memcpy(o->slot, prefix, n);
+    for (const char *c = o->name; *c && n < sizeof prefix - 1 + SLOT_NAME_MAX; c++) {
+        char low = fm_lower(*c);
+        bool fits = (low >= 'a' && low <= 'z') || (low >= '0' && low <= '9');
+        o->slot[n++] = fits ? low : '_';
     }
+    o->slot[n] = '\0';
 }
 
 static void take_others(struct db_node *n, const struct fm_conf *conf)
