@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "io/process.h"
 
 #include <errno.h>
@@ -97,8 +98,26 @@ static const struct fm_command *find_command(int argc, char **argv, int *used)
     return NULL;
 }
 
+/* Commands whose first word is this one; false where there is none. */
+static bool list_group(const char *first)
+{
+    char text[1024];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    for (const struct fm_command *c = fm_commands; c->name; c++) {
+        struct fm_str rest, word = fm_str_cut(fm_str_z(c->name), ' ', &rest);
+        if (rest.p && fm_str_eqz(word, first))
+            fm_buf_printf(&b, "%s`fulmar %s`", b.n ? ", " : "", c->name);
+    }
+    if (b.n)
+        (void)fm_usage("there is no command `%s`; there are %.*s, and `fulmar help` for each",
+                       first, (int)b.n, text);
+    return b.n > 0;
+}
+
 static int unknown_command(int argc, char **argv)
 {
+    if ((argc == 1 || (argc == 2 && strcmp(argv[1], "--help") == 0)) && list_group(argv[0]))
+        return FM_EXIT_USAGE;
     char asked[128], two[128];
     snprintf(asked, sizeof asked, "%s", argv[0]);
     const struct fm_command *best = NULL;

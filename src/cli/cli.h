@@ -83,7 +83,7 @@ struct fm_args {
     X(DRY_RUN, "dry-run", 0, NULL, dry_run, "print the plan, and change nothing")                  \
     X(SINCE, "since", 0, "TIME", since_text, "only what happened within this time, such as 1h")    \
     X(FOLLOW, "follow", 'f', NULL, follow, "go on as more comes")                                  \
-    X(SCENARIO, "scenario", 0, "NAME", scenario, "kill, freeze, partial or all (default)")         \
+    X(SCENARIO, "scenario", 0, "NAME", scenario, "one of those above, or all")                     \
     X(RATE, "rate", 0, "N", rate_text, "requests per second (default 2000)")                       \
     X(REGIONS, "regions", 0, "N", regions_text, "how many regions, 2 to 8 (default 2)")            \
     X(FILE, "file", 0, "PATH", file, "a journal, instead of this host's")                          \

@@ -49,6 +49,19 @@ static json_t *ms_or_null(int64_t ms, bool known)
     return known ? json_integer((json_int_t)ms) : json_null();
 }
 
+/* What may be lost with a region: what moves the data of the context says. */
+static const char *loss_name(const struct fm_conf *conf, unsigned i)
+{
+    int n = fm_conf_group_of(conf, i);
+    const struct fm_conf_group *g = n >= 0 ? &conf->groups[n] : NULL;
+    bool elsewhere = false;
+    for (size_t k = 0; g && k < g->nnodes; k++)
+        elsewhere |= conf->hosts[g->nodes[k].host].region != g->home;
+    if (!g || !elsewhere || g->replication.mode != FM_CONF_SYNC)
+        return "unbounded";
+    return g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES ? "none" : "none-while-followed";
+}
+
 static json_t *floor_json(const struct fm_conf *conf, unsigned i)
 {
     const struct fm_conf_context *c = &conf->contexts[i];
@@ -65,7 +78,7 @@ static json_t *floor_json(const struct fm_conf *conf, unsigned i)
     json_object_set_new(parts, "person_ms", ms_or_null(f.person_ms, f.person_ms > 0));
     json_object_set_new(o, "parts", parts);
     json_object_set_new(o, "rto_ms", ms_or_null(c->objectives.rto_ms, c->objectives.rto_ms >= 0));
-    json_object_set_new(o, "loss", json_string("unbounded")); /* until Fulmar moves the data */
+    json_object_set_new(o, "loss", json_string(loss_name(conf, i)));
     return o;
 }
 
@@ -87,10 +100,11 @@ static void print_floor(const struct fm_conf *conf, unsigned i)
         snprintf(election, sizeof election, ", election %.2fs", (double)f.election_ms / 1e3);
     if (c->objectives.rto_ms >= 0)
         snprintf(rto, sizeof rto, "%.2fs", (double)c->objectives.rto_ms / 1e3);
-    printf("%-14.*s %-14s %-9s %8.2fs %10s  %-9s  lease %.2fs, detection %.2fs + grace %.2fs%s%s\n",
-           FM_STR_ARG(c->name), topology_name(c), mode_name(c), (double)f.total_ms / 1e3, rto,
-           "unbounded", (double)f.wait_ms / 1e3, (double)f.detection_ms / 1e3,
-           (double)f.grace_ms / 1e3, election, f.person_ms ? "; then a person" : "");
+    printf(
+        "%-14.*s %-14s %-9s %8.2fs %10s  %-19s  lease %.2fs, detection %.2fs + grace %.2fs%s%s\n",
+        FM_STR_ARG(c->name), topology_name(c), mode_name(c), (double)f.total_ms / 1e3, rto,
+        loss_name(conf, i), (double)f.wait_ms / 1e3, (double)f.detection_ms / 1e3,
+        (double)f.grace_ms / 1e3, election, f.person_ms ? "; then a person" : "");
 }
 
 static void print_floors(const struct fm_conf *conf)
@@ -100,7 +114,7 @@ static void print_floors(const struct fm_conf *conf)
         if (conf->contexts[i].ncells == 0)
             continue;
         if (!any)
-            printf("\n%-14s %-14s %-9s %9s %10s  %-9s  %s\n", "CONTEXT", "TOPOLOGY", "FAILOVER",
+            printf("\n%-14s %-14s %-9s %9s %10s  %-19s  %s\n", "CONTEXT", "TOPOLOGY", "FAILOVER",
                    "AT LEAST", "RTO", "LOSS", "THE LONGEST OF");
         any = true;
         print_floor(conf, i);

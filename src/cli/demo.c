@@ -78,8 +78,8 @@ static void print_times(const json_t *o)
     char a[32], b[32];
     printf("  longest gap without an answer %.1f ms", number(o, "longest_gap_ms"));
     print_objective(o, "longest_gap_ms");
-    printf(", %.0f slower than 100 ms (slowest %.1f ms)\n", number(o, "slow_over_100ms"),
-           number(o, "slowest_ms"));
+    printf(", %.0f of the answers slower than 100 ms (slowest %.1f ms)\n",
+           number(o, "slow_over_100ms"), number(o, "slowest_ms"));
     printf("  longest pause of a command that one region may take %.0f ms",
            number(o, "longest_command_pause_ms"));
     print_objective(o, "longest_command_pause_ms");
@@ -168,8 +168,8 @@ static void print_report(const json_t *doc, bool color)
         putchar('\n');
     }
     puts("The data is one SQLite store outside of what was broken. It stands for a replicated "
-         "database\nuntil Fulmar moves a real one; what you saw is routing, health, retries, and "
-         "who may write.");
+         "database;\nwhat you saw is routing, health, retries, and who may write. "
+         "PostgreSQL: docs/postgresql.md.");
 }
 
 /* 0: there is none of this name. */

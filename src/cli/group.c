@@ -4,6 +4,7 @@
 #include "cli/show.h"
 #include "conf/conf.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 /* The context that a group's authority is that of, by the file. */
@@ -12,13 +13,22 @@ static int context_of(const struct fm_args *a, char *out, size_t cap)
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *conf = fm_conf_load(a->config, &r);
-    fm_conf_report_deinit(&r);
     int i = conf ? fm_conf_find_group(conf, fm_str_z(a->arg[0])) : -1;
-    if (i >= 0)
+    int code = FM_EXIT_OK;
+    if (!conf) {
+        char what[PATH_MAX + 512];
+        snprintf(what, sizeof what, "cannot read %s: %s", a->config,
+                 r.n ? r.finding[0].what : "unknown error");
+        code = fm_print_error(a, "group create", FM_EXIT_CONFIG, what,
+                              "`fulmar config check` says all that is wrong.");
+    } else if (i < 0) {
+        code = fm_usage("group create: %s has no group `%s`", a->config, a->arg[0]);
+    } else {
         snprintf(out, cap, "%.*s", FM_STR_ARG(conf->contexts[conf->groups[i].contexts[0]].name));
+    }
+    fm_conf_report_deinit(&r);
     fm_conf_free(conf);
-    return i >= 0 ? FM_EXIT_OK
-                  : fm_usage("group create: %s has no group `%s`", a->config, a->arg[0]);
+    return code;
 }
 
 int fm_cmd_group_create(const struct fm_args *a)

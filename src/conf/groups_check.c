@@ -303,9 +303,10 @@ static void secrets(struct fm_load *l, size_t group)
                     "the secrets of the group `%s` are not sent from host to host in the clear "
                     "(`peer-tls: plaintext`)",
                     FM_Q(g->name));
-    fm_report_advice(l->report,
-                     "make certificates (`fulmar help certs`), or bring the files yourself and say "
-                     "`users: {admin: {password-file: a}, replication: {password-file: r}}`");
+    fm_report_advice(
+        l->report,
+        "make certificates (`fulmar help certs init`), or bring the files yourself and say "
+        "`users: {admin: {password-file: a}, replication: {password-file: r}}`");
 }
 
 static void idle_hosts(struct fm_load *l)

@@ -108,7 +108,7 @@ static void peer_tls(struct fm_load *l)
                         "the agent of `%s` is reached beyond loopback, and `peer-tls` is not said",
                         FM_Q(h->name));
         fm_report_advice(l->report,
-                         "make certificates (`fulmar help certs`) and add "
+                         "make certificates (`fulmar help certs init`) and add "
                          "`peer-tls: {ca: peers-ca.pem, cert: \"{host}.pem\", "
                          "key: \"{host}.key\"}`, or `peer-tls: plaintext` if the network between "
                          "the hosts is trusted");

@@ -275,9 +275,10 @@ GUARD(may_copy)
     return is_due(g, p, ev, now) && has_source(g, p, ev, now);
 }
 
+/* One copy: what still does not start after it has another cause, and is only tried again. */
 GUARD(is_worn_out)
 {
-    return g->tries >= p->tries_max && may_copy(g, p, ev, now);
+    return g->tries >= p->tries_max && !g->copied && may_copy(g, p, ev, now);
 }
 
 GUARD(may_rewind)
@@ -502,8 +503,11 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
     if (row->to == FM_GROUP_STANDBY || row->to == FM_GROUP_PRIMARY ||
         row->event == FM_GROUP_ON_RESUME) {
         g->tries = 0;
+        g->copied = false;
         g->retry_at = now;
     }
+    if (row->from == FM_GROUP_CLONING && row->event == FM_GROUP_ON_DONE)
+        g->copied = true;
     g->created |= row->from == FM_GROUP_CREATING && row->event == FM_GROUP_ON_DONE;
     g->created |= row->event == FM_GROUP_ON_CREATE && row->to == FM_GROUP_CLAIMING;
     if (row->to == FM_GROUP_PRIMARY)

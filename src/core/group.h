@@ -181,6 +181,7 @@ struct fm_group_node {
     struct fm_mono since; /* in this state */
     struct fm_mono retry_at;
     uint8_t tries;    /* that failed in a row */
+    bool copied;      /* ... and a new copy has been made since they began */
     uint8_t restarts; /* of the primary, since the window began */
     struct fm_mono restarts_from;
     bool created;            /* its data may begin a group of which nothing is recorded */

@@ -95,9 +95,11 @@ static bool become_user(uid_t uid)
 {
     if (uid == geteuid())
         return true;
-    const struct passwd *p = getpwuid(uid);
-    return p && initgroups(p->pw_name, p->pw_gid) == 0 && setgid(p->pw_gid) == 0 &&
-           setuid(uid) == 0 && geteuid() == uid && getuid() == uid;
+    struct passwd entry, *p = NULL;
+    char texts[4096];
+    return getpwuid_r(uid, &entry, texts, sizeof texts, &p) == 0 && p &&
+           initgroups(p->pw_name, p->pw_gid) == 0 && setgid(p->pw_gid) == 0 && setuid(uid) == 0 &&
+           geteuid() == uid && getuid() == uid;
 }
 
 /* The kernel forgets PR_SET_PDEATHSIG when the user changes: it is set after that. SIGQUIT, because

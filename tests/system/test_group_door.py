@@ -3,6 +3,7 @@
 PostgreSQL. A writer that knows only the doors writes down what was acknowledged to it."""
 
 import json
+import re
 import socket
 import subprocess
 
@@ -62,6 +63,9 @@ def test_one_dsn_through_a_planned_move(stage):
     """A writer that knows only the doors goes on through planned moves, there and back, and nothing is lost."""
     g = Behind(stage).begin().create()
     g.check_doors("west", "north")
+    have = lib.get(int(g.hosts["west-1"]["admin"].split(":")[1]), "/metrics").body.decode()
+    for name in re.findall(r"`(fulmar_gate_door_\w+)", (lib.ROOT / "docs" / "operations.md").read_text()):
+        check(f"\n{name}" in have, f"{name} is not in /metrics")
     w = Writer(g)
     w.wait_for_more()
     for here, there in (("west", "north"), ("north", "west")):

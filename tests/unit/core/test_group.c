@@ -465,6 +465,12 @@ static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
     ev.self.timeline.n = 2;
     ev.self.begins.n = 900;
     assert_int_equal(on(FM_GROUP_ON_DONE).to, FM_GROUP_STARTING);
+    for (unsigned i = 0; i < 2U * p.tries_max; i++) { /* of which a copy is not the remedy */
+        assert_int_equal(on(FM_GROUP_ON_FAILED).to, FM_GROUP_STOPPED);
+        now = fm_mono_add_ms(now, p.retry_ms);
+        node[B].at = now;
+        assert_int_equal(tick().to, FM_GROUP_STARTING);
+    }
 }
 
 static void data_of_others_are_left_alone(void **state)
