@@ -146,8 +146,9 @@ static void a_check_says_what_can_be_promised(void **state)
     (void)state;
     assert_int_equal(RUN("config", "check", BROKEN "warnings-exclusive.yaml"), FM_EXIT_OK);
     assert_non_null(strstr(captured_out, "a              active-passive assisted     62.02s"));
-    assert_non_null(strstr(captured_out, "600.00s  unbounded            lease 3.03s, detection 1.15s + grace "
-                                         "0.00s, election 1.50s; then a person\n"));
+    assert_non_null(strstr(captured_out,
+                           "600.00s  unbounded            lease 3.03s, detection 1.15s + grace "
+                           "0.00s, election 1.50s; then a person\n"));
     assert_int_equal(RUN("config", "check", BROKEN "warnings-one-machine.yaml", "-o", "json"),
                      FM_EXIT_OK);
     json_t *doc = json_loads(captured_out, 0, NULL);
