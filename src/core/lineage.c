@@ -70,6 +70,13 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
+/* What bounds the loss of what was acknowledged before. */
+static bool same_bound(const struct fm_evidence *old, const struct fm_evidence *to)
+{
+    return to->promotable == old->promotable && to->credit == old->credit &&
+           to->holes_to == old->holes_to;
+}
+
 /* A claim takes the history over as it is; what it may add is the number of a timeline. */
 static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *to)
 {
@@ -77,7 +84,8 @@ static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *t
     bool unused = old->writer == 0 ? to->claimed >= old->claimed
                                    : FM_RULE(R26_NUMBER, to->claimed > old->claimed);
     return to->timeline == old->timeline && to->fork_lsn == old->fork_lsn &&
-           to->writer == old->writer && to->promotable == old->promotable && (resumes || unused);
+           to->writer == old->writer && FM_RULE(R23_CLAIM, same_bound(old, to)) &&
+           (resumes || unused);
 }
 
 /* The claimed timeline becomes the history that counts; or only the standbys that bound it. */
