@@ -13,6 +13,12 @@ bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_
            FM_RULE(R26_APPLIED, fm_lsn_before(old->final, heir->replay));
 }
 
+bool fm_group_is_outdated(const struct fm_cell_at *told, const struct fm_cell_at *known)
+{
+    return fm_revision_newer(known->revision, told->revision) &&
+           !fm_epoch_newer(told->r.epoch, known->r.epoch);
+}
+
 bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded)
 {
     struct fm_past p = {{0}, FM_LSN_NONE};

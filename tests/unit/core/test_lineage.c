@@ -20,6 +20,23 @@ static void what_is_recorded_is_part_of_a_history_or_not(void **state)
     assert_true(fm_group_holds(&four, &first));
 }
 
+static void a_message_that_was_overtaken_does_not_count(void **state)
+{
+    (void)state;
+    const struct fm_cell_at known = {.revision = {7}, .r = {.epoch = {3}}};
+    struct fm_cell_at told = known;
+    assert_false(fm_group_is_outdated(&told, &known));
+    assert_false(fm_group_is_outdated(&told, &(struct fm_cell_at){.revision = {0}}));
+    told.revision.n = 6;
+    assert_true(fm_group_is_outdated(&told, &known));
+    told.r.epoch.n = 2;
+    assert_true(fm_group_is_outdated(&told, &known));
+    told.r.epoch.n = 4; /* of a store that was seeded anew */
+    assert_false(fm_group_is_outdated(&told, &known));
+    told = (struct fm_cell_at){.revision = {8}, .r = {.epoch = {2}}};
+    assert_false(fm_group_is_outdated(&told, &known)); /* written later: what it says is so */
+}
+
 static const struct fm_group_report old = {.system_id = 5,
                                            .timeline = {2},
                                            .begins = {100},
@@ -152,6 +169,7 @@ static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
 }
 
 FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
+             fm_test(a_message_that_was_overtaken_does_not_count),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
              fm_test(a_standby_counts_that_follows_closely),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
