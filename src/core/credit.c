@@ -323,7 +323,9 @@ struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)
         behind = fm_max_u64(behind, fm_lsn_ahead(c->written, s->flush));
     }
     bool whole = fm_lsn_is_none(fm_credit_holes_to(c));
-    if (!whole || c->policy.bytes == FM_CREDIT_UNLIMITED)
+    if (c->policy.bytes == FM_CREDIT_UNLIMITED) /* there is no more than what is written */
+        return bound(FM_CREDIT_ESTIMATE, behind);
+    if (!whole)
         return bound(FM_CREDIT_ESTIMATE, fm_max_u64(most, behind));
     return bound(FM_CREDIT_ENFORCED, most);
 }
