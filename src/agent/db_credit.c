@@ -253,7 +253,8 @@ static bool take_look(struct db_node *n, const struct fm_pg_result *r)
     take_standbys(n, fm_pg_value(r, 0, 0));
     fm_credit_written(&k->c, flushed, now);
     if (db_credit_guards(n))
-        fm_credit_in_force(&k->c, fm_str_eqz(fm_pg_value(r, 0, 3), "t"), end, now);
+        fm_credit_in_force(&k->c, fm_str_eqz(fm_pg_value(r, 0, 3), "t") && !k->lowered[0], end,
+                           now);
     k->seen = true;
     return true;
 }
@@ -309,8 +310,8 @@ static void took_lowered(struct fm_pg_conn *c, const struct fm_pg_result *r)
         fm_log(FM_LOG_WARN, "database_synchronous_commit", FM_KZ("group", n->group),
                FM_KZ("lowered_for", who));
     memcpy(k->lowered, who, sizeof who);
-    if (who[0])
-        fm_credit_hole(&k->c, end);
+    if (who[0] && db_credit_guards(n)) /* until it is over, whatever they write */
+        fm_credit_in_force(&k->c, false, end, fm_mono_now());
     next_look(n, FAST_MS);
 }
 
