@@ -62,6 +62,8 @@ struct fm_cell_record {
     struct fm_epoch
         gentle_from;           /* every epoch from this one on, but the present, ended by release */
     struct fm_members members; /* who has to promise, and who may acquire */
+    struct fm_epoch accepted;  /* taken by force at this one: a person accepted that nothing bounds
+                                  what is lost; 0 = nobody did */
     struct fm_evidence evidence;
 };
 
@@ -175,6 +177,15 @@ static inline bool fm_sub_same(struct fm_sub a, struct fm_sub b)
 static inline bool fm_cell_was_forced(const struct fm_cell_record *c)
 {
     return c->state == FM_CELL_HELD && c->epoch.n > 1 && fm_epoch_same(c->gentle_from, c->epoch);
+}
+
+/* May a node of PostgreSQL go on that does not bound what was acknowledged? By what a person
+ * accepted, until a node has opened the data under it. */
+static inline bool fm_cell_accepts_loss(const struct fm_cell_record *c)
+{
+    const struct fm_evidence *e = &c->evidence;
+    bool opened = e->node && e->node == e->writer && !fm_epoch_newer(c->accepted, e->epoch);
+    return c->accepted.n && !opened;
 }
 
 /* The region that has all of its data: the holder, or for whom it was released. */
