@@ -569,14 +569,6 @@ static enum fm_group_action action_of(unsigned state)
     return (enum fm_group_action)action[state];
 }
 
-static bool same_record(const struct fm_evidence *a, const struct fm_evidence *b)
-{
-    return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
-           fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
-           a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
-           a->writer == b->writer;
-}
-
 /* What the action of the state needs. */
 static void fill(struct fm_group_verdict *v, const struct fm_group_node *g,
                  const struct fm_group_policy *p, const struct fm_group_evidence *ev,
@@ -594,7 +586,7 @@ static void fill(struct fm_group_verdict *v, const struct fm_group_node *g,
         return;
     v->record = fm_group_wanted(g, ev);
     v->revision = ev->cell ? ev->cell->revision : (struct fm_revision){0};
-    v->records = v->record.system_id && !same_record(&v->record, r ? r : &nothing);
+    v->records = v->record.system_id && !fm_evidence_same(&v->record, r ? r : &nothing);
 }
 
 /* From now on the others of the region have their time to claim. */

@@ -52,6 +52,10 @@ struct fm_evidence {
     uint32_t promotable;          /* nodes that bound what is acknowledged; one bit each */
     uint16_t node;                /* claimed `epoch`: its number + 1; 0 = nobody */
     uint16_t writer;              /* opened `timeline`, and has all of it; its number + 1 */
+    uint64_t credit;   /* bytes that may be acknowledged beyond what each promotable node has
+                          flushed (core/credit.h); FM_CREDIT_UNLIMITED: nothing enforces a bound */
+    uint64_t holes_to; /* until this LSN commits may have been acknowledged that waited for nobody
+                          (rule 24): `credit` holds for a node that has passed it; 0 = none */
 };
 
 struct fm_cell_record {
@@ -166,6 +170,15 @@ static inline struct fm_write *fm_txn_write(struct fm_txn *t, struct fm_record_k
     FM_ASSERT(t->nwrite < FM_TXN_WRITES_MAX && key.kind < FM_RECORD_KIND_COUNT);
     t->write[t->nwrite].key = key;
     return &t->write[t->nwrite++];
+}
+
+/* Nothing that is recorded differs. */
+static inline bool fm_evidence_same(const struct fm_evidence *a, const struct fm_evidence *b)
+{
+    return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
+           fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
+           a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
+           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to;
 }
 
 static inline bool fm_sub_same(struct fm_sub a, struct fm_sub b)

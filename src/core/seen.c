@@ -21,15 +21,6 @@ static void take_lease(struct fm_authority *a, unsigned r, const struct fm_lease
     l->since = now;
 }
 
-/* Whose data count, and what bounds their loss: what an order to acquire was weighed by. */
-static bool same_evidence(const struct fm_evidence *a, const struct fm_evidence *b)
-{
-    return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
-           fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
-           a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
-           a->writer == b->writer;
-}
-
 static void take_cell(struct fm_authority *a, unsigned i, const struct fm_cell_at *at,
                       struct fm_mono now)
 {
@@ -39,7 +30,8 @@ static void take_cell(struct fm_authority *a, unsigned i, const struct fm_cell_a
     FM_ASSERT(at->r.region < a->cfg.nregions && at->r.epoch.n > 0);
     FM_ASSERT(at->r.state == FM_CELL_HELD || at->r.to < a->cfg.nregions);
     bool other = at->r.region != c->at.r.region || !fm_epoch_same(at->r.epoch, c->at.r.epoch);
-    bool weighed = same_evidence(&at->r.evidence, &c->at.r.evidence);
+    /* whose data count and what bounds their loss is what an order to acquire was weighed by */
+    bool weighed = fm_evidence_same(&at->r.evidence, &c->at.r.evidence);
     if (other || at->r.state != c->at.r.state || !FM_RULE(R6_EVIDENCE, weighed))
         a->s.cells &= ~fm_bit(i); /* the order was about what it was then */
     c->at = *at;

@@ -4,8 +4,8 @@
  * after a linearizable read that began when the wait was over (rule 3); it compares the cell, the
  * holder's lease and the own keeper's record, and sets the lease dead (6): so it applies to the
  * record that the order was given for, with what it says of the data, or not at all; while its
- * outcome is unknown nothing is promised (10), until a read shows that one of the compared records has moved
- * on. A cell that was released is nobody's: no lease is waited for. */
+ * outcome is unknown nothing is promised (10), until a read shows that one of the compared records
+ * has moved on. A cell that was released is nobody's: no lease is waited for. */
 #include "core/authority_parts.h"
 
 static bool released(const struct fm_authority *a, unsigned cell)

@@ -245,7 +245,8 @@ static void an_order_is_about_the_cell_as_it_was(void **state)
 }
 
 /* Rule 6: what bounds the loss is in the record that the transaction compares. So what was weighed
- * is what is taken, or nothing is; and an order does not last longer than what it was weighed by. */
+ * is what is taken, or nothing is; and an order does not last longer than what it was weighed by.
+ */
 static void an_order_is_about_the_data_as_they_were_recorded(void **state)
 {
     (void)state;
