@@ -482,8 +482,10 @@ static void count_crash(struct fm_group_node *g, const struct fm_group_policy *p
 static void count_failure(struct fm_group_node *g, const struct fm_group_policy *p,
                           struct fm_mono now)
 {
+    enum { DOUBLED_MAX = 5 };
+    unsigned doubled = g->tries < DOUBLED_MAX ? g->tries : DOUBLED_MAX;
     g->tries = (uint8_t)(g->tries + (g->tries < UINT8_MAX));
-    g->retry_at = fm_mono_add_ms(now, p->retry_ms);
+    g->retry_at = fm_mono_add_ms(now, p->retry_ms << doubled);
 }
 
 static void enter(struct fm_group_node *g, const struct fm_group_policy *p,

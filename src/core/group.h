@@ -168,7 +168,7 @@ struct fm_group_policy {
     int64_t restarts_ms;  /* ... in such a window */
     uint8_t tries_max;    /* starts and rewinds that fail before the node is copied anew; copies
                              before a person is needed */
-    int64_t retry_ms;     /* after a failure */
+    int64_t retry_ms;     /* after a failure; doubled after each that follows, five times at most */
     int64_t stop_ms;      /* a fast stop takes at most so long, then it is an immediate one */
     int64_t fresh_ms;     /* older reports of other nodes do not count */
     int64_t wait_ms;      /* a node of the region that has more, or has written it all, is left so

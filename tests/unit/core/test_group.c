@@ -488,6 +488,15 @@ static void a_standby_that_went_too_far_is_stopped_and_rewound(void **state)
     assert_int_equal(g.state, FM_GROUP_CATCHING_UP); /* until it is on the new timeline */
 }
 
+/* So many times the first pause, and nothing happens before. */
+static void wait_for_retry(unsigned times)
+{
+    now = fm_mono_add_ms(now, p.retry_ms * times - 1);
+    node[B].at = now;
+    assert_false(tick().changed);
+    now = fm_mono_add_ms(now, 1);
+}
+
 static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
 {
     (void)state;
@@ -497,14 +506,13 @@ static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
     assert_int_equal(tick().to, FM_GROUP_REWINDING);
     assert_int_equal(on(FM_GROUP_ON_FAILED).to, FM_GROUP_STOPPED);
     uint32_t serial = g.serial;
-    now = fm_mono_add_ms(now, p.retry_ms);
+    wait_for_retry(1);
     assert_int_equal(tick().to, FM_GROUP_REWINDING);
     fm_group_step(&g, &p, FM_GROUP_ON_DONE, serial, &ev, now); /* of an earlier visit */
     assert_int_equal(g.state, FM_GROUP_REWINDING);
     on(FM_GROUP_ON_FAILED);
     for (unsigned i = 0; i < 2; i++) {
-        now = fm_mono_add_ms(now, p.retry_ms);
-        node[B].at = now;
+        wait_for_retry(2U << i);
         struct fm_group_verdict v = tick();
         assert_int_equal(v.action, FM_GROUP_DO_CLONE);
         assert_int_equal(v.node, B);
@@ -521,8 +529,7 @@ static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
     assert_int_equal(on(FM_GROUP_ON_DONE).to, FM_GROUP_STARTING);
     for (unsigned i = 0; i < 2U * p.tries_max; i++) { /* of which a copy is not the remedy */
         assert_int_equal(on(FM_GROUP_ON_FAILED).to, FM_GROUP_STOPPED);
-        now = fm_mono_add_ms(now, p.retry_ms);
-        node[B].at = now;
+        wait_for_retry(i < 5 ? 1U << i : 32);
         assert_int_equal(tick().to, FM_GROUP_STARTING);
     }
 }
