@@ -481,8 +481,10 @@ static void count_crash(struct fm_group_node *g, const struct fm_group_policy *p
 static void count_failure(struct fm_group_node *g, const struct fm_group_policy *p,
                           struct fm_mono now)
 {
+    enum { DOUBLED_MAX = 5 };
+    unsigned doubled = g->tries < DOUBLED_MAX ? g->tries : DOUBLED_MAX;
     g->tries = (uint8_t)(g->tries + (g->tries < UINT8_MAX));
-    g->retry_at = fm_mono_add_ms(now, p->retry_ms);
+    g->retry_at = fm_mono_add_ms(now, p->retry_ms << doubled);
 }
 
 static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
@@ -571,7 +573,7 @@ static bool same_record(const struct fm_evidence *a, const struct fm_evidence *b
     return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
            fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
            a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
-           a->writer == b->writer;
+           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to;
 }
 
 /* What the action of the state needs. */

@@ -91,9 +91,17 @@ static void a_promotion_is_claimed_done_recorded_and_opened(void **state)
     record(v);
     assert_int_equal(tick().to, FM_GROUP_PRIMARY);
     ev.counted = 1 << C | 1 << B;
+    ev.credit = 64;
+    ev.holes_to.n = 900;
     v = tick();
     assert_true(v.records);
     assert_int_equal(v.record.promotable, 1 << C);
+    assert_true(v.record.credit == 64 && v.record.holes_to == 900);
+    record(v);
+    assert_false(tick().records);
+    ev.holes_to = FM_LSN_NONE;
+    v = tick();
+    assert_true(v.records && v.record.holes_to == 0);
     record(v);
     assert_false(tick().records);
 }
@@ -376,7 +384,7 @@ static void b_has_opened(uint64_t fork)
     static struct fm_history two;
     two = (struct fm_history){{2}, fork == 1000 ? FM_STR("1\t0/3E8\n") : FM_STR("1\t0/384\n")};
     held_by(NORTH, 2);
-    cell.r.evidence = (struct fm_evidence){5, fork, {2}, 2, 2, 0, B + 1, B + 1};
+    cell.r.evidence = (struct fm_evidence){5, fork, {2}, 2, 2, 0, B + 1, B + 1, 0, 0};
     node[B].state = FM_GROUP_PRIMARY;
     node[B].timeline.n = 2;
     node[B].begins.n = fork;
@@ -434,6 +442,15 @@ static void a_standby_that_went_too_far_is_stopped_and_rewound(void **state)
     assert_int_equal(g.state, FM_GROUP_CATCHING_UP); /* until it is on the new timeline */
 }
 
+/* So many times the first pause, and nothing happens before. */
+static void wait_for_retry(unsigned times)
+{
+    now = fm_mono_add_ms(now, p.retry_ms * times - 1);
+    node[B].at = now;
+    assert_false(tick().changed);
+    now = fm_mono_add_ms(now, 1);
+}
+
 static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
 {
     (void)state;
@@ -443,14 +460,13 @@ static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
     assert_int_equal(tick().to, FM_GROUP_REWINDING);
     assert_int_equal(on(FM_GROUP_ON_FAILED).to, FM_GROUP_STOPPED);
     uint32_t serial = g.serial;
-    now = fm_mono_add_ms(now, p.retry_ms);
+    wait_for_retry(1);
     assert_int_equal(tick().to, FM_GROUP_REWINDING);
     fm_group_step(&g, &p, FM_GROUP_ON_DONE, serial, &ev, now); /* of an earlier visit */
     assert_int_equal(g.state, FM_GROUP_REWINDING);
     on(FM_GROUP_ON_FAILED);
     for (unsigned i = 0; i < 2; i++) {
-        now = fm_mono_add_ms(now, p.retry_ms);
-        node[B].at = now;
+        wait_for_retry(2U << i);
         struct fm_group_verdict v = tick();
         assert_int_equal(v.action, FM_GROUP_DO_CLONE);
         assert_int_equal(v.node, B);
@@ -467,8 +483,7 @@ static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
     assert_int_equal(on(FM_GROUP_ON_DONE).to, FM_GROUP_STARTING);
     for (unsigned i = 0; i < 2U * p.tries_max; i++) { /* of which a copy is not the remedy */
         assert_int_equal(on(FM_GROUP_ON_FAILED).to, FM_GROUP_STOPPED);
-        now = fm_mono_add_ms(now, p.retry_ms);
-        node[B].at = now;
+        wait_for_retry(i < 5 ? 1U << i : 32);
         assert_int_equal(tick().to, FM_GROUP_STARTING);
     }
 }
