@@ -268,7 +268,7 @@ def test_strangers(stage):
     port = int(g.hosts["west-1"]["peer"].split(":")[1])
 
     def asks(host):
-        head = "GET /groups/ledger/door?as=primary&epoch=1 HTTP/1.1\r\nHost: west-1\r\nConnection: upgrade\r\n" \
+        head = "GET /groups/ledger/door?as=primary&epoch=1 HTTP/1.1\r\nHost: west-1\r\nConnection: upgrade, close\r\n" \
                "Upgrade: fulmar-door/1\r\n\r\n"
         who = ["-cert", str(stage.path(f"{host}.pem")), "-key", str(stage.path(f"{host}.key"))] if host else []
         done = subprocess.run(["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{port}", *who], input=head,
