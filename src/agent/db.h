@@ -72,8 +72,7 @@ struct db_credit {
     uint64_t server_ms;                   /* its clock, when it was looked at last */
     uint64_t lost_at[FM_GROUP_NODES_MAX]; /* of that clock: data of before are gone */
     char lowered[DB_WHY_ROOM];            /* whose commits wait for nobody; "" = nobody's */
-    struct fm_lsn stood;                  /* the log ended there, since then */
-    struct fm_mono stood_at;
+    struct fm_mono joins_since;           /* a standby waits for the log to move on */
     /* what was asked to be recorded over that revision, all of it */
     uint32_t asked;
     uint64_t asked_credit;

@@ -24,7 +24,8 @@ enum {
     SILENCE_MS = 5000,
     AGAIN_MS = 50,      /* after a connection was lost */
     PATIENCE_MS = 1000, /* commits that wait for so long have used the credit up */
-    MOVE_ON_MS = 300,   /* a standby waits so long for a log that does not move by itself */
+    MOVE_ON_MAX = 2 * FM_CREDIT_WINDOW,
+    MOVE_ON_MS = 300, /* a standby waits so long for a log that does not move by itself */
     COLUMNS = 5,
 };
 
@@ -337,24 +338,21 @@ static void moved_on(struct fm_pg_conn *c, const struct fm_pg_result *r)
     next_look(n, FAST_MS);
 }
 
-/* A standby counts once it has what was granted while it was away; where nobody writes, that place
- * is reached by what nobody reads. */
+/* A standby counts once it has what was granted while it was away; where nobody writes so much,
+ * that place is reached by what nobody reads. */
 static bool move_on(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
-    uint64_t ahead = fm_lsn_ahead(k->c.granted, k->c.written);
-    if (!k->v.joining || !ahead || fm_lsn_before(k->stood, k->c.written)) {
-        k->stood = k->c.written;
-        k->stood_at = now;
-        return false;
-    }
-    if (fm_mono_sub_ms(now, k->stood_at) < MOVE_ON_MS)
+    uint64_t ahead = fm_lsn_ahead(k->v.joins_at, k->c.written);
+    if (!k->v.joining || !ahead)
+        k->joins_since = now;
+    if (fm_mono_sub_ms(now, k->joins_since) < MOVE_ON_MS)
         return false;
     char bytes[24];
     const char *params[] = {bytes};
-    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)ahead);
-    k->stood_at = now;
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)fm_min_u64(ahead, MOVE_ON_MAX));
+    k->joins_since = now;
     k->asks = true;
     fm_pg_query(&k->conn, "select pg_logical_emit_message(false, 'fulmar', repeat('-', $1::int))",
                 params, 1, STEP_MS, moved_on);
@@ -402,7 +400,7 @@ static void begin(struct db_node *n)
     k->seen = false;
     k->asked_over.n = 0;
     k->v = (struct fm_credit_verdict){.wanted = k->c.wanted};
-    k->stood_at = k->settings_at = now;
+    k->joins_since = k->settings_at = now;
     k->lowered[0] = 0;
     memset(k->lost_at, 0, sizeof k->lost_at);
     /* it was closed until now, and what it is told next is to wait for us */

@@ -225,6 +225,7 @@ static void who_returns_joins_within_its_credit(void **state)
     struct fm_credit_verdict v = fm_credit_look(&c, now);
     assert_int_equal(v.wanted, 0);
     assert_int_equal(v.joining, ONE);
+    assert_int_equal(v.joins_at.n, lsn(granted - CREDIT).n);
     written(far + FM_CREDIT_WINDOW);
     assert_int_equal(grant(), granted);
     flushed(1, granted - CREDIT - 1);
