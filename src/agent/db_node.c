@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "core/credit.h"
 #include "proxy/groups.h"
 
 #include <stdio.h>
@@ -59,7 +60,8 @@ static void see(struct db_node *n)
                                      .node = n->report,
                                      .nnodes = n->nnodes,
                                      .primary = primary_of(n),
-                                     .counted = db_waits(n) ? n->synchronous : n->streaming};
+                                     .counted = db_waits(n) ? n->synchronous : n->streaming,
+                                     .credit = db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
     ev->self.region = (uint8_t)n->of[n->self].region;
 }
 
@@ -166,6 +168,7 @@ static void carry_out(struct db_node *n)
         if (n->drained != DB_DRAIN_NOT)
             db_ask_let_go(n);
         db_server_be(n, DB_AS_OPEN, FM_GROUP_NOBODY);
+        db_ask_settle(n);
         record(n);
         break;
     case FM_GROUP_DO_STOP_FAST:

@@ -72,6 +72,8 @@ void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell
     fm_message_group_over_write(at, b);
     fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu", r->region[c->region],
                   (unsigned long long)c->epoch.n);
+    if (c->accepted.n)
+        fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     if (c->state == FM_CELL_RELEASED)
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
 }
@@ -81,6 +83,8 @@ int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o, struc
     struct fm_str region = text(o, "region"), to = text(o, "to");
     if (!fm_message_group_over_read(o, at) || !region.p ||
         !number(o, "epoch", NUMBER_MAX, &at->r.epoch.n) || at->r.epoch.n == 0)
+        return -1;
+    if (json_object_get(o, "accepted") && !number(o, "accepted", at->r.epoch.n, &at->r.accepted.n))
         return -1;
     int holder = fm_roster_region(r, region), heir = to.p ? fm_roster_region(r, to) : 0;
     if (holder < 0 || heir < 0)
@@ -129,4 +133,24 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
            lsn(o, "flush", &n->flush) && lsn(o, "replay", &n->replay) &&
            lsn(o, "final", &n->final) && flag(o, "recovery", &n->recovery) &&
            flag(o, "streaming", &n->streaming) && flag(o, "clean", &n->clean);
+}
+
+/* -------- for people -------- */
+
+static json_t *lsn_json(struct fm_lsn at)
+{
+    char out[FM_LSN_ROOM];
+    return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
+}
+
+json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,
+                                     struct fm_mono now)
+{
+    FM_ASSERT(n->state < FM_COUNT(states));
+    if (n->at.ns == 0)
+        return json_pack("{s:s,s:n}", "region", region, "state");
+    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region", region, "state",
+                     states[n->state], "age_ms", (json_int_t)fm_mono_sub_ms(now, n->at), "timeline",
+                     (json_int_t)n->timeline.n, "recovery", (int)n->recovery, "streaming",
+                     (int)n->streaming, "flush", lsn_json(n->flush), "replay", lsn_json(n->replay));
 }

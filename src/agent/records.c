@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "core/credit.h"
 #include "http/protocol.h"
 
 #include <jansson.h>
@@ -134,10 +135,12 @@ void fm_evidence_write(const struct fm_evidence *e, struct fm_buf *b)
     if (e->system_id)
         fm_buf_printf(b,
                       ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
-                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u}",
+                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u,"
+                      "\"credit\":\"%llu\",\"holes_to\":\"%llu\"}",
                       (unsigned long long)e->system_id, e->timeline,
                       (unsigned long long)e->fork_lsn, (unsigned long long)e->epoch.n, e->claimed,
-                      e->promotable, e->node, e->writer);
+                      e->promotable, e->node, e->writer, (unsigned long long)e->credit,
+                      (unsigned long long)e->holes_to);
 }
 
 static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c, struct fm_buf *b)
@@ -149,6 +152,8 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
     fm_buf_printf(b, ",\"epoch\":%llu,\"gentle_from\":%llu", (unsigned long long)c->epoch.n,
                   (unsigned long long)c->gentle_from.n);
+    if (c->accepted.n)
+        fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     write_members(r, &c->members, b);
     fm_evidence_write(&c->evidence, b);
     fm_buf_ch(b, '}');
@@ -314,22 +319,25 @@ static bool read_u64_text(const char *s, uint64_t *out)
 
 bool fm_evidence_read(json_t *evidence, struct fm_evidence *e)
 {
-    const char *system, *fork;
+    const char *system, *fork, *credit = NULL, *holes_to = "0";
     json_int_t timeline, epoch = 0, claimed = -1, promotable = 0, node = 0, writer = 0;
     if (!evidence)
         return true;
-    /* versions that knew no groups wrote the first three */
-    bool whole =
-        json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I}", "system", &system, "timeline",
-                    &timeline, "fork", &fork, "epoch", &epoch, "claimed", &claimed, "promotable",
-                    &promotable, "node", &node, "writer", &writer) == 0;
+    /* versions that knew no groups wrote the first three; without a credit nothing was enforced */
+    bool whole = json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I,s?s,s?s}", "system",
+                             &system, "timeline", &timeline, "fork", &fork, "epoch", &epoch,
+                             "claimed", &claimed, "promotable", &promotable, "node", &node,
+                             "writer", &writer, "credit", &credit, "holes_to", &holes_to) == 0;
+    e->credit = FM_CREDIT_UNLIMITED;
+    if (whole && credit && !read_u64_text(credit, &e->credit))
+        return false;
     if (whole && claimed < 0 && !json_object_get(evidence, "claimed"))
         claimed = timeline;
     if (!whole || !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
         !in_range(claimed, (uint64_t)timeline, UINT32_MAX) ||
         !in_range(promotable, 0, UINT32_MAX) || !in_range(node, 0, UINT16_MAX) ||
         !in_range(writer, 0, UINT16_MAX) || !read_u64_text(system, &e->system_id) ||
-        !read_u64_text(fork, &e->fork_lsn))
+        !read_u64_text(fork, &e->fork_lsn) || !read_u64_text(holes_to, &e->holes_to))
         return false;
     e->timeline = (uint32_t)timeline;
     e->epoch.n = (uint64_t)epoch;
@@ -345,12 +353,12 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
 {
     struct fm_cell_record *c = &w->to.cell;
     const char *region, *state, *to = NULL;
-    json_int_t epoch, gentle_from;
+    json_int_t epoch, gentle_from, accepted = 0;
     json_t *members, *evidence = NULL;
     *c = (struct fm_cell_record){0};
-    if (json_unpack(o, "{s:s,s:s,s?s,s:I,s:I,s:o,s?o}", "region", &region, "state", &state, "to",
-                    &to, "epoch", &epoch, "gentle_from", &gentle_from, "members", &members,
-                    "evidence", &evidence))
+    if (json_unpack(o, "{s:s,s:s,s?s,s:I,s:I,s?I,s:o,s?o}", "region", &region, "state", &state,
+                    "to", &to, "epoch", &epoch, "gentle_from", &gentle_from, "accepted", &accepted,
+                    "members", &members, "evidence", &evidence))
         return wrong(why, "not a cell");
     bool released = strcmp(state, "released") == 0;
     if ((!released && strcmp(state, "held") != 0) || released != (to != NULL))
@@ -359,7 +367,8 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
     int heir = released ? fm_roster_region(r, fm_str_z(to)) : 0;
     if (holder < 0 || heir < 0)
         return wrong(why, "a cell of a region that this file does not know");
-    if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch))
+    if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch) ||
+        !in_range(accepted, 0, (uint64_t)epoch))
         return wrong(why, "a cell with an epoch out of its range");
     if (!fm_evidence_read(evidence, &c->evidence))
         return wrong(why, "evidence that is none");
@@ -368,6 +377,7 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
     c->state = released ? FM_CELL_RELEASED : FM_CELL_HELD;
     c->epoch.n = (uint64_t)epoch;
     c->gentle_from.n = (uint64_t)gentle_from;
+    c->accepted.n = (uint64_t)accepted;
     return read_members(r, members, &c->members, why);
 }
 

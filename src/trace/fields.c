@@ -25,6 +25,7 @@ const struct fm_trace_field fm_trace_event[] = {F(kind),
                                                 F(keeper),
                                                 F(resolved),
                                                 F(automatic),
+                                                F(accepted),
                                                 F(everything),
                                                 F(refused),
                                                 F(store_id),
@@ -48,7 +49,9 @@ const struct fm_trace_field fm_trace_event[] = {F(kind),
                                                 F(evidence.claimed),
                                                 F(evidence.promotable),
                                                 F(evidence.node),
-                                                F(evidence.writer)};
+                                                F(evidence.writer),
+                                                F(evidence.credit),
+                                                F(evidence.holes_to)};
 CHECK(fm_trace_event);
 #undef F
 
@@ -79,6 +82,7 @@ const struct fm_trace_field fm_trace_cell[] = {F(revision.n),
                                                F(r.to),
                                                F(r.epoch.n),
                                                F(r.gentle_from.n),
+                                               F(r.accepted.n),
                                                F(r.evidence.system_id),
                                                F(r.evidence.fork_lsn),
                                                F(r.evidence.timeline),
@@ -86,7 +90,9 @@ const struct fm_trace_field fm_trace_cell[] = {F(revision.n),
                                                F(r.evidence.claimed),
                                                F(r.evidence.promotable),
                                                F(r.evidence.node),
-                                               F(r.evidence.writer)};
+                                               F(r.evidence.writer),
+                                               F(r.evidence.credit),
+                                               F(r.evidence.holes_to)};
 CHECK(fm_trace_cell);
 #undef F
 

@@ -70,11 +70,12 @@ static inline void begin(unsigned self)
                                  .retry_ms = 500,
                                  .stop_ms = 3000,
                                  .fresh_ms = 3000,
+                                 .wait_ms = 5000,
                                  .lag_max = 100};
     sub = (struct fm_sublease_cell){.holder = FM_NOBODY};
     cell = (struct fm_cell_at){
         .revision = {1},
-        .r = {.epoch = {1}, .gentle_from = {1}, .evidence = {5, 0, {1}, 1, 1, 6, 1, 1}}};
+        .r = {.epoch = {1}, .gentle_from = {1}, .evidence = {5, 0, {1}, 1, 1, 6, 1, 1, 0, 0}}};
     mine = theirs = (struct fm_history){{1}, FM_STR("")};
     for (unsigned i = 0; i < NODES; i++)
         node[i] = (struct fm_group_report){.at = now,
