@@ -115,6 +115,8 @@ void fm_message_group_report_write(const struct fm_group_report *n, struct fm_st
         fm_buf_printf(b, ",\"loss\":\"%s\",\"loss_bytes\":\"%llu\",\"loss_transactions\":\"%llu\"",
                       fm_credit_kind_name((enum fm_credit_kind)n->loss.kind),
                       (unsigned long long)n->loss.bytes, (unsigned long long)n->loss.transactions);
+    if (!fm_lsn_is_none(n->kept))
+        write_lsn(b, "kept", n->kept);
     fm_buf_lit(b, ",\"history\":");
     fm_buf_json(b, history.n <= FM_MESSAGE_HISTORY_MAX ? history : FM_STR(""));
 }
@@ -149,7 +151,7 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
         !number(o, "timeline", UINT32_MAX, &timeline))
         return false;
     n->timeline.n = (uint32_t)timeline;
-    if (!read_loss(o, &n->loss))
+    if (!read_loss(o, &n->loss) || (json_object_get(o, "kept") && !lsn(o, "kept", &n->kept)))
         return false;
     return history->p && history->n <= FM_MESSAGE_HISTORY_MAX && lsn(o, "begins", &n->begins) &&
            lsn(o, "flush", &n->flush) && lsn(o, "replay", &n->replay) &&
