@@ -94,6 +94,7 @@ struct db_node {
     bool primary;  /* it was started, or promoted, as one: it runs by the sub-lease */
     bool promoted; /* it was asked to promote */
     bool ending;   /* it was told to end */
+    bool expired;  /* ... by its guard, as its time was nearly over */
     enum fm_pg_stop ended_how;
     struct fm_mono begin_at; /* after something could not be begun */
     int out_fd;
@@ -127,8 +128,6 @@ struct fm_database {
 /* -------- db_node.c -------- */
 
 void db_node_begin(struct db_node *n);
-/* What a node says of itself, for the doors of this host's gate. */
-void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group_report *r);
 /* Step, and carry out. */
 void db_node_turn(struct db_node *n);
 void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial);
