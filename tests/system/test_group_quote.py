@@ -196,12 +196,15 @@ def test_a_guard_testifies_for_the_database(stage):
     w.wait_for_more()
     at = time.monotonic()
     os.kill(g.agent(), signal.SIGKILL)
+    check_equal(g.processes["west-1"].wait(), 1, "exit code of the guard")
     wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
     w.wait_for_more()
     w.stop()
     print(f"# agent under a guard killed: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
-    events = [json.loads(line) for line in fulmar(g, "north-1", "events", "-o", "json").stdout.splitlines()]
-    first = {e["what"] if e["what"] != "authority" else e["why"]: e for e in reversed(events)}
+    events = json.loads(fulmar(g, "north-1", "events", "-o", "json").stdout)["events"]
+    first = {e["why"] if e["what"] == "authority" else e["what"]: e for e in sorted(events, key=lambda e: -e["number"])}
+    votes = [e["evidence"] for e in events if e["what"] == "failover" and e.get("to") == "preparing"]
+    check_equal(len(votes), 1, f"failovers that began: {events}")
     check("everything that can write is dead" in first["testimony"]["evidence"], f"what was testified: {first['testimony']}")
     check(first["testimony"]["number"] < first["acquired"]["number"], "it was acquired before anybody testified")
     check_equal(g.postgres_of("west"), [], "what is left of the old primary")
