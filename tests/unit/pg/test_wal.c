@@ -305,7 +305,10 @@ static enum fm_err count(uint64_t after, uint64_t reaches, uint64_t most, struct
 {
     struct fm_error e = {0};
     struct fm_wal_config c = conf(after);
-    enum fm_err err = fm_wal_count(folder_fd, &c, (struct fm_lsn){reaches}, most, out, &e);
+    struct fm_wal_work *w = malloc(fm_wal_work_size());
+    assert_non_null(w);
+    enum fm_err err = fm_wal_count(w, folder_fd, &c, (struct fm_lsn){reaches}, most, out, &e);
+    free(w);
     assert_int_equal(err == FM_ERR_OK, e.msg[0] == 0);
     return err;
 }
