@@ -25,15 +25,13 @@ void fm_check_io_end(struct fm_check_io *io, struct fm_check_result *r)
     io->done(io, r);
 }
 
-static void succeed(struct fm_check_io *io)
+void fm_check_io_ok(struct fm_check_io *io)
 {
     struct fm_check_result r = {.ok = true};
     fm_check_io_end(io, &r);
 }
 
-static void fail(struct fm_check_io *io, const char *fmt, ...) FM_PRINTF(2, 3);
-
-static void fail(struct fm_check_io *io, const char *fmt, ...)
+void fm_check_io_fail(struct fm_check_io *io, const char *fmt, ...)
 {
     struct fm_check_result r = {.ok = false};
     va_list ap;
@@ -46,7 +44,7 @@ static void fail(struct fm_check_io *io, const char *fmt, ...)
 static void timed_out(struct fm_timer *t)
 {
     struct fm_check_io *io = fm_container_of(t, struct fm_check_io, timer);
-    fail(io, "no result within %lld ms", (long long)io->conf->timeout_ms);
+    fm_check_io_fail(io, "no result within %lld ms", (long long)io->conf->timeout_ms);
 }
 
 static struct fm_mono deadline(const struct fm_check_io *io)
@@ -66,7 +64,7 @@ static void http_connected(struct fm_http_client *h)
     struct fm_check_io *io = of_http(h);
     FM_ASSERT(io->running && io->open);
     if (io->conf->type == FM_CHECK_TCP) {
-        succeed(io);
+        fm_check_io_ok(io);
         return;
     }
     char text[2048];
@@ -77,7 +75,7 @@ static void http_connected(struct fm_http_client *h)
     fm_buf_str_add(&b, io->conf->host_header);
     fm_buf_lit(&b, "\r\n\r\n");
     if (b.full) {
-        fail(io, "the path is too long");
+        fm_check_io_fail(io, "the path is too long");
         return;
     }
     struct iovec iov = {text, b.n};
@@ -94,9 +92,9 @@ static void http_whole(struct fm_check_io *io)
 {
     if (io->conf->body.n &&
         (!io->body || !memmem(io->body, io->body_n, io->conf->body.p, io->conf->body.n)))
-        fail(io, "the answer does not contain `%.*s`", FM_STR_ARG(io->conf->body));
+        fm_check_io_fail(io, "the answer does not contain `%.*s`", FM_STR_ARG(io->conf->body));
     else
-        succeed(io);
+        fm_check_io_ok(io);
 }
 
 static void http_head(struct fm_http_client *h, const struct fm_http_head *head)
@@ -106,9 +104,9 @@ static void http_head(struct fm_http_client *h, const struct fm_http_head *head)
         return;
     unsigned want = io->conf->status;
     if (want && head->status != want)
-        fail(io, "status %u, expected %u", head->status, want);
+        fm_check_io_fail(io, "status %u, expected %u", head->status, want);
     else if (!want && (head->status < 200 || head->status >= 300))
-        fail(io, "status %u, expected 2xx", head->status);
+        fm_check_io_fail(io, "status %u, expected 2xx", head->status);
     else if (!io->conf->body.n || !fm_http_client_has_body(h))
         http_whole(io);
     else
@@ -134,8 +132,8 @@ static void http_body(struct fm_http_client *h, struct fm_str piece, bool last)
 static void http_failed(struct fm_http_client *h, int err, const char *why)
 {
     char buf[96];
-    fail(of_http(h), "%s%s%s", why, err && err != -EPROTO ? ": " : "",
-         err && err != -EPROTO ? strerror_r(-err, buf, sizeof buf) : "");
+    fm_check_io_fail(of_http(h), "%s%s%s", why, err && err != -EPROTO ? ": " : "",
+                     err && err != -EPROTO ? strerror_r(-err, buf, sizeof buf) : "");
 }
 
 static void http_closed(struct fm_http_client *h)
@@ -163,12 +161,12 @@ static void tls_step(struct fm_check_io *io, struct fm_str in)
     struct fm_str out;
     int rc = fm_check_tls_step(io->tls, in, &out);
     if (rc < 0) {
-        fail(io, "the TLS handshake failed");
+        fm_check_io_fail(io, "the TLS handshake failed");
         return;
     }
     /* also where the handshake is over for us: the server must not take us for a broken client */
     if (out.n && !fm_sock_send_now(&io->sock, out) && rc == 0) {
-        fail(io, "the connection broke during the handshake");
+        fm_check_io_fail(io, "the connection broke during the handshake");
         return;
     }
     if (rc == 1) {
@@ -186,7 +184,7 @@ static void sock_connected(struct fm_sock *s, int err)
     char buf[96];
     FM_ASSERT(io->running && io->open && err <= 0);
     if (err) {
-        fail(io, "cannot connect: %s", strerror_r(-err, buf, sizeof buf));
+        fm_check_io_fail(io, "cannot connect: %s", strerror_r(-err, buf, sizeof buf));
         return;
     }
     if (io->conf->type == FM_CHECK_TLS) {
@@ -194,7 +192,7 @@ static void sock_connected(struct fm_sock *s, int err)
         return;
     }
     if (!fm_sock_send_now(s, FM_STR("PING\r\n")))
-        fail(io, "the connection broke");
+        fm_check_io_fail(io, "the connection broke");
     else
         fm_sock_recv(s, NULL, deadline(io));
 }
@@ -210,7 +208,7 @@ static void sock_received(struct fm_sock *s, struct fm_block *b, ssize_t n)
     if (n <= 0) {
         if (b)
             fm_pool_put(io->loop->pool, b);
-        fail(io, "the connection ended without an answer");
+        fm_check_io_fail(io, "the connection ended without an answer");
         return;
     }
     if (io->conf->type == FM_CHECK_TLS) {
@@ -222,9 +220,9 @@ static void sock_received(struct fm_sock *s, struct fm_block *b, ssize_t n)
     bool pong = fm_str_starts(in, FM_STR("+PONG")) || fm_str_starts(in, FM_STR("-NOAUTH"));
     fm_pool_put(io->loop->pool, b);
     if (pong)
-        succeed(io);
+        fm_check_io_ok(io);
     else
-        fail(io, "answered `%s` instead of +PONG", line);
+        fm_check_io_fail(io, "answered `%s` instead of +PONG", line);
 }
 
 static void sock_sent(struct fm_sock *s, int err)
@@ -253,14 +251,14 @@ static void child_exited(struct fm_child *c, int status)
     struct fm_str out = fm_str(io->output, c->output_n), rest;
     struct fm_str first = fm_str_cut(out, '\n', &rest);
     if (c->timed_out)
-        fail(io, "the command did not end within %lld ms and was killed",
-             (long long)io->conf->timeout_ms);
+        fm_check_io_fail(io, "the command did not end within %lld ms and was killed",
+                         (long long)io->conf->timeout_ms);
     else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        succeed(io);
+        fm_check_io_ok(io);
     else if (WIFEXITED(status))
-        fail(io, "exit code %d: %.*s", WEXITSTATUS(status), FM_STR_ARG(first));
+        fm_check_io_fail(io, "exit code %d: %.*s", WEXITSTATUS(status), FM_STR_ARG(first));
     else
-        fail(io, "ended by signal %d", WTERMSIG(status));
+        fm_check_io_fail(io, "ended by signal %d", WTERMSIG(status));
 }
 
 static void start_command(struct fm_check_io *io)
@@ -269,7 +267,7 @@ static void start_command(struct fm_check_io *io)
     FM_ASSERT(n > 0 && !io->argv);
     io->argv = calloc(n + 1, sizeof *io->argv);
     if (!io->argv) {
-        fail(io, "out of memory");
+        fm_check_io_fail(io, "out of memory");
         return;
     }
     for (size_t i = 0; i < n; i++)
@@ -283,7 +281,7 @@ static void start_command(struct fm_check_io *io)
     struct fm_error e;
     fm_loop_cancel(io->loop, &io->timer); /* the child has its own */
     if (fm_child_start(&io->child, io->loop, &o, child_exited, &e))
-        fail(io, "%s", e.msg);
+        fm_check_io_fail(io, "%s", e.msg);
 }
 
 /* -------- names, then the socket -------- */
@@ -306,14 +304,14 @@ static void open_socket(struct fm_check_io *io)
                 io->conf->server_name.n ? io->conf->server_name : io->conf->target.host;
             io->tls = fm_check_tls_new(name, &e);
             if (!io->tls) {
-                fail(io, "%s", e.msg);
+                fm_check_io_fail(io, "%s", e.msg);
                 return;
             }
         }
         err = fm_sock_connect(&io->sock, io->loop, &io->addr, deadline(io), &sock_ops, &e);
     }
     if (err)
-        fail(io, "%s", e.msg);
+        fm_check_io_fail(io, "%s", e.msg);
     else
         io->open = true;
 }
@@ -325,9 +323,9 @@ static void looked_up(struct fm_lookup *q)
     if (!io->running)
         return;
     if (q->result) {
-        fail(io, "%s: %s", q->name, q->why);
+        fm_check_io_fail(io, "%s: %s", q->name, q->why);
     } else if (io->conf->type == FM_CHECK_DNS) {
-        succeed(io);
+        fm_check_io_ok(io);
     } else {
         io->addr = q->addr[0];
         open_socket(io);
@@ -337,7 +335,7 @@ static void looked_up(struct fm_lookup *q)
 static void look_up(struct fm_check_io *io, struct fm_str name, uint16_t port)
 {
     if (name.n > FM_LOOKUP_NAME_MAX) {
-        fail(io, "the name is too long");
+        fm_check_io_fail(io, "the name is too long");
         return;
     }
     FM_ASSERT(!io->lookup.busy);

@@ -56,6 +56,8 @@ void fm_check_io_deinit(struct fm_check_io *io);
 
 /* For the parts of it: it has ended so. */
 void fm_check_io_end(struct fm_check_io *io, struct fm_check_result *r);
+void fm_check_io_ok(struct fm_check_io *io);
+void fm_check_io_fail(struct fm_check_io *io, const char *fmt, ...) FM_PRINTF(2, 3);
 
 /* check_pg.c: to io->addr. Its deadline is its own: a query that takes too long is cancelled. */
 void fm_check_pg_start(struct fm_check_io *io);

@@ -7,7 +7,6 @@
 #include "base/assert.h"
 #include "base/file.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,24 +27,6 @@ static struct fm_check_io *of(struct fm_pg_conn *c)
     return fm_container_of(c, struct fm_check_io, pg);
 }
 
-static void succeed(struct fm_check_io *io)
-{
-    struct fm_check_result r = {.ok = true};
-    fm_check_io_end(io, &r);
-}
-
-static void fail(struct fm_check_io *io, const char *fmt, ...) FM_PRINTF(2, 3);
-
-static void fail(struct fm_check_io *io, const char *fmt, ...)
-{
-    struct fm_check_result r = {.ok = false};
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(r.text, sizeof r.text, fmt, ap);
-    va_end(ap);
-    fm_check_io_end(io, &r);
-}
-
 /* Of the check's time. */
 static int64_t left_ms(const struct fm_check_io *io)
 {
@@ -59,9 +40,9 @@ static bool has_failed(struct fm_check_io *io, const struct fm_pg_result *r)
     if (!r->error.code)
         return false;
     if (r->error.code == FM_ERR_TIMEOUT)
-        fail(io, "no result within %lld ms", (long long)io->conf->timeout_ms);
+        fm_check_io_fail(io, "no result within %lld ms", (long long)io->conf->timeout_ms);
     else
-        fail(io, "%s", r->error.msg);
+        fm_check_io_fail(io, "%s", r->error.msg);
     return true;
 }
 
@@ -72,9 +53,9 @@ static void answered(struct fm_pg_conn *c, const struct fm_pg_result *r)
         return;
     bool any = r->rows > 0 && r->columns > 0;
     if (any && fm_str_eqz(fm_pg_value(r, 0, 0), "f"))
-        fail(io, "the answer to the query is `false`");
+        fm_check_io_fail(io, "the answer to the query is `false`");
     else
-        succeed(io);
+        fm_check_io_ok(io);
 }
 
 /* False where it is not known. It is less than nothing where the clock of the primary is ahead. */
@@ -93,14 +74,15 @@ static bool is_fit(struct fm_check_io *io, const struct fm_pg_result *r)
     bool read_only = standby || fm_str_eqz(fm_pg_value(r, 0, 1), "on");
     FM_ASSERT(io->running && r->columns == STATE_COLUMNS);
     if (io->conf->pg.access == FM_ACCESS_READ_WRITE && read_only)
-        fail(io, standby ? "it is a standby, not a primary" : "it is set to be read-only");
+        fm_check_io_fail(io,
+                         standby ? "it is a standby, not a primary" : "it is set to be read-only");
     else if (io->conf->pg.access == FM_ACCESS_READ_ONLY && !read_only)
-        fail(io, "it takes writes, and should be read-only");
+        fm_check_io_fail(io, "it takes writes, and should be read-only");
     else if (io->conf->pg.replay_lag_ms && !known)
-        fail(io, "how far it is behind is unknown: it has replayed nothing yet");
+        fm_check_io_fail(io, "how far it is behind is unknown: it has replayed nothing yet");
     else if (io->conf->pg.replay_lag_ms && lag_ms > (uint64_t)io->conf->pg.replay_lag_ms)
-        fail(io, "it is %llu ms behind, the bound is %lld ms", (unsigned long long)lag_ms,
-             (long long)io->conf->pg.replay_lag_ms);
+        fm_check_io_fail(io, "it is %llu ms behind, the bound is %lld ms",
+                         (unsigned long long)lag_ms, (long long)io->conf->pg.replay_lag_ms);
     else
         return true;
     return false;
@@ -112,7 +94,8 @@ static void told_state(struct fm_pg_conn *c, const struct fm_pg_result *r)
     if (has_failed(io, r))
         return;
     if (r->rows != 1 || r->columns != STATE_COLUMNS) {
-        fail(io, "answered with %u rows and %u columns: it is not PostgreSQL", r->rows, r->columns);
+        fm_check_io_fail(io, "answered with %u rows and %u columns: it is not PostgreSQL", r->rows,
+                         r->columns);
         return;
     }
     if (!is_fit(io, r))
@@ -120,7 +103,7 @@ static void told_state(struct fm_pg_conn *c, const struct fm_pg_result *r)
     if (io->conf->pg.query.n)
         fm_pg_query(c, io->conf->pg.query.p, NULL, 0, left_ms(io), answered);
     else
-        succeed(io);
+        fm_check_io_ok(io);
 }
 
 static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
@@ -139,7 +122,7 @@ void fm_check_pg_start(struct fm_check_io *io)
     fm_loop_cancel(io->loop, &io->timer);
     if (k->pg.password_file.n &&
         fm_file_secret(k->pg.password_file.p, password, sizeof password, &n, &e)) {
-        fail(io, "%s", e.msg);
+        fm_check_io_fail(io, "%s", e.msg);
         return;
     }
     password[n] = 0;

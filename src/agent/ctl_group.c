@@ -3,6 +3,7 @@
  * the evidence of a planned move: is an heir close, has it all of what the old primary wrote?
  * Nothing here decides who may be primary: core/group.h does, at the node, by that record. */
 #include "agent/ctl.h"
+#include "agent/message_group.h"
 
 #include "base/assert.h"
 #include "core/group.h"
@@ -135,33 +136,17 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 
 /* -------- for people -------- */
 
-static json_t *lsn_json(struct fm_lsn at)
-{
-    char out[FM_LSN_ROOM];
-    return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
-}
-
-static json_t *node_json(const struct ctl_context *c, const struct ctl_group_node *n)
-{
-    const struct fm_group_report *r = &n->report;
-    const char *region = c->ctl->c.roster->region[n->region];
-    if (r->at.ns == 0)
-        return json_pack("{s:s,s:n}", "region", region, "state");
-    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region", region, "state",
-                     fm_group_state_name((enum fm_group_state)r->state), "age_ms",
-                     (json_int_t)fm_mono_sub_ms(fm_mono_now(), r->at), "timeline",
-                     (json_int_t)r->timeline.n, "recovery", (int)r->recovery, "streaming",
-                     (int)r->streaming, "flush", lsn_json(r->flush), "replay", lsn_json(r->replay));
-}
-
 static json_t *group_json(const struct ctl_context *c)
 {
     const struct fm_roster *r = c->ctl->c.roster;
     const struct fm_evidence *e = ctl_group_recorded(c);
     json_t *nodes = json_object();
-    for (unsigned i = 0; i < c->group->nnodes; i++)
-        json_object_set_new(nodes, fm_roster_host_name(r, c->group->node[i].host),
-                            node_json(c, &c->group->node[i]));
+    for (unsigned i = 0; i < c->group->nnodes; i++) {
+        const struct ctl_group_node *n = &c->group->node[i];
+        json_object_set_new(
+            nodes, fm_roster_host_name(r, n->host),
+            fm_message_group_report_json(r->region[n->region], &n->report, fm_mono_now()));
+    }
     bool known = e && e->writer <= c->group->nnodes;
     char system[24] = "";
     if (e)

@@ -2,6 +2,7 @@
 #include "agent/database.h"
 
 #include "agent/db.h"
+#include "agent/message_group.h"
 #include "base/assert.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -262,9 +263,8 @@ void fm_database_take(struct fm_database *d, unsigned host, const struct fm_mess
         return;
     bool agent = db_is_agent(n, host);
     if (m->kind == FM_MESSAGE_CELL && agent) {
-        bool older = fm_revision_newer(n->cell.revision, m->at.revision);
-        if (older && !fm_epoch_newer(m->at.r.epoch, n->cell.r.epoch))
-            return; /* a store that was seeded anew counts its revisions anew, and not its epochs */
+        if (fm_group_is_outdated(&m->at, &n->cell))
+            return;
         n->cell = m->at;
     } else if (m->kind == FM_MESSAGE_REPORT) {
         reported(n, host, m);
@@ -295,29 +295,14 @@ bool fm_database_drains(const struct fm_database *d, unsigned context)
 
 /* -------- status -------- */
 
-static json_t *lsn_json(struct fm_lsn at)
-{
-    char out[FM_LSN_ROOM];
-    return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
-}
-
 static json_t *node_json(const struct db_node *n, unsigned i, struct fm_mono now)
 {
-    const struct fm_group_report *r = &n->of[i].report;
-    struct fm_group_report mine;
-    if (i == n->self) {
-        mine = fm_group_report(&n->g, &n->ev);
-        mine.at = now;
-        r = &mine;
-    }
-    if (r->at.ns == 0)
-        return json_pack("{s:s,s:n}", "region", n->d->c.roster->region[n->of[i].region], "state");
-    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region",
-                     n->d->c.roster->region[n->of[i].region], "state",
-                     fm_group_state_name((enum fm_group_state)r->state), "age_ms",
-                     (json_int_t)fm_mono_sub_ms(now, r->at), "timeline", (json_int_t)r->timeline.n,
-                     "recovery", (int)r->recovery, "streaming", (int)r->streaming, "flush",
-                     lsn_json(r->flush), "replay", lsn_json(r->replay));
+    const char *region = n->d->c.roster->region[n->of[i].region];
+    if (i != n->self)
+        return fm_message_group_report_json(region, &n->of[i].report, now);
+    struct fm_group_report mine = fm_group_report(&n->g, &n->ev);
+    mine.at = now;
+    return fm_message_group_report_json(region, &mine, now);
 }
 
 static json_t *group_json(const struct db_node *n)

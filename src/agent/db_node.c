@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "core/credit.h"
 #include "proxy/groups.h"
 
 #include <stdio.h>
@@ -59,7 +60,8 @@ static void see(struct db_node *n)
                                      .node = n->report,
                                      .nnodes = n->nnodes,
                                      .primary = primary_of(n),
-                                     .counted = db_waits(n) ? n->synchronous : n->streaming};
+                                     .counted = db_waits(n) ? n->synchronous : n->streaming,
+                                     .credit = db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
     ev->self.region = (uint8_t)n->of[n->self].region;
 }
 

@@ -130,3 +130,23 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
            lsn(o, "final", &n->final) && flag(o, "recovery", &n->recovery) &&
            flag(o, "streaming", &n->streaming) && flag(o, "clean", &n->clean);
 }
+
+/* -------- for people -------- */
+
+static json_t *lsn_json(struct fm_lsn at)
+{
+    char out[FM_LSN_ROOM];
+    return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
+}
+
+json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,
+                                     struct fm_mono now)
+{
+    FM_ASSERT(n->state < FM_COUNT(states));
+    if (n->at.ns == 0)
+        return json_pack("{s:s,s:n}", "region", region, "state");
+    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region", region, "state",
+                     states[n->state], "age_ms", (json_int_t)fm_mono_sub_ms(now, n->at), "timeline",
+                     (json_int_t)n->timeline.n, "recovery", (int)n->recovery, "streaming",
+                     (int)n->streaming, "flush", lsn_json(n->flush), "replay", lsn_json(n->replay));
+}

@@ -28,4 +28,8 @@ void fm_message_group_report_write(const struct fm_group_report *n, struct fm_st
 bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
                                   struct fm_str *history) FM_WARN_UNUSED;
 
+/* For people: a node of that region, as it reported last (`at` 0: never). NULL: no memory. */
+json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,
+                                     struct fm_mono now);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "core/credit.h"
 #include "http/protocol.h"
 
 #include <jansson.h>
@@ -134,10 +135,12 @@ void fm_evidence_write(const struct fm_evidence *e, struct fm_buf *b)
     if (e->system_id)
         fm_buf_printf(b,
                       ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
-                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u}",
+                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u,"
+                      "\"credit\":\"%llu\",\"holes_to\":\"%llu\"}",
                       (unsigned long long)e->system_id, e->timeline,
                       (unsigned long long)e->fork_lsn, (unsigned long long)e->epoch.n, e->claimed,
-                      e->promotable, e->node, e->writer);
+                      e->promotable, e->node, e->writer, (unsigned long long)e->credit,
+                      (unsigned long long)e->holes_to);
 }
 
 static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c, struct fm_buf *b)
@@ -314,22 +317,25 @@ static bool read_u64_text(const char *s, uint64_t *out)
 
 bool fm_evidence_read(json_t *evidence, struct fm_evidence *e)
 {
-    const char *system, *fork;
+    const char *system, *fork, *credit = NULL, *holes_to = "0";
     json_int_t timeline, epoch = 0, claimed = -1, promotable = 0, node = 0, writer = 0;
     if (!evidence)
         return true;
-    /* versions that knew no groups wrote the first three */
-    bool whole =
-        json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I}", "system", &system, "timeline",
-                    &timeline, "fork", &fork, "epoch", &epoch, "claimed", &claimed, "promotable",
-                    &promotable, "node", &node, "writer", &writer) == 0;
+    /* versions that knew no groups wrote the first three; without a credit nothing was enforced */
+    bool whole = json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I,s?s,s?s}", "system",
+                             &system, "timeline", &timeline, "fork", &fork, "epoch", &epoch,
+                             "claimed", &claimed, "promotable", &promotable, "node", &node,
+                             "writer", &writer, "credit", &credit, "holes_to", &holes_to) == 0;
+    e->credit = FM_CREDIT_UNLIMITED;
+    if (whole && credit && !read_u64_text(credit, &e->credit))
+        return false;
     if (whole && claimed < 0 && !json_object_get(evidence, "claimed"))
         claimed = timeline;
     if (!whole || !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
         !in_range(claimed, (uint64_t)timeline, UINT32_MAX) ||
         !in_range(promotable, 0, UINT32_MAX) || !in_range(node, 0, UINT16_MAX) ||
         !in_range(writer, 0, UINT16_MAX) || !read_u64_text(system, &e->system_id) ||
-        !read_u64_text(fork, &e->fork_lsn))
+        !read_u64_text(fork, &e->fork_lsn) || !read_u64_text(holes_to, &e->holes_to))
         return false;
     e->timeline = (uint32_t)timeline;
     e->epoch.n = (uint64_t)epoch;

@@ -154,8 +154,9 @@ static void print_text(const struct fm_conf_report *r, const struct fm_conf *c, 
     free(mem);
     if (!c)
         return;
-    printf("%s is good: service %.*s, %zu regions, %zu contexts, %zu routes\n", path,
-           FM_STR_ARG(c->service), c->nregions, c->ncontexts, c->nroutes);
+    printf("%s is good: service %.*s, %zu region%s, %zu context%s, %zu route%s\n", path,
+           FM_STR_ARG(c->service), c->nregions, c->nregions == 1 ? "" : "s", c->ncontexts,
+           c->ncontexts == 1 ? "" : "s", c->nroutes, c->nroutes == 1 ? "" : "s");
     print_floors(c);
 }
 

@@ -160,7 +160,10 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     fm_print_view(json_object_get(doc, "view"));
     const json_t *config = json_object_get(doc, "config");
     const char *reload = fm_show_text(config, "reload_error");
+    const char *warnings = fm_show_text(config, "reload_warnings");
     print_shared(json_object_get(config, "shared"));
+    if (warnings[0])
+        printf("The last reload warned:\n%s", warnings);
     if (reload[0])
         printf("%sTHE LAST RELOAD WAS REFUSED; the configuration of %s goes on:%s\n%s",
                a->color ? "\033[31m" : "", fm_show_text(config, "loaded_at"),
@@ -194,6 +197,8 @@ static bool all_well(const json_t *doc)
         }
     }
     const json_t *health = json_object_get(doc, "health");
+    if (fm_show_text(json_object_get(doc, "config"), "reload_error")[0])
+        return false;
     return (!health || json_is_true(json_object_get(health, "healthy"))) &&
            fm_cli_authority_is_well(doc);
 }

@@ -527,9 +527,11 @@ struct fm_conf *fm_conf_parse(struct fm_str text, const char *name,
                               struct fm_conf_report *report) FM_WARN_UNUSED;
 void fm_conf_free(struct fm_conf *c);
 
-/* May `to` replace `from` in a running process? Refuses what is fixed for the life of the service;
- * adds a warning for each change that needs a restart. */
-enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_conf *to,
+/* May `to` replace `from` in a process that was started with `started` (which may be `from`)?
+ * Refuses what is fixed for the life of the service; adds a warning for each change that needs a
+ * restart, as long as it does. */
+enum fm_err fm_conf_check_reload(const struct fm_conf *started, const struct fm_conf *from,
+                                 const struct fm_conf *to,
                                  struct fm_conf_report *report) FM_WARN_UNUSED;
 
 /* How long taking over a context takes at the least, by the declared times: detection is that of

@@ -81,16 +81,18 @@ static void changed(struct change *c, const struct fm_schema_section *s,
     }
 }
 
-static void compare(struct change *c, const struct fm_schema_section *s, const char *from,
-                    const char *to, const struct fm_node *map)
+/* What takes a restart is compared with what the process was started with. */
+static void compare(struct change *c, const struct fm_schema_section *s, const char *started,
+                    const char *from, const char *to, const struct fm_node *map)
 {
     for (size_t i = 0; i < s->n; i++) {
         const struct fm_schema_row *row = &s->rows[i];
+        const char *was = row->reload == FM_RELOAD_RESTART ? started : from;
         if (row->kind == FM_KIND_SECTION && !row->decode)
-            compare(c, row->section, from + row->offset, to + row->offset,
+            compare(c, row->section, started + row->offset, from + row->offset, to + row->offset,
                     fm_node_getz(map, row->name));
         else if (row->kind != FM_KIND_LATER && row->kind != FM_KIND_NAMED &&
-                 row->reload != FM_RELOAD_LIVE && (row->size || row->count) && !same(row, from, to))
+                 row->reload != FM_RELOAD_LIVE && (row->size || row->count) && !same(row, was, to))
             changed(c, s, row, map);
     }
 }
@@ -349,23 +351,24 @@ static void compare_members(struct change *c, const struct fm_conf *from,
     }
 }
 
-enum fm_err fm_conf_check_reload(const struct fm_conf *from, const struct fm_conf *to,
-                                 struct fm_conf_report *report)
+enum fm_err fm_conf_check_reload(const struct fm_conf *started, const struct fm_conf *from,
+                                 const struct fm_conf *to, struct fm_conf_report *report)
 {
     struct change c = {.report = report, .to = to};
-    const struct fm_root *a = fm_root_of(from), *b = fm_root_of(to);
-    size_t first = fm_report_begin(report);
-    FM_ASSERT(a->node && b->node && from != to);
-    compare(&c, &fm_schema_root, (const char *)a, (const char *)b, b->node);
-    compare_endpoints(&c, from, b->node);
+    const struct fm_root *first = fm_root_of(started), *a = fm_root_of(from), *b = fm_root_of(to);
+    size_t begin = fm_report_begin(report);
+    FM_ASSERT(a->node && b->node && from != to && started != to);
+    compare(&c, &fm_schema_root, (const char *)first, (const char *)a, (const char *)b, b->node);
+    compare_endpoints(&c, started, b->node);
     compare_contexts(&c, from, b->node);
     compare_groups(&c, a->node, b->node);
     compare_members(&c, from, b->node);
+    const struct fm_conf *was = fm_conf_is_shared(to) ? from : started; /* who is what is agreed */
     for (size_t i = 0; i < to->nhosts; i++) {
-        int at = fm_conf_find_host(from, to->hosts[i].name);
+        int at = fm_conf_find_host(was, to->hosts[i].name);
         if (at >= 0)
-            compare_host(&c, from, &from->hosts[at], &to->hosts[i]);
+            compare_host(&c, was, &was->hosts[at], &to->hosts[i]);
     }
-    fm_report_finish(report, first, b->sources);
+    fm_report_finish(report, begin, b->sources);
     return c.refused ? FM_ERR_INVALID : FM_ERR_OK;
 }

@@ -322,8 +322,7 @@ struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)
         most = fm_max_u64(most, fm_lsn_ahead(proven_by(c, s), s->flush));
         behind = fm_max_u64(behind, fm_lsn_ahead(c->written, s->flush));
     }
-    bool passed = !fm_lsn_before(least_flush(c, nodes), c->hole);
-    bool whole = c->in_force && FM_RULE(R24_PASSED, passed);
+    bool whole = fm_lsn_is_none(fm_credit_holes_to(c));
     if (!whole || c->policy.bytes == FM_CREDIT_UNLIMITED)
         return bound(FM_CREDIT_ESTIMATE, fm_max_u64(most, behind));
     return bound(FM_CREDIT_ENFORCED, most);
@@ -338,6 +337,15 @@ uint64_t fm_credit_counts_with(const struct fm_credit *c)
             most =
                 fm_max_u64(most, fm_lsn_ahead(proven_by(c, &c->standby[i]), c->standby[i].flush));
     return FM_RULE_PICK(R23_LOWERED, most, c->policy.bytes);
+}
+
+struct fm_lsn fm_credit_holes_to(const struct fm_credit *c)
+{
+    uint32_t nodes = c->recorded | c->may_be_recorded;
+    if (!c->in_force)
+        return FM_LSN_END;
+    bool passed = !fm_lsn_before(least_flush(c, nodes), c->hole);
+    return FM_RULE(R24_PASSED, passed) ? FM_LSN_NONE : c->hole;
 }
 
 struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,

@@ -158,6 +158,10 @@ struct fm_credit_bound fm_credit_bound(const struct fm_credit *c);
  * larger one is in force. */
 uint64_t fm_credit_counts_with(const struct fm_credit *c);
 
+/* ... and until where it has to count with holes: none, where every standby that counts has passed
+ * them; FM_LSN_END while there is no end of them. */
+struct fm_lsn fm_credit_holes_to(const struct fm_credit *c);
+
 /* The bound as a survivor computes it alone, with nothing but the record and its own flush
  * position. `credit` is the recorded one, `holes_to` the recorded end of the holes (none: there are
  * none). */

@@ -603,7 +603,7 @@ static bool same_record(const struct fm_evidence *a, const struct fm_evidence *b
     return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
            fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
            a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
-           a->writer == b->writer;
+           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to;
 }
 
 /* What the action of the state needs. */

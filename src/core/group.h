@@ -158,8 +158,10 @@ struct fm_group_evidence {
     /* what this node has behind the fork from `primary` is known where that is, durably; or a person
      * has written it off (core/loss.h) */
     bool kept;
-    uint32_t counted; /* PRIMARY: standbys that the credit counts and that have all it gave
-                         (core/credit.h); they become the promotable ones of the record */
+    /* PRIMARY: what core/credit.h wants recorded */
+    uint32_t counted;       /* standbys that bound what is acknowledged: the promotable ones */
+    uint64_t credit;        /* ... by so many bytes beyond what they have */
+    struct fm_lsn holes_to; /* ... where they have passed this place; none: there are no holes */
 };
 
 /* -------- the machine -------- */

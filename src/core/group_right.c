@@ -241,8 +241,11 @@ struct fm_evidence fm_group_wanted(const struct fm_group_node *g,
         w.claimed = w.claimed > w.timeline ? w.claimed : w.timeline;
         w.writer = (uint16_t)(g->self + 1);
         w.promotable = 0; /* nobody has anything of it yet */
+        w.credit = w.holes_to = 0;
     } else if (open) {
         w.promotable = ev->counted & ~(1u << g->self);
+        w.credit = ev->credit;
+        w.holes_to = ev->holes_to.n;
     }
     return w;
 }

@@ -13,6 +13,12 @@ bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_
            FM_RULE(R26_APPLIED, fm_lsn_before(old->final, heir->replay));
 }
 
+bool fm_group_is_outdated(const struct fm_cell_at *told, const struct fm_cell_at *known)
+{
+    return fm_revision_newer(known->revision, told->revision) &&
+           !fm_epoch_newer(told->r.epoch, known->r.epoch);
+}
+
 bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded)
 {
     struct fm_past p = {{0}, FM_LSN_NONE};
@@ -70,6 +76,13 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
+/* What bounds the loss of what was acknowledged before. */
+static bool same_bound(const struct fm_evidence *old, const struct fm_evidence *to)
+{
+    return to->promotable == old->promotable && to->credit == old->credit &&
+           to->holes_to == old->holes_to;
+}
+
 /* A claim takes the history over as it is; what it may add is the number of a timeline. */
 static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *to)
 {
@@ -77,7 +90,8 @@ static bool may_claim(const struct fm_evidence *old, const struct fm_evidence *t
     bool unused = old->writer == 0 ? to->claimed >= old->claimed
                                    : FM_RULE(R26_NUMBER, to->claimed > old->claimed);
     return to->timeline == old->timeline && to->fork_lsn == old->fork_lsn &&
-           to->writer == old->writer && to->promotable == old->promotable && (resumes || unused);
+           to->writer == old->writer && FM_RULE(R23_CLAIM, same_bound(old, to)) &&
+           (resumes || unused);
 }
 
 /* The claimed timeline becomes the history that counts; or only the standbys that bound it. */

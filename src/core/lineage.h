@@ -38,6 +38,10 @@ struct fm_group_report {
  * stopped cleanly? FM_MOVE_ON_FINAL asks for it (rules 16, 26). */
 bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir);
 
+/* Was the record of a cell that a message brings changed before the one that is known? A store that
+ * was seeded anew counts its revisions anew, and not its epochs. */
+bool fm_group_is_outdated(const struct fm_cell_at *told, const struct fm_cell_at *known);
+
 /* Is what is recorded a part of this history? */
 bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded);
 

@@ -52,6 +52,10 @@ struct fm_evidence {
     uint32_t promotable;          /* nodes that bound what is acknowledged; one bit each */
     uint16_t node;                /* claimed `epoch`: its number + 1; 0 = nobody */
     uint16_t writer;              /* opened `timeline`, and has all of it; its number + 1 */
+    uint64_t credit;   /* bytes that may be acknowledged beyond what each promotable node has
+                          flushed (core/credit.h); FM_CREDIT_UNLIMITED: nothing enforces a bound */
+    uint64_t holes_to; /* until this LSN commits may have been acknowledged that waited for nobody
+                          (rule 24): `credit` holds for a node that has passed it; 0 = none */
 };
 
 struct fm_cell_record {

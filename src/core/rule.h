@@ -99,6 +99,7 @@
     X(R23_NOBODY, "the bound is enforced where no standby counts")                                 \
     X(R23_LOWERED, "a credit that was lowered counts before it is reached")                        \
     X(R23_SURVIVOR, "a survivor that did not count believes in the credit")                        \
+    X(R23_CLAIM, "a claim changes what bounds the loss of what was acknowledged before it")        \
     X(R24_HOLE, "a survivor does not look at holes")                                               \
     X(R24_PASSED, "a hole is over before the standbys have passed it")                             \
     X(R23_BOUND, "a node claims that does not bound what was acknowledged, and nobody consented")  \

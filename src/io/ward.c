@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -76,7 +75,7 @@ static void said(struct fm_watch *watch, uint32_t events)
     struct fm_ward *w = fm_container_of(watch, struct fm_ward, said);
     struct fm_ward_report r;
     (void)events;
-    ssize_t n = recv(w->said.fd, &r, sizeof r, MSG_DONTWAIT);
+    ssize_t n = fm_ward_recv(w->said.fd, &r, sizeof r, MSG_DONTWAIT);
     if (n == (ssize_t)sizeof r) {
         heard(w, &r);
         return;
@@ -228,7 +227,7 @@ bool fm_ward_discard(struct fm_ward *w)
     (void)setsockopt(w->said.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ssize_t n = 0;
     do
-        n = recv(w->said.fd, &r, sizeof r, 0);
+        n = fm_ward_recv(w->said.fd, &r, sizeof r, 0);
     while ((n == (ssize_t)sizeof r ? r.kind != FM_WARD_OVER : n < 0) &&
            fm_mono_before(fm_mono_now(), until));
     forget(w);

@@ -5,6 +5,9 @@
 
 #include "io/ward.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
 /* To them. Always all of it: the last one counts. */
 struct fm_ward_order {
     struct fm_ward_times times;
@@ -18,5 +21,13 @@ struct fm_ward_report {
     pid_t guard, program; /* STARTED */
     struct fm_ward_end end;
 };
+
+/* recv(2) of one of them. Where the other side has ended without having read all, its last words
+ * stand behind an ECONNRESET. */
+static inline ssize_t fm_ward_recv(int fd, void *to, size_t n, int flags)
+{
+    ssize_t got = recv(fd, to, n, flags);
+    return got < 0 && errno == ECONNRESET ? recv(fd, to, n, flags) : got;
+}
 
 #endif

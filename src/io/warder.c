@@ -65,7 +65,7 @@ static void alone(struct fm_ward_order *o)
 static bool hear(int *fd, struct fm_ward_order *o)
 {
     struct fm_ward_order m;
-    ssize_t n = *fd < 0 ? -1 : recv(*fd, &m, sizeof m, MSG_DONTWAIT);
+    ssize_t n = *fd < 0 ? -1 : fm_ward_recv(*fd, &m, sizeof m, MSG_DONTWAIT);
     if (n == (ssize_t)sizeof m) {
         m.term_signo = o->term_signo;
         *o = m;
@@ -214,12 +214,13 @@ static void watch_guard(struct warder *w)
             (void)n; /* one that does not read is ended above */
         }
         struct fm_ward_report r;
-        if (p[1].revents && recv(w->other, &r, sizeof r, MSG_DONTWAIT) == (ssize_t)sizeof r) {
+        if (p[1].revents &&
+            fm_ward_recv(w->other, &r, sizeof r, MSG_DONTWAIT) == (ssize_t)sizeof r) {
             w->end = r.end;
             said = true;
         }
         if (waitpid(w->child, NULL, WNOHANG) == w->child) {
-            while (recv(w->other, &r, sizeof r, MSG_DONTWAIT) == (ssize_t)sizeof r) {
+            while (fm_ward_recv(w->other, &r, sizeof r, MSG_DONTWAIT) == (ssize_t)sizeof r) {
                 w->end = r.end;
                 said = true;
             }

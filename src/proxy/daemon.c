@@ -88,13 +88,15 @@ static void reload(struct fm_daemon *d)
     struct fm_conf_report r;
     fm_conf_report_init(&r);
     struct fm_conf *c = fm_conf_load(d->options.config_path, &r);
-    if (c && fm_conf_check_reload(d->current(d), c, &r)) {
+    const struct fm_conf *now = d->current(d);
+    if (c && fm_conf_check_reload(d->started ? d->started : now, now, c, &r)) {
         fm_conf_free(c);
         c = NULL;
     }
     log_findings(&r);
     free(d->reload_error);
     d->reload_error = c ? NULL : report_text(&r);
+    char *warnings = c && r.n ? report_text(&r) : NULL;
     fm_conf_report_deinit(&r);
     struct fm_error e = {0};
     if (c && take_over(d, c, &e)) {
@@ -102,13 +104,25 @@ static void reload(struct fm_daemon *d)
         c = NULL;
     }
     if (!c) {
+        free(warnings);
         fm_log(FM_LOG_ERROR, "reload_refused", FM_KZ("file", d->options.config_path),
                FM_KZ("why", e.msg[0] ? e.msg : "it has errors"),
                FM_KZ("meaning", "the configuration that was loaded before goes on"));
         return;
     }
+    free(d->reload_warnings);
+    d->reload_warnings = warnings;
     d->loaded_wall_ns = fm_wall_now_ns();
     fm_log(FM_LOG_INFO, "reloaded");
+}
+
+/* The owner's copy is freed by the first reload. */
+static void keep_started(struct fm_daemon *d)
+{
+    struct fm_conf_report r;
+    fm_conf_report_init(&r);
+    d->started = fm_conf_load(d->options.config_path, &r);
+    fm_conf_report_deinit(&r);
 }
 
 static enum fm_err host_name(struct fm_daemon *d, const struct fm_conf *conf, struct fm_error *e)
@@ -220,6 +234,7 @@ enum fm_err fm_daemon_init(struct fm_daemon *d, const struct fm_conf *conf, stru
 {
     d->lock_fd = -1;
     d->loaded_wall_ns = fm_wall_now_ns();
+    keep_started(d);
     enum fm_err err = fm_conf_state_dir(conf, fm_str_z(d->host), fm_str_z(d->region), d->state_dir,
                                         sizeof d->state_dir, e);
     if (!err)
@@ -340,6 +355,8 @@ void fm_daemon_deinit(struct fm_daemon *d)
         fm_pool_deinit(&d->pool);
     }
     free(d->reload_error);
+    free(d->reload_warnings);
+    fm_conf_free(d->started);
     fm_peers_drop(&d->peers);
     if (d->log) {
         fm_log_set_writer(NULL, NULL);
@@ -358,6 +375,8 @@ json_t *fm_daemon_status(const struct fm_daemon *d)
     json_object_set_new(config, "loaded_at", json_string(loaded));
     json_object_set_new(config, "reload_error",
                         d->reload_error ? json_string(d->reload_error) : json_null());
+    json_object_set_new(config, "reload_warnings",
+                        d->reload_warnings ? json_string(d->reload_warnings) : json_null());
     json_t *o = json_object();
     json_object_set_new(o, "schema", json_string("fulmar.status/1"));
     json_object_set_new(o, "version", json_string(FM_VERSION));

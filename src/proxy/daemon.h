@@ -42,8 +42,10 @@ struct fm_daemon {
     bool has_admin, has_local;
     bool ending;
     int64_t loaded_wall_ns;
-    char *reload_error;    /* NULL = the last one was good */
-    struct fm_peers peers; /* of the configuration that is loaded */
+    char *reload_error;      /* NULL = the last one was good */
+    char *reload_warnings;   /* of the last that was good; NULL = none */
+    struct fm_conf *started; /* a copy of what it was started with */
+    struct fm_peers peers;   /* of the configuration that is loaded */
     /* Set by the owner. */
     const struct fm_page *local_table; /* pages of the local socket; NULL = the same */
     /* Takes over conf, also on failure, which leaves everything as it was. */

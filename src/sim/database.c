@@ -73,7 +73,9 @@ static void see(struct world *w, unsigned i, struct seen *s)
                                        .self = look(w, i),
                                        .node = d->node,
                                        .nnodes = w->group->n,
-                                       .counted = recorded(d)->promotable};
+                                       .counted = recorded(d)->promotable,
+                                       .credit = recorded(d)->credit,
+                                       .holes_to = {recorded(d)->holes_to}};
     if (d->data) {
         s->mine = history(d->line, d->nlines, s->text[0]);
         s->ev.history = &s->mine;
@@ -84,8 +86,11 @@ static void see(struct world *w, unsigned i, struct seen *s)
     }
     s->ev.kept = d->kept_of && d->kept_of == recorded(d)->writer && d->kept_n == d->n &&
                  d->kept_line == d->line[d->nlines - 1].id;
-    if (is_open(d) && d->credit_life == d->server_life)
+    if (is_open(d) && d->credit_life == d->server_life) {
         s->ev.counted = d->counted;
+        s->ev.credit = fm_credit_counts_with(&d->credit);
+        s->ev.holes_to = fm_credit_holes_to(&d->credit);
+    }
 }
 
 bool db_serves(const struct world *w, unsigned i)

@@ -48,7 +48,9 @@ const struct fm_trace_field fm_trace_event[] = {F(kind),
                                                 F(evidence.claimed),
                                                 F(evidence.promotable),
                                                 F(evidence.node),
-                                                F(evidence.writer)};
+                                                F(evidence.writer),
+                                                F(evidence.credit),
+                                                F(evidence.holes_to)};
 CHECK(fm_trace_event);
 #undef F
 
@@ -86,7 +88,9 @@ const struct fm_trace_field fm_trace_cell[] = {F(revision.n),
                                                F(r.evidence.claimed),
                                                F(r.evidence.promotable),
                                                F(r.evidence.node),
-                                               F(r.evidence.writer)};
+                                               F(r.evidence.writer),
+                                               F(r.evidence.credit),
+                                               F(r.evidence.holes_to)};
 CHECK(fm_trace_cell);
 #undef F
 

@@ -28,6 +28,7 @@ class Door:
                 [TOOL, f"127.0.0.1:{self.read_write}", f"127.0.0.1:{self.read_only}", "2", str(hold_ms)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True)
         stage.on_end(self.end)
+        self.say("status")  # it listens
 
     def say(self, line):
         self.tool.stdin.write(line + "\n")

@@ -40,6 +40,7 @@ def check_refused(edge, where, what):
     code, out, err = status_command(edge)
     check_equal(code, 0, f"exit code of fulmar status, which said {err!r}")
     check(f"{where}: error: {what}" in out, f"fulmar status: {out}")
+    check_equal(status_command(edge, "--check")[0], 2, "exit code of fulmar status --check")
     code, out, _ = status_command(edge, "-o", "json")
     check_equal(json.loads(out)["config"]["reload_error"], told, "reload_error of fulmar status -o json")
     found = [(line["file"], line["line"], line["column"]) for line in edge.log("config_finding")]
@@ -74,6 +75,21 @@ def test_broken_file_under_load(stage):
     edge.write()
     check_equal(edge.reload()["event"], "reloaded", "reload of the file as it was")
     check_equal(edge.status()["config"]["reload_error"], None, "reload_error after a good reload")
+    check_equal(status_command(edge, "--check")[0], 0, "exit code of fulmar status --check after it")
+
+
+def test_what_takes_a_restart(stage):
+    """What waits for a restart is said as long as it does, and not when it is taken back."""
+    _, _, edge = two_regions(stage)
+    good = edge.conf
+    other = [{"address": f"127.0.0.1:{lib.free_port()}"}]
+    for conf, want in (({**good, "edge": {**good["edge"], "listen": other}}, True), (None, True), (good, False)):
+        edge.conf = conf or edge.conf  # None: read once more
+        edge.write()
+        check_equal(edge.reload()["event"], "reloaded", "reload")
+        said = edge.status()["config"]["reload_warnings"] or ""
+        check_equal("`edge.listen` changed" in said, want, f"what it warns of: {said!r}")
+        check_equal("`edge.listen` changed" in status_command(edge)[1], want, "what fulmar status says")
 
 
 def test_good_files_under_load(stage):

@@ -40,8 +40,8 @@ while True:
     if select.select([mine], [], [], 0.05)[0]:
         try:
             said = mine.recv(64)
-        except ConnectionResetError:
-            said = b""
+        except ConnectionResetError:  # an order was not read; the last words stand behind that
+            said = mine.recv(64)
         if not said:
             print("silent", flush=True)
             break

@@ -102,13 +102,13 @@ static struct fm_message sample(enum fm_message_kind kind)
     fm_contexts_add(&m.vote.well[1], 1);
     m.load = (struct fm_load){.total = UINT32_MAX, .of = {7, UINT32_MAX}};
     snprintf(m.why, sizeof m.why, "it \"lags\"");
-    m.at =
-        (struct fm_cell_at){.revision = {9},
-                            .r = {.region = 2,
-                                  .state = FM_CELL_RELEASED,
-                                  .to = 1,
-                                  .epoch = {42},
-                                  .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1}}};
+    m.at = (struct fm_cell_at){
+        .revision = {9},
+        .r = {.region = 2,
+              .state = FM_CELL_RELEASED,
+              .to = 1,
+              .epoch = {42},
+              .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1, UINT64_MAX, 3}}};
     m.report = (struct fm_group_report){.state = FM_GROUP_STANDBY,
                                         .epoch = {42},
                                         .system_id = UINT64_MAX,

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "agent/records.h"
+#include "core/credit.h"
 
 #include <stdio.h>
 
@@ -145,12 +146,13 @@ static void a_cell_keeps_its_members_and_its_evidence(void **state)
     (void)state;
     struct fm_write w = {.key = key(ours, "cell/cards/17")};
     struct fm_cell_record *c = &w.to.cell;
-    *c = (struct fm_cell_record){.region = 0,
-                                 .state = FM_CELL_RELEASED,
-                                 .to = 1,
-                                 .epoch = {42},
-                                 .gentle_from = {40},
-                                 .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1}};
+    *c = (struct fm_cell_record){
+        .region = 0,
+        .state = FM_CELL_RELEASED,
+        .to = 1,
+        .epoch = {42},
+        .gentle_from = {40},
+        .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1, UINT64_MAX, 3}};
     fm_members_add(&c->members, agent(ours, "west", "west-1"));
     fm_members_add(&c->members, agent(ours, "north", "north-1"));
     fm_members_add(&c->members, agent(ours, "north", "not-in-their-file"));
@@ -190,6 +192,10 @@ static void what_is_not_of_this_form_is_refused(void **state)
 {
     (void)state;
 #define CELL(rest) "{\"v\":1,\"region\":\"west\"," rest "}"
+#define EVIDENCE(rest)                                                                             \
+    CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"members\":{},\"evidence\":{"          \
+         "\"system\":"                                                                             \
+         "\"1\",\"timeline\":1,\"fork\":\"0\",\"claimed\":1," rest "}")
 #define LEASE(rest)                                                                                \
     "{\"v\":1,\"keeper\":\"w\",\"incarnation\":1,\"counter\":1," rest ",\"subs\":[]}"
     static const struct {
@@ -258,6 +264,9 @@ static void what_is_not_of_this_form_is_refused(void **state)
                               "\"evidence\":{\"system\":\"x\",\"timeline\":1,\"fork\":\"0\","
                               "\"epoch\":1,\"claimed\":1,\"promotable\":0,\"node\":1,"
                               "\"writer\":1}")},
+        {"cell/cards/0", EVIDENCE("\"credit\":\"x\",\"holes_to\":\"0\"")},
+        {"cell/cards/0", EVIDENCE("\"credit\":\"0\",\"holes_to\":\"0/1\"")},
+        {"cell/cards/0", EVIDENCE("\"credit\":0")},
         {"cell/cards/0", "{\"v\":1,\"region\":\"south\",\"state\":\"held\",\"epoch\":1,"
                          "\"gentle_from\":1,\"members\":{}}"},
     };
@@ -268,6 +277,23 @@ static void what_is_not_of_this_form_is_refused(void **state)
             fail_msg("%s is taken for %s", bad[i].text, bad[i].key);
         assert_true(why[0]);
     }
+}
+
+/* Versions without a credit let the server acknowledge at once, or said so of what waited. */
+static void evidence_without_a_credit_enforces_nothing(void **state)
+{
+    (void)state;
+    struct fm_write w = {.key = key(ours, "cell/cards/0")};
+    char why[FM_RECORD_WHY_ROOM];
+    assert_true(fm_record_read(
+        ours,
+        FM_STR("{\"v\":1,\"region\":\"west\",\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,"
+               "\"members\":{},\"evidence\":{\"system\":\"1\",\"timeline\":1,\"fork\":\"0\","
+               "\"epoch\":1,\"claimed\":1,\"promotable\":2,\"node\":1,\"writer\":1}}"),
+        &w, why));
+    assert_int_equal(w.to.cell.evidence.promotable, 2);
+    assert_true(w.to.cell.evidence.credit == FM_CREDIT_UNLIMITED);
+    assert_true(w.to.cell.evidence.holes_to == 0);
 }
 
 static void the_largest_fits(void **state)
@@ -287,7 +313,9 @@ static void the_largest_fits(void **state)
                                               UINT32_MAX,
                                               UINT32_MAX,
                                               UINT16_MAX,
-                                              UINT16_MAX}};
+                                              UINT16_MAX,
+                                              UINT64_MAX,
+                                              UINT64_MAX}};
     for (int i = 0; i < FM_AUTH_REGIONS_MAX; i++) {
         snprintf(name, sizeof name, "r%062d", i);
         fm_roster_add_region(r, fm_str_z(name));
@@ -312,4 +340,5 @@ FM_TEST_MAIN(fm_test_with(keys_have_one_form, begin, end),
              fm_test_with(a_cell_keeps_its_members_and_its_evidence, begin, end),
              fm_test_with(the_small_ones, begin, end),
              fm_test_with(what_is_not_of_this_form_is_refused, begin, end),
+             fm_test_with(evidence_without_a_credit_enforces_nothing, begin, end),
              fm_test_with(the_largest_fits, begin, end))

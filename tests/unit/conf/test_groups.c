@@ -168,7 +168,7 @@ static void a_changed_group_is_kept_as_it_is_agreed(void **state)
             parse_group("    replication: {mode: sync}\n    settings: {a: 1, b: 2}\n");
         struct fm_conf *to = parse_group(cases[i].to);
         fm_conf_report_init(&report);
-        assert_int_equal(fm_conf_check_reload(from, to, &report), FM_ERR_OK);
+        assert_int_equal(fm_conf_check_reload(from, from, to, &report), FM_ERR_OK);
         assert_int_equal(report.n, cases[i].said ? 1 : 0);
         if (cases[i].said)
             assert_string_equal(report.finding[0].what, cases[i].said);
@@ -195,11 +195,11 @@ static void a_group_that_comes_or_goes_is_kept_as_it_is_agreed(void **state)
     assert_non_null(without);
     fm_conf_report_deinit(&report);
     fm_conf_report_init(&report);
-    assert_int_equal(fm_conf_check_reload(without, with, &report), FM_ERR_OK);
+    assert_int_equal(fm_conf_check_reload(without, without, with, &report), FM_ERR_OK);
     assert_int_equal(report.n, 1);
     assert_true(is_said(
         "the group `bank` changed: agents keep what is agreed until `fulmar config apply`", 15));
-    assert_int_equal(fm_conf_check_reload(with, without, &report), FM_ERR_OK);
+    assert_int_equal(fm_conf_check_reload(with, with, without, &report), FM_ERR_OK);
     assert_int_equal(report.n, 2);
     assert_true(is_said(
         "the group `bank` changed: agents keep what is agreed until `fulmar config apply`", 1));

@@ -74,7 +74,7 @@ static inline void begin(unsigned self)
     sub = (struct fm_sublease_cell){.holder = FM_NOBODY};
     cell = (struct fm_cell_at){
         .revision = {1},
-        .r = {.epoch = {1}, .gentle_from = {1}, .evidence = {5, 0, {1}, 1, 1, 6, 1, 1}}};
+        .r = {.epoch = {1}, .gentle_from = {1}, .evidence = {5, 0, {1}, 1, 1, 6, 1, 1, 0, 0}}};
     mine = theirs = (struct fm_history){{1}, FM_STR("")};
     for (unsigned i = 0; i < NODES; i++)
         node[i] = (struct fm_group_report){.at = now,

@@ -349,12 +349,15 @@ static void a_hole_makes_it_an_estimate_until_it_is_passed(void **state)
     check_bound(FM_CREDIT_ENFORCED, CREDIT);
     fm_credit_hole(&c, lsn(600));
     check_bound(FM_CREDIT_ESTIMATE, CREDIT);
+    assert_int_equal(fm_credit_holes_to(&c).n, lsn(600).n);
     flushed(1, 600);
     check_bound(FM_CREDIT_ESTIMATE, CREDIT);
     flushed(2, 599);
+    assert_int_equal(fm_credit_holes_to(&c).n, lsn(600).n);
     check_bound(FM_CREDIT_ESTIMATE, 901);
     flushed(2, 600);
     check_bound(FM_CREDIT_ENFORCED, 900);
+    assert_true(fm_lsn_is_none(fm_credit_holes_to(&c)));
 }
 
 static void while_the_server_does_not_wait_all_is_a_hole(void **state)
@@ -368,7 +371,9 @@ static void while_the_server_does_not_wait_all_is_a_hole(void **state)
     check_bound(FM_CREDIT_ESTIMATE, CREDIT);
     written(5000);
     check_bound(FM_CREDIT_ESTIMATE, 4500);
+    assert_true(fm_lsn_same(fm_credit_holes_to(&c), FM_LSN_END)); /* nobody can pass that */
     fm_credit_in_force(&c, true, lsn(6000), now);
+    assert_int_equal(fm_credit_holes_to(&c).n, lsn(6000).n);
     flushed(1, 5999);
     check_bound(FM_CREDIT_ESTIMATE, 1); /* what was granted is far behind */
     flushed(1, 6000);

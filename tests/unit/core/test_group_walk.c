@@ -98,7 +98,9 @@ static void shake(void)
                                                3,
                                                7,
                                                (uint16_t)(1 + fm_rand_below(&dice, NODES)),
-                                               (uint16_t)(1 + fm_rand_below(&dice, NODES))};
+                                               (uint16_t)(1 + fm_rand_below(&dice, NODES)),
+                                               64,
+                                               0};
         if (empty)
             cell.r.evidence = (struct fm_evidence){0};
     }

@@ -20,6 +20,23 @@ static void what_is_recorded_is_part_of_a_history_or_not(void **state)
     assert_true(fm_group_holds(&four, &first));
 }
 
+static void a_message_that_was_overtaken_does_not_count(void **state)
+{
+    (void)state;
+    const struct fm_cell_at known = {.revision = {7}, .r = {.epoch = {3}}};
+    struct fm_cell_at told = known;
+    assert_false(fm_group_is_outdated(&told, &known));
+    assert_false(fm_group_is_outdated(&told, &(struct fm_cell_at){.revision = {0}}));
+    told.revision.n = 6;
+    assert_true(fm_group_is_outdated(&told, &known));
+    told.r.epoch.n = 2;
+    assert_true(fm_group_is_outdated(&told, &known));
+    told.r.epoch.n = 4; /* of a store that was seeded anew */
+    assert_false(fm_group_is_outdated(&told, &known));
+    told = (struct fm_cell_at){.revision = {8}, .r = {.epoch = {2}}};
+    assert_false(fm_group_is_outdated(&told, &known)); /* written later: what it says is so */
+}
+
 static const struct fm_group_report old = {.system_id = 5,
                                            .timeline = {2},
                                            .begins = {100},
@@ -118,36 +135,41 @@ static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
         uint64_t epoch;
         struct fm_evidence to;
     } rows[] = {
-        /* system, fork, epoch, timeline, claimed, promotable, node, writer */
-        {"the standby claims a new timeline", true, 8, {5, 100, {8}, 2, 4, 2, 2, 1}},
-        {"one that was claimed before", false, 8, {5, 100, {8}, 2, 3, 2, 2, 1}},
-        {"the writer goes on", true, 8, {5, 100, {8}, 2, 3, 2, 1, 1}},
-        {"a claim that opens at once", false, 8, {5, 300, {8}, 4, 4, 2, 2, 2}},
-        {"a claim that changes who bounds the loss", false, 8, {5, 100, {8}, 2, 4, 0, 2, 1}},
-        {"a claim of another system", false, 8, {6, 100, {8}, 2, 4, 2, 2, 1}},
-        {"a claim of nobody", false, 8, {5, 100, {8}, 2, 4, 2, 0, 1}},
-        {"for an epoch that the cell has not", false, 9, {5, 100, {8}, 2, 4, 2, 2, 1}},
-        {"for an epoch that is over", false, 6, {5, 100, {6}, 2, 4, 2, 2, 1}},
-        {"a second node in the same epoch", false, 7, {5, 100, {7}, 2, 4, 2, 2, 1}},
-        {"a second node opens it", false, 7, {5, 300, {7}, 3, 3, 0, 2, 2}},
-        {"the node opens what was claimed", true, 7, {5, 300, {7}, 3, 3, 0, 1, 1}},
-        {"it opens one that is higher still", true, 7, {5, 300, {7}, 5, 5, 0, 1, 1}},
-        {"it opens one that another may have had", false, 7, {5, 300, {7}, 4, 5, 0, 1, 1}},
-        {"it opens a lower one", false, 7, {5, 300, {7}, 1, 3, 0, 1, 1}},
-        {"other standbys bound the loss", true, 7, {5, 100, {7}, 2, 3, 6, 1, 1}},
-        {"the same timeline from elsewhere", false, 7, {5, 101, {7}, 2, 3, 2, 1, 1}},
+        /* system, fork, epoch, timeline, claimed, promotable, node, writer, credit, holes_to */
+        {"the standby claims a new timeline", true, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0}},
+        {"one that was claimed before", false, 8, {5, 100, {8}, 2, 3, 2, 2, 1, 0, 0}},
+        {"the writer goes on", true, 8, {5, 100, {8}, 2, 3, 2, 1, 1, 0, 0}},
+        {"a claim that opens at once", false, 8, {5, 300, {8}, 4, 4, 2, 2, 2, 0, 0}},
+        {"a claim that changes who bounds the loss", false, 8, {5, 100, {8}, 2, 4, 0, 2, 1, 0, 0}},
+        {"a claim of another system", false, 8, {6, 100, {8}, 2, 4, 2, 2, 1, 0, 0}},
+        {"a claim of nobody", false, 8, {5, 100, {8}, 2, 4, 2, 0, 1, 0, 0}},
+        {"for an epoch that the cell has not", false, 9, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0}},
+        {"for an epoch that is over", false, 6, {5, 100, {6}, 2, 4, 2, 2, 1, 0, 0}},
+        {"a second node in the same epoch", false, 7, {5, 100, {7}, 2, 4, 2, 2, 1, 0, 0}},
+        {"a second node opens it", false, 7, {5, 300, {7}, 3, 3, 0, 2, 2, 0, 0}},
+        {"the node opens what was claimed", true, 7, {5, 300, {7}, 3, 3, 0, 1, 1, 0, 0}},
+        {"it opens one that is higher still", true, 7, {5, 300, {7}, 5, 5, 0, 1, 1, 0, 0}},
+        {"it opens one that another may have had", false, 7, {5, 300, {7}, 4, 5, 0, 1, 1, 0, 0}},
+        {"it opens a lower one", false, 7, {5, 300, {7}, 1, 3, 0, 1, 1, 0, 0}},
+        {"other standbys bound the loss", true, 7, {5, 100, {7}, 2, 3, 6, 1, 1, 0, 0}},
+        {"a credit", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 64, 0}},
+        {"a hole", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 0, 900}},
+        {"a claim that lowers the credit", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 1, 0}},
+        {"a claim that fills a hole", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 900}},
+        {"the same timeline from elsewhere", false, 7, {5, 101, {7}, 2, 3, 2, 1, 1, 0, 0}},
     };
     for (size_t i = 0; i < FM_COUNT(rows); i++)
         if (fm_group_may_record(&stands, &rows[i].to, (struct fm_epoch){rows[i].epoch}) !=
             rows[i].good)
             fail_msg("%s: %d", rows[i].what, !rows[i].good);
-    const struct fm_evidence none = {0}, first = {5, 0, {1}, 0, 1, 0, 2, 0},
-                             nothing = {0, 0, {1}, 0, 1, 0, 2, 0};
+    const struct fm_evidence none = {0}, first = {5, 0, {1}, 0, 1, 0, 2, 0, 0, 0},
+                             nothing = {0, 0, {1}, 0, 1, 0, 2, 0, 0, 0};
     assert_true(fm_group_may_record(&none, &first, (struct fm_epoch){1}));
     assert_false(fm_group_may_record(&none, &nothing, (struct fm_epoch){1}));
 }
 
 FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
+             fm_test(a_message_that_was_overtaken_does_not_count),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
              fm_test(a_standby_counts_that_follows_closely),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
