@@ -203,6 +203,18 @@ static void write_secret(const struct fm_page_request *q, struct fm_page_answer 
     fm_rights_secret(((struct agent *)q->user)->rights, q, a);
 }
 
+static void write_loss(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    fm_rights_loss(((struct agent *)q->user)->rights, q, a);
+}
+
+static void write_off_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    a->status = q->peer ? a->status : 403;
+    if (q->peer)
+        write_loss(q, a);
+}
+
 /* What is lent to a command beside the guard is not in the guard's testimony. */
 static void write_lease(const struct fm_page_request *q, struct fm_page_answer *a)
 {
@@ -237,6 +249,8 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/lease/", .write = write_lease},
                                              {.path = "/config/shared", .write = write_shared},
                                              {.path = "/groups", .write = write_groups},
+                                             {.path = "/groups/loss", .write = write_loss},
+                                             {"/groups/loss/write-off", write_loss, true},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -250,6 +264,8 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/authority/marks", .write = write_marks},
                                             {.path = "/groups", .write = write_groups},
                                             {.path = "/groups/secret", .write = write_secret},
+                                            {"/groups/loss", write_loss, true},
+                                            {"/groups/loss/write-off", write_off_of_peer, true},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
 

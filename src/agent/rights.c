@@ -426,6 +426,17 @@ void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q
         a->status = 404;
 }
 
+void fm_rights_loss(const struct fm_rights *r, const struct fm_page_request *q,
+                    struct fm_page_answer *a)
+{
+    if (!r || !r->database)
+        a->status = 404;
+    else if (fm_str_eqz(q->path, "/groups/loss/write-off"))
+        fm_database_write_off(r->database, q, a);
+    else
+        fm_database_loss(r->database, q, a);
+}
+
 void fm_rights_lease(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
     if (r->lessee)

@@ -81,6 +81,9 @@ void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct 
 void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a);
 
+/* The pages /groups/loss and below; 404 where there is no database. */
+void fm_rights_loss(const struct fm_rights *r, const struct fm_page_request *q,
+                    struct fm_page_answer *a);
 /* The page /groups/secret of the peer port; 404 where there is no database. */
 void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a);

@@ -81,6 +81,7 @@ struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b)
         l.epoch = other->epoch;
     if (l.system_id == 0)
         l.system_id = other->system_id;
+    l.at_most = a->at_most < b->at_most ? a->at_most : b->at_most;
     l.off_us = off->off_us;
     memcpy(l.off_by, off->off_by, sizeof l.off_by);
     memcpy(l.off_why, off->off_why, sizeof l.off_why);

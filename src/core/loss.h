@@ -16,6 +16,8 @@
 
 #include "core/lineage.h"
 
+#define FM_LOSS_UNBOUNDED UINT64_MAX
+
 enum { FM_LOSS_NAME_ROOM = 64, FM_LOSS_WHY_ROOM = 160, FM_LOSS_TEXT_ROOM = 256 };
 
 #define FM_LOSS_FOUNDS(X)                                                                          \
@@ -47,6 +49,7 @@ struct fm_loss {
     struct fm_lsn fork;          /* behind which nobody else has it */
     uint64_t system_id;
     struct fm_epoch epoch; /* of the history that goes on; 0 = not known */
+    uint64_t at_most;      /* bytes of what was acknowledged; FM_LOSS_UNBOUNDED = not known */
     uint8_t found;         /* enum fm_loss_found */
     /* COUNTED */
     struct fm_lsn end;

@@ -46,7 +46,7 @@ static void a_history_opened_by_force_leaves_an_item(void **state)
 static struct fm_loss item(enum fm_loss_found found)
 {
     return (struct fm_loss){
-        .node = "west-1", .timeline = {1}, .fork = {1000}, .found = (uint8_t)found};
+        .node = "west-1", .timeline = {1}, .fork = {1000}, .at_most = FM_LOSS_UNBOUNDED, .found = (uint8_t)found};
 }
 
 static struct fm_loss counted(uint64_t n)
@@ -117,6 +117,7 @@ static struct fm_loss version(unsigned i)
         memcpy(l.why, i & 4 ? "lost" : "torn", 5);
     l.seen_us = i & 8 ? 100 : 0;
     l.epoch.n = i & 2 ? 2 : 0;
+    l.at_most = i & 8 ? 64 : FM_LOSS_UNBOUNDED;
     l.system_id = i & 1 ? 5 : 0;
     if (i & 16) {
         l.off_us = i & 4 ? 40 : 50;
@@ -129,7 +130,7 @@ static bool equal(const struct fm_loss *a, const struct fm_loss *b)
 {
     return fm_loss_is_same(a, b) && a->found == b->found && fm_lsn_same(a->end, b->end) &&
            a->transactions == b->transactions && strcmp(a->why, b->why) == 0 &&
-           a->seen_us == b->seen_us && a->epoch.n == b->epoch.n && a->system_id == b->system_id &&
+           a->seen_us == b->seen_us && a->at_most == b->at_most && a->epoch.n == b->epoch.n && a->system_id == b->system_id &&
            a->off_us == b->off_us && strcmp(a->off_by, b->off_by) == 0;
 }
 
