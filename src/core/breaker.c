@@ -193,6 +193,18 @@ int fm_balance(const struct fm_instance *in, unsigned n, uint64_t random)
     return -1;
 }
 
+bool fm_instance_vouches(const struct fm_instance *other, bool idle)
+{
+    return other->usable && !(idle && other->in_flight > 0);
+}
+
+enum fm_outcome fm_outcome_of_region(enum fm_outcome o, bool vouched)
+{
+    FM_ASSERT(o < FM_OUTCOME_COUNT);
+    bool of_one = o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_TIMEOUT;
+    return of_one && vouched ? FM_OUTCOME_CANCELLED : o;
+}
+
 static uint64_t budget(uint32_t in_flight, uint32_t share_ppm, uint32_t floor)
 {
     uint64_t allowed = (uint64_t)in_flight * share_ppm / 1000000;

@@ -89,6 +89,13 @@ struct fm_instance {
 /* Index of the instance to ask, -1 where none is usable. Untried ones first. */
 int fm_balance(const struct fm_instance *i, unsigned n, uint64_t random);
 
+/* What only one instance of a region may take goes to that one again and again, also where anything
+ * else would leave it alone: that it is away, or slow, says nothing of a region whose others are
+ * there. Does this other one say so? `idle`: only one that nothing is under way at does. */
+bool fm_instance_vouches(const struct fm_instance *other, bool idle);
+/* What the outcome at one instance is evidence of for its region. */
+enum fm_outcome fm_outcome_of_region(enum fm_outcome o, bool vouched);
+
 /* -------- retry budget (SAFETY.md rule 22) -------- */
 
 /* May another retry start while `retrying` of `in_flight` requests are retried ones? */

@@ -127,9 +127,7 @@ void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned regio
     fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
 }
 
-/* What only one gate of the region may take goes to that one again and again, also where anything
- * else would leave it alone: that it is away, or slow, says nothing of a region whose other gates
- * are there. `idle`: such that nothing is under way at. */
+/* Does another gate of the region say that it is there, where only one may take the request? */
 static bool others_are_there(const struct fm_try *t, bool idle)
 {
     const struct fm_view *v = t->vr->view;
@@ -138,8 +136,10 @@ static bool others_are_there(const struct fm_try *t, bool idle)
     for (unsigned e = p->first; e < p->first + p->n && t->one_gate; e++) {
         const struct fm_upstream *up = t->vr->up[e];
         bool drained = atomic_load_explicit(&v->endpoints[e].drained, memory_order_relaxed);
-        if (up && up != t->up && !drained && !(idle && up->in_flight > 0) &&
-            look_at_instance(NULL, &v->endpoints[e], up, now).usable)
+        if (!up || up == t->up || drained)
+            continue;
+        struct fm_instance other = look_at_instance(NULL, &v->endpoints[e], up, now);
+        if (fm_instance_vouches(&other, idle))
             return true;
     }
     return false;
@@ -152,9 +152,8 @@ static void report(struct fm_try *t, enum fm_outcome o)
         return;
     t->reported = true;
     enum fm_outcome of_instance = o;
-    bool alone = o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_TIMEOUT;
-    if (alone && others_are_there(t, false))
-        o = FM_OUTCOME_CANCELLED;
+    if (is_bad(o)) /* not looked at for each success */
+        o = fm_outcome_of_region(o, others_are_there(t, false));
     struct fm_worker *w = t->w;
     struct fm_mono now = fm_loop_now(&w->loop);
     struct fm_board *board = t->vr->view->board;

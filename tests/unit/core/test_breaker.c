@@ -516,6 +516,23 @@ static void hedges_leave_half_of_the_budget_to_retries(void **state)
                          cases[i].allowed);
 }
 
+static void another_instance_vouches_for_its_region(void **state)
+{
+    (void)state;
+    const struct fm_instance free = {.usable = true}, dead = {.in_flight = 0},
+                             taken = {.usable = true, .in_flight = 1};
+    assert_true(fm_instance_vouches(&free, true) && fm_instance_vouches(&free, false));
+    assert_true(fm_instance_vouches(&taken, false));
+    assert_false(fm_instance_vouches(&taken, true));
+    assert_false(fm_instance_vouches(&dead, false));
+    for (unsigned i = 0; i < FM_OUTCOME_COUNT; i++) {
+        enum fm_outcome o = (enum fm_outcome)i;
+        bool of_one = o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_TIMEOUT;
+        assert_int_equal(fm_outcome_of_region(o, false), o);
+        assert_int_equal(fm_outcome_of_region(o, true), of_one ? FM_OUTCOME_CANCELLED : o);
+    }
+}
+
 FM_TEST_MAIN(fm_test(failures_in_a_row_open_it), fm_test(what_is_no_sign_of_death_opens_nothing),
              fm_test(trials_close_it_and_one_failure_opens_it_again),
              fm_test(a_trial_without_an_outcome_is_given_up),
@@ -531,4 +548,5 @@ FM_TEST_MAIN(fm_test(failures_in_a_row_open_it), fm_test(what_is_no_sign_of_deat
              fm_test(only_what_is_usable_is_chosen_and_what_was_tried_comes_last),
              fm_test(of_two_the_less_loaded_is_chosen), fm_test(the_two_are_drawn_evenly),
              fm_test(load_is_spread_by_share), fm_test(the_budget_is_a_share_with_a_floor),
-             fm_test(hedges_leave_half_of_the_budget_to_retries))
+             fm_test(hedges_leave_half_of_the_budget_to_retries),
+             fm_test(another_instance_vouches_for_its_region))
