@@ -124,7 +124,11 @@ struct db_node {
     uint32_t streaming, synchronous;              /* standbys of a primary, one bit each */
     struct fm_lsn waits_from[FM_GROUP_NODES_MAX]; /* it waits for them since then */
     enum { DB_SLOTS_NOT, DB_SLOTS_OF_PRIMARY, DB_SLOTS_OF_STANDBY } slots; /* as they were made */
-    bool role; /* that replicates is there */
+    bool role;     /* that replicates is there */
+    bool prepared; /* of a primary: both were tried */
+    struct fm_mono slots_at, prepare_at;
+    struct fm_pg_conn settle;
+    bool settles; /* its checkpoint was begun */
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
 };
@@ -181,6 +185,9 @@ void db_ask_end(struct db_node *n);
  * logical replication, which would hold it up, are sent away. Once, until db_ask_let_go. */
 void db_ask_drain(struct db_node *n);
 void db_ask_let_go(struct db_node *n);
+/* After a promotion, once: a checkpoint. Until it has ended, control data that are copied from here
+ * are of the timeline before, and pg_rewind (up to 15) takes that for no divergence at all. */
+void db_ask_settle(struct db_node *n);
 /* Is what it said last still about now? */
 bool db_ask_is_fresh(const struct db_node *n);
 

@@ -9,9 +9,12 @@
 
 enum {
     AGAIN_MS = 100,
+    PREPARE_MS = 2000, /* after slots or the role could not be made */
+    SLOTS_MS = 10 * 1000,
     OPEN_MS = 1000,
     QUERY_MS = 1000,
     DRAIN_MS = 60 * 1000,
+    SETTLE_MS = 3600 * 1000,
     FRESH_MS = 1500,
     COLUMNS = 9,
     ROLE_ROOM = 4096,
@@ -124,6 +127,113 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
     return true;
 }
 
+/* -------- what others need of a primary -------- */
+
+/* Each node has a slot of its own at a primary, and keeps nothing back as a standby. At a primary
+ * those go that are nobody's any more, and those that have lost what they kept are made anew. */
+#define MAKE_SLOTS                                                                                 \
+    "select pg_drop_replication_slot(slot_name)::text from pg_replication_slots where slot_type "  \
+    "= 'physical' and slot_name like 'fulmar\\_%' and not active and (wal_status = 'lost' or not " \
+    "slot_name = any ($1::text[])) union all "                                                     \
+    "select (pg_create_physical_replication_slot(s, true)).slot_name::text from unnest($1::"       \
+    "text[]) s where not exists (select from pg_replication_slots where slot_name = s and "        \
+    "wal_status <> 'lost')"
+#define DROP_SLOTS                                                                                 \
+    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_type = "      \
+    "'physical' and slot_name like 'fulmar\\_%' and not active and $1::text[] is not null"
+
+/* Nobody waits for it any longer: what could not be made is tried again. */
+static void not_prepared(struct db_node *n, const char *what, const struct fm_error *e)
+{
+    fm_log(FM_LOG_WARN, what, FM_KZ("group", n->group), FM_KE(e));
+    n->prepared = true;
+    n->prepare_at = fm_mono_add_ms(fm_mono_now(), PREPARE_MS);
+    if (n->conn.state != FM_PG_CONN_READY)
+        close_conn(n);
+}
+
+static bool prepare(struct db_node *n);
+
+static void slots_done(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    n->asks = false;
+    if (r->error.code) {
+        n->slots = DB_SLOTS_NOT;
+        not_prepared(n, "database_slots", &r->error);
+    }
+    (void)prepare(n);
+}
+
+static bool make_slots(struct db_node *n)
+{
+    char list[FM_GROUP_NODES_MAX * (DB_NAME_ROOM + 1) + 2];
+    struct fm_buf b = fm_buf(list, sizeof list);
+    struct fm_mono now = fm_mono_now();
+    bool primary = !n->said.recovery;
+    int wanted = primary ? DB_SLOTS_OF_PRIMARY : DB_SLOTS_OF_STANDBY;
+    if ((int)n->slots == wanted && (!primary || fm_mono_before(now, n->slots_at)))
+        return false;
+    fm_buf_ch(&b, '{');
+    for (unsigned i = 0, any = 0; i < n->nnodes; i++)
+        if (i != n->self)
+            fm_buf_printf(&b, "%s%s", any++ ? "," : "", n->of[i].slot);
+    fm_buf_ch(&b, '}');
+    fm_buf_ch(&b, '\0');
+    FM_ASSERT(!b.full);
+    const char *params[] = {list};
+    n->slots = primary ? DB_SLOTS_OF_PRIMARY : DB_SLOTS_OF_STANDBY;
+    n->slots_at = fm_mono_add_ms(now, SLOTS_MS);
+    n->asks = true;
+    fm_pg_query(&n->conn, primary ? MAKE_SLOTS : DROP_SLOTS, params, 1, QUERY_MS, slots_done);
+    return true;
+}
+
+static void role_done(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    n->asks = false;
+    n->role = r->error.code == FM_ERR_OK;
+    if (n->role)
+        n->prepared = true;
+    else
+        not_prepared(n, "database_role", &r->error);
+    db_node_turn(n);
+}
+
+/* Whoever writes makes the role by which the others replicate, in case it is not there yet. */
+static bool make_role(struct db_node *n)
+{
+    char text[ROLE_ROOM];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    struct fm_error e = {0};
+    if (n->role || n->said.recovery)
+        return false;
+    if (fm_pg_replication_role_write(&b, FM_STR("fulmar_replication"), fm_str_z(n->replication),
+                                     &e)) {
+        not_prepared(n, "database_role", &e);
+        return false;
+    }
+    fm_buf_ch(&b, '\0');
+    FM_ASSERT(!b.full);
+    n->asks = true;
+    fm_pg_command(&n->conn, text, QUERY_MS, role_done);
+    explicit_bzero(text, sizeof text);
+    return true;
+}
+
+/* Slots and the role, one after the other, at once: who hears of a primary comes to copy it. False:
+ * there is nothing to do now. */
+static bool prepare(struct db_node *n)
+{
+    if (n->asks || n->conn.state != FM_PG_CONN_READY || n->heard_at.ns == 0 ||
+        fm_mono_before(fm_mono_now(), n->prepare_at))
+        return false;
+    return make_slots(n) || make_role(n);
+}
+
+/* -------- what it says of itself -------- */
+
 static void asked(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
     struct db_node *n = fm_container_of(c, struct db_node, conn);
@@ -134,6 +244,7 @@ static void asked(struct fm_pg_conn *c, const struct fm_pg_result *r)
         close_conn(n);
     } else if (take(n, r)) {
         n->trouble[0] = 0;
+        (void)prepare(n);
     } else {
         snprintf(n->trouble, sizeof n->trouble, "PostgreSQL says what cannot be understood");
     }
@@ -164,6 +275,7 @@ void db_ask_init(struct db_node *n)
 {
     fm_pg_init(&n->conn, n->d->c.loop, n->group, lost);
     fm_pg_init(&n->drain, n->d->c.loop, n->group, NULL);
+    fm_pg_init(&n->settle, n->d->c.loop, n->group, NULL);
 }
 
 static void open_conn(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
@@ -212,86 +324,37 @@ void db_ask_drain(struct db_node *n)
     open_conn(n, &n->drain, may_drain);
 }
 
+/* -------- after a promotion -------- */
+
+/* Whether it went well or not: PostgreSQL writes one by itself sooner or later. */
+static void settled(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, settle);
+    if (r->error.code)
+        fm_log(FM_LOG_WARN, "database_settle", FM_KZ("group", n->group), FM_KE(&r->error));
+    fm_pg_close(c);
+}
+
+static void may_settle(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    if (r->error.code)
+        settled(c, r);
+    else
+        fm_pg_command(c, "set statement_timeout = 0; checkpoint", SETTLE_MS, settled);
+}
+
+void db_ask_settle(struct db_node *n)
+{
+    if (n->settles || !n->up || !n->promoted)
+        return;
+    n->settles = true;
+    open_conn(n, &n->settle, may_settle);
+}
+
 void db_ask_let_go(struct db_node *n)
 {
     fm_pg_close(&n->drain);
     n->drained = DB_DRAIN_NOT;
-}
-
-/* Each node has a slot of its own at a primary, and keeps nothing back as a standby. */
-#define MAKE_SLOTS                                                                                 \
-    "select pg_create_physical_replication_slot(s, true) from unnest($1::text[]) s where not "     \
-    "exists (select from pg_replication_slots where slot_name = s)"
-#define DROP_SLOTS                                                                                 \
-    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_type = "      \
-    "'physical' and slot_name like 'fulmar\\_%' and not active and $1::text[] is not null"
-
-static void slots_done(struct fm_pg_conn *c, const struct fm_pg_result *r)
-{
-    struct db_node *n = fm_container_of(c, struct db_node, conn);
-    n->asks = false;
-    again(n);
-    if (!r->error.code)
-        return;
-    fm_log(FM_LOG_WARN, "database_slots", FM_KZ("group", n->group), FM_KE(&r->error));
-    n->slots = DB_SLOTS_NOT;
-    if (n->conn.state != FM_PG_CONN_READY)
-        close_conn(n);
-}
-
-static bool make_slots(struct db_node *n)
-{
-    char list[FM_GROUP_NODES_MAX * (DB_NAME_ROOM + 1) + 2];
-    struct fm_buf b = fm_buf(list, sizeof list);
-    int wanted = n->said.recovery ? DB_SLOTS_OF_STANDBY : DB_SLOTS_OF_PRIMARY;
-    if (n->heard_at.ns == 0 || (int)n->slots == wanted)
-        return false;
-    fm_buf_ch(&b, '{');
-    for (unsigned i = 0, any = 0; i < n->nnodes; i++)
-        if (i != n->self)
-            fm_buf_printf(&b, "%s%s", any++ ? "," : "", n->of[i].slot);
-    fm_buf_ch(&b, '}');
-    fm_buf_ch(&b, '\0');
-    FM_ASSERT(!b.full);
-    const char *params[] = {list};
-    n->slots = n->said.recovery ? DB_SLOTS_OF_STANDBY : DB_SLOTS_OF_PRIMARY;
-    n->asks = true;
-    fm_pg_query(&n->conn, n->said.recovery ? DROP_SLOTS : MAKE_SLOTS, params, 1, QUERY_MS,
-                slots_done);
-    return true;
-}
-
-static void role_done(struct fm_pg_conn *c, const struct fm_pg_result *r)
-{
-    struct db_node *n = fm_container_of(c, struct db_node, conn);
-    n->asks = false;
-    again(n);
-    n->role = r->error.code == FM_ERR_OK;
-    if (!n->role)
-        fm_log(FM_LOG_WARN, "database_role", FM_KZ("group", n->group), FM_KE(&r->error));
-    if (n->conn.state != FM_PG_CONN_READY)
-        close_conn(n);
-}
-
-/* Whoever writes makes the role by which the others replicate, in case it is not there yet. */
-static bool make_role(struct db_node *n)
-{
-    char text[ROLE_ROOM];
-    struct fm_buf b = fm_buf(text, sizeof text);
-    struct fm_error e;
-    if (n->role || n->heard_at.ns == 0 || n->said.recovery)
-        return false;
-    if (fm_pg_replication_role_write(&b, FM_STR("fulmar_replication"), fm_str_z(n->replication),
-                                     &e)) {
-        snprintf(n->trouble, sizeof n->trouble, "the role that replicates: %.200s", e.msg);
-        return false;
-    }
-    fm_buf_ch(&b, '\0');
-    FM_ASSERT(!b.full);
-    n->asks = true;
-    fm_pg_command(&n->conn, text, QUERY_MS, role_done);
-    explicit_bzero(text, sizeof text);
-    return true;
 }
 
 void db_ask_turn(struct db_node *n)
@@ -301,7 +364,7 @@ void db_ask_turn(struct db_node *n)
     if (n->conn.state == FM_PG_CONN_CLOSED) {
         n->asks = true;
         open_conn(n, &n->conn, opened);
-    } else if (n->conn.state == FM_PG_CONN_READY && !make_slots(n) && !make_role(n)) {
+    } else if (n->conn.state == FM_PG_CONN_READY && !prepare(n)) {
         n->asks = true;
         fm_pg_query(&n->conn, state_sql, NULL, 0, QUERY_MS, asked);
     }
@@ -316,10 +379,15 @@ void db_ask_end(struct db_node *n)
     n->streaming = n->synchronous = 0;
     memset(n->waits_from, 0, sizeof n->waits_from);
     n->slots = DB_SLOTS_NOT;
-    n->role = false;
+    n->role = n->prepared = false;
+    n->prepare_at = n->slots_at = FM_MONO_ZERO;
+    fm_pg_close(&n->settle);
+    n->settles = false;
 }
 
+/* A primary answers when what others need of it was made. */
 bool db_ask_is_fresh(const struct db_node *n)
 {
-    return n->up && n->heard_at.ns && fm_mono_sub_ms(fm_mono_now(), n->heard_at) < FRESH_MS;
+    return n->up && n->heard_at.ns && (n->said.recovery || n->prepared) &&
+           fm_mono_sub_ms(fm_mono_now(), n->heard_at) < FRESH_MS;
 }

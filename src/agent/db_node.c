@@ -171,6 +171,7 @@ static void carry_out(struct db_node *n)
         if (n->drained != DB_DRAIN_NOT)
             db_ask_let_go(n);
         db_server_be(n, DB_AS_OPEN, FM_GROUP_NOBODY);
+        db_ask_settle(n);
         record(n);
         break;
     case FM_GROUP_DO_STOP_FAST:

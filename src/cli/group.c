@@ -5,7 +5,11 @@
 #include "conf/conf.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+enum { NODE_MS = 2000 }; /* a node's agent has so long to say what stands in its way */
 
 /* The context that a group's authority is that of, by the file. */
 static int context_of(const struct fm_args *a, char *out, size_t cap)
@@ -45,45 +49,81 @@ int fm_cmd_group_create(const struct fm_args *a)
 /* -------- status -------- */
 
 /* What a node says of itself is what stands in its way: its own agent is asked. */
-static void ask_node(const struct fm_args *a, const char *group, const char *node, json_t *n)
+struct asked {
+    struct fm_args args; /* its own: with the node as --server */
+    const char *group, *node;
+    json_t *of;  /* of the node, in the document */
+    json_t *doc; /* that its agent gave; NULL */
+    enum fm_agents_end end;
+    unsigned status;
+    pthread_t thread;
+};
+
+static void *ask_node(void *arg)
 {
-    struct fm_args one = *a;
+    struct asked *q = arg;
     struct fm_agents *g = NULL;
     struct fm_reply r = {0};
-    const char *state = json_string_value(json_object_get(n, "state"));
-    one.server = node;
+    q->end = FM_AGENTS_NOBODY;
+    /* by its name: it has a certificate of that name, which an address alone does not tell */
+    if (fm_agents_open(&g, &q->args, "group status", FM_WHOM_ORDER) == FM_EXIT_OK)
+        q->end = fm_agents_get(g, "/groups?here", 0, &r);
+    q->doc = r.doc;
+    q->status = r.status;
+    fm_agents_close(g);
+    return NULL;
+}
+
+static void take_node(struct asked *q)
+{
+    const char *state = json_string_value(json_object_get(q->of, "state"));
+    json_t *here = json_object_get(json_object_get(q->doc, "groups"), q->group);
     json_t *trouble = json_null();
-    enum fm_agents_end end = FM_AGENTS_NOBODY;
-    if (fm_agents_open(&g, &one, "group status", FM_WHOM_ORDER) == FM_EXIT_OK)
-        end = fm_agents_get(g, "/groups?here", 0, &r);
-    json_t *here = json_object_get(json_object_get(r.doc, "groups"), group);
-    if (end != FM_AGENTS_ANSWERED)
+    if (q->end != FM_AGENTS_ANSWERED)
         trouble = json_string("its agent cannot be reached");
-    else if (r.status != 200 || !json_is_object(here))
+    else if (q->status != 200 || !json_is_object(here))
         trouble = json_string("its agent runs no node of this group: it goes by another "
                               "configuration, or was not restarted since `fulmar config apply`");
     else if (json_is_string(json_object_get(here, "trouble")))
         trouble = json_incref(json_object_get(here, "trouble"));
     else if (!state)
         trouble = json_string("its agent answers here, and its reports do not arrive");
-    json_object_set_new(n, "trouble", trouble);
-    json_object_set(n, "why", json_object_get(here, "why"));
-    json_decref(r.doc);
-    fm_agents_close(g);
+    json_object_set_new(q->of, "trouble", trouble);
+    json_object_set(q->of, "why", json_object_get(here, "why"));
+    json_object_set(q->of, "progress_percent", json_object_get(here, "progress_percent"));
+    json_decref(q->doc);
 }
 
-/* Hosts are asked by their names, which an address alone does not know. */
+/* All at once: those that do not answer cost one wait together. */
 static void ask_nodes(const struct fm_args *a, json_t *doc)
 {
     const char *group, *node;
     json_t *x, *n;
+    size_t most = 0, count = 0;
+    json_object_foreach(json_object_get(doc, "groups"), group, x)
+    {
+        most += json_object_size(json_object_get(x, "nodes"));
+    }
+    struct asked *all = calloc(most + 1, sizeof *all);
+    FM_ASSERT(all);
     json_object_foreach(json_object_get(doc, "groups"), group, x)
     {
         json_object_foreach(json_object_get(x, "nodes"), node, n)
         {
-            ask_node(a, group, node, n);
+            FM_ASSERT(count < most);
+            struct asked *q = &all[count];
+            *q = (struct asked){.args = *a, .group = group, .node = node, .of = n};
+            q->args.server = node;
+            if (q->args.timeout_ms > NODE_MS)
+                q->args.timeout_ms = NODE_MS;
+            count += pthread_create(&q->thread, NULL, ask_node, q) == 0;
         }
     }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(all[i].thread, NULL);
+        take_node(&all[i]);
+    }
+    free(all);
 }
 
 static void print_node(const char *name, const json_t *n)

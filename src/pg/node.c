@@ -16,7 +16,12 @@
 enum {
     LONGEST_NAME = 256 + 32, /* of a file in the data directory, with the folder it may be in */
     AGAIN_MS = 250,
-    TRIES_MAX = 40,
+    SLOW_AFTER = 40, /* tries: then it is asked less often */
+    SLOW_MS = 1000,
+    WAITS_MAX = 900, /* a quarter of an hour for a checkpoint of the source */
+    TRIES_MAX = 3,   /* of a rewind that ends and has not done it */
+    LEAST_MS = 5,    /* a shorter step is not told */
+    STEP_TEXT_ROOM = 64,
     TEXT_ROOM = 200,
 };
 
@@ -199,15 +204,31 @@ static void failed(struct fm_pg_node *n)
     fm_loop_timer(n->loop, &n->soon, fm_loop_now(n->loop));
 }
 
+/* pg_rewind did nothing, where its source has not written a checkpoint since it was promoted: that
+ * costs nothing and ends by itself. */
 static void again(struct fm_pg_node *n)
 {
-    if (++n->tries >= TRIES_MAX) {
+    bool waits = strstr(n->outcome.output, "no rewind required") != NULL;
+    if (++n->tries >= (waits ? WAITS_MAX : TRIES_MAX)) {
         failed(n);
         return;
     }
     while (n->plan[0] != FM_PG_STEP_REWIND)
         n->plan--;
-    fm_loop_timer_in_ms(n->loop, &n->soon, AGAIN_MS);
+    fm_loop_timer_in_ms(n->loop, &n->soon, n->tries < SLOW_AFTER ? AGAIN_MS : SLOW_MS);
+}
+
+/* Where the time went. */
+static void add_part(struct fm_pg_node *n, enum fm_pg_step s)
+{
+    int64_t ms = fm_mono_sub_ms(fm_mono_now(), n->step_began);
+    size_t used = strlen(n->outcome.parts);
+    char text[STEP_TEXT_ROOM];
+    int length =
+        snprintf(text, sizeof text, "%s%s %lld", used ? ", " : "", step_text(s), (long long)ms);
+    FM_ASSERT(length > 0);
+    if (ms >= LEAST_MS && used + (size_t)length < sizeof n->outcome.parts)
+        memcpy(n->outcome.parts + used, text, fm_min_size((size_t)length, sizeof text - 1) + 1);
 }
 
 /* Past what is done, and past what is not needed. */
@@ -215,6 +236,7 @@ static void advance(struct fm_pg_node *n)
 {
     enum fm_pg_step s = *n->plan++;
     FM_ASSERT(s != FM_PG_STEP_END);
+    add_part(n, s);
     if (s == FM_PG_STEP_JUDGE && n->outcome.way == FM_PG_AS_IT_WAS)
         n->plan = follow;
     if (s == FM_PG_STEP_HISTORY && n->outcome.operation == FM_PG_OP_RESCUE && !fm_pg_has_fork(n))

@@ -71,7 +71,7 @@ struct fm_pg_look {
     bool is_copy;              /* never started since it was copied or rewound */
 };
 
-enum { FM_PG_OUTPUT_ROOM = 8 * 1024, FM_PG_WHY_ROOM = 400 };
+enum { FM_PG_OUTPUT_ROOM = 8 * 1024, FM_PG_WHY_ROOM = 400, FM_PG_PARTS_ROOM = 320 };
 
 /* How REWIND ended. */
 enum fm_pg_way { FM_PG_AS_IT_WAS, FM_PG_REWOUND, FM_PG_CLONED };
@@ -81,6 +81,7 @@ struct fm_pg_outcome {
     bool ok;
     enum fm_pg_way way;
     int64_t took_ms;
+    char parts[FM_PG_PARTS_ROOM]; /* the steps that took some time, with their milliseconds */
     /* where it failed: in which step, and the last words; where a clone had to follow, why; tame */
     char why[FM_PG_WHY_ROOM];
     /* the end of what the last program printed, tame but for newlines */

@@ -473,14 +473,33 @@ static void asks_again_where_the_source_does_not_know_yet(void **state)
 {
     (void)state;
     given(CONTROL("shut down", "1", "0/190", "0/0", "0"));
-    program("pg_rewind", "if test -e $b/asked; then cp $b/rewound $2/control; fi; touch $b/asked");
+    program("pg_rewind",
+            "if test -e $b/third; then sleep 0.02; cp $b/rewound $2/control; exit; fi\n"
+            "test -e $b/second && touch $b/third; test -e $b/first && touch $b/second\n"
+            "touch $b/first; echo 'pg_rewind: no rewind required'");
     struct fm_pg_settings s = settings(true);
     assert_int_equal(fm_pg_node_rewind(&node, &s, FM_STR(PASSWORD), &second, true, TIME_MS, NULL),
                      FM_ERR_OK);
     assert_true(ended());
     assert_int_equal(node.outcome.way, FM_PG_REWOUND);
     assert_log("pg_controldata pg_receivewal pg_rewind pg_controldata pg_rewind pg_controldata "
-               "pg_controldata ");
+               "pg_rewind pg_controldata pg_rewind pg_controldata pg_controldata ");
+    assert_non_null(strstr(node.outcome.parts, "rewind "));
+}
+
+/* It is not done again and again: that may be hours each. */
+static void copies_where_a_rewind_does_not_help(void **state)
+{
+    (void)state;
+    given(CONTROL("shut down", "1", "0/190", "0/0", "0"));
+    program("pg_rewind", "echo 'pg_rewind: Done!'");
+    struct fm_pg_settings s = settings(true);
+    assert_int_equal(fm_pg_node_rewind(&node, &s, FM_STR(PASSWORD), &second, true, TIME_MS, NULL),
+                     FM_ERR_OK);
+    assert_true(ended());
+    assert_int_equal(node.outcome.way, FM_PG_CLONED);
+    assert_log("pg_controldata pg_receivewal pg_rewind pg_controldata pg_rewind pg_controldata "
+               "pg_rewind pg_controldata pg_receivewal pg_basebackup pg_controldata ");
 }
 
 static void copies_where_a_rewind_fails(void **state)
@@ -636,7 +655,7 @@ FM_TEST_MAIN(with_node(refuses_what_it_cannot_be), with_node(makes_a_system),
              with_node(a_node_that_goes_takes_its_programs_with_it),
              with_node(what_can_follow_is_not_rewound), with_node(rewinds_what_has_diverged),
              with_node(asks_again_where_the_source_does_not_know_yet),
-             with_node(copies_where_a_rewind_fails),
+             with_node(copies_where_a_rewind_does_not_help), with_node(copies_where_a_rewind_fails),
              with_node(a_copy_that_was_never_started_is_copied_again),
              with_node(takes_the_numbers_below_its_own), with_node(configures_what_is_there),
              with_node(refuses_what_cannot_be_written_down),
