@@ -186,33 +186,19 @@ static void write_ops(const struct fm_page_request *q, struct fm_page_answer *a)
     fm_rights_ops(((struct agent *)q->user)->rights, q, a);
 }
 
-static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    a->status = q->peer ? a->status : 403;
-    if (q->peer)
-        write_ops(q, a);
-}
-
 static void write_groups(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     fm_rights_groups(((struct agent *)q->user)->rights, q, a);
 }
 
-static void write_secret(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_secret(((struct agent *)q->user)->rights, q, a);
-}
-
-static void write_loss(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_loss(((struct agent *)q->user)->rights, q, a);
-}
-
-static void write_off_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
+/* Orders are taken from who shows a certificate. */
+static void write_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     a->status = q->peer ? a->status : 403;
-    if (q->peer)
-        write_loss(q, a);
+    if (q->peer && fm_str_starts(q->path, FM_STR("/ops")))
+        write_ops(q, a);
+    else if (q->peer)
+        write_groups(q, a);
 }
 
 /* What is lent to a command beside the guard is not in the guard's testimony. */
@@ -249,8 +235,8 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/lease/", .write = write_lease},
                                              {.path = "/config/shared", .write = write_shared},
                                              {.path = "/groups", .write = write_groups},
-                                             {.path = "/groups/loss", .write = write_loss},
-                                             {"/groups/loss/write-off", write_loss, true},
+                                             {.path = "/groups/loss", .write = write_groups},
+                                             {"/groups/loss/write-off", write_groups, true},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -263,10 +249,10 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/config/shared", .write = write_shared},
                                             {.path = "/authority/marks", .write = write_marks},
                                             {.path = "/groups", .write = write_groups},
-                                            {.path = "/groups/secret", .write = write_secret},
-                                            {"/groups/loss", write_loss, true},
-                                            {"/groups/loss/write-off", write_off_of_peer, true},
-                                            OPS(write_ops_of_peer),
+                                            {.path = "/groups/secret", .write = write_groups},
+                                            {"/groups/loss", write_groups, true},
+                                            {"/groups/loss/write-off", write_of_peer, true},
+                                            OPS(write_of_peer),
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)

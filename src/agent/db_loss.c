@@ -32,8 +32,8 @@ enum fm_err db_loss_open(struct db_node *n, struct fm_error *e)
     char folder[PATH_MAX], path[PATH_MAX + 128];
     FM_ASSERT(host >= 0);
     const struct fm_conf_host *h = &conf->hosts[host];
-    enum fm_err err = fm_conf_state_dir(conf, h->name, conf->regions[h->region].name, folder,
-                                        sizeof folder, e);
+    enum fm_err err =
+        fm_conf_state_dir(conf, h->name, conf->regions[h->region].name, folder, sizeof folder, e);
     if (err)
         return err;
     snprintf(path, sizeof path, "%s/groups/%s/losses.json", folder, n->group);
@@ -264,7 +264,8 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
         n->trouble[0] = 0;
     else
         snprintf(n->trouble, sizeof n->trouble,
-                 "what only this node has is not kept by %.60s yet: it answers %u", c->peer, status);
+                 "what only this node has is not kept by %.60s yet: it answers %u", c->peer,
+                 status);
 }
 
 static void failed(struct fm_caller *c, const char *why)
@@ -372,8 +373,8 @@ static void list(const struct fm_database *d, struct fm_page_answer *a)
     json_t *items = json_array();
     for (unsigned i = 0; i < d->nnodes; i++)
         for (unsigned k = 0; k < fm_losses_count(d->node[i]->loss.items); k++)
-            json_array_append_new(items, fm_loss_json(d->node[i]->group,
-                                                      fm_losses_at(d->node[i]->loss.items, k)));
+            json_array_append_new(
+                items, fm_loss_json(d->node[i]->group, fm_losses_at(d->node[i]->loss.items, k)));
     answer(a, 200, json_pack("{s:s,s:o}", "schema", "fulmar.losses/1", "items", items));
 }
 
@@ -441,8 +442,9 @@ void fm_database_write_off(const struct fm_database *d, const struct fm_page_req
     const char *by = q->peer ? q->peer : json_string_value(json_object_get(o, "by"));
     struct db_node *n = find_item(d, json_string_value(json_object_get(o, "item")), &l);
     if (!reason || !reason[0] || !by)
-        answer(a, 400,
-               refusal("malformed", "it needs an item, a reason and who it is", "see /groups/loss"));
+        answer(
+            a, 400,
+            refusal("malformed", "it needs an item, a reason and who it is", "see /groups/loss"));
     else if (!n)
         answer(a, 404,
                refusal("unknown-item", "no host that was asked knows of such an item",

@@ -41,12 +41,11 @@ static json_t *kept_json(const struct fm_loss *l)
     json_t *o = json_pack(
         "{s:s,s:o,s:o,s:s,s:o,s:s,s:o,s:o,s:o,s:I,s:I,s:s,s:s,s:I,s:I,s:s,s:s}", "node", l->node,
         "timeline", number_json(l->timeline.n), "fork", lsn_json(l->fork), "system_id", system,
-        "epoch", number_json(l->epoch.n), "found",
-        fm_loss_found_name((enum fm_loss_found)l->found), "end", lsn_json(l->end), "transactions",
-        number_json(l->transactions), "prepared", number_json(l->prepared), "first_us",
-        (json_int_t)l->first_us, "last_us", (json_int_t)l->last_us, "why", l->why, "copy", l->copy,
-        "seen_us", (json_int_t)l->seen_us, "off_us", (json_int_t)l->off_us, "off_by", l->off_by,
-        "off_why", l->off_why);
+        "epoch", number_json(l->epoch.n), "found", fm_loss_found_name((enum fm_loss_found)l->found),
+        "end", lsn_json(l->end), "transactions", number_json(l->transactions), "prepared",
+        number_json(l->prepared), "first_us", (json_int_t)l->first_us, "last_us",
+        (json_int_t)l->last_us, "why", l->why, "copy", l->copy, "seen_us", (json_int_t)l->seen_us,
+        "off_us", (json_int_t)l->off_us, "off_by", l->off_by, "off_why", l->off_why);
     if (o && l->at_most != FM_LOSS_UNBOUNDED)
         json_object_set_new(o, "at_most", number_json(l->at_most));
     return o;
@@ -235,9 +234,9 @@ static bool make_room(struct fm_losses *l)
     unsigned best = l->n;
     for (unsigned i = 0; i < l->n; i++) {
         enum fm_loss_state s = fm_loss_state(&l->item[i]);
-        bool first = best == l->n || s < fm_loss_state(&l->item[best]) ||
-                     (s == fm_loss_state(&l->item[best]) &&
-                      l->item[i].seen_us < l->item[best].seen_us);
+        bool first =
+            best == l->n || s < fm_loss_state(&l->item[best]) ||
+            (s == fm_loss_state(&l->item[best]) && l->item[i].seen_us < l->item[best].seen_us);
         if (s != FM_LOSS_OPEN && first)
             best = i;
     }
@@ -342,15 +341,17 @@ json_t *fm_loss_json(const char *group, const struct fm_loss *l)
     bool bounded = l->at_most != FM_LOSS_UNBOUNDED;
     bool behind = l->found == FM_LOSS_COUNTED;
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o}", "item",
-        fm_loss_id(id, group, l), "group", group, "node", l->node, "state",
+        "{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o}",
+        "item", fm_loss_id(id, group, l), "group", group, "node", l->node, "state",
         fm_loss_state_name(fm_loss_state(l)), "found",
         fm_loss_found_name((enum fm_loss_found)l->found), "transactions",
         count_json(l, l->transactions), "prepared", count_json(l, l->prepared), "acknowledged",
         "unknown", "timeline", number_json(l->timeline.n), "fork_lsn", lsn_json(l->fork), "end_lsn",
-        lsn_json(l->end), "log_bytes", behind ? number_json(fm_lsn_ahead(l->end, l->fork)) : json_null(),
-        "acknowledged_bytes_max", bounded ? number_json(l->at_most) : json_null(), "first_commit_at",
-        time_json(l->first_us), "last_commit_at", time_json(l->last_us), "epoch",
-        l->epoch.n ? number_json(l->epoch.n) : json_null(), "why", l->why[0] ? l->why : NULL, "copy",
-        l->copy[0] ? l->copy : NULL, "seen_at", time_json(l->seen_us), "written_off", off_json(l));
+        lsn_json(l->end), "log_bytes",
+        behind ? number_json(fm_lsn_ahead(l->end, l->fork)) : json_null(), "acknowledged_bytes_max",
+        bounded ? number_json(l->at_most) : json_null(), "first_commit_at", time_json(l->first_us),
+        "last_commit_at", time_json(l->last_us), "epoch",
+        l->epoch.n ? number_json(l->epoch.n) : json_null(), "why", l->why[0] ? l->why : NULL,
+        "copy", l->copy[0] ? l->copy : NULL, "seen_at", time_json(l->seen_us), "written_off",
+        off_json(l));
 }

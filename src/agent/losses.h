@@ -1,5 +1,5 @@
-/* agent/losses.h: the items of core/loss.h that a host keeps of one PostgreSQL group: a file that is
- * replaced as a whole, and their form in JSON. Private to src/agent.
+/* agent/losses.h: the items of core/loss.h that a host keeps of one PostgreSQL group: a file that
+ * is replaced as a whole, and their form in JSON. Private to src/agent.
  *
  * What is in memory is what is durable: a change that cannot be written has not happened. Writing
  * blocks for a moment, some times for each forced failover. One thread. */

@@ -70,9 +70,8 @@ void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell
 {
     const struct fm_cell_record *c = &at->r;
     fm_message_group_over_write(at, b);
-    fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu,\"gentle_from\":%llu",
-                  r->region[c->region], (unsigned long long)c->epoch.n,
-                  (unsigned long long)c->gentle_from.n);
+    fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu,\"gentle_from\":%llu", r->region[c->region],
+                  (unsigned long long)c->epoch.n, (unsigned long long)c->gentle_from.n);
     if (c->accepted.n)
         fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     if (c->state == FM_CELL_RELEASED)

@@ -76,16 +76,9 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
 /* The pages below /ops; 404 where there is no controller. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
-/* The page /groups: as a controller has heard of the nodes; with ?here: as the nodes of this host
- * see themselves. 404 where there is none. */
+/* The pages /groups and below. /groups itself: as a controller has heard of the nodes; with ?here: as
+ * the nodes of this host see themselves. 404 where there is none. */
 void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
-                      struct fm_page_answer *a);
-
-/* The pages /groups/loss and below; 404 where there is no database. */
-void fm_rights_loss(const struct fm_rights *r, const struct fm_page_request *q,
-                    struct fm_page_answer *a);
-/* The page /groups/secret of the peer port; 404 where there is no database. */
-void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a);
 
 /* The page /lease/CONTEXT of the local socket; 404 where there is no gate. */

@@ -232,9 +232,8 @@ const struct fm_command fm_commands[] = {
      "looked at.",
      "fulmar loss list ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_list},
     {"loss show", "ITEM", "show one of them: how many transactions, of when, where their log is",
-     "Exit code 2 where there is no such item.",
-     "fulmar loss show ledger:west-db-1:1:0-5000148", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1,
-     fm_cmd_loss_show},
+     "Exit code 2 where there is no such item.", "fulmar loss show ledger:west-db-1:1:0-5000148",
+     ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_show},
     {"loss write-off", "ITEM", "say that nobody has to look for what was lost any more",
      "For good; --confirm is the item once more. What only an old primary had is thrown away "
      "without\n"

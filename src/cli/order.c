@@ -65,9 +65,7 @@ static int unwanted_code(unsigned status, const char *rule)
         return FM_EXIT_NOT_ALLOWED;
     case 404:
     case 405: /* a name that is not known there; or nobody who knows such things at all */
-        return is_unknown(rule)                       ? FM_EXIT_DIFFERS
-               : rule[0]                              ? FM_EXIT_USAGE
-                                                      : FM_EXIT_UNREACHABLE;
+        return is_unknown(rule) ? FM_EXIT_DIFFERS : rule[0] ? FM_EXIT_USAGE : FM_EXIT_UNREACHABLE;
     case 409:
         return FM_EXIT_REFUSED;
     case 503: /* what may have been done is not to be tried again without a look */

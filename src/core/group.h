@@ -155,8 +155,8 @@ struct fm_group_evidence {
     const struct fm_group_report *node; /* one a node, that of self is not looked at */
     unsigned nnodes;
     const struct fm_history *primary; /* of the node that is recorded as writer; NULL = not known */
-    /* what this node has behind the fork from `primary` is known where that is, durably; or a person
-     * has written it off (core/loss.h) */
+    /* what this node has behind the fork from `primary` is known where that is, durably; or a
+     * person has written it off (core/loss.h) */
     bool kept;
     /* PRIMARY: what core/credit.h wants recorded */
     uint32_t counted;       /* standbys that bound what is acknowledged: the promotable ones */

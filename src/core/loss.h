@@ -1,5 +1,5 @@
-/* core/loss.h: what a PostgreSQL group has lost, or may have (SAFETY.md 27 to 29): one item for each
- * time that a node's log left the history that goes on. Single decisions and the way that two
+/* core/loss.h: what a PostgreSQL group has lost, or may have (SAFETY.md 27 to 29): one item for
+ * each time that a node's log left the history that goes on. Single decisions and the way that two
  * versions of an item become one; the shell keeps them (agent/losses.h).
  *
  * An item begins PENDING, where a node opens a history without the consent of who wrote the one
@@ -74,7 +74,8 @@ bool fm_loss_is_same(const struct fm_loss *a, const struct fm_loss *b);
 /* What both know. They are the same item. In any order, and however often, the same comes of it. */
 struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b);
 
-/* Is it known what there was, or has a person said that it does not matter? Then the data may go. */
+/* Is it known what there was, or has a person said that it does not matter? Then the data may go.
+ */
 bool fm_loss_is_settled(const struct fm_loss *l);
 
 /* A pending item of a node that has looked, and found its log to have left the history at `fork`

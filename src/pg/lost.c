@@ -209,8 +209,7 @@ int fm_pg_lost_run(void *job)
     char line[512];
     if (open_both(j))
         return 1;
-    enum fm_err err =
-        fm_wal_count(j->work, j->from_fd, &j->conf, j->reaches, UINT64_MAX, &c, &e);
+    enum fm_err err = fm_wal_count(j->work, j->from_fd, &j->conf, j->reaches, UINT64_MAX, &c, &e);
     if (copy_all(j, &c, err == FM_ERR_OK) || sync_folders(j))
         return 1;
     snprintf(line, sizeof line,

@@ -1,6 +1,6 @@
-/* pg/lost.h: what only one data directory has, because its history left that of the primary: counted
- * in its log, and that part of the log copied to a folder that outlives a rewind (SAFETY.md 27, 28).
- * Used by pg/node.h (RESCUE), in a child that is the user of the group.
+/* pg/lost.h: what only one data directory has, because its history left that of the primary:
+ * counted in its log, and that part of the log copied to a folder that outlives a rewind (SAFETY.md
+ * 27, 28). Used by pg/node.h (RESCUE), in a child that is the user of the group.
  *
  * No server is started for it, so nothing here changes what it looks at. A file is shared with the
  * copy where the file system can do that (reflink), else copied, after the space for all of it was

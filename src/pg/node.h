@@ -88,8 +88,8 @@ struct fm_pg_outcome {
     char output[FM_PG_OUTPUT_ROOM + 1];
 };
 
-/* What RESCUE found behind `fork`, on `timeline`. Fork none: the histories have nothing in common, or
- * are the same; then nothing is counted or copied. */
+/* What RESCUE found behind `fork`, on `timeline`. Fork none: the histories have nothing in common,
+ * or are the same; then nothing is counted or copied. */
 struct fm_pg_rescued {
     struct fm_timeline timeline;
     struct fm_lsn fork;
@@ -135,8 +135,8 @@ struct fm_pg_node {
 };
 
 /* `over` is called once for each operation that was started, from the loop, with node->outcome (and
- * node->look after LOOK, CLONE, REWIND, RESCUE and MAKE that went well); another one may be started from
- * inside. FM_ERR_NOT_FOUND: no such user; FM_ERR_PERMISSION: root, or a user that this process
+ * node->look after LOOK, CLONE, REWIND, RESCUE and MAKE that went well); another one may be started
+ * from inside. FM_ERR_NOT_FOUND: no such user; FM_ERR_PERMISSION: root, or a user that this process
  * cannot become; FM_ERR_INVALID, FM_ERR_LIMIT: a path. */
 enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
                             const struct fm_pg_node_options *o, void (*over)(struct fm_pg_node *),
@@ -186,9 +186,9 @@ enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings 
                               struct fm_error *e) FM_WARN_UNUSED;
 
 /* See how much of the log of a node whose server has ended lies behind its fork from `theirs`, and
- * copy that part of it to a folder beside the data directory, DATA.lost/TIMELINE-FORK, which nothing
- * here ever removes. What cannot be counted is told in rescued.lost; it fails where it cannot be
- * copied. `theirs` is copied. */
+ * copy that part of it to a folder beside the data directory, DATA.lost/TIMELINE-FORK, which
+ * nothing here ever removes. What cannot be counted is told in rescued.lost; it fails where it
+ * cannot be copied. `theirs` is copied. */
 enum fm_err fm_pg_node_rescue(struct fm_pg_node *n, const struct fm_history *theirs,
                               int64_t deadline_ms, struct fm_error *e) FM_WARN_UNUSED;
 

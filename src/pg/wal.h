@@ -1,6 +1,7 @@
 /* pg/wal.h: how many transactions a write-ahead log committed behind a place of it, read from the
  * raw files (SAFETY.md 27): what an old primary has that the new one never had. Nothing is decoded
- * but the headers of records and the time of a commit, so it counts what no slot and no plugin returns.
+ * but the headers of records and the time of a commit, so it counts what no slot and no plugin
+ * returns.
  *
  * Counted are the records COMMIT and COMMIT PREPARED that *end* behind the place: one that begins
  * before it is not in the other history. The log ends where its next record is not whole: files are
@@ -54,8 +55,8 @@ struct fm_wal_count {
     /* the earliest and the latest of what the commits say of their time, by the clock of who wrote
      * them: microseconds since 1970. 0: no commit says one */
     int64_t first_us, last_us;
-    struct fm_lsn end;         /* of the last whole record */
-    enum fm_wal_end why;       /* ... there */
+    struct fm_lsn end;   /* of the last whole record */
+    enum fm_wal_end why; /* ... there */
 };
 
 /* -------- pages, one after the other; pure -------- */
@@ -72,8 +73,8 @@ struct fm_wal_reader {
     uint32_t skip;        /* of a record that began before the first page, so much is left */
     uint32_t total, have; /* of the record that is being read; total 0: none is */
     uint32_t crc;
-    bool begun;        /* the first page was seen */
-    bool skipped_past; /* that record ends behind `after`: begin a segment earlier */
+    bool begun;                     /* the first page was seen */
+    bool skipped_past;              /* that record ends behind `after`: begin a segment earlier */
     uint8_t head[FM_WAL_HEAD_KEPT]; /* the beginning of the record, as far as `have` */
     uint32_t table[FM_WAL_CRC_WAYS][256];
 };

@@ -69,8 +69,8 @@ static enum fm_err read_file(struct fm_wal_work *w, int fd, const char *name, st
 }
 
 /* From the segment that begins at `from` to the end of the log. */
-static enum fm_err read_from(struct fm_wal_work *w, const struct fm_wal_config *conf, struct fm_lsn from,
-                             struct fm_error *e)
+static enum fm_err read_from(struct fm_wal_work *w, const struct fm_wal_config *conf,
+                             struct fm_lsn from, struct fm_error *e)
 {
     char name[FM_WAL_NAME_ROOM];
     fm_wal_begin(&w->reader, conf, from);
@@ -110,7 +110,8 @@ static enum fm_err judge(const struct fm_wal_count *c, const struct fm_wal_confi
                         fm_wal_end_text(c->why));
 }
 
-static enum fm_err count(struct fm_wal_work *w, const struct fm_wal_config *conf, struct fm_error *e)
+static enum fm_err count(struct fm_wal_work *w, const struct fm_wal_config *conf,
+                         struct fm_error *e)
 {
     uint64_t in_segment = conf->after.n % conf->segment_bytes;
     struct fm_lsn from = {conf->after.n - in_segment};

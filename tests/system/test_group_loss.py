@@ -141,9 +141,7 @@ def test_commits_in_flight(stage):
     whoever was acknowledged is in the survivor."""
     g = Losing(stage).begin().create()
     g.wait_for_redundancy("west")
-    writers = [Writer(g) for _ in range(4)]
-    for i, w in enumerate(writers):
-        w.n = 1000000 * (i + 1)
+    writers = [Writer(g, 1000000 * (i + 1)) for i in range(4)]
     for w in writers:
         w.wait_for_more(10)
     sender = int(g.sql("west", "select pid from pg_stat_replication where application_name = 'north-1'"))

@@ -142,10 +142,10 @@ static void one_host_reads_what_another_says(void **state)
     assert_string_equal(got[0].off_why, "told");
     assert_true(got[1].at_most == FM_LOSS_UNBOUNDED);
     json_t *first = json_array_get(json_object_get(doc, "items"), 0);
-    static const char *const keys[] = {"node",         "timeline", "fork",     "system_id", "epoch",
-                                       "found",        "end",      "first_us", "last_us",   "why",
-                                       "transactions", "prepared", "copy",     "seen_us",   "off_us",
-                                       "off_by",       "off_why"};
+    static const char *const keys[] = {
+        "node", "timeline", "fork",    "system_id", "epoch",        "found",
+        "end",  "first_us", "last_us", "why",       "transactions", "prepared",
+        "copy", "seen_us",  "off_us",  "off_by",    "off_why"};
     for (size_t i = 0; i < FM_COUNT(keys); i++) {
         json_t *was = json_incref(json_object_get(first, keys[i]));
         json_object_set_new(first, keys[i], json_real(0.5));
@@ -190,9 +190,10 @@ static void people_see_what_is_known_and_no_more(void **state)
                         "2026-11-18T11:06:40.000005Z");
     json_decref(o);
     o = fm_loss_json("ledger", &b);
-    static const char *const unknown[] = {"transactions", "prepared",        "log_bytes",
-                                          "end_lsn",      "first_commit_at", "written_off",
-                                          "copy",         "why",             "acknowledged_bytes_max"};
+    static const char *const unknown[] = {
+        "transactions",          "prepared",    "log_bytes", "end_lsn",
+        "first_commit_at",       "written_off", "copy",      "why",
+        "acknowledged_bytes_max"};
     for (size_t i = 0; i < FM_COUNT(unknown); i++)
         assert_true(json_is_null(json_object_get(o, unknown[i])));
     json_decref(o);

@@ -9,16 +9,13 @@ static struct fm_evidence to;
 /* North took the cell of west by force, and node 2 of it has been promoted. */
 static void forced(void)
 {
-    cell = (struct fm_cell_record){.region = 1,
-                                   .state = FM_CELL_HELD,
-                                   .epoch = {2},
-                                   .gentle_from = {2},
-                                   .evidence = {.system_id = 5,
-                                                .epoch = {2},
-                                                .timeline = 1,
-                                                .claimed = 2,
-                                                .node = 2,
-                                                .writer = 1}};
+    cell = (struct fm_cell_record){
+        .region = 1,
+        .state = FM_CELL_HELD,
+        .epoch = {2},
+        .gentle_from = {2},
+        .evidence = {
+            .system_id = 5, .epoch = {2}, .timeline = 1, .claimed = 2, .node = 2, .writer = 1}};
     to = cell.evidence;
     to.timeline = 2;
     to.fork_lsn = 1000;
@@ -45,8 +42,11 @@ static void a_history_opened_by_force_leaves_an_item(void **state)
 
 static struct fm_loss item(enum fm_loss_found found)
 {
-    return (struct fm_loss){
-        .node = "west-1", .timeline = {1}, .fork = {1000}, .at_most = FM_LOSS_UNBOUNDED, .found = (uint8_t)found};
+    return (struct fm_loss){.node = "west-1",
+                            .timeline = {1},
+                            .fork = {1000},
+                            .at_most = FM_LOSS_UNBOUNDED,
+                            .found = (uint8_t)found};
 }
 
 static struct fm_loss counted(uint64_t n)
@@ -130,8 +130,9 @@ static bool equal(const struct fm_loss *a, const struct fm_loss *b)
 {
     return fm_loss_is_same(a, b) && a->found == b->found && fm_lsn_same(a->end, b->end) &&
            a->transactions == b->transactions && strcmp(a->why, b->why) == 0 &&
-           a->seen_us == b->seen_us && a->at_most == b->at_most && a->epoch.n == b->epoch.n && a->system_id == b->system_id &&
-           a->off_us == b->off_us && strcmp(a->off_by, b->off_by) == 0;
+           a->seen_us == b->seen_us && a->at_most == b->at_most && a->epoch.n == b->epoch.n &&
+           a->system_id == b->system_id && a->off_us == b->off_us &&
+           strcmp(a->off_by, b->off_by) == 0;
 }
 
 static void what_hosts_know_becomes_the_same_in_any_order(void **state)

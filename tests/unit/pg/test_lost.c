@@ -59,8 +59,7 @@ static int run(const char *to, uint64_t after, char *said, size_t n)
 {
     char path[128];
     int out[2];
-    struct fm_wal_config c = {
-        .timeline = {1}, .segment_bytes = 1 << 20, .after = {after}};
+    struct fm_wal_config c = {.timeline = {1}, .segment_bytes = 1 << 20, .after = {after}};
     snprintf(path, sizeof path, "%s/%s", folder, to);
     struct fm_pg_lost_job *j =
         fm_pg_lost_job_new(folder, path, &c, (struct fm_lsn){(2 << 20) + 64});

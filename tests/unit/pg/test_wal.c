@@ -174,7 +174,7 @@ static void says_when_the_commits_were_made(void **state)
     (void)state;
     const int64_t from = INT64_C(946684800) * 1000000, second = 1000000;
     begin();
-    record(XACT, COMMIT, 4); /* too short to say it */
+    record(XACT, COMMIT, 4);  /* too short to say it */
     record(XACT, COMMIT, 40); /* says something else */
     assert_int_equal(read_all(0)->commits, 2);
     assert_int_equal(read_all(0)->last_us, 0);

@@ -39,9 +39,10 @@ int main(int argc, char **argv)
     enum fm_err err = fm_wal_count(w, folder, &conf, reaches, UINT64_MAX, &c, &e);
     close(folder);
     free(w);
-    printf("commits=%" PRIu64 "\nprepared_before=%" PRIu64 "\nrecords=%" PRIu64
-           "\nlast_commit=%s\nfirst_us=%" PRId64 "\nlast_us=%" PRId64 "\nend=%s\nwhy=%s\nerror=%s\n",
-           c.commits, c.prepared_before, c.records, fm_lsn_write(last, c.last_commit),
-           c.first_us, c.last_us, fm_lsn_write(end, c.end), fm_wal_end_text(c.why), err == FM_ERR_OK ? "" : e.msg);
+    printf(
+        "commits=%" PRIu64 "\nprepared_before=%" PRIu64 "\nrecords=%" PRIu64
+        "\nlast_commit=%s\nfirst_us=%" PRId64 "\nlast_us=%" PRId64 "\nend=%s\nwhy=%s\nerror=%s\n",
+        c.commits, c.prepared_before, c.records, fm_lsn_write(last, c.last_commit), c.first_us,
+        c.last_us, fm_lsn_write(end, c.end), fm_wal_end_text(c.why), err == FM_ERR_OK ? "" : e.msg);
     return err == FM_ERR_OK ? 0 : 1;
 }
