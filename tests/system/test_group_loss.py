@@ -146,7 +146,14 @@ def test_commits_in_flight(stage):
         w.wait_for_more(10)
     sender = int(g.sql("west", "select pid from pg_stat_replication where application_name = 'north-1'"))
     os.kill(sender, signal.SIGSTOP)  # nothing gets to the standby any more
-    time.sleep(0.5)
+    wait_until("commits wait for it", lambda: int(g.sql("west", "select count(*) from pg_stat_activity where wait_event = "
+                                                        "'SyncRep'") or 0) > 1, PATIENCE_S)
+    g.freeze("west-1")
+    for pid in [sender, *g.postgres_of("west")]:  # a power cut: nobody gets to send what waits
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     g.kill("west-1")
     wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
     for w in writers:
