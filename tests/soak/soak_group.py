@@ -3,7 +3,7 @@
 faults are over, and nobody touches anything: is the group whole again, has it everything that it acknowledged, in the
 order in which it did, and are its nodes one and the same history?
 
-    soak_group.py [--seed N] [--rounds N] [--faults NAME[,NAME...]]
+    soak_group.py [--seed N] [--rounds N] [--faults NAME[,NAME...]] [--nodes REGION,REGION[,REGION...]]
 
 A round is drawn from its own seed, which is printed: --seed with that number repeats it as the first one.
 FULMAR_SOAK_ROUNDS is how many (200), FULMAR_SOAK_SEED the seed of the first (of the clock),
@@ -28,7 +28,7 @@ from lib import check, check_equal, wait_until  # noqa: E402
 ROUNDS = int(os.environ.get("FULMAR_SOAK_ROUNDS", "200"))
 SEED = int(os.environ.get("FULMAR_SOAK_SEED", "0")) or int(time.time()) % 100000 * 1000
 KEEP = os.environ.get("FULMAR_SOAK_KEEP")
-FAULTS = []
+FAULTS, NODES = [], ()
 A_WORLD = 5  # rounds in it, then another one begins
 WHOLE_S = 90.0  # for what takes elections, leases, a restart and a copy, on a busy machine
 FLOW_S = 30.0
@@ -89,10 +89,12 @@ class AgentStopped(Fault):
     """In order, as for an update."""
 
     def strike(self):
-        self.host.agent.signal(signal.SIGTERM)
+        self.agent = self.host.agent  # a fault beside this one may have started another by the end
+        self.agent.signal(signal.SIGTERM)
 
     def end(self):
-        wait_until("an agent that was asked to end has ended", lambda: not self.host.agent.is_alive(), 30)
+        self.host.wake()
+        wait_until("an agent that was asked to end has ended", lambda: not self.agent.is_alive(), 30)
         super().end()
 
 
@@ -432,7 +434,7 @@ def test_group(_):
         rounds = min(A_WORLD, ROUNDS - done)
         good = False
         try:
-            soak(stage, SEED + done, rounds, FAULTS or list(KINDS))
+            soak(stage, SEED + done, rounds, FAULTS or list(KINDS), nodes=NODES)
             good = True
         except lib.Failure as failure:
             failed.append(f"of seed {SEED + done} on: {failure}")
@@ -452,9 +454,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--nodes", type=lambda s: tuple(s.split(",")), default=())
     parser.add_argument("--faults", type=lambda s: s.split(","), default=[])
     options, rest = parser.parse_known_args()
-    SEED, ROUNDS, FAULTS = options.seed, options.rounds, options.faults
+    SEED, ROUNDS, FAULTS, NODES = options.seed, options.rounds, options.faults, options.nodes
     test_group.max_s = 120 * ROUNDS + 300
     sys.argv[1:] = rest
     lib.main(globals())
