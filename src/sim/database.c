@@ -85,6 +85,8 @@ static void see(struct world *w, unsigned i, struct seen *s)
         s->theirs = history(d->known, d->nknown, s->text[1]);
         s->ev.primary = &s->theirs;
     }
+    s->ev.kept = d->kept_of && d->kept_of == recorded(d)->writer && d->kept_n == d->n &&
+                 d->kept_line == d->line[d->nlines - 1].id;
     if (is_open(d) && d->credit_life == d->server_life) {
         s->ev.counted = d->counted;
         s->ev.credit = fm_credit_counts_with(&d->credit);
@@ -191,6 +193,7 @@ static void act(struct world *w, unsigned p, const struct fm_group_verdict *v)
         ask_for_record(w, p, v);
     switch (v->action) {
     case FM_GROUP_DO_CREATE:
+    case FM_GROUP_DO_KEEP:
     case FM_GROUP_DO_REWIND:
     case FM_GROUP_DO_CLONE:
         begin_long(w, d, v);
@@ -265,6 +268,8 @@ static void end_long(struct world *w, unsigned p)
         bool ok = still && fm_rand_below(&w->net, 6) > 0;
         if (ok && d->op == FM_GROUP_DO_CREATE)
             pg_create(w, i);
+        else if (ok && d->op == FM_GROUP_DO_KEEP)
+            ok = pg_keep(w, i, d->op_from);
         else if (ok && !(d->op == FM_GROUP_DO_REWIND && d->lies_until > w->now))
             ok = pg_copy(w, i, d->op_from, d->op == FM_GROUP_DO_REWIND);
         d->op = FM_GROUP_DO_NOTHING;
@@ -414,7 +419,7 @@ void db_start(struct world *w, unsigned p)
     memset(&d->cell, 0, sizeof d->cell);
     d->seed.n = d->credit_life = d->asked = d->counted = 0;
     d->asked_over.n = 0;
-    d->nknown = d->op = 0;
+    d->nknown = d->op = d->kept_of = 0;
 }
 
 /* The agent is gone; PostgreSQL goes on until the guard stops it. */
