@@ -11,6 +11,7 @@
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_group.c    the PostgreSQL group that carries a context's data
+ *   ctl_quote.c    ... and what a failover would lose of them
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -240,6 +241,7 @@ struct ctl_group {
     struct ctl_group_node {
         unsigned host, region; /* numbers of the roster */
         struct fm_group_report report;
+        struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
 };
@@ -563,12 +565,23 @@ const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
 struct ctl_group_loss {
-    bool ready; /* a standby is there to be promoted, or there are no data */
-    bool unbounded;
+    bool ready;                   /* a standby is there to be promoted, or there are no data */
+    struct fm_credit_bound bound; /* of what it may lack of what was acknowledged */
 } ctl_group_loss(const struct ctl_context *c, unsigned to);
+/* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
+struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);
+
+/* -------- ctl_quote.c -------- */
+
+/* The node of that host has reported. */
+void ctl_quote_heard(struct ctl_context *c, unsigned host);
+/* What would be lost by a failover of these contexts, by whom that is known, and who could still
+ * write. */
+json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
+                       unsigned to);
 
 /* -------- ctl_tell.c -------- */
 
