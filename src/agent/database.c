@@ -17,10 +17,12 @@ enum {
     END_MS = 10 * 1000,  /* the same, where the agent ends */
     RETRY_MS = 250,
     FRESH_MS = 2000,
+    STUCK_MS = 10 * 1000,
     WAIT_MS = 3000, /* for a node that reports, and does not claim */
     LAG_MAX = 16 * 1024 * 1024,
     RESTARTS_MAX = 3,
     RESTARTS_MS = 10 * 60 * 1000,
+    YIELD_MS = 15 * 1000,
     TRIES_MAX = 3,
     TURN_NS = 10 * 1000 * 1000,
 };
@@ -105,10 +107,12 @@ static struct fm_group_policy policy(void)
         .prefer = FM_PREFER_DATA, /* to give way to a standby, a keeper would have to hand over */
         .restarts_max = RESTARTS_MAX,
         .restarts_ms = RESTARTS_MS,
+        .yield_ms = YIELD_MS,
         .tries_max = TRIES_MAX,
         .retry_ms = RETRY_MS,
         .stop_ms = STOP_MS,
         .fresh_ms = FRESH_MS,
+        .stuck_ms = STUCK_MS,
         .wait_ms = WAIT_MS,
         .lag_max = LAG_MAX};
 }
@@ -138,6 +142,8 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     snprintf(user, sizeof user, "%.*s", FM_STR_ARG(g->user));
     if (!err)
         err = db_server_init(n, user, e);
+    if (!err)
+        err = db_loss_open(n, e);
     if (err) {
         free(n);
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
@@ -193,7 +199,8 @@ void fm_database_reset(struct fm_database *d, const struct fm_conf *conf)
 static bool all_over(const struct fm_database *d)
 {
     for (unsigned i = 0; i < d->nnodes; i++)
-        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open))
+        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open) ||
+            (d->node[i]->loss.used && d->node[i]->loss.caller.link.open))
             return false;
     return true;
 }
@@ -208,6 +215,7 @@ void fm_database_stop(struct fm_database *d)
         fm_loop_cancel(d->c.loop, &n->timer);
         db_ask_end(n);
         db_secret_close(n);
+        db_loss_close(n);
         db_server_end(n, FM_PG_FAST, END_MS);
     }
 }
@@ -222,6 +230,7 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        fm_losses_free(d->node[i]->loss.items);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);
     }
@@ -247,7 +256,6 @@ static void reported(struct db_node *n, unsigned host, const struct fm_message *
         o->report = m->report;
         o->report.at = fm_mono_now();
         o->report.region = (uint8_t)o->region;
-        db_tell_doors(n, i, &o->report);
         struct fm_history h = {m->report.timeline, m->history};
         bool fits = m->history.n <= sizeof o->history.text && h.timeline.n;
         o->history.h = (struct fm_history){{0}, {NULL, 0}};

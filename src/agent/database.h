@@ -35,8 +35,8 @@ struct fm_database_config {
     const struct fm_sublease *(*held)(void *user, unsigned context);
     /* fm_database_acts is false now of this context. */
     void (*ended)(void *user, unsigned context);
-    /* The doors of this host's gate, which are told what nodes say: there from its start to its
-     * end. NULL: no gate. */
+    /* The doors of this host, which are told what its nodes say; NULL in it: none (yet, or any
+     * more). */
     struct fm_groups *const *doors;
     void *user;
 };
@@ -58,6 +58,13 @@ bool fm_database_drains(const struct fm_database *d, unsigned context);
 /* The page /groups/secret of the peer port, for the other nodes of a group. */
 void fm_database_secret(const struct fm_database *d, const struct fm_page_request *q,
                         struct fm_page_answer *a);
+
+/* The page /groups/loss: what was lost, for people; a POST is of another node of the group. */
+void fm_database_loss(const struct fm_database *d, const struct fm_page_request *q,
+                      struct fm_page_answer *a);
+/* The page /groups/loss/write-off: the word of a person, who may give one. */
+void fm_database_write_off(const struct fm_database *d, const struct fm_page_request *q,
+                           struct fm_page_answer *a);
 
 /* {"ledger": {"node": "west-db-1", "state": "primary", ...}} */
 json_t *fm_database_json(const struct fm_database *d);

@@ -53,6 +53,7 @@ static void see(struct db_node *n)
                                      .process = n->strangers ? FM_GROUP_ORPHANS
                                                 : n->up      ? FM_GROUP_UP
                                                              : FM_GROUP_GONE,
+                                     .expired = n->expired,
                                      .data = n->data_is_there,
                                      .accepting = answers,
                                      .self = n->heard_at.ns && n->up ? n->said : n->found,
@@ -63,6 +64,7 @@ static void see(struct db_node *n)
                                      .counted = db_waits(n) ? n->synchronous : n->streaming,
                                      .credit = db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
     ev->self.region = (uint8_t)n->of[n->self].region;
+    ev->kept = db_loss_is_kept(n);
 }
 
 /* -------- telling -------- */
@@ -91,13 +93,19 @@ bool db_is_agent(const struct db_node *n, unsigned host)
     return i >= 0 && n->d->conf->hosts[i].roles & FM_ROLE_CONTROLLER;
 }
 
-/* Those of this host's gate. */
-void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group_report *r)
+/* Gates listen, on hosts that may have neither a node nor an agent that could be keeper. */
+static void to_gates(struct db_node *n, const struct fm_message *m)
 {
-    struct fm_groups *const *doors = n->d->c.doors;
-    FM_ASSERT(node < n->nnodes && r->at.ns > 0);
-    if (doors && *doors)
-        fm_groups_reported(*doors, fm_str_z(n->group), fm_str_z(n->of[node].name), r);
+    const struct fm_conf *conf = n->d->conf;
+    const struct fm_conf_group *g = &conf->groups[n->conf];
+    for (unsigned i = 0; i < conf->nhosts; i++) {
+        bool listens =
+            fm_conf_group_listen(conf, g, i, false) || fm_conf_group_listen(conf, g, i, true);
+        bool told = conf->hosts[i].roles & FM_ROLE_CONTROLLER || fm_conf_find_group_node(g, i) >= 0;
+        int number = fm_roster_find_host(n->d->c.roster, conf->hosts[i].name);
+        if (listens && !told && number >= 0)
+            fm_post_send(n->d->c.post, (unsigned)number, m);
+    }
 }
 
 static void tell(struct db_node *n)
@@ -107,8 +115,11 @@ static void tell(struct db_node *n)
     m.report = fm_group_report(&n->g, &n->ev);
     m.history = n->history.h.text;
     m.report.at = n->told_at;
-    db_tell_doors(n, n->self, &m.report);
+    struct fm_groups *doors = *n->d->c.doors;
+    if (doors)
+        fm_groups_reported(doors, fm_str_z(n->group), fm_str_z(n->of[n->self].name), &m.report);
     to_agents(n, &m, true);
+    to_gates(n, &m);
     for (unsigned i = 0; i < n->nnodes; i++)
         if (i != n->self && !db_is_agent(n, n->of[i].host))
             fm_post_send(n->d->c.post, n->of[i].host, &m);
@@ -119,7 +130,8 @@ static void record(struct db_node *n)
     struct fm_mono now = fm_mono_now();
     struct fm_message m = message(n, FM_MESSAGE_RECORD);
     bool same = fm_revision_same(n->recorded_over, n->v.revision);
-    if (!n->v.records || (same && fm_mono_sub_ms(now, n->recorded_at) < RECORD_MS))
+    if (!n->v.records || (same && fm_mono_sub_ms(now, n->recorded_at) < RECORD_MS) ||
+        !db_loss_note(n))
         return;
     n->recorded_at = now;
     n->recorded_over = n->v.revision;
@@ -149,7 +161,8 @@ static void carry_out(struct db_node *n)
         db_server_create(n);
         break;
     case FM_GROUP_DO_START_STANDBY:
-        db_server_start(n, DB_AS_STANDBY, whom_to_follow(n));
+        if (n->up || db_loss_follow(n))
+            db_server_start(n, DB_AS_STANDBY, whom_to_follow(n));
         break;
     case FM_GROUP_DO_FOLLOW:
         if (v->node != FM_GROUP_NOBODY)
@@ -178,6 +191,9 @@ static void carry_out(struct db_node *n)
         db_server_end(n, FM_PG_IMMEDIATE, KILL_WITHIN_MS);
         break;
     case FM_GROUP_DO_YIELD: /* another node of the region may take it, or a person moves it */
+        break;
+    case FM_GROUP_DO_KEEP:
+        db_loss_keep(n, v->node);
         break;
     case FM_GROUP_DO_REWIND:
         db_server_rewind(n, v->node);
@@ -271,6 +287,7 @@ void db_node_turn(struct db_node *n)
     step(n, FM_GROUP_ON_TICK, 0);
     if (n->g.state != was || fm_mono_sub_ms(fm_mono_now(), n->told_at) >= TELL_MS)
         tell(n);
+    db_loss_turn(n);
 }
 
 static void due(struct fm_timer *t)

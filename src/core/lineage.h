@@ -32,6 +32,7 @@ struct fm_group_report {
     struct fm_lsn flush;  /* received or written, and durable */
     struct fm_lsn replay; /* applied */
     struct fm_lsn final;  /* clean: where the shutdown checkpoint's record *begins* */
+    struct fm_lsn kept;   /* a primary that runs: the log before it is gone there */
 };
 
 /* A planned move: has the heir flushed and applied everything that the old primary wrote, which was
@@ -61,6 +62,11 @@ bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
 unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
                                 int64_t fresh_ms, struct fm_mono now);
+
+/* Who of that region would be promoted, by what is heard: the one that has most of those that bound
+ * what was acknowledged; where there is none, of all of them. FM_GROUP_NOBODY. */
+unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                       unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
 
 /* May `to` be recorded over `old` for `epoch`? What the keeper looks at before it writes: one node
  * an epoch, timelines that only grow, a history that is claimed before it is opened. */

@@ -14,13 +14,14 @@ struct fm_lsn pg_lsn(uint32_t n)
 
 bool pg_frozen(const struct world *w, unsigned i)
 {
-    return w->proc[proc_db(i)].resume_at > w->now;
+    return w->proc[proc_db(i)].resume_at > w->now || w->group->db[i].frozen_until > w->now;
 }
 
 bool pg_accepts(const struct world *w, unsigned i)
 {
     const struct db *d = &w->group->db[i];
-    return d->process == FM_GROUP_UP && !d->stop_at && !d->fail_at && w->now >= d->up_at;
+    return d->process == FM_GROUP_UP && !d->stop_at && !d->fail_at && w->now >= d->up_at &&
+           d->frozen_until <= w->now;
 }
 
 static void append(struct world *w, struct db *d, bool client)
@@ -58,7 +59,7 @@ void pg_start(struct world *w, unsigned i, bool primary)
     d->answered = d->n;
     d->up_at = w->now + between(&w->net, 30, 500) * MS;
     d->stop_at = d->promote_at = 0;
-    d->fail_at = fm_rand_below(&w->net, 16) ? 0 : d->up_at;
+    d->fail_at = fm_rand_below(&w->net, d->full_until > w->now ? 2 : 16) ? 0 : d->up_at;
 }
 
 /* All of it is reaped. */
@@ -67,7 +68,7 @@ void pg_kill(struct world *w, unsigned i)
     struct db *d = &w->group->db[i];
     d->process = FM_GROUP_GONE;
     d->streaming = false;
-    d->up_at = d->stop_at = d->promote_at = d->fail_at = 0;
+    d->up_at = d->stop_at = d->promote_at = d->fail_at = d->frozen_until = 0;
 }
 
 /* -------- the stream -------- */
@@ -80,7 +81,7 @@ static bool same_lines(const struct db *s, const struct db *u)
 /* As far as walreceiver and startup process see it. */
 static bool may_stream(const struct db *s, const struct db *u)
 {
-    if (!same_lines(s, u) || s->system != u->system || s->n > u->n)
+    if (!same_lines(s, u) || s->system != u->system || s->n > u->n || s->n < u->kept)
         return false;
     return s->nlines == u->nlines || s->n <= u->line[s->nlines].begins;
 }
@@ -108,7 +109,7 @@ static void receive(struct world *w, unsigned i, bool all)
 {
     struct db *s = &w->group->db[i];
     unsigned from = s->upstream;
-    bool runs = pg_accepts(w, i) && !s->primary;
+    bool runs = pg_accepts(w, i) && !s->primary && s->full_until <= w->now;
     if (!runs || from >= w->group->n || from == i)
         return;
     struct db *u = &w->group->db[from];
@@ -189,6 +190,51 @@ void pg_progress(struct world *w, unsigned i)
         stopped(w, i);
 }
 
+/* -------- what only one node has -------- */
+
+static const bool *records_of(const struct world *w, unsigned i)
+{
+    static bool there[SIM_RECS];
+    const struct db *d = &w->group->db[i];
+    memset(there, 0, w->group->nrecs * sizeof there[0]);
+    for (uint32_t k = 0; k < d->n; k++)
+        there[d->log[k]] = true;
+    return there;
+}
+
+bool pg_keep(struct world *w, unsigned i, unsigned at)
+{
+    struct group *x = w->group;
+    struct db *d = &x->db[i];
+    if (at >= x->n || at == i || !linked(w, i, at) || !w->proc[proc_db(at)].up)
+        return false;
+    const bool *there = records_of(w, at);
+    for (uint32_t k = 0; k < d->n; k++)
+        if (!there[d->log[k]])
+            x->rec[d->log[k]].kept_by |= (uint8_t)(1u << at);
+    d->kept_of = (uint8_t)(at + 1);
+    d->kept_line = d->line[d->nlines - 1].id;
+    d->kept_n = d->n;
+    w->r->kept++;
+    return true;
+}
+
+/* Rule 28. */
+static void check_kept(struct world *w, unsigned i, unsigned from)
+{
+    struct group *x = w->group;
+    const struct db *d = &x->db[i];
+    if (!d->data || d->system != x->db[from].system)
+        return;
+    const bool *there = records_of(w, from);
+    for (uint32_t k = 0; k < d->n; k++) {
+        uint32_t r = d->log[k];
+        if (x->rec[r].client && !there[r] && !(x->rec[r].kept_by >> from & 1))
+            broken(w, "rule 28", "record %u of node %u goes, and node %u knows nothing of it", r, i,
+                   from);
+    }
+}
+
 /* A base backup, or a rewind: what is only here is gone. False: the source is not there. */
 bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
 {
@@ -197,8 +243,10 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
         return false;
     struct db *d = &x->db[i];
     const struct db *u = &x->db[from];
-    if (!u->primary || d->process != FM_GROUP_GONE || (rewind && d->system != u->system))
+    if (!u->primary || d->process != FM_GROUP_GONE || (rewind && d->system != u->system) ||
+        d->full_until > w->now)
         return false;
+    check_kept(w, i, from);
     *(rewind ? &w->r->rewinds : &w->r->clones) += 1;
     d->data = d->signal = true;
     d->clean = false;
@@ -207,6 +255,7 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
     memcpy(d->line, u->line, sizeof d->line);
     memcpy(d->log, u->log, sizeof d->log);
     d->n = d->replayed = u->n;
+    d->kept = u->kept;
     d->upstream = (uint8_t)from;
     return true;
 }
@@ -215,13 +264,9 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
 
 bool pg_holds_acked(struct world *w, unsigned i, uint32_t *lost, uint32_t *last)
 {
-    static bool there[SIM_RECS];
     struct group *x = w->group;
-    const struct db *d = &x->db[i];
-    memset(there, 0, x->nrecs * sizeof there[0]);
+    const bool *there = records_of(w, i);
     *lost = *last = 0;
-    for (uint32_t k = 0; k < d->n; k++)
-        there[d->log[k]] = true;
     for (uint32_t r = 0; r < x->nrecs; r++)
         if (x->rec[r].acked && !there[r]) {
             (*lost)++;
@@ -240,6 +285,10 @@ static void write_some(struct world *w, unsigned i)
     bool backends = d->process != FM_GROUP_GONE && d->primary && w->now >= d->up_at;
     if (!backends || d->stop_at || pg_frozen(w, i))
         return;
+    if (d->full_until > w->now) { /* it panics */
+        pg_kill(w, i);
+        return;
+    }
     if (fm_rand_below(&w->net, 6) == 0)
         append(w, d, false);
     if (!db_serves(w, i)) {
