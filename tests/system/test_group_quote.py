@@ -29,7 +29,12 @@ def quote(group, to="north", name="north-1"):
 
 
 def wait_until_lost(group):
-    wait_until("observers lost west", lambda: quote(group)["evidence"]["lost_by"] >= 2, PATIENCE_S)
+    def is_lost():
+        done = fulmar(group, "north-1", "quote", "ledger", "--to", "north", "-o", "json")
+        # one that has just begun has not read yet who holds what, and refuses
+        return done.returncode == 0 and json.loads(done.stdout)["evidence"]["lost_by"] >= 2
+
+    wait_until("observers lost west", is_lost, PATIENCE_S)
 
 
 def failover(group, *more, name="north-1"):
