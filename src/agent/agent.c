@@ -226,7 +226,8 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
         {"/ops/create", write, true}, {"/ops/drain", write, true}, {"/ops/undrain", write, true},  \
-        {"/ops/config", write, true},                                                              \
+        {"/ops/config", write, true}, {"/ops/reinit", write, true},                                \
+        {"/ops/maintain", write, true}, {"/ops/resume", write, true},                              \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }

@@ -11,6 +11,7 @@
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_group.c    the PostgreSQL group that carries a context's data
+ *   ctl_node.c     orders about one node of it
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -121,6 +122,11 @@ struct ctl_op {
     uint64_t revision;
     struct fm_mono next_at; /* it is looked at then */
     struct fm_mono begun;
+    struct { /* what the node of a group said of it last */
+        bool heard, ok;
+        int32_t percent;
+        char why[FM_MESSAGE_WHY_ROOM];
+    } node;
     bool writing;
     struct fm_coord_op w;
     struct fm_coord_txn txn;
@@ -543,6 +549,13 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
  * stopped; or why not. */
 const char *ctl_standby_receive(struct ctl_context *c);
 json_t *ctl_standby_json(const struct ctl_context *c);
+
+/* -------- ctl_node.c -------- */
+
+/* Its part of an order about a node; changes `x`. */
+void ctl_node_carry(struct ctl_op *o, struct fm_op *x);
+/* What the node says of one. */
+void ctl_node_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
 
 /* -------- ctl_group.c -------- */
 

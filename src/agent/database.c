@@ -270,6 +270,8 @@ void fm_database_take(struct fm_database *d, unsigned host, const struct fm_mess
         reported(n, host, m);
     } else if (m->kind == FM_MESSAGE_CREATE && agent) {
         n->create = true;
+    } else if (m->kind == FM_MESSAGE_ORDER && agent && !n->gone) {
+        db_order_take(n, host, m);
     }
     db_node_turn(n);
 }

@@ -4,6 +4,7 @@
  *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
  *   db_ask.c     what it says of itself
  *   db_secret.c  the passwords of the group
+ *   db_order.c   what people order of this node
  */
 #ifndef FM_AGENT_DB_H
 #define FM_AGENT_DB_H
@@ -75,6 +76,12 @@ struct db_node {
     bool gone;   /* from the file: it is left as it is until a restart */
     bool create; /* a person ordered it, and the machine was not told yet */
     bool acted;  /* as fm_database_acts said last */
+    struct {     /* of a person, about this node: the last one */
+        uint32_t serial;
+        enum fm_group_event event;
+        bool refused;
+        char why[DB_WHY_ROOM];
+    } order;
     struct fm_mono told_at, recorded_at;
     struct fm_revision recorded_over;
     struct fm_group_report report[FM_GROUP_NODES_MAX]; /* for the evidence */
@@ -132,6 +139,8 @@ void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group
 /* Step, and carry out. */
 void db_node_turn(struct db_node *n);
 void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial);
+/* True: refused. */
+bool db_node_order(struct db_node *n, enum fm_group_event e);
 const struct fm_sublease_cell *db_held(const struct db_node *n);
 /* May that host be keeper? */
 bool db_is_agent(const struct db_node *n, unsigned host);
@@ -172,6 +181,12 @@ void db_ask_let_go(struct db_node *n);
 void db_ask_settle(struct db_node *n);
 /* Is what it said last still about now? */
 bool db_ask_is_fresh(const struct db_node *n);
+
+/* -------- db_order.c -------- */
+
+void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m);
+/* It was left to a person, by this agent or one before it. */
+bool db_order_is_maintained(const struct db_node *n);
 
 /* -------- db_secret.c -------- */
 

@@ -243,6 +243,16 @@ void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial)
     tell(n);
 }
 
+bool db_node_order(struct db_node *n, enum fm_group_event e)
+{
+    FM_ASSERT(e >= FM_GROUP_ON_CREATE && !n->d->stopped);
+    see(n);
+    step(n, e, 0);
+    bool refused = n->v.refused;
+    tell(n);
+    return refused;
+}
+
 /* What is known of the data is of before the end of the server, or nothing. */
 static bool is_blind(const struct db_node *n)
 {
@@ -284,6 +294,8 @@ void db_node_begin(struct db_node *n)
 {
     fm_group_init(&n->g, (uint8_t)n->self, n->nnodes, fm_mono_now());
     n->strangers = n->acted = true; /* until it was looked */
+    if (db_order_is_maintained(n))
+        (void)db_node_order(n, FM_GROUP_ON_MAINTAIN);
     fm_timer_init(&n->timer, due);
     fm_loop_timer(n->d->c.loop, &n->timer, fm_loop_now(n->d->c.loop));
 }

@@ -54,6 +54,8 @@ static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_RECORD] = CONTEXT | OVER,
     [FM_MESSAGE_REPORT] = CONTEXT | NODE,
     [FM_MESSAGE_CREATE] = CONTEXT,
+    [FM_MESSAGE_ORDER] = CONTEXT | SERIAL | OK | WHY,
+    [FM_MESSAGE_ORDERED] = CONTEXT | SERIAL | OK | MS | WHY,
 };
 
 const char *fm_message_kind_name(enum fm_message_kind k)

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""What people do to a PostgreSQL group: a copy made anew, a node left alone for a while, a primary that died and comes
+back, a move whose old primary does not stop."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import lib
+from lib import check, check_equal, wait_until
+from test_authority import PATIENCE_S
+from test_group import Group, Writer
+
+COPY_S = 60.0
+
+
+def order(g, *words, wanted=0):
+    """A command about the group; its document."""
+    done = g.fulmar("group", *words, "--reason", "a test", "--timeout", f"{COPY_S:.0f}s", "-o", "json")
+    check_equal(done.returncode, wanted, f"exit code of group {' '.join(words)}: {done.stdout} {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def status_of(g, node):
+    return json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"][node]
+
+
+def descendants(top):
+    """Of a process, itself among them."""
+    parents = {}
+    for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                parents[pid] = int(f.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            pass
+    found = [top]
+    for p in found:
+        found += [c for c, parent in parents.items() if parent == p and c not in found]
+    return found
+
+
+def kill_all(g, region):
+    """As if the power were gone: nobody has time to end in order."""
+    agent = g.processes[g.nodes[region]]
+    pids = set(descendants(agent.pid)) | set(g.postgres_of(region))
+    for how in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, how)
+            except ProcessLookupError:
+                pass
+    agent.kill()
+
+
+def test_reinit(stage):
+    """The data of a standby are thrown away and copied anew; those of the primary are not, whoever asks."""
+    g = Group(stage).begin().create()
+    g.wait_for_redundancy("west")
+    mark = g.data["north"] / "pg_wal" / "of-before"
+    mark.write_text("x")
+    refused = order(g, "reinit", "ledger", "west-1", wanted=3)
+    check_equal(refused["rule"], "writer", "the rule")
+    check("fulmar move" in refused["remedy"], refused)
+    check_equal(order(g, "reinit", "ledger", "east-1", wanted=64)["rule"], "unknown-node", "the rule")
+    planned = g.fulmar("group", "reinit", "ledger", "north-1", "--dry-run", "-o", "json")
+    check_equal(planned.returncode, 2, f"exit code of a dry run: {planned.stdout} {planned.stderr}")
+    check(mark.exists(), "a dry run has changed something")
+    done = order(g, "reinit", "ledger", "north-1")
+    check_equal((done["kind"], done["node"], done["state"]), ("reinit", "north-1", "done"), "the operation")
+    check(not mark.exists(), "the data are those of before")
+    g.wait_for_states(west="primary", north="standby")
+    g.wait_for_redundancy("west")
+
+
+def test_maintain(stage):
+    """A node that is left to a person: PostgreSQL there is not started, also by an agent that begins anew, until the
+    person is done. The primary is refused."""
+    g = Group(stage).begin().create()
+    g.wait_for_redundancy("west")
+    check_equal(order(g, "maintain", "ledger", "west-1", "on", wanted=3)["rule"], "writer", "the rule")
+    check_equal(order(g, "maintain", "ledger", "north-1", "off", wanted=3)["rule"], "not-maintained", "the rule")
+    order(g, "maintain", "ledger", "north-1", "on")
+    check_equal(status_of(g, "north-1")["state"], "maintained", "the state")
+    check_equal(g.sql("north", "select pg_is_in_recovery()"), "t", "PostgreSQL goes on")
+    os.kill(int((g.data["north"] / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+    wait_until("PostgreSQL has ended", lambda: not g.postgres_of("north"), PATIENCE_S)
+    g.kill("north-1")
+    g.start("north-1")
+    wait_until("it is left alone", lambda: g.node("north").get("state") == "maintained", PATIENCE_S)
+    time.sleep(2)  # longer than any of its pauses
+    check_equal(g.postgres_of("north"), [], "PostgreSQL of a node that is left to a person")
+    w = Writer(g)
+    w.wait_for_more()
+    order(g, "maintain", "ledger", "north-1", "off")
+    g.wait_for_states(west="primary", north="standby")
+    g.wait_for_redundancy("west")
+    w.stop()
+    g.check_nothing_lost(w, "west")
+
+
+def test_nobody_takes_over_to_a_maintained_node(stage):
+    """A planned move to a region whose only node is left to a person: the old primary goes on."""
+    g = Group(stage).begin().create()
+    g.wait_for_redundancy("west")
+    order(g, "maintain", "ledger", "north-1", "on")
+    w = Writer(g)
+    w.wait_for_more()
+    ident = g.order("west-1", "move", 202, context="ledger", to="north")["id"]
+    g.wait_for_op("west-1", ident, "failed")
+    w.wait_for_more()
+    check_equal(g.node("west").get("state"), "primary", "the old primary")
+    w.stop()
+    g.check_nothing_lost(w, "west")
+
+
+def test_power_lost(stage):
+    """The primary and all that is around it is killed at once; it is rewound, not copied, and follows again."""
+    g = Group(stage).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    kill_all(g, "west")
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    w.wait_for_more()
+    at = time.monotonic()
+    g.start("west-1")
+    g.wait_for_states(north="primary", west="standby")
+    g.wait_for_redundancy("north")
+    print(f"# back as a standby after {time.monotonic() - at:.1f} s", flush=True)
+    ways = [json.loads(x) for x in g.processes["west-1"].output().splitlines() if '"database_operation"' in x]
+    ways = [(x["operation"], x["ok"], x["way"]) for x in ways if x["operation"] in ("rewind", "clone")]
+    check_equal(ways, [("rewind", True, "rewound")], "what was done to its data")
+    w.stop()
+    g.check_nothing_lost(w, "north")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
