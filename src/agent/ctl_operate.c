@@ -179,17 +179,29 @@ static struct fm_failover_policy policy_of(const struct fm_controller *ctl, cons
 
 /* -------- failover -------- */
 
-static void order(const struct fm_controller *ctl, const struct ctl_set *s, unsigned lost,
-                  enum fm_auth_event_kind kind, bool automatic)
+static void desist(const struct fm_controller *ctl, const struct ctl_set *s)
 {
+    for (unsigned i = 0; i < s->n; i++)
+        ctl_step(member(ctl, s, i), &(struct fm_auth_event){.kind = FM_AUTH_DESIST});
+}
+
+/* Those that are not ordered like this yet. */
+static void acquire(const struct fm_controller *ctl, const struct ctl_set *s, unsigned lost)
+{
+    const struct fm_failover *f = &s->fo[lost];
+    bool accepted = f->accepted.unbounded;
+    FM_ASSERT(f->state == FM_FAILOVER_COMPLETING && !(f->automatic && accepted));
     for (unsigned i = 0; i < s->n; i++) {
         struct ctl_context *c = member(ctl, s, i);
         const struct fm_successor *x = &c->auth.s;
-        uint64_t cells = kind == FM_AUTH_ACQUIRE ? cells_of(&c->auth, lost) : 0;
-        uint64_t ordered = x->cells & (automatic ? x->automatic : ~x->automatic);
-        if (cells & ~ordered || kind != FM_AUTH_ACQUIRE)
-            ctl_step(c,
-                     &(struct fm_auth_event){.kind = kind, .cells = cells, .automatic = automatic});
+        uint64_t cells = cells_of(&c->auth, lost);
+        uint64_t ordered = x->cells & (f->automatic ? x->automatic : ~x->automatic) &
+                           (accepted ? x->accepted : ~x->accepted);
+        if (cells & ~ordered)
+            ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_ACQUIRE,
+                                                .cells = cells,
+                                                .automatic = f->automatic,
+                                                .accepted = accepted});
     }
 }
 
@@ -234,7 +246,7 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
         say_failover(ctl, s, lost, &v, &ev);
     switch (v.action) {
     case FM_FAILOVER_DO_DESIST:
-        order(ctl, s, lost, FM_AUTH_DESIST, false);
+        desist(ctl, s);
         break;
     case FM_FAILOVER_DO_START:
         if (!begin_standby(ctl, s)) /* there is nothing to be started */
@@ -304,7 +316,7 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     if (!holds) /* changes nothing where nothing is under way */
         feed(ctl, s, lost, FM_FAILOVER_ON_TAKEN);
     else if (f->state == FM_FAILOVER_COMPLETING)
-        order(ctl, s, lost, FM_AUTH_ACQUIRE, f->automatic);
+        acquire(ctl, s, lost);
 }
 
 /* -------- failback -------- */

@@ -17,6 +17,7 @@ enum {
     END_MS = 10 * 1000,  /* the same, where the agent ends */
     RETRY_MS = 250,
     FRESH_MS = 2000,
+    WAIT_MS = 3000, /* for a node that reports, and does not claim */
     LAG_MAX = 16 * 1024 * 1024,
     RESTARTS_MAX = 3,
     RESTARTS_MS = 10 * 60 * 1000,
@@ -108,6 +109,7 @@ static struct fm_group_policy policy(void)
         .retry_ms = RETRY_MS,
         .stop_ms = STOP_MS,
         .fresh_ms = FRESH_MS,
+        .wait_ms = WAIT_MS,
         .lag_max = LAG_MAX};
 }
 

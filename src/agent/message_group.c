@@ -72,6 +72,8 @@ void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell
     fm_message_group_over_write(at, b);
     fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu", r->region[c->region],
                   (unsigned long long)c->epoch.n);
+    if (c->accepted.n)
+        fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     if (c->state == FM_CELL_RELEASED)
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
 }
@@ -81,6 +83,8 @@ int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o, struc
     struct fm_str region = text(o, "region"), to = text(o, "to");
     if (!fm_message_group_over_read(o, at) || !region.p ||
         !number(o, "epoch", NUMBER_MAX, &at->r.epoch.n) || at->r.epoch.n == 0)
+        return -1;
+    if (json_object_get(o, "accepted") && !number(o, "accepted", at->r.epoch.n, &at->r.accepted.n))
         return -1;
     int holder = fm_roster_region(r, region), heir = to.p ? fm_roster_region(r, to) : 0;
     if (holder < 0 || heir < 0)

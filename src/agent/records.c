@@ -152,6 +152,8 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
     fm_buf_printf(b, ",\"epoch\":%llu,\"gentle_from\":%llu", (unsigned long long)c->epoch.n,
                   (unsigned long long)c->gentle_from.n);
+    if (c->accepted.n)
+        fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     write_members(r, &c->members, b);
     fm_evidence_write(&c->evidence, b);
     fm_buf_ch(b, '}');
@@ -351,12 +353,12 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
 {
     struct fm_cell_record *c = &w->to.cell;
     const char *region, *state, *to = NULL;
-    json_int_t epoch, gentle_from;
+    json_int_t epoch, gentle_from, accepted = 0;
     json_t *members, *evidence = NULL;
     *c = (struct fm_cell_record){0};
-    if (json_unpack(o, "{s:s,s:s,s?s,s:I,s:I,s:o,s?o}", "region", &region, "state", &state, "to",
-                    &to, "epoch", &epoch, "gentle_from", &gentle_from, "members", &members,
-                    "evidence", &evidence))
+    if (json_unpack(o, "{s:s,s:s,s?s,s:I,s:I,s?I,s:o,s?o}", "region", &region, "state", &state,
+                    "to", &to, "epoch", &epoch, "gentle_from", &gentle_from, "accepted", &accepted,
+                    "members", &members, "evidence", &evidence))
         return wrong(why, "not a cell");
     bool released = strcmp(state, "released") == 0;
     if ((!released && strcmp(state, "held") != 0) || released != (to != NULL))
@@ -365,7 +367,8 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
     int heir = released ? fm_roster_region(r, fm_str_z(to)) : 0;
     if (holder < 0 || heir < 0)
         return wrong(why, "a cell of a region that this file does not know");
-    if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch))
+    if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch) ||
+        !in_range(accepted, 0, (uint64_t)epoch))
         return wrong(why, "a cell with an epoch out of its range");
     if (!fm_evidence_read(evidence, &c->evidence))
         return wrong(why, "evidence that is none");
@@ -374,6 +377,7 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
     c->state = released ? FM_CELL_RELEASED : FM_CELL_HELD;
     c->epoch.n = (uint64_t)epoch;
     c->gentle_from.n = (uint64_t)gentle_from;
+    c->accepted.n = (uint64_t)accepted;
     return read_members(r, members, &c->members, why);
 }
 

@@ -7,7 +7,8 @@
  *                        "state":"live","subs":[{"host":"west-1","incarnation":4}]}
  *   cell/ledger/0       {"v":1,"region":"west","state":"held","epoch":3,"gentle_from":1,
  *                        "members":{"west":["west-1"],"north":["north-1"]}}
- *                       with state "released" also "to"; with data of PostgreSQL also "evidence"
+ *                       with state "released" also "to"; with data of PostgreSQL also "evidence",
+ *                       and "accepted" where a person accepted an unbounded loss of them
  *   budget/ledger       {"v":1,"spent":1,"freed":0}
  *   view                {"v":1,"incarnation":1,"generation":1}
  *

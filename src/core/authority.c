@@ -162,11 +162,12 @@ static void order_acquire(struct fm_authority *a, const struct fm_auth_event *e)
             s->counted = (uint16_t)(s->counted & ~(1u << a->cell[i].at.r.region));
     s->cells |= e->cells;
     s->automatic = e->automatic ? s->automatic | e->cells : s->automatic & ~e->cells;
+    s->accepted = e->accepted ? s->accepted | e->cells : s->accepted & ~e->cells;
 }
 
 static void order_desist(struct fm_authority *a)
 {
-    a->s.cells = a->s.automatic = 0;
+    a->s.cells = a->s.automatic = a->s.accepted = 0;
     a->s.counted = 0;
     a->s.confirming = a->s.confirmed = false;
 }

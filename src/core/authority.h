@@ -58,7 +58,8 @@ enum fm_auth_event_kind {
     FM_AUTH_PROMISED,      /* agent, incarnation (mine, echoed), asked_ns, ms */
     FM_AUTH_TESTIFIED,     /* region, sub, everything: the guard on the spot has reaped it */
     /* orders */
-    FM_AUTH_ACQUIRE,  /* cells, automatic: those that are not mine, with or without consent */
+    FM_AUTH_ACQUIRE,  /* cells, automatic: those that are not mine, with or without consent;
+                         accepted: whatever is lost of their data */
     FM_AUTH_DESIST,   /* acquire nothing any more */
     FM_AUTH_STOP,     /* cell: stop its sub-lessees */
     FM_AUTH_RELEASE,  /* cell, to */
@@ -72,7 +73,7 @@ enum fm_auth_event_kind {
 struct fm_auth_event {
     enum fm_auth_event_kind kind;
     uint32_t op;
-    bool ok, keeper, resolved, automatic, everything, refused;
+    bool ok, keeper, resolved, automatic, accepted, everything, refused;
     const struct fm_snapshot *snapshot;
     uint64_t store_id;
     enum fm_txn_outcome outcome;
@@ -242,6 +243,7 @@ struct fm_keeper {
 struct fm_successor {
     uint64_t cells;     /* ordered */
     uint64_t automatic; /* of them: nobody was asked */
+    uint64_t accepted;  /* of them: a person accepted that nothing bounds what is lost */
     uint16_t counted;   /* regions whose cells were counted against at-most, in this order */
     uint8_t counting;   /* the region that the transaction on its way counts */
     bool confirming, confirmed;

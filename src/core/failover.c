@@ -31,6 +31,12 @@ void fm_failover_init(struct fm_failover *f, struct fm_mono now)
     static bool name(const struct fm_failover *f, const struct fm_failover_policy *p,              \
                      const struct fm_failover_event *e, struct fm_mono now)
 
+/* Is what would be lost now within what was accepted? */
+static bool is_covered(const struct fm_quote *by, const struct fm_failover_evidence *ev)
+{
+    return by->unbounded || (!ev->unbounded && ev->loss <= by->loss);
+}
+
 static bool majority(uint8_t votes, uint8_t of)
 {
     FM_ASSERT(votes <= of);
@@ -90,8 +96,7 @@ static enum fm_failover_why against_order(const struct fm_failover_event *e, str
         return FM_FAILOVER_WHY_TWO_DOMAINS;
     if (!ev->ready)
         return FM_FAILOVER_WHY_NOT_READY;
-    bool covered = fm_mono_before(now, e->quote.until) &&
-                   (e->quote.unbounded || (!ev->unbounded && ev->loss <= e->quote.loss));
+    bool covered = fm_mono_before(now, e->quote.until) && is_covered(&e->quote, ev);
     return FM_RULE(R30_QUOTE, covered) ? FM_FAILOVER_WHY_NONE : FM_FAILOVER_WHY_QUOTE;
 }
 
@@ -143,6 +148,24 @@ GUARD(back_unless_ordered)
 {
     (void)p, (void)now;
     return healthy(e->ev) && !f->broke_glass;
+}
+
+/* The holder went on meanwhile without those that bounded it, or they are not heard any more. */
+static bool worse(const struct fm_failover *f, const struct fm_failover_event *e)
+{
+    return !FM_RULE(R30_WORSE, is_covered(&f->accepted, e->ev));
+}
+
+GUARD(worse_than_automatic_may)
+{
+    (void)p, (void)now;
+    return f->automatic && worse(f, e);
+}
+
+GUARD(worse_than_quoted)
+{
+    (void)p, (void)now;
+    return !f->automatic && worse(f, e);
 }
 
 GUARD(ask_again)
@@ -206,6 +229,8 @@ const struct fm_failover_row fm_failover_rows[] = {
     ROW(COMPLETING, TAKEN, always, NOTHING, FAILED_OVER, DONE, "all cells were acquired"),
     ROW(COMPLETING, STAND_DOWN, always, DESIST, ASKING, ORDERED, "a person stops it half way"),
     ROW(COMPLETING, TICK, back_unless_ordered, DESIST, ASKING, HEALTHY, "the health gate, again"),
+    ROW(COMPLETING, TICK, worse_than_automatic_may, DESIST, ASKING, LOSS, "it needs a person now"),
+    ROW(COMPLETING, TICK, worse_than_quoted, DESIST, ASKING, QUOTE, "not what was accepted"),
 
     ROW(FAILED_OVER, FAILBACK, may_fail_back, MOVE_HOME, FAILING_BACK, ORDERED, "a person"),
     ROW(FAILED_OVER, TICK, fails_back_by_itself, MOVE_HOME, FAILING_BACK, SOAK, "the policy"),
@@ -245,14 +270,16 @@ static enum fm_failover_why why_refused(const struct fm_failover *f,
     return FM_FAILOVER_WHY_NONE;
 }
 
-static void enter(struct fm_failover *f, const struct fm_failover_row *row,
-                  const struct fm_failover_event *e, struct fm_mono now)
+static void enter(struct fm_failover *f, const struct fm_failover_policy *p,
+                  const struct fm_failover_row *row, const struct fm_failover_event *e,
+                  struct fm_mono now)
 {
     if (row->action == FM_FAILOVER_DO_ASK)
         f->asked_at = now;
     if (row->to == FM_FAILOVER_COMPLETING) {
         f->automatic = row->event == FM_FAILOVER_ON_TICK;
         f->broke_glass = !f->automatic && e->break_glass;
+        f->accepted = f->automatic ? (struct fm_quote){.loss = p->max_loss} : e->quote;
     }
     if (row->to == FM_FAILOVER_PREPARING)
         f->by_person = row->event == FM_FAILOVER_ON_PREPARE && !lost(e->ev);
@@ -279,7 +306,7 @@ struct fm_failover_verdict fm_failover_step(struct fm_failover *f,
         const struct fm_failover_row *row = &fm_failover_rows[i];
         if (row->from != f->state || row->event != e->kind || !row->guard(f, p, e, now))
             continue;
-        enter(f, row, e, now);
+        enter(f, p, row, e, now);
         if (row->to == FM_FAILOVER_ASKING && row->why == FM_FAILOVER_WHY_MODE) {
             enum fm_failover_why missing = fm_failover_automatic(f, p, e->ev);
             f->why = (uint8_t)(missing ? missing : FM_FAILOVER_WHY_MODE);

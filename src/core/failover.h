@@ -156,6 +156,7 @@ struct fm_failover {
     bool by_person;  /* it was prepared by a person while the holder was not lost */
     bool stood_down; /* by a person: not prepared again until the holder has been seen well */
     bool fell_back;  /* ASKING because what was begun did not work out, not only for consent */
+    struct fm_quote accepted; /* COMPLETING: what may be lost by it; `until` says nothing */
     struct fm_mono since, lost_since, asked_at, home_since;
 };
 

@@ -29,6 +29,7 @@ void fm_group_init(struct fm_group_node *g, uint8_t self, unsigned nnodes, struc
                                 .self = self,
                                 .nnodes = (uint8_t)nnodes,
                                 .since = now,
+                                .held_at = now,
                                 .retry_at = now,
                                 .restarts_from = now};
 }
@@ -511,13 +512,14 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
     if (row->from == FM_GROUP_CLONING && row->event == FM_GROUP_ON_DONE)
         g->copied = true;
     g->created |= row->from == FM_GROUP_CREATING && row->event == FM_GROUP_ON_DONE;
-    g->created |= row->event == FM_GROUP_ON_CREATE && row->to == FM_GROUP_CLAIMING;
+    g->adopted |= row->event == FM_GROUP_ON_CREATE && row->to == FM_GROUP_CLAIMING;
+    g->created |= g->adopted;
     if (row->to == FM_GROUP_PRIMARY)
-        g->created = false; /* from now on the record says whose data count */
+        g->created = g->adopted = false; /* from now on the record says whose data count */
     if (row->event == FM_GROUP_ON_REINIT)
         g->reinit = true;
     if (row->from == FM_GROUP_CLONING && row->event == FM_GROUP_ON_DONE)
-        g->reinit = g->created = false;
+        g->reinit = g->created = g->adopted = false;
     g->state = row->to;
     g->why = row->why;
     g->since = now;
@@ -550,6 +552,7 @@ static struct fm_mono wake(const struct fm_group_node *g, const struct fm_group_
     struct fm_mono w = later(FM_MONO_NEVER, ev->sub->until, now);
     w = later(w, ev->sub->quiet_until, now);
     w = later(w, g->retry_at, now);
+    w = later(w, fm_mono_add_ms(g->held_at, p->wait_ms), now);
     if (g->state == FM_GROUP_STOPPING)
         w = later(w, fm_mono_add_ms(g->since, p->stop_ms), now);
     if (g->state == FM_GROUP_YIELDED)
@@ -566,14 +569,6 @@ static enum fm_group_action action_of(unsigned state)
     };
     FM_ASSERT(state < FM_COUNT(action));
     return (enum fm_group_action)action[state];
-}
-
-static bool same_record(const struct fm_evidence *a, const struct fm_evidence *b)
-{
-    return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
-           fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
-           a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
-           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to;
 }
 
 /* What the action of the state needs. */
@@ -593,7 +588,17 @@ static void fill(struct fm_group_verdict *v, const struct fm_group_node *g,
         return;
     v->record = fm_group_wanted(g, ev);
     v->revision = ev->cell ? ev->cell->revision : (struct fm_revision){0};
-    v->records = v->record.system_id && !same_record(&v->record, r ? r : &nothing);
+    v->records = v->record.system_id && !fm_evidence_same(&v->record, r ? r : &nothing);
+}
+
+/* From now on the others of the region have their time to claim. */
+static void note_epoch(struct fm_group_node *g, const struct fm_group_evidence *ev,
+                       struct fm_mono now)
+{
+    struct fm_epoch held = fm_group_holds_cell(ev, now) ? ev->sub->epoch : (struct fm_epoch){0};
+    if (!fm_epoch_same(held, g->held))
+        g->held_at = now;
+    g->held = held;
 }
 
 static bool answers_earlier(const struct fm_group_node *g, enum fm_group_event event,
@@ -612,6 +617,7 @@ struct fm_group_verdict fm_group_step(struct fm_group_node *g, const struct fm_g
     FM_ASSERT(p->tries_max > 0 && p->fresh_ms > 0 && p->retry_ms > 0);
     struct fm_group_verdict v = {.from = g->state};
     bool order = event >= FM_GROUP_ON_CREATE;
+    note_epoch(g, ev, now);
     if (!answers_earlier(g, event, serial) && event != FM_GROUP_ON_TICK)
         v.refused = !take(g, p, event, ev, now) && order;
     for (unsigned passes = 0; take(g, p, FM_GROUP_ON_TICK, ev, now); passes++)

@@ -171,6 +171,8 @@ struct fm_group_policy {
     int64_t retry_ms;     /* after a failure; doubled after each that follows, five times at most */
     int64_t stop_ms;      /* a fast stop takes at most so long, then it is an immediate one */
     int64_t fresh_ms;     /* older reports of other nodes do not count */
+    int64_t wait_ms;      /* a node of the region that has more, or has written it all, is left so
+                             much time to claim */
     uint64_t lag_max;     /* bytes that a standby may be behind to count */
 };
 
@@ -187,8 +189,11 @@ struct fm_group_node {
     uint8_t restarts; /* of the primary, since the window began */
     struct fm_mono restarts_from;
     bool created;            /* its data may begin a group of which nothing is recorded */
+    bool adopted;            /* ... and were there before: nobody knows what else they began */
     bool reinit;             /* its data are to be copied anew */
     struct fm_epoch yielded; /* never primary again at or below this one */
+    struct fm_epoch held;    /* that the region holds, by a live sub-lease; 0 = none */
+    struct fm_mono held_at;  /* since then */
 };
 
 struct fm_group_verdict {

@@ -2,6 +2,7 @@
  * was asked for and not seen recorded; a node that is not the last writer gets a timeline of its
  * own before anybody may count on what it writes. */
 #include "core/group_parts.h"
+#include "core/reseed.h"
 
 static const struct fm_cell_record *cell_of(const struct fm_group_evidence *ev)
 {
@@ -107,15 +108,16 @@ static bool awaits_writer(const struct fm_group_node *g, const struct fm_group_p
            n->timeline.n == r->timeline && !n->recovery;
 }
 
-/* Rule 23: what was acknowledged is bounded by what this node has; or the cell was taken by force,
- * with a loss that somebody consented to. */
+/* Rule 23: what was acknowledged is bounded by what this node has; or a person accepted, when the
+ * cell was taken, that it is not. */
 static bool is_bounded(unsigned node, const struct fm_group_evidence *ev,
                        const struct fm_evidence *r)
 {
-    return r->promotable >> node & 1 || fm_cell_was_forced(&ev->cell->r);
+    return r->promotable >> node & 1 || fm_cell_accepts_loss(&ev->cell->r);
 }
 
-/* Of the nodes of the holder's region that could do it, this one has most. */
+/* Of the nodes of the holder's region that could do it, this one has most; or who would do better
+ * has not come in time. */
 static bool is_best(const struct fm_group_node *g, const struct fm_group_policy *p,
                     const struct fm_group_evidence *ev, const struct fm_evidence *r,
                     struct fm_mono now)
@@ -126,9 +128,10 @@ static bool is_best(const struct fm_group_node *g, const struct fm_group_policy 
             is_bounded(i, ev, r))
             mask |= 1u << i;
     unsigned other = fm_group_most_advanced(r, ev->node, ev->nnodes, mask, p->fresh_ms, now);
-    return !awaits_writer(g, p, ev, r, now) &&
-           (other == FM_GROUP_NOBODY ||
-            fm_group_has_more(&ev->self, g->self, &ev->node[other], other));
+    bool late = fm_mono_sub_ms(now, g->held_at) >= p->wait_ms;
+    return late || (!awaits_writer(g, p, ev, r, now) &&
+                    (other == FM_GROUP_NOBODY ||
+                     fm_group_has_more(&ev->self, g->self, &ev->node[other], other)));
 }
 
 bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
@@ -219,7 +222,9 @@ static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_g
     if (is_writer(g, ev))
         return w;
     uint32_t highest = w.claimed > ev->self.timeline.n ? w.claimed : ev->self.timeline.n;
-    FM_ASSERT(highest < UINT32_MAX);
+    FM_ASSERT(highest < UINT32_MAX - FM_RESEED_TIMELINES);
+    if (g->adopted && !fm_group_is_claimed(g, ev)) /* another node may have been on from there */
+        highest += FM_RESEED_TIMELINES;
     w.claimed = is_founder(g, ev) ? highest : highest + 1;
     return w;
 }

@@ -66,6 +66,8 @@ struct fm_cell_record {
     struct fm_epoch
         gentle_from;           /* every epoch from this one on, but the present, ended by release */
     struct fm_members members; /* who has to promise, and who may acquire */
+    struct fm_epoch accepted;  /* taken by force at this one: a person accepted that nothing bounds
+                                  what is lost; 0 = nobody did */
     struct fm_evidence evidence;
 };
 
@@ -170,6 +172,15 @@ static inline struct fm_write *fm_txn_write(struct fm_txn *t, struct fm_record_k
     return &t->write[t->nwrite++];
 }
 
+/* Nothing that is recorded differs. */
+static inline bool fm_evidence_same(const struct fm_evidence *a, const struct fm_evidence *b)
+{
+    return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
+           fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
+           a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
+           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to;
+}
+
 static inline bool fm_sub_same(struct fm_sub a, struct fm_sub b)
 {
     return a.host == b.host && fm_incarnation_same(a.incarnation, b.incarnation);
@@ -179,6 +190,15 @@ static inline bool fm_sub_same(struct fm_sub a, struct fm_sub b)
 static inline bool fm_cell_was_forced(const struct fm_cell_record *c)
 {
     return c->state == FM_CELL_HELD && c->epoch.n > 1 && fm_epoch_same(c->gentle_from, c->epoch);
+}
+
+/* May a node of PostgreSQL go on that does not bound what was acknowledged? By what a person
+ * accepted, until a node has opened the data under it. */
+static inline bool fm_cell_accepts_loss(const struct fm_cell_record *c)
+{
+    const struct fm_evidence *e = &c->evidence;
+    bool opened = e->node && e->node == e->writer && !fm_epoch_newer(c->accepted, e->epoch);
+    return c->accepted.n && !opened;
 }
 
 /* The region that has all of its data: the holder, or for whom it was released. */

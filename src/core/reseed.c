@@ -71,6 +71,7 @@ void fm_reseed_write_cell(const struct fm_reseed *s, unsigned cell, uint8_t home
     struct fm_epoch above = FM_RULE_PICK(R4_ABOVE, c->most, c->stored);
     r->epoch = fm_epoch_next((struct fm_epoch){above.n + (margin ? FM_RESEED_MARGIN : 0)});
     r->gentle_from = r->epoch;
+    r->accepted.n = 0;
     r->evidence = FM_RULE_PICK(R4_EVIDENCE, forgotten(r->evidence), r->evidence);
     FM_ASSERT(fm_epoch_newer(r->epoch, c->stored));
 }

@@ -47,6 +47,7 @@
     X(R6_DEAD_STAYS, "a dead lease is renewed as if it lived")                                     \
     X(R6_EPOCH, "an acquire keeps the epoch")                                                      \
     X(R6_AT_MOST, "an acquire is not counted")                                                     \
+    X(R6_EVIDENCE, "an order to acquire outlives what was recorded when it was given")             \
     X(R7_STOPPED, "a release does not wait for its sub-lessees")                                   \
     X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
     X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
@@ -122,6 +123,7 @@
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
     X(R30_QUOTE, "a quote that has become worse still counts")                                     \
+    X(R30_WORSE, "a failover goes on when the loss has become worse than was accepted")            \
     X(I1_STANDBY, "the app of a region that holds the context is stopped")                         \
     X(I6_VIEW, "an edge's view goes back")                                                         \
     X(I7_LAG, "failback begins with lag")                                                          \

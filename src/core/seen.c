@@ -30,7 +30,9 @@ static void take_cell(struct fm_authority *a, unsigned i, const struct fm_cell_a
     FM_ASSERT(at->r.region < a->cfg.nregions && at->r.epoch.n > 0);
     FM_ASSERT(at->r.state == FM_CELL_HELD || at->r.to < a->cfg.nregions);
     bool other = at->r.region != c->at.r.region || !fm_epoch_same(at->r.epoch, c->at.r.epoch);
-    if (other || at->r.state != c->at.r.state)
+    /* whose data count and what bounds their loss is what an order to acquire was weighed by */
+    bool weighed = fm_evidence_same(&at->r.evidence, &c->at.r.evidence);
+    if (other || at->r.state != c->at.r.state || !FM_RULE(R6_EVIDENCE, weighed))
         a->s.cells &= ~fm_bit(i); /* the order was about what it was then */
     c->at = *at;
     c->since = now;

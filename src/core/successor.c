@@ -2,9 +2,10 @@
  *
  * Invariants: an acquire is sent only where fm_authority_may_acquire finds nothing against it,
  * after a linearizable read that began when the wait was over (rule 3); it compares the cell, the
- * holder's lease and the own keeper's record, and sets the lease dead (6); while its outcome is
- * unknown nothing is promised (10), until a read shows that one of the compared records has moved
- * on. A cell that was released is nobody's: no lease is waited for. */
+ * holder's lease and the own keeper's record, and sets the lease dead (6): so it applies to the
+ * record that the order was given for, with what it says of the data, or not at all; while its
+ * outcome is unknown nothing is promised (10), until a read shows that one of the compared records
+ * has moved on. A cell that was released is nobody's: no lease is waited for. */
 #include "core/authority_parts.h"
 
 static bool released(const struct fm_authority *a, unsigned cell)
@@ -99,6 +100,8 @@ static void write_cell(const struct fm_authority *a, unsigned cell, struct fm_tx
     c->epoch = FM_RULE_PICK(R6_EPOCH, fm_epoch_next(c->epoch), c->epoch);
     if (!gentle)
         c->gentle_from = c->epoch;
+    bool accepted = !gentle && a->s.accepted & fm_bit(cell);
+    c->accepted = accepted ? c->epoch : (struct fm_epoch){0};
 }
 
 static void acquire(struct fm_authority *a, unsigned cell, struct fm_mono now,

@@ -551,6 +551,7 @@ void db_draw(struct world *w)
                                          .retry_ms = 500,
                                          .stop_ms = between(&dice, 300, 3000),
                                          .fresh_ms = 2000,
+                                         .wait_ms = between(&dice, 500, 5000),
                                          .lag_max = 200};
     x->credit = (struct fm_credit_policy){.bytes = credits[fm_rand_below(&dice, FM_COUNT(credits))],
                                           .beyond = (uint8_t)fm_rand_below(&dice, 2),
@@ -658,6 +659,9 @@ static void opened(struct world *w, const struct fm_cell_record *old,
     if (bounded && 8 * (uint64_t)lost > w->group->credit.bytes)
         broken(w, "invariant 4", "%u acknowledged commits are lost by node %u, the bound was %llu",
                lost, i, (unsigned long long)w->group->credit.bytes);
+    if (!planned && !bounded && !fm_cell_accepts_loss(old))
+        broken(w, "rule 23", "%u acknowledged commits are lost by node %u, and nobody accepted it",
+               lost, i);
     if (d->system != new->evidence.system_id)
         broken(w, "rule 26", "node %u is of another system", i);
 }
@@ -666,8 +670,13 @@ void db_recorded(struct world *w, const struct fm_cell_record *old,
                  const struct fm_cell_record *new)
 {
     const struct fm_evidence *a = &old->evidence, *b = &new->evidence;
-    if (old->region != new->region && old->state == FM_CELL_RELEASED && old->to == new->region)
+    bool taken = old->region != new->region;
+    if (taken && old->state == FM_CELL_RELEASED && old->to == new->region)
         w->group->planned = new->epoch;
+    else if (taken && w->store.id == 1 && !db_is_bounded(w, new->region, b) &&
+             !fm_cell_accepts_loss(new))
+        broken(w, "rule 30", "region %u takes what nobody there bounds, and nobody accepted it",
+               new->region);
     if (b->writer && (a->writer != b->writer || a->timeline != b->timeline))
         opened(w, old, new, b->writer - 1u);
     else if (b->writer && a->node != b->node && b->node == b->writer)
@@ -684,7 +693,7 @@ static bool could_serve(const struct world *w, unsigned i)
         return false;
     for (unsigned k = 0; k < d->nlines; k++)
         if (d->line[k].id == r->timeline)
-            return r->writer == i + 1 || r->promotable >> i & 1 || fm_cell_was_forced(c);
+            return r->writer == i + 1 || r->promotable >> i & 1 || fm_cell_accepts_loss(c);
     return false;
 }
 

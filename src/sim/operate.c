@@ -126,11 +126,15 @@ static uint64_t cells_of(const struct fm_authority *x, unsigned region)
     return cells;
 }
 
-static void order(struct world *w, unsigned p, unsigned ctx, enum fm_auth_event_kind kind,
-                  uint64_t cells, bool automatic)
+/* by: the machine whose order it is; NULL: of a person who accepts whatever is lost. */
+static void acquire(struct world *w, unsigned p, unsigned ctx, uint64_t cells,
+                    const struct fm_failover *by)
 {
     agent_order(w, p, ctx,
-                &(struct fm_auth_event){.kind = kind, .cells = cells, .automatic = automatic});
+                &(struct fm_auth_event){.kind = FM_AUTH_ACQUIRE,
+                                        .cells = cells,
+                                        .automatic = by && by->automatic,
+                                        .accepted = !by || by->accepted.unbounded});
 }
 
 static void failover_event(struct world *w, unsigned p, unsigned ctx, unsigned lost,
@@ -162,7 +166,7 @@ static void failover_event(struct world *w, unsigned p, unsigned ctx, unsigned l
         check_ordered(w, p, ctx, lost, f->broke_glass);
         return; /* the cells are ordered while it completes */
     case FM_FAILOVER_DO_DESIST:
-        order(w, p, ctx, FM_AUTH_DESIST, 0, false);
+        agent_order(w, p, ctx, &(struct fm_auth_event){.kind = FM_AUTH_DESIST});
         return;
     case FM_FAILOVER_DO_MOVE_HOME:
         if (ev.lag)
@@ -215,7 +219,7 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     if (!cells) /* refused where nothing is under way */
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TAKEN, none, false);
     else if (f->state == FM_FAILOVER_COMPLETING)
-        order(w, p, ctx, FM_AUTH_ACQUIRE, cells, f->automatic);
+        acquire(w, p, ctx, cells, f);
 }
 
 /* -------- planned moves -------- */
@@ -389,7 +393,7 @@ static void be_eager(struct world *w, unsigned p, unsigned ctx)
         if (r != w->proc[p].region && fm_authority_lapsed(x, r, now))
             cells |= cells_of(x, r);
     if (cells)
-        order(w, p, ctx, FM_AUTH_ACQUIRE, cells, false);
+        acquire(w, p, ctx, cells, NULL);
 }
 
 void operate_eager(struct world *w, unsigned p)
@@ -411,7 +415,7 @@ void operate_tick(struct world *w, unsigned p)
             if (x->cell[i].at.r.state == FM_CELL_RELEASED && x->cell[i].at.r.to == me)
                 given |= UINT64_C(1) << i;
         if (given)
-            order(w, p, c, FM_AUTH_ACQUIRE, given, false);
+            acquire(w, p, c, given, NULL);
         for (unsigned r = 0; r < SIM_REGIONS && x->keeper && w->proc[p].up; r++)
             if (r != me) {
                 failover_tick(w, p, c, r);
@@ -441,7 +445,8 @@ static void press(struct world *w, unsigned p, uint32_t button)
     unsigned ctx = button >> 4 & 1,
              other = (w->proc[p].region + 1 + (button >> 5 & 1)) % SIM_REGIONS;
     struct fm_failover_evidence ev = evidence(w, p, ctx, other);
-    struct fm_quote quote = {ev.loss, false, fm_mono_add_ms(local_now(w, p), 5000)};
+    bool any = ev.unbounded && button >> 21 & 1; /* a person accepts whatever it is */
+    struct fm_quote quote = {ev.loss, any, fm_mono_add_ms(local_now(w, p), 5000)};
     static const uint8_t events[] = {FM_FAILOVER_ON_PREPARE,  FM_FAILOVER_ON_COMPLETE,
                                      FM_FAILOVER_ON_COMPLETE, FM_FAILOVER_ON_STAND_DOWN,
                                      FM_FAILOVER_ON_FAILBACK, FM_FAILOVER_ON_FAILBACK,
@@ -466,7 +471,8 @@ static void on_call(struct world *w, unsigned p, unsigned lost)
     struct agent *a = agent_of(w, p);
     for (unsigned c = 0; c < w->cfg.contexts && a->auth[c].keeper && w->proc[p].up; c++) {
         struct fm_failover_evidence ev = evidence(w, p, c, lost);
-        struct fm_quote quote = {ev.loss, false, fm_mono_add_ms(local_now(w, p), 5000)};
+        bool any = ev.unbounded && fm_rand_below(&w->net, 2);
+        struct fm_quote quote = {ev.loss, any, fm_mono_add_ms(local_now(w, p), 5000)};
         if (ev.heir && a->fo[c][lost].state == FM_FAILOVER_STEADY)
             failover_event(w, p, c, lost, FM_FAILOVER_ON_PREPARE, quote, false);
         else if (ev.heir)

@@ -152,6 +152,7 @@ static void a_cell_keeps_its_members_and_its_evidence(void **state)
         .to = 1,
         .epoch = {42},
         .gentle_from = {40},
+        .accepted = {39},
         .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1, UINT64_MAX, 3}};
     fm_members_add(&c->members, agent(ours, "west", "west-1"));
     fm_members_add(&c->members, agent(ours, "north", "north-1"));
@@ -164,10 +165,12 @@ static void a_cell_keeps_its_members_and_its_evidence(void **state)
     assert_int_equal(b->to, 1);
     assert_int_equal(b->epoch.n, 42);
     assert_int_equal(b->gentle_from.n, 40);
+    assert_int_equal(b->accepted.n, 39);
     assert_true(fm_members_same(&b->members, &c->members));
     assert_memory_equal(&b->evidence, &c->evidence, sizeof b->evidence);
     c->state = FM_CELL_HELD;
     c->to = 0;
+    c->accepted.n = 0;
     c->evidence = (struct fm_evidence){0};
     c->members = (struct fm_members){{0}};
     fm_members_add(&c->members, agent(ours, "west", "west-1"));
@@ -233,6 +236,8 @@ static void what_is_not_of_this_form_is_refused(void **state)
          "\"state\":\"live\",\"subs\":{}}"},
         {"cell/cards/0", CELL("\"state\":\"held\",\"epoch\":0,\"gentle_from\":0,\"members\":{}")},
         {"cell/cards/0", CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":2,\"members\":{}")},
+        {"cell/cards/0", CELL("\"state\":\"held\",\"epoch\":1,\"gentle_from\":1,\"accepted\":2,"
+                              "\"members\":{}")},
         {"cell/cards/0", CELL("\"state\":\"gone\",\"epoch\":1,\"gentle_from\":1,\"members\":{}")},
         {"cell/cards/0",
          CELL("\"state\":\"released\",\"epoch\":1,\"gentle_from\":1,\"members\":{}")},
@@ -306,6 +311,7 @@ static void the_largest_fits(void **state)
     *c = (struct fm_cell_record){.state = FM_CELL_RELEASED,
                                  .epoch = {(UINT64_C(1) << 53) - 1},
                                  .gentle_from = {1},
+                                 .accepted = {(UINT64_C(1) << 53) - 1},
                                  .evidence = {UINT64_MAX,
                                               UINT64_MAX,
                                               {INT64_MAX},

@@ -70,6 +70,7 @@ static inline void begin(unsigned self)
                                  .retry_ms = 500,
                                  .stop_ms = 3000,
                                  .fresh_ms = 3000,
+                                 .wait_ms = 5000,
                                  .lag_max = 100};
     sub = (struct fm_sublease_cell){.holder = FM_NOBODY};
     cell = (struct fm_cell_at){

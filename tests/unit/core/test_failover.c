@@ -331,6 +331,39 @@ static void a_short_outage_is_forgotten(void **state)
     assert_int_equal(after(1).to, FM_FAILOVER_PREPARING);
 }
 
+/* While the cells are being acquired the holder may go on without who bounded its loss. */
+static void a_loss_that_becomes_worse_on_the_way_is_asked_for_again(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    prepare();
+    assert_int_equal(after(1).to, FM_FAILOVER_COMPLETING);
+    ev.loss = 100; /* still within max-loss */
+    assert_int_equal(after(1).to, FM_FAILOVER_COMPLETING);
+    ev.unbounded = true;
+    struct fm_failover_verdict v = after(1);
+    assert_int_equal(v.to, FM_FAILOVER_ASKING);
+    assert_int_equal(v.action, FM_FAILOVER_DO_DESIST);
+    assert_int_equal(v.why, FM_FAILOVER_WHY_LOSS);
+    assert_true(f.fell_back);
+    for (unsigned accepted = 0; accepted < 2; accepted++) {
+        begin(FM_MODE_ASSISTED);
+        prepare();
+        after(1);
+        ev.unbounded = accepted;
+        struct fm_failover_event e = {.kind = FM_FAILOVER_ON_COMPLETE,
+                                      .ev = &ev,
+                                      .quote = {50, accepted, fm_mono_add_ms(now, 1)}};
+        assert_int_equal(fm_failover_step(&f, &p, &e, now).to, FM_FAILOVER_COMPLETING);
+        assert_int_equal(after(5000).to, FM_FAILOVER_COMPLETING); /* it was valid when it began */
+        ev.loss = 51;
+        v = after(1);
+        assert_int_equal(v.to, accepted ? FM_FAILOVER_COMPLETING : FM_FAILOVER_ASKING);
+        if (!accepted)
+            assert_int_equal(v.why, FM_FAILOVER_WHY_QUOTE);
+    }
+}
+
 static void what_was_moved_by_other_means_is_not_asked_for(void **state)
 {
     static const enum fm_failover_state states[] = {FM_FAILOVER_PREPARING, FM_FAILOVER_PREPARED,
@@ -397,6 +430,7 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(whatever_is_missing_makes_automatic_ask), fm_test(one_observer_is_no_majority),
              fm_test(assisted_asks_and_asks_again_and_never_consents),
              fm_test(manual_waits_for_a_person), fm_test(a_quote_that_has_become_worse_is_void),
+             fm_test(a_loss_that_becomes_worse_on_the_way_is_asked_for_again),
              fm_test(the_health_gate_refuses_and_glass_breaks_it),
              fm_test(with_two_domains_a_person_attests),
              fm_test(failback_waits_for_soak_window_and_lag),

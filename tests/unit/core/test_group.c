@@ -1,6 +1,8 @@
 /* The machine of one node of a group: the ways through it. */
 #include "group_scene.h"
 
+#include "core/reseed.h"
+
 /* Its region takes the cell over. */
 static void taken_by_force(void)
 {
@@ -60,7 +62,10 @@ static void nothing_is_created_or_taken_over_what_is_recorded(void **state)
     ev.self.recovery = false;
     live(1);
     assert_int_equal(tick().to, FM_GROUP_STOPPED); /* data that nobody spoke of */
-    assert_int_equal(on(FM_GROUP_ON_CREATE).to, FM_GROUP_CLAIMING);
+    struct fm_group_verdict v = on(FM_GROUP_ON_CREATE);
+    assert_int_equal(v.to, FM_GROUP_CLAIMING);
+    /* of a store that forgot the group: a node that is away may have gone on from timeline 1 */
+    assert_int_equal(v.record.claimed, 1 + FM_RESEED_TIMELINES);
 }
 
 /* -------- a standby becomes the primary -------- */
@@ -138,7 +143,7 @@ static void who_may_not_claim_stays_a_standby(void **state)
         else if (i == 6)
             node[C].flush.n = 1001;
         else if (i == 7)
-            cell.r.evidence.promotable = 0, cell.r.gentle_from.n = 1;
+            cell.r.evidence.promotable = 0;
         else if (i == 8)
             cell.r.evidence.fork_lsn = 10, theirs.timeline.n = 9;
         else if (i == 9)
@@ -160,14 +165,55 @@ static void who_may_not_claim_stays_a_standby(void **state)
     assert_int_equal(tick().to, FM_GROUP_STANDBY);
     standby(C); /* the other one may not */
     taken_by_force();
-    cell.r.gentle_from.n = 1;
     cell.r.evidence.promotable = 1 << C;
     assert_int_equal(tick().to, FM_GROUP_CLAIMING);
     standby(C); /* it has what bounds the loss */
     taken_by_force();
     node[B].at = FM_MONO_ZERO;
-    cell.r.gentle_from.n = 1;
     assert_int_equal(tick().to, FM_GROUP_CLAIMING);
+}
+
+/* The better one reports, and does not claim: its agent may have no sub-lease. */
+static void who_has_less_waits_for_the_better_one_and_not_for_ever(void **state)
+{
+    (void)state;
+    standby(B);
+    taken_by_force();
+    node[C].flush.n = 1001;
+    struct fm_group_verdict v = tick();
+    assert_int_equal(v.to, FM_GROUP_STANDBY);
+    assert_int_equal(fm_mono_sub_ms(v.wake, now), 2000); /* of the sub-lease, renewed until then */
+    for (int64_t ms = 0; ms < p.wait_ms; ms += 1000) {
+        assert_int_equal(tick().to, FM_GROUP_STANDBY);
+        now = fm_mono_add_ms(now, 1000);
+        node[B].at = node[C].at = now;
+        live(2);
+    }
+    assert_int_equal(tick().to, FM_GROUP_CLAIMING);
+    assert_int_equal(tick().to, FM_GROUP_CLAIMING); /* and it stays with that */
+}
+
+/* A person's consent is to one loss of this data: it is over when they are open again. */
+static void what_a_person_accepted_lets_a_node_claim_that_bounds_nothing(void **state)
+{
+    (void)state;
+    standby(B);
+    taken_by_force();
+    cell.r.evidence.promotable = 1 << C;
+    node[C].at = FM_MONO_ZERO; /* what bounds the loss is gone */
+    assert_int_equal(tick().to, FM_GROUP_STANDBY);
+    cell.r.accepted.n = 2;
+    node[C].at = now;
+    node[C].flush.n = 1001;
+    assert_int_equal(tick().to, FM_GROUP_STANDBY); /* the better one, as ever */
+    node[C].at = FM_MONO_ZERO;
+    held_by(NORTH, 3); /* its keeper was replaced, or had to take it again: nobody has opened it */
+    live(3);
+    assert_int_equal(tick().to, FM_GROUP_CLAIMING);
+    cell.r.evidence.epoch.n = 2;
+    cell.r.evidence.node = cell.r.evidence.writer = C + 1; /* ... somebody has */
+    assert_false(fm_cell_accepts_loss(&cell.r));
+    assert_int_equal(tick().to, FM_GROUP_CATCHING_UP);
 }
 
 static void a_claim_that_another_got_is_given_up(void **state)
@@ -546,6 +592,8 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(nothing_is_created_or_taken_over_what_is_recorded),
              fm_test(a_promotion_is_claimed_done_recorded_and_opened),
              fm_test(who_may_not_claim_stays_a_standby),
+             fm_test(who_has_less_waits_for_the_better_one_and_not_for_ever),
+             fm_test(what_a_person_accepted_lets_a_node_claim_that_bounds_nothing),
              fm_test(a_claim_that_another_got_is_given_up),
              fm_test(authority_is_looked_at_again_at_each_step),
              fm_test(a_promotion_to_a_lower_timeline_never_opens),

@@ -244,6 +244,64 @@ static void an_order_is_about_the_cell_as_it_was(void **state)
     assert_int_equal(s.a.s.cells, 0); /* region 2 has it now: that would be another order */
 }
 
+/* Rule 6: what bounds the loss is in the record that the transaction compares. So what was weighed
+ * is what is taken, or nothing is; and an order does not last longer than what it was weighed by.
+ */
+static void an_order_is_about_the_data_as_they_were_recorded(void **state)
+{
+    (void)state;
+    begin_settled(&s);
+    s.cell[0].r.evidence = (struct fm_evidence){.system_id = 5, .promotable = 6, .writer = 1};
+    s.cell[0].revision.n = ++s.revision;
+    show(&s);
+    silence(2500);
+    order(&s, FM_AUTH_ACQUIRE, 1, true);
+    struct fm_txn t = acquire_txn();
+    assert_int_equal(t.compare[0].key.kind, FM_RECORD_CELL);
+    assert_int_equal(t.compare[0].revision.n, s.cell[0].revision.n);
+    assert_int_equal(t.write[0].to.cell.evidence.promotable, 6);
+    /* the primary goes on without one of them, before this arrives: it does not apply */
+    s.cell[0].r.evidence.promotable = 4;
+    s.cell[0].revision.n = ++s.revision;
+    assert_true(t.compare[0].revision.n < s.cell[0].revision.n);
+    finish(&s, FM_TXN_NOT_DONE);
+    assert_int_equal(s.a.s.cells, 1); /* it does not know why */
+    live(&s, 1000, false);
+    assert_int_equal(s.a.s.cells, 0); /* now it does: whoever ordered it has to weigh it again */
+    assert_int_equal(s.a.cell[0].at.r.region, 0);
+    order(&s, FM_AUTH_ACQUIRE, 1, true);
+    acquire_txn();
+    finish(&s, FM_TXN_DONE);
+    assert_int_equal(s.cell[0].r.region, 1);
+    assert_int_equal(s.cell[0].r.accepted.n, 0);
+}
+
+static void what_a_person_accepted_is_in_the_record(void **state)
+{
+    (void)state;
+    for (unsigned released = 0; released < 2; released++) {
+        begin_settled(&s);
+        s.cell[0].r.accepted.n = 3; /* of an earlier one */
+        if (released) {
+            s.cell[0].r.state = FM_CELL_RELEASED;
+            s.cell[0].r.to = 1;
+        }
+        s.cell[0].revision.n = ++s.revision;
+        show(&s);
+        silence(2500);
+        feed(&s, (struct fm_auth_event){.kind = FM_AUTH_ACQUIRE, .cells = 3, .accepted = true});
+        feed(&s, (struct fm_auth_event){.kind = FM_AUTH_ACQUIRE, .cells = 2});
+        acquire_txn();
+        finish(&s, FM_TXN_DONE);
+        assert_int_equal(s.cell[0].r.epoch.n, 6); /* with a release nothing is lost */
+        assert_int_equal(s.cell[0].r.accepted.n, released ? 0 : 6);
+        acquire_txn();
+        finish(&s, FM_TXN_DONE);
+        assert_int_equal(s.cell[1].r.region, 1);
+        assert_int_equal(s.cell[1].r.accepted.n, 0);
+    }
+}
+
 static void without_office_or_lease_nobody_acquires(void **state)
 {
     (void)state;
@@ -270,4 +328,6 @@ FM_TEST_MAIN(fm_test(an_heir_is_fit_while_another_holds),
              fm_test(a_released_cell_is_taken_without_a_wait_and_gently),
              fm_test(a_cell_released_for_another_is_taken_by_force),
              fm_test(an_order_is_about_the_cell_as_it_was),
+             fm_test(an_order_is_about_the_data_as_they_were_recorded),
+             fm_test(what_a_person_accepted_is_in_the_record),
              fm_test(without_office_or_lease_nobody_acquires))
