@@ -240,11 +240,12 @@ struct ctl_standby {
     char *value;
 };
 
-/* The nodes of a context's PostgreSQL group, in the order of their names. */
+/* The nodes of a context's PostgreSQL group, by their numbers in the roster. */
 struct ctl_group {
     unsigned nnodes;
     struct ctl_group_node {
-        unsigned host, region; /* numbers of the roster */
+        bool in_file;
+        unsigned host, region; /* numbers of the roster; not in the file: FM_NO_REGION */
         struct fm_group_report report;
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */

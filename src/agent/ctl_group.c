@@ -19,7 +19,7 @@ enum {
 static struct ctl_group_node *find(const struct ctl_context *c, unsigned host)
 {
     for (unsigned i = 0; c->group && i < c->group->nnodes; i++)
-        if (c->group->node[i].host == host)
+        if (c->group->node[i].in_file && c->group->node[i].host == host)
             return &c->group->node[i];
     return NULL;
 }
@@ -32,22 +32,30 @@ bool ctl_group_has(const struct ctl_context *c, unsigned host)
 
 /* -------- from the file -------- */
 
-/* In the order of their names: their numbers are the same for everybody. */
+/* A node keeps its number as long as this process lives: the record is understood by names. */
 static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
 {
     const struct fm_conf *conf = c->ctl->conf;
+    struct fm_roster *r = c->ctl->c.roster;
     struct ctl_group was = *c->group;
-    c->group->nnodes = 0;
+    for (unsigned at = 0; at < g->nnodes; at++)
+        (void)fm_roster_add_node(r, c->number,
+                                 conf->hosts[fm_conf_group_nth(conf, g, at)->host].name);
+    c->group->nnodes = r->context[c->number].nnodes;
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        c->group->node[i] =
+            (struct ctl_group_node){.host = r->context[c->number].node[i], .region = FM_NO_REGION};
     for (unsigned at = 0; at < g->nnodes; at++) {
-        const struct fm_conf_host *h = &conf->hosts[fm_conf_group_nth(conf, g, at)->host];
-        int host = fm_roster_find_host(c->ctl->c.roster, h->name);
-        int region = fm_roster_region(c->ctl->c.roster, conf->regions[h->region].name);
-        FM_ASSERT(host >= 0 && region >= 0 && at < FM_GROUP_NODES_MAX);
-        struct ctl_group_node *n = &c->group->node[c->group->nnodes++];
-        *n = (struct ctl_group_node){.host = (unsigned)host, .region = (unsigned)region};
-        for (unsigned i = 0; i < was.nnodes; i++)
-            if (was.node[i].host == n->host)
-                n->report = was.node[i].report;
+        const struct fm_conf_host *h = &conf->hosts[g->nodes[at].host];
+        int i = fm_roster_node(r, c->number, h->name);
+        int region = fm_roster_region(r, conf->regions[h->region].name);
+        FM_ASSERT(region >= 0);
+        if (i < 0) /* more than there is room for, with those that were taken out */
+            continue;
+        c->group->node[i].in_file = true;
+        c->group->node[i].region = (unsigned)region;
+        if ((unsigned)i < was.nnodes)
+            c->group->node[i].report = was.node[i].report;
     }
 }
 
@@ -94,7 +102,8 @@ void ctl_group_tell_changes(struct ctl_context *c)
         return;
     c->group->told = now;
     for (unsigned i = 0; i < c->group->nnodes; i++)
-        tell(c, c->group->node[i].host);
+        if (c->group->node[i].in_file)
+            tell(c, c->group->node[i].host);
 }
 
 void ctl_group_create(struct ctl_context *c)
@@ -145,6 +154,8 @@ static json_t *group_json(const struct ctl_context *c)
     json_t *nodes = json_object();
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
+        if (!n->in_file)
+            continue;
         json_object_set_new(
             nodes, fm_roster_host_name(r, n->host),
             fm_message_group_report_json(r->region[n->region], &n->report, fm_mono_now()));

@@ -29,7 +29,7 @@ static int node_of(const struct ctl_context *c, const char *name)
 {
     int host = fm_roster_find_host(c->ctl->c.roster, fm_str_z(name));
     for (unsigned i = 0; host >= 0 && i < c->group->nnodes; i++)
-        if (c->group->node[i].host == (unsigned)host)
+        if (c->group->node[i].in_file && c->group->node[i].host == (unsigned)host)
             return (int)i;
     return -1;
 }

@@ -39,8 +39,10 @@ struct db_history {
     char text[DB_HISTORY_ROOM];
 };
 
-/* Another node of the group. */
+/* A node of the group, by its number in the roster. */
 struct db_other {
+    bool in_file; /* else it is known from before, or from the record: nobody talks to it */
+    uint8_t rank; /* the same for everybody: by their names */
     unsigned host, region; /* numbers of the roster */
     char name[DB_NAME_ROOM];
     char slot[DB_NAME_ROOM]; /* that it has at its upstream */
@@ -73,7 +75,7 @@ struct db_node {
     struct fm_group_evidence ev;
     struct fm_group_verdict v; /* the last one */
     struct fm_cell_at cell;
-    bool gone;   /* from the file: it is left as it is until a restart */
+    bool gone;   /* from the file: its data stay, and nothing runs */
     bool create; /* a person ordered it, and the machine was not told yet */
     bool acted;  /* as fm_database_acts said last */
     struct {     /* of a person, about this node: the last one */

@@ -60,9 +60,11 @@ static void see(struct db_node *n)
                                      .node = n->report,
                                      .nnodes = n->nnodes,
                                      .primary = primary_of(n),
-                                     .counted = db_waits(n) ? n->synchronous : n->streaming,
-                                     .credit = db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
+                                     .counted =
+                                         !n->gone && db_waits(n) ? n->synchronous : n->streaming,
+                                     .credit = !n->gone && db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
     ev->self.region = (uint8_t)n->of[n->self].region;
+    ev->self.rank = n->of[n->self].rank;
 }
 
 /* -------- telling -------- */
@@ -110,7 +112,7 @@ static void tell(struct db_node *n)
     db_tell_doors(n, n->self, &m.report);
     to_agents(n, &m, true);
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (i != n->self && !db_is_agent(n, n->of[i].host))
+        if (i != n->self && n->of[i].in_file && !db_is_agent(n, n->of[i].host))
             fm_post_send(n->d->c.post, n->of[i].host, &m);
 }
 
@@ -133,7 +135,10 @@ static void record(struct db_node *n)
 /* A standby without anybody to follow is still one: it would be a primary without. */
 static unsigned whom_to_follow(const struct db_node *n)
 {
-    return n->v.node != FM_GROUP_NOBODY ? n->v.node : n->self == 0 ? 1 : 0;
+    unsigned other = n->self == 0 ? 1 : 0;
+    while (other + 1 < n->nnodes && (other == n->self || !n->of[other].in_file))
+        other++;
+    return n->v.node != FM_GROUP_NOBODY ? n->v.node : other;
 }
 
 static void carry_out(struct db_node *n)

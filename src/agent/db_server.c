@@ -59,9 +59,11 @@ struct told {
 static uint32_t waits_for(const struct db_node *n)
 {
     const struct fm_conf_group *g = &n->d->conf->groups[n->conf];
-    uint32_t others = ((UINT32_C(1) << n->nnodes) - 1) & ~(UINT32_C(1) << n->self);
+    uint32_t others = 0;
     if (!db_waits(n))
         return 0;
+    for (unsigned i = 0; i < n->nnodes; i++)
+        others |= i != n->self && n->of[i].in_file ? UINT32_C(1) << i : 0;
     if (g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES)
         return others;
     return (n->cell.r.evidence.promotable | n->streaming) & others;
@@ -100,7 +102,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
              loopback && strcmp(me->address, "127.0.0.1") == 0 ? "" : me->address);
     size_t npeers = 0;
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (i != n->self)
+        if (i != n->self && n->of[i].in_file)
             t->peers[npeers++] = fm_str_z(n->of[i].address);
     for (size_t i = 0; i < g->nsettings; i++)
         t->own[i] = (struct fm_pg_setting){g->settings[i].name, g->settings[i].value};

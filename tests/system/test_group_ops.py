@@ -5,12 +5,11 @@ back, a move whose old primary does not stop."""
 import json
 import os
 import signal
-import threading
 import time
 
 import lib
 from lib import check, check_equal, wait_until
-from test_authority import PATIENCE_S
+from test_authority import PATIENCE_S, host
 from test_group import Group, Writer
 
 COPY_S = 60.0
@@ -135,6 +134,56 @@ def test_power_lost(stage):
     check_equal(ways, [("rewind", True, "rewound")], "what was done to its data")
     w.stop()
     g.check_nothing_lost(w, "north")
+
+
+class Growing(Group):
+    """A third host with the role postgres, which is first by its name, and no node of the group yet."""
+
+    def __init__(self, stage):
+        super().__init__(stage)
+        conf = json.loads(self.conf.read_text())
+        self.hosts["a-1"] = conf["hosts"]["a-1"] = host("north", 2, ["gate", "health", "controller", "postgres"])
+        self.conf.write_text(json.dumps(conf))
+        self.extra = {"data": str(stage.path("pg") / "a-1"), "port": lib.free_port()}
+
+    def change(self, nodes):
+        conf = json.loads(self.conf.read_text())
+        conf["groups"]["ledger"]["nodes"] = nodes(conf["groups"]["ledger"]["nodes"])
+        self.conf.write_text(json.dumps(conf))
+        done = self.fulmar("config", "apply", "--reason", "a test")
+        check_equal(done.returncode, 0, f"exit code of config apply: {done.stdout} {done.stderr}")
+
+    def states_shown(self):
+        nodes = json.loads(self.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"]
+        return {n: x["state"] for n, x in nodes.items()}
+
+
+def test_nodes_come_and_go(stage):
+    """A node is added to the file, and taken out of it again, under load and without a restart: it is the first by its
+    name, so that the others get new numbers, and nobody takes one for another."""
+    g = Growing(stage).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    g.change(lambda nodes: {**nodes, "a-1": g.extra})
+    wanted = {"a-1": "standby", "north-1": "standby", "west-1": "primary"}
+    wait_until("the new node follows", lambda: g.states_shown() == wanted, COPY_S, every=0.2)
+    w.wait_for_more()
+    g.kill("west-1")  # and everybody reads the record
+    wait_until("a node of north is primary", lambda: "primary" in [
+        ((g.status(n) or {}).get("groups") or {}).get("ledger", {}).get("state") for n in ("a-1", "north-1")], PATIENCE_S)
+    w.wait_for_more()
+    g.start("west-1")
+    wait_until("west follows", lambda: sorted(filter(None, g.states_shown().values())) == ["primary", "standby", "standby"],
+               COPY_S, every=0.2)
+    gone = next(n for n, s in g.states_shown().items() if s == "standby" and n != "west-1")
+    g.change(lambda nodes: {n: x for n, x in nodes.items() if n != gone})
+    wait_until("it is gone", lambda: sorted(g.states_shown().values()) == ["primary", "standby"], COPY_S, every=0.2)
+    there = g.data.get("north") if gone == "north-1" else stage.path("pg") / "a-1"
+    wait_until("PostgreSQL is stopped there", lambda: not (there / "postmaster.pid").exists(), PATIENCE_S)
+    check((there / "PG_VERSION").exists(), "its data are gone")
+    w.wait_for_more()
+    w.stop()
 
 
 if __name__ == "__main__":
