@@ -158,6 +158,11 @@ void bench_rewatch(int epoll, int fd, uint32_t events, void *who)
     control(epoll, EPOLL_CTL_MOD, fd, events, who);
 }
 
+void bench_unwatch(int epoll, int fd)
+{
+    control(epoll, EPOLL_CTL_DEL, fd, 0, NULL);
+}
+
 int bench_wait(int epoll, struct epoll_event *events, int max, int64_t timeout_ns)
 {
     int64_t t = timeout_ns > 0 ? timeout_ns : 0;

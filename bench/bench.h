@@ -43,6 +43,7 @@ int bench_connect(const struct sockaddr_in *to, bool *done);
 int bench_epoll(void);
 void bench_watch(int epoll, int fd, uint32_t events, void *who);   /* begin */
 void bench_rewatch(int epoll, int fd, uint32_t events, void *who); /* change */
+void bench_unwatch(int epoll, int fd);                             /* end */
 
 /* epoll_wait with a time-out in ns: the usual millisecond is a whole schedule of 20 requests. */
 struct epoll_event;

@@ -11,11 +11,11 @@
  * On stdout, one JSON document per line: {"event": "begin"}, {"event": "end"} at the edges of the
  * measuring window, then the result. */
 #include "bench.h"
+#include "load_app.h"
+#include "load_options.h"
 #include "load_stats.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -32,19 +32,10 @@ enum {
     LOG_BUFFER = 1 << 20,
 };
 
-struct options {
-    struct sockaddr_in target;
-    const char *method, *path, *host, *log;
-    unsigned connections, connections_max;
-    uint64_t rate, backlog_max; /* rate 0: saturated */
-    int64_t warm_up_ns, duration_ns, timeout_ns;
-    size_t body, expect;
-    bool ids, keys;
-};
-
 enum conn_state { CONN_CLOSED, CONN_CONNECTING, CONN_IDLE, CONN_BUSY };
 
 struct conn {
+    struct watched watched;
     struct conn *prev, *next; /* in the list of its state; connecting ones stand with the busy */
     enum conn_state state;
     int fd;
@@ -69,7 +60,6 @@ struct list {
 struct load {
     struct options o;
     int epoll;
-    uint32_t run; /* tells the ids of this run from those of others */
     struct conn *conns;
     struct list idle, busy, closed;
     char *request; /* the bytes of every request; id and key are patched in */
@@ -78,6 +68,7 @@ struct load {
     int64_t start_ns, begin_ns, end_ns, pause_until_ns;
     bool begun, ended;
     FILE *log;
+    struct app *app; /* NULL: there is none here */
     struct stats stats;
 };
 
@@ -160,7 +151,7 @@ static void build_request(struct load *l)
 static void format_id(const struct load *l, uint64_t seq, char out[ID_LEN])
 {
     static const char hex[] = "0123456789abcdef";
-    uint64_t v = (uint64_t)l->run << 32 | (seq & UINT32_MAX);
+    uint64_t v = (uint64_t)l->o.run << 32 | (seq & UINT32_MAX);
     for (unsigned i = 0; i < ID_LEN; i++)
         out[i] = hex[v >> (60 - 4 * i) & 15];
 }
@@ -425,8 +416,13 @@ static void on_readable(struct load *l, struct conn *c, int64_t now)
     }
 }
 
-static void on_event(struct load *l, struct conn *c, uint32_t events, int64_t now)
+static void on_event(struct load *l, struct watched *w, uint32_t events, int64_t now)
 {
+    struct conn *c = (struct conn *)(void *)w;
+    if (w->is_app) {
+        app_event(l->app, w);
+        return;
+    }
     if (c->state == CONN_CLOSED)
         return;
     if (c->state == CONN_CONNECTING) {
@@ -574,6 +570,28 @@ static void run(struct load *l)
     }
 }
 
+/* The app serves at once, so that what stands between may be started; the load waits for a line. */
+static void serve_until_told(struct load *l)
+{
+    struct epoll_event events[EVENTS];
+    struct watched told = {0};
+    char line[16];
+    bench_watch(l->epoll, STDIN_FILENO, EPOLLIN, &told);
+    announce("serving", bench_boot_ns());
+    for (bool begin = false; !begin;) {
+        int n = bench_wait(l->epoll, events, EVENTS, BENCH_NEVER);
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.ptr != &told)
+                app_event(l->app, events[i].data.ptr);
+            else if (read(STDIN_FILENO, line, sizeof line) > 0)
+                begin = true;
+            else
+                bench_die("nobody said when to begin");
+        }
+    }
+    bench_unwatch(l->epoll, STDIN_FILENO);
+}
+
 /* All connections stand before the first request, so that opening them is not measured. */
 static void pre_open(struct load *l)
 {
@@ -592,151 +610,6 @@ static void pre_open(struct load *l)
 }
 
 /* ---- set-up ------------------------------------------------------------------------------ */
-
-static const char usage[] =
-    "usage: bench-load [OPTION...] [HOST:]PORT\n"
-    "  --rate N             requests per second, open loop; without it: saturated\n"
-    "  --connections N      opened at the start (64); --connections-max N, opened when all are "
-    "busy\n"
-    "  --duration-ms N      measured (5000), after --warm-up-ms N (1000)\n"
-    "  --timeout-ms N       of a request, from its scheduled time (5000)\n"
-    "  --backlog N          requests that may wait for a connection (100000)\n"
-    "  --method M --path P --host H --body N\n"
-    "  --expect N           bytes that an answer must have (0: any)\n"
-    "  --id                 a unique X-Id per request, checked in the answer\n"
-    "  --key                a unique Idempotency-Key per request\n"
-    "  --run N              prefix of the ids\n"
-    "  --log FILE           one line per request: id scheduled_ns sent_ns done_ns outcome status "
-    "origin\n";
-
-enum opt {
-    OPT_RATE = 256,
-    OPT_CONNECTIONS,
-    OPT_CONNECTIONS_MAX,
-    OPT_DURATION,
-    OPT_WARM_UP,
-    OPT_TIMEOUT,
-    OPT_BACKLOG,
-    OPT_METHOD,
-    OPT_PATH,
-    OPT_HOST,
-    OPT_BODY,
-    OPT_EXPECT,
-    OPT_ID,
-    OPT_KEY,
-    OPT_RUN,
-    OPT_LOG,
-    OPT_HELP,
-};
-
-static const struct option long_options[] = {
-    {"rate", required_argument, NULL, OPT_RATE},
-    {"connections", required_argument, NULL, OPT_CONNECTIONS},
-    {"connections-max", required_argument, NULL, OPT_CONNECTIONS_MAX},
-    {"duration-ms", required_argument, NULL, OPT_DURATION},
-    {"warm-up-ms", required_argument, NULL, OPT_WARM_UP},
-    {"timeout-ms", required_argument, NULL, OPT_TIMEOUT},
-    {"backlog", required_argument, NULL, OPT_BACKLOG},
-    {"method", required_argument, NULL, OPT_METHOD},
-    {"path", required_argument, NULL, OPT_PATH},
-    {"host", required_argument, NULL, OPT_HOST},
-    {"body", required_argument, NULL, OPT_BODY},
-    {"expect", required_argument, NULL, OPT_EXPECT},
-    {"id", no_argument, NULL, OPT_ID},
-    {"key", no_argument, NULL, OPT_KEY},
-    {"run", required_argument, NULL, OPT_RUN},
-    {"log", required_argument, NULL, OPT_LOG},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-static int64_t milliseconds(const char *option, const char *text)
-{
-    return (int64_t)bench_number(option, text, 0, 86400000) * BENCH_NS_PER_MS;
-}
-
-static void set_option(struct load *l, int opt, const char *v)
-{
-    struct options *o = &l->o;
-    switch ((enum opt)opt) {
-    case OPT_RATE:
-        o->rate = bench_number("rate", v, 1, 10000000);
-        break;
-    case OPT_CONNECTIONS:
-        o->connections = (unsigned)bench_number("connections", v, 1, 100000);
-        break;
-    case OPT_CONNECTIONS_MAX:
-        o->connections_max = (unsigned)bench_number("connections-max", v, 1, 100000);
-        break;
-    case OPT_DURATION:
-        o->duration_ns = milliseconds("duration-ms", v);
-        break;
-    case OPT_WARM_UP:
-        o->warm_up_ns = milliseconds("warm-up-ms", v);
-        break;
-    case OPT_TIMEOUT:
-        o->timeout_ns = milliseconds("timeout-ms", v);
-        break;
-    case OPT_BACKLOG:
-        o->backlog_max = bench_number("backlog", v, 0, 100000000);
-        break;
-    case OPT_METHOD:
-        o->method = v;
-        break;
-    case OPT_PATH:
-        o->path = v;
-        break;
-    case OPT_HOST:
-        o->host = v;
-        break;
-    case OPT_BODY:
-        o->body = bench_number("body", v, 0, 1 << 20);
-        break;
-    case OPT_EXPECT:
-        o->expect = bench_number("expect", v, 0, UINT32_MAX);
-        break;
-    case OPT_ID:
-        o->ids = true;
-        break;
-    case OPT_KEY:
-        o->keys = true;
-        break;
-    case OPT_RUN:
-        l->run = (uint32_t)bench_number("run", v, 0, UINT32_MAX);
-        break;
-    case OPT_LOG:
-        o->log = v;
-        break;
-    case OPT_HELP:
-        fputs(usage, stdout);
-        exit(0);
-    }
-}
-
-static void parse_options(struct load *l, int argc, char **argv)
-{
-    l->o = (struct options){
-        .method = "GET",
-        .path = "/",
-        .host = "bench.example",
-        .connections = 64,
-        .backlog_max = 100000,
-        .warm_up_ns = BENCH_NS_PER_S,
-        .duration_ns = 5 * BENCH_NS_PER_S,
-        .timeout_ns = 5 * BENCH_NS_PER_S,
-    };
-    int opt;
-    while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        if (opt == '?')
-            bench_die("unknown option; see --help");
-        set_option(l, opt, optarg);
-    }
-    if (optind + 1 != argc)
-        bench_die("one target is needed; see --help");
-    l->o.target = bench_address(argv[optind]);
-    if (l->o.connections_max < l->o.connections)
-        l->o.connections_max = l->o.connections;
-}
 
 static void set_up(struct load *l)
 {
@@ -758,14 +631,18 @@ static void set_up(struct load *l)
             bench_die("%s: %s", l->o.log, strerror(errno));
         setvbuf(l->log, NULL, _IOFBF, LOG_BUFFER);
     }
+    if (l->o.apps > 0)
+        l->app = app_open(&l->o, l->epoll);
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* the schedule is kept to the microsecond */
 }
 
 int main(int argc, char **argv)
 {
     static struct load l;
-    parse_options(&l, argc, argv);
+    l.o = options_parse(argc, argv);
     set_up(&l);
+    if (l.app != NULL)
+        serve_until_told(&l);
     pre_open(&l);
     l.start_ns = bench_boot_ns() + BENCH_NS_PER_MS;
     l.begin_ns = l.start_ns + l.o.warm_up_ns;

@@ -29,6 +29,7 @@ class LoadSpec:
     ids: bool = False
     keys: bool = False
     log: Path | None = None
+    apps: tuple[int, ...] = ()  # ports where it is the application, too
 
     def options(self, run: int) -> list[str]:
         values: dict[str, object] = {
@@ -42,6 +43,7 @@ class LoadSpec:
         if self.log is not None:
             values["log"] = self.log
         options = [f"--{k}={v}" for k, v in values.items()]
+        options += [f"--app={port}" for port in self.apps]
         return options + ["--id"] * self.ids + ["--key"] * self.keys + [str(self.port)]
 
 
@@ -62,24 +64,47 @@ def clock_slip_ms(offset_before_ns: int) -> float:
     return abs(clock_offset_ns() - offset_before_ns) / 1e6
 
 
+class Load:
+    """bench-load. Where it is the application as well, it serves from here on and begins with
+    `run`."""
+
+    def __init__(self, lab: Lab, spec: LoadSpec, cores: set[int] | None = None) -> None:
+        argv = [bench_program("bench-load", lab.build), *spec.options(lab.run_number())]
+        self.lab, self.serves = lab, bool(spec.apps)
+        self.proc = lab.start("load", argv, cores, pipe=True, talk=self.serves)
+        if self.serves and self._next().get("event") != "serving":
+            raise self._no_result()
+
+    def _no_result(self) -> BenchError:
+        self.proc.popen.wait()
+        return BenchError(f"the load generator gave no result:\n{self.proc.last_words()}")
+
+    def _next(self) -> dict[str, Any]:
+        """What it says next; nothing at its end."""
+        assert self.proc.popen.stdout is not None
+        line = self.proc.popen.stdout.readline()
+        said: dict[str, Any] = json.loads(line) if line else {}
+        return said
+
+    def run(self, hooks: Hooks | None = None) -> dict[str, Any]:
+        """The result document. The hooks run while it runs."""
+        hooks = hooks or Hooks()
+        if self.serves:
+            assert self.proc.popen.stdin is not None
+            try:
+                self.proc.popen.stdin.write(b"begin\n")
+                self.proc.popen.stdin.flush()
+            except OSError as error:
+                raise self._no_result() from error
+        while (said := self._next()).get("event") in ("begin", "end"):
+            (hooks.begin if said["event"] == "begin" else hooks.end)(said["boot_ns"])
+        if not said:
+            raise self._no_result()
+        self.proc.popen.wait()
+        self.lab.stop(self.proc)
+        return said
+
+
 def run_load(lab: Lab, spec: LoadSpec, cores: set[int] | None = None,
              hooks: Hooks | None = None) -> dict[str, Any]:
-    """The result document of bench-load. The hooks run while it runs."""
-    hooks = hooks or Hooks()
-    argv = [bench_program("bench-load", lab.build), *spec.options(lab.run_number())]
-    proc = lab.start("load", argv, cores, pipe=True)
-    result: dict[str, Any] | None = None
-    assert proc.popen.stdout is not None
-    for line in proc.popen.stdout:
-        event = json.loads(line)
-        if event["event"] == "begin":
-            hooks.begin(event["boot_ns"])
-        elif event["event"] == "end":
-            hooks.end(event["boot_ns"])
-        else:
-            result = event
-    proc.popen.wait()
-    lab.stop(proc)
-    if result is None:
-        raise BenchError(f"the load generator gave no result:\n{proc.last_words()}")
-    return result
+    return Load(lab, spec, cores).run(hooks)

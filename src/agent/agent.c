@@ -105,7 +105,8 @@ static void write_metrics(const struct fm_page_request *q, struct fm_page_answer
     struct agent *x = q->user;
     a->content_type = "text/plain; version=0.0.4; charset=utf-8";
     a->body = x->has_gate ? fm_status_metrics(&x->director, "gate", &a->n) : strdup("");
-    if (!a->body || (x->deliver && !fm_deliver_metrics(x->deliver, &a->body, &a->n)))
+    if (!a->body || (x->deliver && !fm_deliver_metrics(x->deliver, &a->body, &a->n)) ||
+        (x->rights && !fm_rights_metrics(x->rights, &a->body, &a->n)))
         a->status = 503;
 }
 
@@ -155,10 +156,17 @@ static void write_changes(const struct fm_page_request *q, struct fm_page_answer
         fm_heir_changes(heir, q, a);
 }
 
-static void write_post(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_post(((struct agent *)q->user)->rights, q, a);
-}
+/* Pages about the right to write, and what goes by it. */
+#define OF_RIGHTS(page)                                                                            \
+    static void write_##page(const struct fm_page_request *q, struct fm_page_answer *a)            \
+    {                                                                                              \
+        fm_rights_##page(((struct agent *)q->user)->rights, q, a);                                 \
+    }
+
+OF_RIGHTS(post)
+OF_RIGHTS(groups)
+OF_RIGHTS(secret)
+OF_RIGHTS(door)
 
 static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
 {
@@ -191,16 +199,6 @@ static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_an
     a->status = q->peer ? a->status : 403;
     if (q->peer)
         write_ops(q, a);
-}
-
-static void write_groups(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_groups(((struct agent *)q->user)->rights, q, a);
-}
-
-static void write_secret(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_secret(((struct agent *)q->user)->rights, q, a);
 }
 
 /* What is lent to a command beside the guard is not in the guard's testimony. */
@@ -251,6 +249,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/authority/marks", .write = write_marks},
                                             {.path = "/groups", .write = write_groups},
                                             {.path = "/groups/secret", .write = write_secret},
+                                            {.path = "/groups/", .write = write_door},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};
 
@@ -362,6 +361,14 @@ static void woke(struct fm_loop *l, int64_t late_ns, void *user)
         fm_rights_woke(x->rights, late_ns);
 }
 
+static unsigned count_workers(void)
+{
+    cpu_set_t set;
+    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    FM_ASSERT(n > 0);
+    return n < WORKERS_MAX ? n : WORKERS_MAX;
+}
+
 static enum fm_err start_rights(struct agent *x, struct fm_error *e)
 {
     struct fm_rights_config c = {.loop = &x->daemon.loop,
@@ -372,6 +379,7 @@ static enum fm_err start_rights(struct agent *x, struct fm_error *e)
                                  .views = x->views,
                                  .agreement = x->agreement,
                                  .database = conf_of(x)->hosts[x->host].roles & FM_ROLE_POSTGRES,
+                                 .nworkers = count_workers(),
                                  .seats = x->has_gate ? x->director.seats : NULL,
                                  .doors = x->has_gate ? &x->director.groups : NULL,
                                  .heir = x->heir,
@@ -526,14 +534,6 @@ static void terminate(struct fm_daemon *d, bool at_once)
 }
 
 /* -------- start -------- */
-
-static unsigned count_workers(void)
-{
-    cpu_set_t set;
-    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-    FM_ASSERT(n > 0);
-    return n < WORKERS_MAX ? n : WORKERS_MAX;
-}
 
 static enum fm_err bind_addr(const struct fm_conf_addr *a, struct fm_addr *at, struct fm_error *e)
 {

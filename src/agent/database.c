@@ -314,7 +314,6 @@ static void reported(struct db_node *n, unsigned host, const struct fm_message *
         o->report.rank = o->rank;
         o->report.at = fm_mono_now();
         o->report.region = (uint8_t)o->region;
-        db_tell_doors(n, i, &o->report);
         struct fm_history h = {m->report.timeline, m->history};
         bool fits = m->history.n <= sizeof o->history.text && h.timeline.n;
         o->history.h = (struct fm_history){{0}, {NULL, 0}};

@@ -35,8 +35,8 @@ struct fm_database_config {
     const struct fm_sublease *(*held)(void *user, unsigned context);
     /* fm_database_acts is false now of this context. */
     void (*ended)(void *user, unsigned context);
-    /* The doors of this host's gate, which are told what nodes say: there from its start to its
-     * end. NULL: no gate. */
+    /* The doors of this host, which are told what its nodes say; NULL in it: none (yet, or any
+     * more). */
     struct fm_groups *const *doors;
     void *user;
 };

@@ -136,8 +136,6 @@ struct fm_database {
 /* -------- db_node.c -------- */
 
 void db_node_begin(struct db_node *n);
-/* What a node says of itself, for the doors of this host's gate. */
-void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group_report *r);
 /* Step, and carry out. */
 void db_node_turn(struct db_node *n);
 void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial);

@@ -93,13 +93,19 @@ bool db_is_agent(const struct db_node *n, unsigned host)
     return i >= 0 && n->d->conf->hosts[i].roles & FM_ROLE_CONTROLLER;
 }
 
-/* Those of this host's gate. */
-void db_tell_doors(const struct db_node *n, unsigned node, const struct fm_group_report *r)
+/* Gates listen, on hosts that may have neither a node nor an agent that could be keeper. */
+static void to_gates(struct db_node *n, const struct fm_message *m)
 {
-    struct fm_groups *const *doors = n->d->c.doors;
-    FM_ASSERT(node < n->nnodes && r->at.ns > 0);
-    if (doors && *doors)
-        fm_groups_reported(*doors, fm_str_z(n->group), fm_str_z(n->of[node].name), r);
+    const struct fm_conf *conf = n->d->conf;
+    const struct fm_conf_group *g = &conf->groups[n->conf];
+    for (unsigned i = 0; i < conf->nhosts; i++) {
+        bool listens =
+            fm_conf_group_listen(conf, g, i, false) || fm_conf_group_listen(conf, g, i, true);
+        bool told = conf->hosts[i].roles & FM_ROLE_CONTROLLER || fm_conf_find_group_node(g, i) >= 0;
+        int number = fm_roster_find_host(n->d->c.roster, conf->hosts[i].name);
+        if (listens && !told && number >= 0)
+            fm_post_send(n->d->c.post, (unsigned)number, m);
+    }
 }
 
 static void tell(struct db_node *n)
@@ -109,8 +115,11 @@ static void tell(struct db_node *n)
     m.report = fm_group_report(&n->g, &n->ev);
     m.history = n->history.h.text;
     m.report.at = n->told_at;
-    db_tell_doors(n, n->self, &m.report);
+    struct fm_groups *doors = *n->d->c.doors;
+    if (doors)
+        fm_groups_reported(doors, fm_str_z(n->group), fm_str_z(n->of[n->self].name), &m.report);
     to_agents(n, &m, true);
+    to_gates(n, &m);
     for (unsigned i = 0; i < n->nnodes; i++)
         if (i != n->self && n->of[i].in_file && !db_is_agent(n, n->of[i].host))
             fm_post_send(n->d->c.post, n->of[i].host, &m);

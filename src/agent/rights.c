@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "core/deadline.h"
+#include "proxy/groups.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@ struct fm_rights {
     struct fm_peers peers;            /* the caller's, as they are now */
     struct fm_controller *controller; /* roles controller and witness */
     struct fm_lessee *lessee;         /* roles gate and postgres */
-    struct fm_seats *seats;           /* of a host without a gate: nobody sits there */
-    struct fm_database *database;     /* role postgres */
+    struct fm_seats *seats;           /* of a host without a gate */
+    struct fm_groups *groups;     /* the same: for gates of other hosts, where there are nodes */
+    struct fm_database *database; /* role postgres */
     bool stopped;
 };
 
@@ -53,6 +55,49 @@ static void controller_changed(void *user)
     if (fm_controller_view(r->controller, &d))
         fm_views_take(r->c.views, &d);
     fm_view_doc_deinit(&d);
+}
+
+/* -------- doors of groups -------- */
+
+static struct fm_groups *groups_of(const struct fm_rights *r)
+{
+    return r->c.doors ? *r->c.doors : r->groups;
+}
+
+/* A node of a group has said how it is. */
+static void tell_doors(const struct fm_rights *r, unsigned host, const struct fm_message *m)
+{
+    struct fm_groups *groups = groups_of(r);
+    int context = fm_conf_find_context(r->conf, fm_str_z(r->roster->context[m->context].name));
+    int group = context < 0 ? -1 : fm_conf_group_of(r->conf, (unsigned)context);
+    struct fm_group_report report = m->report;
+    if (!groups || group < 0)
+        return;
+    report.at = fm_mono_now();
+    fm_groups_reported(groups, r->conf->groups[group].name,
+                       fm_str_z(fm_roster_host_name(r->roster, host)), &report);
+}
+
+/* A gate of this region? Without certificates everybody who reaches the port is believed. */
+static bool is_gate(const struct fm_rights *r, const char *peer)
+{
+    int self = fm_conf_find_host(r->conf, fm_str_z(r->c.host));
+    int host = peer ? fm_conf_find_host(r->conf, fm_str_z(peer)) : -1;
+    if (!peer)
+        return !r->peers.server;
+    return host >= 0 && self >= 0 && r->conf->hosts[host].roles & FM_ROLE_GATE &&
+           r->conf->hosts[host].region == r->conf->hosts[self].region;
+}
+
+void fm_rights_door(const struct fm_rights *r, const struct fm_page_request *q,
+                    struct fm_page_answer *a)
+{
+    fm_groups_page(r ? groups_of(r) : NULL, r && is_gate(r, q->peer), q, a);
+}
+
+bool fm_rights_metrics(const struct fm_rights *r, char **text, size_t *n)
+{
+    return !r->groups || fm_doors_metrics(fm_groups_doors(r->groups), text, n);
 }
 
 /* -------- messages -------- */
@@ -100,6 +145,8 @@ static void deliver(void *user, unsigned host, const struct fm_post_head *head,
                     const struct fm_message *m)
 {
     struct fm_rights *r = user;
+    if (m->kind == FM_MESSAGE_REPORT)
+        tell_doors(r, host, m);
     if (r->database && is_for_database(m))
         fm_database_take(r->database, host, m);
     if (is_for_lessee(m)) {
@@ -124,6 +171,8 @@ static void published(void *user)
     struct fm_rights *r = user;
     if (r->c.seats)
         r->c.published(r->c.user);
+    else if (r->groups)
+        fm_doors_authority_changed(fm_groups_doors(r->groups));
     if (r->database)
         fm_database_look(r->database);
 }
@@ -239,6 +288,19 @@ static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_err
     return r->lessee ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
+/* Without a gate: a thread that passes on what gates of other hosts bring. */
+static enum fm_err open_doors(struct fm_rights *r, struct fm_error *e)
+{
+    int host = fm_conf_find_host(r->conf, fm_str_z(r->c.host));
+    FM_ASSERT(host >= 0);
+    r->seats = fm_seats_new(r->c.mailbox, rung, r);
+    if (!r->seats)
+        return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    struct fm_groups_config c = {
+        .conf = r->conf, .host = (unsigned)host, .seats = r->seats, .nworkers = r->c.nworkers};
+    return fm_groups_open(&c, &r->groups, e);
+}
+
 static enum fm_err open_database(struct fm_rights *r, unsigned self, struct fm_error *e)
 {
     struct fm_database_config c = {.loop = r->c.loop,
@@ -250,12 +312,11 @@ static enum fm_err open_database(struct fm_rights *r, unsigned self, struct fm_e
                                    .self = self,
                                    .held = held,
                                    .ended = database_ended,
-                                   .doors = r->c.doors,
+                                   .doors = r->c.doors ? r->c.doors : &r->groups,
                                    .user = r};
-    if (!r->c.seats)
-        r->seats = fm_seats_new(r->c.mailbox, rung, r);
-    if (!r->c.seats && !r->seats)
-        return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    enum fm_err err = r->c.seats ? FM_ERR_OK : open_doors(r, e);
+    if (err)
+        return err;
     r->database = fm_database_new(&c, r->conf, e);
     return r->database ? FM_ERR_OK : e->code;
 }
@@ -444,6 +505,8 @@ void fm_rights_add_status(const struct fm_rights *r, json_t *root)
         json_object_set_new(root, "sub_leases", fm_lessee_json(r->lessee));
     if (r->database)
         json_object_set_new(root, "groups", fm_database_json(r->database));
+    if (r->groups)
+        json_object_set_new(root, "doors", fm_doors_json(fm_groups_doors(r->groups)));
 }
 
 void fm_rights_stop(struct fm_rights *r)
@@ -451,6 +514,8 @@ void fm_rights_stop(struct fm_rights *r)
     if (!r || r->stopped)
         return;
     r->stopped = true;
+    fm_groups_free(r->groups);
+    r->groups = NULL;
     fm_database_stop(r->database);
     fm_lessee_stop(r->lessee);
     fm_controller_stop(r->controller);

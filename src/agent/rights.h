@@ -28,11 +28,12 @@ struct fm_rights_config {
     const char *host;
     struct fm_views *views; /* where the controller's view goes */
     struct fm_agreement *agreement;
-    bool database; /* role postgres */
+    bool database;     /* role postgres */
+    unsigned nworkers; /* that pass connections on to it, where there is no gate */
     /* of a gate; else NULL */
     struct fm_seats *seats;
     struct fm_heir *heir;           /* NULL where no journal is kept */
-    struct fm_groups *const *doors; /* see fm_database_config */
+    struct fm_groups *const *doors; /* of PostgreSQL groups: there from its start to its end */
     /* What is published in the seats has changed, but for time. */
     void (*published)(void *user);
     /* Can this host serve the context (its index in the configuration)? */
@@ -85,12 +86,18 @@ void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q
 void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a);
 
+/* The page /groups/GROUP/door of the peer port (proxy/groups.h). */
+void fm_rights_door(const struct fm_rights *r, const struct fm_page_request *q,
+                    struct fm_page_answer *a);
+
 /* The page /lease/CONTEXT of the local socket; 404 where there is no gate. */
 void fm_rights_lease(struct fm_rights *r, const struct fm_page_request *q,
                      struct fm_page_answer *a);
 
-/* For `status`: members `authority` and `sub_leases` of `root`. */
+/* For `status`: members `authority` and `sub_leases` of `root`; without a gate `doors`, too. */
 void fm_rights_add_status(const struct fm_rights *r, json_t *root);
+/* For /metrics, of a host without a gate; false without memory. */
+bool fm_rights_metrics(const struct fm_rights *r, char **text, size_t *n) FM_WARN_UNUSED;
 
 /* Nothing is sent any more. NULL is fine, here and below. */
 void fm_rights_stop(struct fm_rights *r);

@@ -200,7 +200,7 @@ static void listeners(struct fm_load *l, size_t group, bool read_only)
     }
 }
 
-/* PostgreSQL takes clients from its own host alone. */
+/* A gate reaches the nodes of its own region. */
 static void ways(struct fm_load *l, size_t group)
 {
     const struct fm_conf *c = l->conf;
@@ -211,27 +211,25 @@ static void ways(struct fm_load *l, size_t group)
     for (unsigned i = 0; i < c->nhosts; i++) {
         if (!fm_conf_group_listen(c, g, i, false) && !fm_conf_group_listen(c, g, i, true))
             continue;
-        bool node = fm_conf_find_group_node(g, i) >= 0;
+        bool node = has_node(c, g, c->hosts[i].region);
         good += node;
         none = node || none ? none : &c->hosts[i];
     }
     if (!none)
         return;
     FM_ASSERT(listen);
+    struct fm_str region = c->regions[none->region].name;
     if (good)
         fm_report_warning(
             l->report, listen->key_pos,
-            "host `%s` has no node of `%s`, and its gate passes nobody on to those of "
-            "other hosts",
-            FM_Q(none->name), FM_Q(g->name));
+            "`%s` has no node of `%s`, and the gate `%s` there does not listen for it",
+            FM_Q(region), FM_Q(g->name), FM_Q(none->name));
     else
         fm_report_error(l->report, listen->key_pos,
-                        "no gate that listens is on a host with a node of `%s`, and a gate passes "
-                        "nobody on to those of other hosts",
-                        FM_Q(g->name));
-    fm_report_advice(l->report,
-                     "give the hosts of nodes the role `gate`, and say where these listen: "
-                     "`read-write: {HOST: \"0.0.0.0:6432\"}`");
+                        "no gate that listens is in a region with a node of `%s`", FM_Q(g->name));
+    fm_report_advice(
+        l->report, "give a host in a region with nodes the role `gate`, and say which ones listen: "
+                   "`read-write: {HOST: \"0.0.0.0:6432\"}`");
 }
 
 /* -------- promises -------- */

@@ -197,9 +197,10 @@ static const struct fm_schema_section group_listen_section = {
     .id = "group-listen",
     .title = "groups.NAME.listen",
     ROWS(group_listen_rows),
-    .help = "Where applications reach the databases of the group, at one address that never "
-            "changes. A gate passes them on to a node of its own host alone; PostgreSQL takes "
-            "clients from nowhere else.",
+    .help =
+        "Where applications reach the databases of the group, at one address that never "
+        "changes. A gate passes them on to the nodes of its region: to that of its own host, or "
+        "through the agent of another one.",
     .check = fm_check_group_listen,
 };
 

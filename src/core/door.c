@@ -149,6 +149,37 @@ struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct 
     return choose_primary(v, a, now);
 }
 
+static int find_here(const struct fm_door_view *v)
+{
+    FM_ASSERT(v->nnodes <= FM_DOOR_NODES_MAX);
+    for (unsigned i = 0; i < v->nnodes; i++)
+        if (v->node[i].distance == FM_DOOR_HERE)
+            return (int)i;
+    return -1;
+}
+
+/* What is promised to a gate holds here as well: the epoch that it goes by is live by this host's
+ * own sub-lease, and the node is open under it. */
+struct fm_door_choice fm_door_receive(const struct fm_door_view *v, const struct fm_door_visit *x,
+                                      struct fm_mono now)
+{
+    FM_ASSERT(x->role == FM_DOOR_PRIMARY || x->role == FM_DOOR_STANDBY);
+    int here = find_here(v);
+    if (here < 0)
+        return refuse(FM_DOOR_WHY_NO_WAY);
+    const struct fm_door_node *n = &v->node[here];
+    if (x->role == FM_DOOR_STANDBY)
+        return n->role == FM_DOOR_STANDBY ? pass_on(v, (unsigned)here)
+                                          : refuse(FM_DOOR_WHY_ROLE_CHANGED);
+    if (!fm_epoch_same(x->epoch, v->cell.epoch))
+        return refuse(FM_DOOR_WHY_EPOCH_OVER);
+    if (!is_live(v, now) || fm_mono_before(now, v->cell.quiet_until))
+        return refuse(FM_DOOR_WHY_MOVING);
+    if (n->role != FM_DOOR_PRIMARY || !fm_epoch_same(n->epoch, x->epoch))
+        return refuse(FM_DOOR_WHY_NO_PRIMARY);
+    return pass_on(v, (unsigned)here);
+}
+
 bool fm_door_listens(const struct fm_door_view *v, enum fm_door_kind kind, struct fm_mono now)
 {
     FM_ASSERT(kind < FM_DOOR_KIND_COUNT);

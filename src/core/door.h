@@ -7,6 +7,11 @@
  * the primary on the terms of the read-write listener. What waits for a move or a promotion waits
  * `hold_ms` at most, and is then refused.
  *
+ * A node of another host is reached through the database agent there, which joins the connection
+ * with PostgreSQL by the same rules, on its own sub-lease: who comes to it as a visit says what the
+ * gate takes the node for, and is refused where that is not so. It does not wait there: the gate
+ * does, and asks again.
+ *
  * A session with a primary is bound to its epoch. Before bytes of a reply go out it is looked at
  * again: its epoch is over, or its node is something else by now, and it is reset; the sub-lease
  * has merely lapsed, and the bytes wait, until it is renewed under the same epoch or `hold_ms` have
@@ -20,7 +25,19 @@
 #include "core/lineage.h"
 #include "core/sublease.h"
 
-enum { FM_DOOR_NODES_MAX = FM_GROUP_NODES_MAX, FM_DOOR_NO_WAY = 255 };
+enum {
+    FM_DOOR_NODES_MAX = FM_GROUP_NODES_MAX,
+    FM_DOOR_HERE = 0, /* on this host */
+    FM_DOOR_NEAR = 1, /* on another one of this region */
+    FM_DOOR_NO_WAY = 255,
+};
+
+/* Of a node, by its host and region. A stamp does not reach across: another region's nodes, its
+ * standbys too, are for the gates there. */
+static inline unsigned fm_door_distance(bool same_host, bool same_region)
+{
+    return same_host ? FM_DOOR_HERE : same_region ? FM_DOOR_NEAR : FM_DOOR_NO_WAY;
+}
 
 enum fm_door_kind { FM_DOOR_READ_WRITE, FM_DOOR_READ_ONLY, FM_DOOR_KIND_COUNT };
 
@@ -63,7 +80,7 @@ const char *fm_door_why_text(enum fm_door_why w);
 /* A node of the group, as its agent told of it at `seen`. */
 struct fm_door_node {
     uint8_t role;          /* enum fm_door_role */
-    uint8_t distance;      /* 0 is this host; FM_DOOR_NO_WAY: not to be reached from here */
+    uint8_t distance;      /* fm_door_distance */
     struct fm_epoch epoch; /* of a primary: it is open under this one */
     int64_t lag_ms;        /* of a standby: how old what it has replayed is; negative: not known */
     struct fm_mono seen;
@@ -104,6 +121,17 @@ struct fm_door_choice {
 
 struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct fm_door_ask *a,
                                      struct fm_mono now);
+
+/* A gate of another host passes a connection on to the node of this one, which it takes for this.
+ */
+struct fm_door_visit {
+    uint8_t role;          /* primary or standby */
+    struct fm_epoch epoch; /* of a primary */
+};
+
+/* Connect, or refuse. */
+struct fm_door_choice fm_door_receive(const struct fm_door_view *v, const struct fm_door_visit *x,
+                                      struct fm_mono now);
 
 /* Does the listener take connections at all? Where another region is known to hold the cell, the
  * read-write one does not: a client then goes on to the next host of its DSN, with TLS or without,

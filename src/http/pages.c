@@ -25,7 +25,7 @@ struct fm_page_wait {
 struct fm_page_call {
     struct fm_http_conn *conn;
     const struct fm_page *page;
-    bool later, nobody;
+    bool later, nobody, taken;
 };
 
 static struct fm_pages *pages_of(struct fm_http_conn *c)
@@ -87,6 +87,14 @@ void fm_page_answer(struct fm_page_wait *w, const struct fm_page_answer *a)
     answer(c, a);
 }
 
+bool fm_page_take(const struct fm_page_request *q, struct fm_sock_parcel *out)
+{
+    struct fm_page_call *call = q->call;
+    FM_ASSERT(!call->later && !call->taken);
+    call->taken = fm_http_conn_release(call->conn, out);
+    return call->taken;
+}
+
 static void call_page(struct fm_http_conn *c, const struct fm_page *page,
                       const struct fm_page_request *as)
 {
@@ -99,6 +107,9 @@ static void call_page(struct fm_http_conn *c, const struct fm_page *page,
     q.peer = fm_sock_peer_name(&c->s.sock, name, sizeof name) ? name : NULL;
     q.call = &call;
     page->write(&q, &a);
+    FM_ASSERT(!call.taken || !a.body);
+    if (call.taken)
+        return;
     if (!call.later)
         answer(c, &a);
     else if (call.nobody)
@@ -146,6 +157,13 @@ static bool is_at(const struct fm_page *page, struct fm_str path)
     return below ? fm_str_starts(path, fm_str(page->path, n)) : fm_str_eqz(path, page->path);
 }
 
+static struct fm_str upgrade(const struct fm_http_head *h)
+{
+    bool asks = h->method == FM_METHOD_GET && h->minor == 1 &&
+                fm_http_connection_names(h, FM_STR("upgrade"));
+    return asks ? fm_http_value(h, FM_HDR_UPGRADE) : fm_str(NULL, 0);
+}
+
 static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
 {
     const struct fm_page *page = pages_of(c)->pages;
@@ -164,8 +182,10 @@ static void on_request(struct fm_http_conn *c, const struct fm_http_head *h)
     } else if (!reads && fm_http_conn_has_body(c)) {
         read_body(c, page, h);
     } else {
-        struct fm_page_request q = {
-            .path = h->path, .query = h->query, .method = (enum fm_http_method)h->method};
+        struct fm_page_request q = {.path = h->path,
+                                    .query = h->query,
+                                    .method = (enum fm_http_method)h->method,
+                                    .upgrade = upgrade(h)};
         call_page(c, page, &q);
     }
 }

@@ -19,8 +19,10 @@ struct fm_page_request {
     void *user;
     enum fm_http_method method; /* GET, HEAD or POST; what is answered to HEAD loses its body */
     struct fm_str body;         /* of a POST, up to FM_PAGES_BODY_MAX bytes */
+    struct fm_str
+        upgrade;      /* what the client wants to speak instead of HTTP; of a GET, else empty */
     const char *peer; /* the name in the client's verified certificate; NULL where it has none */
-    struct fm_page_call *call; /* for fm_page_later */
+    struct fm_page_call *call; /* for fm_page_later and fm_page_take */
 };
 
 struct fm_page_answer {
@@ -72,5 +74,9 @@ struct fm_page_wait *fm_page_later(const struct fm_page_request *q, void (*left)
                                    void *user) FM_WARN_UNUSED;
 /* Takes over a->body. Also from inside `write`. */
 void fm_page_answer(struct fm_page_wait *w, const struct fm_page_answer *a);
+
+/* From inside `write`, instead of an answer: the page takes the connection, and answers itself (as
+ * fm_http_conn_release). */
+bool fm_page_take(const struct fm_page_request *q, struct fm_sock_parcel *out) FM_WARN_UNUSED;
 
 #endif

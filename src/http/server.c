@@ -446,6 +446,17 @@ void fm_http_conn_shutdown(struct fm_http_conn *c)
     fm_sock_shutdown(&c->s.sock);
 }
 
+bool fm_http_conn_release(struct fm_http_conn *c, struct fm_sock_parcel *out)
+{
+    FM_ASSERT(c->state == FM_CONN_BUSY && !c->answering && !c->wants_body && !c->released);
+    if (fm_http_conn_has_body(c) || fm_http_stream_has(&c->s))
+        return false;
+    c->state = FM_CONN_CLOSED;
+    fm_http_stream_drop(&c->s);
+    fm_sock_release(&c->s.sock, out);
+    return true;
+}
+
 /* -------- the server -------- */
 
 enum fm_err fm_http_server_init(struct fm_http_server *s, struct fm_loop *l,

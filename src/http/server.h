@@ -175,6 +175,11 @@ void fm_http_conn_shutdown(struct fm_http_conn *c);
 /* The other direction was active: its silence is counted anew. */
 void fm_http_conn_touch(struct fm_http_conn *c);
 
+/* The connection goes on as something else, elsewhere, and is not this server's any more: from
+ * inside `request`, before anything was answered. False where the client has said more than its
+ * request, which nobody would hear: answer it. */
+bool fm_http_conn_release(struct fm_http_conn *c, struct fm_sock_parcel *out) FM_WARN_UNUSED;
+
 /* The body of a problem, for those who send it themselves. */
 struct fm_buf;
 void fm_http_problem_body(struct fm_buf *b, unsigned status, struct fm_str type,

@@ -484,19 +484,26 @@ enum fm_err fm_sock_connect(struct fm_sock *s, struct fm_loop *l, const struct f
     return FM_ERR_OK;
 }
 
-/* Everything of it goes but the last call. */
-static void forget(struct fm_sock *s)
+/* The loop hears nothing of it any more. */
+static void leave_loop(struct fm_sock *s)
 {
-    if (s->tls)
-        fm_tls_detach(s->tls);
-    s->tls = NULL;
     fm_loop_unwatch(s->loop, &s->watch);
-    close(s->watch.fd);
     s->watch.fd = -1;
+    s->tls = NULL;
     s->flags = 0;
     s->into = NULL;
     fm_loop_cancel(s->loop, &s->timer);
     fm_list_remove(&s->pending);
+}
+
+/* Everything of it goes but the last call. */
+static void forget(struct fm_sock *s)
+{
+    int fd = s->watch.fd;
+    if (s->tls)
+        fm_tls_detach(s->tls);
+    leave_loop(s);
+    close(fd);
 }
 
 enum fm_err fm_sock_connect_tls(struct fm_sock *s, struct fm_loop *l, const struct fm_addr *to,
@@ -531,6 +538,52 @@ void fm_sock_close(struct fm_sock *s)
     FM_ASSERT(s->flags & FM_SOCK_OPEN);
     forget(s);
     fm_list_push_back(&s->loop->dead, &s->pending);
+}
+
+void fm_sock_reset(struct fm_sock *s)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    FM_ASSERT(s->flags & FM_SOCK_OPEN);
+    (void)setsockopt(s->watch.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    if (s->tls)
+        fm_tls_mute(s->tls);
+    fm_sock_close(s);
+}
+
+void fm_sock_release(struct fm_sock *s, struct fm_sock_parcel *out)
+{
+    FM_ASSERT((s->flags & FM_SOCK_OPEN) && !fm_sock_is_sending(s));
+    FM_ASSERT(
+        !(s->flags & (FM_SOCK_RECEIVING | FM_SOCK_CONNECTING | FM_SOCK_SHAKING | FM_SOCK_SHUT)));
+    *out = (struct fm_sock_parcel){.fd = s->watch.fd, .tls = s->tls};
+    leave_loop(s);
+    if (out->tls)
+        fm_tls_move(out->tls, NULL);
+    fm_list_push_back(&s->loop->dead, &s->pending);
+}
+
+enum fm_err fm_sock_adopt(struct fm_sock *s, struct fm_loop *l, const struct fm_sock_parcel *from,
+                          const struct fm_sock_ops *ops, struct fm_error *e)
+{
+    enum fm_err err = start(s, l, from->fd, ops, e);
+    if (err) {
+        if (from->tls)
+            fm_tls_discard(from->tls);
+        return err;
+    }
+    s->tls = from->tls;
+    if (s->tls && fm_tls_move(s->tls, s))
+        s->flags |= FM_SOCK_TLS_PENDING;
+    return FM_ERR_OK;
+}
+
+void fm_sock_discard(struct fm_sock_parcel *p)
+{
+    FM_ASSERT(p->fd >= 0);
+    if (p->tls)
+        fm_tls_discard(p->tls);
+    close(p->fd);
+    *p = (struct fm_sock_parcel){.fd = -1};
 }
 
 void fm_sock_bury(struct fm_loop *l)

@@ -133,6 +133,28 @@ void fm_sock_shutdown(struct fm_sock *s);
  * again. */
 void fm_sock_close(struct fm_sock *s);
 
+/* The same, but at once and for the peer to see: what is not sent yet is dropped, and the
+ * connection is reset. Inside of TLS nothing is said first. */
+void fm_sock_reset(struct fm_sock *s);
+
+/* -------- from one loop to another -------- */
+
+/* A connection between two sockets: nobody's callbacks, no loop; any one thread may have it. */
+struct fm_sock_parcel {
+    int fd;
+    struct ssl_st *tls;
+};
+
+/* Takes the connection out of a socket on which nothing is outstanding; `closed` follows at the end
+ * of the turn, as of fm_sock_close. */
+void fm_sock_release(struct fm_sock *s, struct fm_sock_parcel *out);
+/* Goes on with it, on the thread of `l`; closed on failure. What it has received and nobody asked
+ * for is not lost. */
+enum fm_err fm_sock_adopt(struct fm_sock *s, struct fm_loop *l, const struct fm_sock_parcel *from,
+                          const struct fm_sock_ops *ops, struct fm_error *e) FM_WARN_UNUSED;
+/* Nobody goes on with it. */
+void fm_sock_discard(struct fm_sock_parcel *p);
+
 /* Move the deadline of the outstanding receive, either way. */
 void fm_sock_recv_deadline(struct fm_sock *s, struct fm_mono deadline);
 

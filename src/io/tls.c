@@ -257,13 +257,30 @@ void fm_tls_end(struct ssl_st *ssl)
     ERR_clear_error();
 }
 
-void fm_tls_detach(struct ssl_st *ssl)
+void fm_tls_discard(struct ssl_st *ssl)
 {
     struct conn *c = conn_of(ssl);
-    fm_tls_end(ssl);
     SSL_free(ssl);
     fm_tls_unref(c->tls);
     free(c);
+}
+
+void fm_tls_detach(struct ssl_st *ssl)
+{
+    fm_tls_end(ssl);
+    fm_tls_discard(ssl);
+}
+
+void fm_tls_mute(struct ssl_st *ssl)
+{
+    conn_of(ssl)->failed = true;
+}
+
+bool fm_tls_move(struct ssl_st *ssl, struct fm_sock *s)
+{
+    conn_of(ssl)->sock = s;
+    BIO_set_data(SSL_get_rbio(ssl), s);
+    return SSL_has_pending(ssl);
 }
 
 /* -------- what OpenSSL says, as errno values -------- */

@@ -43,6 +43,13 @@ struct ssl_st;
 struct ssl_st *fm_tls_attach(struct fm_tls *t, struct fm_sock *s, const char *peer);
 /* Tells the peer (close_notify) where the stream is in order, and frees. */
 void fm_tls_detach(struct ssl_st *ssl);
+/* Frees without a word to the peer; also of one that belongs to no socket. */
+void fm_tls_discard(struct ssl_st *ssl);
+/* Nothing is said to the peer at the end. */
+void fm_tls_mute(struct ssl_st *ssl);
+/* It belongs to another socket from now on, or (NULL) to none. Does it hold bytes that came and
+ * were not read? */
+bool fm_tls_move(struct ssl_st *ssl, struct fm_sock *s);
 
 /* 0: done; -EAGAIN: when there is more to read, or room to write. */
 int fm_tls_handshake(struct fm_sock *s);

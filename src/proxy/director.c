@@ -397,6 +397,8 @@ static void names_changed(void *user)
         fm_log(FM_LOG_ERROR, "view_not_made", FM_KZ("why", "out of memory; the old one goes on"));
     else if (d->view_changed)
         d->view_changed(d);
+    if (d->groups)
+        fm_groups_names_changed(d->groups);
 }
 
 void fm_director_authority_changed(struct fm_director *d)
@@ -541,9 +543,13 @@ enum fm_err fm_director_start(struct fm_director *d, struct fm_error *e)
     if (d->config.mode == FM_PROXY_GATE) {
         const struct fm_conf *conf = d->board->conf;
         int host = fm_conf_find_host(conf, fm_str_z(d->config.self_host));
-        enum fm_err err =
-            host < 0 ? FM_ERR_OK
-                     : fm_groups_open(conf, (unsigned)host, d->seats, d->nworkers, &d->groups, e);
+        struct fm_groups_config c = {.conf = conf,
+                                     .host = (unsigned)host,
+                                     .seats = d->seats,
+                                     .nworkers = d->nworkers,
+                                     .names = &d->names,
+                                     .tls = d->board->peers.client};
+        enum fm_err err = host < 0 ? FM_ERR_OK : fm_groups_open(&c, &d->groups, e);
         if (err)
             return err;
     }
@@ -629,6 +635,8 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
         struct fm_worker_config wc = worker_config(d, conf, w);
         fm_worker_set_config(&d->workers[w], &wc);
     }
+    if (d->groups)
+        fm_doors_peers(fm_groups_doors(d->groups), board->peers.client);
     return FM_ERR_OK;
 }
 

@@ -20,6 +20,7 @@ struct fm_doors {
     _Atomic uint32_t connections;
     struct fm_door_nodes nodes[FM_DOORS_MAX]; /* as published last */
     unsigned nworkers;                        /* that were made */
+    unsigned next;                            /* of them gets a visit */
     struct fm_door_worker worker[FM_DOOR_WORKERS_MAX];
 };
 
@@ -160,8 +161,17 @@ static enum fm_err start_worker(struct fm_door_worker *w, struct fm_error *e)
 struct word {
     struct fm_msg msg;
     unsigned door;
-    bool has_nodes, drain;
+    bool has_nodes, has_tls, drain;
+    struct fm_tls *tls; /* a reference */
     struct fm_door_nodes nodes;
+};
+
+/* A connection that comes to this host by a tunnel. */
+struct visit {
+    struct fm_msg msg;
+    unsigned door;
+    struct fm_tunnel by;
+    struct fm_sock_parcel from;
 };
 
 /* Is one of them something else now? */
@@ -191,6 +201,10 @@ static void got_word(struct fm_msg *m, void *user)
     struct fm_door_worker *w = user;
     struct word *word = fm_container_of(m, struct word, msg);
     bool changed = word->has_nodes && take_nodes(&w->door[word->door], &word->nodes);
+    if (word->has_tls) {
+        fm_tls_unref(w->tls);
+        w->tls = word->tls;
+    }
     if (word->drain)
         drain(w);
     for (unsigned i = 0; i < w->config->ndoors; i++)
@@ -215,6 +229,8 @@ static void tell(struct fm_doors *d, const struct word *what)
             return;
         }
         *word = *what;
+        if (word->tls)
+            fm_tls_ref(word->tls);
         word->msg.deliver = got_word;
         fm_mailbox_post(&d->worker[i].inbox, &word->msg);
     }
@@ -235,6 +251,48 @@ void fm_doors_authority_changed(struct fm_doors *d)
 void fm_doors_drain(struct fm_doors *d)
 {
     tell(d, &(struct word){.drain = true});
+}
+
+void fm_doors_peers(struct fm_doors *d, struct fm_tls *client)
+{
+    tell(d, &(struct word){.has_tls = true, .tls = client});
+}
+
+/* -------- visits -------- */
+
+int fm_doors_find(const struct fm_doors *d, struct fm_str group)
+{
+    for (unsigned i = 0; i < d->config.ndoors; i++)
+        if (fm_str_eqz(group, d->config.door[i].name))
+            return (int)i;
+    return -1;
+}
+
+bool fm_doors_have_room(const struct fm_doors *d)
+{
+    return atomic_load(&d->connections) < d->config.connections_max;
+}
+
+static void got_visit(struct fm_msg *m, void *user)
+{
+    struct fm_door_worker *w = user;
+    struct visit *v = fm_container_of(m, struct visit, msg);
+    fm_passage_visits(&w->door[v->door], &v->by, &v->from);
+    free(v);
+}
+
+void fm_doors_receive(struct fm_doors *d, unsigned at, const struct fm_tunnel *by,
+                      struct fm_sock_parcel *from)
+{
+    FM_ASSERT(at < d->config.ndoors && d->nworkers > 0);
+    struct visit *v = malloc(sizeof *v);
+    if (!v) {
+        fm_sock_discard(from);
+        return;
+    }
+    *v = (struct visit){.msg.deliver = got_visit, .door = at, .by = *by, .from = *from};
+    atomic_fetch_add(&d->connections, 1);
+    fm_mailbox_post(&d->worker[d->next++ % d->nworkers].inbox, &v->msg);
 }
 
 const struct fm_addr *fm_doors_address(const struct fm_doors *d, unsigned at,
@@ -283,6 +341,7 @@ static void free_worker(struct fm_door_worker *w)
         FM_ASSERT(w->npassages == 0 && w->nerrands == 0);
         fm_loop_deinit(&w->loop);
     }
+    fm_tls_unref(w->tls);
     fm_pool_deinit(&w->pool);
 }
 

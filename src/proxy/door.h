@@ -1,6 +1,11 @@
 /* proxy/door.h: the doors of PostgreSQL groups at a gate (groups.*.listen): applications connect
  * here, with one DSN, and are passed on to the node that core/door.h chooses, byte by byte.
  *
+ * A node of another host of the region is reached through the peer port of the agent there
+ * (proxy/tunnel.h). What comes to this host that way is a visit: it is passed on to the node here,
+ * by the same rules, and never further. A host with nodes and without a gate has doors without
+ * listeners, for visits alone.
+ *
  * Beside the first packet of a connection (proxy/startup.h) nothing is read: TLS, passwords and
  * queries pass through. Workers (threads with a loop each) share nothing but the seats. What they
  * go by comes from control: which nodes there are and what they are (fm_doors_publish), and the
@@ -22,8 +27,9 @@
 
 #include "base/metrics.h"
 #include "core/door.h"
-#include "io/addr.h"
+#include "io/sock.h"
 #include "proxy/seats.h"
+#include "proxy/tunnel.h"
 
 #include <jansson.h>
 
@@ -36,6 +42,7 @@ struct fm_door_config {
     struct fm_door_policy policy;
     bool listens[FM_DOOR_KIND_COUNT];
     struct fm_addr at[FM_DOOR_KIND_COUNT];
+    char host[FM_DOOR_NODES_MAX][256]; /* of the nodes, which their certificates are for */
 };
 
 struct fm_doors_config {
@@ -52,13 +59,17 @@ struct fm_doors_config {
 struct fm_door_nodes {
     unsigned n;
     struct fm_door_node node[FM_DOOR_NODES_MAX];
-    struct fm_addr at[FM_DOOR_NODES_MAX]; /* where it is not FM_DOOR_NO_WAY */
+    /* PostgreSQL, where it is here; where it is near, the peer port of the agent there */
+    struct fm_addr at[FM_DOOR_NODES_MAX];
 };
 
 #define FM_DOOR_METRICS(X)                                                                         \
     X(accepted, "door_connections_total", "Connections of clients to a PostgreSQL group")          \
     X(passed_on, "door_passed_on_total", "Connections that reached a node")                        \
     X(held, "door_held_total", "Connections that waited for a node")                               \
+    X(tunnels, "door_tunnels_total", "Connections that reached a node of another host")            \
+    X(visits, "door_visits_total",                                                                 \
+      "Connections that gates of other hosts passed on to the node here")                          \
     X(refused, "door_refused_total", "Connections that were told why they cannot be served")       \
     X(malformed, "door_malformed_total", "Connections whose first packet was not understood")      \
     X(slow, "door_slow_total", "Connections that did not send their first packet in time")         \
@@ -82,6 +93,15 @@ struct fm_doors *fm_doors_new(const struct fm_doors_config *c, struct fm_error *
 
 /* What the nodes of door `at` are now. */
 void fm_doors_publish(struct fm_doors *d, unsigned at, const struct fm_door_nodes *nodes);
+/* How agents of other hosts are spoken to from now on; NULL: plainly. */
+void fm_doors_peers(struct fm_doors *d, struct fm_tls *client);
+/* The place of a group; -1 = none. */
+int fm_doors_find(const struct fm_doors *d, struct fm_str group);
+/* Is there room for another connection? */
+bool fm_doors_have_room(const struct fm_doors *d);
+/* A gate of another host passes one on, which is taken over. */
+void fm_doors_receive(struct fm_doors *d, unsigned at, const struct fm_tunnel *by,
+                      struct fm_sock_parcel *from);
 /* Something was published in the seats. */
 void fm_doors_authority_changed(struct fm_doors *d);
 /* Where the door listens. */

@@ -11,9 +11,10 @@
 
 struct fm_passage;
 
-/* To each node that can be reached; returns to how many. fm_passage_errand_over is called for each,
- * later. The packet is copied. */
-unsigned fm_errands_send(struct fm_door *d, struct fm_str packet, struct fm_passage *for_whom);
+/* To each node that can be reached, or (`here`) to that of this host; returns to how many.
+ * fm_passage_errand_over is called for each, later. The packet is copied. */
+unsigned fm_errands_send(struct fm_door *d, struct fm_str packet, bool here,
+                         struct fm_passage *for_whom);
 /* They go on, but nobody is told. */
 void fm_errands_forget(struct fm_door_worker *w, const struct fm_passage *for_whom);
 void fm_errands_close(struct fm_door_worker *w);

@@ -203,6 +203,9 @@ enum fm_err fm_names_set(struct fm_names *n, const struct fm_conf *c, enum fm_pr
     for (size_t h = 0; h < c->nhosts && mode == FM_PROXY_EDGE; h++)
         if (c->hosts[h].roles & FM_ROLE_HEALTH)
             add(&b, &c->hosts[h].peer, NULL, REGION_NONE, 0, HOST_REFRESH_MS);
+    for (size_t h = 0; h < c->nhosts && mode == FM_PROXY_GATE && c->ngroups; h++)
+        if (c->hosts[h].region == self && c->hosts[h].roles & FM_ROLE_POSTGRES)
+            add(&b, &c->hosts[h].peer, NULL, REGION_NONE, 0, HOST_REFRESH_MS);
     for (struct fm_name *m = b.first; m; m = m->next)
         inherit(m, n);
     if (b.failed) {

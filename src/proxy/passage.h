@@ -1,5 +1,5 @@
 /* proxy/passage.h: one worker of the doors (proxy/door.h), and its connections. Private to the
- * doors.
+ * doors; the inside of a passage is in proxy/passage_inside.h.
  *
  * A passage is a client, and the node that it is passed on to once there is one. It lives on the
  * loop of its worker, from accept until both sockets are buried. */
@@ -20,8 +20,10 @@ struct fm_door {
     const struct fm_door_config *config;
     struct fm_door_view view; /* its cell is as of the last look */
     struct fm_addr at[FM_DOOR_NODES_MAX];
+    uint16_t setups[FM_DOOR_NODES_MAX];      /* tunnels that are being set up */
+    struct fm_mono rests[FM_DOOR_NODES_MAX]; /* none is begun before this */
     struct fm_listener listener[FM_DOOR_KIND_COUNT];
-    struct fm_list sessions; /* that are passed on */
+    struct fm_list sessions; /* that are passed on, or on the way to their node */
     struct fm_list looking;  /* that wait for a node, or for the right to go on */
     struct fm_epoch swept_known, swept_stopped;
     struct fm_door_metrics metrics;
@@ -32,6 +34,7 @@ struct fm_door_worker {
     _Atomic uint32_t *connections; /* of all workers */
     unsigned index;
     bool running, ending;
+    struct fm_tls *tls; /* to agents of other hosts; a reference, or NULL: plain */
     pthread_t thread;
     struct fm_loop loop;
     struct fm_pool pool;
@@ -48,6 +51,8 @@ struct fm_door_worker {
 /* A connection came to a listener of the door. */
 void fm_passage_accepted(struct fm_door *d, enum fm_door_kind kind, int fd,
                          const struct fm_addr *from);
+/* A gate of another host passes one on; it is counted already, and taken over. */
+void fm_passage_visits(struct fm_door *d, const struct fm_tunnel *by, struct fm_sock_parcel *from);
 /* The right, or the nodes, or the time are something else now: look at whatever waits and, where an
  * epoch or the nodes changed, at all sessions. */
 void fm_passages_look(struct fm_door *d, bool nodes_changed);

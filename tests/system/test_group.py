@@ -68,10 +68,10 @@ class Writer:
 
 
 class Group(Realm):
-    def __init__(self, stage, mode="sync", failover=None, secrets=True):
+    def __init__(self, stage, mode="sync", failover=None, secrets=True, **more):
         if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
             raise lib.Skip("PostgreSQL is not installed")
-        super().__init__(stage, failover=failover)
+        super().__init__(stage, failover=failover, **more)
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         conf = json.loads(self.conf.read_text())
         secret = stage.write("secret", PASSWORD + "\n")

@@ -289,6 +289,70 @@ static void a_primary_is_one_when_it_is_open(void **state)
     }
 }
 
+/* -------- who comes from a gate of another host -------- */
+
+static void is_received(struct fm_door_visit x, enum fm_door_verdict verdict, enum fm_door_why why)
+{
+    struct fm_door_choice c = fm_door_receive(&v, &x, now);
+    assert_int_equal(c.verdict, verdict);
+    assert_int_equal(c.why, why);
+    if (verdict != FM_DOOR_CONNECT)
+        return;
+    assert_int_equal(v.node[c.node].distance, FM_DOOR_HERE);
+    assert_int_equal(c.role, x.role);
+    assert_int_equal(c.epoch.n, x.epoch.n);
+}
+
+static void a_visit_gets_the_primary_here_under_the_epoch_that_it_names(void **state)
+{
+    (void)state;
+    static const struct fm_door_visit writer = {FM_DOOR_PRIMARY, {5}};
+    begin();
+    is_received(writer, FM_DOOR_CONNECT, FM_DOOR_WHY_NONE);
+    is_received((struct fm_door_visit){FM_DOOR_PRIMARY, {4}}, FM_DOOR_REFUSE,
+                FM_DOOR_WHY_EPOCH_OVER);
+    is_received((struct fm_door_visit){FM_DOOR_PRIMARY, {6}}, FM_DOOR_REFUSE,
+                FM_DOOR_WHY_EPOCH_OVER);
+    v.cell.quiet_until = fm_mono_add_ms(now, 1);
+    is_received(writer, FM_DOOR_REFUSE, FM_DOOR_WHY_MOVING);
+    begin();
+    v.cell.until = now; /* by this host's own sub-lease, whatever the gate's says */
+    is_received(writer, FM_DOOR_REFUSE, FM_DOOR_WHY_MOVING);
+    begin();
+    v.cell.known.n = 6;
+    is_received(writer, FM_DOOR_REFUSE, FM_DOOR_WHY_MOVING);
+    begin();
+    v.node[0].epoch.n = 4;
+    is_received(writer, FM_DOOR_REFUSE, FM_DOOR_WHY_NO_PRIMARY);
+    v.node[0].role = FM_DOOR_AWAY;
+    is_received(writer, FM_DOOR_REFUSE, FM_DOOR_WHY_NO_PRIMARY);
+}
+
+static void a_visit_goes_no_further_than_here(void **state)
+{
+    (void)state;
+    begin();
+    v.node[0].distance = FM_DOOR_NEAR;
+    is_received((struct fm_door_visit){FM_DOOR_PRIMARY, {5}}, FM_DOOR_REFUSE, FM_DOOR_WHY_NO_WAY);
+    is_received((struct fm_door_visit){FM_DOOR_STANDBY, {0}}, FM_DOOR_REFUSE, FM_DOOR_WHY_NO_WAY);
+    v.node[2].distance = FM_DOOR_HERE;
+    is_received((struct fm_door_visit){FM_DOOR_STANDBY, {0}}, FM_DOOR_CONNECT, FM_DOOR_WHY_NONE);
+    is_received((struct fm_door_visit){FM_DOOR_PRIMARY, {5}}, FM_DOOR_REFUSE,
+                FM_DOOR_WHY_NO_PRIMARY);
+    v.node[2].role = FM_DOOR_PRIMARY; /* a reader would find itself able to write */
+    v.node[2].epoch.n = 5;
+    is_received((struct fm_door_visit){FM_DOOR_STANDBY, {0}}, FM_DOOR_REFUSE,
+                FM_DOOR_WHY_ROLE_CHANGED);
+}
+
+static void a_stamp_does_not_reach_across(void **state)
+{
+    (void)state;
+    assert_int_equal(fm_door_distance(true, true), FM_DOOR_HERE);
+    assert_int_equal(fm_door_distance(false, true), FM_DOOR_NEAR);
+    assert_int_equal(fm_door_distance(false, false), FM_DOOR_NO_WAY);
+}
+
 static void every_reason_has_a_name_and_a_state(void **state)
 {
     (void)state;
@@ -301,14 +365,19 @@ static void every_reason_has_a_name_and_a_state(void **state)
     assert_string_equal(fm_door_kind_name(FM_DOOR_READ_ONLY), "read-only");
 }
 
-FM_TEST_MAIN(
-    fm_test(a_writer_gets_the_primary_of_the_live_epoch),
-    fm_test(a_move_makes_writers_wait_for_a_while), fm_test(a_lapsed_right_passes_nobody_on),
-    fm_test(writers_are_not_served_across_regions),
-    fm_test(nobody_writes_where_an_operator_says_so),
-    fm_test(a_node_that_does_not_answer_is_tried_again_later),
-    fm_test(readers_get_the_nearest_standby_in_the_bound), fm_test(what_was_seen_long_ago_lags),
-    fm_test(readers_get_the_primary_else), fm_test(a_session_ends_with_its_epoch),
-    fm_test(a_session_waits_out_a_lapse), fm_test(a_session_ends_where_its_node_is_something_else),
-    fm_test(a_reader_never_comes_to_write), fm_test(a_standby_is_as_old_as_what_it_has_applied),
-    fm_test(a_primary_is_one_when_it_is_open), fm_test(every_reason_has_a_name_and_a_state))
+FM_TEST_MAIN(fm_test(a_writer_gets_the_primary_of_the_live_epoch),
+             fm_test(a_move_makes_writers_wait_for_a_while),
+             fm_test(a_lapsed_right_passes_nobody_on),
+             fm_test(writers_are_not_served_across_regions),
+             fm_test(nobody_writes_where_an_operator_says_so),
+             fm_test(a_node_that_does_not_answer_is_tried_again_later),
+             fm_test(readers_get_the_nearest_standby_in_the_bound),
+             fm_test(what_was_seen_long_ago_lags), fm_test(readers_get_the_primary_else),
+             fm_test(a_session_ends_with_its_epoch), fm_test(a_session_waits_out_a_lapse),
+             fm_test(a_session_ends_where_its_node_is_something_else),
+             fm_test(a_reader_never_comes_to_write),
+             fm_test(a_standby_is_as_old_as_what_it_has_applied),
+             fm_test(a_primary_is_one_when_it_is_open),
+             fm_test(a_visit_gets_the_primary_here_under_the_epoch_that_it_names),
+             fm_test(a_visit_goes_no_further_than_here), fm_test(a_stamp_does_not_reach_across),
+             fm_test(every_reason_has_a_name_and_a_state))

@@ -53,6 +53,14 @@ static void take_post(const struct fm_page_request *q, struct fm_page_answer *a)
     a->n = (size_t)snprintf(a->body, 100, "%zu bytes %.*s", q->body.n, FM_STR_ARG(q->query));
 }
 
+static struct fm_sock_parcel parcel = {.fd = -1};
+
+static void write_taken(const struct fm_page_request *q, struct fm_page_answer *a)
+{
+    if (!fm_str_eqz(q->upgrade, "else") || !fm_page_take(q, &parcel))
+        a->status = 400;
+}
+
 static void on_left(void *u)
 {
     assert_ptr_equal(u, &told);
@@ -91,6 +99,7 @@ static const struct fm_page table[] = {
     {.path = "/nothing", .write = write_nothing},
     {.path = "/take", .write = take_post, .posts = true},
     {.path = "/later", .write = write_later, .posts = true},
+    {.path = "/taken", .write = write_taken},
     {.path = NULL},
 };
 
@@ -378,6 +387,33 @@ static void an_answer_is_not_cut_by_the_end_of_the_request(void **state)
     peer_close(&one);
 }
 
+/* The page answers itself, on a connection that is no page's any more. */
+static void a_page_may_take_the_connection(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        "GET /taken HTTP/1.1\r\nHost: a\r\n\r\n", /* it does not ask for it */
+        "GET /taken HTTP/1.1\r\nHost: a\r\nUpgrade: else\r\n\r\n",
+        "GET /taken HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: else\r\n\r\nmore"};
+    struct peer one;
+    for (unsigned i = 0; i < FM_COUNT(refused); i++) {
+        peer_connect(&one, &listener.address);
+        peer_say(&net, &one, refused[i]);
+        NET_UNTIL(&net, (peer_poll(&one), one.n > 12 && memcmp(one.in, "HTTP/1.1 400", 12) == 0));
+        peer_close(&one);
+    }
+    NET_UNTIL(&net, pages.server.nconns == 1);
+    peer_connect(&one, &listener.address);
+    peer_say(&net, &one,
+             "GET /taken HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: else\r\n\r\n");
+    NET_UNTIL(&net, parcel.fd >= 0 && pages.server.nconns == 1);
+    assert_int_equal(write(parcel.fd, "here", 4), 4);
+    NET_UNTIL(&net, peer_heard(&one, "here"));
+    fm_sock_discard(&parcel);
+    NET_UNTIL(&net, peer_is_over(&one));
+    peer_close(&one);
+}
+
 #define with_pages(fn) fm_test_with(fn, setup, teardown)
 
 FM_TEST_MAIN(with_pages(answers_from_its_table), with_pages(refuses_what_is_not_there),
@@ -387,4 +423,5 @@ FM_TEST_MAIN(with_pages(answers_from_its_table), with_pages(refuses_what_is_not_
              with_pages(a_page_hears_that_its_client_left),
              with_pages(nothing_is_begun_for_a_client_that_has_left),
              with_pages(who_waits_hears_of_the_end_of_the_pages),
-             with_pages(an_answer_is_not_cut_by_the_end_of_the_request))
+             with_pages(an_answer_is_not_cut_by_the_end_of_the_request),
+             with_pages(a_page_may_take_the_connection))

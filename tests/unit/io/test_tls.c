@@ -358,6 +358,48 @@ static void changes_its_authority_without_a_gap(void **state)
     end();
 }
 
+/* What TLS has taken from the kernel already goes with it. */
+static void goes_on_in_another_socket(void **state)
+{
+    (void)state;
+    static struct tale other;
+    struct fm_sock_parcel parcel;
+    shake();
+    for (unsigned i = 0; i < 2; i++) {
+        send_text(&t, i ? "world" : "hello", in_ms(FOREVER));
+        NET_UNTIL(&net, t.sent == i + 1);
+    }
+    hear(&u, "hello");
+    fm_sock_release(&u.sock, &parcel);
+    NET_UNTIL(&net, u.closed == 1);
+    other = (struct tale){.recv_result = 1};
+    assert_int_equal(fm_sock_adopt(&other.sock, &net.loop, &parcel, &tale_ops, NULL), FM_ERR_OK);
+    hear(&other, "world");
+    send_text(&other, "and back", in_ms(FOREVER));
+    hear(&t, "and back");
+    fm_sock_release(&other.sock, &parcel);
+    fm_sock_discard(&parcel); /* nobody goes on */
+    recv_into(&t, NULL, in_ms(FOREVER));
+    NET_UNTIL(&net, t.received == 2);
+    assert_int_equal(t.recv_result, -ECONNRESET);
+    struct peer none = {.fd = -1};
+    finish(&other, &none);
+    finish(&t, &none);
+}
+
+static void a_reset_does_not_say_goodbye(void **state)
+{
+    (void)state;
+    struct peer none = {.fd = -1};
+    shake();
+    recv_into(&u, NULL, in_ms(FOREVER));
+    fm_sock_reset(&t.sock);
+    NET_UNTIL(&net, u.received == 1);
+    assert_int_equal(u.recv_result, -ECONNRESET);
+    finish(&t, &none);
+    finish(&u, &none);
+}
+
 #define with_sides(fn) fm_test_with(fn, open_sides, close_sides)
 
 int main(void)
@@ -379,6 +421,8 @@ int main(void)
         with_sides(settings_say_what_is_wrong_with_a_file),
         with_sides(overwrites_nothing),
         with_sides(changes_its_authority_without_a_gap),
+        with_sides(goes_on_in_another_socket),
+        with_sides(a_reset_does_not_say_goodbye),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, make_authorities, remove_authorities);
 }

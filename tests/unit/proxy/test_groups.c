@@ -12,9 +12,10 @@ static struct fm_seats *seats;
 static struct fm_seats_context *ledger;
 static struct fm_conf *conf;
 static struct fm_groups *groups;
+static struct fm_names names;
 static struct peer client, server;
-static int listener; /* of the node of west */
-static struct fm_addr door[FM_DOOR_KIND_COUNT];
+static int listener, agent; /* of the node of west-1, and the peer port of that host */
+static struct fm_addr door[FM_DOOR_KIND_COUNT], second; /* of west-1, and of west-2 */
 
 /* A port that nobody uses. */
 static unsigned free_port(struct fm_addr *at)
@@ -23,27 +24,33 @@ static unsigned free_port(struct fm_addr *at)
     return fm_addr_port(at);
 }
 
-static struct fm_conf *parse(unsigned postgres)
+static struct fm_conf *parse(unsigned postgres, unsigned peer)
 {
     static struct fm_conf_report report;
     char text[4096];
-    snprintf(text, sizeof text,
-             "fulmar: 1\nservice: bank\ncoordination: {sqlite: /x/c.db}\npeer-tls: plaintext\n"
-             "edge: {listen: [{address: \"127.0.0.1:8090\"}]}\nhosts:\n"
-             "  west-1: {region: west, roles: [gate, health, controller, coordination, postgres], "
-             "address: 127.0.0.1}\n"
-             "  north-1: {region: north, roles: [gate, health, controller, postgres], address: "
-             "127.0.0.1, gate: \"127.0.0.1:7200\", peer: \"127.0.0.1:7201\", admin: "
-             "\"127.0.0.1:7202\"}\n"
-             "regions: {west: {apps: [\"127.0.0.1:8080\"]}, north: {apps: [\"127.0.0.1:8081\"]}}\n"
-             "contexts:\n  ledger: {topology: active-passive, home: west, routes: [/l], needs: [], "
-             "when-away: {hold: 5s}}\n"
-             "groups:\n  ledger:\n    contexts: [ledger]\n    replication: {mode: sync}\n"
-             "    nodes: {west-1: {port: %u, data: /x/west}, north-1: {port: %u, data: /x/north}}\n"
-             "    listen: {read-write: {west-1: \"127.0.0.1:%u\"}, read-only: {west-1: "
-             "\"127.0.0.1:%u\"}}\n",
-             postgres, postgres == 9 ? 10 : 9, free_port(&door[FM_DOOR_READ_WRITE]),
-             free_port(&door[FM_DOOR_READ_ONLY]));
+    snprintf(
+        text, sizeof text,
+        "fulmar: 1\nservice: bank\ncoordination: {sqlite: /x/c.db}\npeer-tls: plaintext\n"
+        "edge: {listen: [{address: \"127.0.0.1:8090\"}]}\nhosts:\n"
+        "  west-1: {region: west, roles: [gate, health, controller, coordination, postgres], "
+        "address: 127.0.0.1, peer: \"127.0.0.1:%u\"}\n"
+        "  north-1: {region: north, roles: [gate, health, controller, postgres], address: "
+        "127.0.0.1, gate: \"127.0.0.1:7200\", peer: \"127.0.0.1:7201\", admin: "
+        "\"127.0.0.1:7202\"}\n"
+        "  west-2: {region: west, roles: [gate], address: 127.0.0.1, gate: \"127.0.0.1:7300\", "
+        "peer: \"127.0.0.1:7301\", admin: \"127.0.0.1:7302\"}\n"
+        "  south-1: {region: south, roles: [gate, health, controller], address: 127.0.0.1, gate: "
+        "\"127.0.0.1:7400\", peer: \"127.0.0.1:7401\", admin: \"127.0.0.1:7402\"}\n"
+        "regions: {west: {apps: [\"127.0.0.1:8080\"]}, north: {apps: [\"127.0.0.1:8081\"]}, "
+        "south: {apps: [\"127.0.0.1:8082\"]}}\n"
+        "contexts:\n  ledger: {topology: active-passive, home: west, routes: [/l], needs: [], "
+        "when-away: {hold: 5s}}\n"
+        "groups:\n  ledger:\n    contexts: [ledger]\n    replication: {mode: sync}\n"
+        "    nodes: {west-1: {port: %u, data: /x/west}, north-1: {port: %u, data: /x/north}}\n"
+        "    listen: {read-write: {west-1: \"127.0.0.1:%u\", west-2: \"127.0.0.1:%u\", south-1: "
+        "\"127.0.0.1:6499\"}, read-only: {west-1: \"127.0.0.1:%u\"}}\n",
+        peer, postgres, postgres == 9 ? 10 : 9, free_port(&door[FM_DOOR_READ_WRITE]),
+        free_port(&second), free_port(&door[FM_DOOR_READ_ONLY]));
     fm_conf_report_init(&report);
     struct fm_conf *c = fm_conf_parse(fm_str_z(text), "test.yaml", &report);
     for (size_t i = 0; i < report.n; i++)
@@ -54,17 +61,26 @@ static struct fm_conf *parse(unsigned postgres)
     return c;
 }
 
+static enum fm_err open_groups(unsigned host, bool gate, struct fm_groups **out, struct fm_error *e)
+{
+    struct fm_groups_config c = {
+        .conf = conf, .host = host, .seats = seats, .nworkers = 1, .names = gate ? &names : NULL};
+    return fm_groups_open(&c, out, e);
+}
+
 static int setup(void **state)
 {
     struct fm_error e = {0};
-    struct fm_addr at;
+    struct fm_addr at, peer;
     net_open(&net, 1024, 4);
     int rc = fm_test_fds_before(state);
     listener = raw_listen(&at);
-    conf = parse(fm_addr_port(&at));
+    agent = raw_listen(&peer);
+    conf = parse(fm_addr_port(&at), fm_addr_port(&peer));
     seats = fm_seats_new(NULL, NULL, NULL);
     assert_int_equal(fm_seats_context(seats, FM_STR("ledger"), 1, &ledger, &e), FM_ERR_OK);
-    if (fm_groups_open(conf, 0, seats, 1, &groups, &e))
+    fm_names_init(&names, NULL, &net.loop, NULL, NULL);
+    if (open_groups(0, true, &groups, &e))
         fail_msg("%s", e.msg);
     assert_non_null(groups);
     return rc;
@@ -76,6 +92,7 @@ static int teardown(void **state)
     fm_seats_free(seats);
     fm_conf_free(conf);
     close(listener);
+    close(agent);
     int rc = fm_test_fds_after(state);
     net_close(&net);
     return rc;
@@ -133,7 +150,7 @@ static void a_door_leads_to_the_node_of_its_host(void **state)
     peer_close(&server);
 }
 
-static void a_node_of_another_host_is_out_of_reach(void **state)
+static void a_node_of_another_region_is_out_of_reach(void **state)
 {
     (void)state;
     grant(5);
@@ -155,18 +172,52 @@ static void readers_get_a_standby_that_has_what_the_primary_had(void **state)
     assert_false(says("read_only", ""));
 }
 
-static void a_gate_without_listeners_has_no_doors(void **state)
+/* west-2 is a gate without a node: it reaches the agent of west-1. */
+static void a_gate_without_a_node_asks_the_agent_of_its_host(void **state)
 {
     (void)state;
-    struct fm_groups *none = groups;
+    static const char hello[] = "\0\0\0\x17\0\x03\0\0user\0ann\0db\0x\0";
     struct fm_error e;
-    assert_int_equal(fm_groups_open(conf, 1, seats, 1, &none, &e), FM_ERR_OK);
+    fm_groups_free(groups);
+    if (open_groups(2, true, &groups, &e))
+        fail_msg("%s", e.msg);
+    grant(5);
+    report("north-1", FM_GROUP_PRIMARY, 5);
+    assert_true(says("read_write", "no-way")); /* a stamp does not reach across */
+    report("north-1", FM_GROUP_STANDBY, 0);
+    report("west-1", FM_GROUP_PRIMARY, 5);
+    assert_true(says("read_write", ""));
+    peer_connect(&client, &second);
+    peer_send(&net, &client, hello, sizeof hello);
+    peer_accept(&net, &server, agent);
+    NET_UNTIL(&net, (peer_poll(&server), server.n > 4 && memcmp(server.in, "GET ", 4) == 0));
+    assert_non_null(memmem(server.in, server.n, "/groups/ledger/door?as=primary&epoch=5 ", 39));
+    assert_non_null(memmem(server.in, server.n, "Host: west-1\r\n", 14));
+    peer_close(&client);
+    NET_UNTIL(&net, peer_is_over(&server));
+    peer_close(&server);
+}
+
+/* north-1 listens nowhere, south-1 has no node in its region. */
+static void who_has_a_node_has_a_door(void **state)
+{
+    (void)state;
+    struct fm_groups *of_node = NULL, *none = groups;
+    struct fm_error e;
+    assert_int_equal(open_groups(1, true, &of_node, &e), FM_ERR_OK);
+    assert_non_null(of_node);
+    fm_groups_free(of_node);
+    assert_int_equal(open_groups(1, false, &of_node, &e), FM_ERR_OK); /* a host without a gate */
+    assert_non_null(of_node);
+    fm_groups_free(of_node);
+    assert_int_equal(open_groups(3, true, &none, &e), FM_ERR_OK);
     assert_null(none);
 }
 
 #define TEST(name) fm_test_with(name, setup, teardown)
 
 FM_TEST_MAIN(TEST(a_door_leads_to_the_node_of_its_host),
-             TEST(a_node_of_another_host_is_out_of_reach),
+             TEST(a_node_of_another_region_is_out_of_reach),
              TEST(readers_get_a_standby_that_has_what_the_primary_had),
-             TEST(a_gate_without_listeners_has_no_doors))
+             TEST(a_gate_without_a_node_asks_the_agent_of_its_host),
+             TEST(who_has_a_node_has_a_door))
