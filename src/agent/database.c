@@ -12,7 +12,6 @@
 #include <stdlib.h>
 
 enum {
-    SLOT_NAME_MAX = 50,  /* of the host in the name of a slot */
     STOP_MS = 20 * 1000, /* a fast stop: all that is dirty is written */
     END_MS = 10 * 1000,  /* the same, where the agent ends */
     RETRY_MS = 250,
@@ -61,20 +60,6 @@ static enum fm_err take_paths(struct db_node *n, const struct fm_conf *conf,
     return db_secret_read(n, e);
 }
 
-/* Letters in lower case, digits and `_`, as PostgreSQL wants the name of a slot. */
-static void name_slot(struct db_other *o)
-{
-    static const char prefix[] = "fulmar_";
-    size_t n = sizeof prefix - 1;
-    memcpy(o->slot, prefix, n);
-    for (const char *c = o->name; *c && n < sizeof prefix - 1 + SLOT_NAME_MAX; c++) {
-        char low = fm_lower(*c);
-        bool fits = (low >= 'a' && low <= 'z') || (low >= '0' && low <= '9');
-        o->slot[n++] = fits ? low : '_';
-    }
-    o->slot[n] = '\0';
-}
-
 /* Those that are not in the file (any more) keep their numbers, and are forgotten but for that. */
 static void forget_others(struct db_node *n)
 {
@@ -117,7 +102,7 @@ static void take_others(struct db_node *n, const struct fm_conf *conf)
         o->region = (unsigned)region;
         o->port = (uint16_t)x->port;
         snprintf(o->name, sizeof o->name, "%.*s", FM_STR_ARG(h->name));
-        name_slot(o);
+        fm_pg_slot_name(o->slot, h->name);
         snprintf(o->address, sizeof o->address, "%.*s", FM_STR_ARG(x->address.host));
         if (o->host == n->d->c.self)
             n->self = (unsigned)i;
@@ -156,7 +141,6 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     n->context = (unsigned)context;
     n->lease_ms = c->lease_ms;
     n->upstream = n->upstream_next = FM_GROUP_NOBODY;
-    n->out_fd = -1;
     n->policy = policy();
     snprintf(n->group, sizeof n->group, "%.*s", FM_STR_ARG(g->name));
     take_others(n, d->conf);

@@ -10,6 +10,7 @@
 #define FM_AGENT_DB_H
 
 #include "agent/database.h"
+#include "agent/outlog.h"
 #include "core/group.h"
 #include "http/caller.h"
 #include "io/ward.h"
@@ -45,8 +46,8 @@ struct db_other {
     uint8_t rank; /* the same for everybody: by their names */
     unsigned host, region; /* numbers of the roster */
     char name[DB_NAME_ROOM];
-    char slot[DB_NAME_ROOM]; /* that it has at its upstream */
-    char address[256];       /* that PostgreSQL dials */
+    char slot[FM_PG_SLOT_ROOM]; /* that it has at its upstream */
+    char address[256];          /* that PostgreSQL dials */
     uint16_t port;
     struct fm_group_report report;
     struct db_history history;
@@ -105,8 +106,7 @@ struct db_node {
     bool ending;   /* it was told to end */
     enum fm_pg_stop ended_how;
     struct fm_mono begin_at; /* after something could not be begun */
-    int out_fd;
-    int64_t log_at; /* where what this start prints begins in it */
+    struct fm_outlog log;    /* what it prints */
     /* db_ask.c */
     struct fm_pg_conn conn;
     bool asks;
