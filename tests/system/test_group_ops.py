@@ -136,6 +136,64 @@ def test_power_lost(stage):
     g.check_nothing_lost(w, "north")
 
 
+def test_log_is_bounded(stage):
+    """What PostgreSQL prints is kept up to a size, while it runs, and it goes on printing."""
+    g = Group(stage).begin().create()
+    log = g.data["west"].with_name(g.data["west"].name + ".log")
+    with open(log, "ab") as f:
+        for _ in range(17):
+            f.write(b"much\n" * (1024 * 1024 // 5))
+    wait_until("the log is emptied", lambda: log.stat().st_size < 1024 * 1024, PATIENCE_S)
+    old = log.with_name(log.name + ".1")
+    check(16 * 1024 * 1024 < old.stat().st_size < 20 * 1024 * 1024, f"{old.stat().st_size} bytes are kept")
+    g.sql("west", "do $$ begin raise log 'printed afterwards'; end $$")
+    wait_until("it goes on printing", lambda: "printed afterwards" in log.read_text(errors="replace"), PATIENCE_S)
+    check_equal(g.node("west").get("state"), "primary", "its state")
+
+
+def wait_for_end(g, ident):
+    """Of an operation, however it ends."""
+    ends = ("done", "failed", "aborted", "refused", "partial")
+    return wait_until(f"operation {ident} is over", lambda: (lambda o: o if o.get("state") in ends else None)(
+        g.op("west-1", ident)), 2 * PATIENCE_S, every=0.1)
+
+
+def move_with_frozen(stage, process, pid_sql):
+    """A planned move while a process of the old primary hangs: PostgreSQL there does not stop in order, so nothing
+    proves that the heir has all of it. The move is off, it says why, the old primary goes on, and nothing is lost."""
+    g = Group(stage).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    pid = wait_until(f"a {process} runs", lambda: g.sql("west", pid_sql), PATIENCE_S)
+    os.kill(int(pid), signal.SIGSTOP)
+    at = time.monotonic()
+    ident = g.order("west-1", "move", 202, context="ledger", to="north")["id"]
+    op = wait_for_end(g, ident)
+    print(f"# {process} frozen: {op['state']} after {time.monotonic() - at:.1f} s: {op['text']}", flush=True)
+    try:
+        os.kill(int(pid), signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+    here, there = ("north", "west") if op["state"] == "done" else ("west", "north")
+    check(op["state"] == "done" or op["text"], f"it does not say why: {op}")
+    g.wait_for_states(**{here: "primary", there: "standby"})
+    w.wait_for_more()
+    print(f"# {w.longest_gap(at):.1f} s without an acknowledged write", flush=True)
+    w.stop()
+    g.check_nothing_lost(w, here)
+
+
+def test_move_with_a_frozen_checkpointer(stage):
+    """The old primary cannot write its last checkpoint: the move ends without a loss, and says how."""
+    move_with_frozen(stage, "checkpointer", "select pid from pg_stat_activity where backend_type = 'checkpointer'")
+
+
+def test_move_with_a_frozen_walsender(stage):
+    """The old primary cannot send its last records: the move ends without a loss, and says how."""
+    move_with_frozen(stage, "walsender", "select pid from pg_stat_replication where application_name = 'north-1'")
+
+
 class Growing(Group):
     """A third host with the role postgres, which is first by its name, and no node of the group yet."""
 
@@ -145,6 +203,7 @@ class Growing(Group):
         self.hosts["a-1"] = conf["hosts"]["a-1"] = host("north", 2, ["gate", "health", "controller", "postgres"])
         self.conf.write_text(json.dumps(conf))
         self.extra = {"data": str(stage.path("pg") / "a-1"), "port": lib.free_port()}
+        self.port["a"] = self.extra["port"]  # writers try it, too
 
     def change(self, nodes):
         conf = json.loads(self.conf.read_text())
@@ -184,6 +243,7 @@ def test_nodes_come_and_go(stage):
     check((there / "PG_VERSION").exists(), "its data are gone")
     w.wait_for_more()
     w.stop()
+    g.check_nothing_lost(w, "north" if gone == "a-1" else "a")
 
 
 if __name__ == "__main__":
