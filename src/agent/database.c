@@ -16,10 +16,12 @@ enum {
     END_MS = 10 * 1000,  /* the same, where the agent ends */
     RETRY_MS = 250,
     FRESH_MS = 2000,
+    STUCK_MS = 10 * 1000,
     WAIT_MS = 3000, /* for a node that reports, and does not claim */
     LAG_MAX = 16 * 1024 * 1024,
     RESTARTS_MAX = 3,
     RESTARTS_MS = 10 * 60 * 1000,
+    YIELD_MS = 15 * 1000,
     TRIES_MAX = 3,
     TURN_NS = 10 * 1000 * 1000,
 };
@@ -118,10 +120,12 @@ static struct fm_group_policy policy(void)
         .prefer = FM_PREFER_DATA, /* to give way to a standby, a keeper would have to hand over */
         .restarts_max = RESTARTS_MAX,
         .restarts_ms = RESTARTS_MS,
+        .yield_ms = YIELD_MS,
         .tries_max = TRIES_MAX,
         .retry_ms = RETRY_MS,
         .stop_ms = STOP_MS,
         .fresh_ms = FRESH_MS,
+        .stuck_ms = STUCK_MS,
         .wait_ms = WAIT_MS,
         .lag_max = LAG_MAX};
 }

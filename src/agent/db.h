@@ -104,6 +104,7 @@ struct db_node {
     bool primary;  /* it was started, or promoted, as one: it runs by the sub-lease */
     bool promoted; /* it was asked to promote */
     bool ending;   /* it was told to end */
+    bool expired;  /* ... by its guard, as its time was nearly over */
     enum fm_pg_stop ended_how;
     struct fm_mono begin_at; /* after something could not be begun */
     struct fm_outlog log;    /* what it prints */

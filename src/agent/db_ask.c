@@ -16,12 +16,13 @@ enum {
     DRAIN_MS = 60 * 1000,
     SETTLE_MS = 3600 * 1000,
     FRESH_MS = 1500,
-    COLUMNS = 9,
+    COLUMNS = 10,
     ROLE_ROOM = 4096,
 };
 
-/* The timeline: of a primary that of what it writes; of a standby that of what it receives, has
- * received, or has replayed at the least. */
+/* The last one: where the oldest file of the log begins that is there. The timeline: of a primary
+ * that of what it writes; of a standby that of what it receives, has received, or has replayed at
+ * the least. */
 static const char *const state_sql =
     "with s as (select pg_is_in_recovery() r), t as (select case when r then greatest("
     "(select received_tli from pg_stat_wal_receiver), (select min_recovery_end_timeline from "
@@ -38,7 +39,11 @@ static const char *const state_sql =
     "(select string_agg(application_name, ',') from pg_stat_replication where state = "
     "'streaming'), "
     "(select string_agg(application_name || '=' || flush_lsn, ',') from pg_stat_replication where "
-    "state = 'streaming' and sync_state in ('sync', 'quorum')) "
+    "state = 'streaming' and sync_state in ('sync', 'quorum')), "
+    "case when not r then (select '0/0'::pg_lsn + ('x' || substr(min(f), 1, 8))::bit(32)::bigint * "
+    "4294967296::numeric + ('x' || substr(min(f), 9))::bit(32)::bigint * (select setting::numeric "
+    "from pg_settings where name = 'wal_segment_size') from (select substr(name, 9) f from "
+    "pg_ls_waldir() where name ~ '^[0-9A-F]{24}$') w) end "
     "from s, t";
 
 static void close_conn(struct db_node *n)
@@ -117,6 +122,7 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
                                 .recovery = fm_str_eqz(fm_pg_value(r, 0, 0), "t"),
                                 .streaming = fm_str_eqz(fm_pg_value(r, 0, 5), "t")};
     if (!read_lsn(fm_pg_value(r, 0, 3), &s.flush) || !read_lsn(fm_pg_value(r, 0, 4), &s.replay) ||
+        !read_lsn(fm_pg_value(r, 0, 9), &s.kept) ||
         !take_history(&n->history, s.timeline, fm_pg_value(r, 0, 6)))
         return false;
     s.begins = fm_history_origin(&n->history.h).end;

@@ -53,6 +53,7 @@ static void see(struct db_node *n)
                                      .process = n->strangers ? FM_GROUP_ORPHANS
                                                 : n->up      ? FM_GROUP_UP
                                                              : FM_GROUP_GONE,
+                                     .expired = n->expired,
                                      .data = n->data_is_there,
                                      .accepting = answers,
                                      .self = n->heard_at.ns && n->up ? n->said : n->found,

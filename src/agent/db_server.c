@@ -264,9 +264,25 @@ void db_server_rewind(struct db_node *n, unsigned from)
               &e);
 }
 
+/* Of a primary: by the sub-lease. */
+static struct fm_ward_times times_of(const struct db_node *n, bool primary)
+{
+    const struct fm_sublease_cell *s = db_held(n);
+    if (!primary)
+        return (struct fm_ward_times){FM_MONO_NEVER, FM_MONO_NEVER};
+    return (struct fm_ward_times){fm_mono_add_ms(s->until, -(n->lease_ms / TERM_PARTS)),
+                                  fm_mono_add_ms(s->until, -(n->lease_ms / KILL_PARTS))};
+}
+
+/* Has a primary of now any time? Else its guard would end it at once. */
+static bool has_time(const struct db_node *n)
+{
+    return fm_mono_before(fm_mono_now(), times_of(n, true).term_at);
+}
+
 void db_server_promote(struct db_node *n, uint32_t timeline)
 {
-    if (!n->up || n->promoted || !may_begin(n))
+    if (!n->up || n->promoted || !may_begin(n) || !has_time(n))
         return;
     n->primary = true; /* from here on it has no more time than the sub-lease */
     db_server_renew(n);
@@ -334,18 +350,9 @@ static void look_for_strangers(struct db_node *n)
 
 /* -------- the server -------- */
 
-static struct fm_ward_times times_of(const struct db_node *n)
-{
-    const struct fm_sublease_cell *s = db_held(n);
-    if (!n->primary)
-        return (struct fm_ward_times){FM_MONO_NEVER, FM_MONO_NEVER};
-    return (struct fm_ward_times){fm_mono_add_ms(s->until, -(n->lease_ms / TERM_PARTS)),
-                                  fm_mono_add_ms(s->until, -(n->lease_ms / KILL_PARTS))};
-}
-
 void db_server_renew(struct db_node *n)
 {
-    struct fm_ward_times t = times_of(n);
+    struct fm_ward_times t = times_of(n, n->primary);
     look_for_strangers(n);
     fm_outlog_turn(&n->log);
     if (!n->up || n->ending || (t.kill_at.ns == n->ward.times.kill_at.ns))
@@ -379,6 +386,7 @@ static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
            FM_KB("told", n->ending), FM_KB("killed", end->forced), FM_KB("reaped", end->reaped),
            FM_KI("status", end->status));
     n->up = false;
+    n->expired = n->primary && !n->ending && !fm_mono_before(fm_mono_now(), w->times.term_at);
     n->strangers = !end->reaped;
     n->looked = n->primary = n->promoted = false;
     db_ask_end(n);
@@ -388,7 +396,7 @@ static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
         take_last_words(n);
     bool starting =
         n->v.action == FM_GROUP_DO_START_STANDBY || n->v.action == FM_GROUP_DO_START_PRIMARY;
-    if (starting && !n->ending)
+    if (starting && !n->ending && !n->expired)
         db_node_event(n, FM_GROUP_ON_FAILED, n->v.serial);
     else
         db_node_turn(n);
@@ -398,7 +406,7 @@ void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
 {
     struct fm_child_options c;
     struct fm_error e = {0};
-    if (n->up || n->strangers || !may_begin(n))
+    if (n->up || n->strangers || !may_begin(n) || (as != DB_AS_STANDBY && !has_time(n)))
         return;
     if (n->as != as || n->upstream != upstream) {
         db_server_be(n, as, upstream);
@@ -409,13 +417,13 @@ void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
         return;
     }
     n->primary = as != DB_AS_STANDBY;
-    n->ending = n->promoted = false;
+    n->ending = n->promoted = n->expired = false;
     (void)fm_outlog_open(&n->log); /* without one it runs all the same */
     struct fm_ward_options o = {.argv = c.argv,
                                 .uid = c.user ? c.user->uid : geteuid(),
                                 .out_fd = n->log.fd,
                                 .term_signo = fm_pg_stop_signal(FM_PG_FAST),
-                                .times = times_of(n)};
+                                .times = times_of(n, n->primary)};
     db_ask_end(n);
     enum fm_err err = fm_ward_start(&n->ward, n->d->c.loop, &o, server_over, &e);
     n->up = err == FM_ERR_OK;

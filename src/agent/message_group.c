@@ -116,6 +116,8 @@ void fm_message_group_report_write(const struct fm_group_report *n, struct fm_st
     fm_buf_printf(b, ",\"recovery\":%s,\"streaming\":%s,\"clean\":%s",
                   n->recovery ? "true" : "false", n->streaming ? "true" : "false",
                   n->clean ? "true" : "false");
+    if (!fm_lsn_is_none(n->kept))
+        write_lsn(b, "kept", n->kept);
     fm_buf_lit(b, ",\"history\":");
     fm_buf_json(b, history.n <= FM_MESSAGE_HISTORY_MAX ? history : FM_STR(""));
 }
@@ -134,6 +136,8 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
         !number(o, "timeline", UINT32_MAX, &timeline))
         return false;
     n->timeline.n = (uint32_t)timeline;
+    if (json_object_get(o, "kept") && !lsn(o, "kept", &n->kept))
+        return false;
     return history->p && history->n <= FM_MESSAGE_HISTORY_MAX && lsn(o, "begins", &n->begins) &&
            lsn(o, "flush", &n->flush) && lsn(o, "replay", &n->replay) &&
            lsn(o, "final", &n->final) && flag(o, "recovery", &n->recovery) &&

@@ -29,6 +29,7 @@ void fm_group_init(struct fm_group_node *g, uint8_t self, unsigned nnodes, struc
                                 .self = self,
                                 .nnodes = (uint8_t)nnodes,
                                 .since = now,
+                                .stuck_since = now,
                                 .held_at = now,
                                 .retry_at = now,
                                 .restarts_from = now};
@@ -112,6 +113,13 @@ GUARD(has_no_right)
 {
     (void)p;
     return !fm_group_holds_cell(ev, now) || !fm_group_is_claimed(g, ev);
+}
+
+/* It did not crash: it was ended in time, before a renewal came. */
+GUARD(ran_short)
+{
+    UNUSED;
+    return ev->process == FM_GROUP_GONE && ev->expired;
 }
 
 GUARD(is_recorded)
@@ -245,10 +253,10 @@ GUARD(moved_on)
     return ev->cell && fm_epoch_newer(ev->cell->r.epoch, g->yielded);
 }
 
-GUARD(window_is_over)
+GUARD(has_waited)
 {
     (void)ev;
-    return !in_window(g, p, now);
+    return fm_mono_sub_ms(now, g->since) >= p->yield_ms;
 }
 
 /* -------- guards of a standby -------- */
@@ -304,6 +312,23 @@ GUARD(may_reinit)
 GUARD(is_to_be_copied)
 {
     return g->reinit && may_copy(g, p, ev, now);
+}
+
+GUARD(has_gap)
+{
+    return g->gap && may_copy(g, p, ev, now);
+}
+
+/* It has replayed all that it has, and what comes next is not there any more. (What it has may be
+ * more than it says while it reads it: so it has to have stood still.) */
+GUARD(is_cut_off)
+{
+    unsigned source = fm_group_source(g, p, ev, now);
+    if (source == FM_GROUP_NOBODY || ev->self.streaming || !recovers(g, p, ev, now))
+        return false;
+    return fm_lsn_before(ev->self.flush, ev->node[source].kept) &&
+           fm_group_fit(g, ev) == FM_GROUP_FIT_SAME &&
+           fm_mono_sub_ms(now, g->stuck_since) >= p->stuck_ms;
 }
 
 GUARD(counts)
@@ -364,6 +389,7 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(STOPPED, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
     ROW(STOPPED, TICK, has_no_data, ABSENT, FOUND, "the data are gone"),
     ROW(STOPPED, TICK, is_to_be_copied, CLONING, ORDERED, "a person threw the data away"),
+    ROW(STOPPED, TICK, has_gap, CLONING, GAP, "what it lacks is in a copy alone"),
     ROW(STOPPED, TICK, is_foreign, FENCED, FOREIGN, "nothing is done to data of others"),
     ROW(STOPPED, TICK, tried_enough, YIELDED, TRIES, "it crashed too often"),
     ROW(STOPPED, TICK, prefers_time, YIELDED, PREFERS_TIME, "a standby is sooner"),
@@ -385,17 +411,18 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(CATCHING_UP, TICK, crashed, KILLING, CRASHED, "whatever is left of it"),
     ROW(CATCHING_UP, TICK, writes, KILLING, UNBIDDEN, "promoted by nobody"),
     ROW(CATCHING_UP, TICK, is_foreign, STOPPING, FOREIGN, "it belongs elsewhere"),
-    ROW(CATCHING_UP, TICK, is_diverged, STOPPING, DIVERGED, "to be rewound"),
     ROW(CATCHING_UP, TICK, may_claim, CLAIMING, HOLDS, "the best there is"),
+    ROW(CATCHING_UP, TICK, is_diverged, STOPPING, DIVERGED, "to be rewound"),
     ROW(CATCHING_UP, TICK, counts, STANDBY, CAUGHT_UP, "close enough"),
+    ROW(CATCHING_UP, TICK, is_cut_off, STOPPING, GAP, "to be copied anew"),
     ROW(CATCHING_UP, REINIT, may_reinit, STOPPING, ORDERED, "a person throws the data away"),
     ROW(CATCHING_UP, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
     ROW(STANDBY, TICK, crashed, KILLING, CRASHED, "whatever is left of it"),
     ROW(STANDBY, TICK, writes, KILLING, UNBIDDEN, "promoted by nobody"),
     ROW(STANDBY, TICK, is_foreign, STOPPING, FOREIGN, "it belongs elsewhere"),
-    ROW(STANDBY, TICK, is_diverged, STOPPING, DIVERGED, "to be rewound"),
     ROW(STANDBY, TICK, may_claim, CLAIMING, HOLDS, "the best there is"),
+    ROW(STANDBY, TICK, is_diverged, STOPPING, DIVERGED, "to be rewound"),
     ROW(STANDBY, TICK, falls_behind, CATCHING_UP, BEHIND, "too far behind"),
     ROW(STANDBY, REINIT, may_reinit, STOPPING, ORDERED, "a person throws the data away"),
     ROW(STANDBY, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
@@ -414,21 +441,25 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(RESUMING, FAILED, always, KILLING, CRASHED, "it counts as a crash"),
 
     WRITER_ROWS(PROMOTING),
+    ROW(PROMOTING, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(PROMOTING, TICK, crashed, KILLING, CRASHED, "whatever is left of it"),
     ROW(PROMOTING, TICK, writes, OPENING, UP, "it is promoted"),
     ROW(PROMOTING, FAILED, always, KILLING, FAILED, "whatever it is now"),
 
     WRITER_ROWS(OPENING),
+    ROW(OPENING, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(OPENING, TICK, crashed, KILLING, CRASHED, "before anybody was let in"),
     ROW(OPENING, TICK, is_on_another_line, KILLING, TIMELINE, "nobody may count on it"),
     ROW(OPENING, TICK, is_recorded, PRIMARY, RECORDED, "the doors open"),
 
     WRITER_ROWS(PRIMARY),
+    ROW(PRIMARY, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(PRIMARY, TICK, crashed, KILLING, CRASHED, "backends may live: all of it is reaped first"),
     ROW(PRIMARY, TICK, is_not_recorded, KILLING, TIMELINE, "nobody may count on it any more"),
     ROW(PRIMARY, TICK, is_quiet, DRAINING, QUIET, "a planned move begins"),
 
     WRITER_ROWS(DRAINING),
+    ROW(DRAINING, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(DRAINING, TICK, crashed, KILLING, CRASHED, "the move will not be ready"),
     ROW(DRAINING, TICK, is_not_recorded, KILLING, TIMELINE, "nobody may count on it any more"),
     ROW(DRAINING, TICK, is_let_go, PRIMARY, LET_GO, "the move is off"),
@@ -441,10 +472,11 @@ const struct fm_group_row fm_group_rows[] = {
 
     ROW(YIELDED, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
     ROW(YIELDED, TICK, moved_on, STOPPED, MOVED_ON, "somebody has taken over, or it is asked anew"),
-    ROW(YIELDED, TICK, window_is_over, STOPPED, FAILED, "nobody has come: it tries again"),
+    ROW(YIELDED, TICK, has_waited, STOPPED, FAILED, "nobody has come: it tries again"),
     ROW(YIELDED, RESUME, always, STOPPED, ORDERED, "a person lets it try again"),
     ROW(YIELDED, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
+    ROW(REWINDING, DONE, is_diverged, STOPPED, DIVERGED, "it says so, and it is not so"),
     ROW(REWINDING, DONE, always, STOPPED, MADE, "it may follow now"),
     ROW(REWINDING, FAILED, always, STOPPED, FAILED, "again, or a copy"),
 
@@ -495,7 +527,8 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
     bool crash = row->why == FM_GROUP_WHY_CRASHED;
     if (crash && is_writer_state(row->from))
         count_crash(g, p, now);
-    else if (crash || row->event == FM_GROUP_ON_FAILED || row->why == FM_GROUP_WHY_TIMELINE)
+    else if (crash || row->event == FM_GROUP_ON_FAILED || row->why == FM_GROUP_WHY_TIMELINE ||
+             (row->from == FM_GROUP_REWINDING && row->why == FM_GROUP_WHY_DIVERGED))
         count_failure(g, p, now);
     if (row->to == FM_GROUP_YIELDED)
         g->yielded = ev->sub->epoch;
@@ -519,11 +552,25 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
     if (row->event == FM_GROUP_ON_REINIT)
         g->reinit = true;
     if (row->from == FM_GROUP_CLONING && row->event == FM_GROUP_ON_DONE)
-        g->reinit = g->created = g->adopted = false;
+        g->reinit = g->created = g->adopted = g->gap = false;
+    if (row->from == FM_GROUP_CATCHING_UP)
+        g->gap = row->why == FM_GROUP_WHY_GAP;
     g->state = row->to;
     g->why = row->why;
     g->since = now;
     g->serial++;
+}
+
+/* Does it get on? */
+static void note_progress(struct fm_group_node *g, const struct fm_group_evidence *ev,
+                          struct fm_mono now)
+{
+    bool stands = ev->accepting && ev->self.recovery && !ev->self.streaming &&
+                  fm_lsn_same(ev->self.flush, g->stuck_at);
+    if (stands)
+        return;
+    g->stuck_at = ev->self.flush;
+    g->stuck_since = now;
 }
 
 /* False: no row fits. */
@@ -556,7 +603,7 @@ static struct fm_mono wake(const struct fm_group_node *g, const struct fm_group_
     if (g->state == FM_GROUP_STOPPING)
         w = later(w, fm_mono_add_ms(g->since, p->stop_ms), now);
     if (g->state == FM_GROUP_YIELDED)
-        w = later(w, fm_mono_add_ms(g->restarts_from, p->restarts_ms), now);
+        w = later(w, fm_mono_add_ms(g->since, p->yield_ms), now);
     return w;
 }
 
@@ -616,6 +663,7 @@ struct fm_group_verdict fm_group_step(struct fm_group_node *g, const struct fm_g
     FM_ASSERT(ev->sub && ev->nnodes == g->nnodes && ev->node);
     FM_ASSERT(p->tries_max > 0 && p->fresh_ms > 0 && p->retry_ms > 0);
     struct fm_group_verdict v = {.from = g->state};
+    note_progress(g, ev, now);
     bool order = event >= FM_GROUP_ON_CREATE;
     note_epoch(g, ev, now);
     if (!answers_earlier(g, event, serial) && event != FM_GROUP_ON_TICK)

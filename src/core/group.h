@@ -38,7 +38,7 @@
     X(DRAINING, "draining", DRAIN) /* a planned move: new work is held */                          \
     X(STOPPING, "stopping", STOP_FAST)                                                             \
     X(KILLING, "killing", STOP_IMMEDIATE) /* until all of it is reaped */                          \
-    X(YIELDED, "yielded", YIELD)          /* crashed too often, or data are safer elsewhere */     \
+    X(YIELDED, "yielded", YIELD)          /* crashed too often, or a standby is sooner: a pause */ \
     X(REWINDING, "rewinding", REWIND)                                                              \
     X(CLONING, "cloning", CLONE)         /* a new copy; what was there is gone */                  \
     X(FENCED, "fenced", NOTHING)         /* a person has to look */                                \
@@ -115,6 +115,7 @@ enum fm_group_action {
     X(FAILED, "failed", "the last try failed")                                                     \
     X(TRIES, "tries", "too many tries failed")                                                     \
     X(PREFERS_TIME, "prefers-time", "a standby serves sooner than a restart")                      \
+    X(GAP, "gap", "the log that it needs next is gone at the primary")                             \
     X(FOREIGN, "foreign", "its data belong to another group of PostgreSQL")                        \
     X(TIMELINE, "timeline", "it promoted to a timeline that another node may have had")            \
     X(MOVED_ON, "moved-on", "the cell has another epoch")
@@ -144,6 +145,7 @@ struct fm_group_evidence {
     const struct fm_cell_at *cell;      /* newest that was seen; NULL = none */
     /* the local node; where PostgreSQL does not answer, by its control data and signal files */
     uint8_t process;                  /* enum fm_group_process */
+    bool expired;                     /* GONE: it was ended as the sub-lease ran short */
     bool data;                        /* there is a whole data directory */
     bool accepting;                   /* PostgreSQL answers; what follows is what it said */
     struct fm_group_report self;      /* state and epoch are filled in by fm_group_report */
@@ -166,11 +168,13 @@ struct fm_group_policy {
     uint8_t prefer;       /* enum fm_group_prefer: a primary that crashed */
     uint8_t restarts_max; /* ... is started again so often ... */
     int64_t restarts_ms;  /* ... in such a window */
+    int64_t yield_ms;     /* after which it waits so long, for whoever may take over */
     uint8_t tries_max;    /* starts and rewinds that fail before the node is copied anew; copies
                              before a person is needed */
     int64_t retry_ms;     /* after a failure; doubled after each that follows, five times at most */
     int64_t stop_ms;      /* a fast stop takes at most so long, then it is an immediate one */
     int64_t fresh_ms;     /* older reports of other nodes do not count */
+    int64_t stuck_ms;     /* a standby that receives nothing so long does not get on by itself */
     int64_t wait_ms;      /* a node of the region that has more, or has written it all, is left so
                              much time to claim */
     uint64_t lag_max;     /* bytes that a standby may be behind to count */
@@ -188,12 +192,15 @@ struct fm_group_node {
     bool copied;      /* ... and a new copy has been made since they began */
     uint8_t restarts; /* of the primary, since the window began */
     struct fm_mono restarts_from;
-    bool created;            /* its data may begin a group of which nothing is recorded */
-    bool adopted;            /* ... and were there before: nobody knows what else they began */
-    bool reinit;             /* its data are to be copied anew */
-    struct fm_epoch yielded; /* never primary again at or below this one */
-    struct fm_epoch held;    /* that the region holds, by a live sub-lease; 0 = none */
-    struct fm_mono held_at;  /* since then */
+    bool created;               /* its data may begin a group of which nothing is recorded */
+    bool adopted;               /* ... and were there before: nobody knows what else they began */
+    bool reinit;                /* its data are to be copied anew */
+    bool gap;                   /* ... since the primary has not the log any more that they need */
+    struct fm_lsn stuck_at;     /* a standby that receives nothing: as far as it has come ... */
+    struct fm_mono stuck_since; /* ... since then */
+    struct fm_epoch yielded;    /* never primary again at or below this one */
+    struct fm_epoch held;       /* that the region holds, by a live sub-lease; 0 = none */
+    struct fm_mono held_at;     /* since then */
 };
 
 struct fm_group_verdict {

@@ -32,6 +32,7 @@ struct fm_group_report {
     struct fm_lsn flush;  /* received or written, and durable */
     struct fm_lsn replay; /* applied */
     struct fm_lsn final;  /* clean: where the shutdown checkpoint's record *begins* */
+    struct fm_lsn kept;   /* a primary that runs: the log before it is gone there */
 };
 
 /* A planned move: has the heir flushed and applied everything that the old primary wrote, which was

@@ -12,6 +12,8 @@
 
 #include <sqlite3.h>
 
+enum { FM_DB_VERSION = 2 }; /* of the tables */
+
 /* A command with its outcome: the columns that fm_db_entry reads. */
 #define FM_SQL_ENTRY                                                                               \
     "c.seq,c.context,c.key,c.hash,c.cell,c.epoch,c.tries,c.at_ms,"                                 \
@@ -28,8 +30,14 @@
     X(NEWEST_AGE, "SELECT age_ms FROM command ORDER BY seq DESC LIMIT 1")                          \
     X(SIZE, "SELECT (SELECT page_count FROM pragma_page_count)-"                                   \
             "(SELECT freelist_count FROM pragma_freelist_count)")                                  \
-    X(KEY_FIND, "SELECT number FROM key_at WHERE h=?1 ORDER BY number DESC")                       \
-    X(KEY_ADD, "INSERT INTO key_at VALUES(?1,?2)")                                                 \
+    X(FIRST, "SELECT ifnull(min(seq),0) FROM command")                                             \
+    X(KEY_FIND, "SELECT number FROM key_at WHERE h=?1 AND number<=?2")                             \
+    X(KEY_ADD, "INSERT OR IGNORE INTO key_at VALUES(?1,?2)")                                       \
+    X(KEY_NEWER, "SELECT seq,context,key FROM command WHERE seq>?1 UNION ALL"                      \
+                 " SELECT id,context,key FROM queue WHERE id>?1 ORDER BY 1")                       \
+    X(KEY_SWEEP, "DELETE FROM key_at WHERE h BETWEEN ?1 AND ?2 AND number<=?3"                     \
+                 " AND NOT EXISTS(SELECT 1 FROM command WHERE seq=number)"                         \
+                 " AND NOT EXISTS(SELECT 1 FROM queue WHERE id=number)")                           \
     X(KEY_DROP, "DELETE FROM key_at WHERE h=?1 AND number=?2")                                     \
     X(COMMAND, "SELECT context,key,hash,cell,epoch FROM command WHERE seq=?1")                     \
     X(COMMAND_ADD, "INSERT INTO command VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")                       \
@@ -116,7 +124,7 @@ bool fm_db_is_null(const struct fm_db *d, enum fm_sql id, int column);
 /* Where a key stands in key_at. */
 int64_t fm_db_key_hash(struct fm_hash_key k, struct fm_str context, struct fm_str key);
 
-/* A row of FM_SQL_ENTRY. False where it cannot be one: then the file is damaged. */
+/* A row of the columns FM_SQL_ENTRY. False where it cannot be one: then the file is damaged. */
 bool fm_db_entry(sqlite3_stmt *s, struct fm_journal_entry *out) FM_WARN_UNUSED;
 
 /* Move what the WAL holds to the database; readers may keep some of it there. */

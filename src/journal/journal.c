@@ -229,6 +229,8 @@ static bool transact(struct fm_journal *j, struct fm_msg *batch, struct fm_mono 
         for (struct fm_msg *m = batch; m && !s->db.failed; m = m->next)
             run(s, call_of(m));
         expire(j);
+        if (!s->db.failed)
+            fm_journal_keys_move(s);
     }
     fm_counter_add(&j->stats.work_ns, (uint64_t)lap(t));
     bool good = !s->db.failed && fm_journal_store_commit(s);

@@ -39,6 +39,8 @@ struct fm_journal_options {
     uint64_t bytes_max;  /* of the file and its WAL */
     uint32_t queue_max;  /* requests that wait for delivery */
     uint64_t queue_bytes_max;
+    uint32_t keys_kept_back; /* a power of two: so many new keys are in memory only before they are
+                                moved to the index of the file; 0: as many as do well */
 };
 
 /* Creates the file (mode 0600) where there is none, takes its lock, and turns what was in flight

@@ -24,7 +24,7 @@ enum { BUSY_MS = 5000, WINDOW = 10000, SERVICE_MAX = 255 };
 #define QUEUED_ROWS " (state<3 OR status=0)"
 _Static_assert(FM_IDEM_UNKNOWN == 3, "as in the columns");
 
-enum query { LIST, PREVIOUS, QUEUED, FIND, FIND_QUEUED, QUERIES };
+enum query { LIST, PREVIOUS, QUEUED, NUMBERS, FIND, FIND_QUEUED, NEW, NEW_QUEUED, QUERIES };
 
 static const char *const query_text[QUERIES] = {
     [LIST] = "SELECT " FM_SQL_ENTRY " FROM command c LEFT JOIN outcome o ON o.seq=c.seq"
@@ -32,10 +32,19 @@ static const char *const query_text[QUERIES] = {
     [PREVIOUS] = "SELECT ifnull(max(seq),0) FROM command WHERE seq<=?1",
     [QUEUED] = "SELECT " QUEUED_COLUMNS " FROM queue WHERE" QUEUED_ROWS " AND id<=?1"
                " ORDER BY id DESC LIMIT ?2",
+    [NUMBERS] = "SELECT ifnull((SELECT value FROM meta WHERE name='indexed'),0),"
+                "max(ifnull((SELECT max(seq) FROM command),0),"
+                "ifnull((SELECT max(id) FROM queue),0))",
     [FIND] = "SELECT " FM_SQL_ENTRY " FROM key_at k JOIN command c ON c.seq=k.number"
-             " LEFT JOIN outcome o ON o.seq=c.seq WHERE k.h=?1 AND c.context=?2 AND c.key=?3",
-    [FIND_QUEUED] = "SELECT " QUEUED_COLUMNS " FROM key_at k JOIN queue q ON q.id=k.number"
-                    " WHERE k.h=?1 AND" QUEUED_ROWS " AND q.context=?2 AND q.key=?3",
+             " LEFT JOIN outcome o ON o.seq=c.seq"
+             " WHERE k.h=?1 AND k.number<=?2 AND c.context=?3 AND c.key=?4",
+    [FIND_QUEUED] =
+        "SELECT " QUEUED_COLUMNS " FROM key_at k JOIN queue q ON q.id=k.number"
+        " WHERE k.h=?1 AND k.number<=?2 AND" QUEUED_ROWS " AND q.context=?3 AND q.key=?4",
+    [NEW] = "SELECT " FM_SQL_ENTRY " FROM command c LEFT JOIN outcome o ON o.seq=c.seq"
+            " WHERE c.seq>?1 AND c.seq<=?2 AND c.context=?3 AND c.key=?4",
+    [NEW_QUEUED] = "SELECT " QUEUED_COLUMNS " FROM queue WHERE id>?1 AND id<=?2 AND" QUEUED_ROWS
+                   " AND context=?3 AND key=?4",
 };
 
 struct fm_journal_look {
@@ -90,7 +99,7 @@ static enum fm_err open_all(struct fm_journal_look *l, const char *path, struct 
     if (!get(l, "PRAGMA application_id", &id, NULL, 0) ||
         !get(l, "PRAGMA user_version", &version, NULL, 0))
         return failed(l, e);
-    if (id != 0x464d4a31 || version != 1)
+    if (id != 0x464d4a31 || version != FM_DB_VERSION)
         return fm_error_set(e, FM_ERR_INVALID, "%s is not a journal of this version", path);
     if (!get(l, "SELECT value FROM meta WHERE name='k0'", &k0, NULL, 0) ||
         !get(l, "SELECT value FROM meta WHERE name='k1'", &k1, NULL, 0) ||
@@ -160,8 +169,8 @@ static enum fm_err show(struct fm_journal_look *l, enum query q, struct reading 
 {
     int rc = SQLITE_DONE;
     enum fm_err err = FM_ERR_OK;
-    FM_ASSERT(q != PREVIOUS && q < QUERIES && r->each);
-    bool queued = q == QUEUED || q == FIND_QUEUED;
+    FM_ASSERT(q != PREVIOUS && q != NUMBERS && q < QUERIES && r->each);
+    bool queued = q == QUEUED || q == FIND_QUEUED || q == NEW_QUEUED;
     while ((!r->filter || r->n < r->filter->limit) &&
            (rc = sqlite3_step(l->query[q])) == SQLITE_ROW) {
         struct fm_journal_entry x;
@@ -224,22 +233,61 @@ enum fm_err fm_journal_look_list(struct fm_journal_look *l, const struct fm_jour
     return list_commands(l, &r, e);
 }
 
+/* Up to which number keys are in the index, and the newest number of a key. */
+static enum fm_err numbers(struct fm_journal_look *l, int64_t *indexed, int64_t *newest,
+                           struct fm_error *e)
+{
+    sqlite3_stmt *s = l->query[NUMBERS];
+    bool got = sqlite3_step(s) == SQLITE_ROW;
+    *indexed = got ? sqlite3_column_int64(s, 0) : 0;
+    *newest = got ? sqlite3_column_int64(s, 1) : 0;
+    enum fm_err err = got ? FM_ERR_OK : failed(l, e);
+    sqlite3_reset(s);
+    return err;
+}
+
+struct wanted {
+    struct fm_str context, key;
+};
+
+static enum fm_err show_key(struct fm_journal_look *l, enum query q, int64_t a, int64_t b,
+                            const struct wanted *k, struct reading *r, struct fm_error *e)
+{
+    FM_ASSERT(q >= FIND && q <= NEW_QUEUED);
+    sqlite3_bind_int64(l->query[q], 1, a);
+    sqlite3_bind_int64(l->query[q], 2, b);
+    sqlite3_bind_text(l->query[q], 3, k->context.p, (int)k->context.n, SQLITE_STATIC);
+    sqlite3_bind_text(l->query[q], 4, k->key.p, (int)k->key.n, SQLITE_STATIC);
+    return show(l, q, r, e);
+}
+
+/* First what the index has as of now, then all that it does not have, newest first. What comes into
+ * the index meanwhile does not count there, so nothing is shown twice. */
+static enum fm_err find(struct fm_journal_look *l, const struct wanted *k, struct reading *r,
+                        struct fm_error *e)
+{
+    int64_t h = fm_db_key_hash(l->hash_key, k->context, k->key), indexed, at;
+    enum fm_err err = numbers(l, &indexed, &at, e);
+    for (enum query q = FIND; q <= FIND_QUEUED && !err; q++)
+        err = show_key(l, q, h, indexed, k, r, e);
+    for (; at > indexed && !err; at -= WINDOW) {
+        int64_t from = at - WINDOW > indexed ? at - WINDOW : indexed;
+        for (enum query q = NEW; q <= NEW_QUEUED && !err; q++)
+            err = show_key(l, q, from, at, k, r, e);
+    }
+    return err;
+}
+
 enum fm_err fm_journal_look_find(struct fm_journal_look *l, struct fm_str context,
                                  struct fm_str key,
                                  void (*each)(const struct fm_journal_entry *e, void *user),
                                  void *user, struct fm_error *e)
 {
     struct reading r = {.each = each, .user = user};
+    struct wanted k = {context, key};
     if (context.n == 0 || context.n > FM_JOURNAL_CONTEXT_MAX || !fm_idem_key_is_valid(key))
         return fm_error_set(e, FM_ERR_NOT_FOUND, "no journal has such a key");
-    int64_t h = fm_db_key_hash(l->hash_key, context, key);
-    enum fm_err err = FM_ERR_OK;
-    for (enum query q = FIND; q <= FIND_QUEUED && !err; q++) {
-        sqlite3_bind_int64(l->query[q], 1, h);
-        sqlite3_bind_text(l->query[q], 2, context.p, (int)context.n, SQLITE_STATIC);
-        sqlite3_bind_text(l->query[q], 3, key.p, (int)key.n, SQLITE_STATIC);
-        err = show(l, q, &r, e);
-    }
+    enum fm_err err = find(l, &k, &r, e);
     if (!err && r.n == 0)
         err = fm_error_set(e, FM_ERR_NOT_FOUND, "%.*s has no key %.*s", FM_STR_ARG(context),
                            FM_STR_ARG(key));

@@ -87,7 +87,7 @@ void fm_journal_store_enqueue(struct fm_journal_store *s, struct fm_journal_call
                     (int64_t)m->cell, (int64_t)m->facts.first_epoch, fm_journal_store_wall_ms(),
                     fm_journal_store_age_ms(s), (int64_t)(first ? FM_QUEUE_READY : FM_QUEUE_BEHIND),
                     m->request);
-    fm_journal_store_add_key(s, m->context, m->facts.key, c->seq);
+    fm_journal_keys_add(s, m->context, m->facts.key, c->seq);
     s->added++;
     s->queue_n++;
     s->queue_bytes += m->request.n;
@@ -304,8 +304,8 @@ unsigned fm_journal_store_expire_queue(struct fm_journal_store *s, int64_t cutof
         if (!fm_db_row(d, FM_SQL_QUEUE_OLD))
             break;
         uint64_t id = (uint64_t)fm_db_i64(d, FM_SQL_QUEUE_OLD, 0);
-        fm_journal_store_drop_key(s, fm_db_str(d, FM_SQL_QUEUE_OLD, 1),
-                                  fm_db_str(d, FM_SQL_QUEUE_OLD, 2), id);
+        fm_journal_keys_drop(s, fm_db_str(d, FM_SQL_QUEUE_OLD, 1),
+                             fm_db_str(d, FM_SQL_QUEUE_OLD, 2), id);
         fm_db_reset(d, FM_SQL_QUEUE_OLD);
         (void)fm_db_run(d, FM_SQL_QUEUE_DROP, "i", (int64_t)id);
     }

@@ -1,6 +1,6 @@
 /* The tables: see the header. Invariants: a command is in `pending` exactly while it has no
- * outcome; every command and every queued request has one row in key_at; `last` is at least every
- * number on the disk. What this does not do: decide. That is core/idempotency. */
+ * outcome; `last` is at least every number on the disk. Where keys stand: keys.c. What this does
+ * not do: decide. That is core/idempotency. */
 #include "journal/store.h"
 
 #include "base/assert.h"
@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 enum {
-    VERSION = 1,
     APPLICATION = 0x464d4a31, /* "FMJ1" */
     CHECKPOINT_PAGES = 1000,  /* 4 MiB of WAL */
     EXPIRE_LEAST = 64,        /* rows in a transaction */
@@ -24,7 +23,7 @@ enum {
 };
 
 static const char schema[] =
-    "PRAGMA application_id=1179470385; PRAGMA user_version=1;"
+    "PRAGMA application_id=1179470385; PRAGMA user_version=2;"
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
     "CREATE TABLE command(seq INTEGER PRIMARY KEY, context TEXT NOT NULL, key TEXT NOT NULL,"
     " hash BLOB NOT NULL, cell INTEGER NOT NULL, epoch INTEGER NOT NULL, tries INTEGER NOT NULL,"
@@ -41,7 +40,13 @@ static const char schema[] =
     " status INTEGER NOT NULL, request BLOB NOT NULL) STRICT;"
     "CREATE INDEX queue_lane ON queue(context, lane, id) WHERE state<3;"
     "CREATE INDEX queue_old ON queue(age_ms) WHERE state=3;";
-_Static_assert(APPLICATION == 1179470385 && VERSION == 1, "as in the schema");
+_Static_assert(APPLICATION == 1179470385 && FM_DB_VERSION == 2, "as in the schema");
+
+/* In a file of version 1 all keys are in key_at. */
+static const char from_version_1[] =
+    "BEGIN IMMEDIATE; PRAGMA user_version=2;"
+    "INSERT OR REPLACE INTO meta VALUES('indexed', max(ifnull((SELECT max(seq) FROM command),0),"
+    " ifnull((SELECT max(id) FROM queue),0))); COMMIT;";
 
 /* Also of files that were made before there was need of it. `status` of what waits is how often it
  * was given back as not known. */
@@ -85,26 +90,7 @@ void *fm_journal_store_give(struct fm_journal_call *c, size_t n)
     return c->memory;
 }
 
-/* -------- keys -------- */
-
-static int64_t hash_of(const struct fm_journal_store *s, struct fm_str context, struct fm_str key)
-{
-    return fm_db_key_hash(s->hash_key, context, key);
-}
-
-void fm_journal_store_add_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,
-                              uint64_t number)
-{
-    (void)fm_db_run(&s->db, FM_SQL_KEY_ADD, "ii", hash_of(s, context, key), (int64_t)number);
-}
-
-void fm_journal_store_drop_key(struct fm_journal_store *s, struct fm_str context, struct fm_str key,
-                               uint64_t number)
-{
-    if (fm_db_run(&s->db, FM_SQL_KEY_DROP, "ii", hash_of(s, context, key), (int64_t)number) &&
-        fm_db_changes(&s->db) != 1)
-        fm_db_damaged(&s->db, "no key", number);
-}
+/* -------- what a key is of -------- */
 
 static bool is_hash(struct fm_str stored, const struct fm_idem_hash *h)
 {
@@ -153,8 +139,9 @@ static void look_at_queued(struct fm_journal_store *s, uint64_t id,
     struct fm_db *d = &s->db;
     fm_db_bind(d, FM_SQL_QUEUE, "i", (int64_t)id);
     if (!fm_db_row(d, FM_SQL_QUEUE)) {
-        fm_db_damaged(d, "a key of nothing", id);
-        return;
+        if (id > s->keys.indexed)
+            fm_db_damaged(d, "a key of nothing", id);
+        return; /* a command that was forgotten */
     }
     bool delivered = fm_db_i64(d, FM_SQL_QUEUE, 3) == FM_QUEUE_DELIVERED;
     if (fm_str_eq(fm_db_str(d, FM_SQL_QUEUE, 0), c->context) &&
@@ -172,9 +159,8 @@ struct fm_found fm_journal_store_find(struct fm_journal_store *s,
                                       const struct fm_journal_command *c, uint64_t but)
 {
     struct fm_found f = {.known = FM_IDEM_ABSENT};
-    fm_db_bind(&s->db, FM_SQL_KEY_FIND, "i", hash_of(s, c->context, c->facts.key));
-    while (fm_db_row(&s->db, FM_SQL_KEY_FIND)) {
-        uint64_t number = (uint64_t)fm_db_i64(&s->db, FM_SQL_KEY_FIND, 0);
+    struct fm_key_walk w = fm_journal_keys_walk(s, c->context, c->facts.key);
+    for (uint64_t number; (number = fm_journal_keys_next(s, &w)) != 0;) {
         if (number != but && !look_at_command(s, number, c, &f))
             look_at_queued(s, number, c, &f);
     }
@@ -231,7 +217,7 @@ uint64_t fm_journal_store_add_command(struct fm_journal_store *s, const struct f
     (void)fm_db_run(&s->db, FM_SQL_COMMAND_ADD, "ittbiiiii", (int64_t)seq, e->context, e->key,
                     fm_str((const char *)e->hash.b, sizeof e->hash.b), (int64_t)e->cell,
                     (int64_t)e->epoch, (int64_t)e->tries, e->at_ms, fm_journal_store_age_ms(s));
-    fm_journal_store_add_key(s, e->context, e->key, seq);
+    fm_journal_keys_add(s, e->context, e->key, seq);
     s->added++;
     if (s->oldest_age_ms == INT64_MAX)
         s->oldest_age_ms = fm_journal_store_age_ms(s);
@@ -364,16 +350,15 @@ void fm_journal_store_checkpoint(struct fm_journal_store *s)
 
 /* -------- retention -------- */
 
-static void set_meta(struct fm_journal_store *s, const char *name, int64_t value)
+void fm_journal_store_set_meta(struct fm_journal_store *s, const char *name, int64_t value)
 {
     (void)fm_db_run(&s->db, FM_SQL_META_SET, "ti", fm_str_z(name), value);
 }
 
+/* The one that FM_SQL_COMMAND_OLD is at, but for its key. */
 static void drop_command(struct fm_journal_store *s, uint64_t seq)
 {
     struct fm_db *d = &s->db;
-    fm_journal_store_drop_key(s, fm_db_str(d, FM_SQL_COMMAND_OLD, 1),
-                              fm_db_str(d, FM_SQL_COMMAND_OLD, 2), seq);
     fm_db_reset(d, FM_SQL_COMMAND_OLD);
     (void)fm_db_run(d, FM_SQL_OUTCOME_DROP, "i", (int64_t)seq);
     (void)fm_db_run(d, FM_SQL_COMMAND_DROP, "i", (int64_t)seq);
@@ -389,10 +374,14 @@ void fm_journal_store_withdraw(struct fm_journal_store *s, struct fm_journal_cal
         return;
     }
     fm_db_bind(d, FM_SQL_COMMAND_OLD, "i", (int64_t)c->seq - 1);
-    if (fm_db_row(d, FM_SQL_COMMAND_OLD) && (uint64_t)fm_db_i64(d, FM_SQL_COMMAND_OLD, 0) == c->seq)
+    if (fm_db_row(d, FM_SQL_COMMAND_OLD) &&
+        (uint64_t)fm_db_i64(d, FM_SQL_COMMAND_OLD, 0) == c->seq) {
+        fm_journal_keys_drop(s, fm_db_str(d, FM_SQL_COMMAND_OLD, 1),
+                             fm_db_str(d, FM_SQL_COMMAND_OLD, 2), c->seq);
         drop_command(s, c->seq);
-    else
+    } else {
         fm_db_reset(d, FM_SQL_COMMAND_OLD);
+    }
 }
 
 /* The next row behind s->oldest; false where it is not old enough, or there is none. */
@@ -416,6 +405,8 @@ static bool expire_one(struct fm_journal_store *s, int64_t cutoff_ms, bool *drop
     *dropped = fm_db_row(d, FM_SQL_OUTCOME); /* else in flight, for longer than the retention */
     if (*dropped) {
         fm_db_reset(d, FM_SQL_OUTCOME);
+        fm_journal_keys_forget(s, fm_db_str(d, FM_SQL_COMMAND_OLD, 1),
+                               fm_db_str(d, FM_SQL_COMMAND_OLD, 2), seq);
         drop_command(s, seq);
     } else {
         fm_db_reset(d, FM_SQL_COMMAND_OLD);
@@ -440,8 +431,8 @@ unsigned fm_journal_store_expire(struct fm_journal_store *s)
         n += dropped;
     n += fm_journal_store_expire_queue(s, cutoff);
     if (n) { /* what was forgotten is not given out again, nor does it get younger */
-        set_meta(s, "last", (int64_t)s->last);
-        set_meta(s, "age_ms", fm_journal_store_age_ms(s));
+        fm_journal_store_set_meta(s, "last", (int64_t)s->last);
+        fm_journal_store_set_meta(s, "age_ms", fm_journal_store_age_ms(s));
     }
     return n;
 }
@@ -510,9 +501,11 @@ static enum fm_err make_tables(struct fm_journal_store *s, bool *is_new, struct 
     *is_new = id == 0 && version == 0 && tables == 0;
     if (!*is_new && id != APPLICATION)
         return fm_error_set(e, FM_ERR_INVALID, "%s is not a journal", s->o.path);
-    if (!*is_new && version != VERSION)
+    if (!*is_new && version == 1)
+        return execute(s, from_version_1, e);
+    if (!*is_new && version != FM_DB_VERSION)
         return fm_error_set(e, FM_ERR_INVALID, "%s is a journal of version %lld, not %d", s->o.path,
-                            (long long)version, VERSION);
+                            (long long)version, FM_DB_VERSION);
     if (!*is_new)
         return FM_ERR_OK;
     enum fm_err err = execute(s, "BEGIN IMMEDIATE", e);
@@ -523,8 +516,8 @@ static void stamp(struct fm_journal_store *s)
 {
     fm_rand_bytes(&s->hash_key, sizeof s->hash_key);
     (void)fm_db_run(&s->db, FM_SQL_META_SET, "tt", FM_STR("service"), fm_str_z(s->o.service));
-    set_meta(s, "k0", (int64_t)s->hash_key.k0);
-    set_meta(s, "k1", (int64_t)s->hash_key.k1);
+    fm_journal_store_set_meta(s, "k0", (int64_t)s->hash_key.k0);
+    fm_journal_store_set_meta(s, "k1", (int64_t)s->hash_key.k1);
     (void)fm_db_run(&s->db, FM_SQL_COMMIT, "");
 }
 
@@ -544,24 +537,34 @@ static enum fm_err check_service(struct fm_journal_store *s, struct fm_error *e)
 
 static void read_state(struct fm_journal_store *s)
 {
-    int64_t k0 = 0, k1 = 0, last = 0, age = 0;
+    int64_t k0 = 0, k1 = 0, last = 0, age = 0, indexed = 0, swept = 0;
     if (!get_meta(s, "k0", &k0) || !get_meta(s, "k1", &k1))
         fm_db_damaged(&s->db, "no key of its hashes", 0);
     s->hash_key = (struct fm_hash_key){(uint64_t)k0, (uint64_t)k1};
     (void)get_meta(s, "last", &last);
     (void)get_meta(s, "age_ms", &age);
+    (void)get_meta(s, "indexed", &indexed);
+    (void)get_meta(s, "swept", &swept);
+    s->keys.indexed = (uint64_t)indexed;
+    s->keys.swept = (uint64_t)swept;
+    last = last > indexed ? last : indexed; /* what had that number may have been withdrawn */
     int64_t seen = one_number(s, FM_SQL_LAST), newest = one_number(s, FM_SQL_NEWEST_AGE);
     s->last = (uint64_t)(seen > last ? seen : last);
     s->age_before_ms = newest > age ? newest : age;
+    uint64_t first = (uint64_t)one_number(s, FM_SQL_FIRST);
+    s->oldest = first ? first - 1 : s->last;
 }
 
-/* Whoever forwarded these is gone, and so is what it would have learnt. */
-static void give_up_what_was_in_flight(struct fm_journal_store *s)
+/* Read which keys are in memory only, and give up what was in flight: whoever forwarded that is
+ * gone, and so is what it would have learnt. */
+static void go_on(struct fm_journal_store *s)
 {
     struct fm_journal_answer none = {0};
     int64_t now = fm_journal_store_wall_ms();
     if (!fm_journal_store_transaction(s))
         return;
+    fm_journal_keys_load(s);
+    fm_journal_keys_move(s);
     for (;;) {
         uint64_t seq = (uint64_t)one_number(s, FM_SQL_PENDING_FIRST);
         if (!seq)
@@ -577,6 +580,8 @@ static enum fm_err open_all(struct fm_journal_store *s, struct fm_error *e)
 {
     bool is_new = false;
     enum fm_err err = take_lock(s, e);
+    if (!err)
+        err = fm_journal_keys_init(s, e);
     if (!err)
         err = fm_db_open(&s->db, s->o.path, s->o.vfs, e);
     if (!err)
@@ -595,7 +600,7 @@ static enum fm_err open_all(struct fm_journal_store *s, struct fm_error *e)
     if (err)
         return err;
     read_state(s);
-    give_up_what_was_in_flight(s);
+    go_on(s);
     measure(s, true);
     if (s->db.failed)
         return fm_error_set(e, s->db.why.code, "%s", s->db.why.msg);
@@ -611,6 +616,7 @@ enum fm_err fm_journal_store_open(struct fm_journal_store *s, const struct fm_jo
     enum fm_err err = open_all(s, e);
     if (err) {
         fm_db_close(&s->db);
+        fm_journal_keys_deinit(s);
         if (s->lock_fd >= 0)
             close(s->lock_fd);
     }
@@ -620,10 +626,11 @@ enum fm_err fm_journal_store_open(struct fm_journal_store *s, const struct fm_jo
 void fm_journal_store_close(struct fm_journal_store *s)
 {
     if (!s->db.failed && fm_journal_store_transaction(s)) {
-        set_meta(s, "last", (int64_t)s->last);
-        set_meta(s, "age_ms", fm_journal_store_age_ms(s));
+        fm_journal_store_set_meta(s, "last", (int64_t)s->last);
+        fm_journal_store_set_meta(s, "age_ms", fm_journal_store_age_ms(s));
         (void)fm_journal_store_commit(s);
     }
     fm_db_close(&s->db);
+    fm_journal_keys_deinit(s);
     close(s->lock_fd);
 }

@@ -42,6 +42,7 @@ static struct fm_group_report look(const struct world *w, unsigned i)
     r.flush = pg_lsn(d->n);
     r.replay = pg_lsn(d->replayed);
     r.final = d->clean ? pg_lsn(d->n - 1) : FM_LSN_NONE;
+    r.kept = is_primary && d->kept ? pg_lsn(d->kept) : FM_LSN_NONE;
     return r;
 }
 
@@ -213,6 +214,8 @@ static void step(struct world *w, unsigned p, enum fm_group_event e, uint32_t se
               v.refused ? " refused" : "");
     if (v.changed && v.to == FM_GROUP_RESUMING)
         w->r->resumes++;
+    if (v.changed)
+        db_entered(w, i, v.to);
     act(w, p, &v);
 }
 
@@ -226,7 +229,7 @@ static void end_long(struct world *w, unsigned p)
         bool ok = still && fm_rand_below(&w->net, 6) > 0;
         if (ok && d->op == FM_GROUP_DO_CREATE)
             pg_create(w, i);
-        else if (ok)
+        else if (ok && !(d->op == FM_GROUP_DO_REWIND && d->lies_until > w->now))
             ok = pg_copy(w, i, d->op_from, d->op == FM_GROUP_DO_REWIND);
         d->op = FM_GROUP_DO_NOTHING;
         step(w, p, ok ? FM_GROUP_ON_DONE : FM_GROUP_ON_FAILED, d->serial);
@@ -390,183 +393,6 @@ void db_guard(struct world *w, const struct msg *m)
     struct db *d = db_of(w, m->to);
     if (d->server_life == m->op)
         pg_kill(w, w->proc[m->to].index);
-}
-
-/* -------- faults of a group -------- */
-
-enum {
-    DB_CRASH,
-    DB_ORPHANS,
-    DB_AGENT,
-    DB_HOST,
-    DB_PAUSE,
-    DB_ORDER,
-    DB_CUT, /* of the region that holds the cell */
-    DB_FAULTS,
-    DB_UP,
-    DB_JOIN,
-    DB_CREATE
-};
-
-static void cut(struct world *w, unsigned region, bool on)
-{
-    for (unsigned x = 0; x < SIM_REGIONS; x++)
-        if (x != region)
-            w->cut[region][x] = w->cut[x][region] = on;
-    w->faults_on += on ? 1u : -1u;
-    w->calm_since = w->now;
-    store_connect(w);
-}
-
-static void press(struct world *w, unsigned i, enum fm_group_event e)
-{
-    struct msg *m = new_msg(w, MSG_PRESS, 0, proc_db(i));
-    m->op = e;
-    post(w, m, w->now);
-}
-
-/* Says whose data count: those of who was open last, if it is here; else whose there are. */
-static void found(struct world *w)
-{
-    const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
-    unsigned best = FM_GROUP_NOBODY;
-    if (c->evidence.writer || w->store.ctx[0].cell[0].revision.n == 0)
-        return;
-    for (unsigned i = 0; i < w->group->n; i++)
-        if (w->group->region[i] == c->region &&
-            (best == FM_GROUP_NOBODY || i == w->group->acked_by))
-            best = i;
-    bool others = w->group->systems > 0 && best != FM_GROUP_NOBODY && !w->group->db[best].data;
-    if (best != FM_GROUP_NOBODY && !others)
-        press(w, best, FM_GROUP_ON_CREATE);
-}
-
-static void post_fault(struct world *w, unsigned what, unsigned i, int64_t at, int64_t length,
-                       uint32_t order)
-{
-    struct msg *m = new_msg(w, MSG_DB_FAULT, 0, 0);
-    m->op = what;
-    m->cell = (uint8_t)i;
-    m->asked_ns = length;
-    m->tries = order;
-    post(w, m, at);
-}
-
-void db_fault(struct world *w, const struct msg *m)
-{
-    unsigned i = m->cell, p = proc_db(i);
-    struct db *d = &w->group->db[i % SIM_DBS];
-    if (m->op < DB_UP)
-        trace(w, "fault %u of node %u", m->op, i);
-    switch (m->op) {
-    case DB_CRASH:
-        if (d->process == FM_GROUP_UP)
-            pg_kill(w, i);
-        return;
-    case DB_ORPHANS:
-        if (d->process == FM_GROUP_UP && w->now >= d->up_at)
-            d->process = FM_GROUP_ORPHANS;
-        return;
-    case DB_HOST:
-        pg_kill(w, i);
-        guard_speaks(w, p, true);
-        proc_kill(w, p);
-        return;
-    case DB_AGENT:
-        proc_kill(w, p);
-        return;
-    case DB_PAUSE:
-        if (w->proc[p].resume_at < w->now + m->asked_ns)
-            w->proc[p].resume_at = w->now + m->asked_ns;
-        return;
-    case DB_ORDER:
-        press(w, i, (enum fm_group_event)m->tries);
-        return;
-    case DB_CUT:
-        i = w->store.ctx[0].cell[0].r.region;
-        cut(w, i, true);
-        post_fault(w, DB_JOIN, i, w->now + m->asked_ns, 0, 0);
-        return;
-    case DB_JOIN:
-        cut(w, i, false);
-        return;
-    case DB_UP:
-        proc_start(w, p);
-        press(w, i, FM_GROUP_ON_RESUME);
-        return;
-    default: /* as long as the world lasts */
-        found(w);
-        for (unsigned k = 0; k < w->group->n && w->now > w->faults_end; k++)
-            press(w, k, FM_GROUP_ON_RESUME);
-        post_fault(w, DB_CREATE, 0, w->now + 5 * S, 0, 0);
-        return;
-    }
-}
-
-static void draw_faults(struct world *w, struct fm_rand *dice)
-{
-    static const uint8_t orders[] = {FM_GROUP_ON_MAINTAIN, FM_GROUP_ON_RESUME, FM_GROUP_ON_REINIT};
-    unsigned n = 4 + fm_rand_below(dice, 14);
-    int64_t last = w->end - 60 * S;
-    for (unsigned k = 0; k < n; k++) {
-        unsigned what = fm_rand_below(dice, DB_FAULTS), i = fm_rand_below(dice, w->group->n);
-        int64_t at = between(dice, 15 * S, last - 20 * S);
-        int64_t length = between(dice, 10 * MS, fm_rand_below(dice, 2) ? 3 * S : 20 * S);
-        post_fault(w, what, i, at, length, orders[fm_rand_below(dice, FM_COUNT(orders))]);
-        if (what == DB_AGENT || what == DB_HOST || what == DB_ORDER)
-            post_fault(w, DB_UP, i, at + length, 0, 0);
-    }
-    for (unsigned i = 0; i < w->group->n; i++)
-        post_fault(w, DB_UP, i, last + S, 0, 0);
-    for (unsigned k = 0; k < 8; k++) { /* whoever holds the cell moves it */
-        int64_t at = between(dice, 15 * S, last - 20 * S);
-        uint32_t button = fm_rand_below(dice, 2) << 5;
-        for (unsigned a = 0; a < SIM_REGIONS * SIM_AGENTS; a++) {
-            struct msg *m = new_msg(w, MSG_PRESS, 0, proc_agent(a / SIM_AGENTS, a % SIM_AGENTS));
-            m->flag = 3;
-            m->op = button;
-            post(w, m, at);
-        }
-    }
-    post_fault(w, DB_CREATE, 0, 2 * S, 0, 0);
-}
-
-/* A share of the schedules has a group, drawn by dice of its own. */
-void db_draw(struct world *w)
-{
-    enum { SHARE = 8 };
-    static struct group group;
-    static const uint64_t credits[] = {0, 0, 64, 512};
-    struct fm_rand dice = {fm_mix64(w->o->seed + 11)};
-    if (fm_rand_below(&dice, SHARE))
-        return;
-    memset(&group, 0, sizeof group);
-    struct group *x = w->group = &group;
-    w->r->has_group = true;
-    x->n = 2 + fm_rand_below(&dice, SIM_DBS - 1);
-    x->policy = (struct fm_group_policy){.prefer = (uint8_t)fm_rand_below(&dice, 2),
-                                         .restarts_max = (uint8_t)fm_rand_below(&dice, 4),
-                                         .restarts_ms = 20000,
-                                         .tries_max = 3,
-                                         .retry_ms = 500,
-                                         .stop_ms = between(&dice, 300, 3000),
-                                         .fresh_ms = 2000,
-                                         .wait_ms = between(&dice, 500, 5000),
-                                         .lag_max = 200};
-    x->credit = (struct fm_credit_policy){.bytes = credits[fm_rand_below(&dice, FM_COUNT(credits))],
-                                          .beyond = (uint8_t)fm_rand_below(&dice, 2),
-                                          .patience_ms = between(&dice, 300, 3000),
-                                          .able = (1u << x->n) - 1};
-    for (unsigned i = 0; i < x->n; i++) {
-        struct proc *q = &w->proc[proc_db(i)];
-        x->region[i] = q->region = (uint8_t)(i % SIM_REGIONS);
-        q->base_local = between(&dice, 1, 1000) * S;
-        q->ppm = (int32_t)between(&dice, -(int64_t)w->cfg.rho_ppm, w->cfg.rho_ppm);
-        x->db[i].upstream = FM_GROUP_NOBODY;
-        proc_start(w, proc_db(i));
-    }
-    post(w, new_msg(w, MSG_DB_WRITE, 0, 0), S);
-    draw_faults(w, &dice);
 }
 
 /* -------- what others ask of the nodes of a region -------- */

@@ -124,6 +124,8 @@ static void print_sums(const struct sums *s, double cpu_s)
 static void print_command(const struct sim_options *o)
 {
     printf("  ./dev sim --seed %" PRIu64 "%s", o->seed, o->beyond ? " --beyond" : "");
+    if (o->groups)
+        printf(" --groups");
     if (o->keep != UINT32_MAX)
         printf(" --keep 0x%x", o->keep);
     if (o->end_ns)
@@ -249,6 +251,8 @@ static bool parse(struct options *o, int argc, char **argv)
             o->sim.trace = true;
         else if (!strcmp(a, "--beyond"))
             o->sim.beyond = true;
+        else if (!strcmp(a, "--groups"))
+            o->sim.groups = true;
         else if (!strcmp(a, "--hashes"))
             o->hashes = true;
         else if (!strcmp(a, "--shrink"))
@@ -277,8 +281,8 @@ int main(int argc, char **argv)
     struct options o = {.count = 1, .sim = {.seed = 1, .keep = UINT32_MAX}};
     if (!parse(&o, argc, argv)) {
         fprintf(stderr,
-                "usage: fulmar-sim [--seed S] [--count N] [--beyond] [--trace] [--hashes] "
-                "[--keep MASK] [--end SECONDS] [--shrink] [--first]%s\n",
+                "usage: fulmar-sim [--seed S] [--count N] [--beyond] [--groups] [--trace] "
+                "[--hashes] [--keep MASK] [--end SECONDS] [--shrink] [--first]%s\n",
                 MUTANT_OPTIONS);
         return 64;
     }

@@ -14,13 +14,14 @@ struct fm_lsn pg_lsn(uint32_t n)
 
 bool pg_frozen(const struct world *w, unsigned i)
 {
-    return w->proc[proc_db(i)].resume_at > w->now;
+    return w->proc[proc_db(i)].resume_at > w->now || w->group->db[i].frozen_until > w->now;
 }
 
 bool pg_accepts(const struct world *w, unsigned i)
 {
     const struct db *d = &w->group->db[i];
-    return d->process == FM_GROUP_UP && !d->stop_at && !d->fail_at && w->now >= d->up_at;
+    return d->process == FM_GROUP_UP && !d->stop_at && !d->fail_at && w->now >= d->up_at &&
+           d->frozen_until <= w->now;
 }
 
 static void append(struct world *w, struct db *d, bool client)
@@ -58,7 +59,7 @@ void pg_start(struct world *w, unsigned i, bool primary)
     d->answered = d->n;
     d->up_at = w->now + between(&w->net, 30, 500) * MS;
     d->stop_at = d->promote_at = 0;
-    d->fail_at = fm_rand_below(&w->net, 16) ? 0 : d->up_at;
+    d->fail_at = fm_rand_below(&w->net, d->full_until > w->now ? 2 : 16) ? 0 : d->up_at;
 }
 
 /* All of it is reaped. */
@@ -67,7 +68,7 @@ void pg_kill(struct world *w, unsigned i)
     struct db *d = &w->group->db[i];
     d->process = FM_GROUP_GONE;
     d->streaming = false;
-    d->up_at = d->stop_at = d->promote_at = d->fail_at = 0;
+    d->up_at = d->stop_at = d->promote_at = d->fail_at = d->frozen_until = 0;
 }
 
 /* -------- the stream -------- */
@@ -80,7 +81,7 @@ static bool same_lines(const struct db *s, const struct db *u)
 /* As far as walreceiver and startup process see it. */
 static bool may_stream(const struct db *s, const struct db *u)
 {
-    if (!same_lines(s, u) || s->system != u->system || s->n > u->n)
+    if (!same_lines(s, u) || s->system != u->system || s->n > u->n || s->n < u->kept)
         return false;
     return s->nlines == u->nlines || s->n <= u->line[s->nlines].begins;
 }
@@ -108,7 +109,7 @@ static void receive(struct world *w, unsigned i, bool all)
 {
     struct db *s = &w->group->db[i];
     unsigned from = s->upstream;
-    bool runs = pg_accepts(w, i) && !s->primary;
+    bool runs = pg_accepts(w, i) && !s->primary && s->full_until <= w->now;
     if (!runs || from >= w->group->n || from == i)
         return;
     struct db *u = &w->group->db[from];
@@ -197,7 +198,8 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
         return false;
     struct db *d = &x->db[i];
     const struct db *u = &x->db[from];
-    if (!u->primary || d->process != FM_GROUP_GONE || (rewind && d->system != u->system))
+    if (!u->primary || d->process != FM_GROUP_GONE || (rewind && d->system != u->system) ||
+        d->full_until > w->now)
         return false;
     *(rewind ? &w->r->rewinds : &w->r->clones) += 1;
     d->data = d->signal = true;
@@ -207,6 +209,7 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
     memcpy(d->line, u->line, sizeof d->line);
     memcpy(d->log, u->log, sizeof d->log);
     d->n = d->replayed = u->n;
+    d->kept = u->kept;
     d->upstream = (uint8_t)from;
     return true;
 }
@@ -240,6 +243,10 @@ static void write_some(struct world *w, unsigned i)
     bool backends = d->process != FM_GROUP_GONE && d->primary && w->now >= d->up_at;
     if (!backends || d->stop_at || pg_frozen(w, i))
         return;
+    if (d->full_until > w->now) { /* it panics */
+        pg_kill(w, i);
+        return;
+    }
     if (fm_rand_below(&w->net, 6) == 0)
         append(w, d, false);
     if (!db_serves(w, i)) {

@@ -89,6 +89,7 @@ struct sim_options {
     uint32_t keep;  /* one bit a fault: those that happen */
     bool beyond;    /* clocks may break the bound */
     bool trace;     /* print what happens */
+    bool groups;    /* each schedule has a PostgreSQL group */
     int64_t end_ns; /* 0 = as the seed says */
 };
 

@@ -195,11 +195,13 @@ struct db {
     uint8_t nlines;
     uint32_t n, replayed; /* records */
     uint32_t log[SIM_WAL];
+    uint32_t kept;      /* of a primary: the records before it are gone for who has not got them */
+    int64_t full_until; /* no room on it */
     /* the server */
     uint8_t process; /* enum fm_group_process */
     bool primary, streaming;
     uint32_t server_life, upstream_life, promote_to;
-    int64_t up_at, stop_at, promote_at, fail_at;
+    int64_t up_at, stop_at, promote_at, fail_at, frozen_until;
     uint8_t upstream;
     struct fm_lsn granted;
     uint32_t answered; /* clients of the records before this one were answered, or left */
@@ -217,6 +219,8 @@ struct db {
     struct fm_revision asked_over;
     uint8_t op; /* enum fm_group_action that takes time */
     uint8_t op_from;
+    uint8_t trap;       /* the agent dies when it enters this state; LOOKING: in none */
+    int64_t lies_until; /* a rewind says that it was done, and was not */
     uint32_t serial;
     int64_t op_at;
     uint32_t ticks;
@@ -432,6 +436,8 @@ void db_take(struct world *w, struct msg *m);
 void db_killed(struct world *w, unsigned p);
 void db_down(struct world *w, unsigned p); /* all of the host, and the guard of it says so */
 void db_fault(struct world *w, const struct msg *m);
+/* The node enters a state: an agent may die of that. */
+void db_entered(struct world *w, unsigned i, unsigned state);
 void db_guard(struct world *w, const struct msg *m);
 bool db_serves(const struct world *w, unsigned i);
 bool db_is_final(const struct world *w, unsigned from, unsigned to);

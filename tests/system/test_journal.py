@@ -106,6 +106,9 @@ def kill_at_random_points(stage, rounds, seed):
         found, live = entries(file, "--limit", 1000000)
         check(not live, "a dead journal is said to be live")
         check_life(found, f"life{i}", intents, outcomes, over=False)
+        for n in dice.sample(sorted(intents), min(2, len(intents))):  # by its key, wherever that stands
+            said = fulmar("show", CONTEXTS[n % 3], f"life{i}-{n}", "--file", file, "-o", "json")[0]
+            check_equal(check_entry(json.loads(said)["entries"][0])[1], n, "what is there of a key")
         if last:
             check_life(found, *last, over=True)
         last = (f"life{i}", intents, outcomes)

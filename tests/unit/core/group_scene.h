@@ -66,10 +66,12 @@ static inline void begin(unsigned self)
     now = (struct fm_mono){100 * FM_NS_PER_S};
     p = (struct fm_group_policy){.restarts_max = 1,
                                  .restarts_ms = 60000,
+                                 .yield_ms = 60000,
                                  .tries_max = 2,
                                  .retry_ms = 500,
                                  .stop_ms = 3000,
                                  .fresh_ms = 3000,
+                                 .stuck_ms = 5000,
                                  .wait_ms = 5000,
                                  .lag_max = 100};
     sub = (struct fm_sublease_cell){.holder = FM_NOBODY};

@@ -275,7 +275,7 @@ static void a_promotion_to_a_lower_timeline_never_opens(void **state)
 static void a_promotion_half_way_goes_on_under_its_claim_only(void **state)
 {
     (void)state;
-    for (unsigned later = 0; later < 2; later++) {
+    for (unsigned later = 0; later < 3; later++) {
         standby(B);
         taken_by_force();
         record(tick());
@@ -284,7 +284,8 @@ static void a_promotion_half_way_goes_on_under_its_claim_only(void **state)
         ev.self.timeline.n = 2;
         ev.self.begins.n = 1000;
         mine = (struct fm_history){{2}, FM_STR("1\t0/3E8\n")};
-        ev.primary = NULL;
+        if (later < 2)
+            ev.primary = NULL; /* else the old writer is there, on a history without this one */
         if (later) {
             held_by(NORTH, 3);
             live(3);
@@ -400,9 +401,25 @@ static void a_primary_that_crashed_is_started_first_within_its_budget(void **sta
     assert_int_equal(g.state, FM_GROUP_RESUMING); /* the count begins anew */
     on(FM_GROUP_ON_FAILED);
     assert_int_equal(g.state, FM_GROUP_YIELDED);
-    now = fm_mono_add_ms(now, p.restarts_ms);
+    now = fm_mono_add_ms(now, p.yield_ms);
     live(1);
     assert_int_equal(tick().to, FM_GROUP_RESUMING); /* nobody came */
+}
+
+static void who_was_ended_in_time_did_not_crash(void **state)
+{
+    (void)state;
+    primary();
+    for (unsigned i = 0; i < 5; i++) {
+        server(FM_GROUP_GONE, false, false);
+        ev.expired = true;
+        assert_int_equal(tick().action, FM_GROUP_DO_START_PRIMARY); /* the lease was renewed */
+        ev.expired = false;
+        server(FM_GROUP_UP, true, false);
+        assert_int_equal(tick().to, FM_GROUP_PRIMARY);
+    }
+    crash();
+    assert_int_equal(tick().to, FM_GROUP_RESUMING);
 }
 
 static void who_prefers_time_yields_to_a_standby_that_is_ready(void **state)
@@ -486,6 +503,55 @@ static void a_standby_that_went_too_far_is_stopped_and_rewound(void **state)
     b_has_opened(1000);
     assert_int_equal(tick().node, B);
     assert_int_equal(g.state, FM_GROUP_CATCHING_UP); /* until it is on the new timeline */
+}
+
+static void a_rewind_that_was_not_done_counts_as_a_failure(void **state)
+{
+    (void)state;
+    standby(C);
+    b_has_opened(900);
+    tick();
+    server(FM_GROUP_GONE, false, true);
+    assert_int_equal(tick().to, FM_GROUP_REWINDING);
+    for (unsigned i = 0; i < p.tries_max; i++) {
+        assert_int_equal(on(FM_GROUP_ON_DONE).to, FM_GROUP_STOPPED); /* diverged as before */
+        node[B].at = now = fm_mono_add_ms(now, p.retry_ms << i);
+        assert_int_equal(tick().to, i + 1 < p.tries_max ? FM_GROUP_REWINDING : FM_GROUP_CLONING);
+    }
+}
+
+static void what_is_gone_at_the_primary_comes_with_a_copy(void **state)
+{
+    (void)state;
+    static const char *const what[] = {"it is gone", "it is there",     "it receives",
+                                       "it gets on", "not long enough", "nobody to copy from"};
+    for (unsigned i = 0; i < FM_COUNT(what); i++) {
+        standby(B);
+        ev.self.streaming = i == 2;
+        node[A].flush.n = 5000;
+        node[A].kept.n = i == 1 ? 1000 : 1001;
+        tick();
+        for (unsigned k = 1; k <= 5; k++) {
+            now = fm_mono_add_ms(now, i == 4 && k == 5 ? p.stuck_ms / 5 - 1 : p.stuck_ms / 5);
+            node[A].at = now;
+            if (i == 5)
+                node[A].state = FM_GROUP_OPENING;
+            if (i == 3 && k == 3)
+                ev.self.flush.n = 1000 - 1, ev.self.replay.n = 1000 - 1;
+            tick();
+        }
+        if ((g.state == FM_GROUP_STOPPING) != (i == 0))
+            fail_msg("%s: %s", what[i], fm_group_state_name((enum fm_group_state)g.state));
+        if (i)
+            continue;
+        server(FM_GROUP_GONE, false, true);
+        struct fm_group_verdict v = tick();
+        assert_int_equal(v.action, FM_GROUP_DO_CLONE);
+        assert_int_equal(v.node, A);
+        ev.self.flush.n = ev.self.replay.n = 5000;
+        assert_int_equal(on(FM_GROUP_ON_DONE).to, FM_GROUP_STARTING);
+        assert_false(g.gap);
+    }
 }
 
 /* So many times the first pause, and nothing happens before. */
@@ -602,9 +668,12 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(a_fast_stop_that_takes_too_long_is_made_an_immediate_one),
              fm_test(a_standby_has_stopped_at_once_and_a_node_of_unknown_state_has_not),
              fm_test(a_primary_that_crashed_is_started_first_within_its_budget),
+             fm_test(who_was_ended_in_time_did_not_crash),
              fm_test(who_prefers_time_yields_to_a_standby_that_is_ready),
              fm_test(an_old_primary_follows_rewinds_or_waits),
              fm_test(a_standby_that_went_too_far_is_stopped_and_rewound),
+             fm_test(a_rewind_that_was_not_done_counts_as_a_failure),
+             fm_test(what_is_gone_at_the_primary_comes_with_a_copy),
              fm_test(what_fails_waits_is_tried_again_and_then_made_anew),
              fm_test(data_of_others_are_left_alone),
              fm_test(a_person_works_on_a_standby_but_not_on_the_primary),

@@ -61,6 +61,11 @@ static void shake(void)
         ev.self.recovery = one_in(2);
     if (now_and_then(8))
         ev.data = !one_in(3);
+    ev.expired = now_and_then(4);
+    if (ev.expired)
+        ev.process = FM_GROUP_GONE;
+    if (now_and_then(8))
+        ev.self.streaming = !one_in(3);
     if (now_and_then(8))
         ev.self.system_id = one_in(3) ? 6 : 5;
     if (now_and_then(8))
@@ -81,6 +86,8 @@ static void shake(void)
         if (now_and_then(6))
             node[i].state = (uint8_t)(one_in(2) ? FM_GROUP_PRIMARY
                                                 : fm_rand_below(&dice, FM_GROUP_STATE_COUNT));
+        if (now_and_then(8))
+            node[i].kept.n = one_in(2) ? 2000 : 0;
         if (now_and_then(4)) {
             node[i].timeline.n = cell.r.evidence.timeline;
             node[i].begins.n = cell.r.evidence.fork_lsn;
@@ -146,10 +153,11 @@ static void every_row_fires_and_nothing_is_opened_without_a_right(void **state)
     static bool fired[256], in[FM_GROUP_STATE_COUNT], out[FM_GROUP_STATE_COUNT];
     assert_true(fm_group_nrows <= FM_COUNT(fired));
     dice.state = 7;
-    for (unsigned run = 0; run < 3100; run++) {
+    for (unsigned run = 0; run < 6200; run++) {
         begin(run % NODES);
         calm = 1 + run % 31;
-        p.restarts_ms = 2500;
+        p.restarts_ms = p.yield_ms = 2500;
+        p.stuck_ms = 500;
         p.prefer = run & 1 ? FM_PREFER_TIME : FM_PREFER_DATA;
         for (unsigned i = 0; i < 300; i++) {
             shake();

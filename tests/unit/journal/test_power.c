@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CUTS = 80, EACH = 300, IN_FLIGHT = 16 };
+enum { CUTS = 80, EACH = 300, IN_FLIGHT = 16, KEPT_BACK = 64, ASKED = 40 };
 
 static struct desk desk;
 static uint64_t seed = 20261121, cuts = CUTS;
@@ -33,6 +33,7 @@ static int setup(void **state)
     power_register(seed);
     fm_log_set_level(FM_LOG_OFF); /* each failure would be told */
     desk_open(&desk, POWER_VFS);
+    desk.o.keys_kept_back = KEPT_BACK; /* so that power goes while keys are on their way, too */
     desk_start(&desk);
     return rc;
 }
@@ -162,6 +163,30 @@ static void check_all(void)
                          (unsigned long long)n, (unsigned long long)seed);
 }
 
+/* A retry of what was acknowledged is none that could be forwarded again. */
+static void check_key(const struct life *l, uint64_t n)
+{
+    char key[DRIVER_KEY_MAX];
+    driver_key(l->prefix, n, key);
+    struct fm_journal_call c = desk_command(&desk, key, "");
+    c.command.context = driver_context(n);
+    c.command.hash = driver_hash(n);
+    assert_int_equal(desk_do(&desk, &c), FM_ERR_OK);
+    if (c.decision.situation != FM_IDEM_ANSWERED && c.decision.situation != FM_IDEM_LOST)
+        fail_msg("the key %s is lost (seed %llu)", key, (unsigned long long)seed);
+    fm_journal_forget(&c);
+}
+
+static void check_some_keys(struct fm_rand *dice)
+{
+    for (unsigned i = 0; i < ASKED; i++) {
+        const struct life *l = &lives[fm_rand_below(dice, (uint32_t)nlives)];
+        uint64_t n = fm_rand_below(dice, EACH);
+        if (l->intent[n])
+            check_key(l, n);
+    }
+}
+
 /* Take the power away, put it back, start the journal again. */
 static void cut_and_start(void)
 {
@@ -187,6 +212,7 @@ static void no_cut_loses_what_was_acknowledged(void **state)
         in_the_middle += l->failed;
         cut_and_start();
         check_all();
+        check_some_keys(&dice);
         for (size_t k = 0; k < nlives; k++)
             if (lives[k].queued)
                 check_queued(&lives[k]);

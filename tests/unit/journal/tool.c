@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* Few, so that keys are on their way to the index whenever it is killed. */
+enum { KEPT_BACK = 512 };
+
 struct run {
     struct driver driver;
     char mem[65536];
@@ -92,7 +95,8 @@ int main(int argc, char **argv)
                                                      .answer_max = 1 << 20,
                                                      .bytes_max = UINT64_C(1) << 34,
                                                      .queue_max = 1000,
-                                                     .queue_bytes_max = 1 << 20},
+                                                     .queue_bytes_max = 1 << 20,
+                                                     .keys_kept_back = KEPT_BACK},
                         &e);
     if (!j) {
         fprintf(stderr, "journal_tool: %s\n", e.msg);
