@@ -12,6 +12,7 @@
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
+ *   ctl_quote.c    ... and what a failover would lose of them
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -247,6 +248,7 @@ struct ctl_group {
         bool in_file;
         unsigned host, region; /* numbers of the roster; not in the file: FM_NO_REGION */
         struct fm_group_report report;
+        struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
 };
@@ -573,6 +575,8 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 void ctl_group_create(struct ctl_context *c);
 /* NULL: there are no data yet. */
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
+/* Nobody has taken the node away from its agent: it may be promoted. */
+bool ctl_group_looks_after(const struct ctl_group_node *n);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
@@ -583,6 +587,15 @@ struct ctl_group_loss {
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);
+
+/* -------- ctl_quote.c -------- */
+
+/* The node of that host has reported. */
+void ctl_quote_heard(struct ctl_context *c, unsigned host);
+/* What would be lost by a failover of these contexts, by whom that is known, and who could still
+ * write. */
+json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
+                       unsigned to);
 
 /* -------- ctl_tell.c -------- */
 

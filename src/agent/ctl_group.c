@@ -54,8 +54,10 @@ static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
             continue;
         c->group->node[i].in_file = true;
         c->group->node[i].region = (unsigned)region;
-        if ((unsigned)i < was.nnodes)
-            c->group->node[i].report = was.node[i].report;
+        if ((unsigned)i >= was.nnodes)
+            continue;
+        c->group->node[i].report = was.node[i].report;
+        c->group->node[i].level_at = was.node[i].level_at;
     }
 }
 
@@ -134,6 +136,7 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
         n->report = m->report;
         n->report.at = fm_mono_now();
         n->report.region = (uint8_t)n->region;
+        ctl_quote_heard(c, host);
         ctl_touch(c);
     } else if (m->kind == FM_MESSAGE_ORDERED) {
         ctl_node_take(c, host, m);
@@ -195,11 +198,9 @@ static const struct fm_group_report *writer_of(const struct ctl_context *c)
     return e && e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
 }
 
-/* Nobody has taken it away from its agent. */
-static bool is_looked_after(const struct ctl_group_node *n)
+bool ctl_group_looks_after(const struct ctl_group_node *n)
 {
-    return n->report.state != FM_GROUP_MAINTAINED && n->report.state != FM_GROUP_FENCED &&
-           n->report.state != FM_GROUP_YIELDED;
+    return n->report.state != FM_GROUP_MAINTAINED && n->report.state != FM_GROUP_FENCED;
 }
 
 const char *ctl_group_receive(const struct ctl_context *c)
@@ -215,7 +216,7 @@ const char *ctl_group_receive(const struct ctl_context *c)
         return "nothing is heard of the primary of its PostgreSQL group";
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region == c->ctl->region && e->promotable >> i & 1 && is_looked_after(n) &&
+        if (n->region == c->ctl->region && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
             fm_group_is_fresh(&n->report, FRESH_MS, now) &&
             fm_group_is_promotable(e, &n->report, old->flush, LAG_MAX))
             return NULL;
@@ -241,7 +242,7 @@ struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
         const struct ctl_group_node *n = &c->group->node[i];
         bool has = n->region == to && fm_group_is_fresh(&n->report, FRESH_MS, now) &&
                    n->report.system_id == e->system_id;
-        l.ready |= has && n->report.recovery && is_looked_after(n);
+        l.ready |= has && n->report.recovery && ctl_group_looks_after(n);
         l.unbounded &= !(has && waits && (e->promotable >> i & 1 || e->writer == i + 1));
     }
     return l;
@@ -259,7 +260,7 @@ bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
         /* one that is not recorded would not be let to claim what is released for it */
-        if (n->region == to && e->promotable >> i & 1 && is_looked_after(n) &&
+        if (n->region == to && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
             fm_group_is_fresh(&n->report, FRESH_MS, now) && fm_group_is_final(old, &n->report))
             return true;
     }
