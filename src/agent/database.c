@@ -153,11 +153,14 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     snprintf(user, sizeof user, "%.*s", FM_STR_ARG(g->user));
     if (!err)
         err = db_server_init(n, user, e);
+    if (!err)
+        err = db_loss_open(n, e);
     if (err) {
         free(n);
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
     db_ask_init(n);
+    db_credit_init(n);
     d->node[d->nnodes++] = n;
     db_node_begin(n);
     return FM_ERR_OK;
@@ -213,6 +216,7 @@ static void reset_node(struct db_node *n, const struct fm_conf *conf)
     }
     n->conf = index;
     take_others(n, conf);
+    db_credit_reset(n);
     n->g.nnodes = (uint8_t)n->nnodes;
     n->as = DB_AS_NOTHING;   /* its settings may be others */
     n->slots = DB_SLOTS_NOT; /* and so may be those who follow it */
@@ -247,7 +251,8 @@ void fm_database_reset(struct fm_database *d, const struct fm_conf *conf)
 static bool all_over(const struct fm_database *d)
 {
     for (unsigned i = 0; i < d->nnodes; i++)
-        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open))
+        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open) ||
+            (d->node[i]->loss.used && d->node[i]->loss.caller.link.open))
             return false;
     return true;
 }
@@ -262,6 +267,7 @@ void fm_database_stop(struct fm_database *d)
         fm_loop_cancel(d->c.loop, &n->timer);
         db_ask_end(n);
         db_secret_close(n);
+        db_loss_close(n);
         db_server_end(n, FM_PG_FAST, END_MS);
     }
 }
@@ -276,6 +282,7 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        fm_losses_free(d->node[i]->loss.items);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);
     }
@@ -302,6 +309,9 @@ static void reported(struct db_node *n, unsigned host, const struct fm_message *
         o->report.rank = o->rank;
         o->report.at = fm_mono_now();
         o->report.region = (uint8_t)o->region;
+        if (m->report.state == FM_GROUP_ABSENT || m->report.state == FM_GROUP_CLONING ||
+            m->report.state == FM_GROUP_REWINDING)
+            db_credit_lost(n, i);
         struct fm_history h = {m->report.timeline, m->history};
         bool fits = m->history.n <= sizeof o->history.text && h.timeline.n;
         o->history.h = (struct fm_history){{0}, {NULL, 0}};
@@ -375,14 +385,14 @@ static json_t *group_json(const struct db_node *n)
     char system[24];
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o}", "node", n->of[n->self].name,
+        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o}", "node", n->of[n->self].name,
         "state", fm_group_state_name((enum fm_group_state)n->g.state), "why",
         fm_group_why_text((enum fm_group_why)n->g.why), "context",
         n->d->c.roster->context[n->context].name, "system_id", writer ? system : NULL, "primary",
         writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
         n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
-        (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "nodes",
-        nodes);
+        (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "credit",
+        db_credit_json(n), "nodes", nodes);
 }
 
 json_t *fm_database_json(const struct fm_database *d)

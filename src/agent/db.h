@@ -3,19 +3,24 @@
  *   db_node.c    the evidence, the step, and carrying out what it orders
  *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
  *   db_ask.c     what it says of itself
+ *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
  *   db_order.c   what people order of this node
+ *   db_loss.c    what it has lost
  */
 #ifndef FM_AGENT_DB_H
 #define FM_AGENT_DB_H
 
 #include "agent/database.h"
 #include "agent/outlog.h"
+#include "agent/losses.h"
+#include "core/credit.h"
 #include "core/group.h"
 #include "http/caller.h"
 #include "io/ward.h"
 #include "pg/conn.h"
 #include "pg/node.h"
+#include "pg/stream.h"
 
 #include <limits.h>
 
@@ -53,6 +58,47 @@ struct db_other {
     struct db_history history;
 };
 
+/* db_credit.c */
+struct db_credit {
+    bool on;   /* `c` is of this start of the server, which is open */
+    bool seen; /* it was looked at since */
+    struct fm_credit c;
+    struct fm_credit_verdict v;
+    struct fm_credit_bound bound;
+    bool said_bound; /* in the log */
+    struct fm_pg_stream stream;
+    struct fm_mono stream_at;
+    uint32_t names;   /* whom it waits for beside us, as the stream's server process knows */
+    bool knows_names; /* `names` holds */
+    struct fm_lsn said;
+    struct fm_pg_conn conn;
+    bool asks;
+    struct fm_timer timer;
+    struct fm_mono look_at, settings_at;
+    uint64_t server_ms;                   /* its clock, when it was looked at last */
+    uint64_t lost_at[FM_GROUP_NODES_MAX]; /* of that clock: data of before are gone */
+    char lowered[DB_WHY_ROOM];            /* whose commits wait for nobody; "" = nobody's */
+    struct fm_mono joins_since;           /* a standby waits for the log to move on */
+    /* what was asked to be recorded over that revision, all of it */
+    uint32_t asked;
+    uint64_t asked_credit;
+    struct fm_revision asked_over;
+};
+
+/* What was lost, as this host knows it. */
+struct db_loss {
+    struct fm_losses *items;
+    struct fm_caller caller;
+    bool used, asks;
+    unsigned of;                       /* who was asked last, ... */
+    uint64_t sent;                     /* ... what it was told: a version of items */
+    uint64_t told[FM_GROUP_NODES_MAX]; /* ... and what others have said that they keep */
+    struct fm_mono at, later;
+    bool looked; /* the log of the data as they are was looked at, behind this fork */
+    struct fm_lsn fork;
+    uint64_t mine; /* the version with what was found */
+};
+
 struct db_node {
     struct fm_database *d;
     char group[DB_NAME_ROOM];
@@ -69,6 +115,7 @@ struct db_node {
     bool secret_used, secret_asks;
     unsigned secret_of; /* who was asked last */
     struct fm_mono secret_at;
+    struct db_loss loss;
     struct fm_timer timer;
     /* the machine */
     struct fm_group_node g;
@@ -113,9 +160,8 @@ struct db_node {
     bool asks;
     struct fm_mono ask_at, heard_at; /* heard_at: 0 = nothing since it was started */
     struct fm_group_report said;
-    struct db_history history;                    /* of said, or of the data */
-    uint32_t streaming, synchronous;              /* standbys of a primary, one bit each */
-    struct fm_lsn waits_from[FM_GROUP_NODES_MAX]; /* it waits for them since then */
+    struct db_history history; /* of said, or of the data */
+    uint32_t streaming;        /* standbys of a primary, one bit each */
     enum { DB_SLOTS_NOT, DB_SLOTS_OF_PRIMARY, DB_SLOTS_OF_STANDBY } slots; /* as they were made */
     bool role;     /* that replicates is there */
     bool prepared; /* of a primary: both were tried */
@@ -124,6 +170,7 @@ struct db_node {
     bool settles; /* its checkpoint was begun */
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
+    struct db_credit credit;
 };
 
 struct fm_database {
@@ -162,6 +209,7 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream);
 void db_server_promote(struct db_node *n, uint32_t timeline);
 void db_server_rewind(struct db_node *n, unsigned from);
 void db_server_clone(struct db_node *n, unsigned from);
+void db_server_rescue(struct db_node *n, unsigned from);
 void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms);
 /* Its time, by the sub-lease. */
 void db_server_renew(struct db_node *n);
@@ -189,6 +237,31 @@ void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m)
 /* It was left to a person, by this agent or one before it. */
 bool db_order_is_maintained(const struct db_node *n);
 
+/* By the loopback, as the administrator. */
+void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done);
+
+/* -------- db_credit.c -------- */
+
+void db_credit_init(struct db_node *n);
+/* Do commits of this group wait for us: is there anything that may not be lost? */
+bool db_credit_guards(const struct db_node *n);
+/* The nodes that an open primary waits for itself, beside us. */
+uint32_t db_credit_natives(const struct db_node *n);
+/* Feed it, and give what may be given; before each step. */
+void db_credit_turn(struct db_node *n);
+/* What is to be recorded, and the bound. */
+void db_credit_see(const struct db_node *n, struct fm_group_evidence *ev);
+/* It was asked to be recorded over that revision. */
+void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e);
+/* Nodes have come, or gone. */
+void db_credit_reset(struct db_node *n);
+/* The data of that node are gone, or of another history. */
+void db_credit_lost(struct db_node *n, unsigned node);
+/* For people; null where there is no open primary. */
+json_t *db_credit_json(const struct db_node *n);
+/* The server ends, or is another one. */
+void db_credit_end(struct db_node *n);
+
 /* -------- db_secret.c -------- */
 
 /* Those that are there; a file that is named has to be. */
@@ -199,5 +272,25 @@ bool db_secret_make(struct db_node *n);
 /* Of the other nodes' hosts, where there are none. */
 void db_secret_ask(struct db_node *n);
 void db_secret_close(struct db_node *n);
+/* Is that the host of a node of the group, by its certificate (NULL: it has none)? */
+bool db_secret_may_have(const struct db_node *n, const char *peer);
+/* STATE/groups, and GROUP in it, for a file there. */
+enum fm_err db_folders_make(const char *path, struct fm_error *e) FM_WARN_UNUSED;
+
+/* -------- db_loss.c -------- */
+
+enum fm_err db_loss_open(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+/* For the evidence: see core/group.h. */
+bool db_loss_is_kept(const struct db_node *n);
+/* The action KEEP. */
+void db_loss_keep(struct db_node *n, unsigned from);
+/* pg/node.h has looked. */
+void db_loss_rescued(struct db_node *n);
+/* Before it follows as it is. False: it has to wait. */
+bool db_loss_follow(struct db_node *n);
+/* Before its history is recorded. False: it has to wait. */
+bool db_loss_note(struct db_node *n);
+void db_loss_turn(struct db_node *n);
+void db_loss_close(struct db_node *n);
 
 #endif

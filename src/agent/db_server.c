@@ -23,6 +23,7 @@ enum {
     PROMOTE_MS = 10 * 1000,
     MAKE_MS = 120 * 1000,
     REWIND_MS = 3600 * 1000,
+    RESCUE_MS = 3600 * 1000,
     CLONE_MS = 24 * 3600 * 1000,
     STRANGERS_MS = 100,
     LOG_MAX = 16 * 1024 * 1024, /* of what it prints, and as much of before */
@@ -54,35 +55,15 @@ struct told {
     char listen[LISTEN_ROOM], names[NAMES_ROOM];
 };
 
-/* Whom an open primary waits for. Where commits are not to be blocked by a standby that is gone:
- * for those that are recorded as promotable, until it is recorded that they are not, and for those
- * that follow now, before that is recorded. */
-static uint32_t waits_for(const struct db_node *n)
-{
-    const struct fm_conf_group *g = &n->d->conf->groups[n->conf];
-    uint32_t others = 0;
-    if (!db_waits(n))
-        return 0;
-    for (unsigned i = 0; i < n->nnodes; i++)
-        others |= i != n->self && n->of[i].in_file ? UINT32_C(1) << i : 0;
-    if (g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES)
-        return others;
-    return (n->cell.r.evidence.promotable | n->streaming) & others;
-}
-
-/* It waits for each of them. */
+/* It waits for us and each of them; or, where nothing bounds what may be lost, for nobody. */
 static void write_names(const struct db_node *n, uint32_t whom, struct fm_buf *b)
 {
-    const char *comma = "";
-    if (!whom)
+    if (!db_credit_guards(n))
         return;
-    fm_buf_printf(b, "FIRST %d (", __builtin_popcount(whom));
-    for (unsigned i = 0; i < n->nnodes; i++) {
-        if (!(whom >> i & 1))
-            continue;
-        fm_buf_printf(b, "%s\"%s\"", comma, n->of[i].name);
-        comma = ", ";
-    }
+    fm_buf_printf(b, "FIRST %d (" FM_PG_CREDIT_NAME, 1 + __builtin_popcount(whom));
+    for (unsigned i = 0; i < n->nnodes; i++)
+        if (whom >> i & 1)
+            fm_buf_printf(b, ", \"%s\"", n->of[i].name);
     fm_buf_ch(b, ')');
 }
 
@@ -162,6 +143,7 @@ static void take_look(struct db_node *n)
 {
     const struct fm_pg_look *k = &n->pg.look;
     n->looked = true;
+    n->loss.looked = false;
     n->data_is_there = k->found == FM_PG_DATA && k->history.timeline.n > 0;
     n->found = (struct fm_group_report){.state = 0};
     n->history.h = (struct fm_history){{0}, {NULL, 0}};
@@ -205,6 +187,12 @@ static void over(struct fm_pg_node *pg)
         break;
     case FM_PG_OP_PROMOTE:
         n->promoted = o->ok;
+        break;
+    case FM_PG_OP_RESCUE:
+        if (o->ok)
+            db_loss_rescued(n);
+        else
+            n->begin_at = fm_mono_add_ms(fm_mono_now(), 2000);
         break;
     case FM_PG_OP_MAKE:
     case FM_PG_OP_CLONE:
@@ -264,6 +252,13 @@ void db_server_rewind(struct db_node *n, unsigned from)
               &e);
 }
 
+void db_server_rescue(struct db_node *n, unsigned from)
+{
+    struct fm_error e = {0};
+    if (may_begin(n) && n->of[from].history.h.timeline.n)
+        begun(n, fm_pg_node_rescue(&n->pg, &n->of[from].history.h, RESCUE_MS, &e), &e);
+}
+
 /* Of a primary: by the sub-lease. */
 static struct fm_ward_times times_of(const struct db_node *n, bool primary)
 {
@@ -294,7 +289,7 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream)
 {
     struct told t;
     struct fm_error e = {0};
-    uint32_t waits = as == DB_AS_OPEN ? waits_for(n) : 0;
+    uint32_t waits = as == DB_AS_OPEN ? db_credit_natives(n) : 0;
     if ((n->as == as && n->upstream == upstream && n->waits == waits) || !may_begin(n))
         return;
     n->as_next = as;
@@ -440,6 +435,7 @@ void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms)
         return;
     n->ending = true;
     n->ended_how = how;
+    db_credit_end(n); /* the server would wait for it to have all that was vouched for */
     fm_ward_end(&n->ward, fm_pg_stop_signal(how), within_ms);
 }
 
