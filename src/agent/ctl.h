@@ -11,6 +11,7 @@
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_group.c    the PostgreSQL group that carries a context's data
+ *   ctl_quote.c    ... and what a failover would lose of them
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -240,6 +241,7 @@ struct ctl_group {
     struct ctl_group_node {
         unsigned host, region; /* numbers of the roster */
         struct fm_group_report report;
+        struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
 };
@@ -569,6 +571,15 @@ struct ctl_group_loss {
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);
+
+/* -------- ctl_quote.c -------- */
+
+/* The node of that host has reported. */
+void ctl_quote_heard(struct ctl_context *c, unsigned host);
+/* What would be lost by a failover of these contexts, by whom that is known, and who could still
+ * write. */
+json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
+                       unsigned to);
 
 /* -------- ctl_tell.c -------- */
 

@@ -46,8 +46,10 @@ static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
         struct ctl_group_node *n = &c->group->node[c->group->nnodes++];
         *n = (struct ctl_group_node){.host = (unsigned)host, .region = (unsigned)region};
         for (unsigned i = 0; i < was.nnodes; i++)
-            if (was.node[i].host == n->host)
+            if (was.node[i].host == n->host) {
                 n->report = was.node[i].report;
+                n->level_at = was.node[i].level_at;
+            }
     }
 }
 
@@ -125,6 +127,7 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
         n->report = m->report;
         n->report.at = fm_mono_now();
         n->report.region = (uint8_t)n->region;
+        ctl_quote_heard(c, host);
         ctl_touch(c);
     } else if (m->kind == FM_MESSAGE_RECORD && n->region == c->ctl->region) {
         ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_EVIDENCE,

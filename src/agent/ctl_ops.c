@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { QUOTE_MS = 30 * 1000, PRUNED_AT_ONCE = 3, TRIES_MAX = 20, AGAIN_MS = 20 };
+enum { QUOTE_MS = 60 * 1000, PRUNED_AT_ONCE = 3, TRIES_MAX = 20, AGAIN_MS = 20 };
 
 /* -------- what coordination has -------- */
 
@@ -421,15 +421,17 @@ static void quote_page(struct ctl_order *o, struct fm_page_answer *a)
     for (unsigned i = 0; i < o->c->auth.cfg.ncells && why == FM_AUTH_WHY_NONE; i++)
         if (o->c->auth.cell[i].at.r.region == o->op.region && o->to == (int)ctl->region)
             why = fm_authority_may_acquire(&o->c->auth, i, fm_mono_now());
-    answer_json(a, 200,
-                json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:b,s:s,s:i,s:I,s:s,s:o}", "schema",
-                          "fulmar.quote/1", "quote", q->id, "context",
-                          ctl->c.roster->context[o->c->number].name, "from",
-                          ctl->c.roster->region[o->op.region], "to", ctl->c.roster->region[o->to],
-                          "loss_bytes", (json_int_t)q->loss, "unbounded", (int)q->unbounded,
-                          "bound", "no data that Fulmar keeps moves with this context",
-                          "valid_for_ms", QUOTE_MS, "generation", (json_int_t)ctl_generation(ctl),
-                          "waits_for", fm_auth_why_text(why), "evidence", votes_doc(&ev)));
+    json_t *doc = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:s,s:o}", "schema", "fulmar.quote/1",
+                            "quote", q->id, "context", ctl->c.roster->context[o->c->number].name,
+                            "from", ctl->c.roster->region[o->op.region], "to",
+                            ctl->c.roster->region[o->to], "unbounded", (int)q->unbounded,
+                            "valid_for_ms", QUOTE_MS, "generation", (json_int_t)ctl_generation(ctl),
+                            "waits_for", fm_auth_why_text(why), "evidence", votes_doc(&ev));
+    json_t *cost = ctl_quote_json(ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
+    if (doc && cost)
+        (void)json_object_update(doc, cost);
+    json_decref(cost);
+    answer_json(a, 200, doc);
 }
 
 /* Whoever carries it out ends it. */

@@ -308,8 +308,7 @@ static const struct ctl_quote *find_quote(const struct fm_controller *ctl, const
     return NULL;
 }
 
-/* What a person was told that it would cost. No database of this version loses anything with a
- * region, so that nothing has to be accepted where nothing was quoted. */
+/* What a person was told that it would cost. Where nothing was quoted nothing may be lost. */
 static bool take_quote(struct ctl_order *o)
 {
     const char *id = ctl_order_text(o, "quote"), *confirm = ctl_order_text(o, "confirm");
@@ -361,6 +360,25 @@ bool ctl_plan_failover(struct ctl_order *o)
     return !o->no.status;
 }
 
+/* It is asked again where it is carried out; here it answers at once. */
+static void check_loss(struct ctl_order *o, const struct fm_failover_evidence *ev)
+{
+    bool quoted = ctl_order_text(o, "quote") != NULL;
+    bool covered = o->op.unbounded || (!ev->unbounded && ev->loss <= o->op.loss);
+    if (covered)
+        return;
+    char now[64] = "nothing that is enforced bounds the loss now";
+    if (!ev->unbounded)
+        snprintf(now, sizeof now, "up to %llu bytes may be lost now", (unsigned long long)ev->loss);
+    if (quoted && !o->op.unbounded)
+        ctl_refuse(&o->no, 409, "quote", "ask for a new quote, and accept that, or wait",
+                   "the quote is void: it said %llu bytes, and %s", (unsigned long long)o->op.loss,
+                   now);
+    else
+        ctl_refuse(&o->no, 409, "loss",
+                   "ask for a quote (`fulmar quote`), and accept it with its number", "%s", now);
+}
+
 static void plan_failover(struct ctl_order *o)
 {
     if (!ctl_plan_failover(o))
@@ -377,6 +395,8 @@ static void plan_failover(struct ctl_order *o)
         ctl_refuse(&o->no, 409, "holder-healthy", "use `move`, which loses nothing",
                    "%u of %u observers see %s well", ev.healthy_by, ev.observers,
                    o->ctl->c.roster->region[o->op.region]);
+    else if (takes)
+        check_loss(o, &ev);
 }
 
 static void plan_read_only(struct ctl_order *o)

@@ -349,8 +349,9 @@ static enum fm_err start(struct guard *g, int host, struct fm_error *e)
     g->resolver = fm_resolver_new(&g->mailbox, e);
     if (!g->resolver)
         return FM_ERR_LIMIT;
+    /* who may take over, and whose votes that waits for */
     for (size_t i = 0; i < c->nhosts; i++)
-        if ((int)i != host && (c->hosts[i].roles & FM_ROLE_CONTROLLER) &&
+        if ((int)i != host && (c->hosts[i].roles & (FM_ROLE_CONTROLLER | FM_ROLE_WITNESS)) &&
             g->nlisteners < LISTENERS_MAX && !add_listener(g, &c->hosts[i]))
             return fm_error_set(e, FM_ERR_MEMORY, "no memory for those who are told");
     return start_children(g, e);

@@ -5,7 +5,8 @@
  * It is the subreaper of everything below it (prctl(2), PR_SET_CHILD_SUBREAPER), so that what its
  * children leave behind is reaped here too: "all dead" means that wait(2) has nothing left. Without
  * an application its testimony says nothing, since that may go on writing. It testifies once for a
- * life of the agent, to every agent that may take over, and ends: what started it starts it again.
+ * life of the agent, to every agent that may take over or votes, and ends: what started it starts
+ * it again. PostgreSQL of the agent (io/ward.h) is below it, too.
  *
  * Messages: one of kind `testify` in a post (docs/reference/wire.md). */
 #ifndef FM_AGENT_GUARD_H

@@ -270,6 +270,79 @@ static void print_flag(const json_t *evidence, const char *key, const char *yes,
         printf("  %s\n", json_is_true(v) ? yes : no);
 }
 
+/* "at most 1048576 bytes, 30840 transactions, of the last 3.2 s" */
+static void print_loss(const json_t *q)
+{
+    char ms[FM_SHOW_NUMBER];
+    const char *bound = fm_show_text(q, "bound");
+    bool estimate = strcmp(fm_show_text(q, "bound_kind"), "estimate") == 0;
+    if (!json_is_integer(json_object_get(q, "loss_bytes")) ||
+        (json_is_true(json_object_get(q, "unbounded")) && !estimate))
+        fputs("loss: not bounded", stdout);
+    else
+        printf("loss: %s %lld bytes", estimate ? "about" : "at most",
+               fm_show_number(q, "loss_bytes"));
+    if (json_is_integer(json_object_get(q, "loss_transactions")))
+        printf(", %lld transactions", fm_show_number(q, "loss_transactions"));
+    if (fm_show_number(q, "loss_ms") > 0)
+        printf(", of the last %s", fm_show_ms(fm_show_number(q, "loss_ms"), ms));
+    printf(" (%s)\n", bound);
+}
+
+static void print_node(const json_t *n, const char *what)
+{
+    char ms[FM_SHOW_NUMBER], behind[FM_SHOW_NUMBER];
+    const char *state = fm_show_text(n, "state");
+    if (!state[0]) {
+        printf("  %s%s: nothing was ever heard of it\n", what, fm_show_text(n, "node"));
+        return;
+    }
+    printf("  %s%s: %s, timeline %lld, flushed %s, %s bytes behind, %s, heard %s ago\n", what,
+           fm_show_text(n, "node"), state, fm_show_number(n, "timeline"),
+           fm_show_or_dash(fm_show_text(n, "flush")),
+           fm_show_number_or_dash(n, "behind_bytes", behind),
+           json_is_true(json_object_get(n, "promotable")) ? "bounds the loss" : "does not bound it",
+           fm_show_ms(fm_show_number(n, "age_ms"), ms));
+}
+
+/* Whose data there are, and who would be promoted. */
+static void print_groups(const json_t *q)
+{
+    size_t i, k;
+    const json_t *g, *n;
+    json_array_foreach(json_object_get(q, "groups"), i, g)
+    {
+        const char *primary = fm_show_text(g, "primary");
+        const json_t *standby = json_object_get(g, "standby");
+        const char *best = fm_show_text(standby, "node");
+        printf("PostgreSQL of %s: primary %s\n", fm_show_text(g, "context"),
+               fm_show_or_dash(primary));
+        if (json_is_object(standby))
+            print_node(standby, "would be promoted: ");
+        else
+            puts("  nobody there could be promoted");
+        json_array_foreach(json_object_get(g, "nodes"), k, n)
+        {
+            if (strcmp(fm_show_text(n, "node"), best) != 0)
+                print_node(n, "");
+        }
+    }
+}
+
+static void print_fences(const json_t *q)
+{
+    size_t i;
+    const json_t *f;
+    json_array_foreach(json_object_get(q, "fences"), i, f)
+    {
+        const char *by = fm_show_text(f, "ended_by");
+        printf("  %s of %s %s\n", fm_show_text(f, "context"), fm_show_text(f, "host"),
+               strcmp(by, "testimony") == 0 ? "has ended: its guard says so"
+               : strcmp(by, "lapsed") == 0  ? "has ended with its lease"
+                                            : "ends with its lease");
+    }
+}
+
 int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
 {
     if (a->output == FM_OUTPUT_TABLE)
@@ -283,11 +356,8 @@ int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
         return FM_EXIT_OK;
     }
     printf("quote %s: failover of %s from %s to %s\n", id, context, fm_show_text(q, "from"), to);
-    if (json_is_true(json_object_get(q, "unbounded")))
-        printf("loss: not bounded (%s)\n", fm_show_text(q, "bound"));
-    else
-        printf("loss: at most %lld bytes (%s)\n", fm_show_number(q, "loss_bytes"),
-               fm_show_text(q, "bound"));
+    print_loss(q);
+    print_groups(q);
     printf("evidence: of %lld observers %lld lost it and %lld see it well\n",
            fm_show_number(ev, "observers"), fm_show_number(ev, "lost_by"),
            fm_show_number(ev, "healthy_by"));
@@ -296,6 +366,7 @@ int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
     print_flag(ev, "ready", "the successor is ready", "the successor is NOT ready");
     print_flag(ev, "quorum", "coordination answers", "coordination does NOT answer");
     print_flag(ev, "fenced", "the fences are proven", "the fences are NOT proven");
+    print_fences(q);
     if (fm_show_text(q, "waits_for")[0])
         printf("waits for: %s\n", fm_show_text(q, "waits_for"));
     printf("valid for %s, at this agent:\n"

@@ -76,6 +76,21 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
+unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                       unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now)
+{
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    uint32_t there = 0;
+    for (unsigned i = 0; i < nnodes; i++)
+        if (node[i].region == region && (node[i].recovery || recorded->writer == i + 1))
+            there |= 1u << i;
+    uint32_t bounds = recorded->promotable | (recorded->writer ? 1u << (recorded->writer - 1) : 0);
+    unsigned best = fm_group_most_advanced(recorded, node, nnodes, there & bounds, fresh_ms, now);
+    if (best != FM_GROUP_NOBODY)
+        return best;
+    return fm_group_most_advanced(recorded, node, nnodes, there, fresh_ms, now);
+}
+
 /* What bounds the loss of what was acknowledged before. */
 static bool same_bound(const struct fm_evidence *old, const struct fm_evidence *to)
 {

@@ -63,6 +63,11 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
                                 int64_t fresh_ms, struct fm_mono now);
 
+/* Who of that region would be promoted, by what is heard: the one that has most of those that bound
+ * what was acknowledged; where there is none, of all of them. FM_GROUP_NOBODY. */
+unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                       unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
+
 /* May `to` be recorded over `old` for `epoch`? What the keeper looks at before it writes: one node
  * an epoch, timelines that only grow, a history that is claimed before it is opened. */
 bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence *to,

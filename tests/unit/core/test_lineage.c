@@ -116,6 +116,34 @@ static void the_most_advanced_by_lsn_rank_and_number(void **state)
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), FM_GROUP_NOBODY);
 }
 
+static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
+{
+    (void)state;
+    struct fm_mono now = {10 * FM_NS_PER_S};
+    struct fm_evidence recorded = {
+        .system_id = 5, .timeline = 2, .fork_lsn = 100, .promotable = 1 << 1, .writer = 1};
+    struct fm_group_report n[4];
+    for (unsigned i = 0; i < 4; i++)
+        n[i] = (struct fm_group_report){.at = now,
+                                        .region = i > 0,
+                                        .system_id = 5,
+                                        .timeline = {2},
+                                        .begins = {100},
+                                        .recovery = i > 0,
+                                        .flush = {700 + i}};
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 1);
+    n[1].at = FM_MONO_ZERO; /* it is not heard */
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 3);
+    recorded.promotable = 1 << 2;
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 2);
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), 0); /* who has written it all */
+    n[0].at = FM_MONO_ZERO;
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), FM_GROUP_NOBODY);
+    recorded.promotable = 0;
+    n[3].recovery = false; /* a primary of before, which has not followed yet */
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 2);
+}
+
 /* What stands: node 1 opened timeline 2 under epoch 7; timeline 3 was claimed and never opened. */
 static const struct fm_evidence stands = {.system_id = 5,
                                           .fork_lsn = 100,
@@ -173,4 +201,5 @@ FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
              fm_test(a_standby_counts_that_follows_closely),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
+             fm_test(who_would_be_promoted_bounds_the_loss_if_any_does),
              fm_test(the_record_takes_a_claim_and_then_what_came_of_it))

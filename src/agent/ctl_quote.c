@@ -1,0 +1,204 @@
+/* What a failover of a context with a PostgreSQL group would cost: the quote that a person is
+ * shown, and consents to. What the bound is, and who would be promoted, core decides (credit.h,
+ * lineage.h); here is what this agent has heard, and when. Nothing is changed. */
+#include "agent/ctl_order.h"
+
+#include "agent/message_group.h"
+#include "base/bits.h"
+#include "core/credit.h"
+
+#include <stdlib.h>
+
+enum { FRESH_MS = 2000 };
+
+static const struct fm_group_report *primary_of(const struct ctl_context *c,
+                                                const struct fm_evidence *e)
+{
+    return e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
+}
+
+/* -------- how old what a standby has is -------- */
+
+void ctl_quote_heard(struct ctl_context *c, unsigned host)
+{
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    const struct fm_group_report *primary = e ? primary_of(c, e) : NULL;
+    if (!primary || primary->at.ns == 0)
+        return;
+    for (unsigned i = 0; i < c->group->nnodes; i++) {
+        struct ctl_group_node *n = &c->group->node[i];
+        bool concerned =
+            n->host == host || e->writer == i + 1 || c->group->node[e->writer - 1].host == host;
+        bool level = n->report.at.ns && n->report.timeline.n == primary->timeline.n &&
+                     !fm_lsn_before(n->report.flush, primary->flush);
+        if (concerned && level)
+            n->level_at = primary->at;
+    }
+}
+
+/* The primary may have acknowledged until its lease was over, when it is not heard any more. -1: it
+ * is not known since when the standby lacks something. */
+static int64_t lost_ms(const struct ctl_context *c, const struct fm_group_report *primary,
+                       const struct ctl_group_node *standby)
+{
+    struct fm_mono now = fm_mono_now(), until = now;
+    if (!primary || standby->level_at.ns == 0)
+        return -1;
+    if (primary->at.ns) /* a report each tenth of a second, and the drift of its clock */
+        until =
+            fm_mono_min(now, fm_mono_add_ms(primary->at, ctl_conf(c)->lease_ms / 50 * 51 + 200));
+    int64_t ms = fm_mono_sub_ms(until, standby->level_at);
+    return ms > 0 ? ms : 0;
+}
+
+/* -------- the loss -------- */
+
+struct cost {
+    struct fm_credit_bound bound;
+    int64_t ms;    /* written in so much time; -1 = not known */
+    unsigned node; /* that would be promoted; FM_GROUP_NOBODY */
+};
+
+static void reports_of(const struct ctl_context *c, struct fm_group_report out[FM_GROUP_NODES_MAX])
+{
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        out[i] = c->group->node[i].report;
+}
+
+static struct cost cost_of(const struct ctl_context *c, unsigned to)
+{
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    struct cost x = {.bound.kind = FM_CREDIT_ENFORCED, .node = FM_GROUP_NOBODY};
+    if (!e)
+        return x; /* there is nothing to be lost */
+    reports_of(c, report);
+    x.node = fm_group_heir(e, report, c->group->nnodes, to, FRESH_MS, fm_mono_now());
+    if (x.node == FM_GROUP_NOBODY) {
+        x.bound.kind = FM_CREDIT_UNBOUNDED;
+        x.ms = -1;
+        return x;
+    }
+    if (e->writer == x.node + 1)
+        return x; /* it has written all of it */
+    const struct fm_group_report *primary = primary_of(c, e);
+    struct fm_lsn flush = report[x.node].flush;
+    x.bound = fm_credit_bound_of_survivor(e->credit, e->promotable, (uint8_t)x.node, flush,
+                                          (struct fm_lsn){e->holes_to});
+    bool exact = x.bound.kind == FM_CREDIT_ENFORCED && x.bound.bytes == 0;
+    x.ms = exact ? 0 : lost_ms(c, primary, &c->group->node[x.node]);
+    if (x.bound.kind == FM_CREDIT_ESTIMATE && primary) /* at least what it is known to lack */
+        x.bound.bytes = fm_max_u64(x.bound.bytes, fm_lsn_ahead(primary->flush, flush));
+    return x;
+}
+
+/* All of it together; what is not known of one is not known of the whole. */
+static void add(struct cost *all, const struct cost *x)
+{
+    if (x->bound.kind > all->bound.kind)
+        all->bound.kind = x->bound.kind;
+    all->bound.bytes += x->bound.bytes;
+    all->bound.transactions += x->bound.transactions;
+    if (x->ms < 0 || (all->ms >= 0 && x->ms > all->ms))
+        all->ms = x->ms;
+}
+
+/* -------- for people -------- */
+
+static json_t *age(struct fm_mono at)
+{
+    return at.ns ? json_integer((json_int_t)fm_mono_sub_ms(fm_mono_now(), at)) : json_null();
+}
+
+static json_t *node_json(const struct ctl_context *c, const struct fm_evidence *e, unsigned i)
+{
+    const struct ctl_group_node *n = &c->group->node[i];
+    const struct fm_group_report *primary = primary_of(c, e);
+    json_t *o = fm_message_group_report_json(c->ctl->c.roster->region[n->region], &n->report,
+                                             fm_mono_now());
+    bool heard = n->report.at.ns && primary && primary->at.ns;
+    uint64_t behind = heard ? fm_lsn_ahead(primary->flush, n->report.flush) : 0;
+    json_object_set_new(o, "node", json_string(fm_roster_host_name(c->ctl->c.roster, n->host)));
+    json_object_set_new(o, "promotable", json_boolean(e->promotable >> i & 1));
+    json_object_set_new(o, "behind_bytes", heard ? json_integer((json_int_t)behind) : json_null());
+    json_object_set_new(o, "level_ms_ago", age(n->level_at));
+    return o;
+}
+
+static json_t *group_json(const struct ctl_context *c, const struct cost *x)
+{
+    const struct fm_roster *r = c->ctl->c.roster;
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    json_t *nodes = json_array();
+    if (!e)
+        return json_pack("{s:s,s:n,s:n,s:o}", "context", r->context[c->number].name, "primary",
+                         "standby", "nodes", nodes);
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        json_array_append_new(nodes, node_json(c, e, i));
+    const struct fm_group_report *primary = primary_of(c, e);
+    json_t *standby = x->node < c->group->nnodes ? node_json(c, e, x->node) : json_null();
+    const char *name = primary ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL;
+    return json_pack("{s:s,s:s?,s:o,s:I,s:o,s:o}", "context", r->context[c->number].name, "primary",
+                     name, "primary_heard_ms_ago", primary ? age(primary->at) : json_null(),
+                     "timeline", (json_int_t)e->timeline, "standby", standby, "nodes", nodes);
+}
+
+/* Who could still write, and by what each of them ends. */
+static json_t *fences_json(const struct ctl_context *c, unsigned from)
+{
+    const struct fm_seen_lease *l = &c->auth.lease[from];
+    bool lapsed = fm_authority_lapsed(&c->auth, from, fm_mono_now());
+    json_t *list = json_array();
+    for (unsigned i = 0; i < l->at.r.nsubs; i++) {
+        unsigned host = l->at.r.sub[i].host;
+        struct fm_mono heard = FM_MONO_ZERO;
+        for (unsigned k = 0; c->group && k < c->group->nnodes; k++)
+            if (c->group->node[k].host == host)
+                heard = c->group->node[k].report.at;
+        const char *by = l->testified >> i & 1 ? "testimony" : lapsed ? "lapsed" : "lease";
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:o}", "context",
+                                              c->ctl->c.roster->context[c->number].name, "host",
+                                              fm_roster_host_name(c->ctl->c.roster, host),
+                                              "ended_by", by, "heard_ms_ago", age(heard)));
+    }
+    return list;
+}
+
+static const char *bound_text(const struct cost *x, bool any)
+{
+    if (!any)
+        return "no data that Fulmar keeps moves with this context";
+    if (x->bound.kind == FM_CREDIT_ENFORCED)
+        return "enforced by PostgreSQL";
+    if (x->bound.kind == FM_CREDIT_ESTIMATE)
+        return "an estimate: commits may have been acknowledged that waited for nobody";
+    return "no standby of the region is recorded as one that bounds it";
+}
+
+json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
+                       unsigned to)
+{
+    struct cost all = {.bound.kind = FM_CREDIT_ENFORCED};
+    json_t *groups = json_array(), *fences = json_array();
+    bool any = false;
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct ctl_context *c = ctl->context[s->member[i]];
+        json_t *of = fences_json(c, from);
+        (void)json_array_extend(fences, of);
+        json_decref(of);
+        if (!c->group)
+            continue;
+        struct cost x = cost_of(c, to);
+        json_array_append_new(groups, group_json(c, &x));
+        add(&all, &x);
+        any = true;
+    }
+    bool known = all.bound.kind != FM_CREDIT_UNBOUNDED;
+    const char *kind = fm_credit_kind_name((enum fm_credit_kind)all.bound.kind);
+    json_t *bytes = known ? json_integer((json_int_t)all.bound.bytes) : json_null();
+    json_t *transactions = known ? json_integer((json_int_t)all.bound.transactions) : json_null();
+    return json_pack("{s:o,s:o,s:o,s:s?,s:s,s:o,s:o}", "loss_bytes", bytes, "loss_transactions",
+                     transactions, "loss_ms", all.ms < 0 ? json_null() : json_integer(all.ms),
+                     "bound_kind", any ? kind : NULL, "bound", bound_text(&all, any), "groups",
+                     groups, "fences", fences);
+}
