@@ -165,7 +165,6 @@ static void write_changes(const struct fm_page_request *q, struct fm_page_answer
 
 OF_RIGHTS(post)
 OF_RIGHTS(groups)
-OF_RIGHTS(secret)
 OF_RIGHTS(door)
 
 static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
@@ -224,7 +223,7 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
         {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
         {"/ops/create", write, true}, {"/ops/drain", write, true}, {"/ops/undrain", write, true},  \
-        {"/ops/config", write, true},                                                              \
+        {"/ops/config", write, true}, {"/groups/loss/write-off", write, true},                     \
     {                                                                                              \
         "/ops/abort", write, true                                                                  \
     }
@@ -235,6 +234,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/lease/", .write = write_lease},
                                              {.path = "/config/shared", .write = write_shared},
                                              {.path = "/groups", .write = write_groups},
+                                             {.path = "/groups/loss", .write = write_groups},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -247,7 +247,8 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/config/shared", .write = write_shared},
                                             {.path = "/authority/marks", .write = write_marks},
                                             {.path = "/groups", .write = write_groups},
-                                            {.path = "/groups/secret", .write = write_secret},
+                                            {.path = "/groups/secret", .write = write_groups},
+                                            {"/groups/loss", write_groups, true},
                                             {.path = "/groups/", .write = write_door},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};

@@ -142,6 +142,8 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     snprintf(user, sizeof user, "%.*s", FM_STR_ARG(g->user));
     if (!err)
         err = db_server_init(n, user, e);
+    if (!err)
+        err = db_loss_open(n, e);
     if (err) {
         free(n);
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
@@ -197,7 +199,8 @@ void fm_database_reset(struct fm_database *d, const struct fm_conf *conf)
 static bool all_over(const struct fm_database *d)
 {
     for (unsigned i = 0; i < d->nnodes; i++)
-        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open))
+        if (d->node[i]->up || (d->node[i]->secret_used && d->node[i]->secret.link.open) ||
+            (d->node[i]->loss.used && d->node[i]->loss.caller.link.open))
             return false;
     return true;
 }
@@ -212,6 +215,7 @@ void fm_database_stop(struct fm_database *d)
         fm_loop_cancel(d->c.loop, &n->timer);
         db_ask_end(n);
         db_secret_close(n);
+        db_loss_close(n);
         db_server_end(n, FM_PG_FAST, END_MS);
     }
 }
@@ -226,6 +230,7 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        fm_losses_free(d->node[i]->loss.items);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);
     }

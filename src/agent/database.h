@@ -59,6 +59,13 @@ bool fm_database_drains(const struct fm_database *d, unsigned context);
 void fm_database_secret(const struct fm_database *d, const struct fm_page_request *q,
                         struct fm_page_answer *a);
 
+/* The page /groups/loss: what was lost, for people; a POST is of another node of the group. */
+void fm_database_loss(const struct fm_database *d, const struct fm_page_request *q,
+                      struct fm_page_answer *a);
+/* The page /groups/loss/write-off: the word of a person, who may give one. */
+void fm_database_write_off(const struct fm_database *d, const struct fm_page_request *q,
+                           struct fm_page_answer *a);
+
 /* {"ledger": {"node": "west-db-1", "state": "primary", ...}} */
 json_t *fm_database_json(const struct fm_database *d);
 

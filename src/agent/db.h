@@ -4,11 +4,13 @@
  *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
  *   db_ask.c     what it says of itself
  *   db_secret.c  the passwords of the group
+ *   db_loss.c    what it has lost
  */
 #ifndef FM_AGENT_DB_H
 #define FM_AGENT_DB_H
 
 #include "agent/database.h"
+#include "agent/losses.h"
 #include "core/group.h"
 #include "http/caller.h"
 #include "io/ward.h"
@@ -49,6 +51,20 @@ struct db_other {
     struct db_history history;
 };
 
+/* What was lost, as this host knows it. */
+struct db_loss {
+    struct fm_losses *items;
+    struct fm_caller caller;
+    bool used, asks;
+    unsigned of;                       /* who was asked last, ... */
+    uint64_t sent;                     /* ... what it was told: a version of items */
+    uint64_t told[FM_GROUP_NODES_MAX]; /* ... and what others have said that they keep */
+    struct fm_mono at, later;
+    bool looked; /* the log of the data as they are was looked at, behind this fork */
+    struct fm_lsn fork;
+    uint64_t mine; /* the version with what was found */
+};
+
 struct db_node {
     struct fm_database *d;
     char group[DB_NAME_ROOM];
@@ -65,6 +81,7 @@ struct db_node {
     bool secret_used, secret_asks;
     unsigned secret_of; /* who was asked last */
     struct fm_mono secret_at;
+    struct db_loss loss;
     struct fm_timer timer;
     /* the machine */
     struct fm_group_node g;
@@ -151,6 +168,7 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream);
 void db_server_promote(struct db_node *n, uint32_t timeline);
 void db_server_rewind(struct db_node *n, unsigned from);
 void db_server_clone(struct db_node *n, unsigned from);
+void db_server_rescue(struct db_node *n, unsigned from);
 void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms);
 /* Its time, by the sub-lease. */
 void db_server_renew(struct db_node *n);
@@ -182,5 +200,25 @@ bool db_secret_make(struct db_node *n);
 /* Of the other nodes' hosts, where there are none. */
 void db_secret_ask(struct db_node *n);
 void db_secret_close(struct db_node *n);
+/* Is that the host of a node of the group, by its certificate (NULL: it has none)? */
+bool db_secret_may_have(const struct db_node *n, const char *peer);
+/* STATE/groups, and GROUP in it, for a file there. */
+enum fm_err db_folders_make(const char *path, struct fm_error *e) FM_WARN_UNUSED;
+
+/* -------- db_loss.c -------- */
+
+enum fm_err db_loss_open(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+/* For the evidence: see core/group.h. */
+bool db_loss_is_kept(const struct db_node *n);
+/* The action KEEP. */
+void db_loss_keep(struct db_node *n, unsigned from);
+/* pg/node.h has looked. */
+void db_loss_rescued(struct db_node *n);
+/* Before it follows as it is. False: it has to wait. */
+bool db_loss_follow(struct db_node *n);
+/* Before its history is recorded. False: it has to wait. */
+bool db_loss_note(struct db_node *n);
+void db_loss_turn(struct db_node *n);
+void db_loss_close(struct db_node *n);
 
 #endif

@@ -64,6 +64,7 @@ static void see(struct db_node *n)
                                      .counted = db_waits(n) ? n->synchronous : n->streaming,
                                      .credit = db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
     ev->self.region = (uint8_t)n->of[n->self].region;
+    ev->kept = db_loss_is_kept(n);
 }
 
 /* -------- telling -------- */
@@ -129,7 +130,8 @@ static void record(struct db_node *n)
     struct fm_mono now = fm_mono_now();
     struct fm_message m = message(n, FM_MESSAGE_RECORD);
     bool same = fm_revision_same(n->recorded_over, n->v.revision);
-    if (!n->v.records || (same && fm_mono_sub_ms(now, n->recorded_at) < RECORD_MS))
+    if (!n->v.records || (same && fm_mono_sub_ms(now, n->recorded_at) < RECORD_MS) ||
+        !db_loss_note(n))
         return;
     n->recorded_at = now;
     n->recorded_over = n->v.revision;
@@ -159,7 +161,8 @@ static void carry_out(struct db_node *n)
         db_server_create(n);
         break;
     case FM_GROUP_DO_START_STANDBY:
-        db_server_start(n, DB_AS_STANDBY, whom_to_follow(n));
+        if (n->up || db_loss_follow(n))
+            db_server_start(n, DB_AS_STANDBY, whom_to_follow(n));
         break;
     case FM_GROUP_DO_FOLLOW:
         if (v->node != FM_GROUP_NOBODY)
@@ -188,6 +191,9 @@ static void carry_out(struct db_node *n)
         db_server_end(n, FM_PG_IMMEDIATE, KILL_WITHIN_MS);
         break;
     case FM_GROUP_DO_YIELD: /* another node of the region may take it, or a person moves it */
+        break;
+    case FM_GROUP_DO_KEEP:
+        db_loss_keep(n, v->node);
         break;
     case FM_GROUP_DO_REWIND:
         db_server_rewind(n, v->node);
@@ -281,6 +287,7 @@ void db_node_turn(struct db_node *n)
     step(n, FM_GROUP_ON_TICK, 0);
     if (n->g.state != was || fm_mono_sub_ms(fm_mono_now(), n->told_at) >= TELL_MS)
         tell(n);
+    db_loss_turn(n);
 }
 
 static void due(struct fm_timer *t)

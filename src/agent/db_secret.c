@@ -55,24 +55,35 @@ enum fm_err db_secret_read(struct db_node *n, struct fm_error *e)
     return err ? err : read_one(n, FM_CONF_SECRET_REPLICATION, n->replication, e);
 }
 
+enum fm_err db_folders_make(const char *path, struct fm_error *e)
+{
+    enum { FOLDERS = 2 };
+    char up[PATH_MAX];
+    const char *end = path + strlen(path);
+    const char *slash[FOLDERS + 1] = {NULL};
+    if ((size_t)(end - path) >= sizeof up)
+        return fm_error_set(e, FM_ERR_LIMIT, "the path %.80s... is too long", path);
+    for (unsigned i = 0; i < FOLDERS; i++) {
+        while (end > path && *--end != '/') {
+        }
+        slash[i] = end;
+    }
+    for (unsigned i = FOLDERS; i-- > 0;) {
+        snprintf(up, sizeof up, "%.*s", (int)(slash[i] - path), path);
+        if (slash[i] > path && mkdir(up, 0700) < 0 && errno != EEXIST)
+            return fm_error_errno(e, FM_ERR_IO, errno, "cannot make the folder of %s", path);
+    }
+    return FM_ERR_OK;
+}
+
 /* Blocks for a moment, once in the life of a group. */
 static bool keep(struct db_node *n, enum fm_conf_secret which, const char *secret)
 {
     char path[PATH_MAX];
     struct fm_error e = {0};
     enum fm_err err = path_of(n, which, path, sizeof path, &e);
-    char *last = err ? NULL : strrchr(path, '/');
-    for (unsigned up = 2; last && up > 0; up--) { /* STATE/groups, then GROUP in it */
-        char *end = last;
-        for (unsigned i = 1; i < up && end > path; i++)
-            for (end--; end > path && *end != '/'; end--) {
-            }
-        *end = 0;
-        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-        *end = '/';
-        if (!made)
-            err = fm_error_errno(&e, FM_ERR_IO, errno, "cannot make the folder of %s", path);
-    }
+    if (!err)
+        err = db_folders_make(path, &e);
     if (!err)
         err = fm_file_replace(path, fm_str_z(secret), 0600, &e);
     if (err)
@@ -111,7 +122,7 @@ static bool stays_here(const struct db_node *n)
     return true;
 }
 
-static bool may_have(const struct db_node *n, const char *peer)
+bool db_secret_may_have(const struct db_node *n, const char *peer)
 {
     if (!peer)
         return !n->d->c.peers->server && stays_here(n);
@@ -131,7 +142,7 @@ void fm_database_secret(const struct fm_database *d, const struct fm_page_reques
         if (!fm_str_starts(q->query, prefix) ||
             !fm_str_eqz(fm_str(q->query.p + prefix.n, q->query.n - prefix.n), n->group))
             continue;
-        a->status = !may_have(n, q->peer) ? 403 : db_secret_is_known(n) ? 200 : 404;
+        a->status = !db_secret_may_have(n, q->peer) ? 403 : db_secret_is_known(n) ? 200 : 404;
         if (a->status != 200)
             return;
         json_t *doc = json_pack("{s:s,s:s}", "admin", n->admin, "replication", n->replication);

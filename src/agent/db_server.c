@@ -23,6 +23,7 @@ enum {
     PROMOTE_MS = 10 * 1000,
     MAKE_MS = 120 * 1000,
     REWIND_MS = 3600 * 1000,
+    RESCUE_MS = 3600 * 1000,
     CLONE_MS = 24 * 3600 * 1000,
     STRANGERS_MS = 100,
     TERM_PARTS = 4, /* of a lease, before its end: it is asked to end */
@@ -159,6 +160,7 @@ static void take_look(struct db_node *n)
 {
     const struct fm_pg_look *k = &n->pg.look;
     n->looked = true;
+    n->loss.looked = false;
     n->data_is_there = k->found == FM_PG_DATA && k->history.timeline.n > 0;
     n->found = (struct fm_group_report){.state = 0};
     n->history.h = (struct fm_history){{0}, {NULL, 0}};
@@ -201,6 +203,12 @@ static void over(struct fm_pg_node *pg)
         break;
     case FM_PG_OP_PROMOTE:
         n->promoted = o->ok;
+        break;
+    case FM_PG_OP_RESCUE:
+        if (o->ok)
+            db_loss_rescued(n);
+        else
+            n->begin_at = fm_mono_add_ms(fm_mono_now(), 2000);
         break;
     case FM_PG_OP_MAKE:
     case FM_PG_OP_CLONE:
@@ -255,6 +263,13 @@ void db_server_rewind(struct db_node *n, unsigned from)
                                 fm_str_z(n->replication), &n->of[from].history.h, true, REWIND_MS,
                                 &e),
               &e);
+}
+
+void db_server_rescue(struct db_node *n, unsigned from)
+{
+    struct fm_error e = {0};
+    if (may_begin(n) && n->of[from].history.h.timeline.n)
+        begun(n, fm_pg_node_rescue(&n->pg, &n->of[from].history.h, RESCUE_MS, &e), &e);
 }
 
 /* Of a primary: by the sub-lease. */

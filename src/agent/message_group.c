@@ -70,8 +70,8 @@ void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell
 {
     const struct fm_cell_record *c = &at->r;
     fm_message_group_over_write(at, b);
-    fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu", r->region[c->region],
-                  (unsigned long long)c->epoch.n);
+    fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu,\"gentle_from\":%llu", r->region[c->region],
+                  (unsigned long long)c->epoch.n, (unsigned long long)c->gentle_from.n);
     if (c->accepted.n)
         fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     if (c->state == FM_CELL_RELEASED)
@@ -83,6 +83,10 @@ int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o, struc
     struct fm_str region = text(o, "region"), to = text(o, "to");
     if (!fm_message_group_over_read(o, at) || !region.p ||
         !number(o, "epoch", NUMBER_MAX, &at->r.epoch.n) || at->r.epoch.n == 0)
+        return -1;
+    at->r.gentle_from = at->r.epoch; /* who does not say it: nobody may have let go of it */
+    if (json_object_get(o, "gentle_from") &&
+        !number(o, "gentle_from", at->r.epoch.n, &at->r.gentle_from.n))
         return -1;
     if (json_object_get(o, "accepted") && !number(o, "accepted", at->r.epoch.n, &at->r.accepted.n))
         return -1;

@@ -452,15 +452,17 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a)
 
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    if (r && r->controller)
+    if (r && r->database && fm_str_eqz(q->path, "/groups/loss/write-off"))
+        fm_database_write_off(r->database, q, a);
+    else if (r && r->controller && fm_str_starts(q->path, FM_STR("/ops")))
         fm_controller_ops(r->controller, q, a);
     else
         a->status = 404;
 }
 
 /* As a controller has heard of the nodes, or (?here) as the nodes of this host see themselves. */
-void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
-                      struct fm_page_answer *a)
+static void write_groups(const struct fm_rights *r, const struct fm_page_request *q,
+                         struct fm_page_answer *a)
 {
     bool here = fm_str_eqz(q->query, "?here");
     bool knows = r && (here ? r->database != NULL : r->controller != NULL);
@@ -478,13 +480,18 @@ void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q
         a->status = 503;
 }
 
-void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
+void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a)
 {
-    if (r && r->database)
-        fm_database_secret(r->database, q, a);
-    else
+    const struct fm_database *d = r ? r->database : NULL;
+    if (fm_str_eqz(q->path, "/groups"))
+        write_groups(r, q, a);
+    else if (!d)
         a->status = 404;
+    else if (fm_str_eqz(q->path, "/groups/secret"))
+        fm_database_secret(d, q, a);
+    else
+        fm_database_loss(d, q, a);
 }
 
 void fm_rights_lease(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)

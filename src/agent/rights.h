@@ -74,16 +74,13 @@ void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct
 /* The page /authority/marks of the peer port: what the controller of this host has seen. */
 void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
 
-/* The pages below /ops; 404 where there is no controller. */
+/* The pages below /ops; 404 where there is no controller. And /groups/loss/write-off, an order to a
+ * database agent. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
-/* The page /groups: as a controller has heard of the nodes; with ?here: as the nodes of this host
- * see themselves. 404 where there is none. */
+/* The pages /groups and below. /groups itself: as a controller has heard of the nodes; with ?here: as
+ * the nodes of this host see themselves. 404 where there is none. */
 void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
-                      struct fm_page_answer *a);
-
-/* The page /groups/secret of the peer port; 404 where there is no database. */
-void fm_rights_secret(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a);
 
 /* The page /groups/GROUP/door of the peer port (proxy/groups.h). */

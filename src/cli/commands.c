@@ -225,6 +225,23 @@ const struct fm_command fm_commands[] = {
     {"group status", "[GROUP]", "show the nodes of PostgreSQL groups: who is primary, who follows",
      "As the agent that answers has heard it; exit code 2 where there is no such group.",
      "fulmar group status ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_group_status},
+    {"loss list", "[GROUP]", "list what PostgreSQL groups have lost, or may have",
+     "An item for each time that a node wrote what the history that goes on has not: after a "
+     "failover\n"
+     "without the consent of the primary. `recovery pending` until that one comes back and was "
+     "looked at.",
+     "fulmar loss list ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_list},
+    {"loss show", "ITEM", "show one of them: how many transactions, of when, where their log is",
+     "Exit code 2 where there is no such item.", "fulmar loss show ledger:west-db-1:1:0-5000148",
+     ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_show},
+    {"loss write-off", "ITEM", "say that nobody has to look for what was lost any more",
+     "For good; --confirm is the item once more. What only an old primary had is thrown away "
+     "without\n"
+     "another look when its item is written off before it was looked at.",
+     "fulmar loss write-off ledger:west-db-1:1:0-5000148 --confirm ledger:west-db-1:1:0-5000148 "
+     "--reason \"customers were told\"",
+     ASK_OPTIONS | FM_OPT_BIT(REASON) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(CONFIRM), 1,
+     fm_cmd_loss_write_off},
     {"events", "", "list what happened: who decided what, why, and on which evidence",
      "Of the agent that answers. With -f it goes on, also with another agent when that one goes;\n"
      "with -o json a line each. The newest 50, unless --limit or --since say otherwise.",

@@ -47,6 +47,11 @@ static void print_refusal(const json_t *d)
         fprintf(stderr, "  it yields to --override %s, which is written down\n", rule);
 }
 
+static bool is_unknown(const char *rule)
+{
+    return strcmp(rule, "unknown-operation") == 0 || strcmp(rule, "unknown-item") == 0;
+}
+
 static int unwanted_code(unsigned status, const char *rule)
 {
     switch (status) {
@@ -60,9 +65,7 @@ static int unwanted_code(unsigned status, const char *rule)
         return FM_EXIT_NOT_ALLOWED;
     case 404:
     case 405: /* a name that is not known there; or nobody who knows such things at all */
-        return strcmp(rule, "unknown-operation") == 0 ? FM_EXIT_DIFFERS
-               : rule[0]                              ? FM_EXIT_USAGE
-                                                      : FM_EXIT_UNREACHABLE;
+        return is_unknown(rule) ? FM_EXIT_DIFFERS : rule[0] ? FM_EXIT_USAGE : FM_EXIT_UNREACHABLE;
     case 409:
         return FM_EXIT_REFUSED;
     case 503: /* what may have been done is not to be tried again without a look */
@@ -245,7 +248,7 @@ int fm_order_follow(const struct fm_args *a, const char *command, const char *id
 
 /* -------- giving an order -------- */
 
-static int check_reason(const struct fm_args *a, const char *command)
+int fm_order_check_reason(const struct fm_args *a, const char *command)
 {
     if (!a->dry_run && !(a->reason && a->reason[0]))
         return fm_usage("`fulmar %s` changes something: say why, with --reason TEXT", command);
@@ -254,7 +257,7 @@ static int check_reason(const struct fm_args *a, const char *command)
     return FM_EXIT_OK;
 }
 
-static void complete_body(const struct fm_args *a, json_t *body)
+void fm_order_sign(const struct fm_args *a, json_t *body)
 {
     FM_ASSERT(a->dry_run || (a->reason && a->reason[0]));
     char by[256];
@@ -325,13 +328,13 @@ int fm_order(const struct fm_args *a, const char *command, const char *verb, jso
     int code = FM_EXIT_OK;
     FM_ASSERT(json_is_object(body) && verb[0]);
     if (!safe)
-        code = check_reason(a, command);
+        code = fm_order_check_reason(a, command);
     if (!code)
         code = fm_agents_open(&o.agents, a, command, FM_WHOM_ORDER);
     if (!code) {
         fm_call_catch();
         if (!safe)
-            complete_body(a, body);
+            fm_order_sign(a, body);
         code = give(&o, verb, body, safe || a->dry_run);
     }
     json_decref(o.op);

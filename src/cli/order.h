@@ -18,6 +18,11 @@ int fm_order(const struct fm_args *a, const char *command, const char *verb, jso
 /* Follow an operation by its number. */
 int fm_order_follow(const struct fm_args *a, const char *command, const char *id);
 
+/* What changes something says why: FM_EXIT_OK, or that it does not. */
+int fm_order_check_reason(const struct fm_args *a, const char *command);
+/* Who gives it, why, and --dry-run and --expect-generation, into its body. */
+void fm_order_sign(const struct fm_args *a, json_t *body);
+
 /* Is this the name of a guard that a person can override? */
 bool fm_order_yields(struct fm_str rule);
 

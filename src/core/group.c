@@ -284,15 +284,35 @@ GUARD(may_copy)
     return is_due(g, p, ev, now) && has_source(g, p, ev, now);
 }
 
-/* One copy: what still does not start after it has another cause, and is only tried again. */
-GUARD(is_worn_out)
+/* Rule 28: nothing goes that nobody else has, before it is kept where it outlives this node. */
+GUARD(loses_nothing)
 {
-    return g->tries >= p->tries_max && !g->copied && may_copy(g, p, ev, now);
+    UNUSED;
+    enum fm_group_fit fit = fm_group_fit(g, ev);
+    bool nothing = fit == FM_GROUP_FIT_SAME || fit == FM_GROUP_FIT_FOREIGN;
+    return FM_RULE(R28_KEPT, nothing || ev->kept);
 }
 
 GUARD(may_rewind)
 {
-    return is_diverged(g, p, ev, now) && may_copy(g, p, ev, now);
+    return is_diverged(g, p, ev, now) && may_copy(g, p, ev, now) && loses_nothing(g, p, ev, now);
+}
+
+GUARD(has_to_keep)
+{
+    return is_diverged(g, p, ev, now) && may_copy(g, p, ev, now) && !loses_nothing(g, p, ev, now);
+}
+
+GUARD(has_nothing_to_keep)
+{
+    return !has_to_keep(g, p, ev, now);
+}
+
+/* One copy: what still does not start after it has another cause, and is only tried again. */
+GUARD(is_worn_out)
+{
+    return g->tries >= p->tries_max && !g->copied && may_copy(g, p, ev, now) &&
+           loses_nothing(g, p, ev, now);
 }
 
 /* The last writer waits where it is, with all that there is: it becomes a standby only of another
@@ -309,14 +329,20 @@ GUARD(may_reinit)
     return has_source(g, p, ev, now) && r->node != g->self + 1;
 }
 
+/* From where its data go at once. */
+GUARD(may_reinit_now)
+{
+    return may_reinit(g, p, ev, now) && loses_nothing(g, p, ev, now);
+}
+
 GUARD(is_to_be_copied)
 {
-    return g->reinit && may_copy(g, p, ev, now);
+    return g->reinit && may_copy(g, p, ev, now) && loses_nothing(g, p, ev, now);
 }
 
 GUARD(has_gap)
 {
-    return g->gap && may_copy(g, p, ev, now);
+    return g->gap && may_copy(g, p, ev, now) && loses_nothing(g, p, ev, now);
 }
 
 /* It has replayed all that it has, and what comes next is not there any more. (What it has may be
@@ -396,10 +422,11 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(STOPPED, TICK, may_resume, CLAIMING, HOLDS, "the last writer goes on"),
     ROW(STOPPED, TICK, may_be_promoted, STARTING, HOLDS, "the best there is: to be promoted"),
     ROW(STOPPED, TICK, is_worn_out, CLONING, TRIES, "what fails again and again is made anew"),
+    ROW(STOPPED, TICK, has_to_keep, KEEPING, DIVERGED, "what only it has is found first"),
     ROW(STOPPED, TICK, may_rewind, REWINDING, DIVERGED, "it has what the primary has not"),
     ROW(STOPPED, TICK, may_follow, STARTING, FOUND, "a standby"),
     ROW(STOPPED, CREATE, may_adopt, CLAIMING, ORDERED, "the group begins with these data"),
-    ROW(STOPPED, REINIT, may_reinit, CLONING, ORDERED, "a person throws the data away"),
+    ROW(STOPPED, REINIT, may_reinit_now, CLONING, ORDERED, "a person throws the data away"),
     ROW(STOPPED, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
     ROW(STARTING, TICK, has_orphans, KILLING, CRASHED, "whatever is left of it"),
@@ -476,6 +503,11 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(YIELDED, RESUME, always, STOPPED, ORDERED, "a person lets it try again"),
     ROW(YIELDED, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
+    ROW(KEEPING, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
+    ROW(KEEPING, TICK, has_no_data, ABSENT, FOUND, "the data are gone"),
+    ROW(KEEPING, TICK, has_nothing_to_keep, STOPPED, KEPT, "it goes on, or waits for the primary"),
+    ROW(KEEPING, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
+
     ROW(REWINDING, DONE, is_diverged, STOPPED, DIVERGED, "it says so, and it is not so"),
     ROW(REWINDING, DONE, always, STOPPED, MADE, "it may follow now"),
     ROW(REWINDING, FAILED, always, STOPPED, FAILED, "again, or a copy"),
@@ -486,7 +518,7 @@ const struct fm_group_row fm_group_rows[] = {
 
     ROW(FENCED, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
     ROW(FENCED, RESUME, always, LOOKING, ORDERED, "a person has looked"),
-    ROW(FENCED, REINIT, may_reinit, CLONING, ORDERED, "a person throws the data away"),
+    ROW(FENCED, REINIT, may_reinit_now, CLONING, ORDERED, "a person throws the data away"),
     ROW(FENCED, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
     ROW(MAINTAINED, RESUME, always, LOOKING, ORDERED, "whatever is there now"),
@@ -628,7 +660,8 @@ static void fill(struct fm_group_verdict *v, const struct fm_group_node *g,
     v->node = FM_GROUP_NOBODY;
     if (v->action == FM_GROUP_DO_START_STANDBY || v->action == FM_GROUP_DO_FOLLOW)
         v->node = (uint8_t)fm_group_leader(g, ev);
-    if (v->action == FM_GROUP_DO_REWIND || v->action == FM_GROUP_DO_CLONE)
+    if (v->action == FM_GROUP_DO_REWIND || v->action == FM_GROUP_DO_CLONE ||
+        v->action == FM_GROUP_DO_KEEP)
         v->node = (uint8_t)fm_group_source(g, p, ev, now);
     v->timeline = v->action == FM_GROUP_DO_PROMOTE && r ? r->claimed : 0;
     if (v->action != FM_GROUP_DO_RECORD && v->action != FM_GROUP_DO_OPEN)

@@ -39,6 +39,7 @@
     X(STOPPING, "stopping", STOP_FAST)                                                             \
     X(KILLING, "killing", STOP_IMMEDIATE) /* until all of it is reaped */                          \
     X(YIELDED, "yielded", YIELD)          /* crashed too often, or a standby is sooner: a pause */ \
+    X(KEEPING, "keeping", KEEP) /* what only it has is found, and told to who survived */          \
     X(REWINDING, "rewinding", REWIND)                                                              \
     X(CLONING, "cloning", CLONE)         /* a new copy; what was there is gone */                  \
     X(FENCED, "fenced", NOTHING)         /* a person has to look */                                \
@@ -80,6 +81,7 @@ enum fm_group_event {
     X(STOP_FAST)      /* kept out at once; then stop fast */                                       \
     X(STOP_IMMEDIATE) /* kept out at once; then kill whatever there is, and reap */                \
     X(YIELD)          /* tell the keeper that this node does not serve under this epoch */         \
+    X(KEEP)           /* find what only this node has, and have it kept at `node`: ev->kept */     \
     X(REWIND)         /* from `node`; ends with DONE or FAILED */                                  \
     X(CLONE)          /* from `node`; ends with DONE or FAILED */
 
@@ -112,6 +114,7 @@ enum fm_group_action {
     X(TOO_LONG, "too-long", "it does not stop by itself")                                          \
     X(UNBIDDEN, "unbidden", "PostgreSQL accepts writes without authority")                         \
     X(DIVERGED, "diverged", "its history has left that of the primary")                            \
+    X(KEPT, "kept", "what only it has is kept, or cannot be asked for now")                        \
     X(FAILED, "failed", "the last try failed")                                                     \
     X(TRIES, "tries", "too many tries failed")                                                     \
     X(PREFERS_TIME, "prefers-time", "a standby serves sooner than a restart")                      \
@@ -154,6 +157,9 @@ struct fm_group_evidence {
     const struct fm_group_report *node; /* one a node, that of self is not looked at */
     unsigned nnodes;
     const struct fm_history *primary; /* of the node that is recorded as writer; NULL = not known */
+    /* what this node has behind the fork from `primary` is known where that is, durably; or a
+     * person has written it off (core/loss.h) */
+    bool kept;
     /* PRIMARY: what core/credit.h wants recorded */
     uint32_t counted;       /* standbys that bound what is acknowledged: the promotable ones */
     uint64_t credit;        /* ... by so many bytes beyond what they have */

@@ -120,6 +120,10 @@
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
     X(R26_GIVEN, "a history is recorded whose timeline was not given to the node")                 \
     X(R26_ONE, "a second node is recorded for an epoch")                                           \
+    X(R28_KEPT, "a node is rewound before what only it has is kept where it survives")             \
+    X(R28_LOOKED, "an item that nobody has looked into lets the data go")                          \
+    X(R29_PENDING, "a history is opened by force, and what the last one had is not asked for")     \
+    X(R29_VOID, "an item is closed though the log was left where it says")                         \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
     X(R30_QUOTE, "a quote that has become worse still counts")                                     \

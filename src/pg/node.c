@@ -41,6 +41,8 @@ static const uint8_t rewind_[] = {
     STEP(LEAVE),   STEP(FOUND), STEP(CONTROL), STEP(HISTORY), STEP(END)};
 /* of a node that can follow: without ENTER, REWIND, VERIFY, LEAVE */
 static const uint8_t follow[] = {STEP(SECRETS), STEP(SLOT), STEP(FILES), STEP(END)};
+static const uint8_t rescue[] = {STEP(SETTLE),  STEP(ALONE),   STEP(FIND), STEP(CONTROL),
+                                 STEP(HISTORY), STEP(OUTLIVE), STEP(KEEP), STEP(END)};
 static const uint8_t promote[] = {STEP(SETTLE),  STEP(FIND),    STEP(CONTROL),
                                   STEP(NUMBERS), STEP(PROMOTE), STEP(END)};
 #undef STEP
@@ -174,6 +176,8 @@ static bool copies_instead(struct fm_pg_node *n, enum fm_pg_step s)
     case FM_PG_STEP_FILES:
     case FM_PG_STEP_LEAVE:
     case FM_PG_STEP_FOUND:
+    case FM_PG_STEP_OUTLIVE:
+    case FM_PG_STEP_KEEP:
     case FM_PG_STEP_NUMBERS:
     case FM_PG_STEP_PROMOTE:
         return false;
@@ -235,6 +239,8 @@ static void advance(struct fm_pg_node *n)
     add_part(n, s);
     if (s == FM_PG_STEP_JUDGE && n->outcome.way == FM_PG_AS_IT_WAS)
         n->plan = follow;
+    if (s == FM_PG_STEP_HISTORY && n->outcome.operation == FM_PG_OP_RESCUE && !fm_pg_has_fork(n))
+        n->plan += 2; /* there is no place from which on it could be counted */
     if (s == FM_PG_STEP_FIND && n->outcome.operation == FM_PG_OP_LOOK &&
         n->look.found != FM_PG_DATA)
         while (n->plan[0] != FM_PG_STEP_END)
@@ -511,6 +517,19 @@ enum fm_err fm_pg_node_clone(struct fm_pg_node *n, const struct fm_pg_settings *
     return err;
 }
 
+static enum fm_err keep_history(struct fm_pg_node *n, const struct fm_history *theirs,
+                                struct fm_error *e)
+{
+    if (theirs->text.n > sizeof n->their_history)
+        return fm_error_set(e, FM_ERR_LIMIT, "a history of %zu bytes", theirs->text.n);
+    if (!fm_history_is_valid(theirs))
+        return fm_error_set(e, FM_ERR_INVALID, "not a history of timeline %u", theirs->timeline.n);
+    if (theirs->text.n)
+        memcpy(n->their_history, theirs->text.p, theirs->text.n);
+    n->theirs = (struct fm_history){theirs->timeline, fm_str(n->their_history, theirs->text.n)};
+    return FM_ERR_OK;
+}
+
 enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings *s,
                               struct fm_str replication_password, const struct fm_history *theirs,
                               bool or_clone, int64_t deadline_ms, struct fm_error *e)
@@ -519,16 +538,22 @@ enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings 
     enum fm_err err = with_upstream(n, s, replication_password, e);
     if (err)
         return err;
-    if (theirs->text.n > sizeof n->their_history)
-        return fm_error_set(e, FM_ERR_LIMIT, "a history of %zu bytes", theirs->text.n);
-    if (!fm_history_is_valid(theirs))
-        return fm_error_set(e, FM_ERR_INVALID, "not a history of timeline %u", theirs->timeline.n);
-    if (theirs->text.n)
-        memcpy(n->their_history, theirs->text.p, theirs->text.n);
-    n->theirs = (struct fm_history){theirs->timeline, fm_str(n->their_history, theirs->text.n)};
+    err = keep_history(n, theirs, e);
+    if (err)
+        return err;
     n->or_clone = or_clone;
     start(n, FM_PG_OP_REWIND, rewind_, deadline_ms);
     return FM_ERR_OK;
+}
+
+enum fm_err fm_pg_node_rescue(struct fm_pg_node *n, const struct fm_history *theirs,
+                              int64_t deadline_ms, struct fm_error *e)
+{
+    FM_ASSERT(!n->busy);
+    enum fm_err err = keep_history(n, theirs, e);
+    if (!err)
+        start(n, FM_PG_OP_RESCUE, rescue, deadline_ms);
+    return err;
 }
 
 void fm_pg_node_promote(struct fm_pg_node *n, struct fm_timeline timeline, int64_t deadline_ms)

@@ -25,6 +25,7 @@
 
 #include "io/process.h"
 #include "pg/control.h"
+#include "pg/lost.h"
 #include "pg/settings.h"
 
 struct fm_pg_node_options {
@@ -39,6 +40,7 @@ struct fm_pg_node_options {
     X(CONFIGURE, "configure") /* the files of Fulmar; whether the server runs or not */            \
     X(CLONE, "clone")         /* a base backup of the upstream; removes what was there */          \
     X(REWIND, "rewind")       /* pg_rewind from the upstream, where it is needed */                \
+    X(RESCUE, "rescue")       /* finds and copies what only this directory has */                  \
     X(PROMOTE, "promote")     /* ask the running standby; does not wait for it */
 
 enum fm_pg_operation {
@@ -86,6 +88,15 @@ struct fm_pg_outcome {
     char output[FM_PG_OUTPUT_ROOM + 1];
 };
 
+/* What RESCUE found behind `fork`, on `timeline`. Fork none: the histories have nothing in common,
+ * or are the same; then nothing is counted or copied. */
+struct fm_pg_rescued {
+    struct fm_timeline timeline;
+    struct fm_lsn fork;
+    struct fm_pg_lost lost;
+    char copy[512]; /* the folder with that part of the log; "" = none */
+};
+
 enum {
     FM_PG_PATH_ROOM = 512,
     FM_PG_CONF_ROOM = 16 * 1024,
@@ -98,6 +109,7 @@ struct fm_pg_node {
     void (*over)(struct fm_pg_node *n);
     struct fm_pg_outcome outcome; /* of the last operation */
     struct fm_pg_look look;       /* as it was last found */
+    struct fm_pg_rescued rescued; /* by the last RESCUE that went well */
     /* its own */
     struct fm_loop *loop;
     struct fm_child child;
@@ -123,8 +135,8 @@ struct fm_pg_node {
 };
 
 /* `over` is called once for each operation that was started, from the loop, with node->outcome (and
- * node->look after LOOK, CLONE, REWIND and MAKE that went well); another one may be started from
- * inside. FM_ERR_NOT_FOUND: no such user; FM_ERR_PERMISSION: root, or a user that this process
+ * node->look after LOOK, CLONE, REWIND, RESCUE and MAKE that went well); another one may be started
+ * from inside. FM_ERR_NOT_FOUND: no such user; FM_ERR_PERMISSION: root, or a user that this process
  * cannot become; FM_ERR_INVALID, FM_ERR_LIMIT: a path. */
 enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
                             const struct fm_pg_node_options *o, void (*over)(struct fm_pg_node *),
@@ -172,6 +184,13 @@ enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings 
                               struct fm_str replication_password, const struct fm_history *theirs,
                               bool or_clone, int64_t deadline_ms,
                               struct fm_error *e) FM_WARN_UNUSED;
+
+/* See how much of the log of a node whose server has ended lies behind its fork from `theirs`, and
+ * copy that part of it to a folder beside the data directory, DATA.lost/TIMELINE-FORK, which
+ * nothing here ever removes. What cannot be counted is told in rescued.lost; it fails where it
+ * cannot be copied. `theirs` is copied. */
+enum fm_err fm_pg_node_rescue(struct fm_pg_node *n, const struct fm_history *theirs,
+                              int64_t deadline_ms, struct fm_error *e) FM_WARN_UNUSED;
 
 /* To `timeline`, whose number is free; 0 = the next one. PostgreSQL takes the first number that it
  * has no history file of, so those below that are missing are put there without a parent, which no

@@ -165,6 +165,19 @@ bool fm_pg_read_history(struct fm_pg_node *n, struct fm_timeline t)
     return false;
 }
 
+bool fm_pg_has_fork(struct fm_pg_node *n)
+{
+    struct fm_past fork = fm_history_fork(&n->look.history, &n->theirs);
+    n->rescued = (struct fm_pg_rescued){.timeline = n->look.history.timeline};
+    if (fork.timeline.n && !fm_lsn_same(fork.end, FM_LSN_END))
+        n->rescued.fork = fork.end;
+    else
+        snprintf(n->rescued.lost.why, sizeof n->rescued.lost.why, "%s",
+                 fork.timeline.n ? "it wrote to a timeline that is another node's"
+                                 : "it has no history in common with the primary");
+    return !fm_lsn_is_none(n->rescued.fork);
+}
+
 enum fm_err fm_pg_node_postmaster(const struct fm_pg_node *n, struct fm_pg_postmaster *out,
                                   struct fm_error *e)
 {

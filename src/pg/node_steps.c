@@ -88,6 +88,32 @@ static const char *place(const struct fm_pg_node *n)
 
 /* -------- the folder itself -------- */
 
+/* A folder of the group's user, in one that is there. */
+static bool make_last(struct fm_pg_node *n, const char *path)
+{
+    bool made = mkdir(path, 0700) == 0;
+    if (!made && errno != EEXIST) {
+        fm_pg_step_why(n, "cannot make %s: %s", path, strerror(errno));
+        return false;
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (made ? O_NOFOLLOW : 0));
+    struct stat st;
+    bool good = fd >= 0 && fstat(fd, &st) == 0;
+    if (good && made && n->as_user && st.st_uid != n->user.uid)
+        good = fchown(fd, n->user.uid, n->user.gid) == 0 && fstat(fd, &st) == 0;
+    if (!good)
+        fm_pg_step_why(n, "cannot use %s: %s", path, strerror(errno));
+    uid_t uid = n->as_user ? n->user.uid : geteuid();
+    if (good && st.st_uid != uid) {
+        fm_pg_step_why(n, "%s belongs to the user with the number %u, not to the group's user (%u)",
+                       path, (unsigned)st.st_uid, (unsigned)uid);
+        good = false;
+    }
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
 static bool make_folder(struct fm_pg_node *n)
 {
     char path[FM_PG_PATH_ROOM];
@@ -103,27 +129,51 @@ static bool make_folder(struct fm_pg_node *n)
         }
         *slash = '/';
     }
-    bool made = mkdir(n->data, 0700) == 0;
-    if (!made && errno != EEXIST) {
-        fm_pg_step_why(n, "cannot make %s: %s", n->data, strerror(errno));
-        return false;
-    }
-    int fd = open(n->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (made ? O_NOFOLLOW : 0));
-    struct stat st;
-    bool good = fd >= 0 && fstat(fd, &st) == 0;
-    if (good && made && n->as_user && st.st_uid != n->user.uid)
-        good = fchown(fd, n->user.uid, n->user.gid) == 0 && fstat(fd, &st) == 0;
-    if (!good)
-        fm_pg_step_why(n, "cannot use %s: %s", n->data, strerror(errno));
-    uid_t uid = n->as_user ? n->user.uid : geteuid();
-    if (good && st.st_uid != uid) {
-        fm_pg_step_why(n, "%s belongs to the user with the number %u, not to the group's user (%u)",
-                       n->data, (unsigned)st.st_uid, (unsigned)uid);
-        good = false;
-    }
-    if (fd >= 0)
-        close(fd);
-    return good;
+    return make_last(n, n->data);
+}
+
+/* -------- what only it has -------- */
+
+#define LOST ".lost" /* behind the path of the data */
+
+static bool outlive(struct fm_pg_node *n)
+{
+    char path[FM_PG_PATH_ROOM];
+    int used = snprintf(path, sizeof path, "%s" LOST, n->data);
+    FM_ASSERT(used > 0 && (size_t)used < sizeof path);
+    return make_last(n, path);
+}
+
+static enum fm_pg_went keep(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
+{
+    const struct fm_pg_control *c = &n->look.control;
+    struct fm_pg_rescued *r = &n->rescued;
+    char from[FM_PG_PATH_ROOM], *argv[] = {(char[]){"a look at lost writes"}, NULL};
+    struct fm_wal_config conf = {.system_id = c->system_id,
+                                 .timeline = r->timeline,
+                                 .segment_bytes = c->segment_bytes,
+                                 .after = r->fork};
+    int used = snprintf(r->copy, sizeof r->copy, "%s" LOST "/%u-%X-%X", n->data, r->timeline.n,
+                        (unsigned)(r->fork.n >> 32), (unsigned)(r->fork.n & UINT32_MAX));
+    FM_ASSERT(used > 0 && (size_t)used < sizeof r->copy);
+    struct fm_pg_lost_job *j = fm_pg_lost_job_new(in(n, from, NULL, "pg_wal"), r->copy, &conf,
+                                                  fm_lsn_max(c->least_end, c->checkpoint));
+    struct fm_child_options o = {.argv = argv, .body = fm_pg_lost_run, .arg = j};
+    enum fm_pg_went went = FM_PG_FAILED;
+    if (j)
+        went = run_child(n, &o, exited);
+    else
+        fm_pg_step_why(n, "out of memory");
+    free(j);
+    return went;
+}
+
+static bool take_kept(struct fm_pg_node *n)
+{
+    if (fm_pg_lost_parse(fm_str(n->said, n->child.output_n), &n->rescued.lost))
+        return true;
+    fm_pg_step_why(n, "it does not say what it found");
+    return false;
 }
 
 static bool is_alone(struct fm_pg_node *n)
@@ -410,6 +460,7 @@ static bool found_fits(struct fm_pg_node *n)
         return false;
     case FM_PG_OP_CONFIGURE:
     case FM_PG_OP_REWIND:
+    case FM_PG_OP_RESCUE:
     case FM_PG_OP_PROMOTE:
         if (f == FM_PG_DATA || (n->outcome.way == FM_PG_CLONED && f != FM_PG_FOREIGN))
             return true;
@@ -508,6 +559,10 @@ enum fm_pg_went fm_pg_step_run(struct fm_pg_node *n, enum fm_pg_step s,
         return files(n, exited);
     case FM_PG_STEP_LEAVE:
         return leave(n, exited);
+    case FM_PG_STEP_OUTLIVE:
+        return at_once(outlive(n));
+    case FM_PG_STEP_KEEP:
+        return keep(n, exited);
     case FM_PG_STEP_NUMBERS:
         return numbers(n, exited);
     case FM_PG_STEP_PROMOTE:
@@ -522,6 +577,8 @@ enum fm_pg_went fm_pg_step_after(struct fm_pg_node *n, enum fm_pg_step s)
         return at_once(take_control(n));
     if (s == FM_PG_STEP_VERIFY)
         return verify(n);
+    if (s == FM_PG_STEP_KEEP)
+        return at_once(take_kept(n));
     if (s == FM_PG_STEP_LEAVE)
         n->inside = false;
     return FM_PG_DONE;

@@ -33,6 +33,8 @@
     X(COPY, "take a base backup")                                                                  \
     X(FILES, "write the configuration")                                                            \
     X(LEAVE, "put the data into their place")                                                      \
+    X(OUTLIVE, "make a folder that outlives the data")                                             \
+    X(KEEP, "copy what only it has")                                                               \
     X(NUMBERS, "take the numbers of timelines")                                                    \
     X(PROMOTE, "ask for the promotion")
 
@@ -75,6 +77,8 @@ struct fm_pg_names *fm_pg_names(struct fm_pg_node *n, const char *folder);
 bool fm_pg_is_there(const struct fm_pg_node *n, const char *folder, const char *name);
 /* Into n->look: all but the control data. False with a reason. */
 bool fm_pg_find(struct fm_pg_node *n);
+/* Is there a place where its history left n->theirs? Into n->rescued, which is begun anew. */
+bool fm_pg_has_fork(struct fm_pg_node *n);
 /* The history of a timeline as it stands in the folder. False with a reason. */
 bool fm_pg_read_history(struct fm_pg_node *n, struct fm_timeline t);
 /* A process of PostgreSQL that works in the data directory, be its postmaster alive or not; 0 =

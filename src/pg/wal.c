@@ -23,7 +23,18 @@ enum {
     XACT_MASK = 0x70,
     XACT_COMMIT = 0x00,
     XACT_COMMIT_PREPARED = 0x30,
+    /* what stands before the data of a record: a byte that says what, then so many */
+    ID_DATA_SHORT = 255, /* and one byte of length */
+    ID_DATA_LONG = 254,  /* and four */
+    ID_ORIGIN = 253,
+    ORIGIN_BYTES = 2,
+    ID_TOPLEVEL_XID = 252,
+    TOPLEVEL_XID_BYTES = 4,
+    TIME_BYTES = 8,
 };
+
+/* PostgreSQL counts from 2000 */
+#define EPOCH_US (INT64_C(946684800) * 1000000)
 
 const char *fm_wal_end_text(enum fm_wal_end e)
 {
@@ -96,16 +107,42 @@ static uint64_t aligned(uint64_t n)
 /* All of the header is there: does it follow the record before? */
 static bool is_in_chain(const struct fm_wal_reader *r)
 {
-    struct fm_lsn previous = {get(r->header + 8, 8)};
+    struct fm_lsn previous = {get(r->head + 8, 8)};
     if (!fm_lsn_is_none(r->last_begin))
         return fm_lsn_same(previous, r->last_begin);
     return fm_lsn_before(previous, r->begin);
 }
 
+/* When it was committed, by the one who did: the first thing in the data of a commit, which refers
+ * to no block. 0: it does not say. */
+static int64_t time_of_commit(const struct fm_wal_reader *r)
+{
+    uint32_t at = RECORD_HEADER, have = (uint32_t)fm_min_size(r->have, sizeof r->head);
+    if (at < have && r->head[at] == ID_ORIGIN)
+        at += 1 + ORIGIN_BYTES;
+    if (at < have && r->head[at] == ID_TOPLEVEL_XID)
+        at += 1 + TOPLEVEL_XID_BYTES;
+    if (at >= have || (r->head[at] != ID_DATA_SHORT && r->head[at] != ID_DATA_LONG))
+        return 0;
+    at += r->head[at] == ID_DATA_SHORT ? 2 : 5;
+    if (at + TIME_BYTES > have)
+        return 0;
+    int64_t us = (int64_t)get(r->head + at, TIME_BYTES);
+    return us > 0 && us < INT64_MAX - EPOCH_US ? us + EPOCH_US : 0;
+}
+
+static void take_time(struct fm_wal_count *c, int64_t us)
+{
+    if (us == 0)
+        return;
+    c->first_us = c->first_us == 0 || us < c->first_us ? us : c->first_us;
+    c->last_us = us > c->last_us ? us : c->last_us;
+}
+
 /* It ends at `end`. */
 static void take_record(struct fm_wal_reader *r, struct fm_lsn end)
 {
-    uint8_t info = r->header[16], manager = r->header[17];
+    uint8_t info = r->head[16], manager = r->head[17];
     if (manager == RM_XLOG && (info & 0xf0) == XLOG_SWITCH) {
         uint64_t next =
             (end.n + r->conf.segment_bytes - 1) & ~((uint64_t)r->conf.segment_bytes - 1);
@@ -123,6 +160,7 @@ static void take_record(struct fm_wal_reader *r, struct fm_lsn end)
     r->count.commits++;
     r->count.prepared_before += what == XACT_COMMIT_PREPARED;
     r->count.last_commit = end;
+    take_time(&r->count, time_of_commit(r));
 }
 
 /* The next piece of the record. Its checksum covers what is behind the header first, and then the
@@ -130,9 +168,10 @@ static void take_record(struct fm_wal_reader *r, struct fm_lsn end)
 static bool feed(struct fm_wal_reader *r, const uint8_t *p, uint32_t n)
 {
     FM_ASSERT(n > 0 && r->have + n <= r->total);
+    if (r->have < sizeof r->head)
+        memcpy(r->head + r->have, p, fm_min_size(n, sizeof r->head - r->have));
     if (r->have < RECORD_HEADER) {
         uint32_t head = (uint32_t)fm_min_size(n, RECORD_HEADER - r->have);
-        memcpy(r->header + r->have, p, head);
         r->have += head;
         p += head;
         n -= head;
@@ -145,8 +184,8 @@ static bool feed(struct fm_wal_reader *r, const uint8_t *p, uint32_t n)
     r->have += n;
     if (r->have < r->total)
         return true;
-    r->crc = crc_of(r, r->crc, r->header, RECORD_CRC_AT);
-    if ((r->crc ^ UINT32_MAX) != get32(r->header + RECORD_CRC_AT))
+    r->crc = crc_of(r, r->crc, r->head, RECORD_CRC_AT);
+    if ((r->crc ^ UINT32_MAX) != get32(r->head + RECORD_CRC_AT))
         return ends(r, FM_WAL_CHECKSUM);
     return true;
 }

@@ -1,6 +1,7 @@
 /* pg/wal.h: how many transactions a write-ahead log committed behind a place of it, read from the
  * raw files (SAFETY.md 27): what an old primary has that the new one never had. Nothing is decoded
- * but the headers of records, so it counts what no slot and no plugin returns.
+ * but the headers of records and the time of a commit, so it counts what no slot and no plugin
+ * returns.
  *
  * Counted are the records COMMIT and COMMIT PREPARED that *end* behind the place: one that begins
  * before it is not in the other history. The log ends where its next record is not whole: files are
@@ -19,7 +20,7 @@
 #include "base/err.h"
 #include "core/lsn.h"
 
-enum { FM_WAL_PAGE = 8192, FM_WAL_HEADER_MAX = 40, FM_WAL_CRC_WAYS = 8 };
+enum { FM_WAL_PAGE = 8192, FM_WAL_HEADER_MAX = 40, FM_WAL_CRC_WAYS = 8, FM_WAL_HEAD_KEPT = 48 };
 
 #define FM_WAL_ENDS(X)                                                                             \
     X(NOT_YET, "the log goes on")                                                                  \
@@ -51,8 +52,11 @@ struct fm_wal_count {
         prepared_before; /* of them COMMIT PREPARED: prepared earlier, perhaps before `after` */
     uint64_t records;    /* of any kind that end behind `after` */
     struct fm_lsn last_commit; /* its end; none: there is no commit */
-    struct fm_lsn end;         /* of the last whole record */
-    enum fm_wal_end why;       /* ... there */
+    /* the earliest and the latest of what the commits say of their time, by the clock of who wrote
+     * them: microseconds since 1970. 0: no commit says one */
+    int64_t first_us, last_us;
+    struct fm_lsn end;   /* of the last whole record */
+    enum fm_wal_end why; /* ... there */
 };
 
 /* -------- pages, one after the other; pure -------- */
@@ -69,9 +73,9 @@ struct fm_wal_reader {
     uint32_t skip;        /* of a record that began before the first page, so much is left */
     uint32_t total, have; /* of the record that is being read; total 0: none is */
     uint32_t crc;
-    bool begun;        /* the first page was seen */
-    bool skipped_past; /* that record ends behind `after`: begin a segment earlier */
-    uint8_t header[24];
+    bool begun;                     /* the first page was seen */
+    bool skipped_past;              /* that record ends behind `after`: begin a segment earlier */
+    uint8_t head[FM_WAL_HEAD_KEPT]; /* the beginning of the record, as far as `have` */
     uint32_t table[FM_WAL_CRC_WAYS][256];
 };
 
@@ -88,6 +92,10 @@ enum { FM_WAL_NAME_ROOM = 25 };
 /* "000000010000000A000000FF": the file that holds the byte at `at`. Terminated; returns out. */
 char *fm_wal_name(char out[FM_WAL_NAME_ROOM], const struct fm_wal_config *conf, struct fm_lsn at);
 
+/* Room to read files with: so many bytes from malloc, which the caller has. */
+struct fm_wal_work;
+size_t fm_wal_work_size(void);
+
 /* Count in the files of the folder `pg_wal` (its descriptor). Blocks: for a thread or a process of
  * its own. The server must be stopped, or `conf->after` in what it has written already.
  *
@@ -95,8 +103,8 @@ char *fm_wal_name(char out[FM_WAL_NAME_ROOM], const struct fm_wal_config *conf, 
  * ends before it is damaged. `most_bytes` are read. Errors: FM_ERR_NOT_FOUND (the file with
  * `after` is not there), FM_ERR_STATE (damaged, or it ends before `after`), FM_ERR_LIMIT,
  * FM_ERR_IO. `out` is what was seen before that. */
-enum fm_err fm_wal_count(int pg_wal, const struct fm_wal_config *conf, struct fm_lsn reaches,
-                         uint64_t most_bytes, struct fm_wal_count *out,
+enum fm_err fm_wal_count(struct fm_wal_work *w, int pg_wal, const struct fm_wal_config *conf,
+                         struct fm_lsn reaches, uint64_t most_bytes, struct fm_wal_count *out,
                          struct fm_error *e) FM_WARN_UNUSED;
 
 #endif

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 enum { PAGES_AT_ONCE = 16 };
@@ -21,7 +20,7 @@ char *fm_wal_name(char out[FM_WAL_NAME_ROOM], const struct fm_wal_config *conf, 
     return out;
 }
 
-struct work {
+struct fm_wal_work {
     int folder;
     uint64_t left; /* bytes that may still be read */
     struct fm_wal_reader reader;
@@ -46,7 +45,7 @@ static ssize_t read_some(int fd, uint8_t *to, size_t n)
 }
 
 /* The pages of one file, until the log ends. */
-static enum fm_err read_file(struct work *w, int fd, const char *name, struct fm_error *e)
+static enum fm_err read_file(struct fm_wal_work *w, int fd, const char *name, struct fm_error *e)
 {
     struct fm_wal_reader *r = &w->reader;
     uint64_t end = r->page.n + r->conf.segment_bytes;
@@ -70,8 +69,8 @@ static enum fm_err read_file(struct work *w, int fd, const char *name, struct fm
 }
 
 /* From the segment that begins at `from` to the end of the log. */
-static enum fm_err read_from(struct work *w, const struct fm_wal_config *conf, struct fm_lsn from,
-                             struct fm_error *e)
+static enum fm_err read_from(struct fm_wal_work *w, const struct fm_wal_config *conf,
+                             struct fm_lsn from, struct fm_error *e)
 {
     char name[FM_WAL_NAME_ROOM];
     fm_wal_begin(&w->reader, conf, from);
@@ -111,7 +110,8 @@ static enum fm_err judge(const struct fm_wal_count *c, const struct fm_wal_confi
                         fm_wal_end_text(c->why));
 }
 
-static enum fm_err count(struct work *w, const struct fm_wal_config *conf, struct fm_error *e)
+static enum fm_err count(struct fm_wal_work *w, const struct fm_wal_config *conf,
+                         struct fm_error *e)
 {
     uint64_t in_segment = conf->after.n % conf->segment_bytes;
     struct fm_lsn from = {conf->after.n - in_segment};
@@ -131,19 +131,20 @@ static enum fm_err count(struct work *w, const struct fm_wal_config *conf, struc
     }
 }
 
-enum fm_err fm_wal_count(int pg_wal, const struct fm_wal_config *conf, struct fm_lsn reaches,
-                         uint64_t most_bytes, struct fm_wal_count *out, struct fm_error *e)
+size_t fm_wal_work_size(void)
 {
-    struct work *w = malloc(sizeof *w);
-    *out = (struct fm_wal_count){.commits = 0};
-    if (!w)
-        return fm_error_set(e, FM_ERR_MEMORY, "no memory to read the log");
+    return sizeof(struct fm_wal_work);
+}
+
+enum fm_err fm_wal_count(struct fm_wal_work *w, int pg_wal, const struct fm_wal_config *conf,
+                         struct fm_lsn reaches, uint64_t most_bytes, struct fm_wal_count *out,
+                         struct fm_error *e)
+{
     w->folder = pg_wal;
     w->left = most_bytes;
     enum fm_err err = count(w, conf, e);
     if (err == FM_ERR_OK)
         err = judge(&w->reader.count, conf, reaches, e);
     *out = w->reader.count;
-    free(w);
     return err;
 }

@@ -85,6 +85,8 @@ static void see(struct world *w, unsigned i, struct seen *s)
         s->theirs = history(d->known, d->nknown, s->text[1]);
         s->ev.primary = &s->theirs;
     }
+    s->ev.kept = d->kept_of && d->kept_of == recorded(d)->writer && d->kept_n == d->n &&
+                 d->kept_line == d->line[d->nlines - 1].id;
     if (is_open(d) && d->credit_life == d->server_life) {
         s->ev.counted = d->counted;
         s->ev.credit = fm_credit_counts_with(&d->credit);
@@ -100,6 +102,38 @@ bool db_serves(const struct world *w, unsigned i)
         return false;
     see((struct world *)w, i, &s);
     return fm_group_serves(&w->group->db[i].g, &s.ev, local_now(w, p));
+}
+
+/* By its own clock, at this moment. */
+static bool holds(const struct world *w, unsigned i)
+{
+    const struct fm_sublease_cell *c = &w->group->db[i].sub.cell[0];
+    return fm_sublease_live(c, c->epoch, local_now(w, proc_db(i)));
+}
+
+/* What a step orders, against the truth: the sub-lease of this moment, and what is recorded while
+ * the cell has its epoch. */
+static void check_order(struct world *w, unsigned i, const struct fm_group_verdict *v)
+{
+    const struct db *d = &w->group->db[i];
+    const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
+    const struct fm_evidence *r = &c->evidence;
+    bool begins = v->action == FM_GROUP_DO_START_PRIMARY || v->action == FM_GROUP_DO_PROMOTE;
+    if (!begins && v->action != FM_GROUP_DO_OPEN && v->action != FM_GROUP_DO_DRAIN)
+        return;
+    const char *state = fm_group_state_name((enum fm_group_state)v->to);
+    if (!holds(w, i))
+        broken(w, "rule 25", "node %u is %s without a live sub-lease", i, state);
+    if (w->store.id != 1 || !fm_epoch_same(c->epoch, d->sub.cell[0].epoch))
+        return;
+    if (!fm_epoch_same(r->epoch, c->epoch) || r->node != i + 1)
+        broken(w, "rule 26", "node %u is %s, and epoch %llu is not recorded for it", i, state,
+               (unsigned long long)c->epoch.n);
+    uint32_t line = d->nlines ? d->line[d->nlines - 1].id : 0;
+    bool own = r->writer == 0 || (r->writer == i + 1 && line == r->timeline) || line == r->claimed;
+    if (v->action == FM_GROUP_DO_START_PRIMARY && d->process == FM_GROUP_GONE && !own)
+        broken(w, "rule 26", "node %u goes on with timeline %u, recorded is %u of node %u", i, line,
+               r->timeline, r->writer - 1u);
 }
 
 /* -------- the credit -------- */
@@ -118,7 +152,10 @@ static void give_credit(struct world *w, unsigned i)
     bool on_its_way = fm_revision_same(d->asked_over, d->cell.revision);
     fm_credit_recorded(&d->credit, recorded(d)->promotable, on_its_way ? d->asked : 0);
     fm_credit_in_force(&d->credit, true, end, now);
+    struct fm_lsn before = d->granted;
     d->granted = fm_credit_grant(&d->credit, d->sub.cell[0].until, now);
+    if (fm_lsn_before(before, d->granted) && !holds(w, i))
+        broken(w, "rule 23", "node %u gives credit without a live sub-lease", i);
     d->counted = fm_credit_look(&d->credit, now).wanted;
 }
 
@@ -156,6 +193,7 @@ static void act(struct world *w, unsigned p, const struct fm_group_verdict *v)
         ask_for_record(w, p, v);
     switch (v->action) {
     case FM_GROUP_DO_CREATE:
+    case FM_GROUP_DO_KEEP:
     case FM_GROUP_DO_REWIND:
     case FM_GROUP_DO_CLONE:
         begin_long(w, d, v);
@@ -216,6 +254,7 @@ static void step(struct world *w, unsigned p, enum fm_group_event e, uint32_t se
         w->r->resumes++;
     if (v.changed)
         db_entered(w, i, v.to);
+    check_order(w, i, &v);
     act(w, p, &v);
 }
 
@@ -229,6 +268,8 @@ static void end_long(struct world *w, unsigned p)
         bool ok = still && fm_rand_below(&w->net, 6) > 0;
         if (ok && d->op == FM_GROUP_DO_CREATE)
             pg_create(w, i);
+        else if (ok && d->op == FM_GROUP_DO_KEEP)
+            ok = pg_keep(w, i, d->op_from);
         else if (ok && !(d->op == FM_GROUP_DO_REWIND && d->lies_until > w->now))
             ok = pg_copy(w, i, d->op_from, d->op == FM_GROUP_DO_REWIND);
         d->op = FM_GROUP_DO_NOTHING;
@@ -246,7 +287,11 @@ static bool has_stopped(struct world *w, unsigned i)
 {
     static struct seen s;
     see(w, i, &s);
-    return fm_group_has_stopped(&w->group->db[i].g, &s.ev);
+    const struct db *d = &w->group->db[i];
+    bool stopped = fm_group_has_stopped(&d->g, &s.ev);
+    if (stopped && d->primary && d->process != FM_GROUP_GONE)
+        broken(w, "rule 25", "node %u says that it has stopped, and its backends live", i);
+    return stopped;
 }
 
 static void ask(struct world *w, unsigned p)
@@ -374,7 +419,7 @@ void db_start(struct world *w, unsigned p)
     memset(&d->cell, 0, sizeof d->cell);
     d->seed.n = d->credit_life = d->asked = d->counted = 0;
     d->asked_over.n = 0;
-    d->nknown = d->op = 0;
+    d->nknown = d->op = d->kept_of = 0;
 }
 
 /* The agent is gone; PostgreSQL goes on until the guard stops it. */
@@ -449,6 +494,8 @@ void db_acked(struct world *w, unsigned i, uint32_t record)
     if (fm_epoch_same(x->acked_under, e) && x->acked_by != i)
         broken(w, "rule 25", "nodes %u and %u acknowledge under epoch %llu", x->acked_by, i,
                (unsigned long long)e.n);
+    if (!holds(w, i))
+        broken(w, "rule 25", "node %u acknowledges without a live sub-lease", i);
     x->acked_under = e;
     x->acked_by = (uint8_t)i;
     if (w->store.id == 1 && !fm_epoch_same(c->epoch, e))

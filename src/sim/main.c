@@ -38,7 +38,7 @@ struct options {
 
 struct sums {
     uint64_t runs, broken, events, failovers, automatic, moves, admitted, acknowledged, unknown,
-        refused, lost, groups, unserved, promotions, resumes, rewinds, clones, commits,
+        refused, lost, groups, unserved, promotions, resumes, rewinds, clones, kept, commits,
         commits_lost, faults, without_failover, without_kinds;
     uint64_t kinds[SIM_FAULT_KIND_COUNT];
     double simulated_s;
@@ -84,6 +84,7 @@ static void add(struct sums *s, const struct sim_result *r)
     s->promotions += r->promotions;
     s->resumes += r->resumes;
     s->rewinds += r->rewinds;
+    s->kept += r->kept;
     s->clones += r->clones;
     s->commits += r->commits;
     s->commits_lost += r->commits_lost;
@@ -110,10 +111,11 @@ static void print_sums(const struct sums *s, double cpu_s)
            " acknowledged and lost by force\n",
            s->admitted, s->acknowledged, s->unknown, s->refused, s->lost);
     printf("groups     %" PRIu64 " schedules: %" PRIu64 " promotions, %" PRIu64 " starts of a "
-           "primary, %" PRIu64 " rewinds, %" PRIu64 " copies; %" PRIu64 " commits acknowledged, "
+           "primary, %" PRIu64 " rewinds, %" PRIu64 " copies, %" PRIu64
+           " looks at what only one node had; %" PRIu64 " commits acknowledged, "
            "%" PRIu64 " of them lost by force; %" PRIu64 " end with nobody to serve\n",
-           s->groups, s->promotions, s->resumes, s->rewinds, s->clones, s->commits, s->commits_lost,
-           s->unserved);
+           s->groups, s->promotions, s->resumes, s->rewinds, s->clones, s->kept, s->commits,
+           s->commits_lost, s->unserved);
     printf("faults     %.1f each; %" PRIu64 " schedules with fewer than three kinds\n",
            (double)s->faults / runs, s->without_kinds);
     for (unsigned k = 0; k < SIM_FAULT_KIND_COUNT; k++)

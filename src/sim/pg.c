@@ -150,7 +150,7 @@ static void stopped(struct world *w, unsigned i)
     bool was_primary = d->primary && w->now >= d->up_at;
     if (was_primary) {
         append(w, d, false); /* the shutdown checkpoint; walsenders send it before they end */
-        bool sent = fm_rand_below(&w->net, 8) > 0;
+        bool sent = fm_rand_below(&w->net, 3) > 0;
         for (unsigned k = 0; k < w->group->n && sent; k++)
             if (w->group->db[k].upstream == i && k != i)
                 receive(w, k, true);
@@ -190,6 +190,51 @@ void pg_progress(struct world *w, unsigned i)
         stopped(w, i);
 }
 
+/* -------- what only one node has -------- */
+
+static const bool *records_of(const struct world *w, unsigned i)
+{
+    static bool there[SIM_RECS];
+    const struct db *d = &w->group->db[i];
+    memset(there, 0, w->group->nrecs * sizeof there[0]);
+    for (uint32_t k = 0; k < d->n; k++)
+        there[d->log[k]] = true;
+    return there;
+}
+
+bool pg_keep(struct world *w, unsigned i, unsigned at)
+{
+    struct group *x = w->group;
+    struct db *d = &x->db[i];
+    if (at >= x->n || at == i || !linked(w, i, at) || !w->proc[proc_db(at)].up)
+        return false;
+    const bool *there = records_of(w, at);
+    for (uint32_t k = 0; k < d->n; k++)
+        if (!there[d->log[k]])
+            x->rec[d->log[k]].kept_by |= (uint8_t)(1u << at);
+    d->kept_of = (uint8_t)(at + 1);
+    d->kept_line = d->line[d->nlines - 1].id;
+    d->kept_n = d->n;
+    w->r->kept++;
+    return true;
+}
+
+/* Rule 28. */
+static void check_kept(struct world *w, unsigned i, unsigned from)
+{
+    struct group *x = w->group;
+    const struct db *d = &x->db[i];
+    if (!d->data || d->system != x->db[from].system)
+        return;
+    const bool *there = records_of(w, from);
+    for (uint32_t k = 0; k < d->n; k++) {
+        uint32_t r = d->log[k];
+        if (x->rec[r].client && !there[r] && !(x->rec[r].kept_by >> from & 1))
+            broken(w, "rule 28", "record %u of node %u goes, and node %u knows nothing of it", r, i,
+                   from);
+    }
+}
+
 /* A base backup, or a rewind: what is only here is gone. False: the source is not there. */
 bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
 {
@@ -201,6 +246,7 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
     if (!u->primary || d->process != FM_GROUP_GONE || (rewind && d->system != u->system) ||
         d->full_until > w->now)
         return false;
+    check_kept(w, i, from);
     *(rewind ? &w->r->rewinds : &w->r->clones) += 1;
     d->data = d->signal = true;
     d->clean = false;
@@ -218,13 +264,9 @@ bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind)
 
 bool pg_holds_acked(struct world *w, unsigned i, uint32_t *lost, uint32_t *last)
 {
-    static bool there[SIM_RECS];
     struct group *x = w->group;
-    const struct db *d = &x->db[i];
-    memset(there, 0, x->nrecs * sizeof there[0]);
+    const bool *there = records_of(w, i);
     *lost = *last = 0;
-    for (uint32_t k = 0; k < d->n; k++)
-        there[d->log[k]] = true;
     for (uint32_t r = 0; r < x->nrecs; r++)
         if (x->rec[r].acked && !there[r]) {
             (*lost)++;

@@ -219,6 +219,8 @@ struct db {
     struct fm_revision asked_over;
     uint8_t op; /* enum fm_group_action that takes time */
     uint8_t op_from;
+    uint8_t kept_of; /* who keeps what only this node has, as its data were: number + 1 */
+    uint32_t kept_line, kept_n;
     uint8_t trap;       /* the agent dies when it enters this state; LOOKING: in none */
     int64_t lies_until; /* a rewind says that it was done, and was not */
     uint32_t serial;
@@ -234,6 +236,7 @@ struct group {
     struct db db[SIM_DBS];
     struct {
         bool client, acked;
+        uint8_t kept_by; /* nodes that know of it, and have it not; one bit each */
     } rec[SIM_RECS];
     uint32_t nrecs;
     uint64_t systems;
@@ -426,6 +429,8 @@ void pg_start(struct world *w, unsigned i, bool primary);
 void pg_kill(struct world *w, unsigned i);
 void pg_progress(struct world *w, unsigned i);
 bool pg_copy(struct world *w, unsigned i, unsigned from, bool rewind);
+/* What the other one has not is known there from now on. False: nothing gets there. */
+bool pg_keep(struct world *w, unsigned i, unsigned at);
 bool pg_holds_acked(struct world *w, unsigned i, uint32_t *lost, uint32_t *last);
 void pg_run(struct world *w); /* what all of them do by themselves, once */
 

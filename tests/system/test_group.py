@@ -23,12 +23,12 @@ PASSWORD = "a-secret-of-this-test"
 class Writer:
     """Inserts numbers, one after the other, at whoever takes writes; each that was acknowledged is remembered."""
 
-    def __init__(self, group):
+    def __init__(self, group, first=0):
         self.group = group
         self.acknowledged = []  # (number, when)
         self.unknown = set()
         self.running = True
-        self.n = 0
+        self.n = first
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 

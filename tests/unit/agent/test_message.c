@@ -109,6 +109,7 @@ static struct fm_message sample(enum fm_message_kind kind)
               .to = 1,
               .epoch = {42},
               .accepted = {41},
+              .gentle_from = {40},
               .evidence = {UINT64_MAX, UINT64_MAX - 1, {41}, 7, 9, 5, 2, 1, UINT64_MAX, 3}}};
     m.report = (struct fm_group_report){.state = FM_GROUP_STANDBY,
                                         .epoch = {42},
@@ -208,6 +209,7 @@ static void what_is_said_of_a_group_arrives(void **state)
     assert_string_equal(theirs->region[got[0].at.r.to], "north");
     assert_true(got[0].at.revision.n == 9 && got[0].at.r.epoch.n == 42);
     assert_int_equal(got[0].at.r.accepted.n, 41);
+    assert_int_equal(got[0].at.r.gentle_from.n, 40);
     assert_memory_equal(&got[0].at.r.evidence, &m.at.r.evidence, sizeof m.at.r.evidence);
     m.at.r.state = FM_CELL_HELD;
     assert_int_equal(reads(theirs, posted(ours, &m)), 1);
@@ -246,6 +248,10 @@ static void what_cannot_be_of_a_group_is_refused(void **state)
     assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"cell\",\"context\":\"ledger\","
                                              "\"revision\":3,\"region\":\"west\",\"epoch\":1,"
                                              "\"accepted\":2}"))),
+                     -1);
+    assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"cell\",\"context\":\"ledger\","
+                                             "\"revision\":3,\"region\":\"west\",\"epoch\":1,"
+                                             "\"gentle_from\":2}"))),
                      -1);
 #undef REPORT
 }

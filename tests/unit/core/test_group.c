@@ -460,22 +460,28 @@ static void an_old_primary_follows_rewinds_or_waits(void **state)
     (void)state;
     static const struct {
         const char *what;
-        bool clean, known, open;
+        bool clean, known, open, kept;
         uint64_t final, fork;
         enum fm_group_state to;
     } rows[] = {
-        {"stopped in order, all of it is there", true, true, true, 999, 1000, FM_GROUP_STARTING},
-        {"its last record is missing there", true, true, true, 1000, 1000, FM_GROUP_REWINDING},
-        {"it has more", true, true, true, 999, 900, FM_GROUP_REWINDING},
-        {"it crashed: who knows", false, true, true, 0, 1000, FM_GROUP_REWINDING},
-        {"the history is not known yet", true, false, true, 999, 1000, FM_GROUP_STOPPED},
-        {"nobody to rewind from", false, true, false, 0, 1000, FM_GROUP_STOPPED},
+        {"stopped in order, all of it is there", true, true, true, false, 999, 1000,
+         FM_GROUP_STARTING},
+        {"its last record is missing there", true, true, true, true, 1000, 1000,
+         FM_GROUP_REWINDING},
+        {"it has more", true, true, true, true, 999, 900, FM_GROUP_REWINDING},
+        {"it has more that nobody else knows of", true, true, true, false, 999, 900,
+         FM_GROUP_KEEPING},
+        {"it crashed: who knows", false, true, true, true, 0, 1000, FM_GROUP_REWINDING},
+        {"it crashed, and nobody has looked", false, true, true, false, 0, 1000, FM_GROUP_KEEPING},
+        {"the history is not known yet", true, false, true, true, 999, 1000, FM_GROUP_STOPPED},
+        {"nobody to rewind from", false, true, false, true, 0, 1000, FM_GROUP_STOPPED},
     };
     for (size_t i = 0; i < FM_COUNT(rows); i++) {
         begin(A);
         b_has_opened(rows[i].fork);
         ev.self.recovery = false;
         ev.self.clean = rows[i].clean;
+        ev.kept = rows[i].kept;
         ev.self.final.n = rows[i].final;
         if (!rows[i].known)
             ev.primary = NULL;
@@ -488,11 +494,49 @@ static void an_old_primary_follows_rewinds_or_waits(void **state)
     }
 }
 
+/* Rule 28: neither a rewind, nor a copy of whatever kind, before somebody else knows. */
+static void what_only_it_has_is_kept_before_it_goes(void **state)
+{
+    (void)state;
+    begin(A);
+    b_has_opened(900);
+    ev.self.recovery = false;
+    g.tries = p.tries_max; /* else it would be copied anew */
+    struct fm_group_verdict v = tick();
+    assert_int_equal(v.action, FM_GROUP_DO_KEEP);
+    assert_int_equal(v.node, B);
+    assert_true(on(FM_GROUP_ON_REINIT).refused);
+    node[B].state = FM_GROUP_OPENING; /* nobody who could keep it */
+    assert_int_equal(tick().to, FM_GROUP_STOPPED);
+    node[B].state = FM_GROUP_PRIMARY;
+    assert_int_equal(tick().to, FM_GROUP_KEEPING);
+    ev.kept = true;
+    assert_int_equal(tick().action, FM_GROUP_DO_CLONE);
+    /* a person throws it away */
+    standby(C);
+    b_has_opened(900);
+    assert_int_equal(on(FM_GROUP_ON_REINIT).action, FM_GROUP_DO_STOP_FAST);
+    server(FM_GROUP_GONE, false, true);
+    assert_int_equal(tick().action, FM_GROUP_DO_KEEP);
+    ev.kept = true;
+    assert_int_equal(tick().action, FM_GROUP_DO_CLONE);
+    begin(A);
+    b_has_opened(900);
+    ev.self.recovery = false;
+    ev.primary = NULL; /* nobody knows what it has */
+    assert_int_equal(tick().to, FM_GROUP_STOPPED);
+    assert_true(on(FM_GROUP_ON_REINIT).refused);
+    ev.self.system_id = 6; /* nothing of this group */
+    assert_int_equal(tick().to, FM_GROUP_FENCED);
+    assert_int_equal(on(FM_GROUP_ON_REINIT).action, FM_GROUP_DO_CLONE);
+}
+
 static void a_standby_that_went_too_far_is_stopped_and_rewound(void **state)
 {
     (void)state;
     standby(C);
     b_has_opened(900);
+    ev.kept = true;
     assert_int_equal(tick().action, FM_GROUP_DO_STOP_FAST);
     server(FM_GROUP_GONE, false, true);
     struct fm_group_verdict v = tick();
@@ -510,6 +554,7 @@ static void a_rewind_that_was_not_done_counts_as_a_failure(void **state)
     (void)state;
     standby(C);
     b_has_opened(900);
+    ev.kept = true;
     tick();
     server(FM_GROUP_GONE, false, true);
     assert_int_equal(tick().to, FM_GROUP_REWINDING);
@@ -569,6 +614,7 @@ static void what_fails_waits_is_tried_again_and_then_made_anew(void **state)
     begin(A);
     b_has_opened(900);
     ev.self.recovery = false;
+    ev.kept = true;
     assert_int_equal(tick().to, FM_GROUP_REWINDING);
     assert_int_equal(on(FM_GROUP_ON_FAILED).to, FM_GROUP_STOPPED);
     uint32_t serial = g.serial;
@@ -671,6 +717,7 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(who_was_ended_in_time_did_not_crash),
              fm_test(who_prefers_time_yields_to_a_standby_that_is_ready),
              fm_test(an_old_primary_follows_rewinds_or_waits),
+             fm_test(what_only_it_has_is_kept_before_it_goes),
              fm_test(a_standby_that_went_too_far_is_stopped_and_rewound),
              fm_test(a_rewind_that_was_not_done_counts_as_a_failure),
              fm_test(what_is_gone_at_the_primary_comes_with_a_copy),

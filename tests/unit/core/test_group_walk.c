@@ -61,6 +61,8 @@ static void shake(void)
         ev.self.recovery = one_in(2);
     if (now_and_then(8))
         ev.data = !one_in(3);
+    if (now_and_then(4))
+        ev.kept = one_in(2);
     ev.expired = now_and_then(4);
     if (ev.expired)
         ev.process = FM_GROUP_GONE;

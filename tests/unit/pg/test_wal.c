@@ -59,6 +59,9 @@ static uint32_t crc(uint32_t c, const uint8_t *p, size_t n)
     return c;
 }
 
+static uint8_t data[32]; /* what the next record has behind its header, so many bytes of it */
+static size_t data_n;
+
 /* A record with so many bytes behind its header; `most` of it are written. Returns its end. */
 static uint64_t part(unsigned manager, unsigned info, uint32_t payload, uint32_t most)
 {
@@ -67,6 +70,8 @@ static uint64_t part(unsigned manager, unsigned info, uint32_t payload, uint32_t
     if (at % FM_WAL_PAGE == 0)
         put_page(0, 0);
     memset(r, 0x5a, total);
+    memcpy(r + 24, data, fm_min_size(data_n, payload));
+    data_n = 0;
     memset(r, 0, 24);
     put(r, total, 4);
     put(r + 4, 700, 4);
@@ -145,6 +150,50 @@ static void counts_commits_that_end_behind_a_place(void **state)
     assert_int_equal(read_all(two)->records, 4);
     assert_int_equal(read_all(three)->commits, 0);
     assert_int_equal(read_all(three)->last_commit.n, 0);
+}
+
+enum { SHORT = 255, LONG = 254, ORIGIN = 253, TOPLEVEL = 252, Y2026 = 820000000 };
+
+/* A commit that was made so many seconds after 2000. */
+static void commit_at(unsigned id, bool origin, bool toplevel, uint64_t seconds)
+{
+    data_n = 0;
+    if (origin)
+        data[data_n] = ORIGIN, data_n += 3;
+    if (toplevel)
+        data[data_n] = TOPLEVEL, data_n += 5;
+    data[data_n] = (uint8_t)id;
+    data_n += id == SHORT ? 2 : 5;
+    put(data + data_n, seconds * 1000000, 8);
+    data_n += 8;
+    record(XACT, COMMIT, 40);
+}
+
+static void says_when_the_commits_were_made(void **state)
+{
+    (void)state;
+    const int64_t from = INT64_C(946684800) * 1000000, second = 1000000;
+    begin();
+    record(XACT, COMMIT, 4);  /* too short to say it */
+    record(XACT, COMMIT, 40); /* says something else */
+    assert_int_equal(read_all(0)->commits, 2);
+    assert_int_equal(read_all(0)->last_us, 0);
+    commit_at(SHORT, false, false, Y2026 + 5);
+    uint64_t behind = at;
+    commit_at(LONG, true, true, Y2026 + 9);
+    commit_at(SHORT, true, false, Y2026 + 2);
+    commit_at(SHORT, false, true, Y2026 + 7);
+    assert_int_equal(read_all(0)->commits, 6);
+    assert_int_equal(read_all(0)->first_us, from + (Y2026 + 2) * second);
+    assert_int_equal(read_all(0)->last_us, from + (Y2026 + 9) * second);
+    assert_int_equal(read_all(behind)->first_us, from + (Y2026 + 2) * second);
+    begin(); /* over the end of a page */
+    while (FM_WAL_PAGE - at % FM_WAL_PAGE > 100)
+        record(HEAP, 0, 8);
+    record(HEAP, 0, (uint32_t)(FM_WAL_PAGE - at % FM_WAL_PAGE) - 24 - 32);
+    assert_int_equal(at % FM_WAL_PAGE, FM_WAL_PAGE - 32);
+    commit_at(SHORT, false, false, Y2026 + 3);
+    assert_int_equal(read_all(0)->last_us, from + (Y2026 + 3) * second);
 }
 
 static void reads_every_version(void **state)
@@ -305,7 +354,10 @@ static enum fm_err count(uint64_t after, uint64_t reaches, uint64_t most, struct
 {
     struct fm_error e = {0};
     struct fm_wal_config c = conf(after);
-    enum fm_err err = fm_wal_count(folder_fd, &c, (struct fm_lsn){reaches}, most, out, &e);
+    struct fm_wal_work *w = malloc(fm_wal_work_size());
+    assert_non_null(w);
+    enum fm_err err = fm_wal_count(w, folder_fd, &c, (struct fm_lsn){reaches}, most, out, &e);
+    free(w);
     assert_int_equal(err == FM_ERR_OK, e.msg[0] == 0);
     return err;
 }
@@ -365,7 +417,8 @@ static void a_log_may_end_with_a_file(void **state)
 
 #define with_folder(fn) fm_test_with(fn, setup, teardown)
 
-FM_TEST_MAIN(fm_test(counts_commits_that_end_behind_a_place), fm_test(reads_every_version),
+FM_TEST_MAIN(fm_test(counts_commits_that_end_behind_a_place),
+             fm_test(says_when_the_commits_were_made), fm_test(reads_every_version),
              fm_test(records_go_over_pages_and_files),
              fm_test(a_record_that_was_given_up_is_passed_over),
              fm_test(a_switch_leaves_the_rest_of_the_file), fm_test(what_is_not_whole_ends_it),

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static bool number(const char *text, uint32_t *out)
@@ -32,11 +33,16 @@ int main(int argc, char **argv)
     int folder = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return 64;
-    enum fm_err err = fm_wal_count(folder, &conf, reaches, UINT64_MAX, &c, &e);
+    struct fm_wal_work *w = malloc(fm_wal_work_size());
+    if (!w)
+        return 64;
+    enum fm_err err = fm_wal_count(w, folder, &conf, reaches, UINT64_MAX, &c, &e);
     close(folder);
-    printf("commits=%" PRIu64 "\nprepared_before=%" PRIu64 "\nrecords=%" PRIu64
-           "\nlast_commit=%s\nend=%s\nwhy=%s\nerror=%s\n",
-           c.commits, c.prepared_before, c.records, fm_lsn_write(last, c.last_commit),
-           fm_lsn_write(end, c.end), fm_wal_end_text(c.why), err == FM_ERR_OK ? "" : e.msg);
+    free(w);
+    printf(
+        "commits=%" PRIu64 "\nprepared_before=%" PRIu64 "\nrecords=%" PRIu64
+        "\nlast_commit=%s\nfirst_us=%" PRId64 "\nlast_us=%" PRId64 "\nend=%s\nwhy=%s\nerror=%s\n",
+        c.commits, c.prepared_before, c.records, fm_lsn_write(last, c.last_commit), c.first_us,
+        c.last_us, fm_lsn_write(end, c.end), fm_wal_end_text(c.why), err == FM_ERR_OK ? "" : e.msg);
     return err == FM_ERR_OK ? 0 : 1;
 }

@@ -1,0 +1,101 @@
+/* What a group has lost: see the header. Invariant: joining loses nothing that either side knows,
+ * so the order in which hosts hear of an item does not matter. */
+#include "core/loss.h"
+
+#include "base/assert.h"
+
+const char *fm_loss_found_name(enum fm_loss_found f)
+{
+    static const char *const name[] = {
+#define X(id, text) [FM_LOSS_##id] = text,
+        FM_LOSS_FOUNDS(X)
+#undef X
+    };
+    FM_ASSERT(f < FM_LOSS_FOUND_COUNT);
+    return name[f];
+}
+
+const char *fm_loss_state_name(enum fm_loss_state s)
+{
+    static const char *const name[] = {[FM_LOSS_OPEN] = "open",
+                                       [FM_LOSS_NOTHING] = "nothing",
+                                       [FM_LOSS_WRITTEN_OFF] = "written-off"};
+    FM_ASSERT(s < FM_COUNT(name));
+    return name[s];
+}
+
+/* A writer goes on with what it wrote; a release waits until the heir has all of it. */
+bool fm_loss_is_due(const struct fm_cell_record *cell, const struct fm_evidence *to)
+{
+    const struct fm_evidence *was = &cell->evidence;
+    bool begins = was->writer != 0 && to->writer != was->writer && to->timeline > was->timeline;
+    return FM_RULE_PICK(R29_PENDING, begins && fm_cell_was_forced(cell), false);
+}
+
+enum fm_loss_state fm_loss_state(const struct fm_loss *l)
+{
+    FM_ASSERT(l->found < FM_LOSS_FOUND_COUNT);
+    if (l->off_us)
+        return FM_LOSS_WRITTEN_OFF;
+    bool nothing = l->found == FM_LOSS_VOID || (l->found == FM_LOSS_COUNTED && !l->transactions);
+    return nothing ? FM_LOSS_NOTHING : FM_LOSS_OPEN;
+}
+
+bool fm_loss_is_same(const struct fm_loss *a, const struct fm_loss *b)
+{
+    return strcmp(a->node, b->node) == 0 && fm_timeline_same(a->timeline, b->timeline) &&
+           fm_lsn_same(a->fork, b->fork);
+}
+
+/* Does a know more of what was lost? Of two counts the one that goes further; what is left is
+ * decided by anything that both see alike. */
+static bool knows_more(const struct fm_loss *a, const struct fm_loss *b)
+{
+    if (a->found != b->found)
+        return a->found > b->found;
+    if (!fm_lsn_same(a->end, b->end))
+        return fm_lsn_before(b->end, a->end);
+    if (a->transactions != b->transactions)
+        return a->transactions > b->transactions;
+    int by_why = strcmp(a->why, b->why);
+    return by_why ? by_why > 0 : strcmp(a->copy, b->copy) > 0;
+}
+
+static bool was_off_before(const struct fm_loss *a, const struct fm_loss *b)
+{
+    if (a->off_us != b->off_us)
+        return b->off_us == 0 || (a->off_us && a->off_us < b->off_us);
+    int by = strcmp(a->off_by, b->off_by);
+    return by ? by < 0 : strcmp(a->off_why, b->off_why) < 0;
+}
+
+struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b)
+{
+    FM_ASSERT(fm_loss_is_same(a, b));
+    struct fm_loss l = knows_more(a, b) ? *a : *b;
+    const struct fm_loss *other = knows_more(a, b) ? b : a;
+    const struct fm_loss *off = was_off_before(a, b) ? a : b;
+    if (l.seen_us == 0 || (other->seen_us && other->seen_us < l.seen_us))
+        l.seen_us = other->seen_us;
+    if (l.epoch.n == 0 || (other->epoch.n && fm_epoch_newer(l.epoch, other->epoch)))
+        l.epoch = other->epoch;
+    if (l.system_id == 0)
+        l.system_id = other->system_id;
+    l.at_most = a->at_most < b->at_most ? a->at_most : b->at_most;
+    l.off_us = off->off_us;
+    memcpy(l.off_by, off->off_by, sizeof l.off_by);
+    memcpy(l.off_why, off->off_why, sizeof l.off_why);
+    FM_ASSERT(l.found >= a->found && l.found >= b->found);
+    return l;
+}
+
+bool fm_loss_is_settled(const struct fm_loss *l)
+{
+    return l->off_us || FM_RULE(R28_LOOKED, l->found != FM_LOSS_PENDING);
+}
+
+bool fm_loss_is_void(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork)
+{
+    return l->found == FM_LOSS_PENDING && fm_timeline_same(l->timeline, timeline) &&
+           FM_RULE(R29_VOID, !fm_lsn_same(l->fork, fork));
+}
