@@ -104,6 +104,38 @@ bool db_serves(const struct world *w, unsigned i)
     return fm_group_serves(&w->group->db[i].g, &s.ev, local_now(w, p));
 }
 
+/* By its own clock, at this moment. */
+static bool holds(const struct world *w, unsigned i)
+{
+    const struct fm_sublease_cell *c = &w->group->db[i].sub.cell[0];
+    return fm_sublease_live(c, c->epoch, local_now(w, proc_db(i)));
+}
+
+/* What a step orders, against the truth: the sub-lease of this moment, and what is recorded while
+ * the cell has its epoch. */
+static void check_order(struct world *w, unsigned i, const struct fm_group_verdict *v)
+{
+    const struct db *d = &w->group->db[i];
+    const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
+    const struct fm_evidence *r = &c->evidence;
+    bool begins = v->action == FM_GROUP_DO_START_PRIMARY || v->action == FM_GROUP_DO_PROMOTE;
+    if (!begins && v->action != FM_GROUP_DO_OPEN && v->action != FM_GROUP_DO_DRAIN)
+        return;
+    const char *state = fm_group_state_name((enum fm_group_state)v->to);
+    if (!holds(w, i))
+        broken(w, "rule 25", "node %u is %s without a live sub-lease", i, state);
+    if (w->store.id != 1 || !fm_epoch_same(c->epoch, d->sub.cell[0].epoch))
+        return;
+    if (!fm_epoch_same(r->epoch, c->epoch) || r->node != i + 1)
+        broken(w, "rule 26", "node %u is %s, and epoch %llu is not recorded for it", i, state,
+               (unsigned long long)c->epoch.n);
+    uint32_t line = d->nlines ? d->line[d->nlines - 1].id : 0;
+    bool own = r->writer == 0 || (r->writer == i + 1 && line == r->timeline) || line == r->claimed;
+    if (v->action == FM_GROUP_DO_START_PRIMARY && d->process == FM_GROUP_GONE && !own)
+        broken(w, "rule 26", "node %u goes on with timeline %u, recorded is %u of node %u", i, line,
+               r->timeline, r->writer - 1u);
+}
+
 /* -------- the credit -------- */
 
 static void give_credit(struct world *w, unsigned i)
@@ -120,7 +152,10 @@ static void give_credit(struct world *w, unsigned i)
     bool on_its_way = fm_revision_same(d->asked_over, d->cell.revision);
     fm_credit_recorded(&d->credit, recorded(d)->promotable, on_its_way ? d->asked : 0);
     fm_credit_in_force(&d->credit, true, end, now);
+    struct fm_lsn before = d->granted;
     d->granted = fm_credit_grant(&d->credit, d->sub.cell[0].until, now);
+    if (fm_lsn_before(before, d->granted) && !holds(w, i))
+        broken(w, "rule 23", "node %u gives credit without a live sub-lease", i);
     d->counted = fm_credit_look(&d->credit, now).wanted;
 }
 
@@ -219,6 +254,7 @@ static void step(struct world *w, unsigned p, enum fm_group_event e, uint32_t se
         w->r->resumes++;
     if (v.changed)
         db_entered(w, i, v.to);
+    check_order(w, i, &v);
     act(w, p, &v);
 }
 
@@ -251,7 +287,11 @@ static bool has_stopped(struct world *w, unsigned i)
 {
     static struct seen s;
     see(w, i, &s);
-    return fm_group_has_stopped(&w->group->db[i].g, &s.ev);
+    const struct db *d = &w->group->db[i];
+    bool stopped = fm_group_has_stopped(&d->g, &s.ev);
+    if (stopped && d->primary && d->process != FM_GROUP_GONE)
+        broken(w, "rule 25", "node %u says that it has stopped, and its backends live", i);
+    return stopped;
 }
 
 static void ask(struct world *w, unsigned p)
@@ -454,6 +494,8 @@ void db_acked(struct world *w, unsigned i, uint32_t record)
     if (fm_epoch_same(x->acked_under, e) && x->acked_by != i)
         broken(w, "rule 25", "nodes %u and %u acknowledge under epoch %llu", x->acked_by, i,
                (unsigned long long)e.n);
+    if (!holds(w, i))
+        broken(w, "rule 25", "node %u acknowledges without a live sub-lease", i);
     x->acked_under = e;
     x->acked_by = (uint8_t)i;
     if (w->store.id == 1 && !fm_epoch_same(c->epoch, e))

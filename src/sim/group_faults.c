@@ -79,7 +79,8 @@ void db_entered(struct world *w, unsigned i, unsigned state)
     d->trap = FM_GROUP_LOOKING;
     int64_t at = w->now + between(&w->net, 0, 300) * MS;
     post_fault(w, DB_AGENT, i, at, 0, 0);
-    post_fault(w, DB_UP, i, at + between(&w->net, 10, 4000) * MS, 0, 0);
+    post_fault(w, DB_UP, i,
+               at + between(&w->net, 10, fm_rand_below(&w->net, 2) ? 4000 : 20000) * MS, 0, 0);
 }
 
 static const uint8_t traps[] = {FM_GROUP_CLAIMING, FM_GROUP_RESUMING, FM_GROUP_PROMOTING,
@@ -217,9 +218,10 @@ void db_draw(struct world *w)
                                           .beyond = (uint8_t)fm_rand_below(&dice, 2),
                                           .patience_ms = between(&dice, 300, 3000),
                                           .able = (1u << x->n) - 1};
+    unsigned spread = SIM_REGIONS - fm_rand_below(&dice, 2);
     for (unsigned i = 0; i < x->n; i++) {
         struct proc *q = &w->proc[proc_db(i)];
-        x->region[i] = q->region = (uint8_t)(i % SIM_REGIONS);
+        x->region[i] = q->region = (uint8_t)(i % spread);
         q->base_local = between(&dice, 1, 1000) * S;
         q->ppm = (int32_t)between(&dice, -(int64_t)w->cfg.rho_ppm, w->cfg.rho_ppm);
         x->db[i].upstream = FM_GROUP_NOBODY;

@@ -150,7 +150,7 @@ static void stopped(struct world *w, unsigned i)
     bool was_primary = d->primary && w->now >= d->up_at;
     if (was_primary) {
         append(w, d, false); /* the shutdown checkpoint; walsenders send it before they end */
-        bool sent = fm_rand_below(&w->net, 8) > 0;
+        bool sent = fm_rand_below(&w->net, 3) > 0;
         for (unsigned k = 0; k < w->group->n && sent; k++)
             if (w->group->db[k].upstream == i && k != i)
                 receive(w, k, true);

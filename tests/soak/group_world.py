@@ -197,7 +197,7 @@ class Host:
 class Group:
     """The world. Regions of etcd are those of regions.py."""
 
-    def __init__(self, stage, dice, nodes=("west", "north")):
+    def __init__(self, stage, dice, nodes=()):
         if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
             raise lib.Skip("PostgreSQL is not installed")
         self.stage, self.etcd_name = stage, "etcd"
@@ -207,6 +207,7 @@ class Group:
         self.owner = pwd.getpwnam("postgres")
         self.conf = stage.path("fulmar.yaml")
         stage.dir.chmod(0o755)
+        nodes = nodes or dice.choice([("west", "north"), ("west", "north"), ("west", "west", "north")])
         numbers = {}
         self.hosts = []
         for region in nodes:

@@ -3,7 +3,7 @@
 faults are over, and nobody touches anything: is the group whole again, has it everything that it acknowledged, in the
 order in which it did, and are its nodes one and the same history?
 
-    soak_group.py [--seed N] [--rounds N] [--faults NAME[,NAME...]]
+    soak_group.py [--seed N] [--rounds N] [--faults NAME[,NAME...]] [--nodes REGION,REGION[,REGION...]]
 
 A round is drawn from its own seed, which is printed: --seed with that number repeats it as the first one.
 FULMAR_SOAK_ROUNDS is how many (200), FULMAR_SOAK_SEED the seed of the first (of the clock),
@@ -28,7 +28,7 @@ from lib import check, check_equal, wait_until  # noqa: E402
 ROUNDS = int(os.environ.get("FULMAR_SOAK_ROUNDS", "200"))
 SEED = int(os.environ.get("FULMAR_SOAK_SEED", "0")) or int(time.time()) % 100000 * 1000
 KEEP = os.environ.get("FULMAR_SOAK_KEEP")
-FAULTS = []
+FAULTS, NODES = [], ()
 A_WORLD = 5  # rounds in it, then another one begins
 WHOLE_S = 90.0  # for what takes elections, leases, a restart and a copy, on a busy machine
 FLOW_S = 30.0
@@ -89,10 +89,12 @@ class AgentStopped(Fault):
     """In order, as for an update."""
 
     def strike(self):
-        self.host.agent.signal(signal.SIGTERM)
+        self.agent = self.host.agent  # a fault beside this one may have started another by the end
+        self.agent.signal(signal.SIGTERM)
 
     def end(self):
-        wait_until("an agent that was asked to end has ended", lambda: not self.host.agent.is_alive(), 30)
+        self.host.wake()
+        wait_until("an agent that was asked to end has ended", lambda: not self.agent.is_alive(), 30)
         super().end()
 
 
@@ -387,6 +389,9 @@ def check_lines(lines, rows):
 
 
 SUM = "select count(*) || ' ' || coalesce(md5(string_agg(t::text, ',' order by k, n)), '') from t"
+ROWS = "select string_agg(k || ' ' || n || ' ' || pos || ' ' || prev, ',') from t"
+LINE = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+LINE_RECEIVED = "select received_tli from pg_stat_wal_receiver"
 SYSTEM = "select system_identifier from pg_control_system()"
 BY_INDEX = "set enable_seqscan = off; set enable_bitmapscan = off; " \
     "select count(*) || ' ' || coalesce(md5(string_agg(n::text, ',' order by k, pos)), '') from t where k > 0"
@@ -394,24 +399,35 @@ BY_HEAP = "set enable_indexscan = off; set enable_indexonlyscan = off; set enabl
     "select count(*) || ' ' || coalesce(md5(string_agg(n::text, ',' order by k, pos)), '') from t where k > 0"
 
 
-def judge(group):
+def are_one(group):
+    """Why the nodes are not one history at this moment; "" if they are."""
     primary = group.primary()
-    others = [h for h in group.hosts if h is not primary]
-
-    def are_one():
-        return all(h.sql(SUM) == primary.sql(SUM) for h in others)
-
-    wait_until("the nodes have the same rows", are_one, 20, every=0.2)
-    line = primary.sql("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int")
-    for h in others:
-        check_equal(h.sql("select received_tli from pg_stat_wal_receiver"), line, f"the timeline that {h.name} receives")
+    if not primary:
+        return "nobody, or more than one node, is primary"
+    wanted = [primary.sql(text) for text in (SUM, LINE, SYSTEM)]
     for h in group.hosts:
-        check_equal(h.sql(SYSTEM), primary.sql(SYSTEM), f"the system of {h.name}")
-        check_equal(h.sql(BY_INDEX), h.sql(BY_HEAP), f"what indexes of {h.name} find")
-        check_equal(len(h.wards()), 2, f"the processes that watch PostgreSQL of {h.name}")
-    text = primary.sql("select string_agg(k || ' ' || n || ' ' || pos || ' ' || prev, ',') from t", 30)
-    check(text is not None, "the rows are not read")
-    return check_lines(group.lines, [tuple(map(int, row.split())) for row in text.split(",") if row])
+        found = [h.sql(text) for text in (SUM, LINE if h is primary else LINE_RECEIVED, SYSTEM)]
+        if None in found or found != wanted:
+            return f"{h.name} has {found}, {primary.name} has {wanted}"
+    return ""
+
+
+def judge(group):
+    try:
+        wait_until("the nodes are one history", lambda: not are_one(group), FLOW_S, every=0.2)
+    except lib.Failure as failure:
+        raise lib.Failure(f"{failure}: {are_one(group)}") from None
+    for h in group.hosts:
+        by_index, by_heap = wait_until(f"the rows of {h.name} are read", lambda h=h: read_twice(h), FLOW_S, every=0.2)
+        check_equal(by_index, by_heap, f"what indexes of {h.name} find")
+        wait_until(f"two processes watch PostgreSQL of {h.name}", lambda h=h: len(h.wards()) == 2, FLOW_S, every=0.1)
+    text = wait_until("the rows are read", lambda: group.role("primary").sql(ROWS, 30), FLOW_S, every=0.2)
+    return check_lines(group.lines, [tuple(map(int, row.split())) for row in text.split(",")])
+
+
+def read_twice(host):
+    both = host.sql(BY_INDEX), host.sql(BY_HEAP)
+    return None if None in both else both
 
 
 # -------- running --------
@@ -432,7 +448,7 @@ def test_group(_):
         rounds = min(A_WORLD, ROUNDS - done)
         good = False
         try:
-            soak(stage, SEED + done, rounds, FAULTS or list(KINDS))
+            soak(stage, SEED + done, rounds, FAULTS or list(KINDS), nodes=NODES)
             good = True
         except lib.Failure as failure:
             failed.append(f"of seed {SEED + done} on: {failure}")
@@ -452,9 +468,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--nodes", type=lambda s: tuple(s.split(",")), default=())
     parser.add_argument("--faults", type=lambda s: s.split(","), default=[])
     options, rest = parser.parse_known_args()
-    SEED, ROUNDS, FAULTS = options.seed, options.rounds, options.faults
+    SEED, ROUNDS, FAULTS, NODES = options.seed, options.rounds, options.faults, options.nodes
     test_group.max_s = 120 * ROUNDS + 300
     sys.argv[1:] = rest
     lib.main(globals())

@@ -12,7 +12,7 @@ import soak_group  # noqa: E402
 def test_group_rounds(stage):
     """The postmaster killed with a backend left alive, the region of the primary cut off: the group is whole
     again each time, by itself, with everything that it acknowledged."""
-    soak_group.soak(stage, 355, 2, ["PostmasterKilled", "RegionCut", "SlotDropped"])
+    soak_group.soak(stage, 355, 2, ["PostmasterKilled", "RegionCut", "SlotDropped"], nodes=("west", "north"))
 
 
 if __name__ == "__main__":
