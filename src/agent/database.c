@@ -395,6 +395,31 @@ static json_t *group_json(const struct db_node *n)
         db_credit_json(n), "nodes", nodes);
 }
 
+bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
+{
+    enum { ROOM = 1024, EACH = 512 };
+    size_t room = ROOM + d->nnodes * EACH;
+    char *more = realloc(*text, *n + room);
+    if (!more)
+        return false;
+    *text = more;
+    struct fm_buf b = fm_buf(more + *n, room);
+    fm_buf_lit(&b, "# HELP fulmar_group_loss_if_now_bytes Acknowledged log that would be lost with "
+                   "the primary now; none where nothing bounds it\n"
+                   "# TYPE fulmar_group_loss_if_now_bytes gauge\n");
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        const struct db_credit *k = &d->node[i]->credit;
+        if (k->on && k->bound.kind != FM_CREDIT_UNBOUNDED)
+            fm_buf_printf(&b, "fulmar_group_loss_if_now_bytes{group=\"%s\",kind=\"%s\"} %llu\n",
+                          d->node[i]->group,
+                          fm_credit_kind_name((enum fm_credit_kind)k->bound.kind),
+                          (unsigned long long)k->bound.bytes);
+    }
+    FM_ASSERT(!b.full);
+    *n += b.n;
+    return true;
+}
+
 json_t *fm_database_json(const struct fm_database *d)
 {
     json_t *o = json_object();
