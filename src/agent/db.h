@@ -12,8 +12,8 @@
 #define FM_AGENT_DB_H
 
 #include "agent/database.h"
-#include "agent/outlog.h"
 #include "agent/losses.h"
+#include "agent/outlog.h"
 #include "core/credit.h"
 #include "core/group.h"
 #include "http/caller.h"
