@@ -217,16 +217,16 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         a->status = x->daemon.ending ? 503 : 404;
 }
 
-#define OPS(write)                                                                                 \
-    {"/ops", write, false}, {"/ops/move", write, true}, {"/ops/evacuate", write, true},            \
-        {"/ops/failback", write, true}, {"/ops/failover", write, true},                            \
-        {"/ops/quote", write, true}, {"/ops/read-only", write, true},                              \
-        {"/ops/automatic", write, true}, {"/ops/members", write, true},                            \
-        {"/ops/create", write, true}, {"/ops/drain", write, true}, {"/ops/undrain", write, true},  \
-        {"/ops/config", write, true}, {"/groups/loss/write-off", write, true},                     \
+#define OP(name, write)                                                                            \
     {                                                                                              \
-        "/ops/abort", write, true                                                                  \
+        "/ops/" name, write, true                                                                  \
     }
+#define OPS(write)                                                                                 \
+    {"/ops", write, false}, OP("move", write), OP("evacuate", write), OP("failback", write),       \
+        OP("failover", write), OP("quote", write), OP("read-only", write), OP("automatic", write), \
+        OP("members", write), OP("create", write), OP("drain", write), OP("undrain", write),       \
+        OP("config", write), OP("reinit", write), OP("maintain", write), OP("resume", write),      \
+        {"/groups/loss/write-off", write, true}, OP("abort", write)
 
 static const struct fm_page local_pages[] = {{.path = "/health/live", .write = write_live},
                                              {.path = "/metrics", .write = write_metrics},

@@ -11,6 +11,7 @@
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_group.c    the PostgreSQL group that carries a context's data
+ *   ctl_node.c     orders about one node of it
  *   ctl_quote.c    ... and what a failover would lose of them
  *   ctl_tell.c     events, status, views
  *
@@ -122,6 +123,11 @@ struct ctl_op {
     uint64_t revision;
     struct fm_mono next_at; /* it is looked at then */
     struct fm_mono begun;
+    struct { /* what the node of a group said of it last */
+        bool heard, ok;
+        int32_t percent;
+        char why[FM_MESSAGE_WHY_ROOM];
+    } node;
     bool writing;
     struct fm_coord_op w;
     struct fm_coord_txn txn;
@@ -235,11 +241,12 @@ struct ctl_standby {
     char *value;
 };
 
-/* The nodes of a context's PostgreSQL group, in the order of their names. */
+/* The nodes of a context's PostgreSQL group, by their numbers in the roster. */
 struct ctl_group {
     unsigned nnodes;
     struct ctl_group_node {
-        unsigned host, region; /* numbers of the roster */
+        bool in_file;
+        unsigned host, region; /* numbers of the roster; not in the file: FM_NO_REGION */
         struct fm_group_report report;
         struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
@@ -546,6 +553,13 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
 const char *ctl_standby_receive(struct ctl_context *c);
 json_t *ctl_standby_json(const struct ctl_context *c);
 
+/* -------- ctl_node.c -------- */
+
+/* Its part of an order about a node; changes `x`. */
+void ctl_node_carry(struct ctl_op *o, struct fm_op *x);
+/* What the node says of one. */
+void ctl_node_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
+
 /* -------- ctl_group.c -------- */
 
 /* After a reload. */
@@ -561,6 +575,8 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 void ctl_group_create(struct ctl_context *c);
 /* NULL: there are no data yet. */
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
+/* Nobody has taken the node away from its agent: it may be promoted. */
+bool ctl_group_looks_after(const struct ctl_group_node *n);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */

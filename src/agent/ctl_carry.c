@@ -395,6 +395,11 @@ static void carry(struct ctl_op *o)
     case FM_OP_CREATE:
         carry_create(o, &x);
         break;
+    case FM_OP_REINIT:
+    case FM_OP_MAINTAIN:
+    case FM_OP_RESUME:
+        ctl_node_carry(o, &x);
+        break;
     case FM_OP_DRAIN:
     case FM_OP_UNDRAIN:
     case FM_OP_READ_ONLY:

@@ -19,7 +19,7 @@ enum {
 static struct ctl_group_node *find(const struct ctl_context *c, unsigned host)
 {
     for (unsigned i = 0; c->group && i < c->group->nnodes; i++)
-        if (c->group->node[i].host == host)
+        if (c->group->node[i].in_file && c->group->node[i].host == host)
             return &c->group->node[i];
     return NULL;
 }
@@ -32,24 +32,32 @@ bool ctl_group_has(const struct ctl_context *c, unsigned host)
 
 /* -------- from the file -------- */
 
-/* In the order of their names: their numbers are the same for everybody. */
+/* A node keeps its number as long as this process lives: the record is understood by names. */
 static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
 {
     const struct fm_conf *conf = c->ctl->conf;
+    struct fm_roster *r = c->ctl->c.roster;
     struct ctl_group was = *c->group;
-    c->group->nnodes = 0;
+    for (unsigned at = 0; at < g->nnodes; at++)
+        (void)fm_roster_add_node(r, c->number,
+                                 conf->hosts[fm_conf_group_nth(conf, g, at)->host].name);
+    c->group->nnodes = r->context[c->number].nnodes;
+    for (unsigned i = 0; i < c->group->nnodes; i++)
+        c->group->node[i] =
+            (struct ctl_group_node){.host = r->context[c->number].node[i], .region = FM_NO_REGION};
     for (unsigned at = 0; at < g->nnodes; at++) {
-        const struct fm_conf_host *h = &conf->hosts[fm_conf_group_nth(conf, g, at)->host];
-        int host = fm_roster_find_host(c->ctl->c.roster, h->name);
-        int region = fm_roster_region(c->ctl->c.roster, conf->regions[h->region].name);
-        FM_ASSERT(host >= 0 && region >= 0 && at < FM_GROUP_NODES_MAX);
-        struct ctl_group_node *n = &c->group->node[c->group->nnodes++];
-        *n = (struct ctl_group_node){.host = (unsigned)host, .region = (unsigned)region};
-        for (unsigned i = 0; i < was.nnodes; i++)
-            if (was.node[i].host == n->host) {
-                n->report = was.node[i].report;
-                n->level_at = was.node[i].level_at;
-            }
+        const struct fm_conf_host *h = &conf->hosts[g->nodes[at].host];
+        int i = fm_roster_node(r, c->number, h->name);
+        int region = fm_roster_region(r, conf->regions[h->region].name);
+        FM_ASSERT(region >= 0);
+        if (i < 0) /* more than there is room for, with those that were taken out */
+            continue;
+        c->group->node[i].in_file = true;
+        c->group->node[i].region = (unsigned)region;
+        if ((unsigned)i >= was.nnodes)
+            continue;
+        c->group->node[i].report = was.node[i].report;
+        c->group->node[i].level_at = was.node[i].level_at;
     }
 }
 
@@ -96,7 +104,8 @@ void ctl_group_tell_changes(struct ctl_context *c)
         return;
     c->group->told = now;
     for (unsigned i = 0; i < c->group->nnodes; i++)
-        tell(c, c->group->node[i].host);
+        if (c->group->node[i].in_file)
+            tell(c, c->group->node[i].host);
 }
 
 void ctl_group_create(struct ctl_context *c)
@@ -135,6 +144,8 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
         n->report.region = (uint8_t)n->region;
         ctl_quote_heard(c, host);
         ctl_touch(c);
+    } else if (m->kind == FM_MESSAGE_ORDERED) {
+        ctl_node_take(c, host, m);
     } else if (m->kind == FM_MESSAGE_RECORD && n->region == c->ctl->region) {
         ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_EVIDENCE,
                                             .cell = 0,
@@ -152,6 +163,8 @@ static json_t *group_json(const struct ctl_context *c)
     json_t *nodes = json_object();
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
+        if (!n->in_file)
+            continue;
         json_object_set_new(
             nodes, fm_roster_host_name(r, n->host),
             fm_message_group_report_json(r->region[n->region], &n->report, fm_mono_now()));
@@ -187,6 +200,11 @@ json_t *fm_controller_groups(const struct fm_controller *ctl)
 
 /* -------- a planned move -------- */
 
+bool ctl_group_looks_after(const struct ctl_group_node *n)
+{
+    return n->report.state != FM_GROUP_MAINTAINED && n->report.state != FM_GROUP_FENCED;
+}
+
 const char *ctl_group_receive(const struct ctl_context *c)
 {
     struct fm_mono now = fm_mono_now();
@@ -200,7 +218,7 @@ const char *ctl_group_receive(const struct ctl_context *c)
         return "nothing is heard of the primary of its PostgreSQL group";
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region == c->ctl->region && e->promotable >> i & 1 &&
+        if (n->region == c->ctl->region && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
             fm_group_is_fresh(&n->report, FRESH_MS, now) &&
             fm_group_is_promotable(e, &n->report, old->flush, LAG_MAX))
             return NULL;
@@ -240,7 +258,7 @@ struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
             n->report.system_id != e->system_id)
             continue;
         struct fm_credit_bound b = bound_of(e, i, &n->report);
-        l.ready |= n->report.recovery;
+        l.ready |= n->report.recovery && ctl_group_looks_after(n);
         if (is_less(&b, &l.bound))
             l.bound = b;
     }
@@ -277,7 +295,7 @@ bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
         /* one that is not recorded would not be let to claim what is released for it */
-        if (n->region == to && e->promotable >> i & 1 &&
+        if (n->region == to && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
             fm_group_is_fresh(&n->report, FRESH_MS, now) && fm_group_is_final(old, &n->report))
             return true;
     }

@@ -36,6 +36,10 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by);
 /* A member of the order that is the name of a region; -1 where there is none, false where it is
  * one that is not known. */
 bool ctl_take_region(struct ctl_order *o, const char *name, int *out);
+/* Which context the order is about, into o->c; false with a refusal. */
+bool ctl_take_context(struct ctl_order *o, bool needed);
+/* ctl_node.c. */
+void ctl_plan_node(struct ctl_order *o);
 /* ctl_drain.c. */
 void ctl_plan_drain(struct ctl_order *o);
 void ctl_plan_undrain(struct ctl_order *o);

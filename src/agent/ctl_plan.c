@@ -32,7 +32,7 @@ bool ctl_take_region(struct ctl_order *o, const char *name, int *out)
     return !o->no.status;
 }
 
-static bool take_context(struct ctl_order *o, bool needed)
+bool ctl_take_context(struct ctl_order *o, bool needed)
 {
     const char *s = ctl_order_text(o, "context");
     int number = s ? fm_roster_context(o->ctl->c.roster, fm_str_z(s)) : -1;
@@ -203,7 +203,7 @@ static void plan_move(struct ctl_order *o)
 {
     struct fm_controller *ctl = o->ctl;
     uint64_t cells;
-    if (!take_context(o, true) || !ctl_take_region(o, "to", &o->to))
+    if (!ctl_take_context(o, true) || !ctl_take_region(o, "to", &o->to))
         return;
     if (o->to < 0) {
         ctl_refuse(&o->no, 400, "malformed", "say where to", "`to` is missing");
@@ -270,7 +270,7 @@ static bool is_busy(struct ctl_order *o)
 
 static void plan_failback(struct ctl_order *o)
 {
-    if (take_context(o, true))
+    if (ctl_take_context(o, true))
         (void)is_busy(o);
 }
 
@@ -333,7 +333,7 @@ static bool take_quote(struct ctl_order *o)
 
 bool ctl_plan_failover(struct ctl_order *o)
 {
-    if (!take_context(o, true) || !ctl_take_region(o, "to", &o->to) ||
+    if (!ctl_take_context(o, true) || !ctl_take_region(o, "to", &o->to) ||
         !ctl_take_region(o, "attest_fence", &o->region))
         return false;
     if (o->to < 0) {
@@ -402,7 +402,7 @@ static void plan_failover(struct ctl_order *o)
 static void plan_read_only(struct ctl_order *o)
 {
     json_t *on = json_object_get(o->body, "on");
-    if (!take_context(o, true))
+    if (!ctl_take_context(o, true))
         return;
     if (!json_is_boolean(on)) {
         ctl_refuse(&o->no, 400, "malformed", "say `on`: true or false", "`on` is missing");
@@ -418,7 +418,7 @@ static void plan_automatic(struct ctl_order *o)
 {
     json_t *pause = json_object_get(o->body, "pause"), *ms = json_object_get(o->body, "for_ms");
     json_int_t length = ms ? json_integer_value(ms) : INT64_C(3600) * 1000 * 24 * 365;
-    if (!take_context(o, true))
+    if (!ctl_take_context(o, true))
         return;
     if (!json_is_boolean(pause) ||
         (ms && (length <= 0 || length > INT64_C(3600) * 1000 * 24 * 366))) {
@@ -433,12 +433,12 @@ static void plan_automatic(struct ctl_order *o)
 
 static void plan_members(struct ctl_order *o)
 {
-    (void)take_context(o, true);
+    (void)ctl_take_context(o, true);
 }
 
 static void plan_create(struct ctl_order *o)
 {
-    if (!take_context(o, true))
+    if (!ctl_take_context(o, true))
         return;
     if (!o->c->group)
         ctl_refuse(&o->no, 409, "no-group", "name a group of the file",
@@ -457,7 +457,8 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
         [FM_OP_READ_ONLY] = plan_read_only, [FM_OP_AUTOMATIC] = plan_automatic,
         [FM_OP_MEMBERS] = plan_members,     [FM_OP_DRAIN] = ctl_plan_drain,
         [FM_OP_UNDRAIN] = ctl_plan_undrain, [FM_OP_CONFIG] = ctl_plan_config,
-        [FM_OP_CREATE] = plan_create};
+        [FM_OP_CREATE] = plan_create,       [FM_OP_REINIT] = ctl_plan_node,
+        [FM_OP_MAINTAIN] = ctl_plan_node,   [FM_OP_RESUME] = ctl_plan_node};
     FM_ASSERT(kind < FM_COUNT(plans));
     if (take_common(o, kind, by))
         plans[kind](o);

@@ -62,7 +62,8 @@ struct cost {
 static void reports_of(const struct ctl_context *c, struct fm_group_report out[FM_GROUP_NODES_MAX])
 {
     for (unsigned i = 0; i < c->group->nnodes; i++)
-        out[i] = c->group->node[i].report;
+        out[i] = ctl_group_looks_after(&c->group->node[i]) ? c->group->node[i].report
+                                                           : (struct fm_group_report){.state = 0};
 }
 
 static struct cost cost_of(const struct ctl_context *c, unsigned to)
@@ -134,7 +135,8 @@ static json_t *group_json(const struct ctl_context *c, const struct cost *x)
         return json_pack("{s:s,s:n,s:n,s:o}", "context", r->context[c->number].name, "primary",
                          "standby", "nodes", nodes);
     for (unsigned i = 0; i < c->group->nnodes; i++)
-        json_array_append_new(nodes, node_json(c, e, i));
+        if (c->group->node[i].in_file)
+            json_array_append_new(nodes, node_json(c, e, i));
     const struct fm_group_report *primary = primary_of(c, e);
     json_t *standby = x->node < c->group->nnodes ? node_json(c, e, x->node) : json_null();
     const char *name = primary ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL;

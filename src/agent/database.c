@@ -12,7 +12,6 @@
 #include <stdlib.h>
 
 enum {
-    SLOT_NAME_MAX = 50,  /* of the host in the name of a slot */
     STOP_MS = 20 * 1000, /* a fast stop: all that is dirty is written */
     END_MS = 10 * 1000,  /* the same, where the agent ends */
     RETRY_MS = 250,
@@ -63,40 +62,54 @@ static enum fm_err take_paths(struct db_node *n, const struct fm_conf *conf,
     return db_secret_read(n, e);
 }
 
-/* Letters in lower case, digits and `_`, as PostgreSQL wants the name of a slot. */
-static void name_slot(struct db_other *o)
+/* Those that are not in the file (any more) keep their numbers, and are forgotten but for that. */
+static void forget_others(struct db_node *n)
 {
-    static const char prefix[] = "fulmar_";
-    size_t n = sizeof prefix - 1;
-    memcpy(o->slot, prefix, n);
-    for (const char *c = o->name; *c && n < sizeof prefix - 1 + SLOT_NAME_MAX; c++) {
-        char low = fm_lower(*c);
-        bool fits = (low >= 'a' && low <= 'z') || (low >= '0' && low <= '9');
-        o->slot[n++] = fits ? low : '_';
+    const struct fm_roster *r = n->d->c.roster;
+    const struct fm_roster_context *c = &r->context[n->context];
+    n->nnodes = c->nnodes;
+    for (unsigned i = 0; i < n->nnodes; i++) {
+        struct db_other *o = &n->of[i];
+        if (o->in_file)
+            continue;
+        o->host = c->node[i];
+        snprintf(o->name, sizeof o->name, "%s", fm_roster_host_name(r, o->host));
+        o->report = (struct fm_group_report){.state = 0};
+        o->history.h = (struct fm_history){{0}, {NULL, 0}};
     }
-    o->slot[n] = '\0';
 }
 
 static void take_others(struct db_node *n, const struct fm_conf *conf)
 {
     const struct fm_conf_group *g = &conf->groups[n->conf];
     struct fm_roster *r = n->d->c.roster;
-    for (unsigned i = 0; i < n->nnodes; i++) {
-        const struct fm_conf_group_node *x = fm_conf_group_nth(conf, g, i);
+    for (unsigned i = 0; i < FM_COUNT(n->of); i++)
+        n->of[i].in_file = false;
+    for (unsigned at = 0; at < g->nnodes; at++) {
+        const struct fm_conf_group_node *x = fm_conf_group_nth(conf, g, at);
         const struct fm_conf_host *h = &conf->hosts[x->host];
-        struct db_other *o = &n->of[i];
+        int i = fm_roster_add_node(r, n->context, h->name);
         int host = fm_roster_add_host(r, h->name);
         int region = fm_roster_add_region(r, conf->regions[h->region].name);
         FM_ASSERT(host >= 0 && region >= 0);
+        if (i < 0) {
+            fm_log(FM_LOG_ERROR, "database_too_many_nodes", FM_KZ("group", n->group),
+                   FM_KS("node", h->name), FM_KZ("meaning", "restart this agent"));
+            continue;
+        }
+        struct db_other *o = &n->of[i];
+        o->in_file = true;
+        o->rank = (uint8_t)at;
         o->host = (unsigned)host;
         o->region = (unsigned)region;
         o->port = (uint16_t)x->port;
         snprintf(o->name, sizeof o->name, "%.*s", FM_STR_ARG(h->name));
-        name_slot(o);
+        fm_pg_slot_name(o->slot, h->name);
         snprintf(o->address, sizeof o->address, "%.*s", FM_STR_ARG(x->address.host));
         if (o->host == n->d->c.self)
-            n->self = i;
+            n->self = (unsigned)i;
     }
+    forget_others(n);
 }
 
 /* -------- life -------- */
@@ -131,9 +144,7 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     n->conf = (int)group;
     n->context = (unsigned)context;
     n->lease_ms = c->lease_ms;
-    n->nnodes = (unsigned)g->nnodes;
     n->upstream = n->upstream_next = FM_GROUP_NOBODY;
-    n->out_fd = -1;
     n->policy = policy();
     snprintf(n->group, sizeof n->group, "%.*s", FM_STR_ARG(g->name));
     take_others(n, d->conf);
@@ -177,23 +188,63 @@ struct fm_database *fm_database_new(const struct fm_database_config *c, const st
     return d;
 }
 
+/* Its host is not one of the group's any more: PostgreSQL ends, its data stay. The primary goes on
+ * until another node has taken over, since nobody else has the right to. */
+static bool is_removed(struct db_node *n, const struct fm_conf *conf, int index)
+{
+    int host = fm_conf_find_host(conf, fm_str_z(n->d->c.host));
+    bool stays = index >= 0 && host >= 0 &&
+                 fm_conf_find_group_node(&conf->groups[index], (unsigned)host) >= 0;
+    bool primary = n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_DRAINING;
+    if (stays)
+        return false;
+    fm_log(FM_LOG_ERROR, "database_not_in_file", FM_KZ("group", n->group),
+           FM_KZ("meaning", index >= 0 && primary
+                                ? "it is the primary, and goes on: move the group, then restart"
+                                : "PostgreSQL is stopped here; its data stay"));
+    return index < 0 || !primary;
+}
+
+static void reset_node(struct db_node *n, const struct fm_conf *conf)
+{
+    int index = fm_conf_find_group(conf, fm_str_z(n->group));
+    n->gone = is_removed(n, conf, index);
+    if (n->gone) {
+        db_ask_end(n);
+        db_server_end(n, FM_PG_FAST, n->policy.stop_ms);
+        return;
+    }
+    n->conf = index;
+    take_others(n, conf);
+    db_credit_reset(n);
+    n->g.nnodes = (uint8_t)n->nnodes;
+    n->as = DB_AS_NOTHING;   /* its settings may be others */
+    n->slots = DB_SLOTS_NOT; /* and so may be those who follow it */
+    n->lease_ms = conf->contexts[conf->groups[index].contexts[0]].lease_ms;
+}
+
+static bool is_begun(const struct fm_database *d, struct fm_str group)
+{
+    for (unsigned i = 0; i < d->nnodes; i++)
+        if (fm_str_eqz(group, d->node[i]->group))
+            return true;
+    return false;
+}
+
 void fm_database_reset(struct fm_database *d, const struct fm_conf *conf)
 {
+    int host = fm_conf_find_host(conf, fm_str_z(d->c.host));
+    FM_ASSERT(host >= 0); /* an agent that is not in the file does not go by it */
     d->conf = conf;
-    for (unsigned i = 0; i < d->nnodes; i++) {
-        struct db_node *n = d->node[i];
-        int index = fm_conf_find_group(conf, fm_str_z(n->group));
-        bool same = index >= 0 && conf->groups[index].nnodes == n->nnodes;
-        if (!same) {
-            fm_log(FM_LOG_ERROR, "database_not_in_file", FM_KZ("group", n->group),
-                   FM_KZ("meaning", "its nodes are others now: restart this agent"));
-            n->gone = true;
-            continue;
-        }
-        n->conf = index;
-        n->gone = false;
-        n->as = DB_AS_NOTHING; /* its settings may be others */
-        n->lease_ms = conf->contexts[conf->groups[index].contexts[0]].lease_ms;
+    for (unsigned i = 0; i < d->nnodes; i++)
+        reset_node(d->node[i], conf);
+    for (size_t i = 0; i < conf->ngroups; i++) {
+        struct fm_error e = {0};
+        if (fm_conf_find_group_node(&conf->groups[i], (unsigned)host) >= 0 &&
+            !is_begun(d, conf->groups[i].name) &&
+            begin_node(d, (unsigned)i, &conf->hosts[host], &e))
+            fm_log(FM_LOG_ERROR, "database_not_begun", FM_KS("group", conf->groups[i].name),
+                   FM_KE(&e));
     }
 }
 
@@ -252,9 +303,10 @@ static void reported(struct db_node *n, unsigned host, const struct fm_message *
 {
     for (unsigned i = 0; i < n->nnodes; i++) {
         struct db_other *o = &n->of[i];
-        if (i == n->self || o->host != host)
+        if (i == n->self || !o->in_file || o->host != host)
             continue;
         o->report = m->report;
+        o->report.rank = o->rank;
         o->report.at = fm_mono_now();
         o->report.region = (uint8_t)o->region;
         if (m->report.state == FM_GROUP_ABSENT || m->report.state == FM_GROUP_CLONING ||
@@ -284,6 +336,8 @@ void fm_database_take(struct fm_database *d, unsigned host, const struct fm_mess
         reported(n, host, m);
     } else if (m->kind == FM_MESSAGE_CREATE && agent) {
         n->create = true;
+    } else if (m->kind == FM_MESSAGE_ORDER && agent && !n->gone) {
+        db_order_take(n, host, m);
     }
     db_node_turn(n);
 }
@@ -325,7 +379,8 @@ static json_t *group_json(const struct db_node *n)
     const struct fm_evidence *e = &n->cell.r.evidence;
     json_t *nodes = json_object();
     for (unsigned i = 0; i < n->nnodes; i++)
-        json_object_set_new(nodes, n->of[i].name, node_json(n, i, now));
+        if (n->of[i].in_file || i == n->self)
+            json_object_set_new(nodes, n->of[i].name, node_json(n, i, now));
     bool writer = n->cell.revision.n && e->writer && e->writer <= n->nnodes;
     char system[24];
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);

@@ -5,6 +5,7 @@
  *   db_ask.c     what it says of itself
  *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
+ *   db_order.c   what people order of this node
  *   db_loss.c    what it has lost
  */
 #ifndef FM_AGENT_DB_H
@@ -12,6 +13,7 @@
 
 #include "agent/database.h"
 #include "agent/losses.h"
+#include "agent/outlog.h"
 #include "core/credit.h"
 #include "core/group.h"
 #include "http/caller.h"
@@ -43,12 +45,14 @@ struct db_history {
     char text[DB_HISTORY_ROOM];
 };
 
-/* Another node of the group. */
+/* A node of the group, by its number in the roster. */
 struct db_other {
+    bool in_file; /* else it is known from before, or from the record: nobody talks to it */
+    uint8_t rank; /* the same for everybody: by their names */
     unsigned host, region; /* numbers of the roster */
     char name[DB_NAME_ROOM];
-    char slot[DB_NAME_ROOM]; /* that it has at its upstream */
-    char address[256];       /* that PostgreSQL dials */
+    char slot[FM_PG_SLOT_ROOM]; /* that it has at its upstream */
+    char address[256];          /* that PostgreSQL dials */
     uint16_t port;
     struct fm_group_report report;
     struct db_history history;
@@ -119,9 +123,15 @@ struct db_node {
     struct fm_group_evidence ev;
     struct fm_group_verdict v; /* the last one */
     struct fm_cell_at cell;
-    bool gone;   /* from the file: it is left as it is until a restart */
+    bool gone;   /* from the file: its data stay, and nothing runs */
     bool create; /* a person ordered it, and the machine was not told yet */
     bool acted;  /* as fm_database_acts said last */
+    struct {     /* of a person, about this node: the last one */
+        uint32_t serial;
+        enum fm_group_event event;
+        bool refused;
+        char why[DB_WHY_ROOM];
+    } order;
     struct fm_mono told_at, recorded_at;
     struct fm_revision recorded_over;
     struct fm_group_report report[FM_GROUP_NODES_MAX]; /* for the evidence */
@@ -144,8 +154,7 @@ struct db_node {
     bool expired;  /* ... by its guard, as its time was nearly over */
     enum fm_pg_stop ended_how;
     struct fm_mono begin_at; /* after something could not be begun */
-    int out_fd;
-    int64_t log_at; /* where what this start prints begins in it */
+    struct fm_outlog log;    /* what it prints */
     /* db_ask.c */
     struct fm_pg_conn conn;
     bool asks;
@@ -178,6 +187,8 @@ void db_node_begin(struct db_node *n);
 /* Step, and carry out. */
 void db_node_turn(struct db_node *n);
 void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial);
+/* True: refused. */
+bool db_node_order(struct db_node *n, enum fm_group_event e);
 const struct fm_sublease_cell *db_held(const struct db_node *n);
 /* May that host be keeper? */
 bool db_is_agent(const struct db_node *n, unsigned host);
@@ -220,6 +231,12 @@ void db_ask_settle(struct db_node *n);
 /* Is what it said last still about now? */
 bool db_ask_is_fresh(const struct db_node *n);
 
+/* -------- db_order.c -------- */
+
+void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m);
+/* It was left to a person, by this agent or one before it. */
+bool db_order_is_maintained(const struct db_node *n);
+
 /* By the loopback, as the administrator. */
 void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done);
 
@@ -236,6 +253,8 @@ void db_credit_turn(struct db_node *n);
 void db_credit_see(const struct db_node *n, struct fm_group_evidence *ev);
 /* It was asked to be recorded over that revision. */
 void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e);
+/* Nodes have come, or gone. */
+void db_credit_reset(struct db_node *n);
 /* The data of that node are gone, or of another history. */
 void db_credit_lost(struct db_node *n, unsigned node);
 /* For people; null where there is no open primary. */

@@ -77,7 +77,7 @@ static uint32_t numbers_of(const struct db_node *n, struct fm_str names)
     while (names.p) {
         struct fm_str rest, name = fm_str_cut(names, ',', &rest);
         for (unsigned i = 0; i < n->nnodes; i++)
-            if (fm_str_eqz(name, n->of[i].name))
+            if (n->of[i].in_file && fm_str_eqz(name, n->of[i].name))
                 mask |= 1u << i;
         names = rest;
     }
@@ -155,7 +155,7 @@ static bool make_slots(struct db_node *n)
         return false;
     fm_buf_ch(&b, '{');
     for (unsigned i = 0, any = 0; i < n->nnodes; i++)
-        if (i != n->self)
+        if (i != n->self && n->of[i].in_file)
             fm_buf_printf(&b, "%s%s", any++ ? "," : "", n->of[i].slot);
     fm_buf_ch(&b, '}');
     fm_buf_ch(&b, '\0');

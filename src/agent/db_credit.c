@@ -60,7 +60,10 @@ bool db_credit_guards(const struct db_node *n)
 
 static uint32_t others(const struct db_node *n)
 {
-    return ((UINT32_C(1) << n->nnodes) - 1) & ~(UINT32_C(1) << n->self);
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < n->nnodes; i++)
+        mask |= i != n->self && n->of[i].in_file ? UINT32_C(1) << i : 0;
+    return mask;
 }
 
 static uint64_t declared(const struct db_node *n)
@@ -210,7 +213,7 @@ static void keep_stream(struct db_node *n)
 static int find_node(const struct db_node *n, struct fm_str name)
 {
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (i != n->self && fm_str_eqz(name, n->of[i].name))
+        if (i != n->self && n->of[i].in_file && fm_str_eqz(name, n->of[i].name))
             return (int)i;
     return -1;
 }
@@ -384,6 +387,12 @@ static void due(struct fm_timer *t)
 }
 
 /* -------- the machine -------- */
+
+void db_credit_reset(struct db_node *n)
+{
+    if (n->credit.on)
+        n->credit.c.policy.able = others(n);
+}
 
 static void begin(struct db_node *n)
 {

@@ -60,8 +60,10 @@ static void see(struct db_node *n)
                                      .node = n->report,
                                      .nnodes = n->nnodes,
                                      .primary = primary_of(n)};
-    db_credit_see(n, ev);
+    if (!n->gone)
+        db_credit_see(n, ev);
     ev->self.region = (uint8_t)n->of[n->self].region;
+    ev->self.rank = n->of[n->self].rank;
     ev->kept = db_loss_is_kept(n);
 }
 
@@ -119,7 +121,7 @@ static void tell(struct db_node *n)
     to_agents(n, &m, true);
     to_gates(n, &m);
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (i != n->self && !db_is_agent(n, n->of[i].host))
+        if (i != n->self && n->of[i].in_file && !db_is_agent(n, n->of[i].host))
             fm_post_send(n->d->c.post, n->of[i].host, &m);
 }
 
@@ -144,7 +146,10 @@ static void record(struct db_node *n)
 /* A standby without anybody to follow is still one: it would be a primary without. */
 static unsigned whom_to_follow(const struct db_node *n)
 {
-    return n->v.node != FM_GROUP_NOBODY ? n->v.node : n->self == 0 ? 1 : 0;
+    unsigned other = n->self == 0 ? 1 : 0;
+    while (other + 1 < n->nnodes && (other == n->self || !n->of[other].in_file))
+        other++;
+    return n->v.node != FM_GROUP_NOBODY ? n->v.node : other;
 }
 
 static void carry_out(struct db_node *n)
@@ -259,6 +264,16 @@ void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial)
     tell(n);
 }
 
+bool db_node_order(struct db_node *n, enum fm_group_event e)
+{
+    FM_ASSERT(e >= FM_GROUP_ON_CREATE && !n->d->stopped);
+    see(n);
+    step(n, e, 0);
+    bool refused = n->v.refused;
+    tell(n);
+    return refused;
+}
+
 /* What is known of the data is of before the end of the server, or nothing. */
 static bool is_blind(const struct db_node *n)
 {
@@ -302,6 +317,8 @@ void db_node_begin(struct db_node *n)
 {
     fm_group_init(&n->g, (uint8_t)n->self, n->nnodes, fm_mono_now());
     n->strangers = n->acted = true; /* until it was looked */
+    if (db_order_is_maintained(n))
+        (void)db_node_order(n, FM_GROUP_ON_MAINTAIN);
     fm_timer_init(&n->timer, due);
     fm_loop_timer(n->d->c.loop, &n->timer, fm_loop_now(n->d->c.loop));
 }

@@ -117,7 +117,7 @@ bool db_secret_make(struct db_node *n)
 static bool stays_here(const struct db_node *n)
 {
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (!fm_str_starts(fm_str_z(n->of[i].address), FM_STR("127.")))
+        if (n->of[i].in_file && !fm_str_starts(fm_str_z(n->of[i].address), FM_STR("127.")))
             return false;
     return true;
 }
@@ -127,7 +127,7 @@ bool db_secret_may_have(const struct db_node *n, const char *peer)
     if (!peer)
         return !n->d->c.peers->server && stays_here(n);
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (strcmp(n->of[i].name, peer) == 0)
+        if (n->of[i].in_file && strcmp(n->of[i].name, peer) == 0)
             return true;
     return false;
 }
@@ -202,8 +202,8 @@ void db_secret_ask(struct db_node *n)
         return;
     n->secret_at = fm_mono_add_ms(now, AGAIN_MS);
     n->secret_of = (n->secret_of + 1) % n->nnodes;
-    if (n->secret_of == n->self)
-        n->secret_of = (n->secret_of + 1) % n->nnodes;
+    if (n->secret_of == n->self || !n->of[n->secret_of].in_file)
+        return; /* it is the next one's turn */
     int host = fm_conf_find_host(conf, fm_str_z(n->of[n->secret_of].name));
     if (host < 0)
         return;

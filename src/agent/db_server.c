@@ -26,8 +26,9 @@ enum {
     RESCUE_MS = 3600 * 1000,
     CLONE_MS = 24 * 3600 * 1000,
     STRANGERS_MS = 100,
-    TERM_PARTS = 4, /* of a lease, before its end: it is asked to end */
-    KILL_PARTS = 8, /* ... and it is killed */
+    LOG_MAX = 16 * 1024 * 1024, /* of what it prints, and as much of before */
+    TERM_PARTS = 4,             /* of a lease, before its end: it is asked to end */
+    KILL_PARTS = 8,             /* ... and it is killed */
     PEERS_MAX = FM_GROUP_NODES_MAX,
     LISTEN_ROOM = 320,
     NAMES_ROOM = 1600,
@@ -83,7 +84,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
              loopback && strcmp(me->address, "127.0.0.1") == 0 ? "" : me->address);
     size_t npeers = 0;
     for (unsigned i = 0; i < n->nnodes; i++)
-        if (i != n->self)
+        if (i != n->self && n->of[i].in_file)
             t->peers[npeers++] = fm_str_z(n->of[i].address);
     for (size_t i = 0; i < g->nsettings; i++)
         t->own[i] = (struct fm_pg_setting){g->settings[i].name, g->settings[i].value};
@@ -162,6 +163,7 @@ static void over(struct fm_pg_node *pg)
     const struct fm_pg_outcome *o = &pg->outcome;
     fm_log(o->ok ? FM_LOG_INFO : FM_LOG_WARN, "database_operation", FM_KZ("group", n->group),
            FM_KZ("operation", fm_pg_operation_text(o->operation)), FM_KB("ok", o->ok),
+           FM_KZ("way", o->operation == FM_PG_OP_REWIND ? fm_pg_way_text(o->way) : ""),
            FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KZ("why", o->why));
     if (!o->ok)
         trouble(n, fm_pg_operation_text(o->operation), o->why);
@@ -209,6 +211,9 @@ static void over(struct fm_pg_node *pg)
 enum fm_err db_server_init(struct db_node *n, const char *user, struct fm_error *e)
 {
     struct fm_pg_node_options o = {.bin = n->bin, .data = n->data, .user = user};
+    char path[PATH_MAX + 8];
+    snprintf(path, sizeof path, "%s.log", n->data);
+    fm_outlog_init(&n->log, path, LOG_MAX);
     return fm_pg_node_init(&n->pg, n->d->c.loop, &o, over, e);
 }
 
@@ -344,6 +349,7 @@ void db_server_renew(struct db_node *n)
 {
     struct fm_ward_times t = times_of(n, n->primary);
     look_for_strangers(n);
+    fm_outlog_turn(&n->log);
     if (!n->up || n->ending || (t.kill_at.ns == n->ward.times.kill_at.ns))
         return;
     /* what was stopped, or has run out, is not moved back: it ends by the time that it has */
@@ -352,25 +358,13 @@ void db_server_renew(struct db_node *n)
         fm_ward_set(&n->ward, &t);
 }
 
-static void log_path(const struct db_node *n, char out[static PATH_MAX + 16])
-{
-    snprintf(out, PATH_MAX + 16, "%s.log", n->data);
-}
-
 /* Why it ended by itself, in its own words: those of this start alone. */
 static void take_last_words(struct db_node *n)
 {
     static const char *const signs[] = {"could not bind", "PANIC:", "FATAL:"};
-    char path[PATH_MAX + 16], text[WORDS_ROOM];
+    char text[WORDS_ROOM];
     const char *found = NULL;
-    log_path(n, path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    int64_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-    int64_t from = size - (WORDS_ROOM - 1) > n->log_at ? size - (WORDS_ROOM - 1) : n->log_at;
-    ssize_t got = fd >= 0 ? pread(fd, text, sizeof text - 1, from) : 0;
-    if (fd >= 0)
-        close(fd);
-    text[got > 0 ? got : 0] = 0;
+    (void)fm_outlog_tail(&n->log, text, sizeof text);
     for (size_t i = 0; i < FM_COUNT(signs) && !found; i++)
         for (const char *at = strstr(text, signs[i]); at; at = strstr(at + 1, signs[i]))
             found = at;
@@ -403,15 +397,6 @@ static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
         db_node_turn(n);
 }
 
-static void open_log(struct db_node *n)
-{
-    char path[PATH_MAX + 16];
-    log_path(n, path);
-    if (n->out_fd < 0)
-        n->out_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
-    n->log_at = n->out_fd >= 0 ? lseek(n->out_fd, 0, SEEK_END) : 0;
-}
-
 void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
 {
     struct fm_child_options c;
@@ -428,10 +413,10 @@ void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
     }
     n->primary = as != DB_AS_STANDBY;
     n->ending = n->promoted = n->expired = false;
-    open_log(n);
+    (void)fm_outlog_open(&n->log); /* without one it runs all the same */
     struct fm_ward_options o = {.argv = c.argv,
                                 .uid = c.user ? c.user->uid : geteuid(),
-                                .out_fd = n->out_fd,
+                                .out_fd = n->log.fd,
                                 .term_signo = fm_pg_stop_signal(FM_PG_FAST),
                                 .times = times_of(n, n->primary)};
     db_ask_end(n);
@@ -459,6 +444,5 @@ void db_server_free(struct db_node *n)
     if (n->up && !fm_ward_discard(&n->ward))
         fm_log(FM_LOG_ERROR, "database_not_reaped", FM_KZ("group", n->group));
     fm_pg_node_deinit(&n->pg);
-    if (n->out_fd >= 0)
-        close(n->out_fd);
+    fm_outlog_close(&n->log);
 }

@@ -54,6 +54,8 @@ static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_RECORD] = CONTEXT | OVER,
     [FM_MESSAGE_REPORT] = CONTEXT | NODE,
     [FM_MESSAGE_CREATE] = CONTEXT,
+    [FM_MESSAGE_ORDER] = CONTEXT | SERIAL | OK | WHY,
+    [FM_MESSAGE_ORDERED] = CONTEXT | SERIAL | OK | MS | WHY,
 };
 
 const char *fm_message_kind_name(enum fm_message_kind k)
@@ -179,9 +181,9 @@ static void write_members(const struct fm_roster *r, const struct fm_message *m,
         write_load(r, &m->load, b);
     }
     if (has & AT)
-        fm_message_group_cell_write(r, &m->at, b);
+        fm_message_group_cell_write(r, m->context, &m->at, b);
     if (has & OVER)
-        fm_message_group_over_write(&m->at, b);
+        fm_message_group_over_write(r, m->context, &m->at, b);
     if (has & NODE)
         fm_message_group_report_write(&m->report, m->history, b);
     fm_buf_ch(b, '}');
@@ -412,11 +414,11 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
     m->region = (uint8_t)g;
     if (has & CELL && m->cell >= r->context[c].ncells)
         return SKIPPED;
-    if ((has & OVER && !fm_message_group_over_read(o, &m->at)) ||
-        (has & NODE && !fm_message_group_report_read(o, &m->report, &m->history)))
+    if (has & NODE && !fm_message_group_report_read(o, &m->report, &m->history))
         return WRONG;
-    if (has & AT) {
-        int known = fm_message_group_cell_read(r, o, &m->at);
+    if (has & (AT | OVER)) {
+        int known = has & AT ? fm_message_group_cell_read(r, (unsigned)c, o, &m->at)
+                             : fm_message_group_over_read(r, (unsigned)c, o, &m->at);
         return known < 0 ? WRONG : known == 0 ? SKIPPED : READ;
     }
     return has & (CELLS | EPOCHS | HOLDERS) ? read_cells(r, o, has, m) : READ;

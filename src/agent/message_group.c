@@ -52,24 +52,27 @@ static bool flag(const json_t *o, const char *name, bool *out)
 
 /* -------- the record of the cell -------- */
 
-void fm_message_group_over_write(const struct fm_cell_at *at, struct fm_buf *b)
+void fm_message_group_over_write(const struct fm_roster *r, unsigned context,
+                                 const struct fm_cell_at *at, struct fm_buf *b)
 {
     FM_ASSERT(at->revision.n <= NUMBER_MAX);
     fm_buf_printf(b, ",\"revision\":%llu", (unsigned long long)at->revision.n);
-    fm_evidence_write(&at->r.evidence, b);
+    fm_evidence_write(r, context, &at->r.evidence, b);
 }
 
-bool fm_message_group_over_read(const json_t *o, struct fm_cell_at *at)
+int fm_message_group_over_read(const struct fm_roster *r, unsigned context, const json_t *o,
+                               struct fm_cell_at *at)
 {
-    return number(o, "revision", NUMBER_MAX, &at->revision.n) && at->revision.n > 0 &&
-           fm_evidence_read(json_object_get(o, "evidence"), &at->r.evidence);
+    if (!number(o, "revision", NUMBER_MAX, &at->revision.n) || at->revision.n == 0)
+        return -1;
+    return fm_evidence_read(r, context, json_object_get(o, "evidence"), &at->r.evidence);
 }
 
-void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell_at *at,
-                                 struct fm_buf *b)
+void fm_message_group_cell_write(const struct fm_roster *r, unsigned context,
+                                 const struct fm_cell_at *at, struct fm_buf *b)
 {
     const struct fm_cell_record *c = &at->r;
-    fm_message_group_over_write(at, b);
+    fm_message_group_over_write(r, context, at, b);
     fm_buf_printf(b, ",\"region\":\"%s\",\"epoch\":%llu,\"gentle_from\":%llu", r->region[c->region],
                   (unsigned long long)c->epoch.n, (unsigned long long)c->gentle_from.n);
     if (c->accepted.n)
@@ -78,11 +81,13 @@ void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
 }
 
-int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o, struct fm_cell_at *at)
+int fm_message_group_cell_read(const struct fm_roster *r, unsigned context, const json_t *o,
+                               struct fm_cell_at *at)
 {
     struct fm_str region = text(o, "region"), to = text(o, "to");
-    if (!fm_message_group_over_read(o, at) || !region.p ||
-        !number(o, "epoch", NUMBER_MAX, &at->r.epoch.n) || at->r.epoch.n == 0)
+    int known = fm_message_group_over_read(r, context, o, at);
+    if (known < 0 || !region.p || !number(o, "epoch", NUMBER_MAX, &at->r.epoch.n) ||
+        at->r.epoch.n == 0)
         return -1;
     at->r.gentle_from = at->r.epoch; /* who does not say it: nobody may have let go of it */
     if (json_object_get(o, "gentle_from") &&
@@ -91,7 +96,7 @@ int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o, struc
     if (json_object_get(o, "accepted") && !number(o, "accepted", at->r.epoch.n, &at->r.accepted.n))
         return -1;
     int holder = fm_roster_region(r, region), heir = to.p ? fm_roster_region(r, to) : 0;
-    if (holder < 0 || heir < 0)
+    if (holder < 0 || heir < 0 || !known)
         return 0;
     at->r.region = (uint8_t)holder;
     at->r.to = (uint8_t)heir;

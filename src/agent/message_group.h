@@ -13,14 +13,17 @@
 /* More than that of a history is not sent, and none is. */
 enum { FM_MESSAGE_HISTORY_MAX = 8 * 1024 };
 
-void fm_message_group_cell_write(const struct fm_roster *r, const struct fm_cell_at *at,
-                                 struct fm_buf *b);
-/* 1: it was read; 0: it names a region that is not known here; -1: it is none. */
-int fm_message_group_cell_read(const struct fm_roster *r, const json_t *o,
+void fm_message_group_cell_write(const struct fm_roster *r, unsigned context,
+                                 const struct fm_cell_at *at, struct fm_buf *b);
+/* 1: it was read; 0: it names a region or a node that is not known here; -1: it is none. */
+int fm_message_group_cell_read(const struct fm_roster *r, unsigned context, const json_t *o,
                                struct fm_cell_at *at) FM_WARN_UNUSED;
 
-void fm_message_group_over_write(const struct fm_cell_at *at, struct fm_buf *b);
-bool fm_message_group_over_read(const json_t *o, struct fm_cell_at *at) FM_WARN_UNUSED;
+/* The same, 0 for a node. */
+void fm_message_group_over_write(const struct fm_roster *r, unsigned context,
+                                 const struct fm_cell_at *at, struct fm_buf *b);
+int fm_message_group_over_read(const struct fm_roster *r, unsigned context, const json_t *o,
+                               struct fm_cell_at *at) FM_WARN_UNUSED;
 
 void fm_message_group_report_write(const struct fm_group_report *n, struct fm_str history,
                                    struct fm_buf *b);

@@ -85,6 +85,7 @@ json_t *fm_op_json(const struct fm_roster *r, const struct fm_op *o)
     json_object_set_new(j, "reason", json_string(o->reason));
     json_object_set_new(j, "at", json_string(o->at));
     json_object_set_new(j, "host", json_string(o->host));
+    json_object_set_new(j, "node", name_or_null(o->node[0] ? o->node : NULL));
     json_object_set_new(j, "text", json_string(o->text));
     json_object_set_new(j, "break_glass", json_boolean(o->glass));
     json_object_set_new(j, "attested", json_boolean(o->attest));
@@ -93,7 +94,7 @@ json_t *fm_op_json(const struct fm_roster *r, const struct fm_op *o)
                                               "unbounded", (int)o->unbounded)
                                   : json_null());
     json_object_set_new(j, "items", items_json(r, o));
-    if (json_object_size(j) == before + 15 &&
+    if (json_object_size(j) == before + 16 &&
         json_array_size(json_object_get(j, "items")) == o->nitems)
         return j;
     json_decref(j);
@@ -176,19 +177,27 @@ static bool read_quote(json_t *j, struct fm_op *o)
     return true;
 }
 
+/* An older version says nothing of one. */
+static bool read_node(const json_t *j, struct fm_op *o)
+{
+    const char *name = json_string_value(j);
+    return !j || json_is_null(j) ||
+           (name && fm_roster_is_name(fm_str_z(name)) && copy(o->node, sizeof o->node, name));
+}
+
 static const char *read_op(const struct fm_roster *r, json_t *j, struct fm_op *o)
 {
     const char *kind, *state, *step, *by, *reason, *at, *host, *text;
-    json_t *context, *region, *to, *quote, *items;
+    json_t *context, *region, *to, *quote, *items, *node = NULL;
     int glass, attest;
     const char *refused = fm_protocol_refuses(j);
     if (refused)
         return refused;
-    if (json_unpack(j, "{s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:o}", "kind",
+    if (json_unpack(j, "{s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:o,s?o}", "kind",
                     &kind, "state", &state, "step", &step, "context", &context, "region", &region,
                     "to", &to, "by", &by, "reason", &reason, "at", &at, "host", &host, "text",
                     &text, "break_glass", &glass, "attested", &attest, "quote", &quote, "items",
-                    &items))
+                    &items, "node", &node))
         return "no operation that is whole";
     if (!is_among(kind, kinds, FM_COUNT(kinds), &o->kind) ||
         !is_among(state, states, FM_COUNT(states), &o->state) ||
@@ -196,7 +205,7 @@ static const char *read_op(const struct fm_roster *r, json_t *j, struct fm_op *o
         return "an operation of a kind that is not known here";
     if (!copy(o->by, sizeof o->by, by) || !copy(o->reason, sizeof o->reason, reason) ||
         !copy(o->at, sizeof o->at, at) || !copy(o->host, sizeof o->host, host) ||
-        !copy(o->text, sizeof o->text, text))
+        !copy(o->text, sizeof o->text, text) || !read_node(node, o))
         return "a text that is too long";
     if (!find(r, context, &o->context, fm_roster_context) ||
         !find(r, region, &o->region, fm_roster_region) || !find(r, to, &o->to, fm_roster_region))

@@ -29,6 +29,9 @@
     X(AUTOMATIC, "automatic") /* likewise */                                                       \
     X(MEMBERS, "members")     /* whose promise counts: as the file of who took the order says */   \
     X(CREATE, "create")       /* the data of the context's PostgreSQL group, where it is held */   \
+    X(REINIT, "reinit")       /* the data of `node` are thrown away and copied anew */             \
+    X(MAINTAIN, "maintain")   /* `node` is left to a person */                                     \
+    X(RESUME, "resume")       /* ... and back */                                                   \
     X(DRAIN, "drain")         /* `region` gets less of what any region may answer; when written */ \
     X(UNDRAIN, "undrain")     /* likewise */                                                       \
     X(CONFIG, "config")       /* what hosts agree upon; done when it is written */
@@ -96,6 +99,7 @@ struct fm_op {
     int context, region, to; /* numbers of the roster; -1 = none */
     char by[FM_OP_BY_ROOM], reason[FM_OP_REASON_ROOM], at[FM_RFC3339_LEN];
     char host[FM_ROSTER_NAME_ROOM]; /* that took the order */
+    char node[FM_ROSTER_NAME_ROOM]; /* of a PostgreSQL group, that it is about; "" = none */
     char text[FM_OP_TEXT_ROOM];     /* how it stands, or why it ended */
     bool glass;                     /* in spite of the health gate */
     bool attest;                    /* a person attests that `region` is fenced */

@@ -130,20 +130,35 @@ static void write_members(const struct fm_roster *r, const struct fm_members *m,
     fm_buf_ch(b, '}');
 }
 
-void fm_evidence_write(const struct fm_evidence *e, struct fm_buf *b)
+static void write_nodes(const struct fm_roster *r, const struct fm_roster_context *c,
+                        struct fm_buf *b)
 {
-    if (e->system_id)
-        fm_buf_printf(b,
-                      ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
-                      "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u,"
-                      "\"credit\":\"%llu\",\"holes_to\":\"%llu\"}",
-                      (unsigned long long)e->system_id, e->timeline,
-                      (unsigned long long)e->fork_lsn, (unsigned long long)e->epoch.n, e->claimed,
-                      e->promotable, e->node, e->writer, (unsigned long long)e->credit,
-                      (unsigned long long)e->holes_to);
+    fm_buf_lit(b, ",\"nodes\":[");
+    for (unsigned i = 0; i < c->nnodes; i++)
+        fm_buf_printf(b, "%s\"%s\"", i ? "," : "", r->host[c->node[i]]);
+    fm_buf_ch(b, ']');
 }
 
-static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c, struct fm_buf *b)
+void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct fm_evidence *e,
+                       struct fm_buf *b)
+{
+    FM_ASSERT(context < r->ncontexts);
+    if (!e->system_id)
+        return;
+    fm_buf_printf(b,
+                  ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
+                  "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u,"
+                  "\"credit\":\"%llu\",\"holes_to\":\"%llu\"",
+                  (unsigned long long)e->system_id, e->timeline, (unsigned long long)e->fork_lsn,
+                  (unsigned long long)e->epoch.n, e->claimed, e->promotable, e->node, e->writer,
+                  (unsigned long long)e->credit, (unsigned long long)e->holes_to);
+    if (r->context[context].nnodes)
+        write_nodes(r, &r->context[context], b);
+    fm_buf_ch(b, '}');
+}
+
+static void write_cell(const struct fm_roster *r, unsigned context, const struct fm_cell_record *c,
+                       struct fm_buf *b)
 {
     bool released = c->state == FM_CELL_RELEASED;
     fm_buf_printf(b, ",\"region\":\"%s\",\"state\":\"%s\"", r->region[c->region],
@@ -155,7 +170,7 @@ static void write_cell(const struct fm_roster *r, const struct fm_cell_record *c
     if (c->accepted.n)
         fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
     write_members(r, &c->members, b);
-    fm_evidence_write(&c->evidence, b);
+    fm_evidence_write(r, context, &c->evidence, b);
     fm_buf_ch(b, '}');
 }
 
@@ -172,7 +187,7 @@ void fm_record_write(const struct fm_roster *r, const struct fm_write *w, struct
         write_lease(r, &w->to.lease, out);
         break;
     case FM_RECORD_CELL:
-        write_cell(r, &w->to.cell, out);
+        write_cell(r, w->key.id.context, &w->to.cell, out);
         break;
     case FM_RECORD_BUDGET:
         fm_buf_printf(out, ",\"spent\":%u,\"freed\":%u}", w->to.budget.spent, w->to.budget.freed);
@@ -317,35 +332,91 @@ static bool read_u64_text(const char *s, uint64_t *out)
     return fm_str_u64(fm_str_z(s), out) && (s[0] != '0' || s[1] == 0);
 }
 
-bool fm_evidence_read(json_t *evidence, struct fm_evidence *e)
+/* Which node here is the one with that number there; 0 = nobody. Without a list they are numbered
+ * as here: by their names, as all versions begin. False: it is not known here. */
+static bool number_here(const struct fm_roster *r, unsigned context, const json_t *nodes,
+                        json_int_t there, uint16_t *here)
+{
+    const char *name = there ? json_string_value(json_array_get(nodes, (size_t)there - 1)) : NULL;
+    int i = name ? fm_roster_node(r, context, fm_str_z(name)) : -1;
+    *here = nodes ? (uint16_t)(i + 1) : (uint16_t)there;
+    return !nodes || there == 0 || i >= 0;
+}
+
+/* Whoever is promotable and not known here is not promoted by who does not know it. */
+static uint32_t mask_here(const struct fm_roster *r, unsigned context, const json_t *nodes,
+                          uint32_t there)
+{
+    uint32_t mask = 0;
+    uint16_t here;
+    if (!nodes)
+        return there;
+    for (unsigned i = 0; i < FM_GROUP_NODES_MAX; i++)
+        if (there >> i & 1 && number_here(r, context, nodes, (json_int_t)i + 1, &here))
+            mask |= UINT32_C(1) << (here - 1);
+    return mask;
+}
+
+static bool are_nodes(const json_t *nodes, json_int_t node, json_int_t writer)
+{
+    size_t n = json_array_size(nodes);
+    if (!nodes)
+        return true;
+    if (!json_is_array(nodes) || n > FM_GROUP_NODES_MAX || node > (json_int_t)n ||
+        writer > (json_int_t)n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = json_string_value(json_array_get(nodes, i));
+        if (!name || !fm_roster_is_name(fm_str_z(name)))
+            return false;
+    }
+    return true;
+}
+
+int fm_evidence_read(const struct fm_roster *r, unsigned context, json_t *evidence,
+                     struct fm_evidence *e)
 {
     const char *system, *fork, *credit = NULL, *holes_to = "0";
     json_int_t timeline, epoch = 0, claimed = -1, promotable = 0, node = 0, writer = 0;
+    json_t *nodes = NULL;
     if (!evidence)
-        return true;
+        return 1;
     /* versions that knew no groups wrote the first three; without a credit nothing was enforced */
-    bool whole = json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I,s?s,s?s}", "system",
-                             &system, "timeline", &timeline, "fork", &fork, "epoch", &epoch,
-                             "claimed", &claimed, "promotable", &promotable, "node", &node,
-                             "writer", &writer, "credit", &credit, "holes_to", &holes_to) == 0;
+    bool whole =
+        json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I,s?s,s?s,s?o}", "system", &system,
+                    "timeline", &timeline, "fork", &fork, "epoch", &epoch, "claimed", &claimed,
+                    "promotable", &promotable, "node", &node, "writer", &writer, "credit", &credit,
+                    "holes_to", &holes_to, "nodes", &nodes) == 0;
     e->credit = FM_CREDIT_UNLIMITED;
     if (whole && credit && !read_u64_text(credit, &e->credit))
-        return false;
+        return -1;
     if (whole && claimed < 0 && !json_object_get(evidence, "claimed"))
         claimed = timeline;
     if (!whole || !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
         !in_range(claimed, (uint64_t)timeline, UINT32_MAX) ||
         !in_range(promotable, 0, UINT32_MAX) || !in_range(node, 0, UINT16_MAX) ||
-        !in_range(writer, 0, UINT16_MAX) || !read_u64_text(system, &e->system_id) ||
-        !read_u64_text(fork, &e->fork_lsn) || !read_u64_text(holes_to, &e->holes_to))
-        return false;
+        !in_range(writer, 0, UINT16_MAX) || !are_nodes(nodes, node, writer) ||
+        !read_u64_text(system, &e->system_id) || !read_u64_text(fork, &e->fork_lsn) ||
+        !read_u64_text(holes_to, &e->holes_to) || e->system_id == 0)
+        return -1;
     e->timeline = (uint32_t)timeline;
     e->epoch.n = (uint64_t)epoch;
     e->claimed = (uint32_t)claimed;
-    e->promotable = (uint32_t)promotable;
-    e->node = (uint16_t)node;
-    e->writer = (uint16_t)writer;
-    return e->system_id != 0;
+    e->promotable = mask_here(r, context, nodes, (uint32_t)promotable);
+    bool known = number_here(r, context, nodes, node, &e->node);
+    return number_here(r, context, nodes, writer, &e->writer) && known;
+}
+
+/* What a record names has a number, whether this file knows it or not. */
+static void meet_nodes(struct fm_roster *r, unsigned context, const json_t *evidence)
+{
+    const json_t *nodes = json_object_get(evidence, "nodes");
+    size_t n = json_array_size(nodes);
+    for (size_t i = 0; i < n && i < FM_GROUP_NODES_MAX; i++) {
+        const char *name = json_string_value(json_array_get(nodes, i));
+        if (name)
+            (void)fm_roster_add_node(r, context, fm_str_z(name));
+    }
 }
 
 static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
@@ -370,8 +441,10 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
     if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch) ||
         !in_range(accepted, 0, (uint64_t)epoch))
         return wrong(why, "a cell with an epoch out of its range");
-    if (!fm_evidence_read(evidence, &c->evidence))
-        return wrong(why, "evidence that is none");
+    meet_nodes(r, w->key.id.context, evidence);
+    int known = fm_evidence_read(r, w->key.id.context, evidence, &c->evidence);
+    if (known <= 0)
+        return wrong(why, known ? "evidence that is none" : "evidence of too many nodes");
     c->region = (uint8_t)holder;
     c->to = (uint8_t)heir;
     c->state = released ? FM_CELL_RELEASED : FM_CELL_HELD;

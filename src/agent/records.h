@@ -8,6 +8,7 @@
  *   cell/ledger/0       {"v":1,"region":"west","state":"held","epoch":3,"gentle_from":1,
  *                        "members":{"west":["west-1"],"north":["north-1"]}}
  *                       with state "released" also "to"; with data of PostgreSQL also "evidence",
+ *                       whose numbers of nodes are places in its own list of names, from 1 on,
  *                       and "accepted" where a person accepted an unbounded loss of them
  *   budget/ledger       {"v":1,"spent":1,"freed":0}
  *   view                {"v":1,"incarnation":1,"generation":1}
@@ -41,9 +42,12 @@ void fm_record_write(const struct fm_roster *r, const struct fm_write *w, struct
 bool fm_record_read(struct fm_roster *r, struct fm_str text, struct fm_write *w,
                     char why[FM_RECORD_WHY_ROOM]) FM_WARN_UNUSED;
 
-/* A member `evidence` with a comma before it; nothing where there is none. */
-void fm_evidence_write(const struct fm_evidence *e, struct fm_buf *b);
-/* NULL: there is none. False: it is none that can be. */
-bool fm_evidence_read(json_t *evidence, struct fm_evidence *e) FM_WARN_UNUSED;
+/* Of a context: a member `evidence` with a comma before it; nothing where there is none. */
+void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct fm_evidence *e,
+                       struct fm_buf *b);
+/* NULL: there is none. 0: what it says of who writes is about a node that is not known here; one
+ * that is only promotable is left out. -1: it is none that can be. 1: it was read. */
+int fm_evidence_read(const struct fm_roster *r, unsigned context, json_t *evidence,
+                     struct fm_evidence *e) FM_WARN_UNUSED;
 
 #endif

@@ -128,6 +128,8 @@ static bool is_for_lessee(const struct fm_message *m)
     case FM_MESSAGE_RECORD:
     case FM_MESSAGE_REPORT:
     case FM_MESSAGE_CREATE:
+    case FM_MESSAGE_ORDER:
+    case FM_MESSAGE_ORDERED:
     case FM_MESSAGE_KIND_COUNT:
         break;
     }
@@ -137,7 +139,7 @@ static bool is_for_lessee(const struct fm_message *m)
 static bool is_for_database(const struct fm_message *m)
 {
     return m->kind == FM_MESSAGE_CELL || m->kind == FM_MESSAGE_REPORT ||
-           m->kind == FM_MESSAGE_CREATE;
+           m->kind == FM_MESSAGE_CREATE || m->kind == FM_MESSAGE_ORDER;
 }
 
 static void deliver(void *user, unsigned host, const struct fm_post_head *head,

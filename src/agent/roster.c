@@ -100,6 +100,27 @@ int fm_roster_add_host(struct fm_roster *r, struct fm_str name)
     return (int)r->nhosts - 1;
 }
 
+int fm_roster_node(const struct fm_roster *r, unsigned context, struct fm_str name)
+{
+    FM_ASSERT(context < r->ncontexts);
+    const struct fm_roster_context *c = &r->context[context];
+    for (unsigned i = 0; i < c->nnodes; i++)
+        if (fm_str_eqz(name, r->host[c->node[i]]))
+            return (int)i;
+    return -1;
+}
+
+int fm_roster_add_node(struct fm_roster *r, unsigned context, struct fm_str name)
+{
+    int found = fm_roster_node(r, context, name);
+    struct fm_roster_context *c = &r->context[context];
+    int host = found < 0 && c->nnodes < FM_COUNT(c->node) ? fm_roster_add_host(r, name) : -1;
+    if (found >= 0 || host < 0)
+        return found;
+    c->node[c->nnodes] = (uint16_t)host;
+    return (int)c->nnodes++;
+}
+
 bool fm_roster_add_agent(struct fm_roster *r, unsigned region, struct fm_str name,
                          struct fm_agent_id *out)
 {

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "core/lineage.h"
 #include "core/record.h"
 
 enum {
@@ -24,6 +25,8 @@ enum {
 struct fm_roster_context {
     char name[FM_ROSTER_NAME_ROOM];
     uint8_t ncells;
+    uint16_t node[FM_GROUP_NODES_MAX]; /* of its PostgreSQL group: numbers of hosts */
+    unsigned nnodes;                   /* that were ever met; the number of one stays its own */
 };
 
 struct fm_roster {
@@ -53,6 +56,10 @@ int fm_roster_find_host(const struct fm_roster *r, struct fm_str name);
 int fm_roster_add_region(struct fm_roster *r, struct fm_str name);
 int fm_roster_add_context(struct fm_roster *r, struct fm_str name, unsigned ncells);
 int fm_roster_add_host(struct fm_roster *r, struct fm_str name);
+/* The number of a node of the context's PostgreSQL group, by the name of its host; -1 where it is
+ * not known, or there is no room for it. */
+int fm_roster_node(const struct fm_roster *r, unsigned context, struct fm_str name);
+int fm_roster_add_node(struct fm_roster *r, unsigned context, struct fm_str name);
 /* The agent of this name in this region. */
 bool fm_roster_add_agent(struct fm_roster *r, unsigned region, struct fm_str name,
                          struct fm_agent_id *out);

@@ -222,6 +222,20 @@ const struct fm_command fm_commands[] = {
      "copy\n"
      "it by themselves. `fulmar group status` shows how far they are.",
      "fulmar group create ledger --reason \"first day\"", ORDER_OPTIONS, 1, fm_cmd_group_create},
+    {"group reinit", "GROUP NODE", "throw the data of a standby away, and copy them anew",
+     "Its data go once the primary has answered; it says how much is copied, and ends when the "
+     "node\n"
+     "follows. The primary is refused: `fulmar move` makes another one.",
+     "fulmar group reinit ledger north-db-1 --reason \"a disk was replaced\"", ORDER_OPTIONS, 2,
+     fm_cmd_group_reinit},
+    {"group maintain", "GROUP NODE on|off", "leave a standby to a person, and take it back",
+     "While it is on the agent neither starts nor stops PostgreSQL there, nor promotes it, also "
+     "after\n"
+     "a restart of the agent. PostgreSQL goes on as it is. `off` also lets a node try again that "
+     "is\n"
+     "fenced. The primary is refused: `fulmar move` makes another one.",
+     "fulmar group maintain ledger north-db-1 on --reason \"new kernel\"", ORDER_OPTIONS, 3,
+     fm_cmd_group_maintain},
     {"group status", "[GROUP]", "show the nodes of PostgreSQL groups: who is primary, who follows",
      "As the agent that answers has heard it; exit code 2 where there is no such group.",
      "fulmar group status ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_group_status},
@@ -238,8 +252,7 @@ const struct fm_command fm_commands[] = {
      "For good; --confirm is the item once more. What only an old primary had is thrown away "
      "without\n"
      "another look when its item is written off before it was looked at.",
-     "fulmar loss write-off ledger:west-db-1:1:0-5000148 --confirm ledger:west-db-1:1:0-5000148 "
-     "--reason \"customers were told\"",
+     "fulmar loss write-off ledger:west-db-1:1:0-5000148 --dry-run",
      ASK_OPTIONS | FM_OPT_BIT(REASON) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(CONFIRM), 1,
      fm_cmd_loss_write_off},
     {"events", "", "list what happened: who decided what, why, and on which evidence",

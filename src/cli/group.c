@@ -12,7 +12,7 @@
 enum { NODE_MS = 2000 }; /* a node's agent has so long to say what stands in its way */
 
 /* The context that a group's authority is that of, by the file. */
-static int context_of(const struct fm_args *a, char *out, size_t cap)
+static int context_of(const struct fm_args *a, const char *command, char *out, size_t cap)
 {
     struct fm_conf_report r;
     fm_conf_report_init(&r);
@@ -23,10 +23,10 @@ static int context_of(const struct fm_args *a, char *out, size_t cap)
         char what[PATH_MAX + 512];
         snprintf(what, sizeof what, "cannot read %s: %s", a->config,
                  r.n ? r.finding[0].what : "unknown error");
-        code = fm_print_error(a, "group create", FM_EXIT_CONFIG, what,
+        code = fm_print_error(a, command, FM_EXIT_CONFIG, what,
                               "`fulmar config check` says all that is wrong.");
     } else if (i < 0) {
-        code = fm_usage("group create: %s has no group `%s`", a->config, a->arg[0]);
+        code = fm_usage("%s: %s has no group `%s`", command, a->config, a->arg[0]);
     } else {
         snprintf(out, cap, "%.*s", FM_STR_ARG(conf->contexts[conf->groups[i].contexts[0]].name));
     }
@@ -40,10 +40,37 @@ int fm_cmd_group_create(const struct fm_args *a)
     char context[64];
     if (a->nargs != 1)
         return fm_usage("`fulmar group create` needs a group; see `fulmar help group create`");
-    int code = context_of(a, context, sizeof context);
+    int code = context_of(a, "group create", context, sizeof context);
     if (code)
         return code;
     return fm_order(a, "group create", "create", json_pack("{s:s}", "context", context), false);
+}
+
+/* -------- one node -------- */
+
+static int order_node(const struct fm_args *a, const char *command, const char *verb)
+{
+    char context[64];
+    int code = context_of(a, command, context, sizeof context);
+    if (code)
+        return code;
+    return fm_order(a, command, verb, json_pack("{s:s,s:s}", "context", context, "node", a->arg[1]),
+                    false);
+}
+
+int fm_cmd_group_reinit(const struct fm_args *a)
+{
+    if (a->nargs != 2)
+        return fm_usage("usage: fulmar group reinit GROUP NODE");
+    return order_node(a, "group reinit", "reinit");
+}
+
+int fm_cmd_group_maintain(const struct fm_args *a)
+{
+    bool on = a->nargs == 3 && strcmp(a->arg[2], "on") == 0;
+    if (a->nargs != 3 || (!on && strcmp(a->arg[2], "off") != 0))
+        return fm_usage("usage: fulmar group maintain GROUP NODE on|off");
+    return order_node(a, "group maintain", on ? "maintain" : "resume");
 }
 
 /* -------- status -------- */

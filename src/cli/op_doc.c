@@ -89,10 +89,13 @@ void fm_op_doc_what(const json_t *op, struct fm_buf *out)
 {
     FM_ASSERT(op && out->n < out->cap);
     const char *context = fm_show_text(op, "context"), *region = fm_show_text(op, "region"),
-               *to = fm_show_text(op, "to"), *step = fm_show_text(op, "step");
+               *to = fm_show_text(op, "to"), *node = fm_show_text(op, "node"),
+               *step = fm_show_text(op, "step");
     fm_buf_printf(out, "%s", fm_show_or_dash(fm_show_text(op, "kind")));
     if (context[0] || region[0])
         fm_buf_printf(out, " %s", context[0] ? context : region);
+    if (node[0])
+        fm_buf_printf(out, " %s", node);
     if (to[0])
         fm_buf_printf(out, " to %s", to);
     if (step[0] && strcmp(step, "all") != 0)

@@ -58,6 +58,14 @@ const char *fm_pg_operation_text(enum fm_pg_operation o)
     return text[o];
 }
 
+const char *fm_pg_way_text(enum fm_pg_way w)
+{
+    static const char *const text[] = {
+        [FM_PG_AS_IT_WAS] = "as-it-was", [FM_PG_REWOUND] = "rewound", [FM_PG_CLONED] = "cloned"};
+    FM_ASSERT((size_t)w < FM_COUNT(text));
+    return text[w];
+}
+
 static const char *step_text(enum fm_pg_step s)
 {
     static const char *const text[] = {

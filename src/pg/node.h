@@ -76,6 +76,8 @@ enum { FM_PG_OUTPUT_ROOM = 8 * 1024, FM_PG_WHY_ROOM = 400, FM_PG_PARTS_ROOM = 32
 /* How REWIND ended. */
 enum fm_pg_way { FM_PG_AS_IT_WAS, FM_PG_REWOUND, FM_PG_CLONED };
 
+const char *fm_pg_way_text(enum fm_pg_way w);
+
 struct fm_pg_outcome {
     enum fm_pg_operation operation;
     bool ok;

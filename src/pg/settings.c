@@ -3,8 +3,10 @@
 #include "pg/settings.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 
 enum { NAME_MAX_ = 63, HOST_MAX = 253, TEXT_MAX = 1000 };
 
@@ -123,6 +125,22 @@ enum fm_err fm_pg_setting_check(struct fm_str name, struct fm_str value, struct 
             return fm_error_set(e, FM_ERR_STATE, "`%s` is set by Fulmar, not by `settings`",
                                 managed[i][0]);
     return FM_ERR_OK;
+}
+
+void fm_pg_slot_name(char out[FM_PG_SLOT_ROOM], struct fm_str node)
+{
+    static const char prefix[] = "fulmar_";
+    static const struct fm_hash_key key = {0x66756c6d6172, 0x736c6f74};
+    enum { PREFIX = sizeof prefix - 1, HASH = 9 }; /* "_" and eight digits */
+    size_t n = fm_min_size(node.n, FM_PG_SLOT_ROOM - 1 - PREFIX - HASH);
+    memcpy(out, prefix, PREFIX);
+    for (size_t i = 0; i < n; i++) {
+        char low = fm_lower(node.p[i]);
+        bool fits = (low >= 'a' && low <= 'z') || (low >= '0' && low <= '9');
+        out[PREFIX + i] = fits ? low : '_';
+    }
+    snprintf(out + PREFIX + n, HASH + 1, "_%08x", (unsigned)(uint32_t)fm_hash_str(key, node));
+    FM_ASSERT(is_name(fm_str_z(out)));
 }
 
 static void setting(struct fm_buf *b, struct fm_str name, struct fm_str value)

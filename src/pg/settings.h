@@ -52,6 +52,12 @@ struct fm_pg_settings {
 enum fm_err fm_pg_setting_check(struct fm_str name, struct fm_str value,
                                 struct fm_error *e) FM_WARN_UNUSED;
 
+enum { FM_PG_SLOT_ROOM = 64 };
+
+/* The slot that a node has at its primary: "fulmar_", its name as PostgreSQL takes it, and what
+ * tells names apart that would be the same then. */
+void fm_pg_slot_name(char out[FM_PG_SLOT_ROOM], struct fm_str node);
+
 /* Each of these refuses with FM_ERR_INVALID what it cannot write down safely, and with FM_ERR_LIMIT
  * what does not fit. */
 enum fm_err fm_pg_conf_write(struct fm_buf *b, const struct fm_pg_settings *s,

@@ -52,6 +52,7 @@ static struct fm_op sample(void)
                       .reason = "a \"reason\"",
                       .at = "2026-11-21T14:08:42.123456Z",
                       .host = "west-1",
+                      .node = "west-db-1",
                       .text = "under way",
                       .attest = true,
                       .quoted = true,
@@ -78,6 +79,7 @@ static void what_is_ordered_comes_back(void **state)
     assert_int_equal(x.item[0].state, FM_OP_DONE);
     assert_true(x.quoted && x.loss == 4096 && !x.unbounded && x.attest && !x.glass);
     assert_string_equal(x.reason, "a \"reason\"");
+    assert_string_equal(x.node, "west-db-1");
     char *second = text_of(theirs, &x);
     assert_true(fm_op_read(ours, fm_str_z(second), &y, &why));
     char *third = text_of(ours, &y);
@@ -157,6 +159,7 @@ static void what_is_not_of_this_form_is_refused(void **state)
 {
     (void)state;
     assert_true(reads_with("ann", "bob"));
+    assert_true(reads_with(",\"node\":\"west-db-1\"", "")); /* an older version */
     static const char *const bad[][2] = {
         {"\"v\":1", "\"v\":3"},
         {"\"kind\":\"move\"", "\"kind\":\"of-a-later-version\""},
@@ -169,6 +172,8 @@ static void what_is_not_of_this_form_is_refused(void **state)
         {"\"from\":\"west\"", "\"from\":\"south\""},
         {"\"loss_bytes\":4096", "\"loss_bytes\":-1"},
         {"\"attested\":true", "\"attested\":1"},
+        {"\"node\":\"west-db-1\"", "\"node\":7"},
+        {"\"node\":\"west-db-1\"", "\"node\":\"west db\""},
         {"\"state\":\"done\"", "\"state\":\"x\""},
         {"\"by\":\"ann\"",
          "\"by\":\"0123456789012345678901234567890123456789012345678901234567890123\""},

@@ -285,6 +285,58 @@ static void what_is_not_of_this_form_is_refused(void **state)
 }
 
 /* Versions without a credit let the server acknowledge at once, or said so of what waited. */
+/* The file of one host has a node more than that of the other: the numbers differ, the nodes do
+ * not. */
+static void nodes_are_told_apart_by_their_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a-1", "north-1", "west-1"};
+    char text[FM_RECORD_TEXT_MAX];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    int here = fm_roster_context(ours, FM_STR("ledger")),
+        there = fm_roster_context(theirs, FM_STR("ledger"));
+    assert_int_equal(fm_roster_add_node(ours, (unsigned)here, FM_STR("north-1")), 0);
+    assert_int_equal(fm_roster_add_node(ours, (unsigned)here, FM_STR("west-1")), 1);
+    assert_int_equal(fm_roster_add_node(ours, (unsigned)here, FM_STR("north-1")), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(fm_roster_add_node(theirs, (unsigned)there, fm_str_z(names[i])), i);
+    struct fm_evidence e = {7, 8, {3}, 4, 5, 1, 2, 2, 0, 0}, x = {0};
+    fm_buf_ch(&b, '{');
+    fm_buf_lit(&b, "\"x\":1");
+    fm_evidence_write(ours, (unsigned)here, &e, &b);
+    fm_buf_ch(&b, '}');
+    json_t *o = json_loadb(b.p, b.n, 0, NULL), *evidence = json_object_get(o, "evidence");
+    assert_int_equal(fm_evidence_read(theirs, (unsigned)there, evidence, &x), 1);
+    assert_int_equal(x.node, 3);
+    assert_int_equal(x.writer, 3);
+    assert_int_equal(x.promotable, 2);
+    assert_int_equal(fm_evidence_read(ours, (unsigned)here, evidence, &x), 1);
+    assert_memory_equal(&x, &e, sizeof e);
+    /* who is promotable and not known is left out; who writes has to be known */
+    int cards = fm_roster_context(ours, FM_STR("cards"));
+    assert_int_equal(fm_evidence_read(ours, (unsigned)cards, evidence, &x), 0);
+    assert_int_equal(fm_roster_add_node(ours, (unsigned)cards, FM_STR("west-1")), 0);
+    assert_int_equal(fm_evidence_read(ours, (unsigned)cards, evidence, &x), 1);
+    assert_true(x.node == 1 && x.writer == 1 && x.promotable == 0);
+    json_array_remove(json_object_get(evidence, "nodes"), 1);
+    assert_int_equal(fm_evidence_read(ours, (unsigned)here, evidence, &x), -1);
+    json_decref(o);
+}
+
+/* There are so many numbers; what has one keeps it. */
+static void a_group_has_no_more_nodes_than_there_is_room_for(void **state)
+{
+    (void)state;
+    char name[16];
+    for (int i = 0; i < FM_GROUP_NODES_MAX + 2; i++) {
+        snprintf(name, sizeof name, "n-%d", i);
+        assert_int_equal(fm_roster_add_node(ours, 0, fm_str_z(name)),
+                         i < FM_GROUP_NODES_MAX ? i : -1);
+    }
+    assert_int_equal(fm_roster_node(ours, 0, FM_STR("n-3")), 3);
+    assert_int_equal(fm_roster_node(ours, 0, FM_STR("n-16")), -1);
+}
+
 static void evidence_without_a_credit_enforces_nothing(void **state)
 {
     (void)state;
@@ -347,4 +399,6 @@ FM_TEST_MAIN(fm_test_with(keys_have_one_form, begin, end),
              fm_test_with(the_small_ones, begin, end),
              fm_test_with(what_is_not_of_this_form_is_refused, begin, end),
              fm_test_with(evidence_without_a_credit_enforces_nothing, begin, end),
+             fm_test_with(nodes_are_told_apart_by_their_names, begin, end),
+             fm_test_with(a_group_has_no_more_nodes_than_there_is_room_for, begin, end),
              fm_test_with(the_largest_fits, begin, end))

@@ -301,8 +301,33 @@ static void writes_the_role_that_replicates(void **state)
                      FM_ERR_LIMIT);
 }
 
-FM_TEST_MAIN(fm_test(writes_what_the_promises_rest_on), fm_test(writes_whom_a_standby_follows),
-             fm_test(writes_the_users_own), fm_test(refuses_settings_that_are_not_the_users),
+static void slots_are_told_apart(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "a-b",
+        "a_b",
+        "A-b",
+        "west-db-1",
+        "x23456789012345678901234567890123456789012345678901234567890-1",
+        "x23456789012345678901234567890123456789012345678901234567890-2",
+    };
+    char slot[FM_COUNT(names)][FM_PG_SLOT_ROOM];
+    for (size_t i = 0; i < FM_COUNT(names); i++) {
+        fm_pg_slot_name(slot[i], fm_str_z(names[i]));
+        assert_int_equal(strncmp(slot[i], "fulmar_", 7), 0);
+        assert_int_equal(strspn(slot[i], "abcdefghijklmnopqrstuvwxyz0123456789_"), strlen(slot[i]));
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(slot[k], slot[i]);
+    }
+    /* another version has to find it */
+    assert_string_equal(slot[3], "fulmar_west_db_1_20342965");
+    assert_int_equal(strlen(slot[4]), FM_PG_SLOT_ROOM - 1);
+}
+
+FM_TEST_MAIN(fm_test(slots_are_told_apart), fm_test(writes_what_the_promises_rest_on),
+             fm_test(writes_whom_a_standby_follows), fm_test(writes_the_users_own),
+             fm_test(refuses_settings_that_are_not_the_users),
              fm_test(lets_in_the_loopback_and_the_nodes_only),
              fm_test(refuses_what_it_cannot_write_down), fm_test(says_what_does_not_fit),
              fm_test(writes_passwords_as_libpq_reads_them), fm_test(writes_connection_strings),

@@ -55,10 +55,9 @@ static void say_look(const struct fm_pg_look *l)
 
 static void over(struct fm_pg_node *n)
 {
-    static const char *const way[] = {"as-it-was", "rewound", "cloned"};
     ok = n->outcome.ok;
     printf("operation=%s\nok=%d\nway=%s\ntook_ms=%lld\nwhy=%s\n",
-           fm_pg_operation_text(n->outcome.operation), ok, way[n->outcome.way],
+           fm_pg_operation_text(n->outcome.operation), ok, fm_pg_way_text(n->outcome.way),
            (long long)n->outcome.took_ms, n->outcome.why);
     for (const char *line = n->outcome.output; *line;) {
         size_t length = strcspn(line, "\n");

@@ -1,0 +1,175 @@
+/* Orders of people about one node of a PostgreSQL group: its data made anew (reinit), the node left
+ * to a person and back (maintain, resume). The holder's keeper asks the node's agent again and
+ * again, which does it once and says how it stands; so whoever of the two starts anew in the middle
+ * goes on. Whether it may be is decided at the node, by core/group.h; here it is refused what would
+ * be refused there, at once and with what would make it pass. */
+#include "agent/ctl_order.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "core/group.h"
+
+#include <stdio.h>
+
+enum { AGAIN_MS = 300, SILENT_MS = 5000, FRESH_MS = 2000, WHOLE = 100 };
+
+static bool is_about_node(const struct fm_op *o)
+{
+    return o->kind == FM_OP_REINIT || o->kind == FM_OP_MAINTAIN || o->kind == FM_OP_RESUME;
+}
+
+/* The same at whoever is keeper. */
+static uint32_t serial_of(const struct fm_op *o)
+{
+    static const struct fm_hash_key key = {0x66756c6d6172, 0x6e6f6465};
+    return (uint32_t)fm_hash_str(key, fm_str_z(o->id));
+}
+
+static int node_of(const struct ctl_context *c, const char *name)
+{
+    int host = fm_roster_find_host(c->ctl->c.roster, fm_str_z(name));
+    for (unsigned i = 0; host >= 0 && i < c->group->nnodes; i++)
+        if (c->group->node[i].in_file && c->group->node[i].host == (unsigned)host)
+            return (int)i;
+    return -1;
+}
+
+/* -------- against the rules -------- */
+
+static void check_reinit(struct ctl_order *o, unsigned node)
+{
+    const struct fm_evidence *e = ctl_group_recorded(o->c);
+    const struct ctl_group *g = o->c->group;
+    const char *primary = fm_roster_host_name(o->ctl->c.roster, g->node[e->writer - 1].host);
+    const struct fm_group_report *w = &g->node[e->writer - 1].report;
+    int index = fm_conf_group_of(o->ctl->conf, (unsigned)o->c->conf);
+    FM_ASSERT(index >= 0 && e->writer != node + 1);
+    const struct fm_conf_group *conf = &o->ctl->conf->groups[index];
+    bool waits = conf->replication.mode == FM_CONF_SYNC &&
+                 conf->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
+    if (!fm_group_is_fresh(w, FRESH_MS, fm_mono_now()) || w->state != FM_GROUP_PRIMARY)
+        ctl_refuse(&o->no, 409, "no-source", "wait until the group has a primary that is open",
+                   "%s, of which it would be copied, is not open as the primary", primary);
+    else if (waits && e->promotable >> node & 1)
+        ctl_refuse(&o->no, 409, "commits-wait",
+                   "say `replication: {beyond: no-automatic}` while it is copied",
+                   "commits of the group wait for %s: nobody could write until it is copied",
+                   o->op.node);
+}
+
+static void check(struct ctl_order *o, unsigned node)
+{
+    const struct fm_evidence *e = ctl_group_recorded(o->c);
+    const struct fm_group_report *r = &o->c->group->node[node].report;
+    bool left = r->state == FM_GROUP_MAINTAINED || r->state == FM_GROUP_FENCED ||
+                r->state == FM_GROUP_YIELDED;
+    if (!e || e->writer > o->c->group->nnodes)
+        ctl_refuse(&o->no, 409, "no-data", "make its first node: `fulmar group create`",
+                   "the group has no data yet");
+    else if (o->op.kind == FM_OP_RESUME) {
+        if (fm_group_is_fresh(r, FRESH_MS, fm_mono_now()) && !left)
+            ctl_refuse(&o->no, 409, "not-maintained", "nothing has to be done",
+                       "the agent of %s looks after it: it is %s", o->op.node,
+                       fm_group_state_name((enum fm_group_state)r->state));
+    } else if (e->writer == node + 1)
+        ctl_refuse(&o->no, 409, "writer",
+                   "move the group to another region first (`fulmar move`), or, so that nothing "
+                   "fails over while you work on it, `fulmar automatic pause`",
+                   "%s is the primary of the group", o->op.node);
+    else if (o->op.kind == FM_OP_REINIT)
+        check_reinit(o, node);
+}
+
+void ctl_plan_node(struct ctl_order *o)
+{
+    const char *name = ctl_order_text(o, "node");
+    if (!ctl_take_context(o, true))
+        return;
+    if (!o->c->group) {
+        ctl_refuse(&o->no, 409, "no-group", "name a group of the file",
+                   "no PostgreSQL group carries the data of the context");
+        return;
+    }
+    int node = name ? node_of(o->c, name) : -1;
+    if (node < 0) {
+        ctl_refuse(&o->no, name ? 404 : 400, name ? "unknown-node" : "malformed",
+                   "name one of its nodes: `fulmar group status` shows them", "%s%s%s",
+                   name ? "the group has no node `" : "`node` is missing", name ? name : "",
+                   name ? "`" : "");
+        return;
+    }
+    snprintf(o->op.node, sizeof o->op.node, "%s", name);
+    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
+        const struct ctl_op *x = &o->ctl->op[i];
+        if (x->used && is_about_node(&x->op) && !fm_op_is_over((enum fm_op_state)x->op.state) &&
+            strcmp(x->op.node, name) == 0 && x->op.context == o->op.context) {
+            ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
+                       "operation %s is about this node", x->op.id);
+            return;
+        }
+    }
+    check(o, (unsigned)node);
+}
+
+/* -------- carrying out -------- */
+
+static void end(struct fm_op *x, enum fm_op_state state, const char *text)
+{
+    x->state = (uint8_t)state;
+    snprintf(x->text, sizeof x->text, "%s", text);
+}
+
+static void ask(struct ctl_op *o, const struct ctl_context *c, unsigned host)
+{
+    struct fm_message m = ctl_message(c, FM_MESSAGE_ORDER);
+    m.serial = serial_of(&o->op);
+    m.ok = o->op.state != FM_OP_WAITING;
+    snprintf(m.why, sizeof m.why, "%s", fm_op_kind_name((enum fm_op_kind)o->op.kind));
+    fm_post_send(c->ctl->c.post, host, &m);
+    o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
+    ctl_arm(c->ctl, o->next_at);
+}
+
+void ctl_node_carry(struct ctl_op *o, struct fm_op *x)
+{
+    struct ctl_context *c = x->context < 0 ? NULL : o->ctl->context[x->context];
+    if (!c || c->conf < 0 || !c->set || !c->group || !c->auth.keeper ||
+        c->auth.k.state != FM_CHAIN_HOLD || !fm_authority_holds(&c->auth))
+        return;
+    int node = node_of(c, x->node);
+    if (node < 0) {
+        end(x, FM_OP_FAILED, "it is no node of the group any more");
+    } else if (x->state == FM_OP_ABORTING) {
+        end(x, FM_OP_ABORTED, "what its node has begun goes on");
+    } else if (o->node.heard && !o->node.ok) {
+        end(x, x->state == FM_OP_WAITING ? FM_OP_REFUSED : FM_OP_FAILED, o->node.why);
+    } else if (o->node.heard && o->node.percent >= WHOLE) {
+        end(x, FM_OP_DONE, o->node.why);
+    } else {
+        bool silent = !o->node.heard && fm_mono_sub_ms(fm_mono_now(), o->begun) > SILENT_MS;
+        if (o->node.heard)
+            end(x, FM_OP_RUNNING, o->node.why);
+        else if (silent)
+            snprintf(x->text, sizeof x->text, "nothing is heard of its agent");
+        ask(o, c, c->group->node[node].host);
+    }
+}
+
+void ctl_node_take(struct ctl_context *c, unsigned host, const struct fm_message *m)
+{
+    struct fm_controller *ctl = c->ctl;
+    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
+        struct ctl_op *o = &ctl->op[i];
+        if (!o->used || !is_about_node(&o->op) || o->op.context != (int)c->number ||
+            serial_of(&o->op) != m->serial ||
+            fm_roster_find_host(ctl->c.roster, fm_str_z(o->op.node)) != (int)host)
+            continue;
+        o->node.heard = true;
+        o->node.ok = m->ok;
+        o->node.percent = m->ms;
+        memcpy(o->node.why, m->why, sizeof o->node.why);
+        fm_text_tame(o->node.why);
+        o->next_at = FM_MONO_ZERO;
+        ctl_touch(c);
+    }
+}

@@ -1,0 +1,154 @@
+/* Orders of people about the local node: its data made anew, the node left to a person and back.
+ * The keeper asks again and again; what is asked a second time is only answered. A node that is
+ * left to a person stays so when the agent starts anew: a file in the state of the agent says it.
+ * See db.h. */
+#include "agent/db.h"
+
+#include "base/assert.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { WHOLE = 100, TENTH = 10 };
+
+static const struct {
+    const char *name;
+    enum fm_group_event event;
+} orders[] = {{"reinit", FM_GROUP_ON_REINIT},
+              {"maintain", FM_GROUP_ON_MAINTAIN},
+              {"resume", FM_GROUP_ON_RESUME}};
+
+/* -------- what outlives the agent -------- */
+
+static enum fm_err folder(char path[PATH_MAX], size_t end, const char *name, size_t *out,
+                          struct fm_error *e)
+{
+    size_t room = PATH_MAX - end;
+    int n = snprintf(path + end, room, "/%s", name);
+    if (n < 0 || (size_t)n >= room)
+        return fm_error_set(e, FM_ERR_LIMIT, "a path is too long");
+    *out = end + (size_t)n;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot make %s", path);
+    return FM_ERR_OK;
+}
+
+static enum fm_err mark_path(const struct db_node *n, char path[PATH_MAX], struct fm_error *e)
+{
+    const struct fm_conf *conf = n->d->conf;
+    int host = fm_conf_find_host(conf, fm_str_z(n->d->c.host));
+    FM_ASSERT(host >= 0);
+    const struct fm_conf_host *h = &conf->hosts[host];
+    enum fm_err err =
+        fm_conf_state_dir(conf, h->name, conf->regions[h->region].name, path, PATH_MAX, e);
+    size_t end = err ? 0 : strlen(path);
+    if (!err)
+        err = folder(path, end, "groups", &end, e);
+    if (!err)
+        err = folder(path, end, n->group, &end, e);
+    if (!err && end + sizeof "/maintained" > PATH_MAX)
+        err = fm_error_set(e, FM_ERR_LIMIT, "a path is too long");
+    if (!err)
+        memcpy(path + end, "/maintained", sizeof "/maintained");
+    return err;
+}
+
+bool db_order_is_maintained(const struct db_node *n)
+{
+    char path[PATH_MAX];
+    struct fm_error e = {0};
+    if (mark_path(n, path, &e) == FM_ERR_OK)
+        return access(path, F_OK) == 0;
+    fm_log(FM_LOG_ERROR, "database_mark", FM_KZ("group", n->group), FM_KE(&e));
+    return false;
+}
+
+static enum fm_err mark(const struct db_node *n, bool on, struct fm_error *e)
+{
+    char path[PATH_MAX];
+    enum fm_err err = mark_path(n, path, e);
+    if (!err && on)
+        err = fm_file_replace(path, FM_STR("a person looks after this node\n"), 0600, e);
+    else if (!err && unlink(path) < 0 && errno != ENOENT)
+        err = fm_error_errno(e, FM_ERR_IO, errno, "cannot remove %s", path);
+    return err;
+}
+
+/* -------- doing it -------- */
+
+static void refuse(struct db_node *n, const char *why)
+{
+    n->order.refused = true;
+    snprintf(n->order.why, sizeof n->order.why, "%s", why);
+}
+
+/* What is to outlive the agent is written before anything is done, and taken back where that is
+ * refused. */
+static void carry_out(struct db_node *n)
+{
+    struct fm_error e = {0};
+    enum fm_group_event event = n->order.event;
+    if (event == FM_GROUP_ON_MAINTAIN && mark(n, true, &e)) {
+        refuse(n, e.msg);
+        return;
+    }
+    uint8_t was = n->g.state;
+    bool refused = db_node_order(n, event);
+    if ((event == FM_GROUP_ON_MAINTAIN && refused) || (event == FM_GROUP_ON_RESUME && !refused))
+        if (mark(n, false, &e))
+            fm_log(FM_LOG_ERROR, "database_mark", FM_KZ("group", n->group), FM_KE(&e));
+    if (refused) {
+        char why[DB_WHY_ROOM];
+        snprintf(why, sizeof why, "the node is %s: that cannot be done now",
+                 fm_group_state_name((enum fm_group_state)was));
+        refuse(n, why);
+    }
+}
+
+/* How it stands: percent of it, with words. */
+static int32_t standing(const struct db_node *n, char why[static FM_MESSAGE_WHY_ROOM])
+{
+    enum fm_group_state s = (enum fm_group_state)n->g.state;
+    bool follows = s == FM_GROUP_CATCHING_UP || s == FM_GROUP_STANDBY;
+    int percent = fm_pg_node_percent(&n->pg);
+    bool done = n->order.event == FM_GROUP_ON_REINIT     ? follows && !n->g.reinit
+                : n->order.event == FM_GROUP_ON_MAINTAIN ? s == FM_GROUP_MAINTAINED
+                                                         : s != FM_GROUP_MAINTAINED;
+    if (!done && percent >= 0) /* by tenths: each change is written down */
+        snprintf(why, FM_MESSAGE_WHY_ROOM, "%s is copied: %d%%", n->of[n->self].name,
+                 percent / TENTH * TENTH);
+    else
+        snprintf(why, FM_MESSAGE_WHY_ROOM, "%s is %s", n->of[n->self].name, fm_group_state_name(s));
+    return done ? WHOLE : percent > 0 && percent < WHOLE ? percent : 0;
+}
+
+void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m)
+{
+    struct fm_message back = {
+        .kind = FM_MESSAGE_ORDERED, .context = (uint16_t)n->context, .serial = m->serial};
+    size_t i = 0;
+    while (i < FM_COUNT(orders) && strcmp(orders[i].name, m->why) != 0)
+        i++;
+    if (i == FM_COUNT(orders))
+        return; /* of a version that knows more */
+    if (n->order.serial != m->serial || n->order.event != orders[i].event) {
+        n->order.serial = m->serial;
+        n->order.event = orders[i].event;
+        n->order.refused = false;
+        if (!m->ok) /* else it was begun before this agent was */
+            carry_out(n);
+    }
+    bool failed = n->order.event == FM_GROUP_ON_REINIT && n->g.state == FM_GROUP_FENCED;
+    back.ok = !n->order.refused && !failed;
+    if (n->order.refused)
+        snprintf(back.why, sizeof back.why, "%.150s", n->order.why);
+    else if (failed)
+        snprintf(back.why, sizeof back.why, "it has failed too often: %.120s", n->trouble);
+    else
+        back.ms = standing(n, back.why);
+    fm_post_send(n->d->c.post, host, &back);
+}

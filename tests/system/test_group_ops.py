@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""What people do to a PostgreSQL group: a copy made anew, a node left alone for a while, a primary that died and comes
+back, a move whose old primary does not stop."""
+
+import json
+import os
+import signal
+import time
+
+import lib
+from lib import check, check_equal, wait_until
+from test_authority import PATIENCE_S, host
+from test_group import Group, Writer
+
+COPY_S = 60.0
+
+
+def order(g, *words, wanted=0):
+    """A command about the group; its document."""
+    done = g.fulmar("group", *words, "--reason", "a test", "--timeout", f"{COPY_S:.0f}s", "-o", "json")
+    check_equal(done.returncode, wanted, f"exit code of group {' '.join(words)}: {done.stdout} {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def status_of(g, node):
+    return json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"][node]
+
+
+def descendants(top):
+    """Of a process, itself among them."""
+    parents = {}
+    for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                parents[pid] = int(f.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            pass
+    found = [top]
+    for p in found:
+        found += [c for c, parent in parents.items() if parent == p and c not in found]
+    return found
+
+
+def kill_all(g, region):
+    """As if the power were gone: nobody has time to end in order."""
+    agent = g.processes[g.nodes[region]]
+    pids = set(descendants(agent.pid)) | set(g.postgres_of(region))
+    for how in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, how)
+            except ProcessLookupError:
+                pass
+    agent.kill()
+
+
+def test_reinit(stage):
+    """The data of a standby are thrown away and copied anew; those of the primary are not, whoever asks."""
+    g = Group(stage).begin().create()
+    g.wait_for_redundancy("west")
+    mark = g.data["north"] / "pg_wal" / "of-before"
+    mark.write_text("x")
+    refused = order(g, "reinit", "ledger", "west-1", wanted=3)
+    check_equal(refused["rule"], "writer", "the rule")
+    check("fulmar move" in refused["remedy"], refused)
+    check_equal(order(g, "reinit", "ledger", "east-1", wanted=64)["rule"], "unknown-node", "the rule")
+    planned = g.fulmar("group", "reinit", "ledger", "north-1", "--dry-run", "-o", "json")
+    check_equal(planned.returncode, 2, f"exit code of a dry run: {planned.stdout} {planned.stderr}")
+    check(mark.exists(), "a dry run has changed something")
+    done = order(g, "reinit", "ledger", "north-1")
+    check_equal((done["kind"], done["node"], done["state"]), ("reinit", "north-1", "done"), "the operation")
+    check(not mark.exists(), "the data are those of before")
+    g.wait_for_states(west="primary", north="standby")
+    g.wait_for_redundancy("west")
+
+
+def test_maintain(stage):
+    """A node that is left to a person: PostgreSQL there is not started, also by an agent that begins anew, until the
+    person is done. The primary is refused."""
+    g = Group(stage).begin().create()
+    g.wait_for_redundancy("west")
+    check_equal(order(g, "maintain", "ledger", "west-1", "on", wanted=3)["rule"], "writer", "the rule")
+    check_equal(order(g, "maintain", "ledger", "north-1", "off", wanted=3)["rule"], "not-maintained", "the rule")
+    order(g, "maintain", "ledger", "north-1", "on")
+    check_equal(status_of(g, "north-1")["state"], "maintained", "the state")
+    check_equal(g.sql("north", "select pg_is_in_recovery()"), "t", "PostgreSQL goes on")
+    os.kill(int((g.data["north"] / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+    wait_until("PostgreSQL has ended", lambda: not g.postgres_of("north"), PATIENCE_S)
+    g.kill("north-1")
+    g.start("north-1")
+    wait_until("it is left alone", lambda: g.node("north").get("state") == "maintained", PATIENCE_S)
+    time.sleep(2)  # longer than any of its pauses
+    check_equal(g.postgres_of("north"), [], "PostgreSQL of a node that is left to a person")
+    w = Writer(g)
+    w.wait_for_more()
+    order(g, "maintain", "ledger", "north-1", "off")
+    g.wait_for_states(west="primary", north="standby")
+    g.wait_for_redundancy("west")
+    w.stop()
+    g.check_nothing_lost(w, "west")
+
+
+def test_nobody_takes_over_to_a_maintained_node(stage):
+    """A planned move to a region whose only node is left to a person: the old primary goes on."""
+    g = Group(stage).begin().create()
+    g.wait_for_redundancy("west")
+    order(g, "maintain", "ledger", "north-1", "on")
+    w = Writer(g)
+    w.wait_for_more()
+    ident = g.order("west-1", "move", 202, context="ledger", to="north")["id"]
+    g.wait_for_op("west-1", ident, "failed")
+    w.wait_for_more()
+    check_equal(g.node("west").get("state"), "primary", "the old primary")
+    w.stop()
+    g.check_nothing_lost(w, "west")
+
+
+def test_power_lost(stage):
+    """The primary and all that is around it is killed at once; it is rewound, not copied, and follows again."""
+    g = Group(stage).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    kill_all(g, "west")
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    w.wait_for_more()
+    at = time.monotonic()
+    g.start("west-1")
+    g.wait_for_states(north="primary", west="standby")
+    g.wait_for_redundancy("north")
+    print(f"# back as a standby after {time.monotonic() - at:.1f} s", flush=True)
+    ways = [json.loads(x) for x in g.processes["west-1"].output().splitlines() if '"database_operation"' in x]
+    ways = [(x["operation"], x["ok"], x["way"]) for x in ways if x["operation"] in ("rewind", "clone")]
+    check_equal(ways, [("rewind", True, "rewound")], "what was done to its data")
+    w.stop()
+    g.check_nothing_lost(w, "north")
+
+
+def test_log_is_bounded(stage):
+    """What PostgreSQL prints is kept up to a size, while it runs, and it goes on printing."""
+    g = Group(stage).begin().create()
+    log = g.data["west"].with_name(g.data["west"].name + ".log")
+    with open(log, "ab") as f:
+        for _ in range(17):
+            f.write(b"much\n" * (1024 * 1024 // 5))
+    wait_until("the log is emptied", lambda: log.stat().st_size < 1024 * 1024, PATIENCE_S)
+    old = log.with_name(log.name + ".1")
+    check(16 * 1024 * 1024 < old.stat().st_size < 20 * 1024 * 1024, f"{old.stat().st_size} bytes are kept")
+    g.sql("west", "do $$ begin raise log 'printed afterwards'; end $$")
+    wait_until("it goes on printing", lambda: "printed afterwards" in log.read_text(errors="replace"), PATIENCE_S)
+    check_equal(g.node("west").get("state"), "primary", "its state")
+
+
+def wait_for_end(g, ident):
+    """Of an operation, however it ends."""
+    ends = ("done", "failed", "aborted", "refused", "partial")
+    return wait_until(f"operation {ident} is over", lambda: (lambda o: o if o.get("state") in ends else None)(
+        g.op("west-1", ident)), 2 * PATIENCE_S, every=0.1)
+
+
+def move_with_frozen(stage, process, pid_sql):
+    """A planned move while a process of the old primary hangs: PostgreSQL there does not stop in order, so nothing
+    proves that the heir has all of it. The move is off, it says why, the old primary goes on, and nothing is lost."""
+    g = Group(stage).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    pid = wait_until(f"a {process} runs", lambda: g.sql("west", pid_sql), PATIENCE_S)
+    os.kill(int(pid), signal.SIGSTOP)
+    at = time.monotonic()
+    ident = g.order("west-1", "move", 202, context="ledger", to="north")["id"]
+    op = wait_for_end(g, ident)
+    print(f"# {process} frozen: {op['state']} after {time.monotonic() - at:.1f} s: {op['text']}", flush=True)
+    try:
+        os.kill(int(pid), signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+    here, there = ("north", "west") if op["state"] == "done" else ("west", "north")
+    check(op["state"] == "done" or op["text"], f"it does not say why: {op}")
+    g.wait_for_states(**{here: "primary", there: "standby"})
+    w.wait_for_more()
+    print(f"# {w.longest_gap(at):.1f} s without an acknowledged write", flush=True)
+    w.stop()
+    g.check_nothing_lost(w, here)
+
+
+def test_move_with_a_frozen_checkpointer(stage):
+    """The old primary cannot write its last checkpoint: the move ends without a loss, and says how."""
+    move_with_frozen(stage, "checkpointer", "select pid from pg_stat_activity where backend_type = 'checkpointer'")
+
+
+def test_move_with_a_frozen_walsender(stage):
+    """The old primary cannot send its last records: the move ends without a loss, and says how."""
+    move_with_frozen(stage, "walsender", "select pid from pg_stat_replication where application_name = 'north-1'")
+
+
+class Growing(Group):
+    """A third host with the role postgres, which is first by its name, and no node of the group yet."""
+
+    def __init__(self, stage):
+        super().__init__(stage)
+        conf = json.loads(self.conf.read_text())
+        self.hosts["a-1"] = conf["hosts"]["a-1"] = host("north", 2, ["gate", "health", "controller", "postgres"])
+        self.conf.write_text(json.dumps(conf))
+        self.extra = {"data": str(stage.path("pg") / "a-1"), "port": lib.free_port()}
+        self.port["a"] = self.extra["port"]  # writers try it, too
+
+    def change(self, nodes):
+        conf = json.loads(self.conf.read_text())
+        conf["groups"]["ledger"]["nodes"] = nodes(conf["groups"]["ledger"]["nodes"])
+        self.conf.write_text(json.dumps(conf))
+        done = self.fulmar("config", "apply", "--reason", "a test")
+        check_equal(done.returncode, 0, f"exit code of config apply: {done.stdout} {done.stderr}")
+
+    def states_shown(self):
+        nodes = json.loads(self.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"]
+        return {n: x["state"] for n, x in nodes.items()}
+
+
+def test_nodes_come_and_go(stage):
+    """A node is added to the file, and taken out of it again, under load and without a restart: it is the first by its
+    name, so that the others get new numbers, and nobody takes one for another."""
+    g = Growing(stage).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    g.change(lambda nodes: {**nodes, "a-1": g.extra})
+    wanted = {"a-1": "standby", "north-1": "standby", "west-1": "primary"}
+    wait_until("the new node follows", lambda: g.states_shown() == wanted, COPY_S, every=0.2)
+    w.wait_for_more()
+    g.kill("west-1")  # and everybody reads the record
+    wait_until("a node of north is primary", lambda: "primary" in [
+        ((g.status(n) or {}).get("groups") or {}).get("ledger", {}).get("state") for n in ("a-1", "north-1")], PATIENCE_S)
+    w.wait_for_more()
+    g.start("west-1")
+    wait_until("west follows", lambda: sorted(filter(None, g.states_shown().values())) == ["primary", "standby", "standby"],
+               COPY_S, every=0.2)
+    gone = next(n for n, s in g.states_shown().items() if s == "standby" and n != "west-1")
+    g.change(lambda nodes: {n: x for n, x in nodes.items() if n != gone})
+    wait_until("it is gone", lambda: sorted(g.states_shown().values()) == ["primary", "standby"], COPY_S, every=0.2)
+    there = g.data.get("north") if gone == "north-1" else stage.path("pg") / "a-1"
+    wait_until("PostgreSQL is stopped there", lambda: not (there / "postmaster.pid").exists(), PATIENCE_S)
+    check((there / "PG_VERSION").exists(), "its data are gone")
+    w.wait_for_more()
+    w.stop()
+    g.check_nothing_lost(w, "north" if gone == "a-1" else "a")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
