@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 enum { BATCH = FM_DIRECTORY_BATCH, CELLS = 4096, LOOKERS_MAX = 64, RELOADS = 2 };
+enum { PAUSE_MAX_NS = 5 * FM_NS_PER_MS };
 
 static struct fm_rand dice = {20261121};
 static uint64_t wrong_answers;
@@ -255,6 +256,7 @@ struct looker {
     const struct keys *hits;
     uint64_t first;                   /* batch to begin with */
     _Atomic int64_t pause_ns, own_ns; /* the longest; the same without waiting for a CPU */
+    _Atomic uint64_t too_long;        /* pauses over PAUSE_MAX_NS */
     _Atomic uint64_t batches;
     uint64_t wrong;
     _Atomic bool stop;
@@ -315,6 +317,8 @@ static void *look(void *arg)
         struct account now = account_now();
         int64_t pause = now.at_ns - last.at_ns;
         keep_most(&l->pause_ns, pause);
+        if (pause > PAUSE_MAX_NS)
+            atomic_fetch_add_explicit(&l->too_long, 1, memory_order_relaxed);
         keep_most(&l->own_ns, now.blocked > last.blocked ? pause : now.cpu_ns - last.cpu_ns);
         last = now;
         atomic_fetch_add_explicit(&l->batches, 1, memory_order_relaxed);
@@ -325,11 +329,12 @@ static void *look(void *arg)
 
 struct pause {
     double whole_ms, own_ms;
+    uint64_t too_long;
 };
 
 struct change {
     unsigned lookers;
-    struct pause calm, reloading;
+    struct pause calm, busy, reloading;
     double reload_s, most_mib;
     double each_ns; /* per lookup of one thread while it reloads, loop and all */
 };
@@ -350,14 +355,22 @@ static void on_loaded(struct fm_homes_file *f, struct fm_homes *h, struct fm_con
 /* The longest since it was asked last. */
 static struct pause pause_of(struct looker *l, unsigned n)
 {
-    struct pause p = {0, 0};
+    struct pause p = {0};
     for (unsigned i = 0; i < n; i++) {
         double whole = (double)atomic_exchange(&l[i].pause_ns, 0) / 1e6;
         double own = (double)atomic_exchange(&l[i].own_ns, 0) / 1e6;
         p.whole_ms = whole > p.whole_ms ? whole : p.whole_ms;
         p.own_ms = own > p.own_ms ? own : p.own_ms;
+        p.too_long += atomic_exchange(&l[i].too_long, 0);
     }
     return p;
+}
+
+static void add_pause(struct pause *to, struct pause p)
+{
+    to->whole_ms = p.whole_ms > to->whole_ms ? p.whole_ms : to->whole_ms;
+    to->own_ms = p.own_ms > to->own_ms ? p.own_ms : to->own_ms;
+    to->too_long += p.too_long;
 }
 
 static uint64_t batches_of(struct looker *l, unsigned n)
@@ -402,10 +415,39 @@ static void turn_until(struct fm_loop *loop, unsigned loads, double seconds, dou
     }
 }
 
-/* Reloads one behind the other, each handed over when it is there, then calm for as long. */
+/* -------- the control: cores that work, and nothing is loaded -------- */
+
+static pthread_t burner[LOOKERS_MAX];
+static _Atomic bool burners_stop;
+
+static void *burn(void *arg)
+{
+    (void)arg;
+    for (uint64_t v = 1; !atomic_load_explicit(&burners_stop, memory_order_relaxed);)
+        v = fm_mix64(v);
+    return NULL;
+}
+
+static void start_burners(unsigned n)
+{
+    atomic_store(&burners_stop, false);
+    for (unsigned i = 0; i < n; i++)
+        if (pthread_create(&burner[i], NULL, burn, NULL))
+            die("cannot start a thread");
+}
+
+static void stop_burners(unsigned n)
+{
+    atomic_store(&burners_stop, true);
+    for (unsigned i = 0; i < n; i++)
+        pthread_join(burner[i], NULL);
+}
+
+/* Reloads one behind the other, each handed over when it is there; then as long without any, and
+ * as long with the cores busy that the lookers leave. */
 static struct change change_under_load(struct fm_homes_file *file, struct fm_loop *loop,
                                        const struct keys *all, const struct keys *hits,
-                                       unsigned lookers)
+                                       unsigned lookers, unsigned cores)
 {
     static struct looker l[LOOKERS_MAX];
     struct change c = {.lookers = lookers};
@@ -427,9 +469,7 @@ static struct change change_under_load(struct fm_homes_file *file, struct fm_loo
         turn_until(loop, told, 0.5, &c.most_mib); /* the old one goes */
         double each = seconds_since(start) * 1e9 * lookers /
                       (double)((batches_of(l, lookers) - before) * BATCH);
-        struct pause p = pause_of(l, lookers), *most = &c.reloading;
-        most->whole_ms = p.whole_ms > most->whole_ms ? p.whole_ms : most->whole_ms;
-        most->own_ms = p.own_ms > most->own_ms ? p.own_ms : most->own_ms;
+        add_pause(&c.reloading, pause_of(l, lookers));
         all_s += seconds_since(start);
         c.reload_s = took > c.reload_s ? took : c.reload_s;
         c.each_ns = each > c.each_ns ? each : c.each_ns;
@@ -437,6 +477,14 @@ static struct change change_under_load(struct fm_homes_file *file, struct fm_loo
     (void)pause_of(l, lookers);
     turn_until(loop, told, all_s, &ignored);
     c.calm = pause_of(l, lookers);
+    c.busy = c.calm;
+    if (lookers < cores) {
+        start_burners(cores - lookers);
+        (void)pause_of(l, lookers);
+        turn_until(loop, told, all_s, &ignored);
+        c.busy = pause_of(l, lookers);
+        stop_burners(cores - lookers);
+    }
     stop_lookers(l, lookers);
     return c;
 }
@@ -500,16 +548,24 @@ static void print_text(uint64_t n, double key_bytes, const struct change *c, uns
         printf("%-24s %8.2f %8.0f %9.0f %9.0f %9.0f %9.0f %9.1f\n", r->name, r->build_s, r->mib,
                r->hit.p50, r->hit.p99, r->miss.p50, r->miss.p99, r->hit.p99 / results[0].hit.p99);
     }
-    printf("\nchanged under load, %d times: the longest pause of a thread that looks up, in ms, "
-           "and the "
-           "longest without waiting for a CPU\n",
+    printf("\nchanged under load, %d times, and as long without a reload, alone and with all cores "
+           "busy: "
+           "the longest pause\nof a thread that looks up, the longest without waiting for a CPU, "
+           "both in ms, and how many were over 5 ms\n",
            RELOADS);
-    printf("%8s %8s %8s %10s %8s %10s %18s %12s\n", "threads", "calm", "own", "reloading", "own",
-           "reload s", "most MiB of both", "ns a lookup");
-    for (unsigned i = 0; i < nc; i++)
-        printf("%8u %8.2f %8.2f %10.2f %8.2f %10.2f %18.0f %12.0f\n", c[i].lookers,
-               c[i].calm.whole_ms, c[i].calm.own_ms, c[i].reloading.whole_ms, c[i].reloading.own_ms,
-               c[i].reload_s, c[i].most_mib, c[i].each_ns);
+    printf("%8s %23s %23s %23s\n", "", "no reload", "no reload, all busy", "reloading");
+    printf("%8s", "threads");
+    for (unsigned k = 0; k < 3; k++)
+        printf(" %10s %6s %5s", "longest", "own", ">5");
+    printf(" %9s %9s %12s\n", "reload s", "most MiB", "ns a lookup");
+    for (unsigned i = 0; i < nc; i++) {
+        const struct pause *p[] = {&c[i].calm, &c[i].busy, &c[i].reloading};
+        printf("%8u", c[i].lookers);
+        for (unsigned k = 0; k < FM_COUNT(p); k++)
+            printf(" %10.2f %6.2f %5llu", p[k]->whole_ms, p[k]->own_ms,
+                   (unsigned long long)p[k]->too_long);
+        printf(" %9.2f %9.0f %12.0f\n", c[i].reload_s, c[i].most_mib, c[i].each_ns);
+    }
 }
 
 static void print_json(uint64_t n, double key_bytes, const struct change *c, unsigned nc)
@@ -527,11 +583,15 @@ static void print_json(uint64_t n, double key_bytes, const struct change *c, uns
     printf("],\n \"changes\": [");
     for (unsigned i = 0; i < nc; i++)
         printf("%s\n  {\"threads\": %u, \"calm_pause_ms\": %.3f, \"calm_own_pause_ms\": %.3f, "
-               "\"reload_pause_ms\": %.3f, \"reload_own_pause_ms\": %.3f, \"reload_s\": %.3f, "
+               "\"calm_over_5ms\": %llu, \"busy_pause_ms\": %.3f, \"busy_own_pause_ms\": %.3f, "
+               "\"busy_over_5ms\": %llu, \"reload_pause_ms\": %.3f, "
+               "\"reload_own_pause_ms\": %.3f, \"reload_over_5ms\": %llu, \"reload_s\": %.3f, "
                "\"most_mib\": %.1f, \"lookup_ns\": %.1f}",
                i ? "," : "", c[i].lookers, c[i].calm.whole_ms, c[i].calm.own_ms,
-               c[i].reloading.whole_ms, c[i].reloading.own_ms, c[i].reload_s, c[i].most_mib,
-               c[i].each_ns);
+               (unsigned long long)c[i].calm.too_long, c[i].busy.whole_ms, c[i].busy.own_ms,
+               (unsigned long long)c[i].busy.too_long, c[i].reloading.whole_ms,
+               c[i].reloading.own_ms, (unsigned long long)c[i].reloading.too_long, c[i].reload_s,
+               c[i].most_mib, c[i].each_ns);
     printf("]}\n");
 }
 
@@ -598,11 +658,9 @@ int main(int argc, char **argv)
     double before = bench_directory(&file, &loop, &hits, &misses);
     struct change c[2];
     unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN), nc = cores > 1 ? 2 : 1;
+    cores = cores < LOOKERS_MAX ? cores : LOOKERS_MAX;
     for (unsigned i = 0; i < nc; i++) {
-        c[i] = change_under_load(&file, &loop, &all, &hits,
-                                 i == 0                ? 1
-                                 : cores < LOOKERS_MAX ? cores
-                                                       : LOOKERS_MAX);
+        c[i] = change_under_load(&file, &loop, &all, &hits, i == 0 ? 1 : cores, cores);
         c[i].most_mib -= before;
     }
     unlink(path);

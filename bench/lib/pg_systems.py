@@ -13,7 +13,7 @@ from .pg_lab import CLIENT, NODES, Host, Network, dsn, real, until
 from .procs import BenchError, Lab, Proc
 
 SET_UP_S = 90.0
-STREAMING = "select count(*) from pg_stat_replication where state = 'streaming'"
+STREAMING = "select count(*) from pg_stat_replication where state = 'streaming' and application_name <> 'fulmar_credit'"
 SYNCHRONOUS = " and sync_state in ('sync', 'quorum')"
 # A standby refuses what the writer tries; that it must log each time is not what is measured.
 NO_LOG = "options='-c log_min_messages=fatal -c log_min_error_statement=fatal'"

@@ -565,9 +565,11 @@ const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
 struct ctl_group_loss {
-    bool ready; /* a standby is there to be promoted, or there are no data */
-    bool unbounded;
+    bool ready;                   /* a standby is there to be promoted, or there are no data */
+    struct fm_credit_bound bound; /* of what it may lack of what was acknowledged */
 } ctl_group_loss(const struct ctl_context *c, unsigned to);
+/* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
+struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);

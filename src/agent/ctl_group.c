@@ -118,6 +118,12 @@ const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c)
 
 /* -------- what they say -------- */
 
+static const struct fm_group_report *writer_of(const struct ctl_context *c)
+{
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    return e && e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
+}
+
 void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_message *m)
 {
     struct ctl_group_node *n = find(c, host);
@@ -154,11 +160,13 @@ static json_t *group_json(const struct ctl_context *c)
     char system[24] = "";
     if (e)
         snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
-    return json_pack("{s:s,s:s?,s:s?,s:I,s:I,s:o}", "context", r->context[c->number].name,
+    struct fm_credit_bound loss = ctl_group_loss_if_now(c);
+    return json_pack("{s:s,s:s?,s:s?,s:I,s:I,s:o,s:o}", "context", r->context[c->number].name,
                      "system_id", e ? system : NULL, "primary",
                      known ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL,
                      "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "timeline",
-                     (json_int_t)(e ? e->timeline : 0), "nodes", nodes);
+                     (json_int_t)(e ? e->timeline : 0), "loss_if_now",
+                     e ? fm_message_group_loss_json(&loss) : json_null(), "nodes", nodes);
 }
 
 json_t *fm_controller_groups(const struct fm_controller *ctl)
@@ -178,12 +186,6 @@ json_t *fm_controller_groups(const struct fm_controller *ctl)
 }
 
 /* -------- a planned move -------- */
-
-static const struct fm_group_report *writer_of(const struct ctl_context *c)
-{
-    const struct fm_evidence *e = ctl_group_recorded(c);
-    return e && e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
-}
 
 const char *ctl_group_receive(const struct ctl_context *c)
 {
@@ -206,8 +208,23 @@ const char *ctl_group_receive(const struct ctl_context *c)
     return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
 }
 
-/* What waits for its standbys acknowledges nothing that those have not which are recorded. What
- * does not wait is bounded by nothing. */
+/* The node would know it by nothing but the record and itself. The writer lacks nothing. */
+static struct fm_credit_bound bound_of(const struct fm_evidence *e, unsigned node,
+                                       const struct fm_group_report *r)
+{
+    if (e->writer == node + 1)
+        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
+    return fm_credit_bound_of_survivor(e->credit, e->promotable, (uint8_t)node, r->flush,
+                                       (struct fm_lsn){e->holes_to});
+}
+
+static bool is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b)
+{
+    return a->kind < b->kind || (a->kind == b->kind && a->bytes < b->bytes);
+}
+
+/* Whoever is promoted of the region has most of its nodes, so at least what the best of them has.
+ */
 struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
 {
     struct fm_mono now = fm_mono_now();
@@ -215,19 +232,37 @@ struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
     struct ctl_group_loss l = {.ready = true};
     if (!e)
         return l; /* there is nothing to be lost */
-    int index = fm_conf_group_of(c->ctl->conf, (unsigned)c->conf);
-    FM_ASSERT(index >= 0);
-    bool waits = c->ctl->conf->groups[index].replication.mode == FM_CONF_SYNC;
     l.ready = false;
-    l.unbounded = true;
+    l.bound.kind = FM_CREDIT_UNBOUNDED;
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        bool has = n->region == to && fm_group_is_fresh(&n->report, FRESH_MS, now) &&
-                   n->report.system_id == e->system_id;
-        l.ready |= has && n->report.recovery;
-        l.unbounded &= !(has && waits && (e->promotable >> i & 1 || e->writer == i + 1));
+        if (n->region != to || !fm_group_is_fresh(&n->report, FRESH_MS, now) ||
+            n->report.system_id != e->system_id)
+            continue;
+        struct fm_credit_bound b = bound_of(e, i, &n->report);
+        l.ready |= n->report.recovery;
+        if (is_less(&b, &l.bound))
+            l.bound = b;
     }
     return l;
+}
+
+/* What would be lost with the primary at this moment: as it says itself while it is heard, else as
+ * the best of the others would find it. */
+struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c)
+{
+    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
+    const struct fm_group_report *w = e ? writer_of(c) : NULL;
+    struct fm_credit_bound best = {.kind = FM_CREDIT_UNBOUNDED};
+    bool open = w && (w->state == FM_GROUP_PRIMARY || w->state == FM_GROUP_DRAINING);
+    if (open && fm_group_is_fresh(w, FRESH_MS, fm_mono_now()))
+        return w->loss;
+    for (unsigned r = 0; e && r < c->ctl->c.roster->nregions; r++) {
+        struct ctl_group_loss l = ctl_group_loss(c, r);
+        if (l.ready && is_less(&l.bound, &best))
+            best = l.bound;
+    }
+    return best;
 }
 
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to)

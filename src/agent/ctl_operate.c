@@ -156,11 +156,25 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
         struct ctl_group_loss loss = ctl_group_loss(c, to);
         ev.ready &= loss.ready;
-        ev.unbounded |= loss.unbounded;
+        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED;
+        ev.loss += loss.bound.bytes;
         unsigned left = fm_authority_budget_left(&c->auth);
         ev.budget_left = (uint8_t)(left < ev.budget_left ? left : ev.budget_left);
     }
     return ev;
+}
+
+/* What automatic may lose, of all data of the set; a group that is bounded by nothing adds nothing.
+ */
+static uint64_t max_loss(const struct fm_controller *ctl, const struct ctl_set *s)
+{
+    uint64_t all = 0;
+    for (unsigned i = 0; i < s->n; i++) {
+        int g = fm_conf_group_of(ctl->conf, (unsigned)member(ctl, s, i)->conf);
+        int64_t credit = g < 0 ? 0 : ctl->conf->groups[g].replication.credit_bytes;
+        all += credit > 0 ? (uint64_t)credit : 0;
+    }
+    return all;
 }
 
 static struct fm_failover_policy policy_of(const struct fm_controller *ctl, const struct ctl_set *s)
@@ -170,6 +184,7 @@ static struct fm_failover_policy policy_of(const struct fm_controller *ctl, cons
                                     [FM_CONF_AUTOMATIC] = FM_MODE_AUTOMATIC};
     const struct fm_conf_context *conf = ctl_conf(member(ctl, s, 0));
     return (struct fm_failover_policy){.mode = modes[conf->failover.mode],
+                                       .max_loss = max_loss(ctl, s),
                                        .grace_ms = conf->failover.grace_ms,
                                        .ask_after_ms = conf->failover.ask_after_ms,
                                        .soak_ms = conf->failback.soak_ms,
@@ -214,11 +229,16 @@ static void say_failover(struct fm_controller *ctl, const struct ctl_set *s, uns
     e->to = fm_failover_state_name((enum fm_failover_state)v->to);
     e->why = fm_failover_why_name((enum fm_failover_why)v->why);
     e->text = fm_failover_why_text((enum fm_failover_why)v->why);
+    char loss[64] = "";
+    if (ev->unbounded)
+        snprintf(loss, sizeof loss, ", loss not bounded");
+    else if (ev->loss)
+        snprintf(loss, sizeof loss, ", at most %llu bytes lost", (unsigned long long)ev->loss);
     snprintf(e->evidence, sizeof e->evidence,
-             "lost by %u and well by %u of %u observers, %u domains%s%s%s%s%s", ev->lost_by,
+             "lost by %u and well by %u of %u observers, %u domains%s%s%s%s%s%s", ev->lost_by,
              ev->healthy_by, ev->observers, ev->domains, ev->heir ? ", heir" : "",
              ev->ready ? ", ready" : "", ev->quorum ? ", quorum" : "", ev->paused ? ", paused" : "",
-             ev->attested ? ", fence attested" : "");
+             ev->attested ? ", fence attested" : "", loss);
     fm_log(FM_LOG_WARN, "failover", FM_KZ("context", e->context),
            FM_KZ("region", ctl->c.roster->region[lost]), FM_KZ("from", e->from), FM_KZ("to", e->to),
            FM_KZ("why", e->why), FM_KZ("evidence", e->evidence));

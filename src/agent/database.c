@@ -149,6 +149,7 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
     db_ask_init(n);
+    db_credit_init(n);
     d->node[d->nnodes++] = n;
     db_node_begin(n);
     return FM_ERR_OK;
@@ -256,6 +257,9 @@ static void reported(struct db_node *n, unsigned host, const struct fm_message *
         o->report = m->report;
         o->report.at = fm_mono_now();
         o->report.region = (uint8_t)o->region;
+        if (m->report.state == FM_GROUP_ABSENT || m->report.state == FM_GROUP_CLONING ||
+            m->report.state == FM_GROUP_REWINDING)
+            db_credit_lost(n, i);
         struct fm_history h = {m->report.timeline, m->history};
         bool fits = m->history.n <= sizeof o->history.text && h.timeline.n;
         o->history.h = (struct fm_history){{0}, {NULL, 0}};
@@ -326,14 +330,39 @@ static json_t *group_json(const struct db_node *n)
     char system[24];
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o}", "node", n->of[n->self].name,
+        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o}", "node", n->of[n->self].name,
         "state", fm_group_state_name((enum fm_group_state)n->g.state), "why",
         fm_group_why_text((enum fm_group_why)n->g.why), "context",
         n->d->c.roster->context[n->context].name, "system_id", writer ? system : NULL, "primary",
         writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
         n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
-        (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "nodes",
-        nodes);
+        (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "credit",
+        db_credit_json(n), "nodes", nodes);
+}
+
+bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
+{
+    enum { ROOM = 1024, EACH = 512 };
+    size_t room = ROOM + d->nnodes * EACH;
+    char *more = realloc(*text, *n + room);
+    if (!more)
+        return false;
+    *text = more;
+    struct fm_buf b = fm_buf(more + *n, room);
+    fm_buf_lit(&b, "# HELP fulmar_group_loss_if_now_bytes Acknowledged log that would be lost with "
+                   "the primary now; none where nothing bounds it\n"
+                   "# TYPE fulmar_group_loss_if_now_bytes gauge\n");
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        const struct db_credit *k = &d->node[i]->credit;
+        if (k->on && k->bound.kind != FM_CREDIT_UNBOUNDED)
+            fm_buf_printf(&b, "fulmar_group_loss_if_now_bytes{group=\"%s\",kind=\"%s\"} %llu\n",
+                          d->node[i]->group,
+                          fm_credit_kind_name((enum fm_credit_kind)k->bound.kind),
+                          (unsigned long long)k->bound.bytes);
+    }
+    FM_ASSERT(!b.full);
+    *n += b.n;
+    return true;
 }
 
 json_t *fm_database_json(const struct fm_database *d)

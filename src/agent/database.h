@@ -69,6 +69,10 @@ void fm_database_write_off(const struct fm_database *d, const struct fm_page_req
 /* {"ledger": {"node": "west-db-1", "state": "primary", ...}} */
 json_t *fm_database_json(const struct fm_database *d);
 
+/* Lines of the page /metrics, appended to what is from malloc: what would be lost with a primary of
+ * this host now. False: no memory. */
+bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n) FM_WARN_UNUSED;
+
 /* Ends what runs in order; nothing is sent any more. NULL is fine, here and below. */
 void fm_database_stop(struct fm_database *d);
 /* After fm_database_stop: turns the loop until PostgreSQL has ended, some seconds at most. */

@@ -3,6 +3,7 @@
  *   db_node.c    the evidence, the step, and carrying out what it orders
  *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
  *   db_ask.c     what it says of itself
+ *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
  *   db_loss.c    what it has lost
  */
@@ -11,11 +12,13 @@
 
 #include "agent/database.h"
 #include "agent/losses.h"
+#include "core/credit.h"
 #include "core/group.h"
 #include "http/caller.h"
 #include "io/ward.h"
 #include "pg/conn.h"
 #include "pg/node.h"
+#include "pg/stream.h"
 
 #include <limits.h>
 
@@ -49,6 +52,33 @@ struct db_other {
     uint16_t port;
     struct fm_group_report report;
     struct db_history history;
+};
+
+/* db_credit.c */
+struct db_credit {
+    bool on;   /* `c` is of this start of the server, which is open */
+    bool seen; /* it was looked at since */
+    struct fm_credit c;
+    struct fm_credit_verdict v;
+    struct fm_credit_bound bound;
+    bool said_bound; /* in the log */
+    struct fm_pg_stream stream;
+    struct fm_mono stream_at;
+    uint32_t names;   /* whom it waits for beside us, as the stream's server process knows */
+    bool knows_names; /* `names` holds */
+    struct fm_lsn said;
+    struct fm_pg_conn conn;
+    bool asks;
+    struct fm_timer timer;
+    struct fm_mono look_at, settings_at;
+    uint64_t server_ms;                   /* its clock, when it was looked at last */
+    uint64_t lost_at[FM_GROUP_NODES_MAX]; /* of that clock: data of before are gone */
+    char lowered[DB_WHY_ROOM];            /* whose commits wait for nobody; "" = nobody's */
+    struct fm_mono joins_since;           /* a standby waits for the log to move on */
+    /* what was asked to be recorded over that revision, all of it */
+    uint32_t asked;
+    uint64_t asked_credit;
+    struct fm_revision asked_over;
 };
 
 /* What was lost, as this host knows it. */
@@ -121,9 +151,8 @@ struct db_node {
     bool asks;
     struct fm_mono ask_at, heard_at; /* heard_at: 0 = nothing since it was started */
     struct fm_group_report said;
-    struct db_history history;                    /* of said, or of the data */
-    uint32_t streaming, synchronous;              /* standbys of a primary, one bit each */
-    struct fm_lsn waits_from[FM_GROUP_NODES_MAX]; /* it waits for them since then */
+    struct db_history history; /* of said, or of the data */
+    uint32_t streaming;        /* standbys of a primary, one bit each */
     enum { DB_SLOTS_NOT, DB_SLOTS_OF_PRIMARY, DB_SLOTS_OF_STANDBY } slots; /* as they were made */
     bool role;     /* that replicates is there */
     bool prepared; /* of a primary: both were tried */
@@ -132,6 +161,7 @@ struct db_node {
     bool settles; /* its checkpoint was begun */
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
+    struct db_credit credit;
 };
 
 struct fm_database {
@@ -189,6 +219,29 @@ void db_ask_let_go(struct db_node *n);
 void db_ask_settle(struct db_node *n);
 /* Is what it said last still about now? */
 bool db_ask_is_fresh(const struct db_node *n);
+
+/* By the loopback, as the administrator. */
+void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done);
+
+/* -------- db_credit.c -------- */
+
+void db_credit_init(struct db_node *n);
+/* Do commits of this group wait for us: is there anything that may not be lost? */
+bool db_credit_guards(const struct db_node *n);
+/* The nodes that an open primary waits for itself, beside us. */
+uint32_t db_credit_natives(const struct db_node *n);
+/* Feed it, and give what may be given; before each step. */
+void db_credit_turn(struct db_node *n);
+/* What is to be recorded, and the bound. */
+void db_credit_see(const struct db_node *n, struct fm_group_evidence *ev);
+/* It was asked to be recorded over that revision. */
+void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e);
+/* The data of that node are gone, or of another history. */
+void db_credit_lost(struct db_node *n, unsigned node);
+/* For people; null where there is no open primary. */
+json_t *db_credit_json(const struct db_node *n);
+/* The server ends, or is another one. */
+void db_credit_end(struct db_node *n);
 
 /* -------- db_secret.c -------- */
 

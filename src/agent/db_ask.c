@@ -16,7 +16,7 @@ enum {
     DRAIN_MS = 60 * 1000,
     SETTLE_MS = 3600 * 1000,
     FRESH_MS = 1500,
-    COLUMNS = 10,
+    COLUMNS = 9,
     ROLE_ROOM = 4096,
 };
 
@@ -38,8 +38,6 @@ static const char *const state_sql =
     "pg_read_file('pg_wal/' || lpad(upper(to_hex(tli)), 8, '0') || '.history', 0, 65536, true), "
     "(select string_agg(application_name, ',') from pg_stat_replication where state = "
     "'streaming'), "
-    "(select string_agg(application_name || '=' || flush_lsn, ',') from pg_stat_replication where "
-    "state = 'streaming' and sync_state in ('sync', 'quorum')), "
     "case when not r then (select '0/0'::pg_lsn + ('x' || substr(min(f), 1, 8))::bit(32)::bigint * "
     "4294967296::numeric + ('x' || substr(min(f), 9))::bit(32)::bigint * (select setting::numeric "
     "from pg_settings where name = 'wal_segment_size') from (select substr(name, 9) f from "
@@ -86,30 +84,6 @@ static uint32_t numbers_of(const struct db_node *n, struct fm_str names)
     return mask;
 }
 
-/* Those that the primary waits for, and that have what was acknowledged before it did: all that it
- * had written when it was first seen to wait for them. */
-static uint32_t synchronous_of(struct db_node *n, struct fm_str list, struct fm_lsn written)
-{
-    uint32_t waited = 0, mask = 0;
-    while (list.p) {
-        struct fm_str rest, at, name = fm_str_cut(fm_str_cut(list, ',', &rest), '=', &at);
-        uint32_t bit = numbers_of(n, name);
-        struct fm_lsn flush;
-        list = rest;
-        if (!bit || !fm_lsn_parse(at, &flush))
-            continue;
-        struct fm_lsn *from = &n->waits_from[__builtin_ctz(bit)];
-        if (fm_lsn_is_none(*from))
-            *from = written;
-        waited |= bit;
-        mask |= fm_lsn_before(flush, *from) ? 0 : bit;
-    }
-    for (unsigned i = 0; i < n->nnodes; i++)
-        if (!(waited >> i & 1))
-            n->waits_from[i] = FM_LSN_NONE;
-    return mask;
-}
-
 static bool take(struct db_node *n, const struct fm_pg_result *r)
 {
     uint64_t line, system;
@@ -122,13 +96,12 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
                                 .recovery = fm_str_eqz(fm_pg_value(r, 0, 0), "t"),
                                 .streaming = fm_str_eqz(fm_pg_value(r, 0, 5), "t")};
     if (!read_lsn(fm_pg_value(r, 0, 3), &s.flush) || !read_lsn(fm_pg_value(r, 0, 4), &s.replay) ||
-        !read_lsn(fm_pg_value(r, 0, 9), &s.kept) ||
+        !read_lsn(fm_pg_value(r, 0, 8), &s.kept) ||
         !take_history(&n->history, s.timeline, fm_pg_value(r, 0, 6)))
         return false;
     s.begins = fm_history_origin(&n->history.h).end;
     n->said = s;
     n->streaming = s.recovery ? 0 : numbers_of(n, fm_pg_value(r, 0, 7));
-    n->synchronous = synchronous_of(n, fm_pg_value(r, 0, 8), s.flush);
     n->heard_at = s.at;
     return true;
 }
@@ -284,7 +257,7 @@ void db_ask_init(struct db_node *n)
     fm_pg_init(&n->settle, n->d->c.loop, n->group, NULL);
 }
 
-static void open_conn(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
+void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
 {
     struct fm_addr at;
     if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
@@ -327,7 +300,7 @@ void db_ask_drain(struct db_node *n)
     if (n->drained != DB_DRAIN_NOT || !n->up)
         return;
     n->drained = DB_DRAIN_RUNS;
-    open_conn(n, &n->drain, may_drain);
+    db_ask_open(n, &n->drain, may_drain);
 }
 
 /* -------- after a promotion -------- */
@@ -354,7 +327,7 @@ void db_ask_settle(struct db_node *n)
     if (n->settles || !n->up || !n->promoted)
         return;
     n->settles = true;
-    open_conn(n, &n->settle, may_settle);
+    db_ask_open(n, &n->settle, may_settle);
 }
 
 void db_ask_let_go(struct db_node *n)
@@ -369,7 +342,7 @@ void db_ask_turn(struct db_node *n)
         return;
     if (n->conn.state == FM_PG_CONN_CLOSED) {
         n->asks = true;
-        open_conn(n, &n->conn, opened);
+        db_ask_open(n, &n->conn, opened);
     } else if (n->conn.state == FM_PG_CONN_READY && !prepare(n)) {
         n->asks = true;
         fm_pg_query(&n->conn, state_sql, NULL, 0, QUERY_MS, asked);
@@ -382,8 +355,8 @@ void db_ask_end(struct db_node *n)
     db_ask_let_go(n);
     n->ask_at = n->heard_at = FM_MONO_ZERO;
     n->said = (struct fm_group_report){.state = 0};
-    n->streaming = n->synchronous = 0;
-    memset(n->waits_from, 0, sizeof n->waits_from);
+    n->streaming = 0;
+    db_credit_end(n);
     n->slots = DB_SLOTS_NOT;
     n->role = n->prepared = false;
     n->prepare_at = n->slots_at = FM_MONO_ZERO;

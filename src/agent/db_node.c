@@ -5,7 +5,6 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "core/credit.h"
 #include "proxy/groups.h"
 
 #include <stdio.h>
@@ -60,9 +59,8 @@ static void see(struct db_node *n)
                                      .history = n->history.h.timeline.n ? &n->history.h : NULL,
                                      .node = n->report,
                                      .nnodes = n->nnodes,
-                                     .primary = primary_of(n),
-                                     .counted = db_waits(n) ? n->synchronous : n->streaming,
-                                     .credit = db_waits(n) ? 0 : FM_CREDIT_UNLIMITED};
+                                     .primary = primary_of(n)};
+    db_credit_see(n, ev);
     ev->self.region = (uint8_t)n->of[n->self].region;
     ev->kept = db_loss_is_kept(n);
 }
@@ -135,6 +133,7 @@ static void record(struct db_node *n)
         return;
     n->recorded_at = now;
     n->recorded_over = n->v.revision;
+    db_credit_asked(n, n->v.revision, &n->v.record);
     m.at.revision = n->v.revision;
     m.at.r.evidence = n->v.record;
     to_agents(n, &m, false);
@@ -180,6 +179,7 @@ static void carry_out(struct db_node *n)
     case FM_GROUP_DO_OPEN:
         if (n->drained != DB_DRAIN_NOT)
             db_ask_let_go(n);
+        db_credit_turn(n);
         db_server_be(n, DB_AS_OPEN, FM_GROUP_NOBODY);
         db_ask_settle(n);
         record(n);
@@ -272,6 +272,7 @@ void db_node_turn(struct db_node *n)
     db_server_renew(n);
     db_secret_ask(n);
     db_ask_turn(n);
+    db_credit_turn(n);
     see(n);
     if (is_blind(n)) {
         tell_end(n);

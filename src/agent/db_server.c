@@ -54,33 +54,15 @@ struct told {
     char listen[LISTEN_ROOM], names[NAMES_ROOM];
 };
 
-/* Whom an open primary waits for. Where commits are not to be blocked by a standby that is gone:
- * for those that are recorded as promotable, until it is recorded that they are not, and for those
- * that follow now, before that is recorded. */
-static uint32_t waits_for(const struct db_node *n)
-{
-    const struct fm_conf_group *g = &n->d->conf->groups[n->conf];
-    uint32_t others = ((UINT32_C(1) << n->nnodes) - 1) & ~(UINT32_C(1) << n->self);
-    if (!db_waits(n))
-        return 0;
-    if (g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES)
-        return others;
-    return (n->cell.r.evidence.promotable | n->streaming) & others;
-}
-
-/* It waits for each of them. */
+/* It waits for us and each of them; or, where nothing bounds what may be lost, for nobody. */
 static void write_names(const struct db_node *n, uint32_t whom, struct fm_buf *b)
 {
-    const char *comma = "";
-    if (!whom)
+    if (!db_credit_guards(n))
         return;
-    fm_buf_printf(b, "FIRST %d (", __builtin_popcount(whom));
-    for (unsigned i = 0; i < n->nnodes; i++) {
-        if (!(whom >> i & 1))
-            continue;
-        fm_buf_printf(b, "%s\"%s\"", comma, n->of[i].name);
-        comma = ", ";
-    }
+    fm_buf_printf(b, "FIRST %d (" FM_PG_CREDIT_NAME, 1 + __builtin_popcount(whom));
+    for (unsigned i = 0; i < n->nnodes; i++)
+        if (whom >> i & 1)
+            fm_buf_printf(b, ", \"%s\"", n->of[i].name);
     fm_buf_ch(b, ')');
 }
 
@@ -303,7 +285,7 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream)
 {
     struct told t;
     struct fm_error e = {0};
-    uint32_t waits = as == DB_AS_OPEN ? waits_for(n) : 0;
+    uint32_t waits = as == DB_AS_OPEN ? db_credit_natives(n) : 0;
     if ((n->as == as && n->upstream == upstream && n->waits == waits) || !may_begin(n))
         return;
     n->as_next = as;
@@ -469,6 +451,7 @@ void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms)
         return;
     n->ending = true;
     n->ended_how = how;
+    db_credit_end(n); /* the server would wait for it to have all that was vouched for */
     fm_ward_end(&n->ward, fm_pg_stop_signal(how), within_ms);
 }
 

@@ -115,10 +115,30 @@ void fm_message_group_report_write(const struct fm_group_report *n, struct fm_st
     fm_buf_printf(b, ",\"recovery\":%s,\"streaming\":%s,\"clean\":%s",
                   n->recovery ? "true" : "false", n->streaming ? "true" : "false",
                   n->clean ? "true" : "false");
+    if (n->state == FM_GROUP_PRIMARY || n->state == FM_GROUP_DRAINING)
+        fm_buf_printf(b, ",\"loss\":\"%s\",\"loss_bytes\":\"%llu\",\"loss_transactions\":\"%llu\"",
+                      fm_credit_kind_name((enum fm_credit_kind)n->loss.kind),
+                      (unsigned long long)n->loss.bytes, (unsigned long long)n->loss.transactions);
     if (!fm_lsn_is_none(n->kept))
         write_lsn(b, "kept", n->kept);
     fm_buf_lit(b, ",\"history\":");
     fm_buf_json(b, history.n <= FM_MESSAGE_HISTORY_MAX ? history : FM_STR(""));
+}
+
+/* Versions that know no bound say none. */
+static bool read_loss(const json_t *o, struct fm_credit_bound *out)
+{
+    struct fm_str kind = text(o, "loss"), bytes = text(o, "loss_bytes"),
+                  transactions = text(o, "loss_transactions");
+    *out = (struct fm_credit_bound){.kind = FM_CREDIT_UNBOUNDED};
+    if (!kind.p)
+        return !json_object_get(o, "loss");
+    out->kind = 0;
+    while (out->kind < FM_CREDIT_KIND_COUNT &&
+           !fm_str_eqz(kind, fm_credit_kind_name((enum fm_credit_kind)out->kind)))
+        out->kind++;
+    return out->kind < FM_CREDIT_KIND_COUNT && bytes.p && fm_str_u64(bytes, &out->bytes) &&
+           transactions.p && fm_str_u64(transactions, &out->transactions);
 }
 
 bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
@@ -135,7 +155,7 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
         !number(o, "timeline", UINT32_MAX, &timeline))
         return false;
     n->timeline.n = (uint32_t)timeline;
-    if (json_object_get(o, "kept") && !lsn(o, "kept", &n->kept))
+    if (!read_loss(o, &n->loss) || (json_object_get(o, "kept") && !lsn(o, "kept", &n->kept)))
         return false;
     return history->p && history->n <= FM_MESSAGE_HISTORY_MAX && lsn(o, "begins", &n->begins) &&
            lsn(o, "flush", &n->flush) && lsn(o, "replay", &n->replay) &&
@@ -149,6 +169,16 @@ static json_t *lsn_json(struct fm_lsn at)
 {
     char out[FM_LSN_ROOM];
     return fm_lsn_is_none(at) ? json_null() : json_string(fm_lsn_write(out, at));
+}
+
+json_t *fm_message_group_loss_json(const struct fm_credit_bound *b)
+{
+    bool known = b->kind != FM_CREDIT_UNBOUNDED;
+    FM_ASSERT(b->kind < FM_CREDIT_KIND_COUNT);
+    return json_pack("{s:s,s:o,s:o}", "kind", fm_credit_kind_name((enum fm_credit_kind)b->kind),
+                     "bytes", known ? json_integer((json_int_t)b->bytes) : json_null(),
+                     "transactions",
+                     known ? json_integer((json_int_t)b->transactions) : json_null());
 }
 
 json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,

@@ -28,6 +28,10 @@ void fm_message_group_report_write(const struct fm_group_report *n, struct fm_st
 bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
                                   struct fm_str *history) FM_WARN_UNUSED;
 
+/* For people: {"kind": "enforced", "bytes": 65536, "transactions": 1928}; the numbers are null
+ * where they say nothing. */
+json_t *fm_message_group_loss_json(const struct fm_credit_bound *b);
+
 /* For people: a node of that region, as it reported last (`at` 0: never). NULL: no memory. */
 json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,
                                      struct fm_mono now);

@@ -78,8 +78,8 @@ void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
  * database agent. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
-/* The pages /groups and below. /groups itself: as a controller has heard of the nodes; with ?here: as
- * the nodes of this host see themselves. 404 where there is none. */
+/* The pages /groups and below. /groups itself: as a controller has heard of the nodes; with ?here:
+ * as the nodes of this host see themselves. 404 where there is none. */
 void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q,
                       struct fm_page_answer *a);
 

@@ -238,8 +238,7 @@ const struct fm_command fm_commands[] = {
      "For good; --confirm is the item once more. What only an old primary had is thrown away "
      "without\n"
      "another look when its item is written off before it was looked at.",
-     "fulmar loss write-off ledger:west-db-1:1:0-5000148 --confirm ledger:west-db-1:1:0-5000148 "
-     "--reason \"customers were told\"",
+     "fulmar loss write-off ledger:west-db-1:1:0-5000148 --dry-run",
      ASK_OPTIONS | FM_OPT_BIT(REASON) | FM_OPT_BIT(DRY_RUN) | FM_OPT_BIT(CONFIRM), 1,
      fm_cmd_loss_write_off},
     {"events", "", "list what happened: who decided what, why, and on which evidence",

@@ -57,8 +57,11 @@ static const char *loss_name(const struct fm_conf *conf, unsigned i)
     bool elsewhere = false;
     for (size_t k = 0; g && k < g->nnodes; k++)
         elsewhere |= conf->hosts[g->nodes[k].host].region != g->home;
-    if (!g || !elsewhere || g->replication.mode != FM_CONF_SYNC)
+    if (!g || !elsewhere || g->replication.credit_bytes < 0)
         return "unbounded";
+    if (g->replication.credit_bytes > 0)
+        return g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES ? "max-loss"
+                                                                    : "max-loss-while-followed";
     return g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES ? "none" : "none-while-followed";
 }
 

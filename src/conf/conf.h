@@ -386,7 +386,7 @@ struct fm_conf_setting {
 
 enum fm_conf_beyond {
     FM_CONF_BEYOND_NO_AUTOMATIC, /* commits wait for the standbys that follow, if any */
-    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait for every other node */
+    FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait */
 };
 
 struct fm_conf_group {
@@ -402,7 +402,10 @@ struct fm_conf_group {
     struct fm_str admin_password_file, replication_password_file;
     struct {
         enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
-        enum fm_conf_beyond beyond; /* of `sync` */
+        enum fm_conf_beyond beyond;
+        struct {
+            uint64_t bytes, transactions; /* as written; 0 = not said */
+        } max_loss;
         /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;
     } replication;

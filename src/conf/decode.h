@@ -103,6 +103,7 @@ void fm_check_etcd_tls(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_probe(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
 

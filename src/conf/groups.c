@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "conf/addr.h"
 #include "conf/decode.h"
+#include "core/credit.h"
 
 #include <stdio.h>
 
@@ -346,13 +347,40 @@ void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at
     const struct fm_conf_group *g = at;
     const struct fm_node *mode = fm_node_getz(map, "mode"), *beyond = fm_node_getz(map, "beyond");
     FM_ASSERT(g->name.p);
+    const struct fm_node *loss = fm_node_getz(map, "max-loss");
     bool async = mode && fm_str_eqz(mode->text, "async");
-    if (!beyond || !async || g->replication.beyond != FM_CONF_BEYOND_BLOCK_WRITES)
+    if (loss && mode && !async) {
+        fm_report_error(l->report, loss->key_pos,
+                        "with `mode: sync` nothing may be lost, and `max-loss` lets something be");
+        fm_report_advice(l->report, "delete it, or write `mode: async`");
+    }
+    if (!beyond || !async || loss || g->replication.beyond != FM_CONF_BEYOND_BLOCK_WRITES)
         return;
-    fm_report_error(
-        l->report, beyond->pos,
-        "with `mode: async` commits wait for nobody, and `block-writes` lets them wait");
-    fm_report_advice(l->report, "delete it, or write `mode: sync`");
+    fm_report_error(l->report, beyond->pos,
+                    "with `mode: async` and no `max-loss` commits wait for nobody, and "
+                    "`block-writes` lets them wait");
+    fm_report_advice(l->report, "add `max-loss: {bytes: 1MiB}`, or write `mode: sync`");
+}
+
+void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at)
+{
+    (void)at;
+    if (map->n)
+        return;
+    fm_report_error(l->report, map->pos, "`max-loss` says no bound");
+    fm_report_advice(l->report, "write `max-loss: {bytes: 1MiB}`, or delete it");
+}
+
+/* A commit takes at least that much of the log. */
+static int64_t credit_of(const struct fm_conf_group *g)
+{
+    uint64_t bytes = g->replication.max_loss.bytes;
+    uint64_t all = g->replication.max_loss.transactions * FM_CREDIT_COMMIT_LEAST;
+    if (g->replication.mode == FM_CONF_SYNC)
+        return 0;
+    if (!bytes && !all)
+        return -1;
+    return (int64_t)(!bytes || (all && all < bytes) ? all : bytes);
 }
 
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at)
@@ -384,7 +412,7 @@ static void decode_group(struct fm_load *l, const struct fm_schema_row *row,
         fm_decode_defaults(l, &fm_schema_group, g);
         fm_decode_value(l, row->item, n, g);
     }
-    g->replication.credit_bytes = g->replication.mode == FM_CONF_SYNC ? 0 : -1;
+    g->replication.credit_bytes = credit_of(g);
     l->group_bad[index] = l->report->errors > errors || !fm_node_is_sound(n) || l->hosts_bad;
 }
 

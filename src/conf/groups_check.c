@@ -247,11 +247,33 @@ static void automatic(struct fm_load *l, size_t group)
     fm_report_error(l->report, mode->pos,
                     "`%s` fails over by itself, and nothing bounds what that would lose",
                     FM_Q(x->name));
-    fm_report_advice(l->report, "write `mode: sync`, or let a person decide: `mode: assisted`");
+    fm_report_advice(l->report, "add `max-loss: {bytes: 1MiB}`, write `mode: sync`, or let a "
+                                "person decide: `mode: assisted`");
+}
+
+/* What may be lost is not within the objective. */
+static bool exceeds(struct fm_load *l, size_t context, const struct fm_conf_group *g,
+                    struct fm_conf_pos pos)
+{
+    const struct fm_conf_context *x = &l->conf->contexts[context];
+    int64_t credit = g->replication.credit_bytes;
+    if (credit == 0 || x->objectives.rpo_bytes >= credit)
+        return false;
+    if (x->objectives.rpo_bytes < 0)
+        fm_report_error(l->report, pos,
+                        "the `rpo` of `%s` is a time, and what its group `%s` may lose is "
+                        "enforced in bytes: %s",
+                        FM_Q(x->name), FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s);
+    else
+        fm_report_error(l->report, pos, "the group `%s` may lose %s, more than the `rpo` of `%s`",
+                        FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s, FM_Q(x->name));
+    fm_report_advice(l->report, "write an `rpo` of at least that many bytes, a smaller `max-loss`, "
+                                "or `mode: sync`");
+    return true;
 }
 
 /* With `sync` nothing is lost with a region where another one has a node that follows: within every
- * objective. */
+ * objective; with a `max-loss` at most that. */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
 {
     const struct fm_conf *c = l->conf;
@@ -269,6 +291,8 @@ void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_co
         fm_report_advice(l->report,
                          "write `mode: sync` in `groups.%s.replication`, or delete `rpo`",
                          FM_Q(g->name));
+    } else if (exceeds(l, context, g, pos)) {
+        return;
     } else if (!elsewhere) {
         fm_report_error(
             l->report, pos, "all of `%s` is lost with `%s`: its group `%s` has nodes there alone",

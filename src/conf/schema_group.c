@@ -96,8 +96,8 @@ static const struct fm_schema_section users_section = {
 
 static const struct fm_word replication_words[] = {
     {"async", FM_CONF_ASYNC,
-     "a commit is acknowledged before a standby has it; nothing bounds what a failover without the "
-     "primary loses, and a person has to accept it",
+     "a commit is acknowledged before a standby has it: as far as `max-loss` goes; without that "
+     "nothing bounds what a failover without the primary loses, and a person has to accept it",
      false},
     {"sync", FM_CONF_SYNC,
      "a commit is acknowledged when the other nodes have it on disk: those that follow, or all of "
@@ -107,10 +107,42 @@ static const struct fm_word replication_words[] = {
 
 static const struct fm_word beyond_words[] = {
     {"no-automatic", FM_CONF_BEYOND_NO_AUTOMATIC,
-     "commits wait for the nodes that follow; one that is gone is no longer waited for, and while "
-     "none is left a failover is for a person",
+     "a node that holds commits up for a second is no longer waited for, and while none is left a "
+     "failover is for a person",
      false},
-    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES, "commits wait for every node", false},
+    {"block-writes", FM_CONF_BEYOND_BLOCK_WRITES,
+     "commits wait: with `sync` for every node, with `async` until those that have followed once "
+     "are within `max-loss` again",
+     false},
+};
+
+static const struct fm_schema_row max_loss_rows[] = {
+    {.name = "bytes",
+     .kind = FM_KIND_SIZE,
+     AT(struct fm_conf_group, replication.max_loss.bytes),
+     RANGE(KIB, TIB),
+     .reload = FM_RELOAD_SHARED,
+     .def_note = "none",
+     .example = "bytes: 1MiB",
+     .help = "So much of the log may be acknowledged beyond what the standbys have on disk."},
+    {.name = "transactions",
+     .kind = FM_KIND_UINT,
+     AT(struct fm_conf_group, replication.max_loss.transactions),
+     RANGE(1, 1000000000),
+     .reload = FM_RELOAD_SHARED,
+     .def_note = "none",
+     .help = "At most so many commits. It is enforced in bytes, 34 for each, the least that a "
+             "commit takes in the log: a small number makes commits wait much like `sync` does."},
+    LATER("time", "a bound by age needs gates that refuse commands; bytes are what is enforced"),
+};
+
+static const struct fm_schema_section max_loss_section = {
+    .id = "max-loss",
+    .title = "groups.NAME.replication.max-loss",
+    ROWS(max_loss_rows),
+    .help = "What a failover without the primary may lose of what was acknowledged. PostgreSQL "
+            "itself enforces it: commits beyond it wait. Of several the least counts.",
+    .check = fm_check_max_loss,
 };
 
 static const struct fm_schema_row replication_rows[] = {
@@ -128,9 +160,13 @@ static const struct fm_schema_row replication_rows[] = {
      .reload = FM_RELOAD_SHARED,
      WORDS(beyond_words),
      .def = "no-automatic",
-     .help = "With `sync`: what happens when a node does not follow."},
-    LATER("max-loss",
-          "a bound of the loss that PostgreSQL enforces; until then write `mode: sync`"),
+     .help = "What happens when a node does not follow, or not closely enough."},
+    {.name = "max-loss",
+     .kind = FM_KIND_SECTION,
+     .section = &max_loss_section,
+     .reload = FM_RELOAD_SHARED,
+     .def_note = "none: nothing bounds the loss",
+     .help = "With `async`: what may be lost."},
 };
 
 const struct fm_schema_section fm_schema_replication = {

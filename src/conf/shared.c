@@ -272,6 +272,37 @@ static void settings(struct fm_buf *b, const struct fm_conf_group *g)
     fm_buf_ch(b, '}');
 }
 
+static void max_loss(struct fm_buf *b, const struct fm_conf_group *g)
+{
+    bool first = true;
+    fm_buf_ch(b, '{');
+    if (g->replication.max_loss.bytes)
+        text_member(b, &first, "bytes",
+                    fm_str_z(fm_scalar_size_text(g->replication.max_loss.bytes).s));
+    if (g->replication.max_loss.transactions) {
+        name_of(b, &first, "transactions");
+        fm_buf_printf(b, "%llu", (unsigned long long)g->replication.max_loss.transactions);
+    }
+    fm_buf_ch(b, '}');
+}
+
+static void replication(struct fm_buf *b, const struct fm_conf_group *g)
+{
+    const struct fm_schema_row *row[ROWS_MAX];
+    size_t n = shared_rows(&fm_schema_replication, row);
+    bool first = true;
+    fm_buf_ch(b, '{');
+    for (size_t i = 0; i < n; i++) {
+        if (row[i]->kind != FM_KIND_SECTION) {
+            plain_member(b, &first, row[i], g);
+        } else if (g->replication.max_loss.bytes || g->replication.max_loss.transactions) {
+            name_of(b, &first, row[i]->name);
+            max_loss(b, g);
+        }
+    }
+    fm_buf_ch(b, '}');
+}
+
 static void group(struct fm_buf *b, const struct fm_conf *conf, const struct fm_conf_group *g)
 {
     struct fm_str name[FM_CONF_LIST_MAX] = {{0}};
@@ -285,7 +316,7 @@ static void group(struct fm_buf *b, const struct fm_conf *conf, const struct fm_
     name_of(b, &first, "nodes");
     nodes(b, conf, g);
     name_of(b, &first, "replication");
-    plain_section(b, &fm_schema_replication, g);
+    replication(b, g);
     name_of(b, &first, "settings");
     settings(b, g);
     fm_buf_ch(b, '}');

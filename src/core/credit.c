@@ -225,13 +225,16 @@ static bool is_near(const struct fm_credit *c, const struct fm_credit_standby *s
            fm_lsn_ahead(c->written, s->flush) <= may;
 }
 
-/* Is everything that was granted, or may have been acknowledged, within its credit? */
+/* Where everything that was granted, or may have been acknowledged, is within its credit. */
+static struct fm_lsn within_from(const struct fm_credit *c, const struct fm_credit_standby *s)
+{
+    uint64_t acknowledged = fm_lsn_max(proven_by(c, s), c->hole).n;
+    return (struct fm_lsn){acknowledged > c->policy.bytes ? acknowledged - c->policy.bytes : 0};
+}
+
 static bool is_within(const struct fm_credit *c, const struct fm_credit_standby *s)
 {
-    struct fm_lsn acknowledged = fm_lsn_max(proven_by(c, s), c->hole);
-    bool within = c->policy.bytes == FM_CREDIT_UNLIMITED ||
-                  fm_lsn_ahead(acknowledged, s->flush) <= c->policy.bytes;
-    return FM_RULE(R23_JOIN, within);
+    return FM_RULE(R23_JOIN, !fm_lsn_before(s->flush, within_from(c, s)));
 }
 
 static void let_join(struct fm_credit *c)
@@ -292,6 +295,9 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
     }
     let_join(c);
     v.joining = c->joining;
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (c->joining & bit(i))
+            v.joins_at = fm_lsn_max(v.joins_at, within_from(c, &c->standby[i]));
     c->may_be_recorded |= c->wanted;
     v.wanted = c->wanted;
     FM_ASSERT(!(v.wanted & bit(c->self)) && !(v.wanted & c->joining));
@@ -323,7 +329,9 @@ struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)
         behind = fm_max_u64(behind, fm_lsn_ahead(c->written, s->flush));
     }
     bool whole = fm_lsn_is_none(fm_credit_holes_to(c));
-    if (!whole || c->policy.bytes == FM_CREDIT_UNLIMITED)
+    if (c->policy.bytes == FM_CREDIT_UNLIMITED) /* there is no more than what is written */
+        return bound(FM_CREDIT_ESTIMATE, behind);
+    if (!whole)
         return bound(FM_CREDIT_ESTIMATE, fm_max_u64(most, behind));
     return bound(FM_CREDIT_ENFORCED, most);
 }

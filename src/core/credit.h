@@ -117,9 +117,11 @@ struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct 
 
 struct fm_credit_verdict {
     uint32_t wanted; /* the standbys that ought to be recorded as those that count */
-    /* ... and those that will, once they have what was granted while they were away: where nobody
-     * writes, moving the log on by that much (pg_switch_wal) brings them there */
+    /* ... and those that will, once they have what was granted while they were away, which is when
+     * they have this place of the log; where that is not written yet, writing something that means
+     * nothing brings them there */
     uint32_t joining;
+    struct fm_lsn joins_at;
     bool used_up; /* commits have waited for longer than patience */
     bool waiting; /* ... or have begun to */
     uint8_t node; /* that holds them up; FM_CREDIT_NOBODY */

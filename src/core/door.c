@@ -135,10 +135,9 @@ static int find_standby(const struct fm_door_view *v, const struct fm_door_ask *
     return n ? good[a->salt % n] : -1;
 }
 
-struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct fm_door_ask *a,
-                                     struct fm_mono now)
+static struct fm_door_choice choose(const struct fm_door_view *v, const struct fm_door_ask *a,
+                                    struct fm_mono now)
 {
-    FM_ASSERT(a->kind < FM_DOOR_KIND_COUNT && a->came.ns <= now.ns);
     if (a->kind == FM_DOOR_READ_WRITE)
         return v->read_only ? refuse(FM_DOOR_WHY_READ_ONLY) : choose_primary(v, a, now);
     int standby = find_standby(v, a, now);
@@ -147,6 +146,17 @@ struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct 
     if (is_elsewhere(v, now))
         return refuse(FM_DOOR_WHY_NO_STANDBY);
     return choose_primary(v, a, now);
+}
+
+/* A crowd of readers waits for its standby: the primary has its own work. */
+struct fm_door_choice fm_door_choose(const struct fm_door_view *v, const struct fm_door_ask *a,
+                                     struct fm_mono now)
+{
+    FM_ASSERT(a->kind < FM_DOOR_KIND_COUNT && a->came.ns <= now.ns);
+    struct fm_door_choice c = choose(v, a, now);
+    FM_ASSERT(c.verdict != FM_DOOR_CONNECT || !(a->failed >> c.node & 1));
+    bool busy = c.verdict == FM_DOOR_CONNECT && (a->busy >> c.node & 1);
+    return busy ? hold(v, a, FM_DOOR_WHY_NO_ANSWER, now) : c;
 }
 
 static int find_here(const struct fm_door_view *v)

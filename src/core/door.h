@@ -106,6 +106,7 @@ struct fm_door_view {
 struct fm_door_ask {
     enum fm_door_kind kind;
     uint32_t failed;     /* nodes that did not take this connection, one bit each */
+    uint32_t busy;       /* those that take no other one at this moment: it waits for its turn */
     uint32_t salt;       /* of who asks: spreads readers over equal standbys */
     struct fm_mono came; /* when it began to wait */
 };

@@ -279,7 +279,9 @@ static void enter(struct fm_failover *f, const struct fm_failover_policy *p,
     if (row->to == FM_FAILOVER_COMPLETING) {
         f->automatic = row->event == FM_FAILOVER_ON_TICK;
         f->broke_glass = !f->automatic && e->break_glass;
-        f->accepted = f->automatic ? (struct fm_quote){.loss = p->max_loss} : e->quote;
+        f->accepted = e->quote;
+        if (f->automatic)
+            f->accepted = (struct fm_quote){.loss = p->max_loss};
     }
     if (row->to == FM_FAILOVER_PREPARING)
         f->by_person = row->event == FM_FAILOVER_ON_PREPARE && !lost(e->ev);

@@ -11,6 +11,7 @@
 #ifndef FM_CORE_LINEAGE_H
 #define FM_CORE_LINEAGE_H
 
+#include "core/credit.h"
 #include "core/lsn.h"
 #include "core/record.h"
 
@@ -25,14 +26,15 @@ struct fm_group_report {
     struct fm_epoch epoch; /* PRIMARY: the one that it is open under */
     uint64_t system_id;    /* 0 = it has no data */
     struct fm_timeline timeline;
-    struct fm_lsn begins; /* where its timeline began */
-    bool recovery;        /* in recovery (or stopped as a standby) */
-    bool streaming;       /* it receives from the primary */
-    bool clean;           /* stopped, by a shutdown checkpoint */
-    struct fm_lsn flush;  /* received or written, and durable */
-    struct fm_lsn replay; /* applied */
-    struct fm_lsn final;  /* clean: where the shutdown checkpoint's record *begins* */
-    struct fm_lsn kept;   /* a primary that runs: the log before it is gone there */
+    struct fm_lsn begins;        /* where its timeline began */
+    bool recovery;               /* in recovery (or stopped as a standby) */
+    bool streaming;              /* it receives from the primary */
+    bool clean;                  /* stopped, by a shutdown checkpoint */
+    struct fm_lsn flush;         /* received or written, and durable */
+    struct fm_lsn replay;        /* applied */
+    struct fm_lsn final;         /* clean: where the shutdown checkpoint's record *begins* */
+    struct fm_lsn kept;          /* a primary that runs: the log before it is gone there */
+    struct fm_credit_bound loss; /* PRIMARY: what would be lost with it at this moment */
 };
 
 /* A planned move: has the heir flushed and applied everything that the old primary wrote, which was

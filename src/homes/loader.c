@@ -9,11 +9,16 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* A third of a worker's share of a busy core: a reload takes longer, and nobody waits for it. */
 enum { NICE = 5, LIVE_MAX = 2 };
+
+/* What a turn (homes/turn.h) cannot bound is one call of the kernel: a first touch of a huge page
+ * takes milliseconds where a host has to find the memory. The kernel looks at its clock ticks
+ * whether a slice is over; with its own, a tick and a half may pass until it is. */
+#define SLICE_NS (500 * FM_NS_PER_US)
 
 struct fm_homes_loader {
     pthread_t thread;
@@ -86,13 +91,26 @@ static void quit(struct fm_msg *m, void *user)
     fm_loop_stop(&l->loop);
 }
 
+/* sched_setattr(2) of this thread alone; refused it only costs the workers some of their time. Who
+ * is of this class drives nobody from a CPU when it wakes up. Linux before 6.12 leaves the slice as
+ * it is. */
+static void step_back(void)
+{
+    const struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } how = {.size = 48, .policy = SCHED_BATCH, .nice = NICE, .runtime_ns = SLICE_NS};
+    _Static_assert(sizeof how == 48, "the first version of struct sched_attr");
+    (void)syscall(SYS_sched_setattr, 0, &how, 0U);
+}
+
 static void *run(void *arg)
 {
     struct fm_homes_loader *l = arg;
-    /* Of this thread alone, on Linux; refused it only costs the workers some of their time. Who is
-     * of this class drives nobody from a CPU when it wakes up. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
-    (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
+    step_back();
     fm_loop_run(&l->loop);
     return NULL;
 }

@@ -212,19 +212,6 @@ void fm_passage_hold(struct fm_passage *p)
         fm_passage_wait(p);
 }
 
-/* One that cannot be asked now is as one that did not answer: another one, or a wait. */
-static struct fm_door_choice choose(struct fm_passage *p, struct fm_mono now)
-{
-    struct fm_door *d = p->door;
-    struct fm_door_choice c = fm_door_choose(&d->view, &p->ask, now);
-    while (c.verdict == FM_DOOR_CONNECT && fm_reach_is_busy(d, c.node, now)) {
-        FM_ASSERT(!(p->ask.failed >> c.node & 1));
-        p->ask.failed |= 1u << c.node;
-        c = fm_door_choose(&d->view, &p->ask, now);
-    }
-    return c;
-}
-
 static void look(struct fm_passage *p)
 {
     FM_ASSERT((p->state == FM_PASSAGE_FIRST || p->state == FM_PASSAGE_LOOKING) && !p->node_open &&
@@ -237,8 +224,10 @@ static void look(struct fm_passage *p)
         refuse(p, p->why);
         return;
     }
-    struct fm_door_choice c =
-        p->visits ? fm_door_receive(&p->door->view, &p->tunnel.visit, now) : choose(p, now);
+    struct fm_door_ask ask = p->ask;
+    fm_reach_note(p->door, now, &ask);
+    struct fm_door_choice c = p->visits ? fm_door_receive(&p->door->view, &p->tunnel.visit, now)
+                                        : fm_door_choose(&p->door->view, &ask, now);
     switch (c.verdict) {
     case FM_DOOR_CONNECT:
         fm_reach(p, &c);

@@ -83,8 +83,8 @@ void fm_passage_keep_alive(const struct fm_sock *s);
 
 /* -------- reach.c -------- */
 
-/* Can no other connection be begun to this node now? */
-bool fm_reach_is_busy(const struct fm_door *d, unsigned node, struct fm_mono now);
+/* Which nodes take no other connection now. */
+void fm_reach_note(const struct fm_door *d, struct fm_mono now, struct fm_door_ask *ask);
 void fm_reach(struct fm_passage *p, const struct fm_door_choice *c);
 void fm_reach_connected(struct fm_passage *p, int err);
 /* Of the agent of the node's host. */

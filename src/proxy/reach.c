@@ -13,10 +13,12 @@ static bool is_far(const struct fm_door *d, unsigned node)
     return d->view.node[node].distance != FM_DOOR_HERE;
 }
 
-bool fm_reach_is_busy(const struct fm_door *d, unsigned node, struct fm_mono now)
+void fm_reach_note(const struct fm_door *d, struct fm_mono now, struct fm_door_ask *ask)
 {
-    return is_far(d, node) &&
-           (d->setups[node] >= SETUPS_MAX || fm_mono_before(now, d->rests[node]));
+    for (unsigned i = 0; i < d->view.nnodes; i++) {
+        ask->failed |= (uint32_t)fm_mono_before(now, d->rests[i]) << i;
+        ask->busy |= (uint32_t)(d->setups[i] >= SETUPS_MAX) << i;
+    }
 }
 
 /* Whoever waits for a turn gets it soon. */

@@ -224,6 +224,12 @@ static void what_is_said_of_a_group_arrives(void **state)
     assert_true(r->system_id == UINT64_MAX && r->timeline.n == 7 && r->begins.n == 0x16b374d848);
     assert_true(r->recovery && !r->streaming && r->clean && r->flush.n == UINT64_MAX);
     assert_str(got[0].history, "6\t16/B374D848\tno recovery target specified\n");
+    assert_int_equal(r->loss.kind, FM_CREDIT_UNBOUNDED); /* a standby says nothing of it */
+    m.report.state = FM_GROUP_PRIMARY;
+    m.report.loss = (struct fm_credit_bound){FM_CREDIT_ESTIMATE, UINT64_MAX, 7};
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_int_equal(got[0].report.loss.kind, FM_CREDIT_ESTIMATE);
+    assert_true(got[0].report.loss.bytes == UINT64_MAX && got[0].report.loss.transactions == 7);
 }
 
 static void what_cannot_be_of_a_group_is_refused(void **state)
@@ -236,6 +242,10 @@ static void what_cannot_be_of_a_group_is_refused(void **state)
     "\"clean\":false,\"history\":\"\"}"
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\"")))), 1);
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("dancing", "\"0/2\"")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("primary", "\"0/2\",\"loss\":\"none\"")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("primary", "\"0/2\",\"loss\":0")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("primary", "\"0/2\",\"loss\":\"enforced\"")))),
+                     -1);
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"2\"")))), -1);
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "2")))), -1);
     assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"record\",\"context\":\"ledger\"}"))), -1);

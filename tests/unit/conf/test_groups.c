@@ -87,6 +87,32 @@ static void a_group_has_its_defaults(void **state)
     fm_conf_free(c);
 }
 
+static void the_credit_is_the_least_that_is_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *replication;
+        int64_t credit;
+    } cases[] = {
+        {"{mode: sync}", 0},
+        {"{mode: async}", -1},
+        {"{mode: async, max-loss: {bytes: 1MiB}}", 1024 * 1024},
+        {"{mode: async, max-loss: {transactions: 100}}", 3400},
+        {"{mode: async, max-loss: {bytes: 1MiB, transactions: 100}}", 3400},
+        {"{mode: async, max-loss: {bytes: 1KiB, transactions: 100}, beyond: block-writes}", 1024},
+        {"{mode: async, max-loss: {transactions: 1000000000}}", INT64_C(34000000000)},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char text[200];
+        snprintf(text, sizeof text, "    replication: %s\n", cases[i].replication);
+        struct fm_conf *c = parse_group(text);
+        if (c->groups[0].replication.credit_bytes != cases[i].credit)
+            fail_msg("%s: %lld", cases[i].replication,
+                     (long long)c->groups[0].replication.credit_bytes);
+        fm_conf_free(c);
+    }
+}
+
 static void a_group_has_what_is_said(void **state)
 {
     (void)state;
@@ -230,6 +256,6 @@ FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
              fm_test(a_changed_group_is_kept_as_it_is_agreed),
              fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
              fm_test(a_group_has_its_defaults), fm_test(a_node_is_dialed_as_the_file_says),
-             fm_test(a_group_has_what_is_said),
+             fm_test(the_credit_is_the_least_that_is_said), fm_test(a_group_has_what_is_said),
              fm_test(a_group_is_found_by_its_context_and_its_hosts),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))

@@ -395,6 +395,10 @@ static void groups_have_one_text(void **state)
          GROUP(NODES, ", replication: {mode: sync}, settings: {work_mem: 1MB}"), false},
         {GROUP(NODES, ", replication: {mode: sync}"),
          GROUP(NODES, ", replication: {mode: sync, beyond: block-writes}"), false},
+        {GROUP(NODES, ", replication: {mode: async}"),
+         GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"), false},
+        {GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"),
+         GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 2MiB}}"), false},
         {"", GROUP(NODES, ", replication: {mode: sync}"), false},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {

@@ -289,6 +289,23 @@ static void a_primary_is_one_when_it_is_open(void **state)
     }
 }
 
+static void a_crowd_of_readers_waits_for_its_standby(void **state)
+{
+    (void)state;
+    begin();
+    ask.kind = FM_DOOR_READ_ONLY;
+    v.node[2].role = FM_DOOR_AWAY;
+    ask.busy = 1u << 1;
+    is(FM_DOOR_HOLD, FM_DOOR_WHY_NO_ANSWER);
+    ask.kind = FM_DOOR_READ_WRITE;
+    is(FM_DOOR_CONNECT, FM_DOOR_WHY_NONE);
+    ask.busy = 1u << 0;
+    is(FM_DOOR_HOLD, FM_DOOR_WHY_NO_ANSWER);
+    now = fm_mono_add_ms(now, v.policy.hold_ms);
+    v.cell.until = fm_mono_add_ms(now, 1);
+    is(FM_DOOR_REFUSE, FM_DOOR_WHY_NO_ANSWER);
+}
+
 /* -------- who comes from a gate of another host -------- */
 
 static void is_received(struct fm_door_visit x, enum fm_door_verdict verdict, enum fm_door_why why)
@@ -365,19 +382,17 @@ static void every_reason_has_a_name_and_a_state(void **state)
     assert_string_equal(fm_door_kind_name(FM_DOOR_READ_ONLY), "read-only");
 }
 
-FM_TEST_MAIN(fm_test(a_writer_gets_the_primary_of_the_live_epoch),
-             fm_test(a_move_makes_writers_wait_for_a_while),
-             fm_test(a_lapsed_right_passes_nobody_on),
-             fm_test(writers_are_not_served_across_regions),
-             fm_test(nobody_writes_where_an_operator_says_so),
-             fm_test(a_node_that_does_not_answer_is_tried_again_later),
-             fm_test(readers_get_the_nearest_standby_in_the_bound),
-             fm_test(what_was_seen_long_ago_lags), fm_test(readers_get_the_primary_else),
-             fm_test(a_session_ends_with_its_epoch), fm_test(a_session_waits_out_a_lapse),
-             fm_test(a_session_ends_where_its_node_is_something_else),
-             fm_test(a_reader_never_comes_to_write),
-             fm_test(a_standby_is_as_old_as_what_it_has_applied),
-             fm_test(a_primary_is_one_when_it_is_open),
-             fm_test(a_visit_gets_the_primary_here_under_the_epoch_that_it_names),
-             fm_test(a_visit_goes_no_further_than_here), fm_test(a_stamp_does_not_reach_across),
-             fm_test(every_reason_has_a_name_and_a_state))
+FM_TEST_MAIN(
+    fm_test(a_writer_gets_the_primary_of_the_live_epoch),
+    fm_test(a_move_makes_writers_wait_for_a_while), fm_test(a_lapsed_right_passes_nobody_on),
+    fm_test(writers_are_not_served_across_regions),
+    fm_test(nobody_writes_where_an_operator_says_so),
+    fm_test(a_node_that_does_not_answer_is_tried_again_later),
+    fm_test(readers_get_the_nearest_standby_in_the_bound), fm_test(what_was_seen_long_ago_lags),
+    fm_test(readers_get_the_primary_else), fm_test(a_session_ends_with_its_epoch),
+    fm_test(a_session_waits_out_a_lapse), fm_test(a_session_ends_where_its_node_is_something_else),
+    fm_test(a_reader_never_comes_to_write), fm_test(a_standby_is_as_old_as_what_it_has_applied),
+    fm_test(a_primary_is_one_when_it_is_open), fm_test(a_crowd_of_readers_waits_for_its_standby),
+    fm_test(a_visit_gets_the_primary_here_under_the_epoch_that_it_names),
+    fm_test(a_visit_goes_no_further_than_here), fm_test(a_stamp_does_not_reach_across),
+    fm_test(every_reason_has_a_name_and_a_state))

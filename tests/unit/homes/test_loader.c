@@ -2,10 +2,14 @@
 #include "net.h"
 
 #include "homes/loader.h"
+#include "homes/turn.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { WORKERS = 3, KEYS = 500, SWAPS = 40 };
@@ -267,7 +271,58 @@ static void lookups_go_on_while_directories_change(void **state)
     assert_int_equal(told, SWAPS);
 }
 
-FM_TEST_MAIN(fm_test_with(tells_what_it_loaded, setup, teardown),
+/* -------- its manners -------- */
+
+/* Of this process, by its name; 0: there is none. */
+static pid_t thread_named(const char *name)
+{
+    pid_t found = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *d; (d = readdir(tasks)) != NULL;) {
+        char at[300], is[32] = "";
+        snprintf(at, sizeof at, "/proc/self/task/%s/comm", d->d_name);
+        FILE *f = d->d_name[0] == '.' ? NULL : fopen(at, "r");
+        if (!f)
+            continue;
+        if (fgets(is, sizeof is, f) && strcspn(is, "\n") == strlen(name) &&
+            strncmp(is, name, strlen(name)) == 0)
+            found = (pid_t)strtol(d->d_name, NULL, 10);
+        fclose(f);
+    }
+    closedir(tasks);
+    return found;
+}
+
+static void steps_back_behind_workers(void **state)
+{
+    (void)state;
+    write_all_in(0, KEYS);
+    load_and_wait(); /* by now it runs */
+    pid_t tid = thread_named("homes");
+    assert_true(tid > 0);
+    assert_int_equal(sched_getscheduler(tid), SCHED_BATCH);
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)tid), 5);
+}
+
+/* To yield is no voluntary switch, and the kernel may choose the same thread again. */
+static void rests_at_the_end_of_a_turn(void **state)
+{
+    (void)state;
+    struct rusage before, after;
+    assert_int_equal(getrusage(RUSAGE_THREAD, &before), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        struct fm_homes_turn turn = {FM_MONO_ZERO};
+        fm_homes_turn_over(&turn);
+        assert_true(turn.since.ns > 0);
+    }
+    assert_int_equal(getrusage(RUSAGE_THREAD, &after), 0);
+    assert_true(after.ru_nvcsw > before.ru_nvcsw);
+}
+
+FM_TEST_MAIN(cmocka_unit_test(rests_at_the_end_of_a_turn),
+             fm_test_with(steps_back_behind_workers, setup, teardown),
+             fm_test_with(tells_what_it_loaded, setup, teardown),
              fm_test_with(a_broken_file_leaves_the_one_before, setup, teardown),
              fm_test_with(many_wishes_are_one_more_load, setup, teardown),
              fm_test_with(two_exist_at_most, setup, teardown),

@@ -1,0 +1,518 @@
+/* The commit path of a primary: its agent stands on it as the synchronous standby fulmar_credit,
+ * and says how far commits may be acknowledged. core/credit.h decides; this feeds it and carries
+ * out what it says. See db.h. Invariants: nothing is vouched for but by a node that serves, which
+ * is looked at right before it is sent; whom PostgreSQL waits for beside us counts only where the
+ * stream was begun after it was told to.
+ *
+ * How far standbys have flushed is what they report to this server in the replication protocol, and
+ * no message between agents: it is of this server's history in any case, it comes as fast as the
+ * log goes, and it costs one statement in some milliseconds while somebody writes. */
+#include "agent/db.h"
+
+#include "agent/message_group.h"
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    FAST_MS = 8,  /* between looks while the log moves */
+    SLOW_MS = 80, /* ... and while it does not */
+    SETTINGS_MS = 1000,
+    STEP_MS = 1000, /* of a connection's beginning, and of a statement */
+    SILENCE_MS = 5000,
+    AGAIN_MS = 50,      /* after a connection was lost */
+    PATIENCE_MS = 1000, /* commits that wait for so long have used the credit up */
+    MOVE_ON_MAX = 2 * FM_CREDIT_WINDOW,
+    MOVE_ON_MS = 300, /* a standby waits so long for a log that does not move by itself */
+    COLUMNS = 5,
+};
+
+/* Who receives, with what it has on disk. Read before the end of the log is. A walsender that began
+ * before a node lost its data speaks of data that are gone. */
+static const char *const look_sql =
+    "select (select string_agg(application_name || '=' || coalesce(flush_lsn, '0/0') || '=' || "
+    "(state = 'streaming')::int || '=' || (extract(epoch from backend_start) * 1000)::bigint, ',') "
+    "from pg_stat_replication), pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), "
+    "current_setting('synchronous_standby_names') ~ '^FIRST [0-9]+ \\(fulmar_c', "
+    "(extract(epoch from clock_timestamp()) * 1000)::bigint";
+
+/* Whose commits wait for nobody: a role or a database for which it is set, or all of them. */
+static const char *const lowered_sql =
+    "select coalesce((select string_agg(distinct coalesce('role ' || rolname, 'database ' || "
+    "datname), ', ') from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole left join "
+    "pg_database d on d.oid = s.setdatabase, unnest(s.setconfig) c where c ~ "
+    "'^synchronous_commit=' and c !~ '=(on|remote_apply|true|yes|1)$'), '') || case when exists "
+    "(select from pg_file_settings f where f.name = 'synchronous_commit' and f.applied and "
+    "f.setting !~ '^(on|remote_apply|true|yes|1)$') then ' everybody' else '' end, "
+    "pg_current_wal_insert_lsn()";
+
+static const struct fm_conf_group *conf_of(const struct db_node *n)
+{
+    return &n->d->conf->groups[n->conf];
+}
+
+bool db_credit_guards(const struct db_node *n)
+{
+    return conf_of(n)->replication.credit_bytes >= 0;
+}
+
+static uint32_t others(const struct db_node *n)
+{
+    return ((UINT32_C(1) << n->nnodes) - 1) & ~(UINT32_C(1) << n->self);
+}
+
+static uint64_t declared(const struct db_node *n)
+{
+    int64_t bytes = conf_of(n)->replication.credit_bytes;
+    return bytes < 0 ? FM_CREDIT_UNLIMITED : (uint64_t)bytes;
+}
+
+static bool is_open(const struct db_node *n)
+{
+    return n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_DRAINING;
+}
+
+/* -------- whom PostgreSQL waits for itself -------- */
+
+uint32_t db_credit_natives(const struct db_node *n)
+{
+    const struct db_credit *k = &n->credit;
+    if (!db_waits(n))
+        return 0;
+    if (conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES)
+        return others(n);
+    if (!k->on)
+        return n->cell.r.evidence.promotable & others(n);
+    return (k->c.recorded | k->c.may_be_recorded | k->c.wanted | k->c.joining) & others(n);
+}
+
+/* -------- what is recorded -------- */
+
+/* All that may yet be applied: what was asked over the revision that is the newest known. */
+static void tell_recorded(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    const struct fm_evidence *r = &n->cell.r.evidence;
+    bool on_its_way = fm_revision_same(k->asked_over, n->cell.revision);
+    uint64_t least = declared(n);
+    if (r->promotable && r->credit < least)
+        least = r->credit;
+    if (on_its_way && r->promotable && k->asked_credit < least)
+        least = k->asked_credit;
+    if (k->c.policy.bytes != least)
+        fm_credit_change(&k->c, least, fm_mono_now());
+    fm_credit_recorded(&k->c, r->promotable & others(n), on_its_way ? k->asked & others(n) : 0);
+}
+
+void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e)
+{
+    struct db_credit *k = &n->credit;
+    bool again = fm_revision_same(k->asked_over, over);
+    k->asked = again ? k->asked | e->promotable : e->promotable;
+    k->asked_credit = again && k->asked_credit < e->credit ? k->asked_credit : e->credit;
+    k->asked_over = over;
+}
+
+/* -------- the grant -------- */
+
+static void report(struct db_node *n, struct fm_lsn to)
+{
+    struct db_credit *k = &n->credit;
+    bool far = fm_lsn_ahead(k->said, k->stream.end) > FM_CREDIT_WINDOW / 2;
+    if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !fm_lsn_before(k->said, to) ||
+        far)
+        return;
+    k->said = to;
+    fm_pg_stream_report(&k->stream, &(struct fm_pg_positions){to, to, to});
+}
+
+static void give(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    struct fm_mono now = fm_mono_now();
+    if (!k->on)
+        return;
+    bool serves = is_open(n) && n->ev.sub && fm_group_serves(&n->g, &n->ev, now);
+    report(n, fm_credit_grant(&k->c, serves ? n->ev.sub->until : FM_MONO_ZERO, now));
+}
+
+/* -------- the stream -------- */
+
+static void begun(struct fm_pg_stream *s)
+{
+    struct db_node *n = fm_container_of(s, struct db_node, credit.stream);
+    n->credit.said = FM_LSN_NONE;
+    if (n->credit.on)
+        fm_credit_written(&n->credit.c, s->end, fm_mono_now());
+    give(n);
+}
+
+static void moved(struct fm_pg_stream *s)
+{
+    struct db_node *n = fm_container_of(s, struct db_node, credit.stream);
+    struct db_credit *k = &n->credit;
+    struct fm_mono soon = fm_mono_add_ms(fm_mono_now(), FAST_MS);
+    if (!k->on)
+        return;
+    fm_credit_written(&k->c, s->end, fm_mono_now());
+    give(n);
+    if (!k->asks && fm_mono_before(soon, k->look_at)) {
+        k->look_at = soon;
+        fm_loop_timer_in_ms(n->d->c.loop, &k->timer, FAST_MS);
+    }
+}
+
+static void ended(struct fm_pg_stream *s, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(s, struct db_node, credit.stream);
+    fm_log(FM_LOG_WARN, "database_stream_ended", FM_KZ("group", n->group), FM_KE(&r->error));
+    n->credit.stream_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
+}
+
+static void begin_stream(struct db_node *n)
+{
+    struct fm_addr at;
+    if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
+        FM_UNREACHABLE();
+    struct fm_pg_target t = {.addr = &at,
+                             .user = "fulmar_replication",
+                             .password = n->replication,
+                             .sslmode = "disable"};
+    fm_pg_stream_begin(&n->credit.stream, &t);
+}
+
+/* The server's process at its other end lets commits go by the names that it has read. One that was
+ * begun while the server was closed reads them when it opens; at any later change another one is
+ * begun, so that none lets commits go by names that do not hold any more. */
+static void keep_stream(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    bool wanted = db_credit_guards(n) && n->up && n->primary && n->heard_at.ns &&
+                  !n->said.recovery && n->role && !n->ending;
+    bool stands = k->stream.conn.state != FM_PG_CONN_CLOSED;
+    bool open = n->as == DB_AS_OPEN;
+    bool changed = open && k->knows_names && k->names != n->waits;
+    if (stands && (!wanted || changed))
+        fm_pg_stream_end(&k->stream);
+    stands &= wanted && !changed;
+    if (open) {
+        k->knows_names = true;
+        k->names = n->waits;
+    }
+    if (wanted && !stands && !fm_mono_before(fm_mono_now(), k->stream_at))
+        begin_stream(n);
+}
+
+/* -------- looking -------- */
+
+static int find_node(const struct db_node *n, struct fm_str name)
+{
+    for (unsigned i = 0; i < n->nnodes; i++)
+        if (i != n->self && fm_str_eqz(name, n->of[i].name))
+            return (int)i;
+    return -1;
+}
+
+/* name=flush=streams=began,... Those that are not named receive nothing. */
+static void take_standbys(struct db_node *n, struct fm_str list)
+{
+    struct db_credit *k = &n->credit;
+    struct fm_lsn flush[FM_GROUP_NODES_MAX] = {{0}};
+    uint32_t streams = 0;
+    while (list.p) {
+        struct fm_str rest, at, does, began,
+            name = fm_str_cut(fm_str_cut(list, ',', &rest), '=', &at);
+        int i = find_node(n, name);
+        uint64_t since;
+        struct fm_lsn to;
+        list = rest;
+        at = at.p ? fm_str_cut(at, '=', &does) : at;
+        does = at.p && does.p ? fm_str_cut(does, '=', &began) : fm_str(NULL, 0);
+        if (i < 0 || !does.p || !fm_lsn_parse(at, &to) || !fm_str_u64(began, &since) ||
+            since <= k->lost_at[i])
+            continue;
+        flush[i] = fm_lsn_max(flush[i], to);
+        streams |= fm_str_eqz(does, "1") ? UINT32_C(1) << i : 0;
+    }
+    for (unsigned i = 0; i < n->nnodes; i++)
+        if (i != n->self)
+            fm_credit_flushed(&k->c, i, flush[i], streams >> i & 1, fm_mono_now());
+}
+
+static bool take_look(struct db_node *n, const struct fm_pg_result *r)
+{
+    struct db_credit *k = &n->credit;
+    struct fm_lsn flushed, end;
+    if (r->error.code || r->rows != 1 || r->columns != COLUMNS ||
+        !fm_lsn_parse(fm_pg_value(r, 0, 1), &flushed) ||
+        !fm_lsn_parse(fm_pg_value(r, 0, 2), &end) ||
+        !fm_str_u64(fm_pg_value(r, 0, 4), &k->server_ms))
+        return false;
+    struct fm_mono now = fm_mono_now();
+    take_standbys(n, fm_pg_value(r, 0, 0));
+    fm_credit_written(&k->c, flushed, now);
+    if (db_credit_guards(n))
+        fm_credit_in_force(&k->c, fm_str_eqz(fm_pg_value(r, 0, 3), "t") && !k->lowered[0], end,
+                           now);
+    k->seen = true;
+    return true;
+}
+
+static void next_look(struct db_node *n, int64_t ms)
+{
+    n->credit.asks = false;
+    n->credit.look_at = fm_mono_add_ms(fm_mono_now(), ms);
+    fm_loop_timer_in_ms(n->d->c.loop, &n->credit.timer, ms);
+}
+
+static void looked(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
+    struct db_credit *k = &n->credit;
+    struct fm_lsn before = k->c.written;
+    uint32_t wanted = k->v.wanted, joining = k->v.joining;
+    if (!k->on) {
+        k->asks = false;
+        return;
+    }
+    if (!take_look(n, r)) {
+        fm_pg_close(c);
+        next_look(n, AGAIN_MS);
+        return;
+    }
+    give(n);
+    db_credit_turn(n);
+    bool moves = k->v.waiting || fm_lsn_before(before, k->c.written);
+    next_look(n, moves ? FAST_MS : SLOW_MS);
+    if (k->v.wanted != wanted || k->v.joining != joining)
+        db_node_turn(n);
+}
+
+/* Commits of such sessions are behind no grant; a session that says so itself is seen by nobody. */
+static void took_lowered(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
+    struct db_credit *k = &n->credit;
+    struct fm_lsn end;
+    k->asks = false;
+    bool good = !r->error.code && r->rows == 1 && r->columns == 2 &&
+                fm_lsn_parse(fm_pg_value(r, 0, 1), &end);
+    if (!k->on || !good) {
+        fm_pg_close(c);
+        next_look(n, AGAIN_MS);
+        return;
+    }
+    char who[sizeof k->lowered];
+    snprintf(who, sizeof who, "%.*s", FM_STR_ARG(fm_pg_value(r, 0, 0)));
+    fm_text_tame(who);
+    if (strcmp(who, k->lowered) != 0)
+        fm_log(FM_LOG_WARN, "database_synchronous_commit", FM_KZ("group", n->group),
+               FM_KZ("lowered_for", who));
+    memcpy(k->lowered, who, sizeof who);
+    if (who[0] && db_credit_guards(n)) /* until it is over, whatever they write */
+        fm_credit_in_force(&k->c, false, end, fm_mono_now());
+    next_look(n, FAST_MS);
+}
+
+static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
+    next_look(n, r->error.code ? AGAIN_MS : 0);
+}
+
+static void lost(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
+    (void)r;
+    fm_pg_close(c);
+    next_look(n, AGAIN_MS);
+}
+
+static void moved_on(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
+    if (r->error.code)
+        fm_pg_close(c);
+    next_look(n, FAST_MS);
+}
+
+/* A standby counts once it has what was granted while it was away; where nobody writes so much,
+ * that place is reached by what nobody reads. */
+static bool move_on(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    struct fm_mono now = fm_mono_now();
+    uint64_t ahead = fm_lsn_ahead(k->v.joins_at, k->c.written);
+    if (!k->v.joining || !ahead)
+        k->joins_since = now;
+    if (fm_mono_sub_ms(now, k->joins_since) < MOVE_ON_MS)
+        return false;
+    char bytes[24];
+    const char *params[] = {bytes};
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)fm_min_u64(ahead, MOVE_ON_MAX));
+    k->joins_since = now;
+    k->asks = true;
+    fm_pg_query(&k->conn, "select pg_logical_emit_message(false, 'fulmar', repeat('-', $1::int))",
+                params, 1, STEP_MS, moved_on);
+    return true;
+}
+
+static void due(struct fm_timer *t)
+{
+    struct db_node *n = fm_container_of(t, struct db_node, credit.timer);
+    struct db_credit *k = &n->credit;
+    struct fm_mono now = fm_mono_now();
+    if (!k->on || k->asks || n->d->stopped)
+        return;
+    if (k->conn.state == FM_PG_CONN_CLOSED) {
+        k->asks = true;
+        db_ask_open(n, &k->conn, opened);
+    } else if (k->conn.state != FM_PG_CONN_READY) {
+        next_look(n, AGAIN_MS);
+    } else if (move_on(n)) {
+        return;
+    } else if (fm_mono_sub_ms(now, k->settings_at) >= SETTINGS_MS) {
+        k->asks = true;
+        k->settings_at = now;
+        fm_pg_query(&k->conn, lowered_sql, NULL, 0, STEP_MS, took_lowered);
+    } else {
+        k->asks = true;
+        fm_pg_query(&k->conn, look_sql, NULL, 0, STEP_MS, looked);
+    }
+}
+
+/* -------- the machine -------- */
+
+static void begin(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    struct fm_mono now = fm_mono_now();
+    bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
+    struct fm_credit_policy p = {.bytes = declared(n),
+                                 .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
+                                 .patience_ms = PATIENCE_MS,
+                                 .able = others(n)};
+    fm_credit_init(&k->c, &p, (uint8_t)n->self, n->cell.r.evidence.promotable & others(n),
+                   n->said.flush, now);
+    k->on = true;
+    k->seen = false;
+    k->asked_over.n = 0;
+    k->v = (struct fm_credit_verdict){.wanted = k->c.wanted};
+    k->joins_since = k->settings_at = now;
+    k->lowered[0] = 0;
+    memset(k->lost_at, 0, sizeof k->lost_at);
+    /* it was closed until now, and what it is told next is to wait for us */
+    if (db_credit_guards(n))
+        fm_credit_in_force(&k->c, true, n->said.flush, now);
+    next_look(n, 0);
+}
+
+static void stop(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    fm_pg_close(&k->conn);
+    fm_loop_cancel(n->d->c.loop, &k->timer);
+    k->on = k->asks = k->seen = false;
+}
+
+static void say_bound(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    struct fm_credit_bound b = fm_credit_bound(&k->c);
+    bool other = !k->said_bound || k->bound.kind != b.kind;
+    k->bound = b;
+    k->said_bound = true;
+    if (other)
+        fm_log(b.kind == FM_CREDIT_ENFORCED ? FM_LOG_INFO : FM_LOG_WARN, "loss_if_now",
+               FM_KZ("group", n->group),
+               FM_KZ("kind", fm_credit_kind_name((enum fm_credit_kind)b.kind)),
+               FM_KU("bytes", b.bytes), FM_KU("transactions", b.transactions),
+               FM_KB("waiting", k->v.waiting),
+               FM_KZ("held_up_by", k->v.node < n->nnodes ? n->of[k->v.node].name : NULL));
+}
+
+void db_credit_turn(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    keep_stream(n);
+    if (!is_open(n) || !n->up || n->ending) {
+        if (k->on)
+            stop(n);
+        return;
+    }
+    if (!k->on && n->heard_at.ns && !n->said.recovery)
+        begin(n);
+    if (!k->on)
+        return;
+    tell_recorded(n);
+    fm_credit_native(&k->c, k->knows_names ? k->names & n->waits & n->waits_next : 0);
+    give(n);
+    if (!k->seen)
+        return;
+    k->v = fm_credit_look(&k->c, fm_mono_now());
+    say_bound(n);
+}
+
+void db_credit_see(const struct db_node *n, struct fm_group_evidence *ev)
+{
+    const struct db_credit *k = &n->credit;
+    const struct fm_evidence *r = &n->cell.r.evidence;
+    bool known = k->on && k->seen;
+    ev->counted = known ? k->v.wanted : r->promotable;
+    ev->credit = known ? fm_max_u64(fm_credit_counts_with(&k->c), declared(n)) : r->credit;
+    ev->holes_to = known ? fm_credit_holes_to(&k->c) : (struct fm_lsn){r->holes_to};
+    if (known && !db_credit_guards(n)) { /* it waits for nobody */
+        ev->counted = n->streaming;
+        ev->holes_to = FM_LSN_NONE;
+    }
+    ev->self.loss = k->bound;
+}
+
+json_t *db_credit_json(const struct db_node *n)
+{
+    const struct db_credit *k = &n->credit;
+    char at[FM_LSN_ROOM];
+    if (!k->on)
+        return json_null();
+    const char *held_up_by = k->v.waiting && k->v.node < n->nnodes ? n->of[k->v.node].name : NULL;
+    json_t *granted = json_string(fm_lsn_write(at, k->c.granted));
+    json_t *written = json_string(fm_lsn_write(at, k->c.written));
+    return json_pack("{s:o,s:o,s:o,s:b,s:b,s:s?,s:s?}", "loss_if_now",
+                     fm_message_group_loss_json(&k->bound), "granted", granted, "written", written,
+                     "streams", (int)fm_pg_stream_is_up(&k->stream), "waiting", (int)k->v.waiting,
+                     "held_up_by", held_up_by, "lowered_for", k->lowered[0] ? k->lowered : NULL);
+}
+
+void db_credit_lost(struct db_node *n, unsigned node)
+{
+    struct db_credit *k = &n->credit;
+    if (!k->on)
+        return;
+    k->lost_at[node] = k->server_ms;
+    fm_credit_lost(&k->c, node);
+}
+
+void db_credit_init(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    fm_pg_stream_init(&k->stream, n->d->c.loop, n->group);
+    k->stream.begun = begun;
+    k->stream.moved = moved;
+    k->stream.ended = ended;
+    k->stream.step_ms = STEP_MS;
+    k->stream.silence_ms = SILENCE_MS;
+    fm_pg_init(&k->conn, n->d->c.loop, n->group, lost);
+    fm_timer_init(&k->timer, due);
+    k->bound.kind = FM_CREDIT_UNBOUNDED;
+}
+
+void db_credit_end(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    stop(n);
+    fm_pg_stream_end(&k->stream);
+    k->knows_names = k->said_bound = false;
+    k->bound = (struct fm_credit_bound){.kind = FM_CREDIT_UNBOUNDED};
+}

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""The loss of a PostgreSQL group is bounded: what may be acknowledged beyond the standby, with real agents and real
+PostgreSQL. A standby that gets nothing is made by stopping the server process that sends to it."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import lib
+from lib import check, check_equal, wait_until
+from test_authority import LEASE_S, PATIENCE_S
+from test_group import Group
+
+MAX_LOSS = 64 * 1024
+STILL_S = 2.0  # no acknowledgement for so long: they have stopped
+
+
+def lsn(text):
+    high, low = text.split("/")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+class Writer:
+    """Inserts numbers, one after the other, at one node; of each that was acknowledged it remembers a place of the log
+    that its commit lies behind."""
+
+    def __init__(self, group, region):
+        self.acknowledged = []  # (number, place, when)
+        self.running = True
+        self.psql = subprocess.Popen(group.psql(region, "-At"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL, bufsize=0, env=group.env)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        n = 0
+        try:
+            while self.running:
+                n += 1
+                self.psql.stdin.write(b"insert into t values (%d) returning pg_current_wal_insert_lsn();\n" % n)
+                place = self.psql.stdout.readline()
+                done = self.psql.stdout.readline()
+                if not done.startswith(b"INSERT"):
+                    return
+                self.acknowledged.append((n, lsn(place.decode()), time.monotonic()))
+        except OSError:
+            pass
+
+    def stop(self):
+        self.running = False
+        self.psql.kill()
+        self.thread.join(5)
+        self.psql.wait()
+
+    def goes_on(self, n=20):
+        have = len(self.acknowledged)
+        wait_until(f"{n} more rows are acknowledged", lambda: len(self.acknowledged) >= have + n, PATIENCE_S)
+
+    def wait_until_it_stands(self):
+        def stands():
+            return self.acknowledged and time.monotonic() - self.acknowledged[-1][2] > STILL_S
+        wait_until("acknowledgements stop", stands, PATIENCE_S)
+
+
+def begin(stage, beyond, failover=None, mode="async", **max_loss):
+    g = Group(stage, failover=failover)
+    conf = json.loads(g.conf.read_text())
+    conf["groups"]["ledger"]["replication"] = {"mode": mode, "beyond": beyond}
+    if max_loss:
+        conf["groups"]["ledger"]["replication"]["max-loss"] = max_loss
+    g.conf.write_text(json.dumps(conf))
+    g.begin().create()
+    g.wait_for_redundancy("west")
+    return g
+
+
+def loss(g, region="west"):
+    return (g.node(region).get("credit") or {}).get("loss_if_now") or {}
+
+
+def wait_for_kind(g, kind, region="west"):
+    wait_until(f"the bound is {kind}: {g.node(region)}", lambda: loss(g, region).get("kind") == kind, PATIENCE_S)
+
+
+def sender(g, sig):
+    """The server process of west that sends the log to the standby: stopped, nothing of it gets there any more."""
+    pid = g.sql("west", "select pid from pg_stat_replication where application_name = 'north-1'")
+    check(pid, "nothing is sent to north-1")
+    os.kill(int(pid), sig)
+    return int(pid)
+
+
+def kill_region(g):
+    """The agent of west, its guards and all of PostgreSQL, at once."""
+    g.kill("west-1")
+    for pid in g.postgres_of("west"):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def check_loss(g, w, bound, at_least=0):
+    """What was acknowledged and is not in north is no more than the bound; how many rows, and bytes of the log."""
+    rows = wait_until("the rows are read", lambda: g.sql("north", "select coalesce(string_agg(i::text, ','), '0') from t"),
+                      PATIENCE_S)
+    there = {int(x) for x in rows.split(",")}
+    lost = [(n, place) for n, place, _ in w.acknowledged if n not in there]
+    kept = [place for n, place, _ in w.acknowledged if n in there]
+    size = lost[-1][1] - kept[-1] if lost else 0
+    print(f"# {len(w.acknowledged)} rows acknowledged, {len(lost)} lost: {size} bytes of log, at most {bound} said",
+          flush=True)
+    check(size <= bound, f"{size} bytes are lost, {bound} may be")
+    check(len(lost) >= at_least, f"only {len(lost)} acknowledged rows are lost: nothing is shown by that")
+
+
+def test_block_writes(stage):
+    """The standby stands still: acknowledgements stop within the credit and what is under way, and go on when it
+    wakes; group status says what would be lost."""
+    g = begin(stage, "block-writes", bytes="64KiB")
+    wait_for_kind(g, "enforced")
+    w = Writer(g, "west")
+    w.goes_on()
+    pid = sender(g, signal.SIGSTOP)
+    w.wait_until_it_stands()
+    has = lsn(g.sql("north", "select pg_last_wal_receive_lsn()"))
+    far = w.acknowledged[-1][1] - has
+    check(MAX_LOSS // 2 < far <= MAX_LOSS, f"{far} bytes beyond the standby were acknowledged of {MAX_LOSS}")
+    credit = g.node("west")["credit"]
+    check_equal((credit["waiting"], credit["held_up_by"]), (True, "north-1"), f"what the status says: {credit}")
+    check(credit["loss_if_now"]["kind"] == "enforced" and far <= credit["loss_if_now"]["bytes"] <= MAX_LOSS,
+          f"the bound: {credit}")
+    shown = g.fulmar("group", "status", "ledger").stdout
+    check("loss if now: at most 65536 bytes" in shown and "enforced" in shown, shown)
+    os.kill(pid, signal.SIGCONT)
+    w.goes_on(200)
+    w.stop()
+
+
+def test_agent_frozen(stage):
+    """SIGSTOP of the agent on the commit path: nothing is vouched for any more, its PostgreSQL ends with the lease, and
+    the standby that takes over has what was acknowledged but for the credit."""
+    g = begin(stage, "block-writes", bytes="64KiB")
+    wait_for_kind(g, "enforced")
+    w = Writer(g, "west")
+    w.goes_on()
+    at = time.monotonic()
+    g.freeze("west-1")
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    late = w.acknowledged[-1][2] - at
+    check(late <= LEASE_S, f"acknowledged {late:.3f} s after the agent froze")
+    w.stop()
+    check_loss(g, w, MAX_LOSS)
+    g.freeze("west-1", wake=True)
+    g.wait_for_states(north="primary", west="standby")
+
+
+def test_primary_killed(stage):
+    """The primary dies while the standby is behind: acknowledged writes are lost, no more than the bound that was shown
+    before, and it fails over by itself, because that is within max-loss."""
+    g = begin(stage, "block-writes", bytes="64KiB")
+    wait_for_kind(g, "enforced")
+    w = Writer(g, "west")
+    w.goes_on()
+    sender(g, signal.SIGSTOP)
+    w.goes_on(50)
+    bound = loss(g)
+    check_equal(bound["kind"], "enforced", f"the kind of the bound: {bound}")
+    kill_region(g)
+    w.stop()
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    check(bound["bytes"] <= MAX_LOSS, f"the bound is above max-loss: {bound}")
+    check_loss(g, w, bound["bytes"], at_least=20)
+    g.start("west-1")
+    g.wait_for_states(north="primary", west="standby")
+
+
+def test_no_automatic(stage):
+    """The standby stands still and is left behind: commits go on, the bound is unbounded, nobody fails over by itself,
+    and it says why; when the primary is back and the standby has caught up, the bound is enforced again."""
+    g = begin(stage, "no-automatic", bytes="64KiB")
+    wait_for_kind(g, "enforced")
+    w = Writer(g, "west")
+    w.goes_on()
+    sender(g, signal.SIGSTOP)
+    wait_for_kind(g, "unbounded")
+    w.goes_on(500)
+    check("loss if now: not bounded" in g.fulmar("group", "status", "ledger").stdout, "group status does not say it")
+    kill_region(g)
+    w.stop()
+
+    def refused():
+        log = stage.path("north-1.log").read_text()
+        return '"to":"asking","why":"loss"' in log and "loss not bounded" in log
+    wait_until("the failover is refused for the loss", refused, PATIENCE_S)
+    time.sleep(2 * LEASE_S)
+    check(g.node("north").get("state") != "primary", "north took over with a loss that nobody accepted")
+    g.start("west-1")
+    g.wait_for_states(west="primary", north="standby")
+    wait_for_kind(g, "enforced")
+    w = Writer(g, "west")
+    w.goes_on()
+    w.stop()
+
+
+def test_lowered(stage):
+    """A role whose commits wait for nobody is seen: the bound is an estimate while it is so, and until the standby has
+    passed what it may have written."""
+    g = begin(stage, "no-automatic", bytes="64KiB")
+    wait_for_kind(g, "enforced")
+    check(g.sql("west", "create role hasty; alter role hasty set synchronous_commit = off") is not None, "no role is made")
+    wait_for_kind(g, "estimate")
+    check_equal(g.node("west")["credit"]["lowered_for"], "role hasty", "whose commits wait for nobody")
+    check(g.sql("west", "alter role hasty reset all") is not None, "the role cannot be changed")
+    wait_for_kind(g, "enforced")
+
+
+def test_sync(stage):
+    """A credit of 0: the standby is waited for by PostgreSQL itself, nothing that was acknowledged is lost with the
+    primary, and nothing would be."""
+    g = begin(stage, "block-writes", mode="sync")
+    wait_for_kind(g, "enforced")
+    wait_until("nothing would be lost", lambda: loss(g)["bytes"] == 0, PATIENCE_S)
+    w = Writer(g, "west")
+    w.goes_on()
+    sender(g, signal.SIGSTOP)
+    w.wait_until_it_stands()
+    kill_region(g)
+    w.stop()
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    rows = {int(x) for x in g.sql("north", "select string_agg(i::text, ',') from t").split(",")}
+    lost = [n for n, _, _ in w.acknowledged if n not in rows]
+    check(not lost, f"{len(lost)} acknowledged rows are lost")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
