@@ -126,7 +126,8 @@ static struct fm_group_report report_of(const struct fm_pg_look *k)
 {
     const struct fm_pg_control *x = &k->control;
     bool clean = x->state == FM_PG_SHUT_DOWN;
-    bool standby = x->state == FM_PG_SHUT_DOWN_IN_RECOVERY ||
+    /* without the sign it would start as a primary: it was one that recovered from a crash */
+    bool standby = (x->state == FM_PG_SHUT_DOWN_IN_RECOVERY && k->is_standby) ||
                    x->state == FM_PG_IN_ARCHIVE_RECOVERY || k->is_copy;
     struct fm_lsn end = standby ? fm_lsn_max(x->least_end, x->checkpoint) : x->checkpoint;
     return (struct fm_group_report){.system_id = x->system_id,

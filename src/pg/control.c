@@ -133,6 +133,9 @@ enum fm_err fm_pg_control_parse(struct fm_pg_control *c, struct fm_str text, str
         if (!(seen >> i & 1))
             return fm_error_set(e, FM_ERR_INVALID, "pg_controldata does not say: %s",
                                 field[i].name);
+    /* a primary that is told to end while it recovers from a crash says this, too */
+    if (c->state == FM_PG_SHUT_DOWN_IN_RECOVERY && fm_lsn_is_none(c->least_end))
+        c->state = FM_PG_IN_CRASH_RECOVERY;
     return check(c, e);
 }
 

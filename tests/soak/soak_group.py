@@ -251,6 +251,8 @@ class SlotLost(Fault):
         for h in self.group.hosts:
             if h is not self.host:
                 h.signal(signal.SIGSTOP, h.servers())
+        self.host.sql("alter system set wal_keep_size = 0")
+        self.host.sql("select pg_reload_conf()")
         self.host.sql(DROP)
         for _ in range(3):
             self.host.sql("select pg_switch_wal()", 3)
@@ -259,6 +261,8 @@ class SlotLost(Fault):
     def end(self):
         for h in self.group.hosts:
             h.wake()
+        self.host.sql("alter system reset wal_keep_size")
+        self.host.sql("select pg_reload_conf()")
 
 
 class Rewind(Fault):

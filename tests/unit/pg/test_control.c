@@ -59,10 +59,18 @@ static void knows_every_state(void **state)
     (void)state;
     for (int s = FM_PG_STARTING_UP; s <= FM_PG_IN_PRODUCTION; s++) {
         char text[4096];
-        snprintf(text, sizeof text, HEAD SYSTEM "Database cluster state: %s\n" PLACE LEAST REST,
+        snprintf(text, sizeof text,
+                 HEAD SYSTEM "Database cluster state: %s\n" PLACE
+                             "Minimum recovery ending location: 0/1752D38\n"
+                             "Min recovery ending loc's timeline: 1\n" REST,
                  fm_pg_state_text((enum fm_pg_state)s));
         assert_int_equal(parsed(text).state, s);
     }
+    /* nothing had to be reached: it recovered from a crash, as a primary */
+    assert_int_equal(
+        parsed(HEAD SYSTEM "Database cluster state: shut down in recovery\n" PLACE LEAST REST)
+            .state,
+        FM_PG_IN_CRASH_RECOVERY);
 }
 
 static void refuses_what_is_not_whole(void **state)
