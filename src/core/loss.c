@@ -41,9 +41,14 @@ enum fm_loss_state fm_loss_state(const struct fm_loss *l)
     return nothing ? FM_LOSS_NOTHING : FM_LOSS_OPEN;
 }
 
+static int compare(const char *a, const char *b)
+{
+    return fm_str_cmp(fm_str_z(a), fm_str_z(b));
+}
+
 bool fm_loss_is_same(const struct fm_loss *a, const struct fm_loss *b)
 {
-    return strcmp(a->node, b->node) == 0 && fm_timeline_same(a->timeline, b->timeline) &&
+    return compare(a->node, b->node) == 0 && fm_timeline_same(a->timeline, b->timeline) &&
            fm_lsn_same(a->fork, b->fork);
 }
 
@@ -57,16 +62,16 @@ static bool knows_more(const struct fm_loss *a, const struct fm_loss *b)
         return fm_lsn_before(b->end, a->end);
     if (a->transactions != b->transactions)
         return a->transactions > b->transactions;
-    int by_why = strcmp(a->why, b->why);
-    return by_why ? by_why > 0 : strcmp(a->copy, b->copy) > 0;
+    int by_why = compare(a->why, b->why);
+    return by_why ? by_why > 0 : compare(a->copy, b->copy) > 0;
 }
 
 static bool was_off_before(const struct fm_loss *a, const struct fm_loss *b)
 {
     if (a->off_us != b->off_us)
         return b->off_us == 0 || (a->off_us && a->off_us < b->off_us);
-    int by = strcmp(a->off_by, b->off_by);
-    return by ? by < 0 : strcmp(a->off_why, b->off_why) < 0;
+    int by = compare(a->off_by, b->off_by);
+    return by ? by < 0 : compare(a->off_why, b->off_why) < 0;
 }
 
 struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b)

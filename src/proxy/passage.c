@@ -123,7 +123,8 @@ static void refuse_text(struct fm_passage *p, const char *state, const char *tex
 {
     char message[160], error[FM_STARTUP_ERROR_MAX];
     (void)snprintf(message, sizeof message, "group %s: %s", p->door->config->name, text);
-    answer(p, error, fm_startup_error(error, state, message));
+    size_t n = fm_startup_error(error, state, message);
+    answer(p, error, n);
 }
 
 /* The gate that passes it on makes it wait, or tells the client. */
