@@ -155,6 +155,7 @@ def test_the_more_advanced_of_two(stage):
     and that one is promoted."""
     g = Three(stage, mode="async", failover=ASSISTED).begin().create()
     g.sql("west", "insert into t select generate_series(1, 1000)")
+    wait_until("north-1 has those", lambda: g.sql("north", "select count(*) from t") == "1000", PATIENCE_S)
     pid = wait_until("north receives", lambda: g.receiver_of("north"), PATIENCE_S)
     os.kill(pid, signal.SIGSTOP)
     stage.on_end(lambda: os.kill(pid, signal.SIGCONT) if os.path.exists(f"/proc/{pid}") else None)
