@@ -167,7 +167,8 @@ static void over(struct fm_pg_node *pg)
     fm_log(o->ok ? FM_LOG_INFO : FM_LOG_WARN, "database_operation", FM_KZ("group", n->group),
            FM_KZ("operation", fm_pg_operation_text(o->operation)), FM_KB("ok", o->ok),
            FM_KZ("way", o->operation == FM_PG_OP_REWIND ? fm_pg_way_text(o->way) : ""),
-           FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KZ("why", o->why));
+           FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KU("copied_mb", o->copied_mb),
+           FM_KZ("why", o->why));
     if (!o->ok)
         trouble(n, fm_pg_operation_text(o->operation), o->why);
     else
