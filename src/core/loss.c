@@ -99,8 +99,26 @@ bool fm_loss_is_settled(const struct fm_loss *l)
     return l->off_us || FM_RULE(R28_LOOKED, l->found != FM_LOSS_PENDING);
 }
 
-bool fm_loss_is_void(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork)
+bool fm_loss_equals(const struct fm_loss *a, const struct fm_loss *b)
 {
-    return l->found == FM_LOSS_PENDING && fm_timeline_same(l->timeline, timeline) &&
-           FM_RULE(R29_VOID, !fm_lsn_same(l->fork, fork));
+    bool same = fm_loss_is_same(a, b) && a->system_id == b->system_id &&
+                fm_epoch_same(a->epoch, b->epoch) && a->at_most == b->at_most &&
+                a->seen_us == b->seen_us;
+    bool found = a->found == b->found && fm_lsn_same(a->end, b->end) &&
+                 a->transactions == b->transactions && a->prepared == b->prepared &&
+                 a->first_us == b->first_us && a->last_us == b->last_us &&
+                 compare(a->why, b->why) == 0 && compare(a->copy, b->copy) == 0;
+    return same && found && a->off_us == b->off_us && compare(a->off_by, b->off_by) == 0 &&
+           compare(a->off_why, b->off_why) == 0;
+}
+
+enum fm_loss_found fm_loss_settle(const struct fm_loss *l, const struct fm_loss_data *d)
+{
+    FM_ASSERT(l->found < FM_LOSS_FOUND_COUNT && !(d->absent && d->traced));
+    if (l->found != FM_LOSS_PENDING)
+        return (enum fm_loss_found)l->found;
+    bool elsewhere = d->traced && fm_timeline_same(l->timeline, d->timeline);
+    if (elsewhere && FM_RULE(R29_VOID, !fm_lsn_same(l->fork, d->fork)))
+        return FM_LOSS_VOID;
+    return d->absent || d->timeline.n > l->timeline.n ? FM_LOSS_UNREADABLE : FM_LOSS_PENDING;
 }
