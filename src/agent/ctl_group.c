@@ -156,6 +156,18 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 
 /* -------- for people -------- */
 
+json_t *ctl_group_loss_json(const struct ctl_context *c)
+{
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
+    if (!e)
+        return json_null();
+    struct fm_credit_bound b =
+        fm_group_loss_if_now(e, report, ctl_group_reports(c, report), c->ctl->c.roster->nregions,
+                             FRESH_MS, fm_mono_now());
+    return fm_message_group_loss_json(&b);
+}
+
 static json_t *group_json(const struct ctl_context *c)
 {
     const struct fm_roster *r = c->ctl->c.roster;
@@ -173,13 +185,12 @@ static json_t *group_json(const struct ctl_context *c)
     char system[24] = "";
     if (e)
         snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
-    struct fm_credit_bound loss = ctl_group_loss_if_now(c);
     return json_pack("{s:s,s:s?,s:s?,s:I,s:I,s:o,s:o}", "context", r->context[c->number].name,
                      "system_id", e ? system : NULL, "primary",
                      known ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL,
                      "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "timeline",
-                     (json_int_t)(e ? e->timeline : 0), "loss_if_now",
-                     e ? fm_message_group_loss_json(&loss) : json_null(), "nodes", nodes);
+                     (json_int_t)(e ? e->timeline : 0), "loss_if_now", ctl_group_loss_json(c),
+                     "nodes", nodes);
 }
 
 json_t *fm_controller_groups(const struct fm_controller *ctl)
@@ -200,11 +211,6 @@ json_t *fm_controller_groups(const struct fm_controller *ctl)
 
 /* -------- a planned move -------- */
 
-bool ctl_group_looks_after(const struct ctl_group_node *n)
-{
-    return n->report.state != FM_GROUP_MAINTAINED && n->report.state != FM_GROUP_FENCED;
-}
-
 const char *ctl_group_receive(const struct ctl_context *c)
 {
     struct fm_mono now = fm_mono_now();
@@ -218,69 +224,29 @@ const char *ctl_group_receive(const struct ctl_context *c)
         return "nothing is heard of the primary of its PostgreSQL group";
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region == c->ctl->region && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
-            fm_group_is_fresh(&n->report, FRESH_MS, now) &&
+        if (n->region == c->ctl->region && e->promotable >> i & 1 &&
+            fm_group_is_looked_after(&n->report) && fm_group_is_fresh(&n->report, FRESH_MS, now) &&
             fm_group_is_promotable(e, &n->report, old->flush, LAG_MAX))
             return NULL;
     }
     return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
 }
 
-/* The node would know it by nothing but the record and itself. The writer lacks nothing. */
-static struct fm_credit_bound bound_of(const struct fm_evidence *e, unsigned node,
-                                       const struct fm_group_report *r)
+unsigned ctl_group_reports(const struct ctl_context *c,
+                           struct fm_group_report out[FM_GROUP_NODES_MAX])
 {
-    if (e->writer == node + 1)
-        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
-    return fm_credit_bound_of_survivor(e->credit, e->promotable, (uint8_t)node, r->flush,
-                                       (struct fm_lsn){e->holes_to});
+    unsigned n = c->group ? c->group->nnodes : 0;
+    for (unsigned i = 0; i < n; i++)
+        out[i] = c->group->node[i].report;
+    return n;
 }
 
-static bool is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b)
+struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigned to)
 {
-    return a->kind < b->kind || (a->kind == b->kind && a->bytes < b->bytes);
-}
-
-/* Whoever is promoted of the region has most of its nodes, so at least what the best of them has.
- */
-struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
-{
-    struct fm_mono now = fm_mono_now();
-    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    struct ctl_group_loss l = {.ready = true};
-    if (!e)
-        return l; /* there is nothing to be lost */
-    l.ready = false;
-    l.bound.kind = FM_CREDIT_UNBOUNDED;
-    for (unsigned i = 0; i < c->group->nnodes; i++) {
-        const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region != to || !fm_group_is_fresh(&n->report, FRESH_MS, now) ||
-            n->report.system_id != e->system_id)
-            continue;
-        struct fm_credit_bound b = bound_of(e, i, &n->report);
-        l.ready |= n->report.recovery && ctl_group_looks_after(n);
-        if (is_less(&b, &l.bound))
-            l.bound = b;
-    }
-    return l;
-}
-
-/* What would be lost with the primary at this moment: as it says itself while it is heard, else as
- * the best of the others would find it. */
-struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c)
-{
-    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    const struct fm_group_report *w = e ? writer_of(c) : NULL;
-    struct fm_credit_bound best = {.kind = FM_CREDIT_UNBOUNDED};
-    bool open = w && (w->state == FM_GROUP_PRIMARY || w->state == FM_GROUP_DRAINING);
-    if (open && fm_group_is_fresh(w, FRESH_MS, fm_mono_now()))
-        return w->loss;
-    for (unsigned r = 0; e && r < c->ctl->c.roster->nregions; r++) {
-        struct ctl_group_loss l = ctl_group_loss(c, r);
-        if (l.ready && is_less(&l.bound, &best))
-            best = l.bound;
-    }
-    return best;
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    unsigned n = ctl_group_reports(c, report);
+    return fm_group_takeover(c->group ? ctl_group_recorded(c) : NULL, report, n,
+                             fm_group_looked_after(report, n), to, FRESH_MS, fm_mono_now());
 }
 
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
@@ -295,7 +261,7 @@ bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
         /* one that is not recorded would not be let to claim what is released for it */
-        if (n->region == to && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
+        if (n->region == to && e->promotable >> i & 1 && fm_group_is_looked_after(&n->report) &&
             fm_group_is_fresh(&n->report, FRESH_MS, now) && fm_group_is_final(old, &n->report))
             return true;
     }

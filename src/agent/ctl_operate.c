@@ -154,10 +154,10 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
-        struct ctl_group_loss loss = ctl_group_loss(c, to);
-        ev.ready &= loss.ready;
-        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED;
-        ev.loss += loss.bound.bytes;
+        struct fm_group_takeover takeover = ctl_group_takeover(c, to);
+        ev.ready &= takeover.ready;
+        ev.unbounded |= takeover.bound.kind != FM_CREDIT_ENFORCED;
+        ev.loss += takeover.bound.bytes;
         unsigned left = fm_authority_budget_left(&c->auth);
         ev.budget_left = (uint8_t)(left < ev.budget_left ? left : ev.budget_left);
     }

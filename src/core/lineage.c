@@ -76,19 +76,54 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
-unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
-                       unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now)
+static unsigned heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                     unsigned nnodes, uint32_t mask, int64_t fresh_ms, struct fm_mono now)
 {
+    uint32_t bounds = recorded->promotable | (recorded->writer ? 1u << (recorded->writer - 1) : 0);
+    unsigned best = fm_group_most_advanced(recorded, node, nnodes, mask & bounds, fresh_ms, now);
+    if (best != FM_GROUP_NOBODY)
+        return best;
+    return fm_group_most_advanced(recorded, node, nnodes, mask, fresh_ms, now);
+}
+
+/* It would know it by nothing but the record and itself; what the writer said last is known to be
+ * lacking. */
+static struct fm_credit_bound bound_of(const struct fm_evidence *recorded,
+                                       const struct fm_group_report *node, unsigned nnodes,
+                                       unsigned i)
+{
+    if (recorded->writer == i + 1) /* it lacks nothing */
+        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
+    struct fm_credit_bound b =
+        fm_credit_bound_of_survivor(recorded->credit, recorded->promotable, (uint8_t)i,
+                                    node[i].flush, (struct fm_lsn){recorded->holes_to});
+    if (b.kind != FM_CREDIT_ESTIMATE || recorded->writer == 0 || recorded->writer > nnodes)
+        return b;
+    uint64_t lacking = fm_lsn_ahead(node[recorded->writer - 1].flush, node[i].flush);
+    return fm_credit_bound_at_least(b, lacking);
+}
+
+struct fm_group_takeover fm_group_takeover(const struct fm_evidence *recorded,
+                                           const struct fm_group_report *node, unsigned nnodes,
+                                           uint32_t mask, unsigned region, int64_t fresh_ms,
+                                           struct fm_mono now)
+{
+    struct fm_group_takeover t = {
+        .ready = !recorded, .node = FM_GROUP_NOBODY, .bound = {.kind = FM_CREDIT_ENFORCED}};
     FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    if (!recorded)
+        return t;
     uint32_t there = 0;
     for (unsigned i = 0; i < nnodes; i++)
         if (node[i].region == region && (node[i].recovery || recorded->writer == i + 1))
             there |= 1u << i;
-    uint32_t bounds = recorded->promotable | (recorded->writer ? 1u << (recorded->writer - 1) : 0);
-    unsigned best = fm_group_most_advanced(recorded, node, nnodes, there & bounds, fresh_ms, now);
-    if (best != FM_GROUP_NOBODY)
-        return best;
-    return fm_group_most_advanced(recorded, node, nnodes, there, fresh_ms, now);
+    t.node = heir(recorded, node, nnodes, there & mask, fresh_ms, now);
+    t.ready = t.node != FM_GROUP_NOBODY;
+    if (t.ready)
+        t.bound = bound_of(recorded, node, nnodes, t.node);
+    else
+        t.bound.kind = FM_CREDIT_UNBOUNDED;
+    return t;
 }
 
 /* What bounds the loss of what was acknowledged before. */
