@@ -168,28 +168,17 @@ static void print_node(const char *name, const json_t *n)
         printf("    ! %s\n", trouble);
 }
 
-static void print_loss(const json_t *loss)
-{
-    const json_t *bytes = json_object_get(loss, "bytes");
-    const char *kind = fm_show_text(loss, "kind");
-    if (json_is_integer(bytes))
-        printf("  loss if now: %s %lld bytes, %lld transactions (%s)\n",
-               strcmp(kind, "enforced") == 0 ? "at most" : "about",
-               (long long)json_integer_value(bytes), fm_show_number(loss, "transactions"), kind);
-    else if (loss)
-        printf("  loss if now: not bounded\n");
-}
-
 static void print_group(const char *name, const json_t *g)
 {
     const char *primary = json_string_value(json_object_get(g, "primary"));
     const char *node;
+    char loss[FM_SHOW_LOSS];
     json_t *n;
     printf("%s: context %s, epoch %lld, %s%s\n", name, fm_show_text(g, "context"),
            (long long)json_integer_value(json_object_get(g, "epoch")),
            primary ? "primary " : "no data yet: `fulmar group create`", primary ? primary : "");
-    print_loss(json_is_object(json_object_get(g, "loss_if_now")) ? json_object_get(g, "loss_if_now")
-                                                                 : NULL);
+    if (fm_show_loss(json_object_get(g, "loss_if_now"), loss)[0])
+        printf("  loss if now: %s\n", loss);
     printf("  %-24s %-12s %-14s %-9s %-18s %s\n", "NODE", "REGION", "STATE", "TIMELINE", "FLUSHED",
            "REPLAYED");
     json_object_foreach(json_object_get(g, "nodes"), node, n)
@@ -241,11 +230,5 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_group_status(const struct fm_args *a)
 {
-    struct fm_agents *g;
-    int code = fm_agents_open(&g, a, "group status", FM_WHOM_ORDER);
-    if (code)
-        return code;
-    code = fm_agents_show(g, show);
-    fm_agents_close(g);
-    return code;
+    return fm_agents_show(a, "group status", FM_WHOM_ORDER, show);
 }
