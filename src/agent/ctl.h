@@ -575,6 +575,8 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 void ctl_group_create(struct ctl_context *c);
 /* NULL: there are no data yet. */
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
+/* What the last writer said of itself; NULL: there are no data yet. */
+const struct fm_group_report *ctl_group_writer(const struct ctl_context *c);
 /* What each node has said; their number. */
 unsigned ctl_group_reports(const struct ctl_context *c,
                            struct fm_group_report out[FM_GROUP_NODES_MAX]);

@@ -127,7 +127,7 @@ const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c)
 
 /* -------- what they say -------- */
 
-static const struct fm_group_report *writer_of(const struct ctl_context *c)
+const struct fm_group_report *ctl_group_writer(const struct ctl_context *c)
 {
     const struct fm_evidence *e = ctl_group_recorded(c);
     return e && e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
@@ -217,7 +217,7 @@ const char *ctl_group_receive(const struct ctl_context *c)
     const struct fm_evidence *e = ctl_group_recorded(c);
     if (!c->group)
         return NULL;
-    const struct fm_group_report *old = writer_of(c);
+    const struct fm_group_report *old = ctl_group_writer(c);
     if (!e || !old)
         return "its PostgreSQL group has no data yet";
     if (!fm_group_is_fresh(old, FRESH_MS, now))
@@ -252,7 +252,7 @@ struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigne
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
 {
     struct fm_mono now = fm_mono_now();
-    const struct fm_group_report *old = c->group ? writer_of(c) : NULL;
+    const struct fm_group_report *old = c->group ? ctl_group_writer(c) : NULL;
     if (!c->group)
         return true;
     const struct fm_evidence *e = ctl_group_recorded(c);

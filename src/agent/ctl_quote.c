@@ -9,18 +9,12 @@
 
 #include <stdlib.h>
 
-static const struct fm_group_report *primary_of(const struct ctl_context *c,
-                                                const struct fm_evidence *e)
-{
-    return e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
-}
-
 /* -------- how old what a standby has is -------- */
 
 void ctl_quote_heard(struct ctl_context *c, unsigned host)
 {
     const struct fm_evidence *e = ctl_group_recorded(c);
-    const struct fm_group_report *primary = e ? primary_of(c, e) : NULL;
+    const struct fm_group_report *primary = e ? ctl_group_writer(c) : NULL;
     if (!primary || primary->at.ns == 0)
         return;
     for (unsigned i = 0; i < c->group->nnodes; i++) {
@@ -59,14 +53,13 @@ struct cost {
 
 static struct cost cost_of(const struct ctl_context *c, unsigned to)
 {
-    const struct fm_evidence *e = ctl_group_recorded(c);
     struct fm_group_takeover t = ctl_group_takeover(c, to);
     struct cost x = {.bound = t.bound, .node = t.node};
     bool exact = t.bound.kind == FM_CREDIT_ENFORCED && t.bound.bytes == 0;
     if (t.node == FM_GROUP_NOBODY)
         x.ms = t.ready ? 0 : -1;
     else if (!exact)
-        x.ms = lost_ms(c, primary_of(c, e), &c->group->node[x.node]);
+        x.ms = lost_ms(c, ctl_group_writer(c), &c->group->node[x.node]);
     return x;
 }
 
@@ -91,7 +84,7 @@ static json_t *age(struct fm_mono at)
 static json_t *node_json(const struct ctl_context *c, const struct fm_evidence *e, unsigned i)
 {
     const struct ctl_group_node *n = &c->group->node[i];
-    const struct fm_group_report *primary = primary_of(c, e);
+    const struct fm_group_report *primary = ctl_group_writer(c);
     json_t *o = fm_message_group_report_json(c->ctl->c.roster->region[n->region], &n->report,
                                              fm_mono_now());
     bool heard = n->report.at.ns && primary && primary->at.ns;
@@ -114,7 +107,7 @@ static json_t *group_json(const struct ctl_context *c, const struct cost *x)
     for (unsigned i = 0; i < c->group->nnodes; i++)
         if (c->group->node[i].in_file)
             json_array_append_new(nodes, node_json(c, e, i));
-    const struct fm_group_report *primary = primary_of(c, e);
+    const struct fm_group_report *primary = ctl_group_writer(c);
     json_t *standby = x->node < c->group->nnodes ? node_json(c, e, x->node) : json_null();
     const char *name = primary ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL;
     return json_pack("{s:s,s:s?,s:o,s:I,s:o,s:o}", "context", r->context[c->number].name, "primary",

@@ -386,12 +386,6 @@ struct fm_credit_bound fm_credit_bound_at_least(struct fm_credit_bound b, uint64
     return bytes > b.bytes ? bound((enum fm_credit_kind)b.kind, bytes) : b;
 }
 
-bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b)
-{
-    FM_ASSERT(a->kind < FM_CREDIT_KIND_COUNT && b->kind < FM_CREDIT_KIND_COUNT);
-    return a->kind < b->kind || (a->kind == b->kind && a->bytes < b->bytes);
-}
-
 struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)
 {
     uint32_t nodes = c->recorded | c->may_be_recorded; /* one of them might take over */
@@ -446,4 +440,10 @@ struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t rec
     if (!FM_RULE(R24_HOLE, !fm_lsn_before(flush, holes_to)))
         return bound(FM_CREDIT_ESTIMATE, fm_max_u64(credit, fm_lsn_ahead(holes_to, flush)));
     return bound(FM_CREDIT_ENFORCED, credit);
+}
+
+bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b)
+{
+    FM_ASSERT(a->kind < FM_CREDIT_KIND_COUNT && b->kind < FM_CREDIT_KIND_COUNT);
+    return a->kind < b->kind || (a->kind == b->kind && a->bytes < b->bytes);
 }

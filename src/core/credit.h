@@ -208,9 +208,6 @@ struct fm_credit_bound {
 /* The same, where it is known that so many bytes are lacking. */
 struct fm_credit_bound fm_credit_bound_at_least(struct fm_credit_bound b, uint64_t bytes);
 
-/* Does a bound less, or more surely, than b? */
-bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b);
-
 /* `loss-if-now`: what would be lost if the primary were lost at this moment, by whichever standby
  * that counts is behind most. */
 struct fm_credit_bound fm_credit_bound(const struct fm_credit *c);
@@ -228,5 +225,8 @@ struct fm_lsn fm_credit_holes_to(const struct fm_credit *c);
  * none). */
 struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,
                                                    struct fm_lsn flush, struct fm_lsn holes_to);
+
+/* Is less known to be lost by a than by b? */
+bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b);
 
 #endif

@@ -86,17 +86,22 @@ static unsigned heir(const struct fm_evidence *recorded, const struct fm_group_r
     return fm_group_most_advanced(recorded, node, nnodes, mask, fresh_ms, now);
 }
 
-/* It would know it by nothing but the record and itself; what the writer said last is known to be
- * lacking. */
+struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsigned node,
+                                      struct fm_lsn flush)
+{
+    FM_ASSERT(node < FM_GROUP_NODES_MAX);
+    if (recorded->writer == node + 1)
+        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
+    return fm_credit_bound_of_survivor(recorded->credit, recorded->promotable, (uint8_t)node, flush,
+                                       (struct fm_lsn){recorded->holes_to});
+}
+
+/* What the writer said last is known to be lacking. */
 static struct fm_credit_bound bound_of(const struct fm_evidence *recorded,
                                        const struct fm_group_report *node, unsigned nnodes,
                                        unsigned i)
 {
-    if (recorded->writer == i + 1) /* it lacks nothing */
-        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
-    struct fm_credit_bound b =
-        fm_credit_bound_of_survivor(recorded->credit, recorded->promotable, (uint8_t)i,
-                                    node[i].flush, (struct fm_lsn){recorded->holes_to});
+    struct fm_credit_bound b = fm_group_bound(recorded, i, node[i].flush);
     if (b.kind != FM_CREDIT_ESTIMATE || recorded->writer == 0 || recorded->writer > nnodes)
         return b;
     uint64_t lacking = fm_lsn_ahead(node[recorded->writer - 1].flush, node[i].flush);

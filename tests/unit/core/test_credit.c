@@ -666,6 +666,18 @@ static void a_walk_never_lies(void **state)
     }
 }
 
+static void a_bound_that_is_known_is_less_than_one_that_is_not(void **state)
+{
+    (void)state;
+    static const struct fm_credit_bound up[] = {{.kind = FM_CREDIT_ENFORCED, .bytes = 8},
+                                                {.kind = FM_CREDIT_ENFORCED, .bytes = 9},
+                                                {.kind = FM_CREDIT_ESTIMATE, .bytes = 0},
+                                                {.kind = FM_CREDIT_UNBOUNDED, .bytes = 0}};
+    for (unsigned i = 0; i < FM_COUNT(up); i++)
+        for (unsigned k = 0; k < FM_COUNT(up); k++)
+            assert_int_equal(fm_credit_bound_is_less(&up[i], &up[k]), i < k);
+}
+
 FM_TEST_MAIN(
     fm_test(the_least_of_those_that_count_bounds_it), fm_test(no_credit_grants_what_all_have),
     fm_test(without_a_live_sub_lease_nothing_more_is_granted),
@@ -690,4 +702,5 @@ FM_TEST_MAIN(
     fm_test(a_grant_is_reported_before_commits_would_wait_for_it),
     fm_test(a_log_that_nobody_writes_moves_on_for_who_joins),
     fm_test(the_server_waits_for_all_that_may_count),
-    fm_test(a_stream_does_not_outlive_the_names_that_it_was_begun_by), fm_test(a_walk_never_lies))
+    fm_test(a_stream_does_not_outlive_the_names_that_it_was_begun_by),
+    fm_test(a_bound_that_is_known_is_less_than_one_that_is_not), fm_test(a_walk_never_lies))
