@@ -105,17 +105,31 @@ static enum fm_loss_found settled(struct fm_loss_data d)
 static void only_an_item_of_another_fork_is_void(void **state)
 {
     (void)state;
-    struct fm_loss_data d = {.timeline = {1}, .traced = true, .fork = {1000}};
+    struct fm_loss_data d = {.timeline = {1}, .forked = true, .looked = true, .fork = {1000}};
     assert_int_equal(settled(d), FM_LOSS_PENDING);
     d.fork.n = 2000;
     assert_int_equal(settled(d), FM_LOSS_VOID);
+    d.looked = false;
+    assert_int_equal(settled(d), FM_LOSS_PENDING);
+    d.looked = true;
     d.fork = FM_LSN_NONE; /* it goes on where it was */
     assert_int_equal(settled(d), FM_LOSS_VOID);
-    d.traced = false;
+    d.forked = false;
     assert_int_equal(settled(d), FM_LOSS_PENDING);
     struct fm_loss l = counted(1);
-    d.traced = true;
+    d.forked = true;
     assert_int_equal(fm_loss_settle(&l, &d), FM_LOSS_COUNTED);
+}
+
+static void who_went_on_to_another_timeline_tells_it_under_that(void **state)
+{
+    (void)state;
+    struct fm_loss_data d = {.timeline = {3}, .forked = true, .fork = {1000}};
+    assert_int_equal(settled(d), FM_LOSS_PENDING); /* it is there, and will be looked into */
+    d.looked = true;
+    assert_int_equal(settled(d), FM_LOSS_VOID);
+    d.fork.n = 2000; /* another loss */
+    assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
 }
 
 static void nobody_will_look_into_data_that_are_gone(void **state)
@@ -131,7 +145,7 @@ static void nobody_will_look_into_data_that_are_gone(void **state)
     assert_int_equal(settled(d), FM_LOSS_PENDING);
     d.timeline.n = 2; /* others are there now, or the same, rewound */
     assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
-    d.traced = true; /* where those left their history says nothing of it */
+    d.forked = true; /* they follow the history that counts */
     assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
 }
 
@@ -146,6 +160,10 @@ static struct fm_loss version(unsigned i)
     l.epoch.n = i & 2 ? 2 : 0;
     l.at_most = i & 8 ? 64 : FM_LOSS_UNBOUNDED;
     l.system_id = i & 1 ? 5 : 0;
+    l.rows = i & 1 ? FM_LOSS_ROWS_SOME : FM_LOSS_ROWS_UNKNOWN;
+    l.decoded = l.rows == FM_LOSS_ROWS_SOME ? i / 2 % 2 : 0;
+    l.rows_sum = l.decoded ? i : 0;
+    l.pruned_us = i & 4 ? i : 0;
     if (i & 16) {
         l.off_us = i & 4 ? 40 : 50;
         memcpy(l.off_by, i & 8 ? "eve" : "ann", 4);
@@ -159,26 +177,32 @@ static void items_are_equal_that_say_the_same(void **state)
     struct fm_loss l = version(31);
     memcpy(l.copy, "/a", 3);
     assert_true(fm_loss_equals(&l, &l));
-    for (unsigned i = 0; i < 18; i++) {
+    for (unsigned i = 0; i < 25; i++) {
         struct fm_loss o = l;
         memcpy(o.copy + 4, "rest", 4); /* behind its end */
         assert_true(fm_loss_equals(&l, &o));
-        char *const text[] = {o.node, o.why, o.copy, o.off_by, o.off_why};
+        char *const text[] = {o.node, o.why, o.copy, o.off_by, o.off_why, o.rows_why};
         if (i < FM_COUNT(text))
             text[i][0] = '!';
-        o.timeline.n += i == 5;
-        o.fork.n += i == 6;
-        o.system_id += i == 7;
-        o.epoch.n += i == 8;
-        o.at_most += i == 9;
-        o.found = i == 10 ? FM_LOSS_PENDING : o.found;
-        o.end.n += i == 11;
-        o.transactions += i == 12;
-        o.prepared += i == 13;
-        o.first_us += i == 14;
-        o.last_us += i == 15;
-        o.seen_us += i == 16;
-        o.off_us += i == 17;
+        o.timeline.n += i == 6;
+        o.fork.n += i == 7;
+        o.system_id += i == 8;
+        o.epoch.n += i == 9;
+        o.at_most += i == 10;
+        o.found = i == 11 ? FM_LOSS_PENDING : o.found;
+        o.end.n += i == 12;
+        o.transactions += i == 13;
+        o.prepared += i == 14;
+        o.first_us += i == 15;
+        o.last_us += i == 16;
+        o.seen_us += i == 17;
+        o.off_us += i == 18;
+        o.pruned_us += i == 19;
+        o.decoded += i == 20;
+        o.changes += i == 21;
+        o.rows_bytes += i == 22;
+        o.rows_sum += i == 23;
+        o.rows = i == 24 ? FM_LOSS_ROWS_NONE : o.rows;
         assert_false(fm_loss_equals(&l, &o));
     }
     struct fm_loss o = l;
@@ -205,10 +229,40 @@ static void what_hosts_know_becomes_the_same_in_any_order(void **state)
         }
 }
 
-FM_TEST_MAIN(fm_test(a_history_opened_by_force_leaves_an_item),
+static void rows_are_all_where_each_transaction_was_decoded(void **state)
+{
+    (void)state;
+    struct fm_loss l = counted(3);
+    assert_int_equal(fm_loss_rows_found(&l, 3, true), FM_LOSS_ROWS_ALL);
+    assert_int_equal(fm_loss_rows_found(&l, 2, true), FM_LOSS_ROWS_SOME);
+    assert_int_equal(fm_loss_rows_found(&l, 3, false), FM_LOSS_ROWS_SOME);
+    assert_string_equal(fm_loss_rows_name(FM_LOSS_ROWS_UNKNOWN), "unknown");
+}
+
+static void a_copy_may_go_when_nobody_has_to_look_any_more(void **state)
+{
+    (void)state;
+    struct fm_loss l = counted(3);
+    assert_false(fm_loss_may_prune(&l));
+    l.off_us = 7;
+    assert_true(fm_loss_may_prune(&l));
+    l.pruned_us = 9;
+    assert_false(fm_loss_may_prune(&l));
+    l = counted(0);
+    assert_true(fm_loss_may_prune(&l));
+    l = item(FM_LOSS_UNREADABLE);
+    assert_false(fm_loss_may_prune(&l));
+    l = item(FM_LOSS_PENDING);
+    assert_false(fm_loss_may_prune(&l));
+}
+
+FM_TEST_MAIN(fm_test(rows_are_all_where_each_transaction_was_decoded),
+             fm_test(a_copy_may_go_when_nobody_has_to_look_any_more),
+             fm_test(a_history_opened_by_force_leaves_an_item),
              fm_test(an_item_is_open_until_nothing_was_found_or_a_person_looked),
              fm_test(an_item_is_named_by_node_timeline_and_fork),
              fm_test(only_an_item_of_another_fork_is_void),
+             fm_test(who_went_on_to_another_timeline_tells_it_under_that),
              fm_test(nobody_will_look_into_data_that_are_gone),
              fm_test(items_are_equal_that_say_the_same),
              fm_test(what_hosts_know_becomes_the_same_in_any_order))
