@@ -90,6 +90,12 @@ static void a_loss_says_how_sure_it_is(void **state)
         {"{\"kind\": \"estimate\", \"bytes\": 5000000000, \"transactions\": 7}",
          "about 5000000000 bytes, 7 transactions (estimate)"},
         {"{\"kind\": \"unbounded\", \"bytes\": null, \"transactions\": null}", "not bounded"},
+        {"{\"kind\": \"estimate\", \"bytes\": 20, \"ms\": 3210, \"transactions\": null}",
+         "about 20 bytes, of the last 3.2 s (estimate)"},
+        {"{\"kind\": \"estimate\", \"bytes\": null, \"ms\": 84, \"transactions\": null}",
+         "about the last 84 ms (estimate)"},
+        {"{\"kind\": \"unbounded\", \"bytes\": null, \"ms\": null, \"transactions\": null}",
+         "not bounded (`lag` has said nothing)"},
         {"{}", "not bounded"}, /* of a daemon that says it in another way */
     };
     char out[FM_SHOW_LOSS];
