@@ -158,34 +158,14 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 
 /* -------- for people -------- */
 
-static unsigned owner_of(const struct ctl_context *c)
-{
-    const struct fm_cell_at *at = &c->auth.cell[0].at;
-    return at->revision.n ? fm_cell_owner(&at->r) : FM_NO_REGION;
-}
-
-/* Data that Fulmar does not run itself: whoever would be chosen, the best of those that do not hold
- * them. */
-static json_t *external_loss_json(const struct ctl_context *c)
-{
-    struct fm_external_estimate best = {.known = false};
-    unsigned owner = owner_of(c);
-    for (unsigned r = 0; r < c->ctl->c.roster->nregions; r++) {
-        if (r == owner || !(c->ctl->holders >> r & 1) || !ctl_external_is_ready(c, r))
-            continue;
-        struct fm_external_estimate x = ctl_external_loss(c, r);
-        if (x.known && (!best.known || x.ms < best.ms))
-            best = x;
-    }
-    return ctl_external_loss_json(&best);
-}
-
 json_t *ctl_group_loss_json(const struct ctl_context *c)
 {
     struct fm_group_report report[FM_GROUP_NODES_MAX];
     const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    if (ctl_external_has(c))
-        return external_loss_json(c);
+    if (ctl_external_has(c)) {
+        struct fm_external_estimate x = ctl_external_loss_if_now(c);
+        return ctl_external_loss_json(&x);
+    }
     if (!e)
         return json_null();
     struct fm_credit_bound b =
@@ -219,11 +199,12 @@ static json_t *group_json(const struct ctl_context *c)
                      "nodes", nodes);
 }
 
+/* Data that Fulmar does not run itself. */
 static json_t *external_json(const struct ctl_context *c)
 {
     const struct fm_controller *ctl = c->ctl;
-    unsigned owner = owner_of(c);
-    const char *name = owner == FM_NO_REGION ? NULL : ctl->c.roster->region[owner];
+    const struct fm_cell_at *at = &c->auth.cell[0].at;
+    const char *name = at->revision.n ? ctl->c.roster->region[fm_cell_owner(&at->r)] : NULL;
     return json_pack("{s:s,s:s,s:s?,s:I,s:o,s:o,s:o}", "context",
                      ctl->c.roster->context[c->number].name, "kind", "hooks", "holder", name,
                      "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "loss_if_now",
