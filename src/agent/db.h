@@ -71,6 +71,7 @@ struct db_credit {
     uint32_t names;   /* whom it waits for beside us, as the stream's server process knows */
     bool knows_names; /* `names` holds */
     struct fm_lsn said;
+    struct fm_mono said_at;
     struct fm_pg_conn conn;
     bool asks;
     struct fm_timer timer;
