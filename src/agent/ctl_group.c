@@ -289,7 +289,7 @@ struct ctl_group_home ctl_group_home(const struct ctl_context *c, unsigned home)
 {
     struct fm_mono now = fm_mono_now();
     const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    const struct fm_group_report *w = e ? writer_of(c) : NULL;
+    const struct fm_group_report *w = e ? ctl_group_writer(c) : NULL;
     struct fm_group_report report[FM_GROUP_NODES_MAX] = {{.state = 0}};
     struct ctl_group_home h = {.counts = true};
     if (!e || !w)
