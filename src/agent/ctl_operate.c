@@ -155,8 +155,8 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
         struct ctl_group_loss loss = ctl_group_loss(c, to);
-        ev.ready &= loss.ready;
-        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED;
+        ev.ready &= loss.ready && ctl_external_is_ready(c, to);
+        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
         ev.loss += loss.bound.bytes;
         struct ctl_group_home home = ctl_group_home(c, lost);
         ev.home_well &= home.counts;
@@ -427,6 +427,7 @@ void ctl_operate_turn(struct ctl_context *c)
         failback_turn(ctl, c->set, r);
     }
     ctl_standby_turn(c);
+    ctl_external_turn(c);
     ctl_move_turn(c);
 }
 

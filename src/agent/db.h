@@ -173,6 +173,7 @@ struct db_node {
     enum db_as as, as_next;
     unsigned upstream, upstream_next; /* FM_GROUP_NOBODY */
     uint32_t waits, waits_next;       /* for whom an open one does, one bit each */
+    bool sheds, sheds_next;           /* it removes what it needs no more of the log */
     struct fm_ward ward;
     bool up;       /* the ward runs */
     bool primary;  /* it was started, or promoted, as one: it runs by the sub-lease */
@@ -194,7 +195,7 @@ struct db_node {
     bool prepared; /* of a primary: both were tried */
     struct fm_mono slots_at, prepare_at;
     struct fm_pg_conn settle;
-    bool settles; /* its checkpoint was begun */
+    bool settles, settled; /* its checkpoint was begun, and is over */
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
     struct db_credit credit;

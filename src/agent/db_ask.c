@@ -320,6 +320,7 @@ static void settled(struct fm_pg_conn *c, const struct fm_pg_result *r)
     if (r->error.code)
         fm_log(FM_LOG_WARN, "database_settle", FM_KZ("group", n->group), FM_KE(&r->error));
     fm_pg_close(c);
+    n->settled = true;
 }
 
 static void may_settle(struct fm_pg_conn *c, const struct fm_pg_result *r)
@@ -332,7 +333,7 @@ static void may_settle(struct fm_pg_conn *c, const struct fm_pg_result *r)
 
 void db_ask_settle(struct db_node *n)
 {
-    if (n->settles || !n->up || !n->promoted)
+    if (n->settles || !n->up || !n->promoted || n->as != DB_AS_OPEN)
         return;
     n->settles = true;
     db_ask_open(n, &n->settle, may_settle);
@@ -370,7 +371,7 @@ void db_ask_end(struct db_node *n)
     n->role = n->prepared = false;
     n->prepare_at = n->slots_at = FM_MONO_ZERO;
     fm_pg_close(&n->settle);
-    n->settles = false;
+    n->settles = n->settled = false;
 }
 
 /* A primary answers when what others need of it was made. */
