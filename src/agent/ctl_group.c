@@ -184,26 +184,17 @@ static json_t *group_json(const struct ctl_context *c)
                      e ? fm_message_group_loss_json(&loss) : json_null(), "nodes", nodes);
 }
 
-/* Data that Fulmar does not run itself: whoever would be chosen, the best of those that do not hold
- * them. */
+/* Data that Fulmar does not run itself. */
 static json_t *external_json(const struct ctl_context *c)
 {
     const struct fm_controller *ctl = c->ctl;
     const struct fm_cell_at *at = &c->auth.cell[0].at;
-    struct fm_external_estimate best = {.known = false};
-    unsigned owner = at->revision.n ? fm_cell_owner(&at->r) : FM_NO_REGION;
-    for (unsigned r = 0; r < ctl->c.roster->nregions; r++) {
-        if (r == owner || !(ctl->holders >> r & 1) || !ctl_external_is_ready(c, r))
-            continue;
-        struct fm_external_estimate x = ctl_external_loss(c, r);
-        if (x.known && (!best.known || x.ms < best.ms))
-            best = x;
-    }
-    const char *name = owner == FM_NO_REGION ? NULL : ctl->c.roster->region[owner];
+    struct fm_external_estimate loss = ctl_external_loss_if_now(c);
+    const char *name = at->revision.n ? ctl->c.roster->region[fm_cell_owner(&at->r)] : NULL;
     return json_pack("{s:s,s:s,s:s?,s:I,s:o,s:o,s:o}", "context",
                      ctl->c.roster->context[c->number].name, "kind", "hooks", "holder", name,
                      "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "loss_if_now",
-                     ctl_external_loss_json(&best), "here", ctl_external_json(c), "regions",
+                     ctl_external_loss_json(&loss), "here", ctl_external_json(c), "regions",
                      ctl_external_regions_json(c));
 }
 
