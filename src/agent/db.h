@@ -73,6 +73,7 @@ struct db_credit {
     struct fm_mono stream_at;
     struct fm_credit_stream knows; /* the stream's server process */
     struct fm_lsn said;
+    struct fm_mono said_at;
     struct fm_pg_conn conn;
     bool asks;
     struct fm_timer timer;
