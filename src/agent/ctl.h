@@ -13,6 +13,7 @@
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
  *   ctl_quote.c    ... and what a failover would lose of them
+ *   ctl_yield.c    ... given up, where it does not serve here any more
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -34,6 +35,7 @@
 #include "core/office.h"
 #include "core/standby.h"
 #include "core/votes.h"
+#include "core/yield.h"
 
 enum {
     CTL_READ_PARTS = 5,
@@ -251,6 +253,7 @@ struct ctl_group {
         struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
+    struct fm_yield yield;   /* ctl_yield.c */
 };
 
 struct ctl_context {
@@ -424,7 +427,10 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
-/* For a failover from `lost` to `to`, as it looks from here. */
+/* Who would take over from `lost`, by the votes; FM_NO_REGION. */
+unsigned ctl_heir(const struct fm_controller *ctl, const struct ctl_set *s, unsigned lost);
+/* For a failover from `lost` to `to`, as it looks from here. They are the same where a region goes
+ * on with what it has given up itself, with another node. */
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
@@ -598,6 +604,16 @@ void ctl_quote_heard(struct ctl_context *c, unsigned host);
  * write. */
 json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
                        unsigned to);
+
+/* -------- ctl_yield.c -------- */
+
+/* Of a keeper: is what it holds served, and is what it has given up to be taken back? */
+void ctl_yield_turn(struct ctl_context *c);
+/* All of the set was given up by that region. */
+bool ctl_yield_is_given_up(const struct fm_controller *ctl, const struct ctl_set *s,
+                           unsigned region);
+/* Who goes on with it; `heir`: by the votes. */
+unsigned ctl_yield_next(const struct fm_controller *ctl, const struct ctl_set *s, unsigned heir);
 
 /* -------- ctl_tell.c -------- */
 

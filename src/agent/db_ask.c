@@ -11,7 +11,6 @@ enum {
     AGAIN_MS = 100,
     PREPARE_MS = 2000, /* after slots or the role could not be made */
     SLOTS_MS = 10 * 1000,
-    OPEN_MS = 1000,
     QUERY_MS = 1000,
     DRAIN_MS = 60 * 1000,
     SETTLE_MS = 3600 * 1000,
@@ -257,7 +256,7 @@ void db_ask_init(struct db_node *n)
     fm_pg_init(&n->settle, n->d->c.loop, n->group, NULL);
 }
 
-void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
+void db_ask_open(struct db_node *n, struct fm_pg_conn *c, int64_t ms, fm_pg_done *done)
 {
     struct fm_addr at;
     if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
@@ -269,7 +268,7 @@ void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
                              .application_name = "fulmar",
                              .options = "-c synchronous_commit=local -c statement_timeout=60s",
                              .sslmode = "disable"};
-    fm_pg_open(c, &t, OPEN_MS, done);
+    fm_pg_open(c, &t, ms, done);
 }
 
 /* -------- before a planned stop -------- */
@@ -300,7 +299,7 @@ void db_ask_drain(struct db_node *n)
     if (n->drained != DB_DRAIN_NOT || !n->up)
         return;
     n->drained = DB_DRAIN_RUNS;
-    db_ask_open(n, &n->drain, may_drain);
+    db_ask_open(n, &n->drain, DB_OPEN_MS, may_drain);
 }
 
 /* -------- after a promotion -------- */
@@ -327,7 +326,7 @@ void db_ask_settle(struct db_node *n)
     if (n->settles || !n->up || !n->promoted)
         return;
     n->settles = true;
-    db_ask_open(n, &n->settle, may_settle);
+    db_ask_open(n, &n->settle, DB_OPEN_MS, may_settle);
 }
 
 void db_ask_let_go(struct db_node *n)
@@ -342,7 +341,7 @@ void db_ask_turn(struct db_node *n)
         return;
     if (n->conn.state == FM_PG_CONN_CLOSED) {
         n->asks = true;
-        db_ask_open(n, &n->conn, opened);
+        db_ask_open(n, &n->conn, DB_OPEN_MS, opened);
     } else if (n->conn.state == FM_PG_CONN_READY && !prepare(n)) {
         n->asks = true;
         fm_pg_query(&n->conn, state_sql, NULL, 0, QUERY_MS, asked);
@@ -357,6 +356,7 @@ void db_ask_end(struct db_node *n)
     n->said = (struct fm_group_report){.state = 0};
     n->streaming = 0;
     db_credit_end(n);
+    db_probe_end(n);
     n->slots = DB_SLOTS_NOT;
     n->role = n->prepared = false;
     n->prepare_at = n->slots_at = FM_MONO_ZERO;

@@ -1,8 +1,8 @@
-/* Giving away, and what else a keeper changes of a cell: stop, release, retake, members.
+/* Giving away, and what else a keeper changes of a cell: stop, release, yield, retake, members.
  *
- * Invariants: `released` is written only by a settled keeper, after every sub-lessee has
- * acknowledged that it stopped or has run out (rules 5, 7); a cell whose sub-lessees were told to
- * stop is never granted again under the same epoch; a change of unknown outcome is sent again as
+ * Invariants: `released` and `yielded` are written only by a settled keeper, after every sub-lessee
+ * has acknowledged that it stopped or has run out (rules 5, 7); a cell whose sub-lessees were told
+ * to stop is never granted again under the same epoch; a change of unknown outcome is sent again as
  * the same compare-and-swap, or overtaken by another one. One change is on its way at a time. */
 #include "core/authority_parts.h"
 #include "core/lineage.h"
@@ -62,7 +62,7 @@ static int64_t lease_ms(const struct fm_authority *a)
     return a->cfg.lease_ms;
 }
 
-static bool settled(const struct fm_authority *a, struct fm_mono now)
+bool fm_authority_is_settled(const struct fm_authority *a, struct fm_mono now)
 {
     return a->k.state == FM_CHAIN_HOLD &&
            FM_RULE(R5_RELEASE, !fm_mono_before(now, a->k.settled_at)) &&
@@ -126,7 +126,7 @@ static bool next_evidence(struct fm_authority *a)
 static bool next_change(struct fm_authority *a, struct fm_mono now)
 {
     struct fm_keeper *k = &a->k;
-    bool any = (k->retake | k->releasing) != 0 || k->members_wanted;
+    bool any = (k->retake | k->releasing | k->yielding) != 0 || k->members_wanted;
     uint64_t holds = any ? fm_authority_holds(a) : 0;
     for (unsigned i = 0; i < a->cfg.ncells && any; i++) {
         uint64_t bit = fm_bit(i);
@@ -137,15 +137,22 @@ static bool next_change(struct fm_authority *a, struct fm_mono now)
             return true;
         }
         bool stopped = (k->stopped & bit) != 0;
-        if (k->releasing & holds & bit && settled(a, now) && stopped) {
+        if (k->releasing & holds & bit && fm_authority_is_settled(a, now) && stopped) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RELEASED);
             c->state = FM_CELL_RELEASED;
             c->to = k->release_to[i];
             FM_ASSERT(c->to != a->region);
             return true;
         }
-        if (k->members_wanted && holds & bit && settled(a, now) && !(k->stopping & bit) &&
-            !fm_members_same(&a->cell[i].at.r.members, &k->members)) {
+        if (k->yielding & holds & bit && fm_authority_is_settled(a, now) &&
+            FM_RULE(R7_YIELD, stopped)) {
+            struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_YIELDED);
+            c->state = FM_CELL_YIELDED;
+            c->to = k->release_to[i];
+            return true;
+        }
+        if (k->members_wanted && holds & bit && fm_authority_is_settled(a, now) &&
+            !(k->stopping & bit) && !fm_members_same(&a->cell[i].at.r.members, &k->members)) {
             begin_change(a, i, FM_AUTH_WHY_NONE)->members = k->members;
             return true;
         }
