@@ -581,6 +581,8 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 void ctl_group_create(struct ctl_context *c);
 /* NULL: there are no data yet. */
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
+/* What the last writer said of itself; NULL: there are no data yet. */
+const struct fm_group_report *ctl_group_writer(const struct ctl_context *c);
 /* Nobody has taken the node away from its agent: it may be promoted. */
 bool ctl_group_looks_after(const struct ctl_group_node *n);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */

@@ -127,7 +127,7 @@ const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c)
 
 /* -------- what they say -------- */
 
-static const struct fm_group_report *writer_of(const struct ctl_context *c)
+const struct fm_group_report *ctl_group_writer(const struct ctl_context *c)
 {
     const struct fm_evidence *e = ctl_group_recorded(c);
     return e && e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
@@ -211,7 +211,7 @@ const char *ctl_group_receive(const struct ctl_context *c)
     const struct fm_evidence *e = ctl_group_recorded(c);
     if (!c->group)
         return NULL;
-    const struct fm_group_report *old = writer_of(c);
+    const struct fm_group_report *old = ctl_group_writer(c);
     if (!e || !old)
         return "its PostgreSQL group has no data yet";
     if (!fm_group_is_fresh(old, FRESH_MS, now))
@@ -226,23 +226,8 @@ const char *ctl_group_receive(const struct ctl_context *c)
     return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
 }
 
-/* The node would know it by nothing but the record and itself. The writer lacks nothing. */
-static struct fm_credit_bound bound_of(const struct fm_evidence *e, unsigned node,
-                                       const struct fm_group_report *r)
-{
-    if (e->writer == node + 1)
-        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
-    return fm_credit_bound_of_survivor(e->credit, e->promotable, (uint8_t)node, r->flush,
-                                       (struct fm_lsn){e->holes_to});
-}
-
-static bool is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b)
-{
-    return a->kind < b->kind || (a->kind == b->kind && a->bytes < b->bytes);
-}
-
-/* Whoever is promoted of the region has most of its nodes, so at least what the best of them has.
- */
+/* Whoever is promoted of the region has most of its nodes, so at least what the best of them has;
+ * but for those that a person has taken away. */
 struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
 {
     struct fm_mono now = fm_mono_now();
@@ -254,12 +239,13 @@ struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
     l.bound.kind = FM_CREDIT_UNBOUNDED;
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region != to || !fm_group_is_fresh(&n->report, FRESH_MS, now) ||
+        if (n->region != to || !ctl_group_looks_after(n) ||
+            !fm_group_is_fresh(&n->report, FRESH_MS, now) ||
             n->report.system_id != e->system_id || !fm_group_goes_on(e, &n->report, i))
             continue;
-        struct fm_credit_bound b = bound_of(e, i, &n->report);
-        l.ready |= ctl_group_looks_after(n);
-        if (is_less(&b, &l.bound))
+        struct fm_credit_bound b = fm_group_bound(e, i, n->report.flush);
+        l.ready = true;
+        if (fm_credit_bound_is_less(&b, &l.bound))
             l.bound = b;
     }
     return l;
@@ -270,14 +256,14 @@ struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
 struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c)
 {
     const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    const struct fm_group_report *w = e ? writer_of(c) : NULL;
+    const struct fm_group_report *w = e ? ctl_group_writer(c) : NULL;
     struct fm_credit_bound best = {.kind = FM_CREDIT_UNBOUNDED};
     bool open = w && (w->state == FM_GROUP_PRIMARY || w->state == FM_GROUP_DRAINING);
     if (open && fm_group_is_fresh(w, FRESH_MS, fm_mono_now()))
         return w->loss;
     for (unsigned r = 0; e && r < c->ctl->c.roster->nregions; r++) {
         struct ctl_group_loss l = ctl_group_loss(c, r);
-        if (l.ready && is_less(&l.bound, &best))
+        if (l.ready && fm_credit_bound_is_less(&l.bound, &best))
             best = l.bound;
     }
     return best;
@@ -286,7 +272,7 @@ struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c)
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
 {
     struct fm_mono now = fm_mono_now();
-    const struct fm_group_report *old = c->group ? writer_of(c) : NULL;
+    const struct fm_group_report *old = c->group ? ctl_group_writer(c) : NULL;
     if (!c->group)
         return true;
     const struct fm_evidence *e = ctl_group_recorded(c);

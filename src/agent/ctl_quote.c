@@ -11,18 +11,12 @@
 
 enum { FRESH_MS = 2000 };
 
-static const struct fm_group_report *primary_of(const struct ctl_context *c,
-                                                const struct fm_evidence *e)
-{
-    return e->writer <= c->group->nnodes ? &c->group->node[e->writer - 1].report : NULL;
-}
-
 /* -------- how old what a standby has is -------- */
 
 void ctl_quote_heard(struct ctl_context *c, unsigned host)
 {
     const struct fm_evidence *e = ctl_group_recorded(c);
-    const struct fm_group_report *primary = e ? primary_of(c, e) : NULL;
+    const struct fm_group_report *primary = e ? ctl_group_writer(c) : NULL;
     if (!primary || primary->at.ns == 0)
         return;
     for (unsigned i = 0; i < c->group->nnodes; i++) {
@@ -80,12 +74,9 @@ static struct cost cost_of(const struct ctl_context *c, unsigned to)
         x.ms = -1;
         return x;
     }
-    if (e->writer == x.node + 1)
-        return x; /* it has written all of it */
-    const struct fm_group_report *primary = primary_of(c, e);
+    const struct fm_group_report *primary = ctl_group_writer(c);
     struct fm_lsn flush = report[x.node].flush;
-    x.bound = fm_credit_bound_of_survivor(e->credit, e->promotable, (uint8_t)x.node, flush,
-                                          (struct fm_lsn){e->holes_to});
+    x.bound = fm_group_bound(e, x.node, flush);
     bool exact = x.bound.kind == FM_CREDIT_ENFORCED && x.bound.bytes == 0;
     x.ms = exact ? 0 : lost_ms(c, primary, &c->group->node[x.node]);
     if (x.bound.kind == FM_CREDIT_ESTIMATE && primary) /* at least what it is known to lack */
@@ -114,7 +105,7 @@ static json_t *age(struct fm_mono at)
 static json_t *node_json(const struct ctl_context *c, const struct fm_evidence *e, unsigned i)
 {
     const struct ctl_group_node *n = &c->group->node[i];
-    const struct fm_group_report *primary = primary_of(c, e);
+    const struct fm_group_report *primary = ctl_group_writer(c);
     json_t *o = fm_message_group_report_json(c->ctl->c.roster->region[n->region], &n->report,
                                              fm_mono_now());
     bool heard = n->report.at.ns && primary && primary->at.ns;
@@ -137,7 +128,7 @@ static json_t *group_json(const struct ctl_context *c, const struct cost *x)
     for (unsigned i = 0; i < c->group->nnodes; i++)
         if (c->group->node[i].in_file)
             json_array_append_new(nodes, node_json(c, e, i));
-    const struct fm_group_report *primary = primary_of(c, e);
+    const struct fm_group_report *primary = ctl_group_writer(c);
     json_t *standby = x->node < c->group->nnodes ? node_json(c, e, x->node) : json_null();
     const char *name = primary ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL;
     return json_pack("{s:s,s:s?,s:o,s:I,s:o,s:o}", "context", r->context[c->number].name, "primary",

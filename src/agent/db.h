@@ -293,8 +293,9 @@ void db_secret_ask(struct db_node *n);
 void db_secret_close(struct db_node *n);
 /* Is that the host of a node of the group, by its certificate (NULL: it has none)? */
 bool db_secret_may_have(const struct db_node *n, const char *peer);
-/* STATE/groups, and GROUP in it, for a file there. */
-enum fm_err db_folders_make(const char *path, struct fm_error *e) FM_WARN_UNUSED;
+/* A file of the group in the state of this agent, with its folders. */
+enum fm_err db_state_path(const struct db_node *n, const char *name, char out[PATH_MAX],
+                          struct fm_error *e) FM_WARN_UNUSED;
 
 /* -------- db_loss.c -------- */
 

@@ -27,17 +27,8 @@ static int64_t now_us(void)
 
 enum fm_err db_loss_open(struct db_node *n, struct fm_error *e)
 {
-    const struct fm_conf *conf = n->d->conf;
-    int host = fm_conf_find_host(conf, fm_str_z(n->d->c.host));
-    char folder[PATH_MAX], path[PATH_MAX + 128];
-    FM_ASSERT(host >= 0);
-    const struct fm_conf_host *h = &conf->hosts[host];
-    enum fm_err err =
-        fm_conf_state_dir(conf, h->name, conf->regions[h->region].name, folder, sizeof folder, e);
-    if (err)
-        return err;
-    snprintf(path, sizeof path, "%s/groups/%s/losses.json", folder, n->group);
-    err = db_folders_make(path, e);
+    char path[PATH_MAX];
+    enum fm_err err = db_state_path(n, "losses.json", path, e);
     return err ? err : fm_losses_open(&n->loss.items, path, e);
 }
 
@@ -190,8 +181,7 @@ bool db_loss_note(struct db_node *n)
     if (!fm_loss_is_due(&n->cell.r, to) || was->writer > n->nnodes)
         return true;
     struct fm_lsn fork = {to->fork_lsn};
-    struct fm_credit_bound b = fm_credit_bound_of_survivor(
-        was->credit, was->promotable, (uint8_t)n->self, fork, (struct fm_lsn){was->holes_to});
+    struct fm_credit_bound b = fm_group_bound(was, n->self, fork);
     struct fm_loss l = item_of(n, (struct fm_timeline){was->timeline}, fork);
     snprintf(l.node, sizeof l.node, "%s", n->of[was->writer - 1].name);
     l.epoch = to->epoch;

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { WHOLE = 100, TENTH = 10 };
@@ -24,44 +23,13 @@ static const struct {
 
 /* -------- what outlives the agent -------- */
 
-static enum fm_err folder(char path[PATH_MAX], size_t end, const char *name, size_t *out,
-                          struct fm_error *e)
-{
-    size_t room = PATH_MAX - end;
-    int n = snprintf(path + end, room, "/%s", name);
-    if (n < 0 || (size_t)n >= room)
-        return fm_error_set(e, FM_ERR_LIMIT, "a path is too long");
-    *out = end + (size_t)n;
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot make %s", path);
-    return FM_ERR_OK;
-}
-
-static enum fm_err mark_path(const struct db_node *n, char path[PATH_MAX], struct fm_error *e)
-{
-    const struct fm_conf *conf = n->d->conf;
-    int host = fm_conf_find_host(conf, fm_str_z(n->d->c.host));
-    FM_ASSERT(host >= 0);
-    const struct fm_conf_host *h = &conf->hosts[host];
-    enum fm_err err =
-        fm_conf_state_dir(conf, h->name, conf->regions[h->region].name, path, PATH_MAX, e);
-    size_t end = err ? 0 : strlen(path);
-    if (!err)
-        err = folder(path, end, "groups", &end, e);
-    if (!err)
-        err = folder(path, end, n->group, &end, e);
-    if (!err && end + sizeof "/maintained" > PATH_MAX)
-        err = fm_error_set(e, FM_ERR_LIMIT, "a path is too long");
-    if (!err)
-        memcpy(path + end, "/maintained", sizeof "/maintained");
-    return err;
-}
+#define MARK "maintained"
 
 bool db_order_is_maintained(const struct db_node *n)
 {
     char path[PATH_MAX];
     struct fm_error e = {0};
-    if (mark_path(n, path, &e) == FM_ERR_OK)
+    if (db_state_path(n, MARK, path, &e) == FM_ERR_OK)
         return access(path, F_OK) == 0;
     fm_log(FM_LOG_ERROR, "database_mark", FM_KZ("group", n->group), FM_KE(&e));
     return false;
@@ -70,7 +38,7 @@ bool db_order_is_maintained(const struct db_node *n)
 static enum fm_err mark(const struct db_node *n, bool on, struct fm_error *e)
 {
     char path[PATH_MAX];
-    enum fm_err err = mark_path(n, path, e);
+    enum fm_err err = db_state_path(n, MARK, path, e);
     if (!err && on)
         err = fm_file_replace(path, FM_STR("a person looks after this node\n"), 0600, e);
     else if (!err && unlink(path) < 0 && errno != ENOENT)

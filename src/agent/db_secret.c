@@ -55,7 +55,8 @@ enum fm_err db_secret_read(struct db_node *n, struct fm_error *e)
     return err ? err : read_one(n, FM_CONF_SECRET_REPLICATION, n->replication, e);
 }
 
-enum fm_err db_folders_make(const char *path, struct fm_error *e)
+/* STATE/groups, and GROUP in it, for a file there. */
+static enum fm_err make_folders(const char *path, struct fm_error *e)
 {
     enum { FOLDERS = 2 };
     char up[PATH_MAX];
@@ -76,6 +77,24 @@ enum fm_err db_folders_make(const char *path, struct fm_error *e)
     return FM_ERR_OK;
 }
 
+enum fm_err db_state_path(const struct db_node *n, const char *name, char out[PATH_MAX],
+                          struct fm_error *e)
+{
+    const struct fm_conf *conf = n->d->conf;
+    int host = fm_conf_find_host(conf, fm_str_z(n->d->c.host));
+    FM_ASSERT(host >= 0);
+    const struct fm_conf_host *h = &conf->hosts[host];
+    enum fm_err err =
+        fm_conf_state_dir(conf, h->name, conf->regions[h->region].name, out, PATH_MAX, e);
+    if (err)
+        return err;
+    size_t used = strlen(out);
+    int more = snprintf(out + used, PATH_MAX - used, "/groups/%s/%s", n->group, name);
+    if (more < 0 || (size_t)more >= PATH_MAX - used)
+        return fm_error_set(e, FM_ERR_LIMIT, "the path of `state` is too long");
+    return make_folders(out, e);
+}
+
 /* Blocks for a moment, once in the life of a group. */
 static bool keep(struct db_node *n, enum fm_conf_secret which, const char *secret)
 {
@@ -83,7 +102,7 @@ static bool keep(struct db_node *n, enum fm_conf_secret which, const char *secre
     struct fm_error e = {0};
     enum fm_err err = path_of(n, which, path, sizeof path, &e);
     if (!err)
-        err = db_folders_make(path, &e);
+        err = make_folders(path, &e);
     if (!err)
         err = fm_file_replace(path, fm_str_z(secret), 0600, &e);
     if (err)

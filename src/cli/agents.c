@@ -261,6 +261,18 @@ int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, str
     }
 }
 
+int fm_agents_show_of(const struct fm_args *a, const char *command,
+                      int (*show)(const struct fm_args *a, struct fm_agents *g))
+{
+    struct fm_agents *g;
+    int code = fm_agents_open(&g, a, command, FM_WHOM_ORDER);
+    if (code)
+        return code;
+    code = fm_agents_show(g, show);
+    fm_agents_close(g);
+    return code;
+}
+
 /* -------- beginning and end -------- */
 
 const struct fm_conf *fm_agents_conf(const struct fm_agents *g)

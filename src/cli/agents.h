@@ -53,6 +53,10 @@ int fm_agents_status(struct fm_agents *g, json_t **out) FM_WARN_UNUSED;
  * error or nobody reads what it prints. Returns its exit code. */
 int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g));
 
+/* The same for those who may take orders, from fm_agents_open to fm_agents_close. */
+int fm_agents_show_of(const struct fm_args *a, const char *command,
+                      int (*show)(const struct fm_args *a, struct fm_agents *g));
+
 /* Prints why nobody answered; returns the exit code. */
 int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how);
 

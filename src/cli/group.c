@@ -241,11 +241,5 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_group_status(const struct fm_args *a)
 {
-    struct fm_agents *g;
-    int code = fm_agents_open(&g, a, "group status", FM_WHOM_ORDER);
-    if (code)
-        return code;
-    code = fm_agents_show(g, show);
-    fm_agents_close(g);
-    return code;
+    return fm_agents_show_of(a, "group status", show);
 }

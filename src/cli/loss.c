@@ -145,28 +145,16 @@ static int show(const struct fm_args *a, struct fm_agents *g)
     return code;
 }
 
-static int ask(const struct fm_args *a, const char *command,
-               int (*what)(const struct fm_args *a, struct fm_agents *g))
-{
-    struct fm_agents *g;
-    int code = fm_agents_open(&g, a, command, FM_WHOM_ORDER);
-    if (code)
-        return code;
-    code = fm_agents_show(g, what);
-    fm_agents_close(g);
-    return code;
-}
-
 int fm_cmd_loss_list(const struct fm_args *a)
 {
-    return ask(a, "loss list", list);
+    return fm_agents_show_of(a, "loss list", list);
 }
 
 int fm_cmd_loss_show(const struct fm_args *a)
 {
     if (a->nargs != 1)
         return fm_usage("`fulmar loss show` needs an item; `fulmar loss list` has them");
-    return ask(a, "loss show", show);
+    return fm_agents_show_of(a, "loss show", show);
 }
 
 /* -------- writing off -------- */

@@ -70,27 +70,15 @@ static int one(const struct fm_args *a, struct fm_agents *g)
     return code ? code : print(a, doc, fm_op_doc_print);
 }
 
-static int show(const struct fm_args *a, const char *command,
-                int (*what)(const struct fm_args *a, struct fm_agents *g))
-{
-    struct fm_agents *g;
-    int code = fm_agents_open(&g, a, command, FM_WHOM_ORDER);
-    if (code)
-        return code;
-    code = fm_agents_show(g, what);
-    fm_agents_close(g);
-    return code;
-}
-
 int fm_cmd_op_list(const struct fm_args *a)
 {
-    return show(a, "op list", list);
+    return fm_agents_show_of(a, "op list", list);
 }
 
 int fm_cmd_op_show(const struct fm_args *a)
 {
     int code = id_of(a, "op show");
-    return code ? code : show(a, "op show", one);
+    return code ? code : fm_agents_show_of(a, "op show", one);
 }
 
 int fm_cmd_op_wait(const struct fm_args *a)

@@ -368,3 +368,9 @@ struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t rec
         return bound(FM_CREDIT_ESTIMATE, fm_max_u64(credit, fm_lsn_ahead(holes_to, flush)));
     return bound(FM_CREDIT_ENFORCED, credit);
 }
+
+bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b)
+{
+    FM_ASSERT(a->kind < FM_CREDIT_KIND_COUNT && b->kind < FM_CREDIT_KIND_COUNT);
+    return a->kind < b->kind || (a->kind == b->kind && a->bytes < b->bytes);
+}

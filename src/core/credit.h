@@ -170,4 +170,7 @@ struct fm_lsn fm_credit_holes_to(const struct fm_credit *c);
 struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,
                                                    struct fm_lsn flush, struct fm_lsn holes_to);
 
+/* Is less known to be lost by a than by b? */
+bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b);
+
 #endif

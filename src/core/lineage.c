@@ -100,6 +100,16 @@ unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group
     return fm_group_most_advanced(recorded, node, nnodes, there, fresh_ms, now);
 }
 
+struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsigned node,
+                                      struct fm_lsn flush)
+{
+    FM_ASSERT(node < FM_GROUP_NODES_MAX);
+    if (recorded->writer == node + 1)
+        return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
+    return fm_credit_bound_of_survivor(recorded->credit, recorded->promotable, (uint8_t)node, flush,
+                                       (struct fm_lsn){recorded->holes_to});
+}
+
 /* What bounds the loss of what was acknowledged before. */
 static bool same_bound(const struct fm_evidence *old, const struct fm_evidence *to)
 {

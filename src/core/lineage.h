@@ -75,6 +75,11 @@ bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_
 unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
                        unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
 
+/* What a node that has `flush` may lack of what was acknowledged, by nothing but the record and
+ * itself (rule 23). The writer lacks nothing. */
+struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsigned node,
+                                      struct fm_lsn flush);
+
 /* May `to` be recorded over `old` for `epoch`? What the keeper looks at before it writes: one node
  * an epoch, timelines that only grow, a history that is claimed before it is opened. */
 bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence *to,

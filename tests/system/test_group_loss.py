@@ -148,6 +148,9 @@ def test_commits_in_flight(stage):
     os.kill(sender, signal.SIGSTOP)  # nothing gets to the standby any more
     wait_until("commits wait for it", lambda: int(g.sql("west", "select count(*) from pg_stat_activity where wait_event = "
                                                         "'SyncRep'") or 0) > 1, PATIENCE_S)
+    writers.append(Writer(g, 5000000))  # those may all have been sent before; what this one does is not
+    wait_until("a commit is not sent", lambda: int(g.sql("west", "select count(*) from pg_stat_activity where wait_event = "
+                                                         "'SyncRep'") or 0) > 4, PATIENCE_S)
     g.freeze("west-1")
     for pid in [sender, *g.postgres_of("west")]:  # a power cut: nobody gets to send what waits
         try:

@@ -533,24 +533,34 @@ static void a_walk_never_lies(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(the_least_of_those_that_count_bounds_it),
-             fm_test(no_credit_grants_what_all_have),
-             fm_test(without_a_live_sub_lease_nothing_more_is_granted),
-             fm_test(block_writes_waits_without_end),
-             fm_test(block_writes_grants_nothing_where_nobody_counts),
-             fm_test(who_leaves_counts_until_that_is_recorded),
-             fm_test(one_that_holds_nobody_up_does_not_leave_with_it),
-             fm_test(without_anybody_it_goes_a_window_ahead),
-             fm_test(who_returns_joins_within_its_credit),
-             fm_test(one_that_stands_still_while_it_joins_is_let_go),
-             fm_test(only_those_that_are_able_and_receive_join),
-             fm_test(data_that_are_thrown_away_stop_grants_until_that_is_recorded),
-             fm_test(commits_that_always_wait_a_little_have_not_used_it_up),
-             fm_test(what_the_server_waits_for_itself_needs_no_poll),
-             fm_test(where_nothing_is_bounded_it_is_an_estimate),
-             fm_test(a_hole_makes_it_an_estimate_until_it_is_passed),
-             fm_test(while_the_server_does_not_wait_all_is_a_hole),
-             fm_test(transactions_fit_into_it),
-             fm_test(one_that_is_recorded_and_not_heard_of_bounds_nothing),
-             fm_test(a_smaller_credit_counts_when_it_is_reached),
-             fm_test(a_survivor_computes_it_alone), fm_test(a_walk_never_lies))
+static void a_bound_that_is_known_is_less_than_one_that_is_not(void **state)
+{
+    (void)state;
+    static const struct fm_credit_bound up[] = {{.kind = FM_CREDIT_ENFORCED, .bytes = 8},
+                                                {.kind = FM_CREDIT_ENFORCED, .bytes = 9},
+                                                {.kind = FM_CREDIT_ESTIMATE, .bytes = 0},
+                                                {.kind = FM_CREDIT_UNBOUNDED, .bytes = 0}};
+    for (unsigned i = 0; i < FM_COUNT(up); i++)
+        for (unsigned k = 0; k < FM_COUNT(up); k++)
+            assert_int_equal(fm_credit_bound_is_less(&up[i], &up[k]), i < k);
+}
+
+FM_TEST_MAIN(
+    fm_test(the_least_of_those_that_count_bounds_it), fm_test(no_credit_grants_what_all_have),
+    fm_test(without_a_live_sub_lease_nothing_more_is_granted),
+    fm_test(block_writes_waits_without_end),
+    fm_test(block_writes_grants_nothing_where_nobody_counts),
+    fm_test(who_leaves_counts_until_that_is_recorded),
+    fm_test(one_that_holds_nobody_up_does_not_leave_with_it),
+    fm_test(without_anybody_it_goes_a_window_ahead), fm_test(who_returns_joins_within_its_credit),
+    fm_test(one_that_stands_still_while_it_joins_is_let_go),
+    fm_test(only_those_that_are_able_and_receive_join),
+    fm_test(data_that_are_thrown_away_stop_grants_until_that_is_recorded),
+    fm_test(commits_that_always_wait_a_little_have_not_used_it_up),
+    fm_test(what_the_server_waits_for_itself_needs_no_poll),
+    fm_test(where_nothing_is_bounded_it_is_an_estimate),
+    fm_test(a_hole_makes_it_an_estimate_until_it_is_passed),
+    fm_test(while_the_server_does_not_wait_all_is_a_hole), fm_test(transactions_fit_into_it),
+    fm_test(one_that_is_recorded_and_not_heard_of_bounds_nothing),
+    fm_test(a_smaller_credit_counts_when_it_is_reached), fm_test(a_survivor_computes_it_alone),
+    fm_test(a_bound_that_is_known_is_less_than_one_that_is_not), fm_test(a_walk_never_lies))

@@ -200,10 +200,25 @@ static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
     assert_false(fm_group_may_record(&none, &nothing, (struct fm_epoch){1}));
 }
 
+static void the_writer_lacks_nothing_and_others_what_is_recorded(void **state)
+{
+    (void)state;
+    const struct fm_evidence r = {.writer = 1, .promotable = 2, .credit = 4096, .holes_to = 500};
+    struct fm_credit_bound b = fm_group_bound(&r, 0, FM_LSN_NONE);
+    assert_true(b.kind == FM_CREDIT_ENFORCED && b.bytes == 0);
+    b = fm_group_bound(&r, 1, (struct fm_lsn){500});
+    assert_true(b.kind == FM_CREDIT_ENFORCED && b.bytes == 4096);
+    b = fm_group_bound(&r, 1, (struct fm_lsn){499});
+    assert_int_equal(b.kind, FM_CREDIT_ESTIMATE);
+    b = fm_group_bound(&r, 2, (struct fm_lsn){500});
+    assert_int_equal(b.kind, FM_CREDIT_UNBOUNDED);
+}
+
 FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
              fm_test(a_message_that_was_overtaken_does_not_count),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
              fm_test(a_standby_counts_that_follows_closely),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
              fm_test(who_would_be_promoted_bounds_the_loss_if_any_does),
+             fm_test(the_writer_lacks_nothing_and_others_what_is_recorded),
              fm_test(the_record_takes_a_claim_and_then_what_came_of_it))
