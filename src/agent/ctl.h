@@ -106,6 +106,7 @@ struct ctl_set {
     struct fm_contexts contexts;
     struct fm_failover fo[FM_AUTH_REGIONS_MAX]; /* by the region that is lost */
     bool attested[FM_AUTH_REGIONS_MAX];
+    struct fm_mono ask_next;  /* of a holder that a person takes it from: to let go */
     struct fm_mono home_next; /* of a failback: the next cell goes then */
     bool canary_went;
 };
@@ -611,6 +612,9 @@ json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s,
 
 /* Of a keeper: is what it holds served, and is what it has given up to be taken back? */
 void ctl_yield_turn(struct ctl_context *c);
+/* A person takes the set from a region whose keeper may be well: it is asked to let go. */
+void ctl_yield_ask(struct fm_controller *ctl, struct ctl_set *s, unsigned lost);
+void ctl_yield_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
 /* All of the set was given up by that region. */
 bool ctl_yield_is_given_up(const struct fm_controller *ctl, const struct ctl_set *s,
                            unsigned region);

@@ -350,6 +350,8 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         feed(ctl, s, lost, FM_FAILOVER_ON_TAKEN);
     else if (f->state == FM_FAILOVER_COMPLETING)
         acquire(ctl, s, lost);
+    if (f->state == FM_FAILOVER_COMPLETING && f->broke_glass && !own)
+        ctl_yield_ask(ctl, s, lost);
 }
 
 /* -------- failback -------- */
@@ -447,6 +449,7 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
         }
     } else if (c && c->conf >= 0 && c->set) {
         ctl_move_take(c, host, m);
+        ctl_yield_take(c, host, m);
     }
 }
 

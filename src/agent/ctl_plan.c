@@ -350,6 +350,8 @@ bool ctl_plan_failover(struct ctl_order *o)
         return false;
     }
     int lost = loser(o->c, (unsigned)o->to);
+    if (lost < 0 && ctl_yield_is_given_up(o->ctl, o->c->set, (unsigned)o->to))
+        lost = o->to; /* with another node */
     if (lost < 0) {
         ctl_refuse(&o->no, 409, "nothing-to-take", "nothing has to be done",
                    "no other region holds anything of it");

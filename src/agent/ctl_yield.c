@@ -74,22 +74,62 @@ static void give_up(struct ctl_context *c, unsigned to)
 }
 
 /* All that moves with it, so that it is taken together. */
-static void give_up_set(struct ctl_context *c, const struct fm_yield_evidence *ev,
-                        enum fm_yield_why why)
+static void give_up_set(struct ctl_context *c, enum fm_yield_why why, unsigned to)
 {
-    struct fm_controller *ctl = c->ctl;
     const struct ctl_set *s = c->set;
-    unsigned me = ctl->region, to = ctl_heir(ctl, s, me);
     if (c->auth.k.yielding & 1)
         return;
     for (unsigned i = 0; i < s->n; i++)
-        if (member(ctl, s, i)->move.state != FM_MOVE_IDLE)
+        if (member(c->ctl, s, i)->move.state != FM_MOVE_IDLE)
             return; /* it ends soon */
-    if (to == FM_NO_REGION || fm_yield_heir(ev, FRESH_MS, me, fm_mono_now()) != FM_GROUP_NOBODY)
-        to = me;
     say(c, why, to);
     for (unsigned i = 0; i < s->n; i++)
-        give_up(member(ctl, s, i), to);
+        give_up(member(c->ctl, s, i), to);
+}
+
+/* A standby here, else whom the votes name, is asked first. */
+static unsigned whom_first(const struct ctl_context *c, const struct fm_yield_evidence *ev)
+{
+    unsigned me = c->ctl->region, to = ctl_heir(c->ctl, c->set, me);
+    if (to == FM_NO_REGION || fm_yield_heir(ev, FRESH_MS, me, fm_mono_now()) != FM_GROUP_NOBODY)
+        to = me;
+    return to;
+}
+
+void ctl_yield_ask(struct fm_controller *ctl, struct ctl_set *s, unsigned lost)
+{
+    struct fm_mono now = fm_mono_now();
+    if (fm_mono_before(now, s->ask_next))
+        return;
+    s->ask_next = fm_mono_add_ms(now, ctl->renew_ms);
+    for (unsigned i = 0; i < s->n; i++) {
+        struct ctl_context *c = member(ctl, s, i);
+        struct fm_message m = ctl_message(c, FM_MESSAGE_YIELD);
+        for (unsigned k = 0; k < c->auth.cfg.ncells; k++) {
+            const struct fm_cell_record *r = &c->auth.cell[k].at.r;
+            if (r->region != lost || r->state != FM_CELL_HELD || r->epoch.n == 0)
+                continue;
+            m.cells |= UINT64_C(1) << k;
+            m.epoch[k] = r->epoch;
+        }
+        if (m.cells)
+            ctl_send_agents(ctl, lost, &m);
+    }
+}
+
+/* Of these epochs: what was asked long ago says nothing about now. */
+void ctl_yield_take(struct ctl_context *c, unsigned host, const struct fm_message *m)
+{
+    const struct ctl_host *from = &c->ctl->host[host];
+    uint64_t cells = 0;
+    if (m->kind != FM_MESSAGE_YIELD || !from->agent || from->region == c->ctl->region ||
+        !(c->ctl->holders >> from->region & 1))
+        return;
+    for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
+        if (m->cells >> i & 1 && fm_epoch_same(m->epoch[i], fm_authority_epoch(&c->auth, i)))
+            cells |= UINT64_C(1) << i;
+    if (cells & fm_authority_holds(&c->auth))
+        give_up_set(c, FM_YIELD_WHY_ASKED, from->region);
 }
 
 /* -------- taking back -------- */
@@ -144,12 +184,9 @@ static bool is_back(const struct fm_controller *ctl, const struct ctl_set *s)
 
 static void take_back(struct ctl_context *c)
 {
-    uint64_t cells = 0;
     for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
-        if (c->auth.cell[i].at.r.state == FM_CELL_YIELDED)
-            cells |= UINT64_C(1) << i;
-    if (cells & ~c->auth.s.cells)
-        ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_ACQUIRE, .cells = cells});
+        if (c->auth.cell[i].at.r.state == FM_CELL_YIELDED && !(c->auth.k.retake >> i & 1))
+            ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_RETAKE, .cell = (uint8_t)i});
 }
 
 /* -------- the whole -------- */
@@ -165,7 +202,7 @@ static void look(struct ctl_context *c)
     struct fm_yield_evidence ev = see(c, node);
     struct fm_yield_verdict v = fm_yield_step(&c->group->yield, &policy, &ev, fm_mono_now());
     if (v.why != FM_YIELD_WHY_NONE)
-        give_up_set(c, &ev, (enum fm_yield_why)v.why);
+        give_up_set(c, (enum fm_yield_why)v.why, whom_first(c, &ev));
     if (!fm_mono_is_never(v.wake))
         ctl_arm(c->ctl, v.wake);
 }
@@ -175,7 +212,8 @@ void ctl_yield_turn(struct ctl_context *c)
     if (!c->group || !c->auth.keeper || c->auth.cell[0].at.revision.n == 0)
         return;
     look(c);
-    if (is_back(c->ctl, c->set))
+    bool taken = c->set->fo[c->ctl->region].state == FM_FAILOVER_COMPLETING;
+    if (!taken && is_back(c->ctl, c->set))
         for (unsigned i = 0; i < c->set->n; i++)
             take_back(member(c->ctl, c->set, i));
 }

@@ -194,8 +194,11 @@ static void order_yield(struct fm_authority *a, const struct fm_auth_event *e, s
     a->k.release_to[e->cell] = e->to;
 }
 
+/* What is not being stopped was retaken already, or never let go of. */
 static void order_retake(struct fm_authority *a, unsigned cell)
 {
+    if (!(a->k.stopping & fm_bit(cell)) && !fm_handover_is_let_go(a, cell))
+        return;
     a->k.releasing &= ~fm_bit(cell);
     a->k.yielding &= ~fm_bit(cell);
     a->k.retake |= fm_bit(cell);

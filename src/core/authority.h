@@ -63,7 +63,8 @@ enum fm_auth_event_kind {
     FM_AUTH_DESIST,   /* acquire nothing any more */
     FM_AUTH_STOP,     /* cell: stop its sub-lessees */
     FM_AUTH_RELEASE,  /* cell, to */
-    FM_AUTH_RETAKE,   /* cell: hold it on, under another epoch (an abort after the stop) */
+    FM_AUTH_RETAKE,   /* cell: hold it on, under another epoch (an abort after the stop, or what was
+                         given up here is served again) */
     FM_AUTH_YIELD,    /* cell, to: stop its sub-lessees, then let go of it for whoever may take it;
                          nobody here serves it (core/yield.h) */
     FM_AUTH_MEMBERS,  /* members: for every cell that is held here */

@@ -51,6 +51,8 @@
     X(R7_STOPPED, "a release does not wait for its sub-lessees")                                   \
     X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
     X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
+    X(R7_RETAKE,                                                                                   \
+      "a group goes on under another epoch before who writes under this one has stopped")          \
     X(R7_YIELD, "a cell is given up before its sub-lessees have stopped")                          \
     X(R8_ALL, "one testimony speaks for all sub-lessees")                                          \
     X(R8_LIFE, "a testimony counts for another life of the same host")                             \

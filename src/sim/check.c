@@ -139,6 +139,8 @@ void check_committed(struct world *w, const struct store *before, const struct f
         bool taken = was && new->state == FM_CELL_HELD;
         if (was && old->state == FM_CELL_HELD && new->state != FM_CELL_HELD)
             check_let_go(w, old, c, n);
+        if (was && w->group && c == 0 && fm_epoch_newer(new->epoch, old->epoch))
+            db_check_ended(w, old);
         if (taken && old->region != new->region)
             changed_hands(w, old, new, c, n, from);
         else if (taken && old->state == FM_CELL_YIELDED)

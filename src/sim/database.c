@@ -455,7 +455,8 @@ void db_guard(struct world *w, const struct msg *m)
 
 /* -------- what others ask of the nodes of a region -------- */
 
-/* To a cell that nobody has data of yet nothing stands in the way. The last writer has all of it. */
+/* To a cell that nobody has data of yet nothing stands in the way. The last writer has all of it.
+ */
 bool db_is_bounded(const struct world *w, unsigned region, const struct fm_evidence *r)
 {
     for (unsigned i = 0; i < w->group->n; i++)
@@ -558,10 +559,19 @@ static void opened(struct world *w, const struct fm_cell_record *old,
         broken(w, "rule 26", "node %u is of another system", i);
 }
 
+void db_check_ended(struct world *w, const struct fm_cell_record *old)
+{
+    for (unsigned i = 0; i < w->group->n && w->store.id == 1; i++)
+        if (db_serves(w, i) && fm_epoch_same(w->group->db[i].sub.cell[0].epoch, old->epoch))
+            broken(w, "rule 7", "epoch %llu has ended, and node %u serves under it",
+                   (unsigned long long)old->epoch.n, i);
+}
+
 /* Rule 30: in the peace at the end nobody gives up what is served. */
 static void gave_up(struct world *w, struct fm_epoch epoch)
 {
-    bool served = fm_epoch_same(w->group->acked_under, epoch) && w->now - w->group->acked_at < 5 * S;
+    bool served =
+        fm_epoch_same(w->group->acked_under, epoch) && w->now - w->group->acked_at < 5 * S;
     w->r->yields++;
     if (served && w->now > w->end - 20 * S && w->now - w->calm_since > 20 * S)
         broken(w, "rule 30", "the cell of the group is given up, and node %u serves it",

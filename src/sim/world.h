@@ -457,6 +457,8 @@ bool db_is_bounded(const struct world *w, unsigned region, const struct fm_evide
 void db_recorded(struct world *w, const struct fm_cell_record *old,
                  const struct fm_cell_record *new);
 void db_acked(struct world *w, unsigned i, uint32_t record);
+/* Another epoch begins: nobody answers clients under the one of before. */
+void db_check_ended(struct world *w, const struct fm_cell_record *old);
 void db_check_end(struct world *w);
 
 /* yield.c: what a keeper does about the nodes of its region */

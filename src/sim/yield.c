@@ -95,8 +95,9 @@ void yield_tick(struct world *w, unsigned p, unsigned heir)
         give_up(w, p, &ev, v.why, heir);
     bool back = a->auth[0].keeper && fm_yield_is_back(&ev, a->auth[0].cell[0].since, FRESH_MS,
                                                       a->auth[0].cfg.lease_ms, now);
-    if (back && w->proc[p].up && !(a->auth[0].s.cells & 1))
-        agent_order(w, p, 0, &(struct fm_auth_event){.kind = FM_AUTH_ACQUIRE, .cells = 1});
+    bool taken = a->fo[0][w->proc[p].region].state == FM_FAILOVER_COMPLETING;
+    if (back && w->proc[p].up && !taken)
+        agent_order(w, p, 0, &(struct fm_auth_event){.kind = FM_AUTH_RETAKE});
 }
 
 /* -------- the checker -------- */
