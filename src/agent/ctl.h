@@ -10,6 +10,8 @@
  *   ctl_drain.c    ... and the guards of it: drain, undrain
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
+ *   ctl_external.c data that Fulmar does not run itself, by commands
+ *   ctl_note.c     records that a region's keeper makes for the next one
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
  *   ctl_quote.c    ... and what a failover would lose of them
@@ -22,6 +24,7 @@
 #define FM_AGENT_CTL_H
 
 #include "agent/controller.h"
+#include "agent/external_doc.h"
 #include "agent/hook.h"
 #include "agent/intent.h"
 #include "agent/ops.h"
@@ -29,6 +32,7 @@
 #include "agent/records.h"
 #include "base/rand.h"
 #include "coord/setup.h"
+#include "core/external.h"
 #include "core/failover.h"
 #include "core/lineage.h"
 #include "core/move.h"
@@ -222,6 +226,21 @@ struct ctl_quote {
     struct fm_mono until;
 };
 
+/* A record `KIND/CONTEXT/REGION` of this agent's region, and a change of it that is on its way. */
+struct ctl_note {
+    struct ctl_context *context;
+    /* It was written at this revision; 0: it may have been, and the watch shows what is there. */
+    void (*written)(struct ctl_note *n, uint64_t revision);
+    bool writing;
+    struct fm_mono write_at;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char key[FM_RECORD_KEY_ROOM];
+    char *value;
+};
+
 /* The app of this region, where it is stopped until it is needed. */
 struct ctl_standby {
     struct ctl_context *context;
@@ -233,15 +252,35 @@ struct ctl_standby {
     bool again;                  /* a preparation began, and core was not told yet */
     struct fm_mono handed_until; /* a holder may hand over by then: it was told so */
     /* as coordination has it, and the change of it that is on its way */
-    bool recorded, to_record, writing;
+    bool recorded, to_record;
     uint64_t revision;
-    struct fm_mono write_at;
-    struct fm_coord_op w;
-    struct fm_coord_txn txn;
-    struct fm_coord_compare compare;
-    struct fm_coord_write write;
-    char key[FM_RECORD_KEY_ROOM];
-    char *value;
+    struct ctl_note note;
+};
+
+/* Data that Fulmar does not run itself. */
+struct ctl_external {
+    struct ctl_context *context;
+    struct fm_external x;
+    struct fm_hook hook;
+    bool ended;                     /* the command has, and core was not told yet */
+    bool in_office;                 /* this agent is keeper, and was when it was looked at last */
+    struct fm_external_lag lag_was; /* of the keeper before this one, while there is no newer */
+    int64_t lag_was_ms;             /* its age when this one came */
+    struct fm_mono office_since;
+    struct ctl_external_ran { /* by the state in which it ran */
+        bool has, ok;
+        int64_t took_ms;
+        struct fm_mono at;
+        char why[FM_HOOK_WHY_ROOM];
+    } ran[FM_EXTERNAL_STATE_COUNT];
+    struct ctl_external_region { /* as coordination has it; revision 0 = it has nothing */
+        bool there;              /* in the read that is being taken in */
+        uint64_t revision, told; /* told: of what was first seen at `seen` */
+        struct fm_mono seen;
+        struct fm_external_doc doc;
+    } region[FM_AUTH_REGIONS_MAX];
+    struct fm_external_doc to_record;
+    struct ctl_note note;
 };
 
 /* The nodes of a context's PostgreSQL group, by their numbers in the roster. */
@@ -289,7 +328,8 @@ struct ctl_context {
     } carry;
     struct fm_mono move_since;
     struct ctl_standby standby;
-    struct ctl_group *group; /* NULL: no group carries its data */
+    struct ctl_group *group;       /* NULL: no PostgreSQL group carries its data */
+    struct ctl_external *external; /* NULL: they are not moved by commands */
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
     uint64_t generation;
@@ -560,6 +600,50 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
 const char *ctl_standby_receive(struct ctl_context *c);
 json_t *ctl_standby_json(const struct ctl_context *c);
 
+/* -------- ctl_note.c -------- */
+
+void ctl_note_init(struct ctl_note *n, struct ctl_context *c,
+                   void (*written)(struct ctl_note *n, uint64_t revision));
+/* Not while one is on its way, nor right after one. */
+bool ctl_note_may(const struct ctl_note *n);
+/* Takes `j`, and adds who and when; where there is no memory nothing is written. `revision`: of
+ * what is replaced, 0 = there is none. */
+void ctl_note_write(struct ctl_note *n, const char *kind, uint64_t revision, json_t *j);
+/* After the store is gone. */
+void ctl_note_free(struct ctl_note *n);
+
+/* -------- ctl_external.c -------- */
+
+/* Are its data moved by commands, by the file? */
+bool ctl_external_has(const struct ctl_context *c);
+/* After a reload. */
+void ctl_external_reset(struct ctl_context *c);
+/* The commands that run are killed. */
+void ctl_external_stop(struct fm_controller *ctl);
+/* After the store is gone. */
+void ctl_external_free(struct ctl_context *c);
+/* From the watch: `external/CONTEXT/REGION`, without its first part; all of it follows. */
+void ctl_external_seen(struct fm_controller *ctl, struct fm_str name, const struct fm_coord_kv *kv);
+void ctl_external_fresh(struct fm_controller *ctl, bool begins);
+void ctl_external_turn(struct ctl_context *c);
+/* Were the data opened in that region, under the epoch that counts? True without such data. */
+bool ctl_external_is_open(const struct ctl_context *c, unsigned region);
+/* For a planned move, at the holder: NULL, or why it cannot begin; are they whole at the heir; how
+ * much longer it may take. */
+const char *ctl_external_hands_over(const struct ctl_context *c);
+bool ctl_external_is_final(const struct ctl_context *c);
+int64_t ctl_external_ship_ms(const struct ctl_context *c);
+/* A holder asks: NULL, or why the data of this region cannot be promoted. */
+const char *ctl_external_receive(const struct ctl_context *c);
+/* Of a failover to that region. */
+bool ctl_external_is_ready(const struct ctl_context *c, unsigned to);
+struct fm_external_estimate ctl_external_loss(const struct ctl_context *c, unsigned to);
+/* For people; NULL where there is no memory. */
+json_t *ctl_external_json(const struct ctl_context *c);
+/* Their parts of a quote, and of `fulmar group status`. */
+json_t *ctl_external_regions_json(const struct ctl_context *c);
+json_t *ctl_external_loss_json(const struct fm_external_estimate *x);
+
 /* -------- ctl_node.c -------- */
 
 /* Its part of an order about a node; changes `x`. */
@@ -569,7 +653,7 @@ void ctl_node_take(struct ctl_context *c, unsigned host, const struct fm_message
 
 /* -------- ctl_group.c -------- */
 
-/* After a reload. */
+/* After a reload: what carries its data, a PostgreSQL group or commands. */
 void ctl_group_reset(struct ctl_context *c);
 void ctl_group_free(struct ctl_context *c);
 /* Is there a node of its group on this host, of my region? */

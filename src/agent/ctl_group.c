@@ -63,8 +63,9 @@ static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
 
 void ctl_group_reset(struct ctl_context *c)
 {
+    ctl_external_reset(c);
     int index = c->conf < 0 ? -1 : fm_conf_group_of(c->ctl->conf, (unsigned)c->conf);
-    if (index < 0) {
+    if (index < 0 || c->ctl->conf->groups[index].hooks.present) {
         free(c->group);
         c->group = NULL;
         return;
@@ -77,6 +78,7 @@ void ctl_group_reset(struct ctl_context *c)
 
 void ctl_group_free(struct ctl_context *c)
 {
+    ctl_external_free(c);
     free(c->group);
     c->group = NULL;
 }
@@ -182,18 +184,40 @@ static json_t *group_json(const struct ctl_context *c)
                      e ? fm_message_group_loss_json(&loss) : json_null(), "nodes", nodes);
 }
 
+/* Data that Fulmar does not run itself: whoever would be chosen, the best of those that do not hold
+ * them. */
+static json_t *external_json(const struct ctl_context *c)
+{
+    const struct fm_controller *ctl = c->ctl;
+    const struct fm_cell_at *at = &c->auth.cell[0].at;
+    struct fm_external_estimate best = {.known = false};
+    unsigned owner = at->revision.n ? fm_cell_owner(&at->r) : FM_NO_REGION;
+    for (unsigned r = 0; r < ctl->c.roster->nregions; r++) {
+        if (r == owner || !(ctl->holders >> r & 1) || !ctl_external_is_ready(c, r))
+            continue;
+        struct fm_external_estimate x = ctl_external_loss(c, r);
+        if (x.known && (!best.known || x.ms < best.ms))
+            best = x;
+    }
+    const char *name = owner == FM_NO_REGION ? NULL : ctl->c.roster->region[owner];
+    return json_pack("{s:s,s:s,s:s?,s:I,s:o,s:o,s:o}", "context",
+                     ctl->c.roster->context[c->number].name, "kind", "hooks", "holder", name,
+                     "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "loss_if_now",
+                     ctl_external_loss_json(&best), "here", ctl_external_json(c), "regions",
+                     ctl_external_regions_json(c));
+}
+
 json_t *fm_controller_groups(const struct fm_controller *ctl)
 {
     json_t *groups = json_object();
     for (unsigned i = 0; i < ctl->ncontexts; i++) {
         const struct ctl_context *c = ctl->context[i];
-        if (!c || c->conf < 0 || !c->group)
+        int index = c && c->conf >= 0 ? fm_conf_group_of(ctl->conf, (unsigned)c->conf) : -1;
+        if (index < 0 || (!c->group && !ctl_external_has(c)))
             continue;
-        const struct fm_conf_group *g =
-            &ctl->conf->groups[fm_conf_group_of(ctl->conf, (unsigned)c->conf)];
         char name[FM_ROSTER_NAME_ROOM];
-        snprintf(name, sizeof name, "%.*s", FM_STR_ARG(g->name));
-        json_object_set_new(groups, name, group_json(c));
+        snprintf(name, sizeof name, "%.*s", FM_STR_ARG(ctl->conf->groups[index].name));
+        json_object_set_new(groups, name, c->group ? group_json(c) : external_json(c));
     }
     return json_pack("{s:s,s:o}", "schema", "fulmar.groups/1", "groups", groups);
 }

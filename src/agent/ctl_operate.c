@@ -166,8 +166,8 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
         struct ctl_group_loss loss = ctl_group_loss(c, to);
-        ev.ready &= loss.ready;
-        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED;
+        ev.ready &= loss.ready && ctl_external_is_ready(c, to);
+        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
         ev.loss += loss.bound.bytes;
         unsigned left = fm_authority_budget_left(&c->auth);
         ev.budget_left = (uint8_t)(left < ev.budget_left ? left : ev.budget_left);
@@ -423,6 +423,7 @@ void ctl_operate_turn(struct ctl_context *c)
     }
     ctl_yield_turn(c);
     ctl_standby_turn(c);
+    ctl_external_turn(c);
     ctl_move_turn(c);
 }
 

@@ -446,7 +446,10 @@ static void plan_create(struct ctl_order *o)
 {
     if (!ctl_take_context(o, true))
         return;
-    if (!o->c->group)
+    if (ctl_external_has(o->c))
+        ctl_refuse(&o->no, 409, "hooks", "make them with whoever runs them",
+                   "Fulmar does not run the data of this group: it has `hooks`");
+    else if (!o->c->group)
         ctl_refuse(&o->no, 409, "no-group", "name a group of the file",
                    "no PostgreSQL group carries the data of the context");
     else if (ctl_group_recorded(o->c))

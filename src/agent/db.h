@@ -8,11 +8,14 @@
  *   db_secret.c  the passwords of the group
  *   db_order.c   what people order of this node
  *   db_loss.c    what it has lost
+ *   db_rows.c    ... and the rows of it
+ *   db_evidence.c  the slots by which they can be read
  */
 #ifndef FM_AGENT_DB_H
 #define FM_AGENT_DB_H
 
 #include "agent/database.h"
+#include "agent/loss_rows.h"
 #include "agent/losses.h"
 #include "agent/outlog.h"
 #include "core/credit.h"
@@ -99,6 +102,29 @@ struct db_loss {
     bool looked; /* the log of the data as they are was looked at, behind this fork */
     struct fm_lsn fork;
     uint64_t mine; /* the version with what was found */
+    /* db_rows.c */
+    struct fm_loss_store rows;
+    bool lacks[FM_GROUP_NODES_MAX]; /* that host has said so, of the rows of what was found */
+    bool pushes;                    /* what is asked is that it takes rows ... */
+    struct fm_loss push;            /* ... of this item, if it has a node */
+    struct fm_mono prune_at;
+};
+
+enum { DB_EVIDENCE_MAX = 8 }; /* databases of which rows can be read */
+
+/* db_evidence.c */
+struct db_evidence {
+    struct fm_pg_conn conn;
+    bool asks, known;
+    struct fm_mono at;
+    unsigned n, i; /* databases; the one that is seen to */
+    struct {
+        char database[DB_NAME_ROOM], slot[FM_PG_SLOT_ROOM];
+        enum { DB_EVIDENCE_GOOD, DB_EVIDENCE_NONE, DB_EVIDENCE_LOST, DB_EVIDENCE_LATE } is;
+    } of[DB_EVIDENCE_MAX];
+    struct fm_lsn to;      /* nobody needs what is before */
+    uint64_t behind;       /* bytes of the log that are kept for it */
+    char why[DB_WHY_ROOM]; /* of a database they cannot be read; "" = of all they can */
 };
 
 struct db_node {
@@ -148,6 +174,7 @@ struct db_node {
     enum db_as as, as_next;
     unsigned upstream, upstream_next; /* FM_GROUP_NOBODY */
     uint32_t waits, waits_next;       /* for whom an open one does, one bit each */
+    bool sheds, sheds_next;           /* it removes what it needs no more of the log */
     struct fm_ward ward;
     bool up;       /* the ward runs */
     bool primary;  /* it was started, or promoted, as one: it runs by the sub-lease */
@@ -169,7 +196,7 @@ struct db_node {
     bool prepared; /* of a primary: both were tried */
     struct fm_mono slots_at, prepare_at;
     struct fm_pg_conn settle;
-    bool settles; /* its checkpoint was begun */
+    bool settles, settled; /* its checkpoint was begun, and is over */
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
     struct db_credit credit;
@@ -180,6 +207,7 @@ struct db_node {
         struct fm_mono looked_at;
         struct fm_lsn flushed;
     } probe;
+    struct db_evidence evidence;
 };
 
 struct fm_database {
@@ -219,6 +247,8 @@ void db_server_promote(struct db_node *n, uint32_t timeline);
 void db_server_rewind(struct db_node *n, unsigned from);
 void db_server_clone(struct db_node *n, unsigned from);
 void db_server_rescue(struct db_node *n, unsigned from);
+/* Not by the machine: false where something else is under way. */
+bool db_server_prune(struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork);
 void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms);
 /* Its time, by the sub-lease. */
 void db_server_renew(struct db_node *n);
@@ -258,6 +288,8 @@ bool db_order_is_maintained(const struct db_node *n);
 
 /* By the loopback, as the administrator. */
 void db_ask_open(struct db_node *n, struct fm_pg_conn *c, int64_t ms, fm_pg_done *done);
+void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database, int64_t ms,
+                    fm_pg_done *done);
 
 /* -------- db_credit.c -------- */
 
@@ -312,5 +344,33 @@ bool db_loss_follow(struct db_node *n);
 bool db_loss_note(struct db_node *n);
 void db_loss_turn(struct db_node *n);
 void db_loss_close(struct db_node *n);
+/* Its copy of the log was removed, or not. */
+void db_loss_pruned(struct db_node *n, bool ok);
+bool db_loss_keep_items(struct db_node *n, const struct fm_loss *item, unsigned count);
+
+/* -------- db_rows.c -------- */
+
+/* What pg/node.h has found of the rows: into `l`, and kept here. False: that cannot be. */
+bool db_rows_found(struct db_node *n, struct fm_loss *l);
+/* The names of those items whose rows are not here. */
+json_t *db_rows_lacks(const struct db_node *n);
+/* What that host lacks, as it says: what of it is here is pushed next. False: it does not say. */
+bool db_rows_heard(struct db_node *n, unsigned of, const json_t *doc);
+/* What to ask of it then: the body, from malloc; NULL: nothing. */
+char *db_rows_body(const struct db_node *n);
+/* The page /groups/loss/rows: rows for people, or (POST) from another node. */
+void db_rows_page(const struct fm_database *d, struct db_node *group,
+                  const struct fm_page_request *q, struct fm_page_answer *a);
+/* Those of items that are over are removed on the disk of this node. */
+void db_rows_prune(struct db_node *n);
+
+/* -------- db_evidence.c -------- */
+
+void db_evidence_init(struct db_node *n);
+/* Of an open primary: each database has its slot, which follows the standbys. */
+void db_evidence_turn(struct db_node *n);
+void db_evidence_end(struct db_node *n);
+/* For people; null where there is no open primary. */
+json_t *db_evidence_json(const struct db_node *n);
 
 #endif

@@ -107,8 +107,9 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
 
 /* -------- what others need of a primary -------- */
 
-/* Each node has a slot of its own at a primary, and keeps nothing back as a standby. At a primary
- * those go that are nobody's any more, and those that have lost what they kept are made anew. */
+/* Each node has a slot of its own at a primary, and keeps nothing back as a standby, for evidence
+ * neither (db_evidence.c). At a primary those go that are nobody's any more, and those that have
+ * lost what they kept are made anew. */
 #define MAKE_SLOTS                                                                                 \
     "select pg_drop_replication_slot(slot_name)::text from pg_replication_slots where slot_type "  \
     "= 'physical' and slot_name like 'fulmar\\_%' and not active and (wal_status = 'lost' or not " \
@@ -117,8 +118,9 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
     "text[]) s where not exists (select from pg_replication_slots where slot_name = s and "        \
     "wal_status <> 'lost')"
 #define DROP_SLOTS                                                                                 \
-    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_type = "      \
-    "'physical' and slot_name like 'fulmar\\_%' and not active and $1::text[] is not null"
+    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where (slot_type = "     \
+    "'physical' and slot_name like 'fulmar\\_%' or slot_type = 'logical' and starts_with("         \
+    "slot_name, '" FM_PG_EVIDENCE_SLOT "')) and not active and $1::text[] is not null"
 
 /* Nobody waits for it any longer: what could not be made is tried again. */
 static void not_prepared(struct db_node *n, const char *what, const struct fm_error *e)
@@ -254,16 +256,23 @@ void db_ask_init(struct db_node *n)
     fm_pg_init(&n->conn, n->d->c.loop, n->group, lost);
     fm_pg_init(&n->drain, n->d->c.loop, n->group, NULL);
     fm_pg_init(&n->settle, n->d->c.loop, n->group, NULL);
+    db_evidence_init(n);
 }
 
 void db_ask_open(struct db_node *n, struct fm_pg_conn *c, int64_t ms, fm_pg_done *done)
+{
+    db_ask_open_at(n, c, "postgres", ms, done);
+}
+
+void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database, int64_t ms,
+                    fm_pg_done *done)
 {
     struct fm_addr at;
     if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
         FM_UNREACHABLE();
     struct fm_pg_target t = {.addr = &at,
                              .user = "fulmar_admin",
-                             .database = "postgres",
+                             .database = database,
                              .password = n->admin,
                              .application_name = "fulmar",
                              .options = "-c synchronous_commit=local -c statement_timeout=60s",
@@ -311,6 +320,7 @@ static void settled(struct fm_pg_conn *c, const struct fm_pg_result *r)
     if (r->error.code)
         fm_log(FM_LOG_WARN, "database_settle", FM_KZ("group", n->group), FM_KE(&r->error));
     fm_pg_close(c);
+    n->settled = true;
 }
 
 static void may_settle(struct fm_pg_conn *c, const struct fm_pg_result *r)
@@ -323,7 +333,7 @@ static void may_settle(struct fm_pg_conn *c, const struct fm_pg_result *r)
 
 void db_ask_settle(struct db_node *n)
 {
-    if (n->settles || !n->up || !n->promoted)
+    if (n->settles || !n->up || !n->promoted || n->as != DB_AS_OPEN)
         return;
     n->settles = true;
     db_ask_open(n, &n->settle, DB_OPEN_MS, may_settle);
@@ -357,11 +367,12 @@ void db_ask_end(struct db_node *n)
     n->streaming = 0;
     db_credit_end(n);
     db_probe_end(n);
+    db_evidence_end(n);
     n->slots = DB_SLOTS_NOT;
     n->role = n->prepared = false;
     n->prepare_at = n->slots_at = FM_MONO_ZERO;
     fm_pg_close(&n->settle);
-    n->settles = false;
+    n->settles = n->settled = false;
 }
 
 /* A primary answers when what others need of it was made. */

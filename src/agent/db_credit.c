@@ -6,7 +6,8 @@
  *
  * How far standbys have flushed is what they report to this server in the replication protocol, and
  * no message between agents: it is of this server's history in any case, it comes as fast as the
- * log goes, and it costs one statement in some milliseconds while somebody writes. */
+ * log goes, and it costs a statement now and then while somebody writes: the more of the grant is
+ * used, the more often. */
 #include "agent/db.h"
 
 #include "agent/message_group.h"
@@ -17,8 +18,9 @@
 #include <stdlib.h>
 
 enum {
-    FAST_MS = 8,  /* between looks while the log moves */
-    SLOW_MS = 80, /* ... and while it does not */
+    FAST_MS = 8,  /* between looks while half of what was granted is used */
+    EASY_MS = 40, /* ... while it is not, and the log moves */
+    SLOW_MS = 80, /* ... while it does not */
     SETTINGS_MS = 1000,
     STEP_MS = 1000, /* of a connection's beginning, and of a statement */
     SILENCE_MS = 5000,
@@ -141,6 +143,16 @@ static void give(struct db_node *n)
     report(n, fm_credit_grant(&k->c, serves ? n->ev.sub->until : FM_MONO_ZERO, now));
 }
 
+/* How soon to look again while the log moves: whoever waits for a grant, or will soon, is not to
+ * wait for us. What PostgreSQL waits for beside us it is told by them. */
+static int64_t pace(const struct db_node *n)
+{
+    const struct fm_credit *c = &n->credit.c;
+    uint64_t half = fm_min_u64(c->policy.bytes, FM_CREDIT_WINDOW) / 2;
+    bool near = n->credit.v.joining || fm_lsn_ahead(c->granted, c->written) <= half;
+    return near && db_credit_guards(n) ? FAST_MS : EASY_MS;
+}
+
 /* -------- the stream -------- */
 
 static void begun(struct fm_pg_stream *s)
@@ -156,14 +168,15 @@ static void moved(struct fm_pg_stream *s)
 {
     struct db_node *n = fm_container_of(s, struct db_node, credit.stream);
     struct db_credit *k = &n->credit;
-    struct fm_mono soon = fm_mono_add_ms(fm_mono_now(), FAST_MS);
     if (!k->on)
         return;
     fm_credit_written(&k->c, s->end, fm_mono_now());
     give(n);
+    int64_t ms = pace(n);
+    struct fm_mono soon = fm_mono_add_ms(fm_mono_now(), ms);
     if (!k->asks && fm_mono_before(soon, k->look_at)) {
         k->look_at = soon;
-        fm_loop_timer_in_ms(n->d->c.loop, &k->timer, FAST_MS);
+        fm_loop_timer_in_ms(n->d->c.loop, &k->timer, ms);
     }
 }
 
@@ -288,7 +301,7 @@ static void looked(struct fm_pg_conn *c, const struct fm_pg_result *r)
     give(n);
     db_credit_turn(n);
     bool moves = k->v.waiting || fm_lsn_before(before, k->c.written);
-    next_look(n, moves ? FAST_MS : SLOW_MS);
+    next_look(n, moves ? pace(n) : SLOW_MS);
     if (k->v.wanted != wanted || k->v.joining != joining)
         db_node_turn(n);
 }

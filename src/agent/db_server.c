@@ -24,6 +24,7 @@ enum {
     MAKE_MS = 120 * 1000,
     REWIND_MS = 3600 * 1000,
     RESCUE_MS = 3600 * 1000,
+    PRUNE_MS = 60 * 1000,
     CLONE_MS = 24 * 3600 * 1000,
     STRANGERS_MS = 100,
     LOG_MAX = 16 * 1024 * 1024, /* of what it prints, and as much of before */
@@ -100,6 +101,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
                                    .npeers = npeers,
                                    .synchronous = fm_buf_str(&names),
                                    .upstream = upstream == FM_GROUP_NOBODY ? NULL : &t->up,
+                                   .sheds_log = as == DB_AS_OPEN && n->sheds_next,
                                    .own = t->own,
                                    .nown = g->nsettings};
     return &t->s;
@@ -181,6 +183,7 @@ static void over(struct fm_pg_node *pg)
         n->as = o->ok ? n->as_next : DB_AS_NOTHING;
         n->upstream = n->upstream_next;
         n->waits = n->waits_next;
+        n->sheds = n->sheds_next;
         if (!o->ok && !n->up) {
             db_node_event(n, FM_GROUP_ON_FAILED, n->serial);
             return;
@@ -194,6 +197,9 @@ static void over(struct fm_pg_node *pg)
             db_loss_rescued(n);
         else
             n->begin_at = fm_mono_add_ms(fm_mono_now(), 2000);
+        break;
+    case FM_PG_OP_PRUNE:
+        db_loss_pruned(n, o->ok);
         break;
     case FM_PG_OP_MAKE:
     case FM_PG_OP_CLONE:
@@ -257,7 +263,18 @@ void db_server_rescue(struct db_node *n, unsigned from)
 {
     struct fm_error e = {0};
     if (may_begin(n) && n->of[from].history.h.timeline.n)
-        begun(n, fm_pg_node_rescue(&n->pg, &n->of[from].history.h, RESCUE_MS, &e), &e);
+        begun(n,
+              fm_pg_node_rescue(&n->pg, &n->of[from].history.h, FM_STR("fulmar_admin"), RESCUE_MS,
+                                &e),
+              &e);
+}
+
+bool db_server_prune(struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork)
+{
+    bool may = may_begin(n);
+    if (may)
+        fm_pg_node_prune(&n->pg, timeline, fork, PRUNE_MS);
+    return may;
 }
 
 /* Of a primary: by the sub-lease. */
@@ -291,10 +308,13 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream)
     struct told t;
     struct fm_error e = {0};
     uint32_t waits = as == DB_AS_OPEN ? db_credit_natives(n) : 0;
-    if ((n->as == as && n->upstream == upstream && n->waits == waits) || !may_begin(n))
+    bool sheds = as == DB_AS_OPEN && n->promoted && !n->settled;
+    bool same = n->as == as && n->upstream == upstream && n->waits == waits && n->sheds == sheds;
+    if (same || !may_begin(n))
         return;
     n->as_next = as;
     n->waits_next = waits;
+    n->sheds_next = sheds;
     n->upstream_next = upstream;
     begun(n,
           fm_pg_node_configure(&n->pg, settings(n, as, upstream, &t), fm_str_z(n->replication),

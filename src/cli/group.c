@@ -117,6 +117,8 @@ static void take_node(struct asked *q)
         trouble = json_string("its agent answers here, and its reports do not arrive");
     json_object_set_new(q->of, "trouble", trouble);
     json_object_set(q->of, "why", json_object_get(here, "why"));
+    if (json_is_object(json_object_get(here, "recovery")))
+        json_object_set(q->of, "recovery", json_object_get(here, "recovery"));
     json_object_set(q->of, "progress_percent", json_object_get(here, "progress_percent"));
     json_decref(q->doc);
 }
@@ -164,8 +166,70 @@ static void print_node(const char *name, const json_t *n)
            state ? state : "not heard", line, fm_show_text(n, "flush"), fm_show_text(n, "replay"),
            json_is_true(json_object_get(n, "streaming")) ? "streaming" : "");
     const char *trouble = json_string_value(json_object_get(n, "trouble"));
+    const json_t *recovery = json_object_get(n, "recovery");
     if (trouble)
         printf("    ! %s\n", trouble);
+    if (recovery && !json_is_true(json_object_get(recovery, "available")))
+        printf("    ! recovery of rows unavailable: %s\n", fm_show_text(recovery, "why"));
+}
+
+/* Data that Fulmar does not run itself: by what their commands say. */
+static void print_estimate(const json_t *loss)
+{
+    char ms[FM_SHOW_NUMBER];
+    if (!json_is_integer(json_object_get(loss, "ms"))) {
+        printf("  loss if now: not bounded (`lag` has said nothing)\n");
+        return;
+    }
+    fputs("  loss if now: about ", stdout);
+    if (json_is_integer(json_object_get(loss, "bytes")))
+        printf("%lld bytes, ", fm_show_number(loss, "bytes"));
+    printf("of the last %s (estimate)\n", fm_show_ms(fm_show_number(loss, "ms"), ms));
+}
+
+static const char *yes_or_no(const json_t *o, const char *name)
+{
+    const json_t *x = json_object_get(o, name);
+    return json_is_boolean(x) ? json_is_true(x) ? "yes" : "no" : "-";
+}
+
+static void print_region(const char *name, const json_t *r)
+{
+    char ms[FM_SHOW_NUMBER], lag[2 * FM_SHOW_NUMBER] = "-";
+    const char *heard = "never";
+    const json_t *l = json_object_get(r, "lag");
+    if (json_is_integer(json_object_get(l, "bytes")))
+        snprintf(lag, sizeof lag, "%lld bytes", fm_show_number(l, "bytes"));
+    else if (json_is_integer(json_object_get(l, "ms")))
+        snprintf(lag, sizeof lag, "%s", fm_show_ms(fm_show_number(l, "ms"), ms));
+    if (json_is_integer(json_object_get(r, "heard_ms_ago")))
+        heard = fm_show_ms(fm_show_number(r, "heard_ms_ago"), ms);
+    printf("  %-14s %-10s %-9s %-8s %-18s %s\n", name, fm_show_or_dash(fm_show_text(r, "role")),
+           yes_or_no(r, "writable"), fm_show_text(r, "stage"), lag, heard);
+    const char *trouble = json_string_value(json_object_get(r, "trouble"));
+    if (trouble)
+        printf("    ! %s\n", trouble);
+    if (json_is_false(json_object_get(r, "healthy")))
+        printf("    ! `status` says that they are not healthy\n");
+}
+
+static void print_hooked(const char *name, const json_t *g)
+{
+    const char *region;
+    json_t *r;
+    const json_t *runs = json_object_get(json_object_get(g, "here"), "runs");
+    printf("%s: context %s, epoch %lld, held by %s, data by hooks\n", name,
+           fm_show_text(g, "context"), fm_show_number(g, "epoch"),
+           fm_show_or_dash(fm_show_text(g, "holder")));
+    print_estimate(json_object_get(g, "loss_if_now"));
+    if (json_is_string(runs))
+        printf("  `%s` is running\n", json_string_value(runs));
+    printf("  %-14s %-10s %-9s %-8s %-18s %s\n", "REGION", "ROLE", "WRITABLE", "STAGE", "LAG",
+           "HEARD AGO");
+    json_object_foreach(json_object_get(g, "regions"), region, r)
+    {
+        print_region(region, r);
+    }
 }
 
 static void print_loss(const json_t *loss)
@@ -185,6 +249,10 @@ static void print_group(const char *name, const json_t *g)
     const char *primary = json_string_value(json_object_get(g, "primary"));
     const char *node;
     json_t *n;
+    if (strcmp(fm_show_text(g, "kind"), "hooks") == 0) {
+        print_hooked(name, g);
+        return;
+    }
     printf("%s: context %s, epoch %lld, %s%s\n", name, fm_show_text(g, "context"),
            (long long)json_integer_value(json_object_get(g, "epoch")),
            primary ? "primary " : "no data yet: `fulmar group create`", primary ? primary : "");

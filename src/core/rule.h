@@ -47,9 +47,11 @@
     X(R6_DEAD_STAYS, "a dead lease is renewed as if it lived")                                     \
     X(R6_EPOCH, "an acquire keeps the epoch")                                                      \
     X(R6_AT_MOST, "an acquire is not counted")                                                     \
+    X(R6_PROMOTED, "a promotion by a command goes on without the right to write")                  \
     X(R6_EVIDENCE, "an order to acquire outlives what was recorded when it was given")             \
     X(R7_STOPPED, "a release does not wait for its sub-lessees")                                   \
     X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
+    X(R7_OPEN, "gates write though the data that commands move are not open")                      \
     X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
     X(R7_RETAKE,                                                                                   \
       "a group goes on under another epoch before who writes under this one has stopped")          \
@@ -84,6 +86,8 @@
     X(R16_HOLD, "a planned move does not hold new commands")                                       \
     X(R16_DRAIN, "a planned move does not wait for commands in flight")                            \
     X(R16_FINAL, "a planned move releases before the data is final")                               \
+    X(R16_CLOSED, "data that commands move are closed though `read-only` failed")                  \
+    X(R16_MISSING, "a lag of before they were closed proves that nothing is missing")              \
     X(R16_ABORT, "an abort after the stop keeps the epoch")                                        \
     X(R17_FINDING, "an override begins because one edge lost its path")                            \
     X(R19_INTENT, "a command is forwarded before its intent is durable")                           \
@@ -132,6 +136,7 @@
     X(R30_SERVED, "a keeper gives up what is served")                                              \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
+    X(R30_FENCED, "data that came by force are promoted before the fence")                         \
     X(R30_QUOTE, "a quote that has become worse still counts")                                     \
     X(R30_WORSE, "a failover goes on when the loss has become worse than was accepted")            \
     X(I1_STANDBY, "the app of a region that holds the context is stopped")                         \
