@@ -11,6 +11,7 @@
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
  *   ctl_external.c data that Fulmar does not run itself, by commands
+ *   ctl_external_tell.c  ... and what is known of them, for people
  *   ctl_note.c     records that a region's keeper makes for the next one
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
@@ -321,6 +322,7 @@ struct ctl_context {
     struct fm_mono repeat_at;
     char move_why[FM_MESSAGE_WHY_ROOM];
     bool move_held; /* commands were held for it */
+    bool move_home; /* it is a step of a failback, which has not looked at its end yet */
     struct {        /* the item of an operation that is being carried out */
         bool active;
         char id[FM_OP_ID_ROOM];
@@ -614,8 +616,14 @@ void ctl_note_free(struct ctl_note *n);
 
 /* -------- ctl_external.c -------- */
 
-/* Are its data moved by commands, by the file? */
-bool ctl_external_has(const struct ctl_context *c);
+/* NULL: its data are not moved by commands; or not any more, after a reload. */
+struct ctl_external *ctl_external_of(const struct ctl_context *c);
+static inline bool ctl_external_has(const struct ctl_context *c)
+{
+    return ctl_external_of(c) != NULL;
+}
+/* Of what is known of the region. */
+int64_t ctl_external_age_ms(const struct ctl_external_region *r);
 /* After a reload. */
 void ctl_external_reset(struct ctl_context *c);
 /* The commands that run are killed. */
@@ -638,7 +646,12 @@ const char *ctl_external_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
 bool ctl_external_is_ready(const struct ctl_context *c, unsigned to);
 struct fm_external_estimate ctl_external_loss(const struct ctl_context *c, unsigned to);
-/* For people; NULL where there is no memory. */
+/* ... to the region that lacks least, of those that could take over. */
+struct fm_external_estimate ctl_external_loss_if_now(const struct ctl_context *c);
+
+/* -------- ctl_external_tell.c -------- */
+
+/* NULL where there is no memory. */
 json_t *ctl_external_json(const struct ctl_context *c);
 /* Their parts of a quote, and of `fulmar group status`. */
 json_t *ctl_external_regions_json(const struct ctl_context *c);
@@ -679,6 +692,12 @@ struct ctl_group_loss {
 } ctl_group_loss(const struct ctl_context *c, unsigned to);
 /* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
 struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
+/* Of a planned move home to that region. */
+struct ctl_group_home {
+    bool counts;   /* its data are there, or follow; true without a group */
+    uint64_t lag;  /* bytes; UINT64_MAX = it is not known */
+    char why[112]; /* of lag: for people */
+} ctl_group_home(const struct ctl_context *c, unsigned home);
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);

@@ -98,7 +98,8 @@ void fm_rights_door(const struct fm_rights *r, const struct fm_page_request *q,
 bool fm_rights_metrics(const struct fm_rights *r, char **text, size_t *n)
 {
     return (!r->groups || fm_doors_metrics(fm_groups_doors(r->groups), text, n)) &&
-           (!r->database || fm_database_metrics(r->database, text, n));
+           (!r->database || fm_database_metrics(r->database, text, n)) &&
+           (!r->controller || fm_controller_metrics(r->controller, text, n));
 }
 
 /* -------- messages -------- */
