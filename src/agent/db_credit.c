@@ -352,7 +352,7 @@ static void due(struct fm_timer *t)
         return;
     if (k->conn.state == FM_PG_CONN_CLOSED) {
         k->asks = true;
-        db_ask_open(n, &k->conn, opened);
+        db_ask_open(n, &k->conn, DB_OPEN_MS, opened);
     } else if (k->conn.state != FM_PG_CONN_READY) {
         next_look(n, AGAIN_MS);
     } else if ((by = fm_credit_move_on(&k->c, &k->v, now)) > 0) {

@@ -2,6 +2,8 @@
  * numbers of timelines in the record only grow; a timeline counts only after it was claimed. */
 #include "core/lineage.h"
 
+#include "core/group.h"
+
 bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir)
 {
     if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
@@ -76,6 +78,13 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
+bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                      unsigned number)
+{
+    FM_ASSERT(number < FM_GROUP_NODES_MAX);
+    return r->recovery || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
+}
+
 static unsigned heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
                      unsigned nnodes, uint32_t mask, int64_t fresh_ms, struct fm_mono now)
 {
@@ -146,7 +155,7 @@ struct fm_group_takeover fm_group_takeover(const struct fm_evidence *recorded,
         return t;
     uint32_t there = 0;
     for (unsigned i = 0; i < nnodes; i++)
-        if (node[i].region == region && (node[i].recovery || recorded->writer == i + 1))
+        if (node[i].region == region && fm_group_goes_on(recorded, &node[i], i))
             there |= 1u << i;
     t.node = heir(recorded, node, nnodes, there & mask, fresh_ms, now);
     t.ready = t.node != FM_GROUP_NOBODY;

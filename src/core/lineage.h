@@ -65,6 +65,11 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
                                 int64_t fresh_ms, struct fm_mono now);
 
+/* Has this node what it takes to go on: does it follow, or has it stopped with all that it wrote
+ * itself as the last one? */
+bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                      unsigned number);
+
 /* A failover to a region, as it would be now. */
 struct fm_group_takeover {
     bool ready;    /* somebody is there to be promoted, or there is nothing to be lost */

@@ -1,7 +1,7 @@
 /* Histories of timelines, and what the record of a cell may say of them. */
 #include "test.h"
 
-#include "core/lineage.h"
+#include "core/group.h"
 
 static void what_is_recorded_is_part_of_a_history_or_not(void **state)
 {
@@ -176,6 +176,7 @@ static void begin(void)
                                         .timeline = {2},
                                         .begins = {100},
                                         .recovery = i > 0,
+                                        .state = i ? FM_GROUP_STANDBY : FM_GROUP_STOPPED,
                                         .flush = {i ? 700 + i : 800}};
     mask = 0xf;
 }
@@ -199,6 +200,9 @@ static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
     held.promotable = 1 << 2;
     check_takeover(1, 2, FM_CREDIT_ENFORCED, 64);
     check_takeover(0, 0, FM_CREDIT_ENFORCED, 0); /* who has written it all */
+    n[0].state = FM_GROUP_YIELDED;               /* it does not go on */
+    check_takeover(0, FM_GROUP_NOBODY, FM_CREDIT_UNBOUNDED, 0);
+    n[0].state = FM_GROUP_STOPPED;
     n[0].at = FM_MONO_ZERO;
     check_takeover(0, FM_GROUP_NOBODY, FM_CREDIT_UNBOUNDED, 0);
     held.promotable = 0;
