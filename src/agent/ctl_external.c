@@ -22,14 +22,9 @@ static const struct fm_conf_group *group_of(const struct ctl_context *c)
 }
 
 /* NULL, too, where a reload took them out of the file. */
-static struct ctl_external *of(const struct ctl_context *c)
+struct ctl_external *ctl_external_of(const struct ctl_context *c)
 {
     return group_of(c) ? c->external : NULL;
-}
-
-bool ctl_external_has(const struct ctl_context *c)
-{
-    return of(c) != NULL;
 }
 
 static const struct fm_conf_hooks *conf_of(const struct ctl_context *c)
@@ -67,7 +62,7 @@ static int64_t wall_ms(void)
 }
 
 /* Whichever is more: this agent may have begun after it was written, or a clock be wrong. */
-static int64_t age_of(const struct ctl_external_region *r)
+int64_t ctl_external_age_ms(const struct ctl_external_region *r)
 {
     int64_t here_ms = fm_mono_sub_ms(fm_mono_now(), r->seen);
     int64_t said_ms = r->doc.wall_ms ? wall_ms() - r->doc.wall_ms : 0;
@@ -226,8 +221,8 @@ static struct fm_external_facts facts_of(const struct ctl_context *c)
     bool live = fm_mono_before(now, fm_authority_until(a, now));
     struct fm_external_facts f = {.epoch = at->r.epoch,
                                   .holds = at->revision.n && live && fm_authority_holds(a),
-                                  .elsewhere =
-                                      at->revision.n && fm_cell_owner(&at->r) != c->ctl->region,
+                                  .elsewhere = at->revision.n && live &&
+                                               fm_cell_owner(&at->r) != c->ctl->region,
                                   .forced = at->revision.n && fm_cell_was_forced(&at->r),
                                   .attested = from < FM_AUTH_REGIONS_MAX && c->set->attested[from],
                                   .busy = fm_hook_is_running(&c->external->hook),
@@ -371,13 +366,13 @@ static void take_office(struct ctl_context *c)
     e->in_office = true;
     e->office_since = fm_mono_now();
     e->lag_was = r->doc.lag;
-    e->lag_was_ms = r->revision ? age_of(r) + r->doc.lag_age_ms : 0;
+    e->lag_was_ms = r->revision ? ctl_external_age_ms(r) + r->doc.lag_age_ms : 0;
 }
 
 void ctl_external_turn(struct ctl_context *c)
 {
     struct fm_controller *ctl = c->ctl;
-    struct ctl_external *e = of(c);
+    struct ctl_external *e = ctl_external_of(c);
     if (c->external && (!e || !c->auth.keeper))
         leave(c);
     if (!e || !c->auth.keeper)
@@ -406,7 +401,8 @@ void ctl_external_turn(struct ctl_context *c)
 bool ctl_external_is_open(const struct ctl_context *c, unsigned region)
 {
     FM_ASSERT(region < FM_AUTH_REGIONS_MAX);
-    return !of(c) || fm_external_is_open(&c->external->region[region].doc.record, epoch_of(c));
+    return !ctl_external_of(c) ||
+           fm_external_is_open(&c->external->region[region].doc.record, epoch_of(c));
 }
 
 const char *ctl_external_hands_over(const struct ctl_context *c)
@@ -418,13 +414,13 @@ const char *ctl_external_hands_over(const struct ctl_context *c)
 
 bool ctl_external_is_final(const struct ctl_context *c)
 {
-    return !of(c) || fm_external_is_final(&c->external->x);
+    return !ctl_external_of(c) || fm_external_is_final(&c->external->x);
 }
 
 /* Each of the two commands has its time. */
 int64_t ctl_external_ship_ms(const struct ctl_context *c)
 {
-    return of(c) ? 2 * conf_of(c)->timeout_ms : 0;
+    return ctl_external_of(c) ? 2 * conf_of(c)->timeout_ms : 0;
 }
 
 /* Its keeper has looked at them of late. */
@@ -432,12 +428,12 @@ static bool is_seen(const struct ctl_context *c, const struct ctl_external_regio
 {
     const struct fm_conf_hooks *h = conf_of(c);
     int64_t most_ms = STALE_INTERVALS * h->interval_ms + h->timeout_ms;
-    return r->revision && r->doc.known && age_of(r) <= most_ms;
+    return r->revision && r->doc.known && ctl_external_age_ms(r) <= most_ms;
 }
 
 const char *ctl_external_receive(const struct ctl_context *c)
 {
-    if (!of(c))
+    if (!ctl_external_of(c))
         return NULL;
     if (!is_seen(c, mine(c)))
         return "how its data are in the region is not known: see `status` of its hooks";
@@ -447,91 +443,33 @@ const char *ctl_external_receive(const struct ctl_context *c)
 bool ctl_external_is_ready(const struct ctl_context *c, unsigned to)
 {
     FM_ASSERT(to < FM_AUTH_REGIONS_MAX);
-    const struct ctl_external_region *r = of(c) ? &c->external->region[to] : NULL;
+    const struct ctl_external_region *r = ctl_external_of(c) ? &c->external->region[to] : NULL;
     return !r || (is_seen(c, r) && r->doc.status.healthy);
 }
 
 struct fm_external_estimate ctl_external_loss(const struct ctl_context *c, unsigned to)
 {
-    FM_ASSERT(of(c) && to < FM_AUTH_REGIONS_MAX);
+    FM_ASSERT(ctl_external_of(c) && to < FM_AUTH_REGIONS_MAX);
     const struct ctl_external_region *r = &c->external->region[to];
     if (!r->revision)
         return (struct fm_external_estimate){.known = false};
-    return fm_external_estimate(&r->doc.lag, age_of(r) + r->doc.lag_age_ms);
+    return fm_external_estimate(&r->doc.lag, ctl_external_age_ms(r) + r->doc.lag_age_ms);
 }
 
-/* -------- for people -------- */
-
-static json_t *lag_json(const struct ctl_external_region *r)
-{
-    const struct fm_external_lag *l = &r->doc.lag;
-    if (!r->revision || !fm_external_lag_is_known(l))
-        return json_null();
-    return json_pack("{s:o,s:o,s:I}", "bytes",
-                     l->has_bytes ? json_integer((json_int_t)l->bytes) : json_null(), "ms",
-                     l->has_ms ? json_integer((json_int_t)l->ms) : json_null(), "measured_ms_ago",
-                     (json_int_t)(age_of(r) + r->doc.lag_age_ms));
-}
-
-static json_t *region_json(const struct ctl_context *c, unsigned i)
-{
-    const struct ctl_external_region *r = &c->external->region[i];
-    const struct fm_external_doc *d = &r->doc;
-    const char *role = fm_external_role_name((enum fm_external_role)d->status.role);
-    return json_pack("{s:s?,s:o,s:o,s:s,s:I,s:b,s:o,s:o,s:s?}", "role", d->known ? role : NULL,
-                     "writable", d->known ? json_boolean(d->status.writable) : json_null(),
-                     "healthy", d->known ? json_boolean(d->status.healthy) : json_null(), "stage",
-                     fm_external_stage_name((enum fm_external_stage)d->record.stage), "epoch",
-                     (json_int_t)d->record.epoch.n, "open", (int)ctl_external_is_open(c, i), "lag",
-                     lag_json(r), "heard_ms_ago",
-                     r->revision ? json_integer((json_int_t)age_of(r)) : json_null(), "trouble",
-                     d->trouble[0] ? d->trouble : NULL);
-}
-
-json_t *ctl_external_regions_json(const struct ctl_context *c)
+struct fm_external_estimate ctl_external_loss_if_now(const struct ctl_context *c)
 {
     const struct fm_controller *ctl = c->ctl;
-    json_t *regions = json_object();
-    for (unsigned r = 0; of(c) && r < ctl->c.roster->nregions; r++)
-        if (ctl->holders >> r & 1)
-            json_object_set_new(regions, ctl->c.roster->region[r], region_json(c, r));
-    return regions;
-}
-
-json_t *ctl_external_loss_json(const struct fm_external_estimate *x)
-{
-    return json_pack(
-        "{s:s,s:o,s:o,s:o}", "kind",
-        fm_credit_kind_name(x->known ? FM_CREDIT_ESTIMATE : FM_CREDIT_UNBOUNDED), "bytes",
-        x->known && x->has_bytes ? json_integer((json_int_t)x->bytes) : json_null(), "ms",
-        x->known ? json_integer((json_int_t)x->ms) : json_null(), "transactions", json_null());
-}
-
-/* Of the commands that this agent ran: how each of them ended last. */
-static json_t *commands_json(const struct ctl_external *e)
-{
-    json_t *all = json_object();
-    for (unsigned i = FM_EXTERNAL_ASKING; i < FM_EXTERNAL_STATE_COUNT; i++) {
-        const struct ctl_external_ran *x = &e->ran[i];
-        if (x->has)
-            json_object_set_new(all, fm_external_state_name((enum fm_external_state)i),
-                                json_pack("{s:b,s:s,s:I,s:I}", "ok", (int)x->ok, "why", x->why,
-                                          "took_ms", (json_int_t)x->took_ms, "ago_ms",
-                                          (json_int_t)fm_mono_sub_ms(fm_mono_now(), x->at)));
+    const struct fm_cell_at *at = &c->auth.cell[0].at;
+    struct fm_external_estimate best = {.known = false};
+    unsigned owner = at->revision.n ? fm_cell_owner(&at->r) : FM_NO_REGION;
+    for (unsigned r = 0; r < ctl->c.roster->nregions; r++) {
+        if (r == owner || !(ctl->holders >> r & 1) || !ctl_external_is_ready(c, r))
+            continue;
+        struct fm_external_estimate x = ctl_external_loss(c, r);
+        if (x.known && (!best.known || x.ms < best.ms))
+            best = x;
     }
-    return all;
-}
-
-json_t *ctl_external_json(const struct ctl_context *c)
-{
-    const struct ctl_external *e = of(c);
-    if (!e)
-        return json_null();
-    const char *runs = fm_external_state_name((enum fm_external_state)e->x.state);
-    return json_pack("{s:s,s:b,s:b,s:s?,s:o}", "region", c->ctl->c.roster->region[c->ctl->region],
-                     "keeper", (int)e->in_office, "open",
-                     (int)ctl_external_is_open(c, c->ctl->region), "runs",
-                     e->x.state == FM_EXTERNAL_IDLE ? NULL : runs, "commands", commands_json(e));
+    return best;
 }
 
 /* -------- life -------- */

@@ -151,6 +151,14 @@ GUARD(must_promote)
            may_retry(x, f, now);
 }
 
+/* Opened, and read-only since: a keeper that was late to learn something, or a hand. */
+GUARD(must_reopen)
+{
+    bool closed = x->status.role == FM_EXTERNAL_PRIMARY && !x->status.writable;
+    return f->holds && !f->handing && is_open(f) && !f->busy && x->fresh && closed &&
+           may_retry(x, f, now);
+}
+
 /* Written without the right to: a former holder that is back. */
 GUARD(must_cut)
 {
@@ -199,6 +207,7 @@ const struct fm_external_row fm_external_rows[] = {
     ROW(IDLE, LOOK, must_fence, FENCE, FENCING, "it came by force: cut off who had it before"),
     ROW(IDLE, LOOK, has_opened, NOTE_OPEN, IDLE, "they are written here"),
     ROW(IDLE, LOOK, must_promote, PROMOTE, PROMOTING, "they have to be written here"),
+    ROW(IDLE, LOOK, must_reopen, PROMOTE, PROMOTING, "they have been made read-only"),
     ROW(IDLE, LOOK, must_cut, CLOSE, CLOSING, "they are written here without the right to"),
     ROW(IDLE, LOOK, status_is_due, STATUS, ASKING, "how are they?"),
     ROW(IDLE, LOOK, lag_is_due, LAG, MEASURING, "what do they lack?"),
@@ -332,7 +341,8 @@ static void check(const struct fm_external *x, const struct fm_external_facts *f
     bool changes = action == FM_EXTERNAL_DO_FENCE || action == FM_EXTERNAL_DO_PROMOTE;
     FM_ASSERT(!runs || (!f->busy && x->state != FM_EXTERNAL_IDLE));
     FM_ASSERT(!notes || (f->holds && !f->writing));
-    FM_ASSERT(!changes || (f->holds && !f->handing && has_begun(f)));
+    FM_ASSERT(!changes || (f->holds && !f->handing));
+    FM_ASSERT(action != FM_EXTERNAL_DO_FENCE || has_begun(f));
     FM_ASSERT(action != FM_EXTERNAL_DO_PROMOTE || is_fenced(x, f));
     FM_ASSERT(action != FM_EXTERNAL_DO_NOTE_OPEN || (is_served(x) && is_fenced(x, f)));
     FM_ASSERT(action != FM_EXTERNAL_DO_CLOSE || f->handing || !f->holds);

@@ -137,7 +137,8 @@ const char *fm_external_event_name(enum fm_external_event_kind e);
 struct fm_external_facts {
     struct fm_epoch epoch; /* of the cell */
     bool holds;            /* this region, and its right is live at this moment */
-    bool elsewhere;        /* another region holds it, or it was released for another one */
+    bool elsewhere;        /* another region holds it, or it was released for another one; and
+                              who says so is the keeper at this moment */
     bool forced;           /* the epoch was taken without the consent of the holder before */
     bool attested;         /* a person attests that the region before is fenced */
     bool handing;          /* a planned move: everybody here has stopped */

@@ -92,6 +92,8 @@ def test_a_tree_of_files_moves_and_fails_over(stage):
     check_equal((site.writable(), site.calls()), (["west"], []), "what is primary and writable needs nothing")
     loss = site.group()["loss_if_now"]
     check_equal((loss["kind"], loss["bytes"]), ("estimate", 0), "loss if now")
+    metrics = lib.get(int(site.hosts["west-1"]["admin"].split(":")[1]), "/metrics").body.decode()
+    check('\nfulmar_group_estimated_loss_bytes{group="files"} 0\n' in metrics, "metrics without the estimate")
 
     site.write("west", "b", "second, which nobody has pushed")
     op = site.order("west-1", "move", 202, context="ledger", to="north")

@@ -105,6 +105,14 @@ static void what_is_written_here_is_opened_without_a_change(void **state)
     assert_int_equal(after(p.interval_ms), FM_EXTERNAL_DO_STATUS);
     says(FM_EXTERNAL_SECONDARY, false); /* by somebody's hand: a person decides */
     assert_int_equal(after(1), FM_EXTERNAL_DO_NOTHING);
+    assert_int_equal(after(p.interval_ms), FM_EXTERNAL_DO_STATUS);
+    says(FM_EXTERNAL_PRIMARY, false); /* whoever closed them, they are to be written here */
+    assert_int_equal(after(1), FM_EXTERNAL_DO_PROMOTE);
+    ends(true);
+    assert_int_equal(after(0), FM_EXTERNAL_DO_STATUS);
+    says(FM_EXTERNAL_PRIMARY, false);
+    assert_int_equal(after(0), FM_EXTERNAL_DO_NOTHING); /* not again at once */
+    assert_int_equal(after(p.retry_ms), FM_EXTERNAL_DO_PROMOTE);
 }
 
 static void an_heir_looks_at_its_data_and_what_they_lack(void **state)
@@ -118,8 +126,8 @@ static void an_heir_looks_at_its_data_and_what_they_lack(void **state)
     lacks(7);
     assert_int_equal(x.lag.bytes, 7);
     assert_int_equal(after(p.interval_ms - 2), FM_EXTERNAL_DO_NOTHING);
-    struct fm_external_verdict v =
-        fm_external_step(&x, &p, &f, &(struct fm_external_event){FM_EXTERNAL_ON_LOOK}, now);
+    struct fm_external_event look = {.kind = FM_EXTERNAL_ON_LOOK};
+    struct fm_external_verdict v = fm_external_step(&x, &p, &f, &look, now);
     assert_int_equal(fm_mono_sub_ms(v.wake, now), 2);
     assert_int_equal(after(2), FM_EXTERNAL_DO_STATUS);
     ends(false);
@@ -384,7 +392,7 @@ static void judge(enum fm_external_action a)
     if (a == FM_EXTERNAL_DO_PROMOTE || a == FM_EXTERNAL_DO_FENCE)
         assert_true(f.holds && !f.handing && f.recorded.epoch.n == f.epoch.n);
     if (a == FM_EXTERNAL_DO_PROMOTE || a == FM_EXTERNAL_DO_NOTE_OPEN)
-        assert_true(seen.fenced || !f.forced || f.recorded.stage == FM_EXTERNAL_AT_CLOSED);
+        assert_true(seen.fenced || !f.forced || f.recorded.stage != FM_EXTERNAL_AT_OPENING);
     if (a == FM_EXTERNAL_DO_CLOSE)
         assert_true(f.handing || f.elsewhere);
     if (fm_external_is_final(&x))
