@@ -463,6 +463,32 @@ static void who_prefers_time_yields_to_a_standby_that_is_ready(void **state)
     }
 }
 
+static void who_yielded_leaves_the_next_epoch_to_a_node_of_its_region(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        primary();
+        p.prefer = FM_PREFER_TIME;
+        node[B].region = i == 1 ? NORTH : WEST;
+        crash();
+        assert_int_equal(tick().to, FM_GROUP_YIELDED);
+        live(2);
+        held_by(WEST, 2);
+        node[B].state = i == 2 ? FM_GROUP_FENCED : FM_GROUP_CATCHING_UP;
+        if (i == 3) { /* it has claimed it */
+            cell.r.evidence.epoch.n = 2;
+            cell.r.evidence.node = B + 1;
+        }
+        if (i == 4)
+            now = fm_mono_add_ms(now, p.yield_ms); /* nobody came */
+        live(2);
+        uint8_t to = tick().to;
+        assert_int_equal(to, i == 0   ? FM_GROUP_YIELDED
+                             : i == 3 ? FM_GROUP_STOPPED
+                                      : FM_GROUP_CLAIMING);
+    }
+}
+
 /* -------- an old primary comes back -------- */
 
 static void b_has_opened(uint64_t fork)
@@ -738,6 +764,7 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(a_standby_has_stopped_at_once_and_a_node_of_unknown_state_has_not),
              fm_test(a_primary_that_crashed_is_started_first_within_its_budget),
              fm_test(a_primary_that_hangs_is_started_again_once),
+             fm_test(who_yielded_leaves_the_next_epoch_to_a_node_of_its_region),
              fm_test(who_was_ended_in_time_did_not_crash),
              fm_test(who_prefers_time_yields_to_a_standby_that_is_ready),
              fm_test(an_old_primary_follows_rewinds_or_waits),
