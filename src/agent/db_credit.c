@@ -413,6 +413,7 @@ static void begin(struct db_node *n)
     struct fm_mono now = fm_mono_now();
     bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
     struct fm_credit_policy p = {.bytes = declared(n),
+                                 .time_ms = conf_of(n)->replication.max_loss.time_ms,
                                  .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
                                  .patience_ms = PATIENCE_MS,
                                  .able = others(n)};
