@@ -318,6 +318,7 @@ struct ctl_context {
     struct fm_mono repeat_at;
     char move_why[FM_MESSAGE_WHY_ROOM];
     bool move_held; /* commands were held for it */
+    bool move_home; /* it is a step of a failback, which has not looked at its end yet */
     struct {        /* the item of an operation that is being carried out */
         bool active;
         char id[FM_OP_ID_ROOM];
@@ -684,6 +685,12 @@ struct ctl_group_loss {
 } ctl_group_loss(const struct ctl_context *c, unsigned to);
 /* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
 struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
+/* Of a planned move home to that region. */
+struct ctl_group_home {
+    bool counts;   /* its data are there, or follow; true without a group */
+    uint64_t lag;  /* bytes; UINT64_MAX = it is not known */
+    char why[112]; /* of lag: for people */
+} ctl_group_home(const struct ctl_context *c, unsigned home);
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);

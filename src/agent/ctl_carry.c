@@ -221,6 +221,21 @@ static uint64_t away_anywhere(const struct ctl_context *c)
     return cells;
 }
 
+/* With what of the data stands against it. */
+static void refuse_failback(struct fm_op *x, const struct ctl_set *s,
+                            const struct fm_controller *ctl, unsigned home,
+                            enum fm_failover_why why)
+{
+    end_with(x, FM_OP_REFUSED, fm_failover_why_text(why));
+    for (unsigned i = 0; i < s->n && why == FM_FAILOVER_WHY_LAG; i++) {
+        struct ctl_group_home h = ctl_group_home(ctl->context[s->member[i]], home);
+        if (h.lag == 0)
+            continue;
+        snprintf(x->text, sizeof x->text, "%s: %s", fm_failover_why_text(why), h.why);
+        return;
+    }
+}
+
 static void fail_back_to(struct ctl_op *o, struct fm_op *x, struct ctl_context *c, unsigned home)
 {
     struct fm_controller *ctl = o->ctl;
@@ -236,12 +251,14 @@ static void fail_back_to(struct ctl_op *o, struct fm_op *x, struct ctl_context *
         return;
     if (x->state == FM_OP_RUNNING) {
         end_with(x, FM_OP_PARTIAL, fm_failover_why_text((enum fm_failover_why)f->why));
+        if (c->move_held && !c->move.moved && c->move_why[0])
+            snprintf(x->text, sizeof x->text, "a move did not go through: %s", c->move_why);
         return;
     }
     struct fm_failover_verdict v =
         ctl_failover_event(ctl, c->set, home, FM_FAILOVER_ON_FAILBACK, none, false);
     if (v.refused)
-        end_with(x, FM_OP_REFUSED, fm_failover_why_text((enum fm_failover_why)v.why));
+        refuse_failback(x, c->set, ctl, home, (enum fm_failover_why)v.why);
     else
         x->state = FM_OP_RUNNING;
 }

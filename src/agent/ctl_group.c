@@ -283,6 +283,51 @@ struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c)
     return best;
 }
 
+/* -------- home again -------- */
+
+static void say_home(const struct ctl_context *c, unsigned node, struct ctl_group_home *h)
+{
+    const struct ctl_group_node *n = &c->group->node[node];
+    const char *name = fm_roster_host_name(c->ctl->c.roster, n->host);
+    if (!fm_group_is_fresh(&n->report, FRESH_MS, fm_mono_now()))
+        snprintf(h->why, sizeof h->why, "nothing is heard of %.64s", name);
+    else if (h->lag == UINT64_MAX)
+        snprintf(h->why, sizeof h->why, "%.64s is %s", name,
+                 fm_group_state_name((enum fm_group_state)n->report.state));
+    else
+        snprintf(h->why, sizeof h->why, "%.64s is %llu bytes behind", name,
+                 (unsigned long long)h->lag);
+}
+
+/* The best of its nodes. */
+struct ctl_group_home ctl_group_home(const struct ctl_context *c, unsigned home)
+{
+    struct fm_mono now = fm_mono_now();
+    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
+    const struct fm_group_report *w = e ? ctl_group_writer(c) : NULL;
+    struct fm_group_report report[FM_GROUP_NODES_MAX] = {{.state = 0}};
+    struct ctl_group_home h = {.counts = true};
+    if (!e || !w)
+        return h; /* there is nothing that would have to follow */
+    h.lag = UINT64_MAX;
+    snprintf(h.why, sizeof h.why, "no node of its PostgreSQL group is there");
+    for (unsigned i = 0; i < c->group->nnodes; i++) {
+        const struct ctl_group_node *n = &c->group->node[i];
+        report[i] = n->report;
+        report[i].region = (uint8_t)n->region;
+        if (!n->in_file || n->region != home)
+            continue;
+        uint64_t lag =
+            e->writer == i + 1 ? 0 : fm_group_lag(w, &n->report, n->level_at, FRESH_MS, now);
+        if (lag < h.lag || h.lag == UINT64_MAX) {
+            h.lag = lag;
+            say_home(c, i, &h);
+        }
+    }
+    h.counts = fm_group_counts_in(e, report, c->group->nnodes, home, FRESH_MS, now);
+    return h;
+}
+
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
 {
     struct fm_mono now = fm_mono_now();

@@ -158,6 +158,9 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         ev.ready &= loss.ready && ctl_external_is_ready(c, to);
         ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
         ev.loss += loss.bound.bytes;
+        struct ctl_group_home home = ctl_group_home(c, lost);
+        ev.home_well &= home.counts;
+        ev.lag = home.lag > ev.lag ? home.lag : ev.lag;
         unsigned left = fm_authority_budget_left(&c->auth);
         ev.budget_left = (uint8_t)(left < ev.budget_left ? left : ev.budget_left);
     }
@@ -341,6 +344,21 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
 
 /* -------- failback -------- */
 
+/* A step ended after commands had been held for it, and nothing has moved. Each try costs a pause:
+ * so it is not tried again and again, and the home is soaked anew. */
+static bool step_has_failed(const struct fm_controller *ctl, const struct ctl_set *s)
+{
+    bool failed = false;
+    for (unsigned i = 0; i < s->n; i++) {
+        struct ctl_context *c = member(ctl, s, i);
+        if (!c->move_home || c->move.state != FM_MOVE_IDLE)
+            continue;
+        c->move_home = false;
+        failed |= c->move_held && !c->move.moved;
+    }
+    return failed;
+}
+
 /* One cell after the other; the first one is the canary, and the others wait for it. */
 static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned home)
 {
@@ -348,7 +366,8 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     if (s->fo[home].state != FM_FAILOVER_FAILING_BACK)
         return;
     bool well = ctl_evidence(ctl, s, home, ctl->region).home_well;
-    if (s->canary_went && !well && fm_mono_before(now, s->home_next)) {
+    bool failed = step_has_failed(ctl, s);
+    if (failed || (s->canary_went && !well && fm_mono_before(now, s->home_next))) {
         feed(ctl, s, home, FM_FAILOVER_ON_BREACH);
         return;
     }
@@ -368,7 +387,7 @@ static void failback_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         struct ctl_context *c = member(ctl, s, i);
         uint64_t cells = ctl_away_from(&c->auth, home, false);
         if (cells)
-            (void)ctl_move_begin(c, (unsigned)__builtin_ctzll(cells), home);
+            c->move_home = !ctl_move_begin(c, (unsigned)__builtin_ctzll(cells), home);
         if (cells && c->auth.cfg.ncells > 1)
             return;
     }

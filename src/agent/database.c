@@ -392,7 +392,7 @@ static json_t *group_json(const struct db_node *n)
         writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
         n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
         (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "credit",
-        db_credit_json(n), "recovery", db_evidence_json(n), "nodes", nodes);
+        db_credit_json(n), "loss_recovery", db_evidence_json(n), "nodes", nodes);
 }
 
 bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
@@ -414,6 +414,16 @@ bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
                           d->node[i]->group,
                           fm_credit_kind_name((enum fm_credit_kind)k->bound.kind),
                           (unsigned long long)k->bound.bytes);
+    }
+    fm_buf_lit(&b,
+               "# HELP fulmar_group_recovery_available Rows of what the primary commits could be "
+               "recovered from it\n"
+               "# TYPE fulmar_group_recovery_available gauge\n");
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        bool available;
+        if (db_evidence_is_kept(d->node[i], &available))
+            fm_buf_printf(&b, "fulmar_group_recovery_available{group=\"%s\"} %d\n",
+                          d->node[i]->group, (int)available);
     }
     FM_ASSERT(!b.full);
     *n += b.n;

@@ -74,6 +74,7 @@ struct db_credit {
     uint32_t names;   /* whom it waits for beside us, as the stream's server process knows */
     bool knows_names; /* `names` holds */
     struct fm_lsn said;
+    struct fm_mono said_at;
     struct fm_pg_conn conn;
     bool asks;
     struct fm_timer timer;
@@ -116,6 +117,7 @@ struct db_evidence {
     bool asks, known;
     struct fm_mono at;
     unsigned n, i; /* databases; the one that is seen to */
+    unsigned made; /* of which so many get a slot now */
     struct {
         char database[DB_NAME_ROOM], slot[FM_PG_SLOT_ROOM];
         enum { DB_EVIDENCE_GOOD, DB_EVIDENCE_NONE, DB_EVIDENCE_LOST, DB_EVIDENCE_LATE } is;
@@ -351,6 +353,8 @@ void db_evidence_init(struct db_node *n);
 /* Of an open primary: each database has its slot, which follows the standbys. */
 void db_evidence_turn(struct db_node *n);
 void db_evidence_end(struct db_node *n);
+/* Of an open primary (else false): could all rows be read? */
+bool db_evidence_is_kept(const struct db_node *n, bool *available);
 /* For people; null where there is no open primary. */
 json_t *db_evidence_json(const struct db_node *n);
 

@@ -122,14 +122,20 @@ void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm
 
 /* -------- the grant -------- */
 
-static void report(struct db_node *n, struct fm_lsn to)
+/* What was said is said again now and then: a server's process that reads other names lets those go
+ * who wait already only when it is told something. */
+static void report(struct db_node *n, struct fm_lsn to, bool serves)
 {
     struct db_credit *k = &n->credit;
+    struct fm_mono now = fm_mono_now();
     bool far = fm_lsn_ahead(k->said, k->stream.end) > FM_CREDIT_WINDOW / 2;
-    if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !fm_lsn_before(k->said, to) ||
-        far)
+    bool more = fm_lsn_before(k->said, to) && !far;
+    bool again = serves && !fm_lsn_is_none(k->said) && fm_mono_sub_ms(now, k->said_at) >= SLOW_MS;
+    if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !(more || again))
         return;
+    to = more ? to : k->said;
     k->said = to;
+    k->said_at = now;
     fm_pg_stream_report(&k->stream, &(struct fm_pg_positions){to, to, to});
 }
 
@@ -140,7 +146,8 @@ static void give(struct db_node *n)
     if (!k->on)
         return;
     bool serves = is_open(n) && n->ev.sub && fm_group_serves(&n->g, &n->ev, now);
-    report(n, fm_credit_grant(&k->c, serves ? n->ev.sub->until : FM_MONO_ZERO, now));
+    struct fm_mono until = serves ? n->ev.sub->until : FM_MONO_ZERO;
+    report(n, fm_credit_grant(&k->c, until, now), fm_mono_before(now, until));
 }
 
 /* How soon to look again while the log moves: whoever waits for a grant, or will soon, is not to

@@ -296,7 +296,7 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
     }
     if (n->v.action != FM_GROUP_DO_KEEP || !x->looked)
         return;
-    if (status == 200)
+    if (status == 200 && x->told[x->of])
         n->trouble[0] = 0;
     else
         snprintf(n->trouble, sizeof n->trouble,

@@ -287,6 +287,8 @@ static void enter(struct fm_failover *f, const struct fm_failover_policy *p,
         f->by_person = row->event == FM_FAILOVER_ON_PREPARE && !lost(e->ev);
     if (row->to == FM_FAILOVER_STEADY)
         f->stood_down = row->event == FM_FAILOVER_ON_STAND_DOWN && !healthy(e->ev);
+    if (row->event == FM_FAILOVER_ON_BREACH)
+        f->home_since = FM_MONO_NEVER; /* what seemed well was not: it is soaked anew */
     if (row->from != row->to) {
         f->fell_back = row->to == FM_FAILOVER_ASKING &&
                        (row->from == FM_FAILOVER_COMPLETING || row->from == FM_FAILOVER_PREPARING);

@@ -91,6 +91,32 @@ unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group
     return fm_group_most_advanced(recorded, node, nnodes, there, fresh_ms, now);
 }
 
+uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_group_report *node,
+                      struct fm_mono level_at, int64_t fresh_ms, struct fm_mono now)
+{
+    FM_ASSERT(fresh_ms > 0);
+    bool same = node->system_id != 0 && node->system_id == primary->system_id &&
+                fm_timeline_same(node->timeline, primary->timeline);
+    if (!same || fm_lsn_is_none(primary->flush) || !fm_group_is_fresh(node, fresh_ms, now))
+        return UINT64_MAX;
+    if (level_at.ns != 0 && fm_mono_sub_ms(now, level_at) <= fresh_ms)
+        return 0;
+    uint64_t bytes = fm_lsn_ahead(primary->flush, node->flush);
+    return bytes > 0 ? bytes : 1; /* level as far as is known, which is not enough */
+}
+
+bool fm_group_counts_in(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                        unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now)
+{
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    for (unsigned i = 0; i < nnodes; i++) {
+        bool counts = (recorded->promotable >> i & 1) || recorded->writer == i + 1;
+        if (counts && node[i].region == region && fm_group_is_fresh(&node[i], fresh_ms, now))
+            return true;
+    }
+    return false;
+}
+
 struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsigned node,
                                       struct fm_lsn flush)
 {

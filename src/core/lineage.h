@@ -70,6 +70,17 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
 unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
                        unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
 
+/* Failback: what the node of the home region lacks of what the primary has, in bytes. 0: it had all
+ * that the primary had a moment ago, at `level_at` (0 = never), at most fresh_ms. UINT64_MAX: it is
+ * not known, or it has another history. */
+uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_group_report *node,
+                      struct fm_mono level_at, int64_t fresh_ms, struct fm_mono now);
+
+/* Failback: does a node of that region, heard of late, count by what is recorded, or is it the one
+ * that writes? It stays so while a move goes there. */
+bool fm_group_counts_in(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                        unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
+
 /* What a node that has `flush` may lack of what was acknowledged, by nothing but the record and
  * itself (rule 23). The writer lacks nothing. */
 struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsigned node,

@@ -105,6 +105,7 @@ static const char *const defaults[][2] = {
     {"max_replication_slots", "16"},
     {"wal_keep_size", "256MB"},
     {"wal_retrieve_retry_interval", "200ms"}, /* a standby finds its new primary */
+    {"wal_receiver_status_interval", "1s"},   /* ... and counts, where nothing is written */
     {"logging_collector", "off"},             /* who starts the server takes what it says */
 };
 

@@ -91,6 +91,43 @@ static void a_standby_counts_that_follows_closely(void **state)
     }
 }
 
+static void home_is_level_or_behind(void **state)
+{
+    (void)state;
+    const struct fm_mono now = {10 * FM_NS_PER_S}, late = {7 * FM_NS_PER_S};
+    const struct fm_group_report primary = {
+        .at = now, .system_id = 5, .timeline = {2}, .flush = {1000}};
+    struct fm_group_report node = primary;
+    node.flush.n = 900;
+    assert_int_equal(fm_group_lag(&primary, &node, now, 1000, now), 0); /* written since */
+    assert_int_equal(fm_group_lag(&primary, &node, late, 1000, now), 100);
+    assert_int_equal(fm_group_lag(&primary, &node, FM_MONO_ZERO, 1000, now), 100);
+    node.flush.n = 1000;
+    assert_int_equal(fm_group_lag(&primary, &node, late, 1000, now), 1);
+    for (unsigned i = 0; i < 4; i++) {
+        struct fm_group_report p = primary, n = node;
+        n.at = i == 0 ? late : n.at;
+        n.timeline.n -= i == 1;
+        n.system_id -= i == 2;
+        p.flush.n = i == 3 ? 0 : p.flush.n;
+        assert_true(fm_group_lag(&p, &n, now, 1000, now) == UINT64_MAX);
+    }
+}
+
+static void a_region_counts_by_the_record(void **state)
+{
+    (void)state;
+    const struct fm_mono now = {10 * FM_NS_PER_S};
+    const struct fm_evidence recorded = {.writer = 1, .promotable = 2};
+    struct fm_group_report n[3] = {
+        {.at = now, .region = 0}, {.at = now, .region = 1}, {.at = now, .region = 2}};
+    assert_true(fm_group_counts_in(&recorded, n, 3, 0, 1000, now));
+    assert_true(fm_group_counts_in(&recorded, n, 3, 1, 1000, now));
+    assert_false(fm_group_counts_in(&recorded, n, 3, 2, 1000, now));
+    n[1].at.ns -= 2 * FM_NS_PER_S;
+    assert_false(fm_group_counts_in(&recorded, n, 3, 1, 1000, now));
+}
+
 static void the_most_advanced_by_lsn_rank_and_number(void **state)
 {
     (void)state;
@@ -213,7 +250,8 @@ static void the_writer_lacks_nothing_and_others_what_is_recorded(void **state)
 FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
              fm_test(a_message_that_was_overtaken_does_not_count),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
-             fm_test(a_standby_counts_that_follows_closely),
+             fm_test(a_standby_counts_that_follows_closely), fm_test(home_is_level_or_behind),
+             fm_test(a_region_counts_by_the_record),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
              fm_test(who_would_be_promoted_bounds_the_loss_if_any_does),
              fm_test(the_writer_lacks_nothing_and_others_what_is_recorded),
