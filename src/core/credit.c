@@ -5,8 +5,6 @@
  * is promoted. */
 #include "core/credit.h"
 
-#include <string.h>
-
 const char *fm_credit_kind_name(enum fm_credit_kind k)
 {
     static const char *const name[] = {
@@ -155,7 +153,8 @@ static void look_at_time(struct fm_credit *c, struct fm_mono now)
     while (passed < c->nmarks && !fm_lsn_before(flush, c->mark[passed].end))
         c->level_at = fm_mono_max(c->level_at, c->mark[passed++].at);
     c->nmarks -= passed;
-    memmove(c->mark, c->mark + passed, c->nmarks * sizeof c->mark[0]);
+    for (unsigned i = 0; i < c->nmarks && passed; i++)
+        c->mark[i] = c->mark[i + passed];
     FM_ASSERT(c->nmarks <= FM_CREDIT_MARKS);
 }
 
