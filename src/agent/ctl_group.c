@@ -255,10 +255,11 @@ struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
         if (n->region != to || !ctl_group_looks_after(n) ||
-            !fm_group_is_fresh(&n->report, FRESH_MS, now) || n->report.system_id != e->system_id)
+            !fm_group_is_fresh(&n->report, FRESH_MS, now) || n->report.system_id != e->system_id ||
+            !fm_group_goes_on(e, &n->report, i))
             continue;
         struct fm_credit_bound b = fm_group_bound(e, i, n->report.flush);
-        l.ready |= n->report.recovery;
+        l.ready = true;
         if (fm_credit_bound_is_less(&b, &l.bound))
             l.bound = b;
     }

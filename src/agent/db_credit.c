@@ -391,7 +391,7 @@ static void due(struct fm_timer *t)
         return;
     if (k->conn.state == FM_PG_CONN_CLOSED) {
         k->asks = true;
-        db_ask_open(n, &k->conn, opened);
+        db_ask_open(n, &k->conn, DB_OPEN_MS, opened);
     } else if (k->conn.state != FM_PG_CONN_READY) {
         next_look(n, AGAIN_MS);
     } else if (move_on(n)) {

@@ -212,6 +212,16 @@ enum fm_group_fit fm_group_fit(const struct fm_group_node *g, const struct fm_gr
 
 /* -------- what is to be recorded -------- */
 
+/* The highest timeline that a node of the same system is heard to have. */
+static uint32_t highest_heard(const struct fm_group_evidence *ev)
+{
+    uint32_t highest = ev->self.timeline.n;
+    for (unsigned i = 0; i < ev->nnodes; i++)
+        if (ev->node[i].system_id == ev->self.system_id && ev->node[i].timeline.n > highest)
+            highest = ev->node[i].timeline.n;
+    return highest;
+}
+
 static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_group_evidence *ev)
 {
     const struct fm_evidence *r = fm_group_recorded(ev);
@@ -222,9 +232,13 @@ static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_g
     if (is_writer(g, ev))
         return w;
     uint32_t highest = w.claimed > ev->self.timeline.n ? w.claimed : ev->self.timeline.n;
-    FM_ASSERT(highest < UINT32_MAX - FM_RESEED_TIMELINES);
-    if (g->adopted && !fm_group_is_claimed(g, ev)) /* another node may have been on from there */
+    if (g->adopted && !fm_group_is_claimed(g, ev)) { /* another node may have been on from there */
+        uint32_t heard = highest_heard(ev);
+        highest = heard > highest ? heard : highest;
+        FM_ASSERT(highest < UINT32_MAX - FM_RESEED_TIMELINES);
         highest += FM_RESEED_TIMELINES;
+    }
+    FM_ASSERT(highest < UINT32_MAX);
     w.claimed = is_founder(g, ev) ? highest : highest + 1;
     return w;
 }

@@ -2,6 +2,8 @@
  * numbers of timelines in the record only grow; a timeline counts only after it was claimed. */
 #include "core/lineage.h"
 
+#include "core/group.h"
+
 bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir)
 {
     if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
@@ -76,13 +78,20 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
+bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                      unsigned number)
+{
+    FM_ASSERT(number < FM_GROUP_NODES_MAX);
+    return r->recovery || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
+}
+
 unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
                        unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now)
 {
     FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
     uint32_t there = 0;
     for (unsigned i = 0; i < nnodes; i++)
-        if (node[i].region == region && (node[i].recovery || recorded->writer == i + 1))
+        if (node[i].region == region && fm_group_goes_on(recorded, &node[i], i))
             there |= 1u << i;
     uint32_t bounds = recorded->promotable | (recorded->writer ? 1u << (recorded->writer - 1) : 0);
     unsigned best = fm_group_most_advanced(recorded, node, nnodes, there & bounds, fresh_ms, now);

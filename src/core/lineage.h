@@ -65,6 +65,11 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
                                 int64_t fresh_ms, struct fm_mono now);
 
+/* Has this node what it takes to go on: does it follow, or has it stopped with all that it wrote
+ * itself as the last one? */
+bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                      unsigned number);
+
 /* Who of that region would be promoted, by what is heard: the one that has most of those that bound
  * what was acknowledged; where there is none, of all of them. FM_GROUP_NOBODY. */
 unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,

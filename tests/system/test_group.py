@@ -253,8 +253,9 @@ def test_primary_killed(stage):
     g.check_nothing_lost(w, "north")
 
 
-def test_postmaster_killed(stage):
-    """kill -9 of the primary's postmaster, under load: what is left of it is reaped before it is started again."""
+def test_postmaster_killed_and_stopped(stage):
+    """kill -9 of the primary's postmaster, under load: what is left of it is reaped before it is started again. SIGSTOP
+    of it, so that nobody gets in any more: the same, when it has hung for ten seconds."""
     g = Group(stage).begin().create()
     w = Writer(g)
     w.wait_for_more()
@@ -263,6 +264,13 @@ def test_postmaster_killed(stage):
     os.kill(pid, signal.SIGKILL)
     w.wait_for_more()
     print(f"# postmaster killed: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
+    g.wait_for_states(west="primary", north="standby")
+    pid = int((g.data["west"] / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    wait_until("it is killed", lambda: pid not in g.postgres_of("west"), PATIENCE_S)
+    at = time.monotonic()
+    w.wait_for_more()
+    print(f"# postmaster stopped: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
     w.stop()
     primary = wait_until("somebody is primary", lambda: next((r for r, s in g.states().items() if s == "primary"), None))
     g.check_nothing_lost(w, primary)

@@ -406,6 +406,29 @@ static void a_primary_that_crashed_is_started_first_within_its_budget(void **sta
     assert_int_equal(tick().to, FM_GROUP_RESUMING); /* nobody came */
 }
 
+static void a_primary_that_hangs_is_started_again_once(void **state)
+{
+    (void)state;
+    primary();
+    p.restarts_max = 3;
+    assert_int_equal(tick().to, FM_GROUP_PRIMARY); /* nobody has asked it yet */
+    for (unsigned i = 0; i < 2; i++) {
+        ev.well_at = now;
+        now = fm_mono_add_ms(now, p.hang_ms - 1);
+        live(1);
+        assert_int_equal(tick().to, FM_GROUP_PRIMARY);
+        now = fm_mono_add_ms(now, 1);
+        struct fm_group_verdict v = tick();
+        assert_int_equal(v.action, FM_GROUP_DO_STOP_IMMEDIATE);
+        assert_int_equal(v.why, FM_GROUP_WHY_HUNG);
+        ev.well_at = FM_MONO_ZERO;
+        server(FM_GROUP_GONE, false, false);
+        assert_int_equal(tick().to, i ? FM_GROUP_YIELDED : FM_GROUP_RESUMING);
+        server(FM_GROUP_UP, true, false);
+        assert_true(i || tick().to == FM_GROUP_PRIMARY);
+    }
+}
+
 static void who_was_ended_in_time_did_not_crash(void **state)
 {
     (void)state;
@@ -714,6 +737,7 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(a_fast_stop_that_takes_too_long_is_made_an_immediate_one),
              fm_test(a_standby_has_stopped_at_once_and_a_node_of_unknown_state_has_not),
              fm_test(a_primary_that_crashed_is_started_first_within_its_budget),
+             fm_test(a_primary_that_hangs_is_started_again_once),
              fm_test(who_was_ended_in_time_did_not_crash),
              fm_test(who_prefers_time_yields_to_a_standby_that_is_ready),
              fm_test(an_old_primary_follows_rewinds_or_waits),

@@ -1,7 +1,7 @@
 /* Histories of timelines, and what the record of a cell may say of them. */
 #include "test.h"
 
-#include "core/lineage.h"
+#include "core/group.h"
 
 static void what_is_recorded_is_part_of_a_history_or_not(void **state)
 {
@@ -167,6 +167,7 @@ static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
                                         .timeline = {2},
                                         .begins = {100},
                                         .recovery = i > 0,
+                                        .state = i ? FM_GROUP_STANDBY : FM_GROUP_STOPPED,
                                         .flush = {700 + i}};
     assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 1);
     n[1].at = FM_MONO_ZERO; /* it is not heard */
@@ -174,6 +175,9 @@ static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
     recorded.promotable = 1 << 2;
     assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 2);
     assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), 0); /* who has written it all */
+    n[0].state = FM_GROUP_YIELDED;                                     /* it does not go on */
+    assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), FM_GROUP_NOBODY);
+    n[0].state = FM_GROUP_STOPPED;
     n[0].at = FM_MONO_ZERO;
     assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), FM_GROUP_NOBODY);
     recorded.promotable = 0;
