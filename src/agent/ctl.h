@@ -681,17 +681,16 @@ void ctl_group_create(struct ctl_context *c);
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
 /* What the last writer said of itself; NULL: there are no data yet. */
 const struct fm_group_report *ctl_group_writer(const struct ctl_context *c);
-/* Nobody has taken the node away from its agent: it may be promoted. */
-bool ctl_group_looks_after(const struct ctl_group_node *n);
+/* What each node has said; their number. */
+unsigned ctl_group_reports(const struct ctl_context *c,
+                           struct fm_group_report out[FM_GROUP_NODES_MAX]);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
-struct ctl_group_loss {
-    bool ready;                   /* a standby is there to be promoted, or there are no data */
-    struct fm_credit_bound bound; /* of what it may lack of what was acknowledged */
-} ctl_group_loss(const struct ctl_context *c, unsigned to);
-/* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
-struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
+struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigned to);
+/* `loss-if-now`, for people: of what was acknowledged, would the primary be lost at this moment.
+ * Null without data that a group keeps. */
+json_t *ctl_group_loss_json(const struct ctl_context *c);
 /* Of a planned move home to that region. */
 struct ctl_group_home {
     bool counts;   /* its data are there, or follow; true without a group */

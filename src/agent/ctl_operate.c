@@ -165,10 +165,10 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
-        struct ctl_group_loss loss = ctl_group_loss(c, to);
-        ev.ready &= loss.ready && ctl_external_is_ready(c, to);
-        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
-        ev.loss += loss.bound.bytes;
+        struct fm_group_takeover takeover = ctl_group_takeover(c, to);
+        ev.ready &= takeover.ready && ctl_external_is_ready(c, to);
+        ev.unbounded |= takeover.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
+        ev.loss += takeover.bound.bytes;
         struct ctl_group_home home = ctl_group_home(c, lost);
         ev.home_well &= home.counts;
         ev.lag = home.lag > ev.lag ? home.lag : ev.lag;

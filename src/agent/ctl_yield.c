@@ -31,7 +31,8 @@ static struct fm_yield_evidence see(const struct ctl_context *c,
 {
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        node[i] = ctl_group_looks_after(n) ? n->report : (struct fm_group_report){.state = 0};
+        node[i] =
+            fm_group_is_looked_after(&n->report) ? n->report : (struct fm_group_report){.state = 0};
         node[i].region = (uint8_t)n->region;
     }
     bool settled = fm_authority_is_settled(&c->auth, fm_mono_now());

@@ -73,8 +73,7 @@ struct db_credit {
     bool said_bound; /* in the log */
     struct fm_pg_stream stream;
     struct fm_mono stream_at;
-    uint32_t names;   /* whom it waits for beside us, as the stream's server process knows */
-    bool knows_names; /* `names` holds */
+    struct fm_credit_stream knows; /* the stream's server process */
     struct fm_lsn said;
     struct fm_mono said_at;
     struct fm_pg_conn conn;
@@ -84,11 +83,7 @@ struct db_credit {
     uint64_t server_ms;                   /* its clock, when it was looked at last */
     uint64_t lost_at[FM_GROUP_NODES_MAX]; /* of that clock: data of before are gone */
     char lowered[DB_WHY_ROOM];            /* whose commits wait for nobody; "" = nobody's */
-    struct fm_mono joins_since;           /* a standby waits for the log to move on */
-    /* what was asked to be recorded over that revision, all of it */
-    uint32_t asked;
-    uint64_t asked_credit;
-    struct fm_revision asked_over;
+    struct fm_credit_asked asked;
 };
 
 /* What was lost, as this host knows it. */

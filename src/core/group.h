@@ -242,6 +242,21 @@ struct fm_group_report fm_group_report(const struct fm_group_node *g,
 
 /* -------- single decisions, for the shell, the keeper and the quote -------- */
 
+/* Is it, as it says, the primary of the recorded history, and open: may the others copy it? */
+bool fm_group_is_source(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                        int64_t fresh_ms, struct fm_mono now);
+
+/* Has nobody taken the node away from its agent: may it be promoted? */
+bool fm_group_is_looked_after(const struct fm_group_report *r);
+uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes);
+
+/* `loss-if-now`: what would be lost with the primary at this moment, as it says itself while it is
+ * heard, else as the best of the others would find it. `recorded` NULL: there are no data yet. */
+struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,
+                                            const struct fm_group_report *node, unsigned nnodes,
+                                            unsigned nregions, int64_t fresh_ms,
+                                            struct fm_mono now);
+
 /* May an answer of PostgreSQL to a client pass at this moment, and a new session begin? (rule 25)
  * Ask for each, not once. */
 bool fm_group_serves(const struct fm_group_node *g, const struct fm_group_evidence *ev,

@@ -177,16 +177,55 @@ unsigned fm_group_leader(const struct fm_group_node *g, const struct fm_group_ev
     return other && r->writer <= ev->nnodes ? r->writer - 1u : FM_GROUP_NOBODY;
 }
 
+bool fm_group_is_source(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                        int64_t fresh_ms, struct fm_mono now)
+{
+    bool open = r->state == FM_GROUP_PRIMARY || r->state == FM_GROUP_DRAINING;
+    return open && on_recorded_line(recorded, r) && fm_group_is_fresh(r, fresh_ms, now);
+}
+
+bool fm_group_is_looked_after(const struct fm_group_report *r)
+{
+    return r->state != FM_GROUP_MAINTAINED && r->state != FM_GROUP_FENCED;
+}
+
+uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes)
+{
+    uint32_t mask = 0;
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    for (unsigned i = 0; i < nnodes; i++)
+        mask |= fm_group_is_looked_after(&node[i]) ? 1u << i : 0;
+    return mask;
+}
+
+struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,
+                                            const struct fm_group_report *node, unsigned nnodes,
+                                            unsigned nregions, int64_t fresh_ms, struct fm_mono now)
+{
+    struct fm_credit_bound best = {.kind = FM_CREDIT_UNBOUNDED};
+    if (!recorded || recorded->writer == 0 || recorded->writer > nnodes)
+        return best;
+    const struct fm_group_report *w = &node[recorded->writer - 1];
+    if (fm_group_is_source(recorded, w, fresh_ms, now))
+        return w->loss;
+    uint32_t others = fm_group_looked_after(node, nnodes) & ~(1u << (recorded->writer - 1));
+    for (unsigned r = 0; r < nregions; r++) {
+        struct fm_group_takeover t =
+            fm_group_takeover(recorded, node, nnodes, others, r, fresh_ms, now);
+        if (t.ready && fm_credit_bound_is_less(&t.bound, &best))
+            best = t.bound;
+    }
+    return best;
+}
+
 unsigned fm_group_source(const struct fm_group_node *g, const struct fm_group_policy *p,
                          const struct fm_group_evidence *ev, struct fm_mono now)
 {
     unsigned leader = fm_group_leader(g, ev);
     if (leader == FM_GROUP_NOBODY)
         return FM_GROUP_NOBODY;
-    const struct fm_group_report *n = &ev->node[leader];
-    bool open = n->state == FM_GROUP_PRIMARY || n->state == FM_GROUP_DRAINING;
-    bool recorded = on_recorded_line(fm_group_recorded(ev), n);
-    return open && recorded && fm_group_is_fresh(n, p->fresh_ms, now) ? leader : FM_GROUP_NOBODY;
+    bool source = fm_group_is_source(fm_group_recorded(ev), &ev->node[leader], p->fresh_ms, now);
+    return source ? leader : FM_GROUP_NOBODY;
 }
 
 /* How far its log goes, for who would follow another history. Stopped in order: past the beginning

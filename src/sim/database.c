@@ -150,8 +150,8 @@ static void give_credit(struct world *w, unsigned i)
         fm_credit_init(&d->credit, &w->group->credit, (uint8_t)i, recorded(d)->promotable, end,
                        now);
     d->credit_life = d->server_life;
-    bool on_its_way = fm_revision_same(d->asked_over, d->cell.revision);
-    fm_credit_recorded(&d->credit, recorded(d)->promotable, on_its_way ? d->asked : 0);
+    fm_credit_hear(&d->credit, &d->asked, d->cell.revision, recorded(d)->promotable,
+                   recorded(d)->credit, w->group->credit.bytes, now);
     fm_credit_in_force(&d->credit, true, end, now);
     struct fm_lsn before = d->granted;
     const struct fm_sublease_cell *sub = &d->sub.cell[0];
@@ -167,8 +167,7 @@ static void give_credit(struct world *w, unsigned i)
 static void ask_for_record(struct world *w, unsigned p, const struct fm_group_verdict *v)
 {
     struct db *d = db_of(w, p);
-    d->asked = v->record.promotable;
-    d->asked_over = v->revision;
+    fm_credit_ask(&d->asked, v->revision, v->record.promotable, v->record.credit);
     for (unsigned a = 0; a < SIM_AGENTS; a++) {
         struct msg *m = new_msg(w, MSG_DB_RECORD, p, proc_agent(w->proc[p].region, a));
         m->revision = v->revision.n;
@@ -429,8 +428,8 @@ void db_start(struct world *w, unsigned p)
     fm_group_init(&d->g, (uint8_t)i, w->group->n, local_now(w, p));
     memset(d->node, 0, sizeof d->node);
     memset(&d->cell, 0, sizeof d->cell);
-    d->seed.n = d->credit_life = d->asked = d->counted = 0;
-    d->asked_over.n = 0;
+    d->seed.n = d->credit_life = d->counted = 0;
+    d->asked = (struct fm_credit_asked){0};
     d->nknown = d->op = d->kept_of = 0;
     d->well_at = FM_MONO_ZERO;
 }

@@ -220,8 +220,8 @@ struct db {
     struct line known[SIM_LINES]; /* of the node that is recorded as writer */
     uint8_t nknown, known_of;
     struct fm_credit credit;
-    uint32_t credit_life, counted, asked; /* server_life; asked: to be recorded over asked_over */
-    struct fm_revision asked_over;
+    uint32_t credit_life, counted; /* server_life */
+    struct fm_credit_asked asked;
     uint8_t op; /* enum fm_group_action that takes time */
     uint8_t op_from;
     uint8_t kept_of; /* who keeps what only this node has, as its data were: number + 1 */

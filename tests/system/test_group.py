@@ -14,6 +14,7 @@ import threading
 import time
 
 import lib
+import processes
 from lib import FULMAR, check, check_equal, wait_until
 from test_authority import PATIENCE_S, Realm
 
@@ -137,14 +138,7 @@ class Group(Realm):
         return self
 
     def postgres_of(self, region):
-        found = []
-        for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
-            try:
-                if os.readlink(f"/proc/{pid}/cwd") == str(self.data[region]):
-                    found.append(pid)
-            except OSError:
-                pass
-        return found
+        return processes.at_home_in(self.data[region])
 
     def check_nothing_lost(self, writer, region):
         """Every row that was acknowledged is there, and no other that was never sent."""

@@ -749,6 +749,33 @@ static void a_standby_counts_while_it_is_close(void **state)
     assert_int_equal(tick().to, FM_GROUP_STANDBY);
 }
 
+/* Node A says it while it is heard; then it is what the best of the others lacks. */
+static void what_would_be_lost_is_said_by_who_knows_it(void **state)
+{
+    (void)state;
+    begin(A);
+    cell.r.evidence.promotable = 1u << B;
+    cell.r.evidence.credit = 64;
+    const struct fm_evidence *r = &cell.r.evidence;
+    node[A].recovery = false;
+    node[A].loss = (struct fm_credit_bound){FM_CREDIT_ENFORCED, 9, 1};
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 9);
+    node[A].state = FM_GROUP_DRAINING;
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 9);
+    node[A].at = FM_MONO_ZERO;
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 64);
+    node[B].state = FM_GROUP_MAINTAINED; /* C would be promoted */
+    assert_false(fm_group_is_looked_after(&node[B]));
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).kind,
+                     FM_CREDIT_UNBOUNDED);
+    node[A].at = now; /* it crashed: it has all of it, and may be lost for good */
+    node[A].state = FM_GROUP_STOPPED;
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).kind,
+                     FM_CREDIT_UNBOUNDED);
+    assert_int_equal(fm_group_loss_if_now(NULL, node, NODES, 2, p.fresh_ms, now).kind,
+                     FM_CREDIT_UNBOUNDED);
+}
+
 FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(nothing_is_created_or_taken_over_what_is_recorded),
              fm_test(a_promotion_is_claimed_done_recorded_and_opened),
@@ -775,4 +802,5 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(what_fails_waits_is_tried_again_and_then_made_anew),
              fm_test(data_of_others_are_left_alone),
              fm_test(a_person_works_on_a_standby_but_not_on_the_primary),
-             fm_test(what_writes_unbidden_is_killed), fm_test(a_standby_counts_while_it_is_close))
+             fm_test(what_writes_unbidden_is_killed), fm_test(a_standby_counts_while_it_is_close),
+             fm_test(what_would_be_lost_is_said_by_who_knows_it))
