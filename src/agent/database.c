@@ -119,19 +119,18 @@ static struct fm_group_policy policy(const struct fm_conf_failover *f)
 {
     /* who gives way for a person to decide would only be away for longer */
     bool time = f->prefer == FM_CONF_PREFER_TIME && f->mode == FM_CONF_AUTOMATIC;
-    return (struct fm_group_policy){
-        .prefer = time ? FM_PREFER_TIME : FM_PREFER_DATA,
-        .restarts_max = RESTARTS_MAX,
-        .restarts_ms = RESTARTS_MS,
-        .hang_ms = HANG_MS,
-        .yield_ms = YIELD_MS,
-        .tries_max = TRIES_MAX,
-        .retry_ms = RETRY_MS,
-        .stop_ms = STOP_MS,
-        .fresh_ms = FRESH_MS,
-        .stuck_ms = STUCK_MS,
-        .wait_ms = WAIT_MS,
-        .lag_max = LAG_MAX};
+    return (struct fm_group_policy){.prefer = time ? FM_PREFER_TIME : FM_PREFER_DATA,
+                                    .restarts_max = RESTARTS_MAX,
+                                    .restarts_ms = RESTARTS_MS,
+                                    .hang_ms = HANG_MS,
+                                    .yield_ms = YIELD_MS,
+                                    .tries_max = TRIES_MAX,
+                                    .retry_ms = RETRY_MS,
+                                    .stop_ms = STOP_MS,
+                                    .fresh_ms = FRESH_MS,
+                                    .stuck_ms = STUCK_MS,
+                                    .wait_ms = WAIT_MS,
+                                    .lag_max = LAG_MAX};
 }
 
 static enum fm_err begin_node(struct fm_database *d, unsigned group, const struct fm_conf_host *h,

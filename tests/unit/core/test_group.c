@@ -466,26 +466,22 @@ static void who_prefers_time_yields_to_a_standby_that_is_ready(void **state)
 static void who_yielded_leaves_the_next_epoch_to_a_node_of_its_region(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 5; i++) {
+    enum { FREE, ELSEWHERE, UNABLE, CLAIMED, LATE, CASES };
+    for (unsigned i = 0; i < CASES; i++) {
         primary();
         p.prefer = FM_PREFER_TIME;
-        node[B].region = i == 1 ? NORTH : WEST;
+        node[B].region = i == ELSEWHERE ? NORTH : WEST;
         crash();
         assert_int_equal(tick().to, FM_GROUP_YIELDED);
-        live(2);
         held_by(WEST, 2);
-        node[B].state = i == 2 ? FM_GROUP_FENCED : FM_GROUP_CATCHING_UP;
-        if (i == 3) { /* it has claimed it */
-            cell.r.evidence.epoch.n = 2;
-            cell.r.evidence.node = B + 1;
-        }
-        if (i == 4)
-            now = fm_mono_add_ms(now, p.yield_ms); /* nobody came */
+        node[B].state = i == UNABLE ? FM_GROUP_FENCED : FM_GROUP_CATCHING_UP;
+        if (i == CLAIMED)
+            cell.r.evidence.epoch.n = cell.r.evidence.node = B + 1;
+        now = fm_mono_add_ms(now, i == LATE ? p.yield_ms : 0);
         live(2);
-        uint8_t to = tick().to;
-        assert_int_equal(to, i == 0   ? FM_GROUP_YIELDED
-                             : i == 3 ? FM_GROUP_STOPPED
-                                      : FM_GROUP_CLAIMING);
+        assert_int_equal(tick().to, i == FREE      ? FM_GROUP_YIELDED
+                                    : i == CLAIMED ? FM_GROUP_STOPPED
+                                                   : FM_GROUP_CLAIMING);
     }
 }
 
