@@ -166,6 +166,7 @@ static void write_changes(const struct fm_page_request *q, struct fm_page_answer
 OF_RIGHTS(post)
 OF_RIGHTS(groups)
 OF_RIGHTS(door)
+OF_RIGHTS(ops)
 
 static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
 {
@@ -188,11 +189,6 @@ static void write_marks(const struct fm_page_request *q, struct fm_page_answer *
 }
 
 /* Orders come by the local socket, or from a host with a certificate of the service. */
-static void write_ops(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_ops(((struct agent *)q->user)->rights, q, a);
-}
-
 static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     a->status = q->peer ? a->status : 403;
@@ -235,6 +231,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
                                              {.path = "/config/shared", .write = write_shared},
                                              {.path = "/groups", .write = write_groups},
                                              {.path = "/groups/loss", .write = write_groups},
+                                             {.path = "/groups/loss/rows", .write = write_groups},
                                              OPS(write_ops),
                                              {.path = NULL}};
 
@@ -249,6 +246,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/groups", .write = write_groups},
                                             {.path = "/groups/secret", .write = write_groups},
                                             {"/groups/loss", write_groups, true},
+                                            {"/groups/loss/rows", write_groups, true},
                                             {.path = "/groups/", .write = write_door},
                                             OPS(write_ops_of_peer),
                                             {.path = NULL}};

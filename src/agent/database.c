@@ -385,14 +385,14 @@ static json_t *group_json(const struct db_node *n)
     char system[24];
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o}", "node", n->of[n->self].name,
+        "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o,s:o}", "node", n->of[n->self].name,
         "state", fm_group_state_name((enum fm_group_state)n->g.state), "why",
         fm_group_why_text((enum fm_group_why)n->g.why), "context",
         n->d->c.roster->context[n->context].name, "system_id", writer ? system : NULL, "primary",
         writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
         n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
         (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "credit",
-        db_credit_json(n), "nodes", nodes);
+        db_credit_json(n), "recovery", db_evidence_json(n), "nodes", nodes);
 }
 
 bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)

@@ -7,11 +7,14 @@
  *   db_secret.c  the passwords of the group
  *   db_order.c   what people order of this node
  *   db_loss.c    what it has lost
+ *   db_rows.c    ... and the rows of it
+ *   db_evidence.c  the slots by which they can be read
  */
 #ifndef FM_AGENT_DB_H
 #define FM_AGENT_DB_H
 
 #include "agent/database.h"
+#include "agent/loss_rows.h"
 #include "agent/losses.h"
 #include "agent/outlog.h"
 #include "core/credit.h"
@@ -97,6 +100,29 @@ struct db_loss {
     bool looked; /* the log of the data as they are was looked at, behind this fork */
     struct fm_lsn fork;
     uint64_t mine; /* the version with what was found */
+    /* db_rows.c */
+    struct fm_loss_store rows;
+    bool lacks[FM_GROUP_NODES_MAX]; /* that host has said so, of the rows of what was found */
+    bool pushes;                    /* what is asked is that it takes rows ... */
+    struct fm_loss push;            /* ... of this item, if it has a node */
+    struct fm_mono prune_at;
+};
+
+enum { DB_EVIDENCE_MAX = 8 }; /* databases of which rows can be read */
+
+/* db_evidence.c */
+struct db_evidence {
+    struct fm_pg_conn conn;
+    bool asks, known;
+    struct fm_mono at;
+    unsigned n, i; /* databases; the one that is seen to */
+    struct {
+        char database[DB_NAME_ROOM], slot[FM_PG_SLOT_ROOM];
+        enum { DB_EVIDENCE_GOOD, DB_EVIDENCE_NONE, DB_EVIDENCE_LOST, DB_EVIDENCE_LATE } is;
+    } of[DB_EVIDENCE_MAX];
+    struct fm_lsn to;      /* nobody needs what is before */
+    uint64_t behind;       /* bytes of the log that are kept for it */
+    char why[DB_WHY_ROOM]; /* of a database they cannot be read; "" = of all they can */
 };
 
 struct db_node {
@@ -171,6 +197,7 @@ struct db_node {
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
     struct db_credit credit;
+    struct db_evidence evidence;
 };
 
 struct fm_database {
@@ -210,6 +237,8 @@ void db_server_promote(struct db_node *n, uint32_t timeline);
 void db_server_rewind(struct db_node *n, unsigned from);
 void db_server_clone(struct db_node *n, unsigned from);
 void db_server_rescue(struct db_node *n, unsigned from);
+/* Not by the machine: false where something else is under way. */
+bool db_server_prune(struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork);
 void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms);
 /* Its time, by the sub-lease. */
 void db_server_renew(struct db_node *n);
@@ -239,6 +268,8 @@ bool db_order_is_maintained(const struct db_node *n);
 
 /* By the loopback, as the administrator. */
 void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done);
+void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database,
+                    fm_pg_done *done);
 
 /* -------- db_credit.c -------- */
 
@@ -293,5 +324,33 @@ bool db_loss_follow(struct db_node *n);
 bool db_loss_note(struct db_node *n);
 void db_loss_turn(struct db_node *n);
 void db_loss_close(struct db_node *n);
+/* Its copy of the log was removed, or not. */
+void db_loss_pruned(struct db_node *n, bool ok);
+bool db_loss_keep_items(struct db_node *n, const struct fm_loss *item, unsigned count);
+
+/* -------- db_rows.c -------- */
+
+/* What pg/node.h has found of the rows: into `l`, and kept here. False: that cannot be. */
+bool db_rows_found(struct db_node *n, struct fm_loss *l);
+/* The names of those items whose rows are not here. */
+json_t *db_rows_lacks(const struct db_node *n);
+/* What that host lacks, as it says: what of it is here is pushed next. False: it does not say. */
+bool db_rows_heard(struct db_node *n, unsigned of, const json_t *doc);
+/* What to ask of it then: the body, from malloc; NULL: nothing. */
+char *db_rows_body(const struct db_node *n);
+/* The page /groups/loss/rows: rows for people, or (POST) from another node. */
+void db_rows_page(const struct fm_database *d, struct db_node *group,
+                  const struct fm_page_request *q, struct fm_page_answer *a);
+/* Those of items that are over are removed on the disk of this node. */
+void db_rows_prune(struct db_node *n);
+
+/* -------- db_evidence.c -------- */
+
+void db_evidence_init(struct db_node *n);
+/* Of an open primary: each database has its slot, which follows the standbys. */
+void db_evidence_turn(struct db_node *n);
+void db_evidence_end(struct db_node *n);
+/* For people; null where there is no open primary. */
+json_t *db_evidence_json(const struct db_node *n);
 
 #endif

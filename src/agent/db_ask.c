@@ -108,8 +108,9 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
 
 /* -------- what others need of a primary -------- */
 
-/* Each node has a slot of its own at a primary, and keeps nothing back as a standby. At a primary
- * those go that are nobody's any more, and those that have lost what they kept are made anew. */
+/* Each node has a slot of its own at a primary, and keeps nothing back as a standby, for evidence
+ * neither (db_evidence.c). At a primary those go that are nobody's any more, and those that have
+ * lost what they kept are made anew. */
 #define MAKE_SLOTS                                                                                 \
     "select pg_drop_replication_slot(slot_name)::text from pg_replication_slots where slot_type "  \
     "= 'physical' and slot_name like 'fulmar\\_%' and not active and (wal_status = 'lost' or not " \
@@ -118,8 +119,9 @@ static bool take(struct db_node *n, const struct fm_pg_result *r)
     "text[]) s where not exists (select from pg_replication_slots where slot_name = s and "        \
     "wal_status <> 'lost')"
 #define DROP_SLOTS                                                                                 \
-    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_type = "      \
-    "'physical' and slot_name like 'fulmar\\_%' and not active and $1::text[] is not null"
+    "select pg_drop_replication_slot(slot_name) from pg_replication_slots where (slot_type = "     \
+    "'physical' and slot_name like 'fulmar\\_%' or slot_type = 'logical' and starts_with("         \
+    "slot_name, '" FM_PG_EVIDENCE_SLOT "')) and not active and $1::text[] is not null"
 
 /* Nobody waits for it any longer: what could not be made is tried again. */
 static void not_prepared(struct db_node *n, const char *what, const struct fm_error *e)
@@ -255,16 +257,22 @@ void db_ask_init(struct db_node *n)
     fm_pg_init(&n->conn, n->d->c.loop, n->group, lost);
     fm_pg_init(&n->drain, n->d->c.loop, n->group, NULL);
     fm_pg_init(&n->settle, n->d->c.loop, n->group, NULL);
+    db_evidence_init(n);
 }
 
 void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
+{
+    db_ask_open_at(n, c, "postgres", done);
+}
+
+void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database, fm_pg_done *done)
 {
     struct fm_addr at;
     if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
         FM_UNREACHABLE();
     struct fm_pg_target t = {.addr = &at,
                              .user = "fulmar_admin",
-                             .database = "postgres",
+                             .database = database,
                              .password = n->admin,
                              .application_name = "fulmar",
                              .options = "-c synchronous_commit=local -c statement_timeout=60s",
@@ -357,6 +365,7 @@ void db_ask_end(struct db_node *n)
     n->said = (struct fm_group_report){.state = 0};
     n->streaming = 0;
     db_credit_end(n);
+    db_evidence_end(n);
     n->slots = DB_SLOTS_NOT;
     n->role = n->prepared = false;
     n->prepare_at = n->slots_at = FM_MONO_ZERO;

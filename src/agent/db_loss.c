@@ -1,9 +1,11 @@
 /* What the group has lost, as the hosts of its nodes know it: see db.h. Each keeps all items, and
  * tells the others until they have them, too; so the survivors know of a loss, and who comes back
- * hears what was asked of it. Decisions are core/loss.h's; what a log holds pg/node.h finds.
+ * hears what was asked of it. Decisions are core/loss.h's; what a log holds pg/node.h finds. The
+ * rows of an item follow it (db_rows.c).
  *
  * Invariants: what only this node has counts as kept when the agent of the primary has said that it
- * has the item, durably; a history is recorded when the item of the one before is durable here. */
+ * has the item and its rows, durably; a history is recorded when the item of the one before is
+ * durable here. */
 #include "agent/db.h"
 
 #include "base/assert.h"
@@ -16,6 +18,7 @@
 enum {
     ASK_MS = 2000,
     SOON_MS = 500, /* to whom has not all of it */
+    AGAIN_MS = 2000,
     LATER_MS = 5000,
     ANSWER_MAX = 1 << 20,
 };
@@ -29,7 +32,15 @@ enum fm_err db_loss_open(struct db_node *n, struct fm_error *e)
 {
     char path[PATH_MAX];
     enum fm_err err = db_state_path(n, "losses.json", path, e);
-    return err ? err : fm_losses_open(&n->loss.items, path, e);
+    if (!err)
+        err = fm_losses_open(&n->loss.items, path, e);
+    if (err)
+        return err;
+    char *slash = strrchr(path, '/');
+    FM_ASSERT(slash);
+    *slash = '\0';
+    fm_loss_store_open(&n->loss.rows, path, n->loss.items);
+    return FM_ERR_OK;
 }
 
 /* -------- items of this node -------- */
@@ -69,7 +80,7 @@ static const struct fm_loss *own(const struct db_node *n)
     return fm_losses_find(n->loss.items, &like);
 }
 
-static bool keep_items(struct db_node *n, const struct fm_loss *item, unsigned count)
+bool db_loss_keep_items(struct db_node *n, const struct fm_loss *item, unsigned count)
 {
     struct fm_error e = {0};
     enum fm_err err = fm_losses_keep(n->loss.items, item, count, &e);
@@ -97,7 +108,7 @@ bool db_loss_is_kept(const struct db_node *n)
     if (l->off_us)
         return true;
     return x->looked && fm_lsn_same(x->fork, l->fork) && fm_loss_is_settled(l) && x->mine > 0 &&
-           x->told[writer - 1] >= x->mine;
+           x->told[writer - 1] >= x->mine && !x->lacks[writer - 1];
 }
 
 void db_loss_keep(struct db_node *n, unsigned from)
@@ -115,12 +126,16 @@ static unsigned voided(const struct db_node *n, struct fm_timeline timeline, str
     unsigned count = 0;
     for (unsigned i = 0; i < fm_losses_count(n->loss.items); i++) {
         const struct fm_loss *l = fm_losses_at(n->loss.items, i);
-        if (strcmp(l->node, n->of[n->self].name) != 0 || !fm_loss_is_void(l, timeline, fork))
+        bool told = fm_loss_is_told(l, timeline, fork);
+        if (strcmp(l->node, n->of[n->self].name) != 0 ||
+            !(told || fm_loss_is_void(l, timeline, fork)))
             continue;
         out[count] = *l;
         out[count].found = FM_LOSS_VOID;
         snprintf(out[count].why, sizeof out[count].why,
-                 "the history that would have begun there was never opened");
+                 told ? "what was written there is an item of timeline %u"
+                      : "the history that would have begun there was never opened",
+                 timeline.n);
         count++;
     }
     return count;
@@ -130,7 +145,7 @@ static void keep_voided(struct db_node *n, struct fm_timeline timeline, struct f
 {
     struct fm_loss *v = malloc(FM_LOSSES_MAX * sizeof *v);
     unsigned count = v ? voided(n, timeline, fork, v) : 0;
-    if (count && keep_items(n, v, count))
+    if (count && db_loss_keep_items(n, v, count))
         for (unsigned i = 0; i < count; i++)
             say(n, "loss_void", &v[i]);
     free(v);
@@ -149,8 +164,10 @@ void db_loss_rescued(struct db_node *n)
     l.last_us = r->lost.last_us;
     snprintf(l.why, sizeof l.why, "%s", counted ? "" : r->lost.why);
     snprintf(l.copy, sizeof l.copy, "%.*s", (int)sizeof l.copy - 1, r->copy);
-    if (!keep_items(n, &l, 1))
+    if (!db_rows_found(n, &l) || !db_loss_keep_items(n, &l, 1)) {
+        n->begin_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
         return; /* it is looked at again */
+    }
     n->loss.looked = true;
     n->loss.fork = r->fork;
     n->loss.mine = fm_losses_version(n->loss.items);
@@ -170,7 +187,7 @@ bool db_loss_follow(struct db_node *n)
     const struct fm_loss *known = fm_losses_find(n->loss.items, &l);
     l.found = FM_LOSS_COUNTED; /* it may follow: its log ends there, or before */
     l.end = fork;
-    return (known && known->found == FM_LOSS_COUNTED) || keep_items(n, &l, 1);
+    return (known && known->found == FM_LOSS_COUNTED) || db_loss_keep_items(n, &l, 1);
 }
 
 /* -------- of the node whose history it replaces -------- */
@@ -188,7 +205,7 @@ bool db_loss_note(struct db_node *n)
     l.at_most = b.kind == FM_CREDIT_ENFORCED ? b.bytes : FM_LOSS_UNBOUNDED;
     if (fm_losses_find(n->loss.items, &l))
         return true;
-    if (!keep_items(n, &l, 1))
+    if (!db_loss_keep_items(n, &l, 1))
         return false;
     say(n, "loss_pending", &l);
     return true;
@@ -213,7 +230,7 @@ static void give_up(struct db_node *n)
             continue;
         l.found = FM_LOSS_UNREADABLE;
         snprintf(l.why, sizeof l.why, "its data are not there any more, and nobody had looked");
-        if (keep_items(n, &l, 1))
+        if (db_loss_keep_items(n, &l, 1))
             say(n, "loss_unreadable", &l);
     }
 }
@@ -226,19 +243,44 @@ static void settle(struct db_node *n)
     if (n->g.state == FM_GROUP_PRIMARY && r->writer == n->self + 1)
         keep_voided(n, (struct fm_timeline){r->timeline}, FM_LSN_NONE);
     give_up(n);
+    if (n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_STANDBY)
+        db_rows_prune(n);
+}
+
+void db_loss_pruned(struct db_node *n, bool ok)
+{
+    for (unsigned i = 0; i < fm_losses_count(n->loss.items) && ok; i++) {
+        struct fm_loss l = *fm_losses_at(n->loss.items, i);
+        if (strcmp(l.node, n->of[n->self].name) != 0 || !fm_loss_may_prune(&l) ||
+            !fm_timeline_same(l.timeline, n->pg.wanted) || !fm_lsn_same(l.fork, n->pg.pruned))
+            continue;
+        l.pruned_us = now_us();
+        if (db_loss_keep_items(n, &l, 1))
+            say(n, "loss_copy_removed", &l);
+    }
 }
 
 /* -------- telling each other -------- */
 
-static bool take(struct db_node *n, struct fm_str body)
+static bool take(struct db_node *n, const json_t *doc)
 {
-    json_t *doc = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
     struct fm_loss *items = malloc(FM_LOSSES_MAX * sizeof *items);
     int count = doc && items ? fm_losses_read(doc, items) : -1;
-    bool good = count >= 0 && keep_items(n, items, (unsigned)count);
+    bool good = count >= 0 && db_loss_keep_items(n, items, (unsigned)count);
     free(items);
-    json_decref(doc);
     return good;
+}
+
+/* It has said what it has. What it lacks of the rows is sent next, and then it is asked again. */
+static void take_answer(struct db_node *n, struct fm_str body)
+{
+    struct db_loss *x = &n->loss;
+    json_t *doc = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
+    if (take(n, doc) && db_rows_heard(n, x->of, doc))
+        x->told[x->of] = x->sent;
+    if (x->push.node[0])
+        x->at = FM_MONO_ZERO;
+    json_decref(doc);
 }
 
 static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
@@ -246,8 +288,12 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
     struct db_node *n = c->user;
     struct db_loss *x = &n->loss;
     x->asks = false;
-    if (status == 200 && take(n, body))
-        x->told[x->of] = x->sent;
+    if (x->pushes) {
+        x->told[x->of] = 0;
+        x->at = status == 200 ? FM_MONO_ZERO : x->at;
+    } else if (status == 200) {
+        take_answer(n, body);
+    }
     if (n->v.action != FM_GROUP_DO_KEEP || !x->looked)
         return;
     if (status == 200)
@@ -262,6 +308,8 @@ static void failed(struct fm_caller *c, const char *why)
 {
     struct db_node *n = c->user;
     n->loss.asks = false;
+    if (n->loss.pushes)
+        n->loss.told[n->loss.of] = 0;
     if (n->v.action == FM_GROUP_DO_KEEP && n->loss.looked)
         snprintf(n->trouble, sizeof n->trouble,
                  "what only this node has is not kept by %.60s yet: %.120s", c->peer, why);
@@ -273,6 +321,8 @@ static unsigned whom(struct db_node *n)
     struct db_loss *x = &n->loss;
     uint64_t version = fm_losses_version(x->items);
     unsigned best = FM_GROUP_NOBODY;
+    if (x->push.node[0])
+        return x->of;
     if (n->v.action == FM_GROUP_DO_KEEP && n->v.node < n->nnodes && x->told[n->v.node] < version)
         return n->v.node;
     for (unsigned k = 1; k <= n->nnodes && best == FM_GROUP_NOBODY; k++) {
@@ -292,8 +342,12 @@ static void ask(struct db_node *n, unsigned of)
     struct db_loss *x = &n->loss;
     const struct fm_conf *conf = n->d->conf;
     int host = fm_conf_find_host(conf, fm_str_z(n->of[of].name));
-    json_t *doc = host < 0 ? NULL : fm_losses_doc(x->items);
-    char *body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+    char *body = host < 0 ? NULL : db_rows_body(n);
+    x->pushes = body != NULL;
+    x->push.node[0] = '\0';
+    json_t *doc = host < 0 || body ? NULL : fm_losses_doc(x->items);
+    if (doc)
+        body = json_dumps(doc, JSON_COMPACT);
     json_decref(doc);
     x->of = of;
     x->sent = fm_losses_version(x->items);
@@ -301,7 +355,7 @@ static void ask(struct db_node *n, unsigned of)
         return;
     const struct fm_conf_host *h = &conf->hosts[host];
     char target[DB_NAME_ROOM + 32];
-    snprintf(target, sizeof target, "/groups/loss?group=%s", n->group);
+    snprintf(target, sizeof target, "/groups/loss%s?group=%s", x->pushes ? "/rows" : "", n->group);
     struct fm_caller_to to = {h->peer.host, h->peer.port, n->d->c.peers->client, h->name};
     x->caller = (struct fm_caller){.answered = answered, .failed = failed, .user = n};
     fm_caller_init(&x->caller, n->d->c.loop, n->d->c.resolver, &to);
@@ -375,19 +429,35 @@ static bool may_bring(const struct db_node *n, const char *peer)
     return peer ? db_secret_may_have(n, peer) : !n->d->c.peers->server;
 }
 
+static void take_told(struct db_node *n, struct fm_str body, struct fm_page_answer *a)
+{
+    json_t *told = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
+    json_t *doc = take(n, told) ? fm_losses_doc(n->loss.items) : NULL;
+    if (doc)
+        json_object_set_new(doc, "lacks", db_rows_lacks(n));
+    answer(a, 200, doc);
+    json_decref(told);
+}
+
 void fm_database_loss(const struct fm_database *d, const struct fm_page_request *q,
                       struct fm_page_answer *a)
 {
+    bool rows = fm_str_eqz(q->path, "/groups/loss/rows");
     if (q->method != FM_METHOD_POST) {
-        list(d, a);
+        if (rows)
+            db_rows_page(d, NULL, q, a);
+        else
+            list(d, a);
         return;
     }
     struct db_node *n = find_group(d, q->query);
     a->status = !n || d->stopped ? 404 : !may_bring(n, q->peer) ? 403 : 200;
-    if (a->status == 200 && take(n, q->body))
-        answer(a, 200, fm_losses_doc(n->loss.items));
-    else if (a->status == 200)
-        a->status = 503;
+    if (a->status != 200)
+        return;
+    if (rows)
+        db_rows_page(d, n, q, a);
+    else
+        take_told(n, q->body, a);
 }
 
 /* -------- written off by a person -------- */
@@ -418,7 +488,7 @@ static void write_off(struct db_node *n, struct fm_loss *l, const char *by, cons
     snprintf(l->off_why, sizeof l->off_why, "%s", reason);
     fm_text_tame(l->off_by);
     fm_text_tame(l->off_why);
-    if (!keep_items(n, l, 1)) {
+    if (!db_loss_keep_items(n, l, 1)) {
         a->status = 503;
         return;
     }

@@ -304,6 +304,7 @@ void db_node_turn(struct db_node *n)
     if (n->g.state != was || fm_mono_sub_ms(fm_mono_now(), n->told_at) >= TELL_MS)
         tell(n);
     db_loss_turn(n);
+    db_evidence_turn(n);
 }
 
 static void due(struct fm_timer *t)

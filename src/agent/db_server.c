@@ -24,6 +24,7 @@ enum {
     MAKE_MS = 120 * 1000,
     REWIND_MS = 3600 * 1000,
     RESCUE_MS = 3600 * 1000,
+    PRUNE_MS = 60 * 1000,
     CLONE_MS = 24 * 3600 * 1000,
     STRANGERS_MS = 100,
     LOG_MAX = 16 * 1024 * 1024, /* of what it prints, and as much of before */
@@ -195,6 +196,9 @@ static void over(struct fm_pg_node *pg)
         else
             n->begin_at = fm_mono_add_ms(fm_mono_now(), 2000);
         break;
+    case FM_PG_OP_PRUNE:
+        db_loss_pruned(n, o->ok);
+        break;
     case FM_PG_OP_MAKE:
     case FM_PG_OP_CLONE:
     case FM_PG_OP_REWIND:
@@ -257,7 +261,18 @@ void db_server_rescue(struct db_node *n, unsigned from)
 {
     struct fm_error e = {0};
     if (may_begin(n) && n->of[from].history.h.timeline.n)
-        begun(n, fm_pg_node_rescue(&n->pg, &n->of[from].history.h, RESCUE_MS, &e), &e);
+        begun(n,
+              fm_pg_node_rescue(&n->pg, &n->of[from].history.h, FM_STR("fulmar_admin"), RESCUE_MS,
+                                &e),
+              &e);
+}
+
+bool db_server_prune(struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork)
+{
+    bool may = may_begin(n);
+    if (may)
+        fm_pg_node_prune(&n->pg, timeline, fork, PRUNE_MS);
+    return may;
 }
 
 /* Of a primary: by the sub-lease. */

@@ -34,6 +34,14 @@ static json_t *number_json(uint64_t n)
     return json_integer((json_int_t)(n <= INT64_MAX ? n : INT64_MAX));
 }
 
+static json_t *kept_rows_json(const struct fm_loss *l)
+{
+    return json_pack(
+        "{s:s,s:o,s:o,s:o,s:o,s:s}", "known", fm_loss_rows_name((enum fm_loss_rows)l->rows),
+        "transactions", number_json(l->decoded), "changes", number_json(l->changes), "bytes",
+        number_json(l->rows_bytes), "sum", number_json(l->rows_sum), "why", l->rows_why);
+}
+
 static json_t *kept_json(const struct fm_loss *l)
 {
     char system[24];
@@ -48,6 +56,10 @@ static json_t *kept_json(const struct fm_loss *l)
         "off_us", (json_int_t)l->off_us, "off_by", l->off_by, "off_why", l->off_why);
     if (o && l->at_most != FM_LOSS_UNBOUNDED)
         json_object_set_new(o, "at_most", number_json(l->at_most));
+    if (o && l->pruned_us)
+        json_object_set_new(o, "pruned_us", json_integer((json_int_t)l->pruned_us));
+    if (o && l->rows != FM_LOSS_ROWS_NONE)
+        json_object_set_new(o, "rows", kept_rows_json(l));
     return o;
 }
 
@@ -98,6 +110,23 @@ static bool take_found(const json_t *o, uint8_t *out)
     return false;
 }
 
+static bool take_rows(const json_t *o, struct fm_loss *l)
+{
+    const char *known = json_string_value(json_object_get(o, "known"));
+    unsigned i = 0;
+    while (known && i < FM_LOSS_ROWS_COUNT &&
+           strcmp(known, fm_loss_rows_name((enum fm_loss_rows)i)) != 0)
+        i++;
+    if (!known || i == FM_LOSS_ROWS_COUNT)
+        return false;
+    l->rows = (uint8_t)i;
+    return take_number(o, "transactions", INT64_MAX, &l->decoded) &&
+           take_number(o, "changes", INT64_MAX, &l->changes) &&
+           take_number(o, "bytes", FM_LOSS_ROWS_BYTES_MAX, &l->rows_bytes) &&
+           take_number(o, "sum", INT64_MAX, &l->rows_sum) &&
+           take_text(o, "why", l->rows_why, sizeof l->rows_why);
+}
+
 static bool take_item(const json_t *o, struct fm_loss *l)
 {
     uint64_t timeline;
@@ -118,6 +147,10 @@ static bool take_item(const json_t *o, struct fm_loss *l)
            take_text(o, "off_why", l->off_why, sizeof l->off_why);
     if (good && json_object_get(o, "at_most"))
         good = take_number(o, "at_most", INT64_MAX, &l->at_most);
+    if (good && json_object_get(o, "pruned_us"))
+        good = take_time(o, "pruned_us", &l->pruned_us);
+    if (good && json_object_get(o, "rows"))
+        good = take_rows(json_object_get(o, "rows"), l);
     if (good)
         l->timeline.n = (uint32_t)timeline;
     return good;
@@ -335,13 +368,28 @@ static json_t *off_json(const struct fm_loss *l)
                                       "reason", l->off_why);
 }
 
+/* Of transactions without rows nobody knows what they did. */
+static json_t *rows_json(const struct fm_loss *l)
+{
+    if (l->rows == FM_LOSS_ROWS_NONE)
+        return json_null();
+    bool any = l->rows > FM_LOSS_ROWS_UNKNOWN;
+    uint64_t opaque = l->transactions - fm_min_u64(l->decoded, l->transactions);
+    return json_pack(
+        "{s:s,s:o,s:o,s:o,s:s?}", "known", fm_loss_rows_name((enum fm_loss_rows)l->rows),
+        "transactions", any ? number_json(l->decoded) : json_null(), "changes",
+        any ? number_json(l->changes) : json_null(), "opaque_transactions",
+        any ? number_json(opaque) : json_null(), "why", l->rows_why[0] ? l->rows_why : NULL);
+}
+
 json_t *fm_loss_json(const char *group, const struct fm_loss *l)
 {
     char id[FM_LOSS_ID_ROOM];
     bool bounded = l->at_most != FM_LOSS_UNBOUNDED;
     bool behind = l->found == FM_LOSS_COUNTED;
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o}",
+        "{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s?,s:s?,s:o,s:o,s:"
+        "o}",
         "item", fm_loss_id(id, group, l), "group", group, "node", l->node, "state",
         fm_loss_state_name(fm_loss_state(l)), "found",
         fm_loss_found_name((enum fm_loss_found)l->found), "transactions",
@@ -351,7 +399,7 @@ json_t *fm_loss_json(const char *group, const struct fm_loss *l)
         behind ? number_json(fm_lsn_ahead(l->end, l->fork)) : json_null(), "acknowledged_bytes_max",
         bounded ? number_json(l->at_most) : json_null(), "first_commit_at", time_json(l->first_us),
         "last_commit_at", time_json(l->last_us), "epoch",
-        l->epoch.n ? number_json(l->epoch.n) : json_null(), "why", l->why[0] ? l->why : NULL,
-        "copy", l->copy[0] ? l->copy : NULL, "seen_at", time_json(l->seen_us), "written_off",
-        off_json(l));
+        l->epoch.n ? number_json(l->epoch.n) : json_null(), "rows", rows_json(l), "why",
+        l->why[0] ? l->why : NULL, "copy", l->copy[0] ? l->copy : NULL, "copy_removed_at",
+        time_json(l->pruned_us), "seen_at", time_json(l->seen_us), "written_off", off_json(l));
 }

@@ -11,7 +11,11 @@
 
 #include <jansson.h>
 
-enum { FM_LOSSES_MAX = 256, FM_LOSS_ID_ROOM = 192 };
+enum {
+    FM_LOSSES_MAX = 256,
+    FM_LOSS_ID_ROOM = 192,
+    FM_LOSS_ROWS_BYTES_MAX = 256 * 1024, /* of the rows of an item that hosts keep */
+};
 
 struct fm_losses;
 

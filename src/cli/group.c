@@ -117,6 +117,8 @@ static void take_node(struct asked *q)
         trouble = json_string("its agent answers here, and its reports do not arrive");
     json_object_set_new(q->of, "trouble", trouble);
     json_object_set(q->of, "why", json_object_get(here, "why"));
+    if (json_is_object(json_object_get(here, "recovery")))
+        json_object_set(q->of, "recovery", json_object_get(here, "recovery"));
     json_object_set(q->of, "progress_percent", json_object_get(here, "progress_percent"));
     json_decref(q->doc);
 }
@@ -164,8 +166,11 @@ static void print_node(const char *name, const json_t *n)
            state ? state : "not heard", line, fm_show_text(n, "flush"), fm_show_text(n, "replay"),
            json_is_true(json_object_get(n, "streaming")) ? "streaming" : "");
     const char *trouble = json_string_value(json_object_get(n, "trouble"));
+    const json_t *recovery = json_object_get(n, "recovery");
     if (trouble)
         printf("    ! %s\n", trouble);
+    if (recovery && !json_is_true(json_object_get(recovery, "available")))
+        printf("    ! recovery of rows unavailable: %s\n", fm_show_text(recovery, "why"));
 }
 
 static void print_loss(const json_t *loss)

@@ -11,6 +11,16 @@ static const json_t *text_of(const json_t *item, const char *key)
     return json_is_string(v) ? v : NULL;
 }
 
+/* Of a list: what `show` can say of its rows. */
+static const char *rows_in_words(const json_t *item)
+{
+    const char *known = fm_show_text(json_object_get(item, "rows"), "known");
+    return strcmp(known, "all") == 0       ? ", with rows"
+           : strcmp(known, "some") == 0    ? ", some with rows"
+           : strcmp(known, "unknown") == 0 ? ", rows unknown"
+                                           : "";
+}
+
 /* What was found, in a line. */
 static void say_found(const json_t *item, char *out, size_t n)
 {
@@ -20,7 +30,8 @@ static void say_found(const json_t *item, char *out, size_t n)
     fm_show_number_or_dash(item, "transactions", number);
     fm_show_number_or_dash(item, "acknowledged_bytes_max", most);
     if (strcmp(found, "counted") == 0)
-        snprintf(out, n, "%s transaction%s", number, strcmp(number, "1") == 0 ? "" : "s");
+        snprintf(out, n, "%s transaction%s%s", number, strcmp(number, "1") == 0 ? "" : "s",
+                 rows_in_words(item));
     else if (strcmp(found, "pending") == 0)
         snprintf(out, n, "recovery pending%s%s%s", bounded ? ": at most " : "", bounded ? most : "",
                  bounded ? " bytes acknowledged" : "");
@@ -47,6 +58,72 @@ static void print_text(const char *label, const json_t *item, const char *key)
         printf("  %-14s %s\n", label, json_string_value(v));
 }
 
+/* How much of its rows is known. */
+static void print_rows_line(const json_t *item)
+{
+    const json_t *rows = json_object_get(item, "rows");
+    char transactions[FM_SHOW_NUMBER], changes[FM_SHOW_NUMBER];
+    const json_t *why = text_of(rows, "why");
+    if (!json_is_object(rows))
+        return;
+    if (strcmp(fm_show_text(rows, "known"), "unknown") == 0)
+        printf("  %-14s unknown", "rows");
+    else
+        printf("  %-14s %s: %s changes by %s transactions", "rows", fm_show_text(rows, "known"),
+               fm_show_number_or_dash(rows, "changes", changes),
+               fm_show_number_or_dash(rows, "transactions", transactions));
+    printf("%s%s\n", why ? "; " : "", why ? json_string_value(why) : "");
+}
+
+static void print_values(const char *label, const json_t *values)
+{
+    const char *name;
+    json_t *v;
+    if (json_object_size(values) == 0)
+        return;
+    printf(" %s(", label);
+    const char *between = "";
+    json_object_foreach((json_t *)(uintptr_t)values, name, v)
+    {
+        printf("%s%s=%s", between, name, json_is_string(v) ? json_string_value(v) : "null");
+        between = ", ";
+    }
+    putchar(')');
+}
+
+static void print_change(const json_t *c)
+{
+    const json_t *text = text_of(c, "text");
+    printf("      %s", fm_show_text(c, "op"));
+    if (text_of(c, "relation"))
+        printf(" %s", fm_show_text(c, "relation"));
+    print_values("key", json_object_get(c, "key"));
+    print_values("old", json_object_get(c, "old"));
+    print_values("new", json_object_get(c, "new"));
+    if (text)
+        printf(" %s", json_string_value(text));
+    putchar('\n');
+}
+
+static void print_decoded(const json_t *item)
+{
+    size_t i, k;
+    json_t *t, *c;
+    json_array_foreach(json_object_get(item, "decoded"), i, t)
+    {
+        if (text_of(t, "text"))
+            printf("    %s\n", fm_show_text(t, "text"));
+        else
+            printf("    transaction %s of %s, %s, to %s\n", fm_show_text(t, "xid"),
+                   fm_show_text(t, "database"), fm_show_or_dash(fm_show_text(t, "committed_at")),
+                   fm_show_or_dash(fm_show_text(t, "commit_lsn")));
+        json_array_foreach(json_object_get(t, "changes"), k, c)
+        {
+            print_change(c);
+        }
+    }
+}
+
 static void print_one(const json_t *item)
 {
     char found[128], number[FM_SHOW_NUMBER];
@@ -59,13 +136,16 @@ static void print_one(const json_t *item)
     if (fm_show_number(item, "prepared"))
         printf("  %-14s %s, perhaps before the fork\n", "prepared",
                fm_show_number_or_dash(item, "prepared", number));
+    print_rows_line(item);
     print_text("first commit", item, "first_commit_at");
     print_text("last commit", item, "last_commit_at");
     printf("  %-14s %s, timeline %s\n", "written by", fm_show_text(item, "node"),
            fm_show_number_or_dash(item, "timeline", number));
     printf("  %-14s %s to %s\n", "log", fm_show_or_dash(fm_show_text(item, "fork_lsn")),
            fm_show_or_dash(fm_show_text(item, "end_lsn")));
-    if (text_of(item, "copy"))
+    if (text_of(item, "copy_removed_at"))
+        printf("  %-14s removed %s\n", "its copy", fm_show_text(item, "copy_removed_at"));
+    else if (text_of(item, "copy"))
         printf("  %-14s %s on %s\n", "its copy", fm_show_text(item, "copy"),
                fm_show_text(item, "node"));
     print_text("since", item, "seen_at");
@@ -121,6 +201,21 @@ static int list(const struct fm_args *a, struct fm_agents *g)
     return code;
 }
 
+/* The rows of an item, where a host that is asked has them; it may be another than the one that
+ * knows the item. */
+static void add_decoded(struct fm_agents *g, json_t *item)
+{
+    char target[256];
+    struct fm_reply r = {0};
+    json_t *decoded = NULL;
+    snprintf(target, sizeof target, "/groups/loss/rows?item=%s", fm_show_text(item, "item"));
+    if (json_is_object(json_object_get(item, "rows")) &&
+        fm_agents_get(g, target, 0, &r) == FM_AGENTS_ANSWERED && r.status == 200)
+        decoded = json_object_get(r.doc, "transactions");
+    json_object_set_new(item, "decoded", decoded ? json_incref(decoded) : json_null());
+    json_decref(r.doc);
+}
+
 static int show(const struct fm_args *a, struct fm_agents *g)
 {
     json_t *doc;
@@ -134,9 +229,14 @@ static int show(const struct fm_args *a, struct fm_agents *g)
     if (!item) {
         code = fm_print_error(a, "loss show", FM_EXIT_DIFFERS, "there is no such item",
                               "`fulmar loss list` shows all of them");
-    } else if (a->output == FM_OUTPUT_TABLE) {
+        json_decref(doc);
+        return code;
+    }
+    add_decoded(g, item);
+    if (a->output == FM_OUTPUT_TABLE) {
         fm_show_tame(item);
         print_one(item);
+        print_decoded(item);
     } else {
         json_object_set_new(item, "schema", json_string("fulmar.loss/1"));
         fm_print_document(item, a->output);

@@ -15,6 +15,17 @@ const char *fm_loss_found_name(enum fm_loss_found f)
     return name[f];
 }
 
+const char *fm_loss_rows_name(enum fm_loss_rows r)
+{
+    static const char *const name[] = {
+#define X(id, text) [FM_LOSS_ROWS_##id] = text,
+        FM_LOSS_ROWS(X)
+#undef X
+    };
+    FM_ASSERT(r < FM_LOSS_ROWS_COUNT);
+    return name[r];
+}
+
 const char *fm_loss_state_name(enum fm_loss_state s)
 {
     static const char *const name[] = {[FM_LOSS_OPEN] = "open",
@@ -66,6 +77,31 @@ static bool knows_more(const struct fm_loss *a, const struct fm_loss *b)
     return by_why ? by_why > 0 : compare(a->copy, b->copy) > 0;
 }
 
+static bool knows_more_rows(const struct fm_loss *a, const struct fm_loss *b)
+{
+    if (a->rows != b->rows)
+        return a->rows > b->rows;
+    if (a->decoded != b->decoded)
+        return a->decoded > b->decoded;
+    if (a->changes != b->changes)
+        return a->changes > b->changes;
+    if (a->rows_bytes != b->rows_bytes)
+        return a->rows_bytes > b->rows_bytes;
+    return a->rows_sum != b->rows_sum ? a->rows_sum > b->rows_sum
+                                      : compare(a->rows_why, b->rows_why) > 0;
+}
+
+static void take_rows(struct fm_loss *to, const struct fm_loss *from)
+{
+    FM_ASSERT(from->rows < FM_LOSS_ROWS_COUNT);
+    to->rows = from->rows;
+    to->decoded = from->decoded;
+    to->changes = from->changes;
+    to->rows_bytes = from->rows_bytes;
+    to->rows_sum = from->rows_sum;
+    memcpy(to->rows_why, from->rows_why, sizeof to->rows_why);
+}
+
 static bool was_off_before(const struct fm_loss *a, const struct fm_loss *b)
 {
     if (a->off_us != b->off_us)
@@ -87,6 +123,9 @@ struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b)
     if (l.system_id == 0)
         l.system_id = other->system_id;
     l.at_most = a->at_most < b->at_most ? a->at_most : b->at_most;
+    if (l.pruned_us == 0 || (other->pruned_us && other->pruned_us < l.pruned_us))
+        l.pruned_us = other->pruned_us;
+    take_rows(&l, knows_more_rows(a, b) ? a : b);
     l.off_us = off->off_us;
     memcpy(l.off_by, off->off_by, sizeof l.off_by);
     memcpy(l.off_why, off->off_why, sizeof l.off_why);
@@ -99,8 +138,25 @@ bool fm_loss_is_settled(const struct fm_loss *l)
     return l->off_us || FM_RULE(R28_LOOKED, l->found != FM_LOSS_PENDING);
 }
 
+/* What has no rows (a DROP TABLE, a sequence, another database) is none of the decoded ones. */
+enum fm_loss_rows fm_loss_rows_found(const struct fm_loss *l, uint64_t decoded, bool whole)
+{
+    FM_ASSERT(l->found == FM_LOSS_COUNTED);
+    return decoded == l->transactions && whole ? FM_LOSS_ROWS_ALL : FM_LOSS_ROWS_SOME;
+}
+
+bool fm_loss_may_prune(const struct fm_loss *l)
+{
+    return l->pruned_us == 0 && fm_loss_state(l) != FM_LOSS_OPEN;
+}
+
 bool fm_loss_is_void(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork)
 {
     return l->found == FM_LOSS_PENDING && fm_timeline_same(l->timeline, timeline) &&
            FM_RULE(R29_VOID, !fm_lsn_same(l->fork, fork));
+}
+
+bool fm_loss_is_told(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork)
+{
+    return l->found == FM_LOSS_PENDING && l->timeline.n < timeline.n && fm_lsn_same(l->fork, fork);
 }

@@ -34,6 +34,20 @@ enum fm_loss_found {
         FM_LOSS_FOUND_COUNT
 };
 
+#define FM_LOSS_ROWS(X)                                                                            \
+    X(NONE, "none")       /* there is nothing to read, or nobody has tried */                      \
+    X(UNKNOWN, "unknown") /* they cannot be read: `rows_why` */                                    \
+    X(SOME, "some")       /* of some transactions, or not all that changed: `rows_why` */          \
+    X(ALL, "all")         /* of each transaction */
+
+/* In the order of what is known of its rows. */
+enum fm_loss_rows {
+#define X(id, name) FM_LOSS_ROWS_##id,
+    FM_LOSS_ROWS(X)
+#undef X
+        FM_LOSS_ROWS_COUNT
+};
+
 enum fm_loss_state {
     FM_LOSS_OPEN,       /* a person has to look */
     FM_LOSS_NOTHING,    /* there was nothing */
@@ -41,6 +55,7 @@ enum fm_loss_state {
 };
 
 const char *fm_loss_found_name(enum fm_loss_found f);
+const char *fm_loss_rows_name(enum fm_loss_rows r);
 const char *fm_loss_state_name(enum fm_loss_state s);
 
 struct fm_loss {
@@ -57,7 +72,14 @@ struct fm_loss {
     int64_t first_us, last_us;
     char why[FM_LOSS_WHY_ROOM];   /* UNREADABLE, VOID */
     char copy[FM_LOSS_TEXT_ROOM]; /* where that part of the log is, on the host of the node */
+    int64_t pruned_us;            /* ... until then; 0 = it is there */
     int64_t seen_us;              /* when the item began */
+    /* COUNTED: what is known of its rows */
+    uint8_t rows;              /* enum fm_loss_rows */
+    uint64_t decoded, changes; /* transactions of which they are known, and how many changed */
+    uint64_t rows_bytes;       /* of the text that hosts keep; 0 = there is none */
+    uint64_t rows_sum;         /* ... and what tells it from another */
+    char rows_why[FM_LOSS_WHY_ROOM];
     /* written off */
     int64_t off_us;
     char off_by[FM_LOSS_NAME_ROOM], off_why[FM_LOSS_TEXT_ROOM];
@@ -78,8 +100,19 @@ struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b);
  */
 bool fm_loss_is_settled(const struct fm_loss *l);
 
+/* How much of its rows is known, where `decoded` of its transactions were found; `whole`: and all
+ * of what they changed. */
+enum fm_loss_rows fm_loss_rows_found(const struct fm_loss *l, uint64_t decoded, bool whole);
+
+/* Does nobody need the copy of its log any more: was it written off, or was there nothing? */
+bool fm_loss_may_prune(const struct fm_loss *l);
+
 /* A pending item of a node that has looked, and found its log to have left the history at `fork`
  * (none: it has not), on `timeline`: is it void? */
 bool fm_loss_is_void(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork);
+
+/* A pending item of a node whose log was looked at behind the same fork, and is known under a later
+ * timeline that it went on to: is it the same loss? */
+bool fm_loss_is_told(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork);
 
 #endif

@@ -28,13 +28,16 @@ struct fm_pg_lost_job {
     struct fm_wal_work *work; /* behind it, in the same block */
     int from_fd, to_fd;
     bool shares; /* the file system can */
+    bool looks;
+    struct fm_pg_isolated_job look;
     uint8_t block[BLOCK];
 };
 
 struct fm_pg_lost_job *fm_pg_lost_job_new(const char *pg_wal, const char *to,
-                                          const struct fm_wal_config *conf, struct fm_lsn reaches)
+                                          const struct fm_wal_config *conf, struct fm_lsn reaches,
+                                          const struct fm_pg_isolated_job *look)
 {
-    if (strlen(pg_wal) >= PATH_ROOM || strlen(to) >= PATH_ROOM)
+    if (strlen(pg_wal) >= PATH_ROOM || strlen(to) >= FM_PG_ISOLATED_PATH)
         return NULL;
     struct fm_pg_lost_job *j = malloc(sizeof *j + fm_wal_work_size());
     if (!j)
@@ -44,6 +47,11 @@ struct fm_pg_lost_job *fm_pg_lost_job_new(const char *pg_wal, const char *to,
     memcpy(j->from, pg_wal, strlen(pg_wal) + 1);
     memcpy(j->to, to, strlen(to) + 1);
     j->work = (struct fm_wal_work *)(void *)(j + 1);
+    j->looks = look != NULL;
+    if (look) {
+        j->look = *look;
+        memcpy(j->look.folder, to, strlen(to) + 1);
+    }
     return j;
 }
 
@@ -216,7 +224,16 @@ int fm_pg_lost_run(void *job)
              SIGN "%d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " %.*s\n",
              err == FM_ERR_OK, c.end.n, c.commits, c.prepared_before, c.first_us, c.last_us,
              FM_PG_LOST_WHY_ROOM - 1, e.msg);
-    return say(STDOUT_FILENO, line) ? 0 : 1;
+    if (!say(STDOUT_FILENO, line))
+        return 1;
+    if (j->looks && err == FM_ERR_OK && c.commits) {
+        struct fm_pg_rows rows;
+        char found[FM_PG_ROWS_LINE_ROOM];
+        fm_pg_isolated_look(&j->look, &rows);
+        fm_pg_rows_say(found, &rows);
+        return say(STDOUT_FILENO, found) ? 0 : 1;
+    }
+    return 0;
 }
 
 /* -------- what it said -------- */

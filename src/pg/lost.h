@@ -2,12 +2,14 @@
  * counted in its log, and that part of the log copied to a folder that outlives a rewind (SAFETY.md
  * 27, 28). Used by pg/node.h (RESCUE), in a child that is the user of the group.
  *
- * No server is started for it, so nothing here changes what it looks at. A file is shared with the
- * copy where the file system can do that (reflink), else copied, after the space for all of it was
- * seen to be free. Everything is durable when the child ends well. */
+ * Nothing changes what is counted and copied: a server that looks for rows (pg/isolated.h) is
+ * started when that is durable, and only where there is a commit. A file is shared with the copy
+ * where the file system can do that (reflink), else copied, after the space for all of it was seen
+ * to be free. Everything is durable when the child ends well. */
 #ifndef FM_PG_LOST_H
 #define FM_PG_LOST_H
 
+#include "pg/isolated.h"
 #include "pg/wal.h"
 
 enum { FM_PG_LOST_WHY_ROOM = 160 };
@@ -24,13 +26,15 @@ struct fm_pg_lost {
 struct fm_pg_lost_job;
 
 /* `pg_wal` and `to` are folders; `to` is made, its parent is there. conf->after is the fork;
- * `reaches` as for fm_wal_count. From malloc, for free(3); NULL: no memory, or a path is too long.
- */
+ * `reaches` as for fm_wal_count; `look` is copied, its folder is `to` (NULL: rows are not looked
+ * for). From malloc, for free(3); NULL: no memory, or a path is too long. */
 struct fm_pg_lost_job *fm_pg_lost_job_new(const char *pg_wal, const char *to,
-                                          const struct fm_wal_config *conf, struct fm_lsn reaches);
+                                          const struct fm_wal_config *conf, struct fm_lsn reaches,
+                                          const struct fm_pg_isolated_job *look);
 
-/* The body of a child (io/process.h): prints a line for fm_pg_lost_parse. 0, or 1 where it could
- * not be copied: then it has printed why. */
+/* The body of a child (io/process.h): prints a line for fm_pg_lost_parse and, where rows were
+ * looked for, one for fm_pg_rows_parse. 0, or 1 where it could not be copied: then it has printed
+ * why. */
 int fm_pg_lost_run(void *job);
 
 /* The last line of what it printed. */

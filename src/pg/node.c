@@ -43,6 +43,7 @@ static const uint8_t rewind_[] = {
 static const uint8_t follow[] = {STEP(SECRETS), STEP(SLOT), STEP(FILES), STEP(END)};
 static const uint8_t rescue[] = {STEP(SETTLE),  STEP(ALONE),   STEP(FIND), STEP(CONTROL),
                                  STEP(HISTORY), STEP(OUTLIVE), STEP(KEEP), STEP(END)};
+static const uint8_t prune[] = {STEP(PRUNE), STEP(END)};
 static const uint8_t promote[] = {STEP(SETTLE),  STEP(FIND),    STEP(CONTROL),
                                   STEP(NUMBERS), STEP(PROMOTE), STEP(END)};
 #undef STEP
@@ -186,6 +187,7 @@ static bool copies_instead(struct fm_pg_node *n, enum fm_pg_step s)
     case FM_PG_STEP_FOUND:
     case FM_PG_STEP_OUTLIVE:
     case FM_PG_STEP_KEEP:
+    case FM_PG_STEP_PRUNE:
     case FM_PG_STEP_NUMBERS:
     case FM_PG_STEP_PROMOTE:
         return false;
@@ -555,13 +557,28 @@ enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings 
 }
 
 enum fm_err fm_pg_node_rescue(struct fm_pg_node *n, const struct fm_history *theirs,
-                              int64_t deadline_ms, struct fm_error *e)
+                              struct fm_str admin, int64_t deadline_ms, struct fm_error *e)
 {
     FM_ASSERT(!n->busy);
     enum fm_err err = keep_history(n, theirs, e);
-    if (!err)
-        start(n, FM_PG_OP_RESCUE, rescue, deadline_ms);
-    return err;
+    if (!err && admin.n >= sizeof n->admin)
+        err = fm_error_set(e, FM_ERR_LIMIT, "a user's name of %zu bytes", admin.n);
+    if (err)
+        return err;
+    if (admin.n)
+        memcpy(n->admin, admin.p, admin.n);
+    n->admin[admin.n] = '\0';
+    start(n, FM_PG_OP_RESCUE, rescue, deadline_ms);
+    return FM_ERR_OK;
+}
+
+void fm_pg_node_prune(struct fm_pg_node *n, struct fm_timeline timeline, struct fm_lsn fork,
+                      int64_t deadline_ms)
+{
+    FM_ASSERT(!n->busy);
+    n->wanted = timeline;
+    n->pruned = fork;
+    start(n, FM_PG_OP_PRUNE, prune, deadline_ms);
 }
 
 void fm_pg_node_promote(struct fm_pg_node *n, struct fm_timeline timeline, int64_t deadline_ms)

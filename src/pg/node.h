@@ -41,6 +41,7 @@ struct fm_pg_node_options {
     X(CLONE, "clone")         /* a base backup of the upstream; removes what was there */          \
     X(REWIND, "rewind")       /* pg_rewind from the upstream, where it is needed */                \
     X(RESCUE, "rescue")       /* finds and copies what only this directory has */                  \
+    X(PRUNE, "prune")         /* removes what a rescue kept */                                     \
     X(PROMOTE, "promote")     /* ask the running standby; does not wait for it */
 
 enum fm_pg_operation {
@@ -96,7 +97,8 @@ struct fm_pg_rescued {
     struct fm_timeline timeline;
     struct fm_lsn fork;
     struct fm_pg_lost lost;
-    char copy[512]; /* the folder with that part of the log; "" = none */
+    struct fm_pg_rows rows; /* where it has commits; neither known nor a reason: nobody looked */
+    char copy[512];         /* the folder with that part of the log, and rows; "" = none */
 };
 
 enum {
@@ -124,6 +126,7 @@ struct fm_pg_node {
     unsigned tries;
     struct fm_mono began, deadline, step_began;
     struct fm_timeline wanted;
+    struct fm_lsn pruned;
     struct fm_history theirs;
     char bin[FM_PG_PATH_ROOM], data[FM_PG_PATH_ROOM];
     char admin[FM_PG_NAME_ROOM], slot[FM_PG_NAME_ROOM];
@@ -187,12 +190,18 @@ enum fm_err fm_pg_node_rewind(struct fm_pg_node *n, const struct fm_pg_settings 
                               bool or_clone, int64_t deadline_ms,
                               struct fm_error *e) FM_WARN_UNUSED;
 
-/* See how much of the log of a node whose server has ended lies behind its fork from `theirs`, and
- * copy that part of it to a folder beside the data directory, DATA.lost/TIMELINE-FORK, which
- * nothing here ever removes. What cannot be counted is told in rescued.lost; it fails where it
- * cannot be copied. `theirs` is copied. */
+/* See how much of the log of a node whose server has ended lies behind its fork from `theirs`, copy
+ * that part of it to a folder beside the data directory, DATA.lost/TIMELINE-FORK, which only
+ * fm_pg_node_prune removes, and read the rows of what was committed there as `admin`, a superuser
+ * (pg/isolated.h; empty: they are not read). What cannot be counted is told in rescued.lost, what
+ * cannot be read in rescued.rows; it fails where the log cannot be copied. `theirs` is copied. */
 enum fm_err fm_pg_node_rescue(struct fm_pg_node *n, const struct fm_history *theirs,
-                              int64_t deadline_ms, struct fm_error *e) FM_WARN_UNUSED;
+                              struct fm_str admin, int64_t deadline_ms,
+                              struct fm_error *e) FM_WARN_UNUSED;
+
+/* Remove what a rescue kept of `timeline` behind `fork`; that nothing is there is fine. */
+void fm_pg_node_prune(struct fm_pg_node *n, struct fm_timeline timeline, struct fm_lsn fork,
+                      int64_t deadline_ms);
 
 /* To `timeline`, whose number is free; 0 = the next one. PostgreSQL takes the first number that it
  * has no history file of, so those below that are missing are put there without a parent, which no

@@ -144,6 +144,29 @@ static bool outlive(struct fm_pg_node *n)
     return make_last(n, path);
 }
 
+/* What is kept of that timeline behind that fork. */
+static void name_kept(const struct fm_pg_node *n, struct fm_timeline timeline, struct fm_lsn fork,
+                      char out[FM_PG_PATH_ROOM])
+{
+    int used = snprintf(out, FM_PG_PATH_ROOM, "%s" LOST "/%u-%X-%X", n->data, timeline.n,
+                        (unsigned)(fork.n >> 32), (unsigned)(fork.n & UINT32_MAX));
+    FM_ASSERT(used > 0 && used < FM_PG_PATH_ROOM);
+}
+
+/* The timelines that have files behind the fork; of more than there is room for the last ones. */
+static void take_past(struct fm_wal_config *c, const struct fm_history *h)
+{
+    struct fm_str rest = h->text;
+    struct fm_past p;
+    while (fm_history_next(&rest, &p)) {
+        if (!fm_lsn_before(c->after, p.end))
+            continue;
+        if (c->npast == FM_WAL_PAST_MAX)
+            memmove(&c->past[0], &c->past[1], --c->npast * sizeof p);
+        c->past[c->npast++] = p;
+    }
+}
+
 static enum fm_pg_went keep(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
 {
     const struct fm_pg_control *c = &n->look.control;
@@ -153,11 +176,15 @@ static enum fm_pg_went keep(struct fm_pg_node *n, void (*exited)(struct fm_child
                                  .timeline = r->timeline,
                                  .segment_bytes = c->segment_bytes,
                                  .after = r->fork};
-    int used = snprintf(r->copy, sizeof r->copy, "%s" LOST "/%u-%X-%X", n->data, r->timeline.n,
-                        (unsigned)(r->fork.n >> 32), (unsigned)(r->fork.n & UINT32_MAX));
-    FM_ASSERT(used > 0 && (size_t)used < sizeof r->copy);
-    struct fm_pg_lost_job *j = fm_pg_lost_job_new(in(n, from, NULL, "pg_wal"), r->copy, &conf,
-                                                  fm_lsn_max(c->least_end, c->checkpoint));
+    struct fm_pg_isolated_job look = {.fork = r->fork};
+    take_past(&conf, &n->look.history);
+    name_kept(n, r->timeline, r->fork, r->copy);
+    snprintf(look.bin, sizeof look.bin, "%s", n->bin);
+    snprintf(look.data, sizeof look.data, "%s", n->data);
+    snprintf(look.admin, sizeof look.admin, "%s", n->admin);
+    struct fm_pg_lost_job *j =
+        fm_pg_lost_job_new(in(n, from, NULL, "pg_wal"), r->copy, &conf,
+                           fm_lsn_max(c->least_end, c->checkpoint), look.admin[0] ? &look : NULL);
     struct fm_child_options o = {.argv = argv, .body = fm_pg_lost_run, .arg = j};
     enum fm_pg_went went = FM_PG_FAILED;
     if (j)
@@ -170,10 +197,25 @@ static enum fm_pg_went keep(struct fm_pg_node *n, void (*exited)(struct fm_child
 
 static bool take_kept(struct fm_pg_node *n)
 {
-    if (fm_pg_lost_parse(fm_str(n->said, n->child.output_n), &n->rescued.lost))
+    struct fm_str said = fm_str(n->said, n->child.output_n);
+    fm_pg_rows_parse(said, &n->rescued.rows);
+    if (fm_pg_lost_parse(said, &n->rescued.lost))
         return true;
     fm_pg_step_why(n, "it does not say what it found");
     return false;
+}
+
+static enum fm_pg_went prune(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
+{
+    char path[FM_PG_PATH_ROOM];
+    name_kept(n, n->wanted, n->pruned, path);
+    char *argv[] = {(char[]){"/bin/rm"},
+                    (char[]){"-rf"},
+                    (char[]){"--one-file-system"},
+                    (char[]){"--"},
+                    path,
+                    NULL};
+    return run_child(n, &(struct fm_child_options){.argv = argv}, exited);
 }
 
 static bool is_alone(struct fm_pg_node *n)
@@ -446,6 +488,7 @@ static bool found_fits(struct fm_pg_node *n)
     enum fm_pg_found f = n->look.found;
     switch (n->outcome.operation) {
     case FM_PG_OP_LOOK:
+    case FM_PG_OP_PRUNE:
         return true;
     case FM_PG_OP_MAKE:
         if (f == FM_PG_NOTHING || f == FM_PG_UNFINISHED)
@@ -563,6 +606,8 @@ enum fm_pg_went fm_pg_step_run(struct fm_pg_node *n, enum fm_pg_step s,
         return at_once(outlive(n));
     case FM_PG_STEP_KEEP:
         return keep(n, exited);
+    case FM_PG_STEP_PRUNE:
+        return prune(n, exited);
     case FM_PG_STEP_NUMBERS:
         return numbers(n, exited);
     case FM_PG_STEP_PROMOTE:

@@ -35,6 +35,7 @@
     X(LEAVE, "put the data into their place")                                                      \
     X(OUTLIVE, "make a folder that outlives the data")                                             \
     X(KEEP, "copy what only it has")                                                               \
+    X(PRUNE, "remove what was kept")                                                               \
     X(NUMBERS, "take the numbers of timelines")                                                    \
     X(PROMOTE, "ask for the promotion")
 

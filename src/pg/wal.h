@@ -20,7 +20,13 @@
 #include "base/err.h"
 #include "core/lsn.h"
 
-enum { FM_WAL_PAGE = 8192, FM_WAL_HEADER_MAX = 40, FM_WAL_CRC_WAYS = 8, FM_WAL_HEAD_KEPT = 48 };
+enum {
+    FM_WAL_PAGE = 8192,
+    FM_WAL_HEADER_MAX = 40,
+    FM_WAL_CRC_WAYS = 8,
+    FM_WAL_HEAD_KEPT = 48,
+    FM_WAL_PAST_MAX = 8
+};
 
 #define FM_WAL_ENDS(X)                                                                             \
     X(NOT_YET, "the log goes on")                                                                  \
@@ -44,6 +50,10 @@ struct fm_wal_config {
     struct fm_timeline timeline; /* pages may be of an earlier one, never of a later one */
     uint32_t segment_bytes;      /* a power of two, 1 MiB to 1 GiB */
     struct fm_lsn after;         /* count what ends behind it */
+    /* The timelines before it that have files behind that place, oldest first, with where each was
+     * left; the file in which one was left has the number of the next one. */
+    struct fm_past past[FM_WAL_PAST_MAX];
+    unsigned npast;
 };
 
 struct fm_wal_count {

@@ -15,7 +15,12 @@ char *fm_wal_name(char out[FM_WAL_NAME_ROOM], const struct fm_wal_config *conf, 
 {
     uint64_t segment = at.n / conf->segment_bytes;
     uint64_t in_log = (UINT64_C(1) << 32) / conf->segment_bytes;
-    snprintf(out, FM_WAL_NAME_ROOM, "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, conf->timeline.n,
+    uint32_t line = conf->timeline.n;
+    FM_ASSERT(conf->npast <= FM_WAL_PAST_MAX);
+    for (unsigned i = conf->npast; i-- > 0;) /* left in a later file than this one, or at its end */
+        if (conf->past[i].end.n / conf->segment_bytes > segment)
+            line = conf->past[i].timeline.n;
+    snprintf(out, FM_WAL_NAME_ROOM, "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, line,
              (uint32_t)(segment / in_log), (uint32_t)(segment % in_log));
     return out;
 }

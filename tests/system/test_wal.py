@@ -16,17 +16,17 @@ TOOL = pathlib.Path(os.environ.get("FULMAR_BUILD", lib.ROOT / "build")) / "tests
 SEGMENT = 1 << 20
 
 
-def count(server, after, reaches="0/0", timeline=1):
-    p = subprocess.run([TOOL, server.data / "pg_wal", str(timeline), str(SEGMENT), after, reaches],
+def count(server, after, reaches="0/0", timeline=1, past=()):
+    p = subprocess.run([TOOL, server.data / "pg_wal", str(timeline), str(SEGMENT), after, reaches, *past],
                        capture_output=True, text=True, timeout=60)
     check(p.returncode in (0, 1), f"the tool: {p.stdout}{p.stderr}")
     return p.returncode, dict(line.split("=", 1) for line in p.stdout.splitlines())
 
 
-def dump(server, begin):
+def dump(server, begin, timeline=1):
     """Each record from `begin` on: where it begins, what it is, whether it commits."""
-    p = subprocess.run(postgres.as_postgres([server.bin / "pg_waldump", "-p", server.data / "pg_wal", "-s", begin]),
-                       capture_output=True, text=True, timeout=60, cwd="/")
+    p = subprocess.run(postgres.as_postgres([server.bin / "pg_waldump", "-p", server.data / "pg_wal", "-t", timeline,
+                                             "-s", begin]), capture_output=True, text=True, timeout=60, cwd="/")
     found = re.findall(r"^rmgr: (\S+)\s.*?lsn: (\S+), prev \S+, desc: (\S+)", p.stdout, re.M)
     check(found, f"pg_waldump: {p.stdout}{p.stderr}")
     return [(lsn, manager == "Transaction" and what in ("COMMIT", "COMMIT_PREPARED")) for manager, lsn, what in found]
@@ -105,6 +105,28 @@ def write_more(server):
     for i in range(20):
         server.sql(f"insert into t select md5(n::text) from generate_series(1, {i * 20}) n")
     return after
+
+
+def test_counts_over_two_timelines(stage):
+    """A server that went on to another timeline has its log in files with two numbers."""
+    server = make(stage)
+    after = write(server)
+    server.stop()
+    before = sum(commits for _, commits in dump(server, after))
+    (server.data / "standby.signal").touch()
+    server.start()
+    server.sql("select pg_promote()")
+    left = (server.data / "pg_wal" / "00000002.history").read_text().split()[1]
+    behind = write_more(server)
+    last = server.sql("select pg_current_wal_flush_lsn()")
+    server.stop()
+    records = dump(server, behind, 2)
+    code, said = count(server, after, last, 2, ("1", left))
+    check_equal((code, said["error"]), (0, ""), "both timelines")
+    check_equal(int(said["commits"]), before + sum(commits for _, commits in records), "commits of both")
+    code, said = count(server, behind, last, 2, ("1", left))
+    check_equal((code, int(said["commits"])), (0, sum(commits for _, commits in records)), "commits of the second")
+    check_equal(count(server, after, last, 2)[0], 1, "without its history")
 
 
 if __name__ == "__main__":

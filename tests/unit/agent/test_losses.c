@@ -64,6 +64,12 @@ static struct fm_loss counted(unsigned i, uint64_t n)
     l.last_us = l.first_us + 5;
     l.at_most = 77;
     snprintf(l.copy, sizeof l.copy, "/somewhere");
+    l.rows = FM_LOSS_ROWS_SOME;
+    l.decoded = n ? n - 1 : 0;
+    l.changes = 2 * n;
+    l.rows_bytes = 99;
+    l.rows_sum = INT64_MAX;
+    snprintf(l.rows_why, sizeof l.rows_why, "one is not");
     return l;
 }
 
@@ -92,6 +98,9 @@ static void what_was_kept_is_there_after_a_restart(void **state)
     assert_true(got.system_id == UINT64_MAX && got.end.n == more.end.n && got.epoch.n == 2);
     assert_true(got.prepared == 1 && got.last_us == more.last_us && got.at_most == 77);
     assert_string_equal(got.copy, "/somewhere");
+    assert_true(got.rows == FM_LOSS_ROWS_SOME && got.decoded == 2 && got.changes == 6);
+    assert_true(got.rows_bytes == 99 && got.rows_sum == INT64_MAX);
+    assert_string_equal(got.rows_why, "one is not");
     assert_true(fm_losses_find(losses, &b)->fork.n == b.fork.n);
 }
 
@@ -154,6 +163,18 @@ static void one_host_reads_what_another_says(void **state)
         assert_int_equal(fm_losses_read(doc, got), -1);
         json_object_set_new(first, keys[i], was);
     }
+    json_t *rows = json_object_get(first, "rows");
+    static const char *const parts[] = {"known", "transactions", "changes", "bytes", "sum", "why"};
+    for (size_t i = 0; i < FM_COUNT(parts); i++) {
+        json_t *was = json_incref(json_object_get(rows, parts[i]));
+        json_object_set_new(rows, parts[i], json_real(0.5));
+        assert_int_equal(fm_losses_read(doc, got), -1);
+        json_object_set_new(rows, parts[i], was);
+    }
+    json_object_set_new(rows, "bytes", json_integer(FM_LOSS_ROWS_BYTES_MAX + 1));
+    assert_int_equal(fm_losses_read(doc, got), -1);
+    json_object_del(first, "rows"); /* of a host that knows of none */
+    assert_int_equal(fm_losses_read(doc, got), 2);
     json_object_set_new(first, "prepared", json_integer(6)); /* more than all of them */
     assert_int_equal(fm_losses_read(doc, got), -1);
     json_object_set_new(doc, "schema", json_string("another"));
@@ -185,15 +206,18 @@ static void people_see_what_is_known_and_no_more(void **state)
     assert_int_equal(json_integer_value(json_object_get(o, "log_bytes")), 100);
     assert_int_equal(json_integer_value(json_object_get(o, "acknowledged_bytes_max")), 77);
     assert_string_equal(json_string_value(json_object_get(o, "state")), "open");
+    const json_t *rows = json_object_get(o, "rows");
+    assert_string_equal(json_string_value(json_object_get(rows, "known")), "some");
+    assert_int_equal(json_integer_value(json_object_get(rows, "opaque_transactions")), 1);
     assert_string_equal(json_string_value(json_object_get(o, "fork_lsn")), "1/0");
     assert_string_equal(json_string_value(json_object_get(o, "last_commit_at")),
                         "2026-11-18T11:06:40.000005Z");
     json_decref(o);
     o = fm_loss_json("ledger", &b);
     static const char *const unknown[] = {
-        "transactions",          "prepared",    "log_bytes", "end_lsn",
-        "first_commit_at",       "written_off", "copy",      "why",
-        "acknowledged_bytes_max"};
+        "transactions",           "prepared",    "log_bytes",      "end_lsn",
+        "first_commit_at",        "written_off", "copy",           "why",
+        "acknowledged_bytes_max", "rows",        "copy_removed_at"};
     for (size_t i = 0; i < FM_COUNT(unknown); i++)
         assert_true(json_is_null(json_object_get(o, unknown[i])));
     json_decref(o);

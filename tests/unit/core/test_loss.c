@@ -104,8 +104,12 @@ static void only_an_item_of_another_fork_is_void(void **state)
     assert_true(fm_loss_is_void(&l, l.timeline, (struct fm_lsn){2000}));
     assert_true(fm_loss_is_void(&l, l.timeline, FM_LSN_NONE)); /* it goes on where it was */
     assert_false(fm_loss_is_void(&l, (struct fm_timeline){3}, (struct fm_lsn){2000}));
+    assert_false(fm_loss_is_told(&l, l.timeline, l.fork));
+    assert_true(fm_loss_is_told(&l, (struct fm_timeline){3}, l.fork)); /* it went on to another */
+    assert_false(fm_loss_is_told(&l, (struct fm_timeline){3}, (struct fm_lsn){2000}));
     l.found = FM_LOSS_COUNTED;
     assert_false(fm_loss_is_void(&l, l.timeline, (struct fm_lsn){2000}));
+    assert_false(fm_loss_is_told(&l, (struct fm_timeline){3}, l.fork));
 }
 
 /* Whatever two hosts know of an item. */
@@ -119,6 +123,10 @@ static struct fm_loss version(unsigned i)
     l.epoch.n = i & 2 ? 2 : 0;
     l.at_most = i & 8 ? 64 : FM_LOSS_UNBOUNDED;
     l.system_id = i & 1 ? 5 : 0;
+    l.rows = i & 1 ? FM_LOSS_ROWS_SOME : FM_LOSS_ROWS_UNKNOWN;
+    l.decoded = l.rows == FM_LOSS_ROWS_SOME ? i / 2 % 2 : 0;
+    l.rows_sum = l.decoded ? i : 0;
+    l.pruned_us = i & 4 ? i : 0;
     if (i & 16) {
         l.off_us = i & 4 ? 40 : 50;
         memcpy(l.off_by, i & 8 ? "eve" : "ann", 4);
@@ -131,7 +139,8 @@ static bool equal(const struct fm_loss *a, const struct fm_loss *b)
     return fm_loss_is_same(a, b) && a->found == b->found && fm_lsn_same(a->end, b->end) &&
            a->transactions == b->transactions && strcmp(a->why, b->why) == 0 &&
            a->seen_us == b->seen_us && a->at_most == b->at_most && a->epoch.n == b->epoch.n &&
-           a->system_id == b->system_id && a->off_us == b->off_us &&
+           a->system_id == b->system_id && a->rows == b->rows && a->decoded == b->decoded &&
+           a->rows_sum == b->rows_sum && a->pruned_us == b->pruned_us && a->off_us == b->off_us &&
            strcmp(a->off_by, b->off_by) == 0;
 }
 
@@ -154,7 +163,36 @@ static void what_hosts_know_becomes_the_same_in_any_order(void **state)
         }
 }
 
-FM_TEST_MAIN(fm_test(a_history_opened_by_force_leaves_an_item),
+static void rows_are_all_where_each_transaction_was_decoded(void **state)
+{
+    (void)state;
+    struct fm_loss l = counted(3);
+    assert_int_equal(fm_loss_rows_found(&l, 3, true), FM_LOSS_ROWS_ALL);
+    assert_int_equal(fm_loss_rows_found(&l, 2, true), FM_LOSS_ROWS_SOME);
+    assert_int_equal(fm_loss_rows_found(&l, 3, false), FM_LOSS_ROWS_SOME);
+    assert_string_equal(fm_loss_rows_name(FM_LOSS_ROWS_UNKNOWN), "unknown");
+}
+
+static void a_copy_may_go_when_nobody_has_to_look_any_more(void **state)
+{
+    (void)state;
+    struct fm_loss l = counted(3);
+    assert_false(fm_loss_may_prune(&l));
+    l.off_us = 7;
+    assert_true(fm_loss_may_prune(&l));
+    l.pruned_us = 9;
+    assert_false(fm_loss_may_prune(&l));
+    l = counted(0);
+    assert_true(fm_loss_may_prune(&l));
+    l = item(FM_LOSS_UNREADABLE);
+    assert_false(fm_loss_may_prune(&l));
+    l = item(FM_LOSS_PENDING);
+    assert_false(fm_loss_may_prune(&l));
+}
+
+FM_TEST_MAIN(fm_test(rows_are_all_where_each_transaction_was_decoded),
+             fm_test(a_copy_may_go_when_nobody_has_to_look_any_more),
+             fm_test(a_history_opened_by_force_leaves_an_item),
              fm_test(an_item_is_open_until_nothing_was_found_or_a_person_looked),
              fm_test(an_item_is_named_by_node_timeline_and_fork),
              fm_test(only_an_item_of_another_fork_is_void),

@@ -62,7 +62,7 @@ static int run(const char *to, uint64_t after, char *said, size_t n)
     struct fm_wal_config c = {.timeline = {1}, .segment_bytes = 1 << 20, .after = {after}};
     snprintf(path, sizeof path, "%s/%s", folder, to);
     struct fm_pg_lost_job *j =
-        fm_pg_lost_job_new(folder, path, &c, (struct fm_lsn){(2 << 20) + 64});
+        fm_pg_lost_job_new(folder, path, &c, (struct fm_lsn){(2 << 20) + 64}, NULL);
     assert_non_null(j);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     pid_t pid = fork();

@@ -370,6 +370,19 @@ static void counts_in_the_files_of_a_folder(void **state)
     struct fm_wal_config other = {.timeline = {0xab}, .segment_bytes = 16 << 20};
     assert_string_equal(fm_wal_name(name, &other, (struct fm_lsn){UINT64_C(0x12ff000001)}),
                         "000000AB00000012000000FF");
+    struct fm_wal_config twice = {
+        .timeline = {5},
+        .segment_bytes = 16 << 20,
+        .past = {{{1}, {UINT64_C(0x3000100)}}, {{3}, {UINT64_C(0x5000000)}}},
+        .npast = 2};
+    assert_string_equal(fm_wal_name(name, &twice, (struct fm_lsn){0x2fffff8}),
+                        "000000010000000000000002");
+    assert_string_equal(fm_wal_name(name, &twice, (struct fm_lsn){0x3000000}),
+                        "000000030000000000000003"); /* in which timeline 1 was left */
+    assert_string_equal(fm_wal_name(name, &twice, (struct fm_lsn){0x4fffff8}),
+                        "000000030000000000000004"); /* at the end of which 3 was */
+    assert_string_equal(fm_wal_name(name, &twice, (struct fm_lsn){0x5000000}),
+                        "000000050000000000000005");
     begin();
     while (at < FIRST + SEGMENT - 5000)
         record(HEAP, 0, 3000);

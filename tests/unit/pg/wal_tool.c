@@ -1,8 +1,9 @@
 /* pg/wal.h as a program, for tests/system/test_wal.py:
  *
- *   pg_wal_tool PG_WAL TIMELINE SEGMENT_BYTES AFTER REACHES
+ *   pg_wal_tool PG_WAL TIMELINE SEGMENT_BYTES AFTER REACHES [BEFORE LEFT_AT]
  *
- * counts, and prints name=value lines; places as PostgreSQL writes them. */
+ * (of a log that has left the timeline BEFORE at LEFT_AT) counts, and prints name=value lines;
+ * places as PostgreSQL writes them. */
 #include "pg/wal.h"
 
 #include <fcntl.h>
@@ -27,8 +28,14 @@ int main(int argc, char **argv)
     struct fm_lsn reaches;
     struct fm_error e = {0};
     char end[FM_LSN_ROOM], last[FM_LSN_ROOM];
-    if (argc != 6 || !number(argv[2], &conf.timeline.n) || !number(argv[3], &conf.segment_bytes) ||
-        !fm_lsn_parse(fm_str_z(argv[4]), &conf.after) || !fm_lsn_parse(fm_str_z(argv[5]), &reaches))
+    bool twice = argc == 8;
+    if ((argc != 6 && !twice) || !number(argv[2], &conf.timeline.n) ||
+        !number(argv[3], &conf.segment_bytes) || !fm_lsn_parse(fm_str_z(argv[4]), &conf.after) ||
+        !fm_lsn_parse(fm_str_z(argv[5]), &reaches))
+        return 64;
+    conf.npast = twice;
+    if (twice && (!number(argv[6], &conf.past[0].timeline.n) ||
+                  !fm_lsn_parse(fm_str_z(argv[7]), &conf.past[0].end)))
         return 64;
     int folder = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
