@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 enum { LINKS_MAX = 64, NAME_MAX_BYTES = 48, LINE_MAX_BYTES = 256, WORDS_MAX = 4 };
-enum { BLOCK = 16 * 1024, BLOCKS_MAX = 4096, DELAY_MAX_MS = 10000 };
+/* A connection has FM_FAULT_QUEUE_MAX blocks on its way in a direction: with 20 ms that is 50 MB/s.
+ */
+enum { BLOCK = 128 * 1024, BLOCKS_MAX = 1024, DELAY_MAX_MS = 10000 };
 
 struct link {
     char name[NAME_MAX_BYTES];

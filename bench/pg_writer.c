@@ -7,8 +7,10 @@
  * do; and no client's way of choosing among hosts comes into it.
  *
  * The log has a line for each write that was acknowledged ("ack DOOR ID SENT-NS DONE-NS", on
- * CLOCK_BOOTTIME) and for each whose outcome nobody knows ("unknown ..."). A write is sent once. At
- * its end, which is that of its standard input, it says how often it was refused, by SQLSTATE. */
+ * CLOCK_BOOTTIME) and for each whose outcome nobody knows ("unknown ..."). With --returning the
+ * former has one word more, the value of that expression in the write's transaction. A write is
+ * sent once. At its end, which is that of its standard input, it says how often it was refused, by
+ * SQLSTATE. */
 #include "bench.h"
 
 #include <errno.h>
@@ -20,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DOORS_MAX = 4, WORKERS_MAX = 16, STATES_MAX = 24, SQLSTATE = 6 };
+enum { DOORS_MAX = 4, WORKERS_MAX = 16, STATES_MAX = 24, SQLSTATE = 6, VALUE_ROOM = 64 };
 enum { AGAIN_MS = 10 }; /* after a refusal */
 
 enum state { WAITING, CONNECTING, IDLE, WRITING };
@@ -33,7 +35,8 @@ struct worker {
     int64_t at_ns;                   /* waiting, idle: goes on then; else: gives up then */
     int64_t sent_ns;
     uint64_t id;
-    bool acknowledged; /* the write */
+    bool acknowledged;      /* the write */
+    char value[VALUE_ROOM]; /* that it returned */
 };
 
 struct refusal {
@@ -44,7 +47,7 @@ struct refusal {
 
 static struct {
     unsigned doors, workers, refusals;
-    const char *name[DOORS_MAX], *dsn[DOORS_MAX];
+    const char *name[DOORS_MAX], *dsn[DOORS_MAX], *returning;
     struct worker worker[DOORS_MAX * WORKERS_MAX];
     struct refusal refusal[STATES_MAX];
     int64_t interval_ns, timeout_ns, connect_ns;
@@ -117,10 +120,12 @@ static void lose_sight(struct worker *k, int64_t now)
 
 static void write_row(struct worker *k, int64_t now)
 {
-    char text[96];
+    char text[256];
     k->id = w.next_id++;
-    snprintf(text, sizeof text, "insert into bench_writes (id) values (%llu)",
-             (unsigned long long)k->id);
+    snprintf(text, sizeof text, "insert into bench_writes (id) values (%llu)%s%s",
+             (unsigned long long)k->id, w.returning ? " returning " : "",
+             w.returning ? w.returning : "");
+    k->value[0] = 0;
     k->sent_ns = now;
     k->acknowledged = false;
     if (!PQsendQuery(k->conn, text)) {
@@ -134,8 +139,10 @@ static void write_row(struct worker *k, int64_t now)
 
 static void note_result(struct worker *k, const PGresult *r)
 {
-    if (PQresultStatus(r) == PGRES_COMMAND_OK) {
+    if (PQresultStatus(r) == PGRES_COMMAND_OK || PQresultStatus(r) == PGRES_TUPLES_OK) {
         k->acknowledged = true;
+        if (PQntuples(r) > 0)
+            snprintf(k->value, sizeof k->value, " %s", PQgetvalue(r, 0, 0));
         return;
     }
     const char *why = PQresultErrorField(r, PG_DIAG_SQLSTATE);
@@ -145,8 +152,8 @@ static void note_result(struct worker *k, const PGresult *r)
 static void finish_write(struct worker *k, int64_t now)
 {
     if (k->acknowledged) {
-        fprintf(w.log, "ack %s %llu %lld %lld\n", w.name[k->door], (unsigned long long)k->id,
-                (long long)k->sent_ns, (long long)now);
+        fprintf(w.log, "ack %s %llu %lld %lld%s\n", w.name[k->door], (unsigned long long)k->id,
+                (long long)k->sent_ns, (long long)now, k->value);
         w.acknowledged++;
     }
     k->state = IDLE;
@@ -274,13 +281,11 @@ static void add_door(char *text)
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option options[] = {{"rate", required_argument, NULL, 'r'},
-                                            {"workers", required_argument, NULL, 'w'},
-                                            {"timeout-ms", required_argument, NULL, 't'},
-                                            {"connect-ms", required_argument, NULL, 'c'},
-                                            {"first", required_argument, NULL, 'f'},
-                                            {"log", required_argument, NULL, 'l'},
-                                            {0}};
+    static const struct option options[] = {
+        {"rate", required_argument, NULL, 'r'},       {"workers", required_argument, NULL, 'w'},
+        {"timeout-ms", required_argument, NULL, 't'}, {"connect-ms", required_argument, NULL, 'c'},
+        {"first", required_argument, NULL, 'f'},      {"returning", required_argument, NULL, 'v'},
+        {"log", required_argument, NULL, 'l'},        {0}};
     uint64_t rate = 1000;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'r')
@@ -293,6 +298,8 @@ static void read_options(int argc, char **argv)
             w.connect_ns = (int64_t)bench_number("connect-ms", optarg, 1, 600000) * BENCH_NS_PER_MS;
         else if (c == 'f')
             w.next_id = bench_number("first", optarg, 1, UINT64_C(1) << 39);
+        else if (c == 'v' && strlen(optarg) < 128)
+            w.returning = optarg;
         else if (c != 'l')
             exit(1);
         else if (!(w.log = fopen(optarg, "we")))
@@ -300,7 +307,7 @@ static void read_options(int argc, char **argv)
     }
     if (!w.log || optind == argc)
         bench_die("usage: bench-pg-writer --log=FILE [--rate=N] [--workers=N] [--timeout-ms=N] "
-                  "[--connect-ms=N] [--first=ID] NAME=DSN...");
+                  "[--connect-ms=N] [--first=ID] [--returning=SQL] NAME=DSN...");
     while (optind < argc)
         add_door(argv[optind++]);
     w.interval_ns = (int64_t)w.workers * BENCH_NS_PER_S / (int64_t)rate;

@@ -17,6 +17,7 @@ class Write:
     id: int
     sent_ns: int
     done_ns: int
+    said: str = ""  # what it returned, where the writer asks for something
 
 
 @dataclass
@@ -35,9 +36,9 @@ class Log:
         self._at += len(new)
         *lines, self._rest = (self._rest + new).split(b"\n")
         for line in lines:
-            what, door, number, sent, done = line.decode().split()
+            what, door, number, sent, done, *said = line.decode().split()
             if what == "ack":
-                self.acknowledged.append(Write(door, int(number), int(sent), int(done)))
+                self.acknowledged.append(Write(door, int(number), int(sent), int(done), "".join(said)))
             else:
                 self.unknown.add(int(number))
 
@@ -103,15 +104,18 @@ class Writer:
     doors: dict[str, str]  # by name: a DSN
     first: int
     rate: int
+    returning: str = ""  # an expression, for Write.said
+    timeout_ms: int = 5000  # of a write: then its outcome is unknown
     log: Log = field(init=False)
 
     def __post_init__(self) -> None:
         path = self.lab.folder / f"writes-{self.lab.run_number()}"
         path.touch()
         self.log = Log(path)
+        returning = [f"--returning={self.returning}"] if self.returning else []
         self.proc = self.lab.start("writer", [
             bench_program("bench-pg-writer", self.lab.build), f"--log={path}", f"--rate={self.rate}",
-            f"--first={self.first}", *(f"{name}={d}" for name, d in self.doors.items())],
+            f"--first={self.first}", f"--timeout-ms={self.timeout_ms}", *returning, *(f"{name}={d}" for name, d in self.doors.items())],
             pipe=True, talk=True)
 
     def acknowledged(self, door: str, since_ns: int = 0) -> bool:

@@ -4,6 +4,7 @@ etcd of one member. Each host has a file of its own, by which it dials the other
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 from .peers import fulmar
@@ -17,8 +18,13 @@ CREATE_S = 90.0
 
 
 class Fulmar(System):
-    """`settings` is the preference of the failover."""
+    """`settings` is the preference of the failover. A bench that wants another group says so in a class of its own."""
     login = f"user=fulmar_admin password={PASSWORD}"
+    mode = "automatic"
+    parameters: dict[str, str] = {}  # of PostgreSQL
+
+    def replication(self) -> dict[str, Any]:
+        return {"mode": "sync" if self.sync else "async"}
 
     def set_up(self) -> None:
         lab = self.lab
@@ -73,14 +79,19 @@ class Fulmar(System):
             "contexts": {"ledger": {
                 "topology": "active-passive", "home": "west", "routes": ["/ledger/**"], "needs": [],
                 "idempotency": {"key": "optional", "by": "app"}, "lease": f"{LEASE_S}s",
-                "failover": {"mode": "automatic", "grace": "0s", "at-most": "16 per 1m", "prefer": self.settings}}},
+                "failover": self._failover()}},
             "groups": {"ledger": {
                 "contexts": ["ledger"], "user": self.witness.who.name,
                 "nodes": {f"{n}-1": {"data": str(h.data), "port": h.port} for n, h in self.hosts.items()},
                 "users": {"admin": secrets, "replication": secrets},
-                "replication": {"mode": "sync" if self.sync else "async"},
-                "settings": {"shared_buffers": SHARED_BUFFERS}}}}
+                "replication": self.replication(),
+                "settings": {"shared_buffers": SHARED_BUFFERS, **self.parameters}}}}
         (folder / f"{viewer}.yaml").write_text(json.dumps(document, indent=1))
+
+    def _failover(self) -> dict[str, Any]:
+        if self.mode != "automatic":
+            return {"mode": self.mode}
+        return {"mode": self.mode, "grace": "0s", "at-most": "16 per 1m", "prefer": self.settings}
 
     def _fulmar(self, place: str, *words: str) -> list[str]:
         return [fulmar(self.lab.build), *words, "-c", str(self.lab.folder / f"{place}.yaml"), "--host", f"{place}-1"]
@@ -94,6 +105,23 @@ class Fulmar(System):
     def _status(self, place: str) -> Any:
         return http_json(real(place), self.ports[place]["admin"], "/status")
 
+    def losses(self, place: str) -> list[dict[str, Any]]:
+        """The items of what was lost, as the agent there knows them; [] where it does not answer."""
+        said = subprocess.run([*self._fulmar(place, "loss", "list", "ledger"), "-o", "json"], capture_output=True, text=True,
+                              check=False, timeout=10, cwd=self.lab.folder)
+        if said.returncode:
+            return []
+        found: list[dict[str, Any]] = json.loads(said.stdout).get("items", [])
+        return found
+
+    def node(self, place: str) -> dict[str, Any]:
+        """What its agent says of the node; {} where it does not."""
+        found: dict[str, Any] = self._status(place).get("groups", {}).get("ledger", {})
+        return found
+
+    def loss_if_now(self, place: str) -> dict[str, Any]:
+        return (self.node(place).get("credit") or {}).get("loss_if_now") or {}
+
     def _holder(self) -> str | None:
         contexts = self._status("west").get("authority", {}).get("contexts", {})
         cells = contexts.get("ledger", {}).get("cells") or [{}]
@@ -106,7 +134,7 @@ class Fulmar(System):
         return self._holder() == "west"
 
     def settled(self) -> bool:
-        states = {self._status(n).get("groups", {}).get("ledger", {}).get("state") for n in NODES}
+        states = {self.node(n).get("state") for n in NODES}
         return states == {"primary", "standby"}
 
     def end(self) -> None:

@@ -21,11 +21,12 @@
 
 enum mode { MODE_OK, MODE_HANG, MODE_ERROR, MODE_SLOW, MODE_DEPENDENCY_DOWN };
 
-enum { CALL_MS = 2000, SLOW_MS = 300, HEARTBEAT_MS = 50, PATH_PARTS = 3 };
+enum { CALL_MS = 2000, LEDGER_MS = 5000, SLOW_MS = 300, HEARTBEAT_MS = 50, PATH_PARTS = 3 };
 
 struct app {
     struct bank_process process;
     struct bank_calls *store, *network;
+    struct bank_ledger *ledger; /* NULL: it is in the store, too */
     const char *name;
     enum mode mode;
     struct fm_timer heartbeat;
@@ -35,7 +36,7 @@ struct app {
 struct work {
     struct app *app;
     struct fm_http_conn *conn; /* NULL: the client is gone */
-    struct bank_call *call;
+    bool calling;              /* something was asked, and has not answered yet */
     struct fm_timer delay;
     struct fm_mono deadline;
     bool command, read_only; /* what it is; what its gate says of this region */
@@ -45,6 +46,7 @@ struct work {
     enum fm_http_method store_method;
     char text[1024]; /* the request to the store */
     size_t text_n;
+    struct bank_effect effect; /* to the ledger */
 };
 
 static void free_work(struct work *w)
@@ -97,7 +99,7 @@ static void answer_read_only(struct work *w, struct fm_str body)
 static void stored(void *user, unsigned status, struct fm_str body)
 {
     struct work *w = user;
-    w->call = NULL;
+    w->calling = false;
     if (status == 200 && w->read_only) {
         answer_read_only(w, body);
     } else if (status == 200) {
@@ -114,9 +116,20 @@ static void stored(void *user, unsigned status, struct fm_str body)
 static void ask_store(struct work *w)
 {
     note(w, "accepted");
-    w->call =
+    w->calling =
         bank_call(w->app->store, w->store_method, fm_str(w->text, w->text_n), CALL_MS, stored, w);
-    if (!w->call)
+    if (!w->calling)
+        sorry(w, 503, "too many requests are under way");
+}
+
+/* While it moves the doors of the gate wait, and so do we, but not beyond the deadline. */
+static void ask_ledger(struct work *w)
+{
+    int64_t left = fm_mono_sub_ms(w->deadline, fm_mono_now());
+    note(w, "accepted");
+    w->calling = bank_ledger_ask(w->app->ledger, w->command, &w->effect,
+                                 fm_clamp_i64(left, 1, LEDGER_MS), stored, w);
+    if (!w->calling)
         sorry(w, 503, "too many requests are under way");
 }
 
@@ -124,7 +137,7 @@ static void authorized(void *user, unsigned status, struct fm_str body)
 {
     (void)body;
     struct work *w = user;
-    w->call = NULL;
+    w->calling = false;
     if (status == 200 && w->conn)
         ask_store(w);
     else
@@ -135,9 +148,9 @@ static void ask_network(struct work *w)
 {
     static const char text[] =
         "POST /authorize HTTP/1.1\r\nHost: network\r\nContent-Length: 0\r\n\r\n";
-    w->call = bank_call(w->app->network, FM_METHOD_POST, fm_str(text, sizeof text - 1), CALL_MS,
-                        authorized, w);
-    if (!w->call)
+    w->calling = bank_call(w->app->network, FM_METHOD_POST, fm_str(text, sizeof text - 1), CALL_MS,
+                           authorized, w);
+    if (!w->calling)
         sorry(w, 503, "the card network cannot be asked");
 }
 
@@ -201,6 +214,16 @@ static void to_store(struct work *w, const char *kind, struct fm_str id, uint64_
     w->store_method = w->command ? FM_METHOD_POST : FM_METHOD_GET;
 }
 
+static void to_ledger(struct work *w, struct fm_str account, uint64_t amount)
+{
+    struct bank_effect *e = &w->effect;
+    FM_ASSERT(w->app->ledger && account.n < sizeof e->id);
+    e->authority = w->authority;
+    e->amount = (int64_t)(amount & INT32_MAX);
+    snprintf(e->id, sizeof e->id, "%.*s", FM_STR_ARG(account));
+    snprintf(e->key, sizeof e->key, "%s", w->key);
+}
+
 static uint64_t amount_of(struct fm_str query)
 {
     uint64_t n = 1;
@@ -233,7 +256,9 @@ static void command(struct work *w, struct fm_str kind, struct fm_str part[PATH_
             return;
         }
         to_store(w, "debit", part[1], amount_of(h->query));
-        go(w, ask_store);
+        if (w->app->ledger)
+            to_ledger(w, part[1], amount_of(h->query));
+        go(w, w->app->ledger ? ask_ledger : ask_store);
     } else {
         sorry(w, 404, "no such thing here");
     }
@@ -247,8 +272,11 @@ static void query(struct work *w, struct fm_str kind, struct fm_str id)
     for (size_t i = 0; i < FM_COUNT(kinds); i++) {
         if (!fm_str_eqz(kind, kinds[i].path))
             continue;
+        bool ledger = i == 0 && w->app->ledger;
         to_store(w, kinds[i].kind, id, 0);
-        go(w, ask_store);
+        if (ledger)
+            to_ledger(w, id, 0);
+        go(w, ledger ? ask_ledger : ask_store);
         return;
     }
     sorry(w, 404, "no such thing here");
@@ -328,7 +356,7 @@ static void on_failed(struct fm_http_conn *c, const struct fm_http_refusal *why)
     if (!w)
         return;
     w->conn = NULL;
-    if (w->call) /* its answer frees it */
+    if (w->calling) /* its answer frees it */
         return;
     note(w, "hung-up");
     free_work(w);
@@ -398,13 +426,21 @@ static void beat(struct fm_timer *t)
 }
 
 int bank_app(uint16_t port, uint16_t admin_port, uint16_t store_port, uint16_t network_port,
-             const char *name)
+             const char *name, const struct bank_app_ledger *ledger)
 {
     static struct app a;
+    struct fm_error e;
     a.name = name;
     bank_start(&a.process, port, &app_handler, admin_port, &admin_handler, &a);
     a.store = bank_calls_new(&a.process.loop, store_port);
     a.network = bank_calls_new(&a.process.loop, network_port);
+    if (ledger)
+        a.ledger = bank_ledger_new(&a.process.loop, ledger->write_port, ledger->read_port,
+                                   ledger->password_file, &e);
+    if (ledger && !a.ledger) {
+        fprintf(stderr, "bank: %s\n", e.msg);
+        return 1;
+    }
     a.process.loop.woke = woke;
     a.process.loop.woke_user = &a;
     fm_timer_init(&a.heartbeat, beat);

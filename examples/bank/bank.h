@@ -5,7 +5,7 @@
  *                 stands for a replicated database and is outside of what the demo kills.
  *   bank app      stateless instances: profile, cards, ledger, catalog. Shows what a good citizen
  *                 does with Fulmar-Deadline, Fulmar-Authority, Fulmar-Mode, with an
- *                 Idempotency-Key, and after it was frozen.
+ *                 Idempotency-Key, and after it was frozen. Its ledger may be a PostgreSQL group.
  *   bank network  the card network of a region, which the cards depend on.
  */
 #ifndef BANK_H
@@ -33,8 +33,15 @@ void bank_start(struct bank_process *p, uint16_t port, const struct fm_http_hand
 void bank_run(struct bank_process *p);
 
 int bank_store(uint16_t port, const char *db_path);
+/* Where the ledger is a PostgreSQL group; the file holds the password of its user `bank`. */
+struct bank_app_ledger {
+    uint16_t write_port, read_port;
+    const char *password_file;
+};
+
+/* `ledger` may be NULL: it is in the store, too. */
 int bank_app(uint16_t port, uint16_t admin_port, uint16_t store_port, uint16_t network_port,
-             const char *name);
+             const char *name, const struct bank_app_ledger *ledger);
 int bank_network(uint16_t port);
 
 /* -------- authority.c: under whose authority a command came -------- */
@@ -57,16 +64,16 @@ void bank_note(const char *instance, const char *what, struct fm_str key,
 /* -------- call.c: requests to another process of the bank -------- */
 
 struct bank_calls;
-struct bank_call;
 
 struct bank_calls *bank_calls_new(struct fm_loop *l, uint16_t port);
 
-/* Send `text` (a whole request) and call `done` once, with status 0 where there is no answer in
- * time. The body is valid during the call. NULL when too many are under way. */
-struct bank_call *bank_call(struct bank_calls *c, enum fm_http_method method, struct fm_str text,
-                            int64_t timeout_ms,
-                            void (*done)(void *user, unsigned status, struct fm_str body),
-                            void *user);
+/* Called once, with status 0 where there is no answer in time. The body is valid during the call.
+ */
+typedef void bank_answered(void *user, unsigned status, struct fm_str body);
+
+/* Send `text` (a whole request). False when too many are under way. */
+bool bank_call(struct bank_calls *c, enum fm_http_method method, struct fm_str text,
+               int64_t timeout_ms, bank_answered *done, void *user);
 
 /* -------- db.c -------- */
 
@@ -99,5 +106,18 @@ bool bank_db_read(struct bank_db *db, const char *kind, const char *id, struct f
 char *bank_db_keys(struct bank_db *db, size_t *n);
 /* "cell epoch\n" for every cell that was written. */
 void bank_db_epochs(struct bank_db *db, struct fm_buf *out);
+
+/* -------- ledger.c: the ledger in PostgreSQL -------- */
+
+struct bank_ledger;
+
+/* Behind the doors of this instance's gate. NULL: the password cannot be read. */
+struct bank_ledger *bank_ledger_new(struct fm_loop *l, uint16_t write_port, uint16_t read_port,
+                                    const char *password_file, struct fm_error *e);
+
+/* A debit, or the balance of the account `id`; the statuses are those of the store: 200, 409 where
+ * a newer epoch has written the cell. False when too many are under way. */
+bool bank_ledger_ask(struct bank_ledger *l, bool command, const struct bank_effect *e,
+                     int64_t timeout_ms, bank_answered *done, void *user);
 
 #endif

@@ -9,7 +9,7 @@
 
 enum { CALLS_MAX = 512, BODY_MAX = 4096, TEXT_MAX = 1024 };
 
-struct bank_call {
+struct call {
     struct fm_http_client http;
     struct bank_calls *all;
     struct fm_list node; /* idle */
@@ -21,7 +21,7 @@ struct bank_call {
     unsigned status;
     char body[BODY_MAX];
     size_t body_n;
-    void (*done)(void *user, unsigned status, struct fm_str body);
+    bank_answered *done;
     void *user;
 };
 
@@ -34,23 +34,23 @@ struct bank_calls {
     struct fm_http_field *fields;
 };
 
-static void finish(struct bank_call *c, unsigned status)
+static void finish(struct call *c, unsigned status)
 {
-    void (*done)(void *, unsigned, struct fm_str) = c->done;
+    bank_answered *done = c->done;
     c->done = NULL;
     c->busy = false;
     if (done)
         done(c->user, status, fm_str(c->body, c->body_n));
 }
 
-static void send_it(struct bank_call *c)
+static void send_it(struct call *c)
 {
     struct iovec iov = {c->text, c->text_n};
     fm_http_client_send(&c->http, &iov, 1, c->deadline);
     fm_http_client_head(&c->http, c->method, c->deadline);
 }
 
-static void complete(struct bank_call *c)
+static void complete(struct call *c)
 {
     if (fm_http_client_is_reusable(&c->http)) {
         fm_http_client_park(&c->http);
@@ -61,9 +61,9 @@ static void complete(struct bank_call *c)
     finish(c, c->status);
 }
 
-static struct bank_call *of(struct fm_http_client *h)
+static struct call *of(struct fm_http_client *h)
 {
-    return fm_container_of(h, struct bank_call, http);
+    return fm_container_of(h, struct call, http);
 }
 
 static void on_connected(struct fm_http_client *h)
@@ -78,7 +78,7 @@ static void on_sent(struct fm_http_client *h)
 
 static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
-    struct bank_call *c = of(h);
+    struct call *c = of(h);
     if (head->status < 200)
         return;
     c->status = head->status;
@@ -90,7 +90,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 
 static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
 {
-    struct bank_call *c = of(h);
+    struct call *c = of(h);
     size_t n = fm_min_size(piece.n, BODY_MAX - c->body_n);
     if (n)
         memcpy(c->body + c->body_n, piece.p, n);
@@ -105,7 +105,7 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     (void)err;
     (void)why;
-    struct bank_call *c = of(h);
+    struct call *c = of(h);
     fm_list_remove(&c->node);
     if (c->busy)
         finish(c, 0);
@@ -113,7 +113,7 @@ static void on_failed(struct fm_http_client *h, int err, const char *why)
 
 static void on_closed(struct fm_http_client *h)
 {
-    struct bank_call *c = of(h);
+    struct call *c = of(h);
     c->all->n--;
     free(c);
 }
@@ -139,10 +139,10 @@ struct bank_calls *bank_calls_new(struct fm_loop *l, uint16_t port)
     return c;
 }
 
-static struct bank_call *take_idle(struct bank_calls *all)
+static struct call *take_idle(struct bank_calls *all)
 {
     for (;;) {
-        struct bank_call *c = fm_list_first(&all->idle, struct bank_call, node);
+        struct call *c = fm_list_first(&all->idle, struct call, node);
         if (!c)
             return NULL;
         fm_list_remove(&c->node);
@@ -152,11 +152,11 @@ static struct bank_call *take_idle(struct bank_calls *all)
     }
 }
 
-static struct bank_call *open_one(struct bank_calls *all, struct fm_mono deadline)
+static struct call *open_one(struct bank_calls *all, struct fm_mono deadline)
 {
     if (all->n == CALLS_MAX)
         return NULL;
-    struct bank_call *c = calloc(1, sizeof *c);
+    struct call *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->all = all;
@@ -170,20 +170,18 @@ static struct bank_call *open_one(struct bank_calls *all, struct fm_mono deadlin
     return c;
 }
 
-struct bank_call *bank_call(struct bank_calls *all, enum fm_http_method method, struct fm_str text,
-                            int64_t timeout_ms,
-                            void (*done)(void *user, unsigned status, struct fm_str body),
-                            void *user)
+bool bank_call(struct bank_calls *all, enum fm_http_method method, struct fm_str text,
+               int64_t timeout_ms, bank_answered *done, void *user)
 {
     if (text.n > TEXT_MAX)
-        return NULL;
+        return false;
     struct fm_mono deadline = fm_mono_add_ms(fm_loop_now(all->loop), timeout_ms);
-    struct bank_call *c = take_idle(all);
+    struct call *c = take_idle(all);
     bool kept = c != NULL;
     if (!c)
         c = open_one(all, deadline);
     if (!c)
-        return NULL;
+        return false;
     c->method = method;
     memcpy(c->text, text.p, text.n);
     c->text_n = text.n;
@@ -195,5 +193,5 @@ struct bank_call *bank_call(struct bank_calls *all, enum fm_http_method method, 
     c->busy = true;
     if (kept)
         send_it(c);
-    return c;
+    return true;
 }

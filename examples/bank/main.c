@@ -11,6 +11,7 @@ static int usage(void)
 {
     fputs("usage: bank store PORT DATABASE\n"
           "       bank app PORT ADMIN-PORT STORE-PORT NETWORK-PORT NAME\n"
+          "                [LEDGER-WRITE-PORT LEDGER-READ-PORT PASSWORD-FILE]\n"
           "       bank network PORT\n",
           stderr);
     return 64;
@@ -87,9 +88,13 @@ int main(int argc, char **argv)
         return 1;
     if (argc == 4 && strcmp(argv[1], "store") == 0)
         return bank_store(port_of(argv[2]), argv[3]);
-    if (argc == 7 && strcmp(argv[1], "app") == 0)
+    if ((argc == 7 || argc == 10) && strcmp(argv[1], "app") == 0) {
+        struct bank_app_ledger ledger = {0};
+        if (argc == 10)
+            ledger = (struct bank_app_ledger){port_of(argv[7]), port_of(argv[8]), argv[9]};
         return bank_app(port_of(argv[2]), port_of(argv[3]), port_of(argv[4]), port_of(argv[5]),
-                        argv[6]);
+                        argv[6], argc == 10 ? &ledger : NULL);
+    }
     if (argc == 3 && strcmp(argv[1], "network") == 0)
         return bank_network(port_of(argv[2]));
     return usage();

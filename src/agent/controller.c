@@ -58,6 +58,8 @@ static void ask_members(struct ctl_context *c, const struct ctl_later *x)
 static void grant(struct ctl_context *c, const struct ctl_later *x)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_GRANT);
+    if (!ctl_external_is_open(c, c->ctl->region))
+        return; /* it asks again; its data cannot be written here yet */
     m.life = x->act.sub.incarnation.n;
     m.asked_ns = x->act.asked_ns;
     m.ms = x->act.ms;
@@ -778,6 +780,7 @@ void fm_controller_stop(struct fm_controller *ctl)
     for (unsigned i = 0; i < ctl->ncontexts; i++)
         if (ctl->context[i])
             ctl_standby_stop(ctl->context[i]);
+    ctl_external_stop(ctl);
     ctl_store_stop(ctl);
 }
 

@@ -75,8 +75,10 @@ void fm_controller_said(const struct fm_controller *ctl, struct fm_said *out);
 /* For `status`: an object of jansson. */
 json_t *fm_controller_json(const struct fm_controller *ctl);
 
-/* The PostgreSQL groups of all contexts, as their nodes say: a document fulmar.groups/1. */
+/* What carries the data of all contexts, as nodes and hooks say: a document fulmar.groups/1. */
 json_t *fm_controller_groups(const struct fm_controller *ctl);
+/* Of data that Fulmar does not run itself, behind *text, which is made longer. False: no memory. */
+bool fm_controller_metrics(const struct fm_controller *ctl, char **text, size_t *n) FM_WARN_UNUSED;
 
 /* Nothing is sent any more. */
 void fm_controller_stop(struct fm_controller *ctl);

@@ -10,9 +10,13 @@
  *   ctl_drain.c    ... and the guards of it: drain, undrain
  *   ctl_agreed.c   what hosts agree upon: `config`
  *   ctl_standby.c  the app of a region that stands by: started, checked, stopped
+ *   ctl_external.c data that Fulmar does not run itself, by commands
+ *   ctl_external_tell.c  ... and what is known of them, for people
+ *   ctl_note.c     records that a region's keeper makes for the next one
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
  *   ctl_quote.c    ... and what a failover would lose of them
+ *   ctl_yield.c    ... given up, where it does not serve here any more
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -21,6 +25,7 @@
 #define FM_AGENT_CTL_H
 
 #include "agent/controller.h"
+#include "agent/external_doc.h"
 #include "agent/hook.h"
 #include "agent/intent.h"
 #include "agent/ops.h"
@@ -28,12 +33,14 @@
 #include "agent/records.h"
 #include "base/rand.h"
 #include "coord/setup.h"
+#include "core/external.h"
 #include "core/failover.h"
 #include "core/lineage.h"
 #include "core/move.h"
 #include "core/office.h"
 #include "core/standby.h"
 #include "core/votes.h"
+#include "core/yield.h"
 
 enum {
     CTL_READ_PARTS = 5,
@@ -104,6 +111,7 @@ struct ctl_set {
     struct fm_contexts contexts;
     struct fm_failover fo[FM_AUTH_REGIONS_MAX]; /* by the region that is lost */
     bool attested[FM_AUTH_REGIONS_MAX];
+    struct fm_mono ask_next;  /* of a holder that a person takes it from: to let go */
     struct fm_mono home_next; /* of a failback: the next cell goes then */
     bool canary_went;
 };
@@ -219,6 +227,21 @@ struct ctl_quote {
     struct fm_mono until;
 };
 
+/* A record `KIND/CONTEXT/REGION` of this agent's region, and a change of it that is on its way. */
+struct ctl_note {
+    struct ctl_context *context;
+    /* It was written at this revision; 0: it may have been, and the watch shows what is there. */
+    void (*written)(struct ctl_note *n, uint64_t revision);
+    bool writing;
+    struct fm_mono write_at;
+    struct fm_coord_op w;
+    struct fm_coord_txn txn;
+    struct fm_coord_compare compare;
+    struct fm_coord_write write;
+    char key[FM_RECORD_KEY_ROOM];
+    char *value;
+};
+
 /* The app of this region, where it is stopped until it is needed. */
 struct ctl_standby {
     struct ctl_context *context;
@@ -230,15 +253,35 @@ struct ctl_standby {
     bool again;                  /* a preparation began, and core was not told yet */
     struct fm_mono handed_until; /* a holder may hand over by then: it was told so */
     /* as coordination has it, and the change of it that is on its way */
-    bool recorded, to_record, writing;
+    bool recorded, to_record;
     uint64_t revision;
-    struct fm_mono write_at;
-    struct fm_coord_op w;
-    struct fm_coord_txn txn;
-    struct fm_coord_compare compare;
-    struct fm_coord_write write;
-    char key[FM_RECORD_KEY_ROOM];
-    char *value;
+    struct ctl_note note;
+};
+
+/* Data that Fulmar does not run itself. */
+struct ctl_external {
+    struct ctl_context *context;
+    struct fm_external x;
+    struct fm_hook hook;
+    bool ended;                     /* the command has, and core was not told yet */
+    bool in_office;                 /* this agent is keeper, and was when it was looked at last */
+    struct fm_external_lag lag_was; /* of the keeper before this one, while there is no newer */
+    int64_t lag_was_ms;             /* its age when this one came */
+    struct fm_mono office_since;
+    struct ctl_external_ran { /* by the state in which it ran */
+        bool has, ok;
+        int64_t took_ms;
+        struct fm_mono at;
+        char why[FM_HOOK_WHY_ROOM];
+    } ran[FM_EXTERNAL_STATE_COUNT];
+    struct ctl_external_region { /* as coordination has it; revision 0 = it has nothing */
+        bool there;              /* in the read that is being taken in */
+        uint64_t revision, told; /* told: of what was first seen at `seen` */
+        struct fm_mono seen;
+        struct fm_external_doc doc;
+    } region[FM_AUTH_REGIONS_MAX];
+    struct fm_external_doc to_record;
+    struct ctl_note note;
 };
 
 /* The nodes of a context's PostgreSQL group, by their numbers in the roster. */
@@ -251,6 +294,7 @@ struct ctl_group {
         struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
+    struct fm_yield yield;   /* ctl_yield.c */
 };
 
 struct ctl_context {
@@ -278,6 +322,7 @@ struct ctl_context {
     struct fm_mono repeat_at;
     char move_why[FM_MESSAGE_WHY_ROOM];
     bool move_held; /* commands were held for it */
+    bool move_home; /* it is a step of a failback, which has not looked at its end yet */
     struct {        /* the item of an operation that is being carried out */
         bool active;
         char id[FM_OP_ID_ROOM];
@@ -285,7 +330,8 @@ struct ctl_context {
     } carry;
     struct fm_mono move_since;
     struct ctl_standby standby;
-    struct ctl_group *group; /* NULL: no group carries its data */
+    struct ctl_group *group;       /* NULL: no PostgreSQL group carries its data */
+    struct ctl_external *external; /* NULL: they are not moved by commands */
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
     uint64_t generation;
@@ -424,7 +470,10 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
-/* For a failover from `lost` to `to`, as it looks from here. */
+/* Who would take over from `lost`, by the votes; FM_NO_REGION. */
+unsigned ctl_heir(const struct fm_controller *ctl, const struct ctl_set *s, unsigned lost);
+/* For a failover from `lost` to `to`, as it looks from here. They are the same where a region goes
+ * on with what it has given up itself, with another node. */
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
@@ -553,6 +602,61 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
 const char *ctl_standby_receive(struct ctl_context *c);
 json_t *ctl_standby_json(const struct ctl_context *c);
 
+/* -------- ctl_note.c -------- */
+
+void ctl_note_init(struct ctl_note *n, struct ctl_context *c,
+                   void (*written)(struct ctl_note *n, uint64_t revision));
+/* Not while one is on its way, nor right after one. */
+bool ctl_note_may(const struct ctl_note *n);
+/* Takes `j`, and adds who and when; where there is no memory nothing is written. `revision`: of
+ * what is replaced, 0 = there is none. */
+void ctl_note_write(struct ctl_note *n, const char *kind, uint64_t revision, json_t *j);
+/* After the store is gone. */
+void ctl_note_free(struct ctl_note *n);
+
+/* -------- ctl_external.c -------- */
+
+/* NULL: its data are not moved by commands; or not any more, after a reload. */
+struct ctl_external *ctl_external_of(const struct ctl_context *c);
+static inline bool ctl_external_has(const struct ctl_context *c)
+{
+    return ctl_external_of(c) != NULL;
+}
+/* Of what is known of the region. */
+int64_t ctl_external_age_ms(const struct ctl_external_region *r);
+/* After a reload. */
+void ctl_external_reset(struct ctl_context *c);
+/* The commands that run are killed. */
+void ctl_external_stop(struct fm_controller *ctl);
+/* After the store is gone. */
+void ctl_external_free(struct ctl_context *c);
+/* From the watch: `external/CONTEXT/REGION`, without its first part; all of it follows. */
+void ctl_external_seen(struct fm_controller *ctl, struct fm_str name, const struct fm_coord_kv *kv);
+void ctl_external_fresh(struct fm_controller *ctl, bool begins);
+void ctl_external_turn(struct ctl_context *c);
+/* Were the data opened in that region, under the epoch that counts? True without such data. */
+bool ctl_external_is_open(const struct ctl_context *c, unsigned region);
+/* For a planned move, at the holder: NULL, or why it cannot begin; are they whole at the heir; how
+ * much longer it may take. */
+const char *ctl_external_hands_over(const struct ctl_context *c);
+bool ctl_external_is_final(const struct ctl_context *c);
+int64_t ctl_external_ship_ms(const struct ctl_context *c);
+/* A holder asks: NULL, or why the data of this region cannot be promoted. */
+const char *ctl_external_receive(const struct ctl_context *c);
+/* Of a failover to that region. */
+bool ctl_external_is_ready(const struct ctl_context *c, unsigned to);
+struct fm_external_estimate ctl_external_loss(const struct ctl_context *c, unsigned to);
+/* ... to the region that lacks least, of those that could take over. */
+struct fm_external_estimate ctl_external_loss_if_now(const struct ctl_context *c);
+
+/* -------- ctl_external_tell.c -------- */
+
+/* NULL where there is no memory. */
+json_t *ctl_external_json(const struct ctl_context *c);
+/* Their parts of a quote, and of `fulmar group status`. */
+json_t *ctl_external_regions_json(const struct ctl_context *c);
+json_t *ctl_external_loss_json(const struct fm_external_estimate *x);
+
 /* -------- ctl_node.c -------- */
 
 /* Its part of an order about a node; changes `x`. */
@@ -562,7 +666,7 @@ void ctl_node_take(struct ctl_context *c, unsigned host, const struct fm_message
 
 /* -------- ctl_group.c -------- */
 
-/* After a reload. */
+/* After a reload: what carries its data, a PostgreSQL group or commands. */
 void ctl_group_reset(struct ctl_context *c);
 void ctl_group_free(struct ctl_context *c);
 /* Is there a node of its group on this host, of my region? */
@@ -577,17 +681,22 @@ void ctl_group_create(struct ctl_context *c);
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
 /* What the last writer said of itself; NULL: there are no data yet. */
 const struct fm_group_report *ctl_group_writer(const struct ctl_context *c);
-/* Nobody has taken the node away from its agent: it may be promoted. */
-bool ctl_group_looks_after(const struct ctl_group_node *n);
+/* What each node has said; their number. */
+unsigned ctl_group_reports(const struct ctl_context *c,
+                           struct fm_group_report out[FM_GROUP_NODES_MAX]);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
-struct ctl_group_loss {
-    bool ready;                   /* a standby is there to be promoted, or there are no data */
-    struct fm_credit_bound bound; /* of what it may lack of what was acknowledged */
-} ctl_group_loss(const struct ctl_context *c, unsigned to);
-/* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
-struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
+struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigned to);
+/* `loss-if-now`, for people: of what was acknowledged, would the primary be lost at this moment.
+ * Null without data that a group keeps. */
+json_t *ctl_group_loss_json(const struct ctl_context *c);
+/* Of a planned move home to that region. */
+struct ctl_group_home {
+    bool counts;   /* its data are there, or follow; true without a group */
+    uint64_t lag;  /* bytes; UINT64_MAX = it is not known */
+    char why[112]; /* of lag: for people */
+} ctl_group_home(const struct ctl_context *c, unsigned home);
 /* Has a node of that region all that the old primary, which has stopped, wrote? True without a
  * group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);
@@ -600,6 +709,19 @@ void ctl_quote_heard(struct ctl_context *c, unsigned host);
  * write. */
 json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
                        unsigned to);
+
+/* -------- ctl_yield.c -------- */
+
+/* Of a keeper: is what it holds served, and is what it has given up to be taken back? */
+void ctl_yield_turn(struct ctl_context *c);
+/* A person takes the set from a region whose keeper may be well: it is asked to let go. */
+void ctl_yield_ask(struct fm_controller *ctl, struct ctl_set *s, unsigned lost);
+void ctl_yield_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
+/* All of the set was given up by that region. */
+bool ctl_yield_is_given_up(const struct fm_controller *ctl, const struct ctl_set *s,
+                           unsigned region);
+/* Who goes on with it; `heir`: by the votes. */
+unsigned ctl_yield_next(const struct fm_controller *ctl, const struct ctl_set *s, unsigned heir);
 
 /* -------- ctl_tell.c -------- */
 

@@ -106,6 +106,13 @@ static void item_ends(struct ctl_context *c, struct fm_op *x, unsigned i, enum f
                  x->item[i].cell, text);
 }
 
+/* Its data are being opened here, after a move that was given up perhaps. */
+static bool opens_yet(const struct ctl_op *o, const struct ctl_context *c)
+{
+    int64_t most_ms = HEIR_PATIENCE_MS + ctl_external_ship_ms(c);
+    return ctl_external_hands_over(c) && fm_mono_sub_ms(fm_mono_now(), o->begun) < most_ms;
+}
+
 /* The cell is here, and no move of its context is under way: that of this item has ended without
  * moving it, or has not begun. */
 static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x, unsigned i)
@@ -129,6 +136,11 @@ static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x,
         return;
     }
     const char *why = ctl_move_begin(c, item->cell, item->to);
+    if (why && opens_yet(o, c)) {
+        o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
+        ctl_arm(c->ctl, o->next_at);
+        return;
+    }
     if (why) {
         item_ends(c, x, i, FM_OP_FAILED, why);
         return;
@@ -137,6 +149,20 @@ static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x,
     c->carry.item = i;
     c->carry.tries = same ? c->carry.tries : 0;
     snprintf(c->carry.id, sizeof c->carry.id, "%s", x->id);
+}
+
+static const char not_open[] =
+    "it is held there, and its data are not open yet: see `fulmar group status`";
+
+/* Data that are moved by commands are opened where they have come to. */
+static void item_arrives(struct ctl_context *c, struct fm_op *x, unsigned i)
+{
+    if (ctl_external_is_open(c, x->item[i].to))
+        item_ends(c, x, i, FM_OP_DONE, NULL);
+    else if (x->state == FM_OP_ABORTING)
+        item_ends(c, x, i, FM_OP_FAILED, not_open);
+    else
+        snprintf(x->text, sizeof x->text, "%s", not_open);
 }
 
 static void carry_item(struct ctl_op *o, struct fm_op *x, unsigned i)
@@ -151,7 +177,7 @@ static void carry_item(struct ctl_op *o, struct fm_op *x, unsigned i)
     if (!concerned || c->auth.cell[item->cell].at.revision.n == 0)
         return;
     if (cell->region == item->to && cell->state == FM_CELL_HELD) {
-        item_ends(c, x, i, FM_OP_DONE, NULL);
+        item_arrives(c, x, i);
     } else if (item->from != ctl->region) {
         return; /* it is on its way here */
     } else if (cell->region != ctl->region) {
@@ -195,6 +221,21 @@ static uint64_t away_anywhere(const struct ctl_context *c)
     return cells;
 }
 
+/* With what of the data stands against it. */
+static void refuse_failback(struct fm_op *x, const struct ctl_set *s,
+                            const struct fm_controller *ctl, unsigned home,
+                            enum fm_failover_why why)
+{
+    end_with(x, FM_OP_REFUSED, fm_failover_why_text(why));
+    for (unsigned i = 0; i < s->n && why == FM_FAILOVER_WHY_LAG; i++) {
+        struct ctl_group_home h = ctl_group_home(ctl->context[s->member[i]], home);
+        if (h.lag == 0)
+            continue;
+        snprintf(x->text, sizeof x->text, "%s: %s", fm_failover_why_text(why), h.why);
+        return;
+    }
+}
+
 static void fail_back_to(struct ctl_op *o, struct fm_op *x, struct ctl_context *c, unsigned home)
 {
     struct fm_controller *ctl = o->ctl;
@@ -210,12 +251,14 @@ static void fail_back_to(struct ctl_op *o, struct fm_op *x, struct ctl_context *
         return;
     if (x->state == FM_OP_RUNNING) {
         end_with(x, FM_OP_PARTIAL, fm_failover_why_text((enum fm_failover_why)f->why));
+        if (c->move_held && !c->move.moved && c->move_why[0])
+            snprintf(x->text, sizeof x->text, "a move did not go through: %s", c->move_why);
         return;
     }
     struct fm_failover_verdict v =
         ctl_failover_event(ctl, c->set, home, FM_FAILOVER_ON_FAILBACK, none, false);
     if (v.refused)
-        end_with(x, FM_OP_REFUSED, fm_failover_why_text((enum fm_failover_why)v.why));
+        refuse_failback(x, c->set, ctl, home, (enum fm_failover_why)v.why);
     else
         x->state = FM_OP_RUNNING;
 }
@@ -243,11 +286,15 @@ static enum fm_failover_wish wish_of(const struct fm_op *x)
     return x->step == FM_OP_STEP_PREPARE ? FM_FAILOVER_TO_PREPARE : FM_FAILOVER_TO_COMPLETE;
 }
 
+/* Of my own region: what it has given up. */
 static bool holds_any(const struct ctl_context *c, unsigned region)
 {
-    for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
-        if (c->auth.cell[i].at.revision.n && c->auth.cell[i].at.r.region == region)
+    for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
+        const struct fm_cell_at *at = &c->auth.cell[i].at;
+        bool kept = region == c->ctl->region && at->r.state != FM_CELL_YIELDED;
+        if (at->revision.n && at->r.region == region && !kept)
             return true;
+    }
     return false;
 }
 
@@ -303,6 +350,10 @@ static void carry_failover(struct ctl_op *o, struct fm_op *x)
     char text[FM_OP_TEXT_ROOM];
     struct fm_failover *f = &c->set->fo[x->region];
     bool holds = holds_any(c, (unsigned)x->region);
+    if (!holds && x->state != FM_OP_ABORTING && !ctl_external_is_open(c, ctl->region)) {
+        snprintf(x->text, sizeof x->text, "%s", not_open);
+        return;
+    }
     if (!holds && x->state != FM_OP_ABORTING) {
         end_with(x, FM_OP_DONE, "the region holds nothing of it any more");
         return;

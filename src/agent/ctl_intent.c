@@ -280,21 +280,22 @@ uint64_t ctl_intents_generation(const struct fm_controller *ctl)
     return newest;
 }
 
+static bool add_drain(struct fm_view_doc *d, const struct ctl_intent *x)
+{
+    struct fm_str region = fm_str_z(x->at.region), name = fm_str_z(x->at.name);
+    return x->at.address[0] ? fm_view_intent_add_instance(d, region, name, fm_str_z(x->at.address))
+                            : fm_view_intent_add(d, region, name, x->i.serve_permille);
+}
+
 bool ctl_intents_fill(const struct fm_controller *ctl, struct fm_view_doc *d)
 {
     bool good = true;
     d->has_intents = true;
     d->intents_incarnation = d->incarnation;
     d->intents_generation.n = ctl_intents_generation(ctl);
-    for (unsigned k = 0; k < CTL_INTENTS_ROOM; k++) {
-        const struct ctl_intent *x = &ctl->intent[k];
-        struct fm_str region = fm_str_z(x->at.region), name = fm_str_z(x->at.name);
-        if (!ctl_intent_drains(x))
-            continue;
-        good &= x->at.address[0]
-                    ? fm_view_intent_add_instance(d, region, name, fm_str_z(x->at.address))
-                    : fm_view_intent_add(d, region, name, x->i.serve_permille);
-    }
+    for (const struct ctl_intent *x = ctl->intent; x < ctl->intent + CTL_INTENTS_ROOM; x++)
+        if (ctl_intent_drains(x))
+            good &= add_drain(d, x);
     return good;
 }
 

@@ -43,12 +43,13 @@ static bool is_shipped(const struct ctl_context *c);
 /* Where no gate stops doubles, there is no journal; where no group carries them, no data. */
 static bool is_final(const struct ctl_context *c)
 {
-    return fm_move_is_final(!stops_doubles(c) || is_shipped(c), ctl_group_is_final(c, c->move.to));
+    return fm_move_is_final(ctl_group_is_final(c, c->move.to) && ctl_external_is_final(c),
+                            !stops_doubles(c) || is_shipped(c));
 }
 
 /* The journals of the heir's gates get what ours have accepted, also of those that do not serve
  * now: a key belongs to one of them, whichever is there. The data of a group get there by
- * themselves. */
+ * themselves; where they are moved by commands, those run meanwhile. */
 static void ship(struct ctl_context *c)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_SHIP);
@@ -107,7 +108,7 @@ static struct fm_move_policy move_policy(const struct ctl_context *c)
     return (struct fm_move_policy){.ready_ms = 1000,
                                    .drain_ms = fm_clamp_i64(conf->when_away.hold_ms / 2, 500, 5000),
                                    .stop_ms = 2 * lease,
-                                   .ship_ms = 2000,
+                                   .ship_ms = 2000 + ctl_external_ship_ms(c),
                                    .release_ms = 2000,
                                    .taken_ms = 2 * lease};
 }
@@ -185,6 +186,8 @@ const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
         return "the cell cannot go there";
     if (missing_gate(c) >= 0)
         return "a gate of this region is not there, whose journal would have to go along";
+    if (ctl_external_hands_over(c))
+        return ctl_external_hands_over(c);
     c->move.cell = (uint8_t)cell;
     c->move.to = (uint8_t)to;
     c->ndrained = c->nshipped = 0;
@@ -286,6 +289,8 @@ static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_mes
     bool fit = why == FM_AUTH_WHY_NONE && well;
     int missing = fit ? missing_gate(c) : -1;
     const char *stopping = fit && missing < 0 ? ctl_group_receive(c) : NULL;
+    if (fit && missing < 0 && !stopping)
+        stopping = ctl_external_receive(c);
     if (fit && missing < 0 && !stopping)
         stopping = ctl_standby_receive(c);
     a.ok = fit && missing < 0 && !stopping;

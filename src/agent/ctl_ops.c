@@ -92,6 +92,8 @@ void ctl_ops_seen(struct fm_controller *ctl, struct fm_str key, const struct fm_
         policy_seen(ctl, rest, kv);
     } else if (fm_str_eqz(kind, "standby") && kv) {
         ctl_standby_seen(ctl, rest, kv);
+    } else if (fm_str_eqz(kind, "external") && kv) {
+        ctl_external_seen(ctl, rest, kv);
     } else if (fm_str_eqz(kind, "op")) {
         struct ctl_op *o = kv ? NULL : find_op(ctl, rest);
         if (kv)
@@ -113,6 +115,7 @@ void ctl_ops_fresh(struct fm_controller *ctl, bool begins)
     }
     if (begins)
         ctl_standby_fresh(ctl);
+    ctl_external_fresh(ctl, begins);
     ctl_intents_fresh(ctl, begins);
     ctl_agreed_fresh(ctl, begins);
 }

@@ -9,8 +9,6 @@
 
 #include <stdlib.h>
 
-enum { FRESH_MS = 2000 };
-
 /* -------- how old what a standby has is -------- */
 
 void ctl_quote_heard(struct ctl_context *c, unsigned host)
@@ -49,38 +47,32 @@ static int64_t lost_ms(const struct ctl_context *c, const struct fm_group_report
 
 struct cost {
     struct fm_credit_bound bound;
+    bool by_time;  /* bytes and transactions are not known, and the time is */
+    bool by_hooks; /* an estimate by a command of the user */
     int64_t ms;    /* written in so much time; -1 = not known */
     unsigned node; /* that would be promoted; FM_GROUP_NOBODY */
 };
 
-static void reports_of(const struct ctl_context *c, struct fm_group_report out[FM_GROUP_NODES_MAX])
+/* Of data that Fulmar does not run itself. */
+static struct cost cost_of_external(const struct ctl_context *c, unsigned to)
 {
-    for (unsigned i = 0; i < c->group->nnodes; i++)
-        out[i] = ctl_group_looks_after(&c->group->node[i]) ? c->group->node[i].report
-                                                           : (struct fm_group_report){.state = 0};
+    struct fm_external_estimate e = ctl_external_loss(c, to);
+    struct cost x = {.by_hooks = true, .node = FM_GROUP_NOBODY, .ms = e.known ? e.ms : -1};
+    x.bound.kind = e.known ? FM_CREDIT_ESTIMATE : FM_CREDIT_UNBOUNDED;
+    x.bound.bytes = e.bytes;
+    x.by_time = !e.has_bytes;
+    return x;
 }
 
 static struct cost cost_of(const struct ctl_context *c, unsigned to)
 {
-    const struct fm_evidence *e = ctl_group_recorded(c);
-    struct fm_group_report report[FM_GROUP_NODES_MAX];
-    struct cost x = {.bound.kind = FM_CREDIT_ENFORCED, .node = FM_GROUP_NOBODY};
-    if (!e)
-        return x; /* there is nothing to be lost */
-    reports_of(c, report);
-    x.node = fm_group_heir(e, report, c->group->nnodes, to, FRESH_MS, fm_mono_now());
-    if (x.node == FM_GROUP_NOBODY) {
-        x.bound.kind = FM_CREDIT_UNBOUNDED;
-        x.ms = -1;
-        return x;
-    }
-    const struct fm_group_report *primary = ctl_group_writer(c);
-    struct fm_lsn flush = report[x.node].flush;
-    x.bound = fm_group_bound(e, x.node, flush);
-    bool exact = x.bound.kind == FM_CREDIT_ENFORCED && x.bound.bytes == 0;
-    x.ms = exact ? 0 : lost_ms(c, primary, &c->group->node[x.node]);
-    if (x.bound.kind == FM_CREDIT_ESTIMATE && primary) /* at least what it is known to lack */
-        x.bound.bytes = fm_max_u64(x.bound.bytes, fm_lsn_ahead(primary->flush, flush));
+    struct fm_group_takeover t = ctl_group_takeover(c, to);
+    struct cost x = {.bound = t.bound, .node = t.node};
+    bool exact = t.bound.kind == FM_CREDIT_ENFORCED && t.bound.bytes == 0;
+    if (t.node == FM_GROUP_NOBODY)
+        x.ms = t.ready ? 0 : -1;
+    else if (!exact)
+        x.ms = lost_ms(c, ctl_group_writer(c), &c->group->node[x.node]);
     return x;
 }
 
@@ -93,6 +85,8 @@ static void add(struct cost *all, const struct cost *x)
     all->bound.transactions += x->bound.transactions;
     if (x->ms < 0 || (all->ms >= 0 && x->ms > all->ms))
         all->ms = x->ms;
+    all->by_time |= x->by_time;
+    all->by_hooks |= x->by_hooks;
 }
 
 /* -------- for people -------- */
@@ -136,6 +130,12 @@ static json_t *group_json(const struct ctl_context *c, const struct cost *x)
                      "timeline", (json_int_t)e->timeline, "standby", standby, "nodes", nodes);
 }
 
+static json_t *external_json(const struct ctl_context *c)
+{
+    return json_pack("{s:s,s:s,s:o}", "context", c->ctl->c.roster->context[c->number].name, "kind",
+                     "hooks", "regions", ctl_external_regions_json(c));
+}
+
 /* Who could still write, and by what each of them ends. */
 static json_t *fences_json(const struct ctl_context *c, unsigned from)
 {
@@ -163,6 +163,10 @@ static const char *bound_text(const struct cost *x, bool any)
         return "no data that Fulmar keeps moves with this context";
     if (x->bound.kind == FM_CREDIT_ENFORCED)
         return "enforced by PostgreSQL";
+    if (x->by_hooks)
+        return x->bound.kind == FM_CREDIT_ESTIMATE
+                   ? "an estimate: as the command `lag` said, and older since"
+                   : "nothing is known: the command `lag` has said nothing";
     if (x->bound.kind == FM_CREDIT_ESTIMATE)
         return "an estimate: commits may have been acknowledged that waited for nobody";
     return "no standby of the region is recorded as one that bounds it";
@@ -179,17 +183,18 @@ json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s,
         json_t *of = fences_json(c, from);
         (void)json_array_extend(fences, of);
         json_decref(of);
-        if (!c->group)
+        if (!c->group && !ctl_external_has(c))
             continue;
-        struct cost x = cost_of(c, to);
-        json_array_append_new(groups, group_json(c, &x));
+        struct cost x = ctl_external_has(c) ? cost_of_external(c, to) : cost_of(c, to);
+        json_array_append_new(groups, ctl_external_has(c) ? external_json(c) : group_json(c, &x));
         add(&all, &x);
         any = true;
     }
-    bool known = all.bound.kind != FM_CREDIT_UNBOUNDED;
+    bool known = all.bound.kind != FM_CREDIT_UNBOUNDED && !all.by_time;
     const char *kind = fm_credit_kind_name((enum fm_credit_kind)all.bound.kind);
     json_t *bytes = known ? json_integer((json_int_t)all.bound.bytes) : json_null();
-    json_t *transactions = known ? json_integer((json_int_t)all.bound.transactions) : json_null();
+    json_t *transactions =
+        known && !all.by_hooks ? json_integer((json_int_t)all.bound.transactions) : json_null();
     return json_pack("{s:o,s:o,s:o,s:s?,s:s,s:o,s:o}", "loss_bytes", bytes, "loss_transactions",
                      transactions, "loss_ms", all.ms < 0 ? json_null() : json_integer(all.ms),
                      "bound_kind", any ? kind : NULL, "bound", bound_text(&all, any), "groups",

@@ -12,9 +12,8 @@
 #include "http/protocol.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-enum { CHECK_MS = 1000, STOP_AGAIN_MS = 10000, WRITE_AGAIN_MS = 300 };
+enum { CHECK_MS = 1000, STOP_AGAIN_MS = 10000 };
 
 static bool has_commands(const struct ctl_context *c)
 {
@@ -64,53 +63,23 @@ void ctl_standby_fresh(struct fm_controller *ctl)
         }
 }
 
-static void written(struct fm_coord_op *w)
+static void written(struct ctl_note *n, uint64_t revision)
 {
-    struct ctl_context *c = w->user;
-    struct ctl_standby *x = &c->standby;
-    FM_ASSERT(x->writing && x->value);
-    x->writing = false;
-    free(x->value);
-    x->value = NULL;
-    if (c->ctl->stopped)
-        return;
-    if (w->outcome == FM_COORD_DONE && w->revision > x->revision) {
-        x->revision = w->revision;
+    struct ctl_standby *x = fm_container_of(n, struct ctl_standby, note);
+    if (revision > x->revision) {
+        x->revision = revision;
         x->recorded = x->to_record;
-    } else if (w->outcome != FM_COORD_DONE) { /* the watch shows what is there */
-        x->write_at = fm_mono_add_ms(fm_mono_now(), WRITE_AGAIN_MS);
-        ctl_arm(c->ctl, x->write_at);
     }
-    ctl_touch(c);
 }
 
 static void record(struct ctl_context *c, bool started)
 {
-    struct fm_controller *ctl = c->ctl;
     struct ctl_standby *x = &c->standby;
-    char at[FM_RFC3339_LEN];
-    if (x->writing || !ctl->coord || ctl->closing || fm_mono_before(fm_mono_now(), x->write_at))
+    if (!ctl_note_may(&x->note))
         return;
-    fm_wall_format(at, fm_wall_now_ns());
-    json_t *j = fm_protocol_stamp(
-        json_pack("{s:s,s:s,s:s}", "state", started ? "started" : "stopped", "host",
-                  fm_roster_host_name(ctl->c.roster, ctl->c.self), "at", at));
-    x->value = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    x->write_at = fm_mono_add_ms(fm_mono_now(), WRITE_AGAIN_MS);
-    if (!x->value)
-        return;
-    snprintf(x->key, sizeof x->key, "standby/%s/%s", ctl->c.roster->context[c->number].name,
-             ctl->c.roster->region[ctl->region]);
-    x->writing = true;
     x->to_record = started;
-    x->compare = (struct fm_coord_compare){fm_str_z(x->key), x->revision};
-    x->write = (struct fm_coord_write){.key = fm_str_z(x->key), .value = fm_str_z(x->value)};
-    x->txn = (struct fm_coord_txn){&x->compare, 1, &x->write, 1};
-    x->w.done = written;
-    x->w.user = c;
-    fm_coord_commit(ctl->coord, &x->w, &x->txn,
-                    fm_mono_add_ms(fm_loop_now(ctl->c.loop), ctl->op_ms));
+    ctl_note_write(&x->note, "standby", x->revision,
+                   json_pack("{s:s}", "state", started ? "started" : "stopped"));
 }
 
 /* It holds the context, or is about to. */
@@ -328,7 +297,8 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap)
 void ctl_standby_init(struct ctl_context *c)
 {
     c->standby.context = c;
-    c->standby.write_at = c->standby.handed_until = FM_MONO_ZERO;
+    c->standby.handed_until = FM_MONO_ZERO;
+    ctl_note_init(&c->standby.note, c, written);
     fm_hook_init(&c->standby.hook, c->ctl->c.loop, over);
     fm_standby_init(&c->standby.s, fm_mono_now());
 }
@@ -340,8 +310,7 @@ void ctl_standby_stop(struct ctl_context *c)
 
 void ctl_standby_free(struct ctl_context *c)
 {
-    free(c->standby.value);
-    c->standby.value = NULL;
+    ctl_note_free(&c->standby.note);
 }
 
 json_t *ctl_standby_json(const struct ctl_context *c)

@@ -21,6 +21,7 @@ enum {
     LAG_MAX = 16 * 1024 * 1024,
     RESTARTS_MAX = 3,
     RESTARTS_MS = 10 * 60 * 1000,
+    HANG_MS = 10 * 1000,
     YIELD_MS = 15 * 1000,
     TRIES_MAX = 3,
     TURN_NS = 10 * 1000 * 1000,
@@ -120,6 +121,7 @@ static struct fm_group_policy policy(void)
         .prefer = FM_PREFER_DATA, /* to give way to a standby, a keeper would have to hand over */
         .restarts_max = RESTARTS_MAX,
         .restarts_ms = RESTARTS_MS,
+        .hang_ms = HANG_MS,
         .yield_ms = YIELD_MS,
         .tries_max = TRIES_MAX,
         .retry_ms = RETRY_MS,
@@ -160,6 +162,7 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
     db_ask_init(n);
+    db_probe_init(n);
     db_credit_init(n);
     d->node[d->nnodes++] = n;
     db_node_begin(n);
@@ -392,7 +395,7 @@ static json_t *group_json(const struct db_node *n)
         writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
         n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
         (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "credit",
-        db_credit_json(n), "recovery", db_evidence_json(n), "nodes", nodes);
+        db_credit_json(n), "loss_recovery", db_evidence_json(n), "nodes", nodes);
 }
 
 bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
@@ -414,6 +417,16 @@ bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
                           d->node[i]->group,
                           fm_credit_kind_name((enum fm_credit_kind)k->bound.kind),
                           (unsigned long long)k->bound.bytes);
+    }
+    fm_buf_lit(&b,
+               "# HELP fulmar_group_recovery_available Rows of what the primary commits could be "
+               "recovered from it\n"
+               "# TYPE fulmar_group_recovery_available gauge\n");
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        bool available;
+        if (db_evidence_is_kept(d->node[i], &available))
+            fm_buf_printf(&b, "fulmar_group_recovery_available{group=\"%s\"} %d\n",
+                          d->node[i]->group, (int)available);
     }
     FM_ASSERT(!b.full);
     *n += b.n;

@@ -6,7 +6,8 @@
  *
  * How far standbys have flushed is what they report to this server in the replication protocol, and
  * no message between agents: it is of this server's history in any case, it comes as fast as the
- * log goes, and it costs one statement in some milliseconds while somebody writes. */
+ * log goes, and it costs a statement now and then while somebody writes: the more of the grant is
+ * used, the more often. */
 #include "agent/db.h"
 
 #include "agent/message_group.h"
@@ -17,15 +18,14 @@
 #include <stdlib.h>
 
 enum {
-    FAST_MS = 8,  /* between looks while the log moves */
-    SLOW_MS = 80, /* ... and while it does not */
+    FAST_MS = 8,  /* between looks while half of what was granted is used */
+    EASY_MS = 40, /* ... while it is not, and the log moves */
+    SLOW_MS = 80, /* ... while it does not */
     SETTINGS_MS = 1000,
     STEP_MS = 1000, /* of a connection's beginning, and of a statement */
     SILENCE_MS = 5000,
     AGAIN_MS = 50,      /* after a connection was lost */
     PATIENCE_MS = 1000, /* commits that wait for so long have used the credit up */
-    MOVE_ON_MAX = 2 * FM_CREDIT_WINDOW,
-    MOVE_ON_MS = 300, /* a standby waits so long for a log that does not move by itself */
     COLUMNS = 5,
 };
 
@@ -77,57 +77,43 @@ static bool is_open(const struct db_node *n)
     return n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_DRAINING;
 }
 
-/* -------- whom PostgreSQL waits for itself -------- */
+static struct fm_credit_policy policy_of(const struct db_node *n)
+{
+    bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
+    return (struct fm_credit_policy){.bytes = declared(n),
+                                     .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
+                                     .patience_ms = PATIENCE_MS,
+                                     .able = others(n)};
+}
 
 uint32_t db_credit_natives(const struct db_node *n)
 {
-    const struct db_credit *k = &n->credit;
-    if (!db_waits(n))
-        return 0;
-    if (conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES)
-        return others(n);
-    if (!k->on)
-        return n->cell.r.evidence.promotable & others(n);
-    return (k->c.recorded | k->c.may_be_recorded | k->c.wanted | k->c.joining) & others(n);
-}
-
-/* -------- what is recorded -------- */
-
-/* All that may yet be applied: what was asked over the revision that is the newest known. */
-static void tell_recorded(struct db_node *n)
-{
-    struct db_credit *k = &n->credit;
-    const struct fm_evidence *r = &n->cell.r.evidence;
-    bool on_its_way = fm_revision_same(k->asked_over, n->cell.revision);
-    uint64_t least = declared(n);
-    if (r->promotable && r->credit < least)
-        least = r->credit;
-    if (on_its_way && r->promotable && k->asked_credit < least)
-        least = k->asked_credit;
-    if (k->c.policy.bytes != least)
-        fm_credit_change(&k->c, least, fm_mono_now());
-    fm_credit_recorded(&k->c, r->promotable & others(n), on_its_way ? k->asked & others(n) : 0);
+    struct fm_credit_policy p = policy_of(n);
+    return db_waits(n) ? fm_credit_names(&p, n->credit.on ? &n->credit.c : NULL,
+                                         n->cell.r.evidence.promotable)
+                       : 0;
 }
 
 void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e)
 {
-    struct db_credit *k = &n->credit;
-    bool again = fm_revision_same(k->asked_over, over);
-    k->asked = again ? k->asked | e->promotable : e->promotable;
-    k->asked_credit = again && k->asked_credit < e->credit ? k->asked_credit : e->credit;
-    k->asked_over = over;
+    fm_credit_ask(&n->credit.asked, over, e->promotable, e->credit);
 }
 
 /* -------- the grant -------- */
 
-static void report(struct db_node *n, struct fm_lsn to)
+/* What was said is said again now and then: a server's process that reads other names lets those go
+ * who wait already only when it is told something. */
+static void report(struct db_node *n, struct fm_lsn to, bool serves)
 {
     struct db_credit *k = &n->credit;
-    bool far = fm_lsn_ahead(k->said, k->stream.end) > FM_CREDIT_WINDOW / 2;
-    if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !fm_lsn_before(k->said, to) ||
-        far)
+    struct fm_mono now = fm_mono_now();
+    bool more = fm_credit_is_due(to, k->said, k->stream.end);
+    bool again = serves && !fm_lsn_is_none(k->said) && fm_mono_sub_ms(now, k->said_at) >= SLOW_MS;
+    if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !(more || again))
         return;
+    to = more ? to : k->said;
     k->said = to;
+    k->said_at = now;
     fm_pg_stream_report(&k->stream, &(struct fm_pg_positions){to, to, to});
 }
 
@@ -138,7 +124,18 @@ static void give(struct db_node *n)
     if (!k->on)
         return;
     bool serves = is_open(n) && n->ev.sub && fm_group_serves(&n->g, &n->ev, now);
-    report(n, fm_credit_grant(&k->c, serves ? n->ev.sub->until : FM_MONO_ZERO, now));
+    struct fm_mono until = serves ? n->ev.sub->until : FM_MONO_ZERO;
+    report(n, fm_credit_grant(&k->c, until, now), fm_mono_before(now, until));
+}
+
+/* How soon to look again while the log moves: whoever waits for a grant, or will soon, is not to
+ * wait for us. What PostgreSQL waits for beside us it is told by them. */
+static int64_t pace(const struct db_node *n)
+{
+    const struct fm_credit *c = &n->credit.c;
+    uint64_t half = fm_min_u64(c->policy.bytes, FM_CREDIT_WINDOW) / 2;
+    bool near = n->credit.v.joining || fm_lsn_ahead(c->granted, c->written) <= half;
+    return near && db_credit_guards(n) ? FAST_MS : EASY_MS;
 }
 
 /* -------- the stream -------- */
@@ -156,14 +153,15 @@ static void moved(struct fm_pg_stream *s)
 {
     struct db_node *n = fm_container_of(s, struct db_node, credit.stream);
     struct db_credit *k = &n->credit;
-    struct fm_mono soon = fm_mono_add_ms(fm_mono_now(), FAST_MS);
     if (!k->on)
         return;
     fm_credit_written(&k->c, s->end, fm_mono_now());
     give(n);
+    int64_t ms = pace(n);
+    struct fm_mono soon = fm_mono_add_ms(fm_mono_now(), ms);
     if (!k->asks && fm_mono_before(soon, k->look_at)) {
         k->look_at = soon;
-        fm_loop_timer_in_ms(n->d->c.loop, &k->timer, FAST_MS);
+        fm_loop_timer_in_ms(n->d->c.loop, &k->timer, ms);
     }
 }
 
@@ -186,24 +184,16 @@ static void begin_stream(struct db_node *n)
     fm_pg_stream_begin(&n->credit.stream, &t);
 }
 
-/* The server's process at its other end lets commits go by the names that it has read. One that was
- * begun while the server was closed reads them when it opens; at any later change another one is
- * begun, so that none lets commits go by names that do not hold any more. */
 static void keep_stream(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
     bool wanted = db_credit_guards(n) && n->up && n->primary && n->heard_at.ns &&
                   !n->said.recovery && n->role && !n->ending;
     bool stands = k->stream.conn.state != FM_PG_CONN_CLOSED;
-    bool open = n->as == DB_AS_OPEN;
-    bool changed = open && k->knows_names && k->names != n->waits;
-    if (stands && (!wanted || changed))
+    bool fits = fm_credit_stream_fits(&k->knows, n->as == DB_AS_OPEN, n->waits);
+    if (stands && (!wanted || !fits))
         fm_pg_stream_end(&k->stream);
-    stands &= wanted && !changed;
-    if (open) {
-        k->knows_names = true;
-        k->names = n->waits;
-    }
+    stands &= wanted && fits;
     if (wanted && !stands && !fm_mono_before(fm_mono_now(), k->stream_at))
         begin_stream(n);
 }
@@ -288,7 +278,7 @@ static void looked(struct fm_pg_conn *c, const struct fm_pg_result *r)
     give(n);
     db_credit_turn(n);
     bool moves = k->v.waiting || fm_lsn_before(before, k->c.written);
-    next_look(n, moves ? FAST_MS : SLOW_MS);
+    next_look(n, moves ? pace(n) : SLOW_MS);
     if (k->v.wanted != wanted || k->v.joining != joining)
         db_node_turn(n);
 }
@@ -341,25 +331,15 @@ static void moved_on(struct fm_pg_conn *c, const struct fm_pg_result *r)
     next_look(n, FAST_MS);
 }
 
-/* A standby counts once it has what was granted while it was away; where nobody writes so much,
- * that place is reached by what nobody reads. */
-static bool move_on(struct db_node *n)
+static void move_on(struct db_node *n, uint64_t by)
 {
-    struct db_credit *k = &n->credit;
-    struct fm_mono now = fm_mono_now();
-    uint64_t ahead = fm_lsn_ahead(k->v.joins_at, k->c.written);
-    if (!k->v.joining || !ahead)
-        k->joins_since = now;
-    if (fm_mono_sub_ms(now, k->joins_since) < MOVE_ON_MS)
-        return false;
     char bytes[24];
     const char *params[] = {bytes};
-    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)fm_min_u64(ahead, MOVE_ON_MAX));
-    k->joins_since = now;
-    k->asks = true;
-    fm_pg_query(&k->conn, "select pg_logical_emit_message(false, 'fulmar', repeat('-', $1::int))",
-                params, 1, STEP_MS, moved_on);
-    return true;
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)by);
+    n->credit.asks = true;
+    fm_pg_query(&n->credit.conn,
+                "select pg_logical_emit_message(false, 'fulmar', repeat('-', $1::int))", params, 1,
+                STEP_MS, moved_on);
 }
 
 static void due(struct fm_timer *t)
@@ -367,15 +347,16 @@ static void due(struct fm_timer *t)
     struct db_node *n = fm_container_of(t, struct db_node, credit.timer);
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
+    uint64_t by;
     if (!k->on || k->asks || n->d->stopped)
         return;
     if (k->conn.state == FM_PG_CONN_CLOSED) {
         k->asks = true;
-        db_ask_open(n, &k->conn, opened);
+        db_ask_open(n, &k->conn, DB_OPEN_MS, opened);
     } else if (k->conn.state != FM_PG_CONN_READY) {
         next_look(n, AGAIN_MS);
-    } else if (move_on(n)) {
-        return;
+    } else if ((by = fm_credit_move_on(&k->c, &k->v, now)) > 0) {
+        move_on(n, by);
     } else if (fm_mono_sub_ms(now, k->settings_at) >= SETTINGS_MS) {
         k->asks = true;
         k->settings_at = now;
@@ -390,26 +371,22 @@ static void due(struct fm_timer *t)
 
 void db_credit_reset(struct db_node *n)
 {
+    struct fm_credit_policy p = policy_of(n);
     if (n->credit.on)
-        n->credit.c.policy.able = others(n);
+        fm_credit_reset(&n->credit.c, &p);
 }
 
 static void begin(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
-    bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
-    struct fm_credit_policy p = {.bytes = declared(n),
-                                 .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
-                                 .patience_ms = PATIENCE_MS,
-                                 .able = others(n)};
+    struct fm_credit_policy p = policy_of(n);
     fm_credit_init(&k->c, &p, (uint8_t)n->self, n->cell.r.evidence.promotable & others(n),
                    n->said.flush, now);
     k->on = true;
     k->seen = false;
-    k->asked_over.n = 0;
     k->v = (struct fm_credit_verdict){.wanted = k->c.wanted};
-    k->joins_since = k->settings_at = now;
+    k->settings_at = now;
     k->lowered[0] = 0;
     memset(k->lost_at, 0, sizeof k->lost_at);
     /* it was closed until now, and what it is told next is to wait for us */
@@ -445,6 +422,7 @@ static void say_bound(struct db_node *n)
 void db_credit_turn(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
+    const struct fm_evidence *r = &n->cell.r.evidence;
     keep_stream(n);
     if (!is_open(n) || !n->up || n->ending) {
         if (k->on)
@@ -455,8 +433,9 @@ void db_credit_turn(struct db_node *n)
         begin(n);
     if (!k->on)
         return;
-    tell_recorded(n);
-    fm_credit_native(&k->c, k->knows_names ? k->names & n->waits & n->waits_next : 0);
+    fm_credit_hear(&k->c, &k->asked, n->cell.revision, r->promotable, r->credit, declared(n),
+                   fm_mono_now());
+    fm_credit_native(&k->c, k->knows.names & n->waits & n->waits_next);
     give(n);
     if (!k->seen)
         return;
@@ -522,6 +501,7 @@ void db_credit_end(struct db_node *n)
     struct db_credit *k = &n->credit;
     stop(n);
     fm_pg_stream_end(&k->stream);
-    k->knows_names = k->said_bound = false;
+    k->knows = (struct fm_credit_stream){0};
+    k->said_bound = false;
     k->bound = (struct fm_credit_bound){.kind = FM_CREDIT_UNBOUNDED};
 }

@@ -5,7 +5,7 @@
  * lost some, is made anew at the present place: what was lost before it has no rows then, and says
  * so.
  *
- * Nothing depends on them: where one cannot be made, `recovery` says why, and what is lost is
+ * Nothing depends on them: where one cannot be made, `loss_recovery` says why, and what is lost is
  * counted all the same. Invariant: one question at a time, none while the server ends. */
 #include "agent/db.h"
 
@@ -16,23 +16,26 @@
 
 enum {
     EVERY_MS = 10 * 1000,
-    SOON_MS = 1000, /* after one that was not good */
+    SOON_MS = 2000, /* after one that was not good */
     LIST_MS = 2000,
     WORK_MS = 30 * 1000, /* a new slot waits for the transactions that run */
     STEP = 1 << 20,      /* it need not be advanced by less */
-    COLUMNS = 5,
+    RESERVE = 4,         /* slots that are left to nodes that come, and to others */
+    COLUMNS = 6,
 };
 
 #define KEEPS_MAX "1073741824"
 
 /* Which databases there are, and how their slots stand: the database, its slot, what is wrong with
- * that, how far it is advanced, what it keeps. */
+ * that, how far it is advanced, what it keeps; and how many slots there may be more of. */
 #define LIST_SQL                                                                                   \
     "select d.datname, '" FM_PG_EVIDENCE_SLOT "' || d.oid, case when s.slot_name is null then "    \
     "'none' when s.wal_status = 'lost' or s.restart_lsn is null or "                               \
     "pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) > " KEEPS_MAX " then 'lost' else '' "    \
-    "end, s.confirmed_flush_lsn, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint "    \
-    "from pg_database d left join pg_replication_slots s on s.slot_name = '" FM_PG_EVIDENCE_SLOT   \
+    "end, s.confirmed_flush_lsn, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint, "   \
+    "(select setting::int from pg_settings where name = 'max_replication_slots') - (select "       \
+    "count(*) from pg_replication_slots) from pg_database d left join pg_replication_slots s on "  \
+    "s.slot_name = '" FM_PG_EVIDENCE_SLOT                                                          \
     "' || d.oid where d.datallowconn and not d.datistemplate order by d.oid limit 9"
 
 #define MAKE_SQL    "select pg_create_logical_replication_slot($1, 'test_decoding')::text"
@@ -137,7 +140,7 @@ static void see_to(struct db_node *n)
     while (x->i < x->n && x->of[x->i].is == DB_EVIDENCE_GOOD)
         x->i++;
     if (x->i < x->n)
-        db_ask_open_at(n, &x->conn, x->of[x->i].database, work);
+        db_ask_open_at(n, &x->conn, x->of[x->i].database, DB_OPEN_MS, work);
     else
         rest(n);
 }
@@ -150,7 +153,14 @@ static bool take_row(struct db_evidence *x, const struct fm_pg_result *r, unsign
     struct fm_str database = fm_pg_value(r, row, 0), slot = fm_pg_value(r, row, 1),
                   wrong = fm_pg_value(r, row, 2), at = fm_pg_value(r, row, 3);
     struct fm_lsn flushed;
-    uint64_t behind;
+    uint64_t behind, left;
+    if (fm_str_eqz(wrong, "none") && fm_str_u64(fm_pg_value(r, row, 5), &left) &&
+        left <= RESERVE + x->made) {
+        snprintf(x->why, sizeof x->why, "max_replication_slots leaves no room for one of `%.63s`",
+                 database.p);
+        return true;
+    }
+    x->made += fm_str_eqz(wrong, "none");
     if (x->n == DB_EVIDENCE_MAX || database.n >= sizeof x->of[0].database ||
         slot.n >= sizeof x->of[0].slot)
         return false;
@@ -178,7 +188,7 @@ static void listed(struct fm_pg_conn *c, const struct fm_pg_result *r)
         return;
     }
     bool all = true;
-    x->n = x->i = 0;
+    x->n = x->i = x->made = 0;
     x->behind = 0;
     x->why[0] = '\0';
     x->to = least_replay(n);
@@ -223,7 +233,7 @@ void db_evidence_turn(struct db_node *n)
     if (x->asks || fm_mono_before(fm_mono_now(), x->at))
         return;
     x->asks = true;
-    db_ask_open(n, &x->conn, list);
+    db_ask_open(n, &x->conn, DB_OPEN_MS, list);
 }
 
 void db_evidence_end(struct db_node *n)
@@ -236,16 +246,28 @@ void db_evidence_end(struct db_node *n)
     x->at = FM_MONO_ZERO;
 }
 
+static unsigned good(const struct db_evidence *x)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < x->n; i++)
+        count += x->of[i].is == DB_EVIDENCE_GOOD || x->of[i].is == DB_EVIDENCE_LATE;
+    return count;
+}
+
+bool db_evidence_is_kept(const struct db_node *n, bool *available)
+{
+    const struct db_evidence *x = &n->evidence;
+    *available = x->known && good(x) == x->n && x->why[0] == '\0';
+    return is_open(n);
+}
+
 json_t *db_evidence_json(const struct db_node *n)
 {
     const struct db_evidence *x = &n->evidence;
-    unsigned good = 0;
-    if (!is_open(n))
+    bool available;
+    if (!db_evidence_is_kept(n, &available))
         return json_null();
-    for (unsigned i = 0; i < x->n; i++)
-        good += x->of[i].is == DB_EVIDENCE_GOOD || x->of[i].is == DB_EVIDENCE_LATE;
-    bool available = x->known && good == x->n && x->why[0] == '\0';
     const char *why = x->why[0] ? x->why : !available ? "the slots are being made" : NULL;
     return json_pack("{s:b,s:i,s:i,s:I,s:s?}", "available", (int)available, "databases", (int)x->n,
-                     "slots", (int)good, "kept_bytes", (json_int_t)x->behind, "why", why);
+                     "slots", (int)good(x), "kept_bytes", (json_int_t)x->behind, "why", why);
 }

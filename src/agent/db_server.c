@@ -101,6 +101,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
                                    .npeers = npeers,
                                    .synchronous = fm_buf_str(&names),
                                    .upstream = upstream == FM_GROUP_NOBODY ? NULL : &t->up,
+                                   .sheds_log = as == DB_AS_OPEN && n->sheds_next,
                                    .own = t->own,
                                    .nown = g->nsettings};
     return &t->s;
@@ -182,6 +183,7 @@ static void over(struct fm_pg_node *pg)
         n->as = o->ok ? n->as_next : DB_AS_NOTHING;
         n->upstream = n->upstream_next;
         n->waits = n->waits_next;
+        n->sheds = n->sheds_next;
         if (!o->ok && !n->up) {
             db_node_event(n, FM_GROUP_ON_FAILED, n->serial);
             return;
@@ -306,10 +308,13 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream)
     struct told t;
     struct fm_error e = {0};
     uint32_t waits = as == DB_AS_OPEN ? db_credit_natives(n) : 0;
-    if ((n->as == as && n->upstream == upstream && n->waits == waits) || !may_begin(n))
+    bool sheds = as == DB_AS_OPEN && n->promoted && !n->settled;
+    bool same = n->as == as && n->upstream == upstream && n->waits == waits && n->sheds == sheds;
+    if (same || !may_begin(n))
         return;
     n->as_next = as;
     n->waits_next = waits;
+    n->sheds_next = sheds;
     n->upstream_next = upstream;
     begun(n,
           fm_pg_node_configure(&n->pg, settings(n, as, upstream, &t), fm_str_z(n->replication),

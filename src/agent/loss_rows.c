@@ -7,12 +7,15 @@
 #include "base/hash.h"
 #include "pg/decoded.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define PREFIX "rows-"
 
 /* -------- the text -------- */
 
@@ -102,7 +105,7 @@ static bool name_file(const struct fm_loss_store *s, const struct fm_loss *l, ch
     static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     if (l->node[0] == '\0' || l->node[0] == '.' || strspn(l->node, good) != strlen(l->node))
         return false;
-    int n = snprintf(out, PATH_MAX, "%s/rows-%s-%u-%X-%X", s->folder, l->node, l->timeline.n,
+    int n = snprintf(out, PATH_MAX, "%s/" PREFIX "%s-%u-%X-%X", s->folder, l->node, l->timeline.n,
                      (unsigned)(l->fork.n >> 32), (unsigned)(l->fork.n & UINT32_MAX));
     return n > 0 && n < PATH_MAX;
 }
@@ -129,6 +132,28 @@ static void hold(struct fm_loss_store *s, uint64_t sum)
     s->held[s->n++] = sum;
 }
 
+static bool is_of_an_item(const struct fm_loss_store *s, const char *name,
+                          const struct fm_losses *items)
+{
+    char path[PATH_MAX];
+    for (unsigned i = 0; i < fm_losses_count(items); i++)
+        if (name_file(s, fm_losses_at(items, i), path) && strcmp(strrchr(path, '/') + 1, name) == 0)
+            return true;
+    return false;
+}
+
+/* Items make room for others when they are closed; their files stay until the next start. */
+static void remove_others(const struct fm_loss_store *s, const struct fm_losses *items)
+{
+    DIR *d = opendir(s->folder);
+    for (struct dirent *x; d && (x = readdir(d));)
+        if (strncmp(x->d_name, PREFIX, sizeof PREFIX - 1) == 0 &&
+            !is_of_an_item(s, x->d_name, items))
+            (void)unlinkat(dirfd(d), x->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
 void fm_loss_store_open(struct fm_loss_store *s, const char *folder, const struct fm_losses *items)
 {
     *s = (struct fm_loss_store){.n = 0};
@@ -142,6 +167,7 @@ void fm_loss_store_open(struct fm_loss_store *s, const char *folder, const struc
             hold(s, fm_losses_at(items, i)->rows_sum);
         free(text);
     }
+    remove_others(s, items);
 }
 
 bool fm_loss_store_has(const struct fm_loss_store *s, const struct fm_loss *l)

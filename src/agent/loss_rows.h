@@ -17,7 +17,7 @@ struct fm_loss_store {
     uint64_t held[FM_LOSSES_MAX]; /* sums of those that are there */
 };
 
-/* What is there of these items. */
+/* What is there of these items; what is of none of them is removed. */
 void fm_loss_store_open(struct fm_loss_store *s, const char *folder, const struct fm_losses *items);
 
 /* Has it all rows that the item speaks of? */

@@ -98,7 +98,8 @@ void fm_rights_door(const struct fm_rights *r, const struct fm_page_request *q,
 bool fm_rights_metrics(const struct fm_rights *r, char **text, size_t *n)
 {
     return (!r->groups || fm_doors_metrics(fm_groups_doors(r->groups), text, n)) &&
-           (!r->database || fm_database_metrics(r->database, text, n));
+           (!r->database || fm_database_metrics(r->database, text, n)) &&
+           (!r->controller || fm_controller_metrics(r->controller, text, n));
 }
 
 /* -------- messages -------- */
@@ -128,6 +129,7 @@ static bool is_for_lessee(const struct fm_message *m)
     case FM_MESSAGE_RECORD:
     case FM_MESSAGE_REPORT:
     case FM_MESSAGE_CREATE:
+    case FM_MESSAGE_YIELD:
     case FM_MESSAGE_ORDER:
     case FM_MESSAGE_ORDERED:
     case FM_MESSAGE_KIND_COUNT:

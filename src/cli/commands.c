@@ -22,8 +22,8 @@ const struct fm_command fm_commands[] = {
      "and measures from the clients' side what they noticed. Stories: bank (the default),\n"
      "read-only-site and cold-standby. --scenario (of the bank) takes kill, freeze, partial, "
      "move,\n"
-     "partition, coordination-loss, split-brain or all; without it some of them are shown in a\n"
-     "minute.\n"
+     "partition, coordination-loss, split-brain, and, where PostgreSQL is installed, switchover,\n"
+     "forced and failback of a PostgreSQL group; or all. Without it some are shown in a minute.\n"
      "Needs no root; everything lives in a temporary folder and is cleaned up, also on Ctrl-C.\n"
      "Exit code 2 if an objective was missed.",
      "fulmar demo --scenario split-brain",

@@ -57,6 +57,8 @@ static const char *loss_name(const struct fm_conf *conf, unsigned i)
     bool elsewhere = false;
     for (size_t k = 0; g && k < g->nnodes; k++)
         elsewhere |= conf->hosts[g->nodes[k].host].region != g->home;
+    if (g && g->hooks.present)
+        return "estimate";
     if (!g || !elsewhere || g->replication.credit_bytes < 0)
         return "unbounded";
     if (g->replication.credit_bytes > 0)

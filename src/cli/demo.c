@@ -152,10 +152,38 @@ static void print_cold(const json_t *o)
                number(o, "queries_failed_when_ready"), number(o, "failed_when_taken"));
 }
 
+/* The ledger is a PostgreSQL group. */
+static void print_group(const json_t *o)
+{
+    const json_t *ledger = json_object_get(o, "ledger"), *bound = json_object_get(o, "bound");
+    char a[32], b[32];
+    size_t i;
+    json_t *why;
+    if (!ledger)
+        return;
+    if (bound)
+        printf("  shown before: it would lose at most %s bytes, %s transactions (%s)\n",
+               count(bound, "bytes", a), count(bound, "transactions", b),
+               json_string_value(json_object_get(bound, "kind")));
+    json_array_foreach(json_object_get(o, "refused"), i, why)
+        printf("  %s\n", json_string_value(why));
+    if (json_is_number(json_object_get(o, "failback_took_ms")))
+        printf("  then it went home, %s for the whole command\n", ms(o, "failback_took_ms", a));
+    if (json_is_number(json_object_get(o, "rejoined_ms")))
+        printf("  the old primary follows again %.1f s after its start\n",
+               number(o, "rejoined_ms") / 1e3);
+    printf("  debits: %.0f acknowledged <= %.0f in the database + %s recovered <= %.0f "
+           "acknowledged + %.0f unknown%s; %.0f lost\n",
+           number(ledger, "acknowledged"), number(ledger, "in_database"),
+           count(ledger, "recovered", a), number(ledger, "acknowledged"), number(ledger, "unknown"),
+           json_is_true(json_object_get(ledger, "holds")) ? "" : ": WRONG", number(ledger, "lost"));
+}
+
 static void print_report(const json_t *doc, bool color)
 {
     size_t i;
     json_t *o;
+    bool group = false;
     FM_ASSERT(json_is_array(json_object_get(doc, "scenarios")));
     puts("\nMeasured by the clients, from the times at which each request was due:\n");
     json_array_foreach(json_object_get(doc, "scenarios"), i, o)
@@ -165,11 +193,34 @@ static void print_report(const json_t *doc, bool color)
         print_times(o);
         print_more(o);
         print_cold(o);
+        print_group(o);
+        group |= json_object_get(o, "ledger") != NULL;
         putchar('\n');
     }
-    puts("The data is one SQLite store outside of what was broken. It stands for a replicated "
-         "database;\nwhat you saw is routing, health, retries, and who may write. "
-         "PostgreSQL: docs/postgresql.md.");
+    if (group)
+        puts("The ledger is a PostgreSQL group: docs/postgresql.md. The other data is one SQLite "
+             "store outside of what was broken.");
+    else
+        puts("The data is one SQLite store outside of what was broken. It stands for a replicated "
+             "database;\nwhat you saw is routing, health, retries, and who may write. "
+             "PostgreSQL: --scenario switchover, forced, failback; docs/postgresql.md.");
+}
+
+/* "kill,move"; 0: there is none of such a name. */
+static unsigned those_of(const char *names)
+{
+    struct fm_str rest = fm_str_z(names);
+    unsigned bits = 0;
+    do {
+        char name[32];
+        struct fm_str one = fm_str_cut(rest, ',', &rest);
+        snprintf(name, sizeof name, "%.*s", FM_STR_ARG(one));
+        unsigned bit = fm_demo_scenario_find(name, FM_DEMO_ALL);
+        if (!bit)
+            return 0;
+        bits |= bit;
+    } while (rest.n);
+    return bits;
 }
 
 /* 0: there is none of this name. */
@@ -182,8 +233,8 @@ static unsigned scenarios_of(enum fm_demo_story story, const char *name)
     if (!name)
         return FM_DEMO_TOUR;
     if (fm_str_eqz(fm_str_z(name), "all"))
-        return FM_DEMO_ALL;
-    return fm_demo_scenario_find(name) & FM_DEMO_ALL;
+        return fm_demo_group_missing() ? FM_DEMO_STORE : FM_DEMO_ALL;
+    return those_of(name);
 }
 
 int fm_cmd_demo(const struct fm_args *a)
@@ -202,9 +253,14 @@ int fm_cmd_demo(const struct fm_args *a)
     if (!bits && story != FM_DEMO_BANK)
         return fm_usage("the story `%s` has scenarios of its own; leave --scenario out", a->arg[0]);
     if (!bits)
-        return fm_usage("--scenario takes kill, freeze, partial, partition, coordination-loss, "
-                        "split-brain, move or all, not `%s`",
-                        a->scenario);
+        return fm_usage(
+            "--scenario takes kill, freeze, partial, partition, coordination-loss, "
+            "split-brain, move, switchover, forced, failback, several with commas, or all, "
+            "not `%s`",
+            a->scenario);
+    if ((bits & FM_DEMO_GROUP) && fm_demo_group_missing())
+        return fm_print_error(a, "demo", FM_EXIT_FAILED, fm_demo_group_missing(),
+                              "The other scenarios need no PostgreSQL.");
     bool table = a->output == FM_OUTPUT_TABLE;
     struct fm_demo_options o = {.story = story,
                                 .scenarios = bits,

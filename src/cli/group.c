@@ -117,8 +117,7 @@ static void take_node(struct asked *q)
         trouble = json_string("its agent answers here, and its reports do not arrive");
     json_object_set_new(q->of, "trouble", trouble);
     json_object_set(q->of, "why", json_object_get(here, "why"));
-    if (json_is_object(json_object_get(here, "recovery")))
-        json_object_set(q->of, "recovery", json_object_get(here, "recovery"));
+    json_object_set(q->of, "loss_recovery", json_object_get(here, "loss_recovery"));
     json_object_set(q->of, "progress_percent", json_object_get(here, "progress_percent"));
     json_decref(q->doc);
 }
@@ -166,23 +165,63 @@ static void print_node(const char *name, const json_t *n)
            state ? state : "not heard", line, fm_show_text(n, "flush"), fm_show_text(n, "replay"),
            json_is_true(json_object_get(n, "streaming")) ? "streaming" : "");
     const char *trouble = json_string_value(json_object_get(n, "trouble"));
-    const json_t *recovery = json_object_get(n, "recovery");
+    const json_t *recovery = json_object_get(n, "loss_recovery");
     if (trouble)
         printf("    ! %s\n", trouble);
-    if (recovery && !json_is_true(json_object_get(recovery, "available")))
+    if (json_is_object(recovery) && !json_is_true(json_object_get(recovery, "available")))
         printf("    ! recovery of rows unavailable: %s\n", fm_show_text(recovery, "why"));
 }
 
 static void print_loss(const json_t *loss)
 {
-    const json_t *bytes = json_object_get(loss, "bytes");
-    const char *kind = fm_show_text(loss, "kind");
-    if (json_is_integer(bytes))
-        printf("  loss if now: %s %lld bytes, %lld transactions (%s)\n",
-               strcmp(kind, "enforced") == 0 ? "at most" : "about",
-               (long long)json_integer_value(bytes), fm_show_number(loss, "transactions"), kind);
-    else if (loss)
-        printf("  loss if now: not bounded\n");
+    char text[FM_SHOW_LOSS];
+    if (fm_show_loss(loss, text)[0])
+        printf("  loss if now: %s\n", text);
+}
+
+static const char *yes_or_no(const json_t *o, const char *name)
+{
+    const json_t *x = json_object_get(o, name);
+    return json_is_boolean(x) ? json_is_true(x) ? "yes" : "no" : "-";
+}
+
+static void print_region(const char *name, const json_t *r)
+{
+    char ms[FM_SHOW_NUMBER], lag[2 * FM_SHOW_NUMBER] = "-";
+    const char *heard = "never";
+    const json_t *l = json_object_get(r, "lag");
+    if (json_is_integer(json_object_get(l, "bytes")))
+        snprintf(lag, sizeof lag, "%lld bytes", fm_show_number(l, "bytes"));
+    else if (json_is_integer(json_object_get(l, "ms")))
+        snprintf(lag, sizeof lag, "%s", fm_show_ms(fm_show_number(l, "ms"), ms));
+    if (json_is_integer(json_object_get(r, "heard_ms_ago")))
+        heard = fm_show_ms(fm_show_number(r, "heard_ms_ago"), ms);
+    printf("  %-14s %-10s %-9s %-8s %-18s %s\n", name, fm_show_or_dash(fm_show_text(r, "role")),
+           yes_or_no(r, "writable"), fm_show_text(r, "stage"), lag, heard);
+    const char *trouble = json_string_value(json_object_get(r, "trouble"));
+    if (trouble)
+        printf("    ! %s\n", trouble);
+    if (json_is_false(json_object_get(r, "healthy")))
+        printf("    ! `status` says that they are not healthy\n");
+}
+
+static void print_hooked(const char *name, const json_t *g)
+{
+    const char *region;
+    json_t *r;
+    const json_t *runs = json_object_get(json_object_get(g, "here"), "runs");
+    printf("%s: context %s, epoch %lld, held by %s, data by hooks\n", name,
+           fm_show_text(g, "context"), fm_show_number(g, "epoch"),
+           fm_show_or_dash(fm_show_text(g, "holder")));
+    print_loss(json_object_get(g, "loss_if_now"));
+    if (json_is_string(runs))
+        printf("  `%s` is running\n", json_string_value(runs));
+    printf("  %-14s %-10s %-9s %-8s %-18s %s\n", "REGION", "ROLE", "WRITABLE", "STAGE", "LAG",
+           "HEARD AGO");
+    json_object_foreach(json_object_get(g, "regions"), region, r)
+    {
+        print_region(region, r);
+    }
 }
 
 static void print_group(const char *name, const json_t *g)
@@ -190,11 +229,14 @@ static void print_group(const char *name, const json_t *g)
     const char *primary = json_string_value(json_object_get(g, "primary"));
     const char *node;
     json_t *n;
+    if (strcmp(fm_show_text(g, "kind"), "hooks") == 0) {
+        print_hooked(name, g);
+        return;
+    }
     printf("%s: context %s, epoch %lld, %s%s\n", name, fm_show_text(g, "context"),
            (long long)json_integer_value(json_object_get(g, "epoch")),
            primary ? "primary " : "no data yet: `fulmar group create`", primary ? primary : "");
-    print_loss(json_is_object(json_object_get(g, "loss_if_now")) ? json_object_get(g, "loss_if_now")
-                                                                 : NULL);
+    print_loss(json_object_get(g, "loss_if_now"));
     printf("  %-24s %-12s %-14s %-9s %-18s %s\n", "NODE", "REGION", "STATE", "TIMELINE", "FLUSHED",
            "REPLAYED");
     json_object_foreach(json_object_get(g, "nodes"), node, n)
@@ -246,5 +288,5 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_group_status(const struct fm_args *a)
 {
-    return fm_agents_show_of(a, "group status", show);
+    return fm_agents_show(a, "group status", FM_WHOM_ORDER, show);
 }

@@ -180,6 +180,39 @@ static void choose(json_t *items, const char *key, const char *value)
             json_array_remove(items, i);
 }
 
+/* What the open ones come to; a number that is not known of one is not known of all. */
+static json_t *sum_of(json_t *items)
+{
+    json_int_t open = 0, transactions = 0, changes = 0;
+    bool counted = true, decoded = true;
+    size_t i;
+    json_t *item;
+    json_array_foreach(items, i, item)
+    {
+        const json_t *rows = json_object_get(item, "rows");
+        if (strcmp(fm_show_text(item, "state"), "open") != 0)
+            continue;
+        open++;
+        transactions += fm_show_number(item, "transactions");
+        changes += fm_show_number(rows, "changes");
+        counted &= json_is_integer(json_object_get(item, "transactions"));
+        decoded &= strcmp(fm_show_text(rows, "known"), "all") == 0;
+    }
+    return json_pack("{s:I,s:o,s:o}", "open", open, "transactions",
+                     counted ? json_integer(transactions) : json_null(), "changes",
+                     counted && decoded ? json_integer(changes) : json_null());
+}
+
+static void print_sum(const json_t *sum)
+{
+    char transactions[FM_SHOW_NUMBER], changes[FM_SHOW_NUMBER];
+    if (fm_show_number(sum, "open"))
+        printf("%lld open: %s transactions, %s changes of rows (- = not known of each)\n",
+               fm_show_number(sum, "open"),
+               fm_show_number_or_dash(sum, "transactions", transactions),
+               fm_show_number_or_dash(sum, "changes", changes));
+}
+
 static int list(const struct fm_args *a, struct fm_agents *g)
 {
     json_t *doc;
@@ -189,11 +222,13 @@ static int list(const struct fm_args *a, struct fm_agents *g)
     json_t *items = json_object_get(doc, "items");
     if (a->nargs)
         choose(items, "group", a->arg[0]);
+    json_object_set_new(doc, "sum", sum_of(items));
     if (a->output == FM_OUTPUT_TABLE) {
         fm_show_tame(doc);
         printf("%-44s %-12s %-40s %s\n", "ITEM", "STATE", "FOUND", "LAST COMMIT");
         for (size_t i = 0; i < json_array_size(items); i++)
             print_line(json_array_get(items, i));
+        print_sum(json_object_get(doc, "sum"));
     } else {
         fm_print_document(doc, a->output);
     }
@@ -247,14 +282,14 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_loss_list(const struct fm_args *a)
 {
-    return fm_agents_show_of(a, "loss list", list);
+    return fm_agents_show(a, "loss list", FM_WHOM_ORDER, list);
 }
 
 int fm_cmd_loss_show(const struct fm_args *a)
 {
     if (a->nargs != 1)
         return fm_usage("`fulmar loss show` needs an item; `fulmar loss list` has them");
-    return fm_agents_show_of(a, "loss show", show);
+    return fm_agents_show(a, "loss show", FM_WHOM_ORDER, show);
 }
 
 /* -------- writing off -------- */

@@ -279,8 +279,10 @@ static void print_loss(const json_t *q)
     char ms[FM_SHOW_NUMBER];
     const char *bound = fm_show_text(q, "bound");
     bool estimate = strcmp(fm_show_text(q, "bound_kind"), "estimate") == 0;
-    if (!json_is_integer(json_object_get(q, "loss_bytes")) ||
-        (json_is_true(json_object_get(q, "unbounded")) && !estimate))
+    if (estimate && !json_is_integer(json_object_get(q, "loss_bytes")))
+        fputs("loss: about what was written", stdout); /* known by time alone */
+    else if (!json_is_integer(json_object_get(q, "loss_bytes")) ||
+             (json_is_true(json_object_get(q, "unbounded")) && !estimate))
         fputs("loss: not bounded", stdout);
     else
         printf("loss: %s %lld bytes", estimate ? "about" : "at most",
@@ -308,6 +310,22 @@ static void print_node(const json_t *n, const char *what)
            fm_show_ms(fm_show_number(n, "age_ms"), ms));
 }
 
+/* Data that Fulmar does not run itself. */
+static void print_hooked(const json_t *g)
+{
+    char ms[FM_SHOW_NUMBER];
+    const char *name;
+    json_t *r;
+    printf("data of %s, by hooks:\n", fm_show_text(g, "context"));
+    json_object_foreach(json_object_get(g, "regions"), name, r)
+    {
+        printf("  %s: %s%s%s, heard %s ago\n", name, fm_show_or_dash(fm_show_text(r, "role")),
+               json_is_true(json_object_get(r, "writable")) ? ", writable" : "",
+               json_is_false(json_object_get(r, "healthy")) ? ", not healthy" : "",
+               fm_show_ms(fm_show_number(r, "heard_ms_ago"), ms));
+    }
+}
+
 /* Whose data there are, and who would be promoted. */
 static void print_groups(const json_t *q)
 {
@@ -315,6 +333,10 @@ static void print_groups(const json_t *q)
     const json_t *g, *n;
     json_array_foreach(json_object_get(q, "groups"), i, g)
     {
+        if (strcmp(fm_show_text(g, "kind"), "hooks") == 0) {
+            print_hooked(g);
+            continue;
+        }
         const char *primary = fm_show_text(g, "primary");
         const json_t *standby = json_object_get(g, "standby");
         const char *best = fm_show_text(standby, "node");

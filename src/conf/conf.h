@@ -389,11 +389,23 @@ enum fm_conf_beyond {
     FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait */
 };
 
+/* Data that Fulmar does not run itself: a command for each thing that is done to them, run in each
+ * region. Each: argv, NULL-terminated at [n].p. */
+struct fm_conf_hooks {
+    bool present;
+    struct fm_str *status, *lag, *read_only, *promote, *fence;
+    size_t nstatus, nlag, nread_only, npromote, nfence;
+    int64_t timeout_ms;  /* of each command */
+    int64_t interval_ms; /* between two looks at the data */
+};
+
+/* It has nodes, or hooks. With hooks nothing but `contexts` and `home` means anything beside. */
 struct fm_conf_group {
     struct fm_str name;
     unsigned *contexts; /* indices; each has one cell. One, in this version */
     size_t ncontexts;
-    unsigned home;     /* region of the contexts */
+    unsigned home; /* region of the contexts */
+    struct fm_conf_hooks hooks;
     struct fm_str bin; /* a template; empty: the newest below /usr/lib/postgresql of the host */
     struct fm_str user;
     struct fm_conf_group_node *nodes; /* in the order of the file */

@@ -105,6 +105,7 @@ void fm_check_timeouts(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *at);
+void fm_check_group(struct fm_load *l, const struct fm_node *map, void *at);
 void fm_check_region(struct fm_load *l, const struct fm_node *map, void *at);
 
 /* A host as written, before its name is expanded. */

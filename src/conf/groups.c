@@ -398,6 +398,52 @@ void fm_check_group_listen(struct fm_load *l, const struct fm_node *map, void *a
     }
 }
 
+/* A key that is none was meant for one: what is missing is not said as well. */
+static bool has_unknown_key(const struct fm_node *map)
+{
+    fm_node_each(n, map)
+    {
+        if (!fm_schema_find(&fm_schema_group, n->key))
+            return true;
+    }
+    return false;
+}
+
+static void check_hooked(struct fm_load *l, const struct fm_node *map)
+{
+    static const char *const of_nodes[] = {"nodes", "replication", "bin",     "user",
+                                           "users", "listen",      "settings"};
+    for (size_t i = 0; i < FM_COUNT(of_nodes); i++) {
+        const struct fm_node *n = fm_node_getz(map, of_nodes[i]);
+        if (!n)
+            continue;
+        fm_report_error(l->report, n->key_pos,
+                        "`%s` is of PostgreSQL that Fulmar runs, and this group has `hooks`",
+                        of_nodes[i]);
+        fm_report_advice(l->report, "delete it, or `hooks`");
+    }
+}
+
+void fm_check_group(struct fm_load *l, const struct fm_node *map, void *at)
+{
+    static const struct {
+        const char *name, *example;
+    } needed[] = {{"nodes", "nodes: {west-db-1: {}, north-db-1: {}}"},
+                  {"replication", "replication: {mode: sync}"}};
+    (void)at;
+    if (fm_node_getz(map, "hooks")) {
+        check_hooked(l, map);
+        return;
+    }
+    for (size_t i = 0; i < FM_COUNT(needed) && !has_unknown_key(map); i++) {
+        if (fm_node_getz(map, needed[i].name))
+            continue;
+        fm_report_error(l->report, fm_node_key_pos(map), "the key `%s` is missing in %s",
+                        needed[i].name, fm_decode_place(map).s);
+        fm_report_advice(l->report, "add `%s`", needed[i].example);
+    }
+}
+
 /* -------- groups -------- */
 
 static void decode_group(struct fm_load *l, const struct fm_schema_row *row,

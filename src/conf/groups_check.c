@@ -241,8 +241,16 @@ static void automatic(struct fm_load *l, size_t group)
     const struct fm_conf_context *x = &l->conf->contexts[g->contexts[0]];
     const struct fm_node *mode =
         fm_node_getz(fm_node_getz(l->group_node[group], "replication"), "mode");
-    FM_ASSERT(mode);
-    if (x->failover.mode != FM_CONF_AUTOMATIC || g->replication.credit_bytes >= 0)
+    if (g->hooks.present && x->failover.mode == FM_CONF_AUTOMATIC) {
+        fm_report_error(l->report, fm_node_getz(l->group_node[group], "hooks")->key_pos,
+                        "`%s` fails over by itself, and what that would lose is only estimated",
+                        FM_Q(x->name));
+        fm_report_advice(l->report, "let a person decide: `mode: assisted`");
+        return;
+    }
+    FM_ASSERT(mode || g->hooks.present);
+    if (g->hooks.present || x->failover.mode != FM_CONF_AUTOMATIC ||
+        g->replication.credit_bytes >= 0)
         return;
     fm_report_error(l->report, mode->pos,
                     "`%s` fails over by itself, and nothing bounds what that would lose",
@@ -272,6 +280,27 @@ static bool exceeds(struct fm_load *l, size_t context, const struct fm_conf_grou
     return true;
 }
 
+/* Somebody else replicates them. */
+static void estimated_rpo(struct fm_load *l, size_t context, const struct fm_conf_group *g,
+                          struct fm_conf_pos pos)
+{
+    const struct fm_conf_context *x = &l->conf->contexts[context];
+    if (x->objectives.rpo_ms == 0 || x->objectives.rpo_bytes == 0) {
+        fm_report_error(l->report, pos,
+                        "nothing guarantees that `%s` loses nothing with a region: Fulmar does not "
+                        "run the data of its group `%s`",
+                        FM_Q(x->name), FM_Q(g->name));
+        fm_report_advice(l->report, "delete `rpo`, or say what its own replication may lose");
+        return;
+    }
+    fm_report_warning(l->report, pos,
+                      "nothing enforces the `rpo` of `%s`: what its group `%s` may lose is "
+                      "estimated by its command `lag`",
+                      FM_Q(x->name), FM_Q(g->name));
+    fm_report_advice(l->report, "it is what you expect of the replication of your own; watch "
+                                "`loss-if-now` in `fulmar group status`");
+}
+
 /* With `sync` nothing is lost with a region where another one has a node that follows: within every
  * objective; with a `max-loss` at most that. */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos)
@@ -281,6 +310,10 @@ void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_co
     unsigned elsewhere = 0;
     if (l->group_bad[group])
         return;
+    if (g->hooks.present) {
+        estimated_rpo(l, context, g, pos);
+        return;
+    }
     for (unsigned r = 0; r < c->nregions; r++)
         elsewhere += r != g->home && has_node(c, g, r);
     if (g->replication.credit_bytes < 0) {
@@ -350,6 +383,15 @@ static void idle_hosts(struct fm_load *l)
     }
 }
 
+static void around_nodes(struct fm_load *l, size_t group)
+{
+    nodes(l, group);
+    listeners(l, group, false);
+    listeners(l, group, true);
+    ways(l, group);
+    secrets(l, group);
+}
+
 void fm_groups_check(struct fm_load *l)
 {
     const struct fm_conf *c = l->conf;
@@ -357,15 +399,14 @@ void fm_groups_check(struct fm_load *l)
     for (size_t i = 0; i < c->ngroups; i++) {
         if (l->group_bad[i])
             continue;
-        FM_ASSERT(l->group_node[i] && c->groups[i].nnodes > 0);
-        nodes(l, i);
-        listeners(l, i, false);
-        listeners(l, i, true);
-        ways(l, i);
-        secrets(l, i);
+        bool hooked = c->groups[i].hooks.present;
+        FM_ASSERT(l->group_node[i] && (c->groups[i].nnodes > 0) == !hooked);
+        if (!hooked)
+            around_nodes(l, i);
         if (!has_home(l, i))
             continue;
-        regions(l, i);
+        if (!hooked)
+            regions(l, i);
         automatic(l, i);
     }
     const struct fm_node *map = fm_node_getz(l->root->node, "groups");

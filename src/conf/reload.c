@@ -276,6 +276,8 @@ static void group_key(struct change *c, const struct fm_node *group,
     struct fm_conf_pos pos = b ? b->key_pos : group->key_pos;
     if (!a == !b && (!a || same_node(a, b)))
         return;
+    if (a && b && row->section == &fm_schema_hooks)
+        return; /* they are looked up when they are run */
     if (row->reload == FM_RELOAD_SHARED || row->section == &fm_schema_replication) {
         fm_report_warning(c->report, pos, "`%s` of group `%s` " KEPT, row->name, FM_Q(group->key));
         fm_report_advice(c->report, KEPT_ADVICE);

@@ -143,7 +143,8 @@ extern const struct fm_schema_section fm_schema_routing, fm_schema_timeouts, fm_
     fm_schema_limits;
 
 /* schema_group.c */
-extern const struct fm_schema_section fm_schema_group, fm_schema_group_node, fm_schema_replication;
+extern const struct fm_schema_section fm_schema_group, fm_schema_group_node, fm_schema_hooks,
+    fm_schema_replication;
 
 const struct fm_schema_row *fm_schema_find(const struct fm_schema_section *s, struct fm_str name);
 

@@ -240,6 +240,66 @@ static const struct fm_schema_section group_listen_section = {
     .check = fm_check_group_listen,
 };
 
+/* hooks */
+
+static const struct fm_schema_row argv_item = {.kind = FM_KIND_TEXT, RANGE(1, 4096)};
+
+#define HOOK(key, pointer, number, example_text, help_text)                                        \
+    {                                                                                              \
+        .name = (key), .kind = FM_KIND_LIST, .flags = FM_ROW_REQUIRED,                             \
+        LIST_AT(struct fm_conf_hooks, pointer, number), RANGE(1, FM_CONF_LIST_MAX),                \
+        ITEM(argv_item), .example = (example_text), .help = (help_text)                            \
+    }
+
+static const struct fm_schema_row hooks_rows[] = {
+    HOOK("status", status, nstatus, "status: [/usr/local/bin/shop-data, status]",
+         "How the data of this region are. The last line that it prints and that begins with `{` "
+         "is JSON: `{\"role\": \"primary\", \"writable\": true}`; `role` is `primary` or "
+         "`secondary`; `\"healthy\": false` says that they could not be promoted."),
+    HOOK("lag", lag, nlag, "lag: [/usr/local/bin/shop-data, lag]",
+         "What the data of `FULMAR_TO` lack of those of `FULMAR_FROM`: `{\"bytes\": 0, "
+         "\"seconds\": 0.0}`, one of the two at least. 0 only where nothing is missing: a planned "
+         "move relies upon it. It fails where that is not known."),
+    HOOK("read-only", read_only, nread_only, "read-only: [/usr/local/bin/shop-data, read-only]",
+         "From its end on the data of this region take no writes, by whomever. Run by a planned "
+         "move at the old side, and where data are writable without the right to write."),
+    HOOK("promote", promote, npromote, "promote: [/usr/local/bin/shop-data, promote]",
+         "Makes the data of this region those that are written, and writable. `FULMAR_MODE` is "
+         "`planned`: nothing may be lost by it, it fails instead; or `forced`: a person has "
+         "accepted a loss, and `fence` has ended with 0. Also run where a planned move was given "
+         "up, and they are primary and read-only."),
+    HOOK("fence", fence, nfence, "fence: [/usr/local/bin/shop-data, fence]",
+         "Before a forced promotion: cuts off the data of `FULMAR_FROM`, so that they take no "
+         "writes even if that region comes back. Where it fails nothing is promoted, unless a "
+         "person has attested the fence."),
+    {.name = "timeout",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_hooks, timeout_ms),
+     RANGE(1, HOUR),
+     .def = "30s",
+     .help = "A command that takes longer is killed, and has failed. A planned move waits twice as "
+             "long for `read-only` and a lag of zero, then it gives up."},
+    {.name = "interval",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_hooks, interval_ms),
+     RANGE(100, HOUR),
+     .def = "10s",
+     .help = "Between two runs of `status`, and of `lag`, while nothing happens."},
+};
+
+const struct fm_schema_section fm_schema_hooks = {
+    .id = "hooks",
+    .title = "groups.NAME.hooks",
+    ROWS(hooks_rows),
+    .help = "Programs (with their arguments, no shell) for data that Fulmar does not run itself: a "
+            "managed database, a storage account, a tree of files. The agent that holds the office "
+            "of its region runs them, one at a time, with `FULMAR_SERVICE`, `FULMAR_GROUP`, "
+            "`FULMAR_CONTEXT`, `FULMAR_REGION`, `FULMAR_HOST`, `FULMAR_FROM`, `FULMAR_TO`, "
+            "`FULMAR_EPOCH` and `FULMAR_MODE` in their environment; what they print is kept as "
+            "evidence. Each must be safe to run twice. What a failover may lose is always an "
+            "estimate, by `lag`; it never happens without a person.",
+};
+
 /* the group */
 
 static const struct fm_schema_row context_item = {.kind = FM_KIND_NAME};
@@ -272,13 +332,12 @@ static const struct fm_schema_row group_rows[] = {
      .help = "The user of the system as which PostgreSQL runs; it refuses to run as root."},
     {.name = "nodes",
      .kind = FM_KIND_NAMED,
-     .flags = FM_ROW_REQUIRED,
      LIST_AT(struct fm_conf_group, nodes, nnodes),
      RANGE(1, FM_CONF_GROUP_NODES_MAX),
      .reload = FM_RELOAD_SHARED,
      ITEM(node_item),
      .decode = fm_decode_group_nodes,
-     .example = "nodes: {west-db-1: {}, north-db-1: {}}",
+     .def_note = "none; either these or `hooks`",
      .help = "Its hosts, each with the role `postgres`; at least one stands in the home region."},
     {.name = "users",
      .kind = FM_KIND_SECTION,
@@ -287,9 +346,8 @@ static const struct fm_schema_row group_rows[] = {
      .help = "Passwords of your own."},
     {.name = "replication",
      .kind = FM_KIND_SECTION,
-     .flags = FM_ROW_REQUIRED,
      .section = &fm_schema_replication,
-     .example = "replication: {mode: sync}",
+     .def_note = "none; `nodes` need it",
      .help = "What may be lost."},
     {.name = "listen",
      .kind = FM_KIND_SECTION,
@@ -310,15 +368,24 @@ static const struct fm_schema_row group_rows[] = {
      .help = "Parameters of PostgreSQL, by its own names and in its own units, the same on every "
              "node. What Fulmar manages itself (`synchronous_standby_names`, `listen_addresses` "
              "and others) is refused."},
-    LATER("hooks", "data that Fulmar does not run itself, by commands of your own"),
+    {.name = "hooks",
+     .kind = FM_KIND_SECTION,
+     AT(struct fm_conf_group, hooks),
+     PRESENT(struct fm_conf_group, hooks.present),
+     .section = &fm_schema_hooks,
+     .def_note = "none: `nodes` are run",
+     .help = "Instead of `nodes`: commands of your own, for data that Fulmar does not run itself."},
 };
 
 const struct fm_schema_section fm_schema_group = {
     .id = "group",
     .title = "groups.NAME",
     ROWS(group_rows),
-    .help = "A PostgreSQL database on several hosts. Its primary is where the right to write the "
-            "context is; the other nodes follow it. A group that hosts have not agreed upon yet "
-            "(`fulmar config apply`) is left out, and what was agreed takes effect at the next "
-            "restart of an agent.",
+    .help =
+        "The data of a context. With `nodes` and `replication`, a PostgreSQL database on several "
+        "hosts: its primary is where the right to write the context is, and the other nodes "
+        "follow it. With `hooks`, data that somebody else runs. A group that hosts have not "
+        "agreed upon yet (`fulmar config apply`) is left out, and what was agreed takes effect "
+        "at the next restart of an agent.",
+    .check = fm_check_group,
 };

@@ -313,12 +313,14 @@ static void group(struct fm_buf *b, const struct fm_conf *conf, const struct fm_
     fm_buf_ch(b, '{');
     name_of(b, &first, "contexts");
     list(b, name, g->ncontexts, true);
-    name_of(b, &first, "nodes");
-    nodes(b, conf, g);
-    name_of(b, &first, "replication");
-    replication(b, g);
-    name_of(b, &first, "settings");
-    settings(b, g);
+    if (!g->hooks.present) { /* commands are each host's own */
+        name_of(b, &first, "nodes");
+        nodes(b, conf, g);
+        name_of(b, &first, "replication");
+        replication(b, g);
+        name_of(b, &first, "settings");
+        settings(b, g);
+    }
     fm_buf_ch(b, '}');
 }
 

@@ -228,11 +228,23 @@ static void context(const struct fm_conf *c, const struct fm_conf_context *x)
         route(&x->routes[i]);
 }
 
+static void hooks(const struct fm_conf_hooks *h)
+{
+    FM_ASSERT(h->nstatus > 0 && !h->status[h->nstatus].p && h->nlag > 0 && !h->lag[h->nlag].p);
+    FM_ASSERT(h->nread_only > 0 && !h->read_only[h->nread_only].p);
+    FM_ASSERT(h->npromote > 0 && !h->promote[h->npromote].p);
+    FM_ASSERT(h->nfence > 0 && !h->fence[h->nfence].p);
+    FM_ASSERT(h->timeout_ms > 0 && h->interval_ms > 0);
+}
+
 static void group(const struct fm_conf *c, const struct fm_conf_group *g)
 {
     text(g->name);
     text(g->user);
-    FM_ASSERT(g->ncontexts == 1 && g->nnodes > 0 && g->nnodes <= FM_CONF_GROUP_NODES_MAX);
+    FM_ASSERT(g->ncontexts == 1 && g->nnodes <= FM_CONF_GROUP_NODES_MAX);
+    FM_ASSERT((g->nnodes > 0) == !g->hooks.present);
+    if (g->hooks.present)
+        hooks(&g->hooks);
     FM_ASSERT(g->home < c->nregions && !c->regions[g->home].witness);
     for (size_t i = 0; i < g->ncontexts; i++) {
         FM_ASSERT(g->contexts[i] < c->ncontexts);

@@ -135,9 +135,18 @@ void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8
                             .written = written,
                             .hole = written, /* what was before it nobody here has granted */
                             .over_since = FM_MONO_NEVER,
-                            .grown_at = now};
+                            .grown_at = now,
+                            .joins_since = now};
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
         c->standby[i].native_from = FM_LSN_END;
+}
+
+void fm_credit_reset(struct fm_credit *c, const struct fm_credit_policy *p)
+{
+    uint64_t bytes = c->policy.bytes;
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0);
+    c->policy = *p;
+    c->policy.bytes = bytes;
 }
 
 void fm_credit_change(struct fm_credit *c, uint64_t bytes, struct fm_mono now)
@@ -205,6 +214,29 @@ void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_
         c->over_since = FM_MONO_NEVER;
 }
 
+void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, uint32_t nodes,
+                   uint64_t credit)
+{
+    bool again = fm_revision_same(a->over, over);
+    a->nodes = again ? a->nodes | nodes : nodes;
+    a->credit = again ? fm_min_u64(a->credit, credit) : credit;
+    a->over = over;
+}
+
+void fm_credit_hear(struct fm_credit *c, const struct fm_credit_asked *a, struct fm_revision newest,
+                    uint32_t recorded, uint64_t credit, uint64_t declared, struct fm_mono now)
+{
+    bool on_its_way = fm_revision_same(a->over, newest);
+    uint64_t least = declared;
+    if (recorded)
+        least = fm_min_u64(least, credit);
+    if (recorded && on_its_way)
+        least = fm_min_u64(least, a->credit);
+    if (c->policy.bytes != least)
+        fm_credit_change(c, least, now);
+    fm_credit_recorded(c, recorded & c->policy.able, on_its_way ? a->nodes & c->policy.able : 0);
+}
+
 /* -------- what follows -------- */
 
 struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct fm_mono now)
@@ -215,6 +247,11 @@ struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct 
     look_at_waiting(c, now);
     FM_ASSERT(!fm_lsn_before(c->granted, c->proven));
     return c->granted;
+}
+
+bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn written)
+{
+    return fm_lsn_before(said, grant) && fm_lsn_ahead(said, written) <= FM_CREDIT_WINDOW / 2;
 }
 
 /* Is it so near that counting it holds nobody up? */
@@ -304,6 +341,37 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
     return v;
 }
 
+uint64_t fm_credit_move_on(struct fm_credit *c, const struct fm_credit_verdict *v,
+                           struct fm_mono now)
+{
+    uint64_t ahead = fm_lsn_ahead(v->joins_at, c->written);
+    if (!v->joining || !ahead)
+        c->joins_since = now;
+    if (fm_mono_sub_ms(now, c->joins_since) < FM_CREDIT_MOVE_ON_MS)
+        return 0;
+    c->joins_since = now;
+    return fm_min_u64(ahead, FM_CREDIT_MOVE_ON_MAX);
+}
+
+/* -------- whom the server waits for itself -------- */
+
+uint32_t fm_credit_names(const struct fm_credit_policy *p, const struct fm_credit *c,
+                         uint32_t recorded)
+{
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES);
+    if (p->beyond == FM_CREDIT_BLOCKS)
+        return p->able;
+    return (c ? counted(c) : recorded) & p->able;
+}
+
+bool fm_credit_stream_fits(struct fm_credit_stream *s, bool open, uint32_t names)
+{
+    bool fits = !open || !s->knows || s->names == names;
+    if (open)
+        *s = (struct fm_credit_stream){true, names};
+    return fits;
+}
+
 /* -------- bounds -------- */
 
 static struct fm_credit_bound bound(enum fm_credit_kind kind, uint64_t bytes)
@@ -311,6 +379,11 @@ static struct fm_credit_bound bound(enum fm_credit_kind kind, uint64_t bytes)
     /* they end at least that far from each other */
     uint64_t n = bytes / FM_CREDIT_COMMIT_LEAST + (bytes % FM_CREDIT_COMMIT_LEAST != 0);
     return (struct fm_credit_bound){(uint8_t)kind, bytes, n};
+}
+
+struct fm_credit_bound fm_credit_bound_at_least(struct fm_credit_bound b, uint64_t bytes)
+{
+    return bytes > b.bytes ? bound((enum fm_credit_kind)b.kind, bytes) : b;
 }
 
 struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)

@@ -47,10 +47,15 @@
     X(R6_DEAD_STAYS, "a dead lease is renewed as if it lived")                                     \
     X(R6_EPOCH, "an acquire keeps the epoch")                                                      \
     X(R6_AT_MOST, "an acquire is not counted")                                                     \
+    X(R6_PROMOTED, "a promotion by a command goes on without the right to write")                  \
     X(R6_EVIDENCE, "an order to acquire outlives what was recorded when it was given")             \
     X(R7_STOPPED, "a release does not wait for its sub-lessees")                                   \
     X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
+    X(R7_OPEN, "gates write though the data that commands move are not open")                      \
     X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
+    X(R7_RETAKE,                                                                                   \
+      "a group goes on under another epoch before who writes under this one has stopped")          \
+    X(R7_YIELD, "a cell is given up before its sub-lessees have stopped")                          \
     X(R8_ALL, "one testimony speaks for all sub-lessees")                                          \
     X(R8_LIFE, "a testimony counts for another life of the same host")                             \
     X(R8_EVERYTHING, "the death of a gate alone counts as that of its host")                       \
@@ -81,6 +86,8 @@
     X(R16_HOLD, "a planned move does not hold new commands")                                       \
     X(R16_DRAIN, "a planned move does not wait for commands in flight")                            \
     X(R16_FINAL, "a planned move releases before the data is final")                               \
+    X(R16_CLOSED, "data that commands move are closed though `read-only` failed")                  \
+    X(R16_MISSING, "a lag of before they were closed proves that nothing is missing")              \
     X(R16_ABORT, "an abort after the stop keeps the epoch")                                        \
     X(R17_FINDING, "an override begins because one edge lost its path")                            \
     X(R19_INTENT, "a command is forwarded before its intent is durable")                           \
@@ -115,23 +122,28 @@
     X(R26_HISTORY, "a node claims whose history is not the one recorded")                          \
     X(R26_DIVERGED, "a node follows from whose history it has diverged")                           \
     X(R26_BUDGET, "a primary that crashes is started again without end")                           \
+    X(R26_HUNG, "a primary that nobody has asked yet counts as one that hangs")                    \
     X(R26_FINAL, "data count as final that the heir has not flushed")                              \
     X(R26_APPLIED, "data count as final that the heir has not applied")                            \
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
     X(R26_GIVEN, "a history is recorded whose timeline was not given to the node")                 \
     X(R26_ONE, "a second node is recorded for an epoch")                                           \
+    X(R26_YIELDED, "who goes on with what was given up counts as one that has all of its data")    \
     X(R28_KEPT, "a node is rewound before what only it has is kept where it survives")             \
     X(R28_LOOKED, "an item that nobody has looked into lets the data go")                          \
     X(R29_PENDING, "a history is opened by force, and what the last one had is not asked for")     \
     X(R29_VOID, "an item is closed though the log was left where it says")                         \
+    X(R30_SERVED, "a keeper gives up what is served")                                              \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
+    X(R30_FENCED, "data that came by force are promoted before the fence")                         \
     X(R30_QUOTE, "a quote that has become worse still counts")                                     \
     X(R30_WORSE, "a failover goes on when the loss has become worse than was accepted")            \
     X(I1_STANDBY, "the app of a region that holds the context is stopped")                         \
     X(I6_VIEW, "an edge's view goes back")                                                         \
     X(I7_LAG, "failback begins with lag")                                                          \
     X(I8_PAUSED, "automatic goes on while it is paused")                                           \
+    X(I8_YIELDED, "to take over what was given up is not counted")                                 \
     X(I10_HOLD, "the queue of held commands has no end")
 
 enum fm_rule {

@@ -25,13 +25,19 @@ enum fm_demo_scenario {
     FM_DEMO_STAND_DOWN = 256,
     FM_DEMO_COMPLETE = 512,
     FM_DEMO_FAILBACK = 1024,
+    /* those of a ledger that is a PostgreSQL group */
+    FM_DEMO_GROUP_SWITCHOVER = 2048,
+    FM_DEMO_GROUP_FORCED = 4096,
+    FM_DEMO_GROUP_FAILBACK = 8192,
 };
 
 enum {
     /* what is shown where nothing was asked for, in about a minute */
     FM_DEMO_TOUR = FM_DEMO_KILL | FM_DEMO_MOVE | FM_DEMO_PARTITION | FM_DEMO_COORDINATION_LOSS |
                    FM_DEMO_SPLIT_BRAIN,
-    FM_DEMO_ALL = FM_DEMO_TOUR | FM_DEMO_FREEZE | FM_DEMO_PARTIAL,
+    FM_DEMO_STORE = FM_DEMO_TOUR | FM_DEMO_FREEZE | FM_DEMO_PARTIAL,
+    FM_DEMO_GROUP = FM_DEMO_GROUP_SWITCHOVER | FM_DEMO_GROUP_FORCED | FM_DEMO_GROUP_FAILBACK,
+    FM_DEMO_ALL = FM_DEMO_STORE | FM_DEMO_GROUP,
     FM_DEMO_COLD = FM_DEMO_STAND_DOWN | FM_DEMO_COMPLETE | FM_DEMO_FAILBACK,
 };
 
@@ -48,8 +54,11 @@ struct fm_demo_options {
 /* As it is typed, and as its folder of examples is called. */
 const char *fm_demo_story_name(enum fm_demo_story s);
 
-/* The scenario of this name; 0 where there is none. */
-unsigned fm_demo_scenario_find(const char *name);
+/* The scenario of this name among `these`; 0 where there is none. */
+unsigned fm_demo_scenario_find(const char *name, unsigned these);
+
+/* Why the scenarios FM_DEMO_GROUP cannot be shown here; NULL: they can. */
+const char *fm_demo_group_missing(void);
 
 /* Runs it. *report gets a fulmar.demo/1 document, or NULL where nothing could be measured. Returns
  * an exit code of CLI.md: 0, 1 where it could not run, 2 where an objective was missed, 130 after

@@ -15,7 +15,7 @@ enum { BLOCK = 16 * 1024, BLOCKS_MAX = 2048 };
 struct order {
     struct fm_msg msg;
     sem_t done;
-    bool stop, everywhere;
+    bool stop, everywhere, data;
     unsigned a;
     uint32_t others;
     struct fm_fault_rule rule;
@@ -47,7 +47,8 @@ static void obey(struct fm_msg *m, void *user)
     if (o->stop)
         fm_loop_stop(&l->loop);
     for (size_t i = 0; i < l->n; i++) {
-        if (o->everywhere || is_between(&l->link[i], o->a, o->others))
+        if (o->everywhere || (o->data && l->link[i].data) ||
+            is_between(&l->link[i], o->a, o->others))
             for (unsigned way = 0; way < FM_FAULT_WAYS; way++)
                 fm_fault_set(&l->fault[i], (enum fm_fault_way)way, &o->rule);
         o->connections += l->fault[i].npairs;
@@ -124,6 +125,12 @@ void fm_links_set(struct fm_links *l, unsigned a, uint32_t others, const struct 
 {
     struct order o = {.a = a, .others = others, .rule = *r};
     FM_ASSERT(a < 32 && !(others >> a & 1));
+    (void)order(l, &o);
+}
+
+void fm_links_set_data(struct fm_links *l, const struct fm_fault_rule *r)
+{
+    struct order o = {.data = true, .rule = *r};
     (void)order(l, &o);
 }
 

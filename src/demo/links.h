@@ -13,6 +13,7 @@ enum { FM_LINKS_MAX = 256 };
 struct fm_link {
     unsigned from, into;
     struct fm_addr at, to;
+    bool data; /* what replicates goes here */
 };
 
 struct fm_links;
@@ -26,6 +27,8 @@ void fm_links_stop(struct fm_links *l);
 /* The ways between place `a` and all others that are in `others` (a bit each), in both directions,
  * whoever dialled. It has happened when this returns. */
 void fm_links_set(struct fm_links *l, unsigned a, uint32_t others, const struct fm_fault_rule *r);
+/* All ways of data, and no others. */
+void fm_links_set_data(struct fm_links *l, const struct fm_fault_rule *r);
 /* All is well again. */
 void fm_links_heal(struct fm_links *l);
 

@@ -80,21 +80,27 @@ void fm_load_key(const struct fm_load *l, size_t i, char out[40])
 struct asked {
     enum fm_http_method method;
     enum fm_load_kind kind;
+    bool debit;
 };
+
+static struct asked debit(unsigned who, struct fm_buf *b)
+{
+    fm_buf_printf(b, "POST /ledger/acc-%u/debit?amount=1", who);
+    return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE, true};
+}
 
 static struct asked ask_bank(size_t i, unsigned who, struct fm_buf *b)
 {
     switch (i % 20) {
     case 3:
     case 13:
-        fm_buf_printf(b, "POST /ledger/acc-%u/debit?amount=1", who);
-        return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE};
+        return debit(who, b);
     case 8:
         fm_buf_printf(b, "POST /cards/card-%u/freeze", who);
-        return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE};
+        return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE, false};
     case 18:
         fm_buf_printf(b, "PUT /profile/user-%u", who);
-        return (struct asked){FM_METHOD_PUT, FM_LOAD_COMMAND};
+        return (struct asked){FM_METHOD_PUT, FM_LOAD_COMMAND, false};
     default:
         break;
     }
@@ -103,7 +109,7 @@ static struct asked ask_bank(size_t i, unsigned who, struct fm_buf *b)
         fm_buf_lit(b, "GET /catalog");
     else
         fm_buf_printf(b, "GET %s%u", what[i % 4], who);
-    return (struct asked){FM_METHOD_GET, FM_LOAD_QUERY};
+    return (struct asked){FM_METHOD_GET, FM_LOAD_QUERY, false};
 }
 
 static struct asked ask_site(size_t i, unsigned who, struct fm_buf *b)
@@ -115,14 +121,8 @@ static struct asked ask_site(size_t i, unsigned who, struct fm_buf *b)
         fm_buf_lit(b, "GET /catalog");
     else
         fm_buf_printf(b, "GET /profile/user-%u", who);
-    return command ? (struct asked){FM_METHOD_PUT, FM_LOAD_EXCLUSIVE}
-                   : (struct asked){FM_METHOD_GET, FM_LOAD_QUERY};
-}
-
-static struct asked ask_ledger(unsigned who, struct fm_buf *b)
-{
-    fm_buf_printf(b, "POST /ledger/acc-%u/debit?amount=1", who);
-    return (struct asked){FM_METHOD_POST, FM_LOAD_EXCLUSIVE};
+    return command ? (struct asked){FM_METHOD_PUT, FM_LOAD_EXCLUSIVE, false}
+                   : (struct asked){FM_METHOD_GET, FM_LOAD_QUERY, false};
 }
 
 static enum fm_http_method compose(struct fm_load *l, size_t i, struct fm_buf *b)
@@ -133,13 +133,14 @@ static enum fm_http_method compose(struct fm_load *l, size_t i, struct fm_buf *b
     unsigned who = (unsigned)(fm_mix64(i) % 1000);
     struct asked a = l->mix == FM_LOAD_BANK   ? ask_bank(i, who, b)
                      : l->mix == FM_LOAD_SITE ? ask_site(i, who, b)
-                                              : ask_ledger(who, b);
+                                              : debit(who, b);
     fm_buf_lit(b, " HTTP/1.1\r\nHost: bank.example\r\nUser-Agent: fulmar-demo\r\n");
     if (a.kind != FM_LOAD_QUERY)
         fm_buf_printf(b, "Idempotency-Key: %s\r\nContent-Length: 0\r\n", key);
     fm_buf_lit(b, "\r\n");
     FM_ASSERT(!b->full);
     l->record[i].kind = (uint8_t)a.kind;
+    l->record[i].debit = a.debit;
     return a.method;
 }
 

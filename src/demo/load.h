@@ -50,6 +50,7 @@ struct fm_load_record {
     _Atomic uint8_t outcome;
     uint8_t kind; /* enum fm_load_kind */
     uint16_t status;
+    bool debit; /* of the ledger, by 1 */
 };
 
 struct fm_load;

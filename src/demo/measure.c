@@ -77,15 +77,14 @@ void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t las
     find_gap(r, first, last, scratch, n, m);
 }
 
-void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, const char *keys,
-                        size_t keys_n, unsigned char *effects, struct fm_measure *m)
+void fm_measure_keys(const struct fm_load *l, size_t last, struct fm_str keys,
+                     unsigned char *effects)
 {
     char sample[40];
-    FM_ASSERT(first <= last && last <= fm_load_count(l));
+    FM_ASSERT(last <= fm_load_count(l));
     fm_load_key(l, 0, sample);
     size_t prefix = strlen(sample) - 1; /* all but the number */
-    memset(effects, 0, last);
-    struct fm_str rest = fm_str(keys, keys_n);
+    struct fm_str rest = keys;
     while (rest.n) {
         struct fm_str count, line = fm_str_cut(rest, '\n', &rest);
         struct fm_str key = fm_str_cut(line, ' ', &count);
@@ -94,14 +93,25 @@ void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, cons
             !fm_str_u64(fm_str(key.p + prefix, key.n - prefix), &i) || !fm_str_u64(count, &n) ||
             i >= last)
             continue;
-        effects[i] = (unsigned char)fm_min_u64(n, 255);
+        effects[i] = (unsigned char)fm_min_u64(effects[i] + fm_min_u64(n, 255), 255);
     }
+}
+
+void fm_measure_effects(const struct fm_load *l, size_t first, size_t last,
+                        const unsigned char *effects, struct fm_measure *m)
+{
     const struct fm_load_record *r = fm_load_records(l);
+    FM_ASSERT(first <= last && last <= fm_load_count(l));
     for (size_t i = first; i < last; i++) {
         bool acknowledged = r[i].kind != FM_LOAD_QUERY &&
                             atomic_load_explicit(&r[i].outcome, memory_order_acquire) == FM_LOAD_OK;
-        m->commands_missing += acknowledged && effects[i] == 0;
+        bool missing = acknowledged && effects[i] == 0;
+        m->commands_missing += missing;
         m->applied_twice += effects[i] > 1;
+        m->debits_acknowledged += r[i].debit && acknowledged;
+        m->debits_missing += r[i].debit && missing;
+        m->debits_there += r[i].debit ? effects[i] : 0;
     }
     FM_ASSERT(m->commands_missing <= last - first && m->applied_twice <= last - first);
+    FM_ASSERT(m->debits_missing <= m->debits_acknowledged);
 }

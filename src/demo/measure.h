@@ -17,6 +17,8 @@ struct fm_measure {
     size_t exclusive, exclusive_failed, exclusive_refused, exclusive_unknown; /* 503, 504 */
     int64_t longest_pause_ns; /* the longest that one of them waited for its success */
     size_t commands_acknowledged, commands_missing, applied_twice;
+    /* of the ledger, which are among the commands; each is by 1 */
+    size_t debits_acknowledged, debits_missing, debits_there;
 };
 
 enum { FM_MEASURE_SLOW_MS = 100 };
@@ -25,9 +27,13 @@ enum { FM_MEASURE_SLOW_MS = 100 };
 void fm_measure_clients(const struct fm_load_record *r, size_t first, size_t last, int64_t *scratch,
                         struct fm_measure *m);
 
-/* How often each command took effect, from the store's list of keys ("KEY COUNT\n"): checks those
- * of [first, last) that were acknowledged. `effects` has room for `last` bytes. */
-void fm_measure_effects(const struct fm_load *l, size_t first, size_t last, const char *keys,
-                        size_t keys_n, unsigned char *effects, struct fm_measure *m);
+/* How often each command took effect, from a store's list of keys ("KEY COUNT\n"). `effects`, of
+ * `last` bytes, is added to. */
+void fm_measure_keys(const struct fm_load *l, size_t last, struct fm_str keys,
+                     unsigned char *effects);
+
+/* Those of [first, last) that were acknowledged: did each take effect, once? */
+void fm_measure_effects(const struct fm_load *l, size_t first, size_t last,
+                        const unsigned char *effects, struct fm_measure *m);
 
 #endif

@@ -6,8 +6,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
-enum { MOVE_MS = 30000, OUTPUT_MAX = 2048, LAST_MS = 1000, WORDS_MAX = 16 };
+enum { MOVE_MS = 30000, OUTPUT_MAX = 32 * 1024, LAST_MS = 1000, WORDS_MAX = 16 };
 
 struct command {
     struct fm_child child;
@@ -44,8 +45,8 @@ static void say_it(struct fm_demo *d, const char *const *words)
     fm_demo_view_say(&d->view, "%s", line);
 }
 
-bool fm_operate(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
-                const char **printed)
+int fm_operate_code(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
+                    const char **printed)
 {
     static struct command k; /* one at a time; large */
     struct fm_world *w = &d->world;
@@ -68,24 +69,32 @@ bool fm_operate(struct fm_demo *d, unsigned region, const char *const *words, do
                                  .output_cap = sizeof k.output - 1,
                                  .timeout_ms = MOVE_MS};
     struct fm_mono began = fm_mono_now();
+    *took_ms = -1;
     if (fm_child_start(&k.child, &d->loop, &o, exited, &d->error))
-        return false;
+        return FM_OPERATE_FAILED;
     running = &k;
     say_it(d, words);
     bool done = fm_stage_wait(d, MOVE_MS + LAST_MS, is_over);
     running = NULL;
     if (!k.over)
         fm_child_discard(&k.child);
-    if (!done || !k.over || k.status != 0) {
+    int code = done && k.over && WIFEXITED(k.status) ? WEXITSTATUS(k.status) : FM_OPERATE_FAILED;
+    if (code != 0)
         fm_error_set(&d->error, FM_ERR_STATE, "`fulmar %s %s` failed: %s", words[0],
                      words[1] ? words[1] : "", k.output);
-        return false;
-    }
-    FM_ASSERT(!fm_mono_before(k.ended, began));
-    *took_ms = (double)fm_mono_sub_ns(k.ended, began) / 1e6;
     if (printed)
         *printed = k.output;
-    return true;
+    if (code == FM_OPERATE_FAILED)
+        return code;
+    FM_ASSERT(!fm_mono_before(k.ended, began));
+    *took_ms = (double)fm_mono_sub_ns(k.ended, began) / 1e6;
+    return code;
+}
+
+bool fm_operate(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
+                const char **printed)
+{
+    return fm_operate_code(d, region, words, took_ms, printed) == 0;
 }
 
 bool fm_operate_move(struct fm_demo *d, const char *context, unsigned to, const char *cells,

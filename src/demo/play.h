@@ -16,6 +16,10 @@ struct play {
     json_t *more; /* and found */
     /* of a cold standby: from then on no query fails, and no request at all */
     struct fm_mono ready, taken;
+    /* of a PostgreSQL group */
+    const struct fm_measure *measure; /* while it is judged */
+    bool bounded;                     /* what may be lost, as it was shown before */
+    json_int_t bound_transactions, recovered_before;
 };
 
 struct scenario {
@@ -36,6 +40,9 @@ struct scenario {
 /* -------- scenarios.c: of use to all of them -------- */
 
 bool fm_play_kill(struct fm_demo *d, struct play *p);
+/* `fulmar move`, and a moment; p->more has `moves`. False: interrupted. */
+bool fm_play_move(struct fm_demo *d, struct play *p, const char *context, unsigned to,
+                  const char *cells);
 bool fm_play_heal(struct fm_demo *d, struct play *p);
 /* What a person sees while nobody may write. */
 bool fm_play_ask_meanwhile(struct fm_demo *d, struct play *p);
@@ -54,5 +61,18 @@ bool fm_cold_complete(struct fm_demo *d, struct play *p);
 bool fm_cold_stays(struct fm_demo *d, struct play *p);
 bool fm_cold_fail_back(struct fm_demo *d, struct play *p);
 void fm_cold_judge(struct fm_demo *d, struct play *p);
+
+/* -------- switch.c: the ledger is a PostgreSQL group -------- */
+
+/* There and back. */
+bool fm_switch_over(struct fm_demo *d, struct play *p);
+/* What it would cost is asked, then the region of the primary dies, PostgreSQL with it. */
+bool fm_switch_kill(struct fm_demo *d, struct play *p);
+/* After it was started again: it follows, and what only it had is on the list. */
+bool fm_switch_rejoin(struct fm_demo *d, struct play *p);
+/* The home does not follow, and is not gone back to; then it does. */
+bool fm_switch_back(struct fm_demo *d, struct play *p);
+/* The truth of the ledger. */
+void fm_switch_judge(struct fm_demo *d, struct play *p);
 
 #endif

@@ -133,7 +133,8 @@ json_t *fm_report_scenario(const struct fm_demo *d, const char *name, const char
 {
     double gap = (double)m->longest_gap_ns / 1e6, pause = (double)m->longest_pause_ns / 1e6;
     FM_ASSERT(m->failed <= m->requests && m->longest_gap_ns >= 0);
-    bool pass = failures_are_allowed(objectives, m) && effects && m->commands_missing == 0 &&
+    size_t may_miss = objectives->may_lose ? m->debits_missing : 0;
+    bool pass = failures_are_allowed(objectives, m) && effects && m->commands_missing == may_miss &&
                 m->applied_twice == 0 && (!objectives->detected || v->detect_ms >= 0) &&
                 (!objectives->gap_ms || gap <= (double)objectives->gap_ms) &&
                 (!objectives->pause_ms || pause <= (double)objectives->pause_ms) &&

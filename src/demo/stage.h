@@ -38,8 +38,29 @@ const char *fm_stage_exclusive(const struct fm_demo *d);
 
 /* -------- scenarios.c -------- */
 
-/* One after the other; NULL when it was interrupted or failed (d->failed). */
-json_t *fm_stage_run_all(struct fm_demo *d);
+/* Those of `which`, one after the other; what was measured is added to `list`. False when it was
+ * interrupted or failed (d->failed). */
+bool fm_stage_run(struct fm_demo *d, unsigned which, json_t *list);
+
+/* -------- group.c: the ledger as a PostgreSQL group -------- */
+
+struct fm_stage_group {
+    bool primary;           /* there is one, where the ledger is held */
+    bool enforced;          /* what would be lost with it is bounded, ... */
+    json_int_t bound_bytes; /* ... by so much; -1 = it is not */
+    unsigned standbys;      /* that count */
+};
+
+/* As its primary says; false where nobody does. */
+bool fm_stage_group_look(const struct fm_demo *d, struct fm_stage_group *g);
+/* Every node follows, and counts. For fm_stage_wait. */
+bool fm_stage_group_is_whole(struct fm_demo *d);
+/* The nodes, the bank's user, its tables. False: why is in d->error. */
+bool fm_stage_group_make(struct fm_demo *d);
+/* Adds the debits of these requests that are in the database. */
+bool fm_stage_group_keys(struct fm_demo *d, size_t first, size_t last, unsigned char *effects);
+/* Do the balances of the accounts agree with the debits? */
+bool fm_stage_group_balances(struct fm_demo *d);
 
 /* -------- report.c -------- */
 
@@ -49,6 +70,7 @@ struct fm_objectives {
     bool read_only;           /* commands may be refused meanwhile, with 503 and no other way */
     bool only_cards;          /* and have moved nothing else */
     bool judged;              /* the scenario itself says which may fail */
+    bool may_lose;            /* debits that were acknowledged: the scenario says how many */
 };
 
 struct fm_edge_view {
@@ -84,9 +106,14 @@ int64_t fm_late_stalls(const struct fm_demo *d, unsigned region);
 
 /* -------- operate.c: what an operator types -------- */
 
-/* Runs `fulmar WORDS` at the agent of `region`; the words end with NULL. False where it did not end
- * with success within its time-out, or was interrupted (why is in d->error). *took_ms: how long it
- * took. What it printed, until the next one. */
+enum { FM_OPERATE_FAILED = -1, FM_OPERATE_REFUSED = 3, FM_OPERATE_DETACHED = 4 };
+
+/* Runs `fulmar WORDS` at the agent of `region`; the words end with NULL. Its exit code;
+ * FM_OPERATE_FAILED where it did not end within its time-out, or was interrupted. What stands
+ * against it is in d->error. *took_ms: how long it took. What it printed, until the next one. */
+int fm_operate_code(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
+                    const char **printed);
+/* The same; did it succeed? */
 bool fm_operate(struct fm_demo *d, unsigned region, const char *const *words, double *took_ms,
                 const char **printed);
 /* `fulmar move CONTEXT --to REGION`; `cells` may be NULL (all). */

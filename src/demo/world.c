@@ -12,10 +12,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { HEALTH_MS = 500 };
+enum { HEALTH_MS = 500, GUARDS_MS = 15000 };
 
 static const char *const region_names[FM_WORLD_REGIONS_MAX] = {
     "west", "north", "south", "central", "island", "coast", "valley", "harbour"};
@@ -41,7 +44,8 @@ static void set_args(struct fm_world_process *p, const char *name, ...)
 
 static void describe(struct fm_world *w)
 {
-    char port[8][8], name[64];
+    char port[8][8], name[64], password[PATH_MAX + 32];
+    fm_world_password_path(w, password);
     snprintf(port[0], sizeof port[0], "%u", w->store_port);
     char db[PATH_MAX + 16];
     snprintf(db, sizeof db, "%s/bank.db", w->dir);
@@ -54,6 +58,8 @@ static void describe(struct fm_world *w)
     for (unsigned r = 0; r < w->nregions; r++) {
         struct fm_world_region *x = &w->region[r];
         snprintf(port[1], sizeof port[1], "%u", x->network);
+        snprintf(port[4], sizeof port[4], "%u", x->door_write);
+        snprintf(port[5], sizeof port[5], "%u", x->door_read);
         snprintf(name, sizeof name, "%s-1", x->name);
         fm_world_config_of(w, r, config);
         set_args(&x->process[FM_WORLD_AGENT], name, w->fulmar, "agent", "-c", config, "--host",
@@ -63,7 +69,7 @@ static void describe(struct fm_world *w)
             snprintf(port[3], sizeof port[3], "%u", x->app_admin[a]);
             snprintf(name, sizeof name, "%s-app-%u", x->name, a + 1);
             set_args(&x->process[FM_WORLD_APP_1 + a], name, w->bank, "app", port[2], port[3],
-                     port[0], port[1], name, NULL);
+                     port[0], port[1], name, w->group ? port[4] : NULL, port[5], password, NULL);
         }
         snprintf(name, sizeof name, "%s-network", x->name);
         set_args(&x->process[FM_WORLD_NETWORK], name, w->bank, "network", port[1], NULL);
@@ -190,13 +196,24 @@ static void close_services(struct fm_world *w)
 
 /* -------- setting up -------- */
 
+static enum fm_err make_folder(char out[PATH_MAX], const char *name, struct fm_error *e)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(out, PATH_MAX, "%s/%s-XXXXXX", tmp && tmp[0] ? tmp : "/tmp", name);
+    if (mkdtemp(out))
+        return FM_ERR_OK;
+    out[0] = 0;
+    return fm_error_errno(e, FM_ERR_IO, errno, "cannot make a temporary folder");
+}
+
 enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_story story,
-                          unsigned nregions, struct fm_error *e)
+                          bool group, unsigned nregions, struct fm_error *e)
 {
     FM_ASSERT(nregions >= 2 && nregions <= FM_WORLD_REGIONS_MAX);
     memset(w, 0, sizeof *w);
     w->loop = l;
     w->story = story;
+    w->group = group;
     w->log_fd = w->services.fd = -1;
     w->nregions = nregions;
     for (unsigned r = 0; r < nregions; r++)
@@ -205,12 +222,13 @@ enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_st
     enum fm_err err = fm_world_find_programs(w, e);
     if (err)
         return err;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(w->dir, sizeof w->dir, "%s/fulmar-demo-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-    if (!mkdtemp(w->dir)) {
-        w->dir[0] = 0;
-        return fm_error_errno(e, FM_ERR_IO, errno, "cannot make a temporary folder");
-    }
+    err = make_folder(w->dir, "fulmar-demo", e);
+    if (!err && group)
+        err = make_folder(w->data, "fulmar-demo-pg", e);
+    if (!err && group)
+        err = fm_world_make_data(w, e);
+    if (err)
+        return err;
     char path[PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/log", w->dir);
     w->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -292,6 +310,21 @@ void fm_world_kill(struct fm_world *w, unsigned region)
     }
 }
 
+void fm_world_kill_postgres(struct fm_world *w, unsigned region)
+{
+    char path[PATH_MAX + 64];
+    FM_ASSERT(w->group && region < w->nregions);
+    snprintf(path, sizeof path, "%s/%s-1/postmaster.pid", w->data, w->region[region].name);
+    FILE *f = fopen(path, "re");
+    char line[24] = "";
+    uint64_t pid = 0;
+    if (f && fgets(line, sizeof line, f) && fm_str_u64(fm_str(line, strcspn(line, "\n")), &pid) &&
+        pid > 1 && pid <= INT32_MAX)
+        kill((pid_t)pid, SIGKILL);
+    if (f)
+        fclose(f);
+}
+
 void fm_world_freeze(struct fm_world *w, unsigned region)
 {
     FM_ASSERT(region < w->nregions);
@@ -313,6 +346,25 @@ void fm_world_cut_off(struct fm_world *w, unsigned region)
     uint32_t all = (UINT32_C(2) << w->nregions) - 1;
     fm_links_set(w->links, region, all & ~(UINT32_C(1) << region),
                  &(struct fm_fault_rule){.cut = true});
+}
+
+void fm_world_cut_data(struct fm_world *w)
+{
+    FM_ASSERT(w->group);
+    fm_links_set_data(w->links, &(struct fm_fault_rule){.cut = true});
+}
+
+void fm_world_slow(struct fm_world *w, unsigned region, int32_t ms)
+{
+    FM_ASSERT(region < w->nregions && ms > 0);
+    uint32_t all = (UINT32_C(2) << w->nregions) - 1;
+    fm_links_set(w->links, region, all & ~(UINT32_C(1) << region),
+                 &(struct fm_fault_rule){.delay_ms = ms});
+}
+
+void fm_world_mend(struct fm_world *w)
+{
+    fm_links_heal(w->links);
 }
 
 void fm_world_stop_coordination(struct fm_world *w)
@@ -362,6 +414,21 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+/* Guards of PostgreSQL outlive their agents until they have ended what they guard; they are ours
+ * then (PR_SET_CHILD_SUBREAPER), and what they guard writes into our folder. */
+static void wait_for_guards(void)
+{
+    static const struct timespec moment = {.tv_nsec = 5 * 1000 * 1000};
+    struct fm_mono end = fm_mono_add_ms(fm_mono_now(), GUARDS_MS);
+    pid_t pid = 0;
+    while (pid >= 0 && fm_mono_before(fm_mono_now(), end)) {
+        pid = waitpid(-1, NULL, WNOHANG);
+        if (pid == 0)
+            nanosleep(&moment, NULL);
+    }
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
 void fm_world_deinit(struct fm_world *w)
 {
     discard(&w->edge);
@@ -370,6 +437,8 @@ void fm_world_deinit(struct fm_world *w)
         for (unsigned i = 0; i < FM_WORLD_ROLES; i++)
             discard(&w->region[r].process[i]);
     discard(&w->store);
+    if (w->group)
+        wait_for_guards();
     close_services(w);
     fm_links_stop(w->links);
     w->links = NULL;
@@ -378,5 +447,7 @@ void fm_world_deinit(struct fm_world *w)
     w->log_fd = -1;
     if (w->dir[0])
         (void)nftw(w->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    w->dir[0] = 0;
+    if (w->data[0])
+        (void)nftw(w->data, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    w->dir[0] = w->data[0] = 0;
 }

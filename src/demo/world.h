@@ -4,7 +4,8 @@
  * instances of the bank and its card network. All are children of this process and die with it.
  * Regions and the witness reach each other through fault proxies (demo/links.h): each has a
  * configuration of its own, in which the others stand at those. Nothing needs root; ports are free
- * ones. Belongs to one thread. */
+ * ones. Where the ledger is a PostgreSQL group its nodes are run by the agents, as `postgres` where
+ * this is root, in a folder of their own. Belongs to one thread. */
 #ifndef FM_DEMO_WORLD_H
 #define FM_DEMO_WORLD_H
 
@@ -19,7 +20,8 @@
 enum {
     FM_WORLD_REGIONS_MAX = 8,
     FM_WORLD_PLACES_MAX = FM_WORLD_REGIONS_MAX + 1, /* and the witness, which is the last one */
-    FM_WORLD_APPS = 2
+    FM_WORLD_APPS = 2,
+    FM_WORLD_SECRET = 16
 };
 
 enum fm_world_role {
@@ -43,6 +45,7 @@ struct fm_world_process {
 struct fm_world_region {
     char name[16];
     uint16_t gate, peer, admin, app[FM_WORLD_APPS], app_admin[FM_WORLD_APPS], network;
+    uint16_t postgres, door_write, door_read; /* of the ledger's group */
     /* where another place finds its gate and its peer port */
     uint16_t gate_from[FM_WORLD_PLACES_MAX], peer_from[FM_WORLD_PLACES_MAX];
     struct fm_world_process process[FM_WORLD_ROLES];
@@ -51,8 +54,10 @@ struct fm_world_region {
 struct fm_world {
     struct fm_loop *loop;
     enum fm_demo_story story;
-    char dir[PATH_MAX];
-    char fulmar[PATH_MAX], bank[PATH_MAX], contexts[PATH_MAX];
+    bool group; /* the ledger is a PostgreSQL group */
+    char dir[PATH_MAX], data[PATH_MAX];
+    char fulmar[PATH_MAX], bank[PATH_MAX], contexts[PATH_MAX], schema[PATH_MAX];
+    char password[2 * FM_WORLD_SECRET + 1]; /* of the bank's user in PostgreSQL */
     char config[PATH_MAX + 16]; /* of the edge and of who looks on: everything is where it is */
     int log_fd;
     unsigned nregions;
@@ -70,7 +75,7 @@ struct fm_world {
 
 /* Finds the programs, makes the folder, the configurations and the network. */
 enum fm_err fm_world_init(struct fm_world *w, struct fm_loop *l, enum fm_demo_story story,
-                          unsigned nregions, struct fm_error *e) FM_WARN_UNUSED;
+                          bool group, unsigned nregions, struct fm_error *e) FM_WARN_UNUSED;
 /* First the store, the witness and the regions, then, once they are ready, the edge. */
 enum fm_err fm_world_start_regions(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 enum fm_err fm_world_start_edge(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
@@ -85,10 +90,16 @@ bool fm_world_app_runs(const struct fm_world *w, unsigned region);
 
 /* Faults, and what heals them. */
 void fm_world_kill(struct fm_world *w, unsigned region);
+/* The postmaster of the ledger's node there. What is left of it is the guard's business. */
+void fm_world_kill_postgres(struct fm_world *w, unsigned region);
 void fm_world_freeze(struct fm_world *w, unsigned region);
 void fm_world_break_network(struct fm_world *w, unsigned region);
 /* It sees no other region, nor the witness and its coordination; edges see all of them. */
 void fm_world_cut_off(struct fm_world *w, unsigned region);
+/* No node of the ledger hears another one; agents do. */
+void fm_world_cut_data(struct fm_world *w);
+/* What it says to other places, and they to it, takes so long. */
+void fm_world_slow(struct fm_world *w, unsigned region, int32_t ms);
 void fm_world_stop_coordination(struct fm_world *w);
 /* Mend the network, continue what was stopped, start what is not running. */
 enum fm_err fm_world_heal(struct fm_world *w, unsigned region, struct fm_error *e) FM_WARN_UNUSED;
@@ -100,12 +111,21 @@ struct fm_addr fm_world_loopback(uint16_t port);
  * is the service manager of all its regions. */
 void fm_world_services_path(const struct fm_world *w, char out[PATH_MAX + 32]);
 
-/* Ends all processes and removes the folder. Safe at any time, also twice. */
+/* Mend the network, and nothing else. */
+void fm_world_mend(struct fm_world *w);
+
+/* The file with `password`, for the instances. */
+void fm_world_password_path(const struct fm_world *w, char out[PATH_MAX + 32]);
+
+/* Ends all processes, PostgreSQL with them, and removes the folders. Safe at any time, also twice.
+ */
 void fm_world_deinit(struct fm_world *w);
 
 /* -------- world_setup.c -------- */
 
 enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
+/* A folder for the data, and whom it belongs to. */
+enum fm_err fm_world_make_data(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 enum fm_err fm_world_write_configs(struct fm_world *w, struct fm_error *e) FM_WARN_UNUSED;
 /* The ways between places, for demo/links.h; returns how many. */

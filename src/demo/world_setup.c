@@ -4,14 +4,26 @@
 #include "demo/world.h"
 
 #include "base/assert.h"
+#include "base/file.h"
 #include "base/rand.h"
 
 #include <errno.h>
+#include <glob.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { PORT_FIRST = 10000, PORT_END = 32000, PORT_TRIES = 1000, PORTS_MAX = 512, NOBODY = 99 };
+enum {
+    PORT_FIRST = 10000,
+    PORT_END = 32000,
+    PORT_TRIES = 1000,
+    PORTS_MAX = 512,
+    NOBODY = 99,
+    DATA_NET = 16
+};
 
 struct fm_addr fm_world_loopback(uint16_t port)
 {
@@ -40,11 +52,13 @@ enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
         {"../libexec/fulmar/bank", "../share/fulmar/examples"},
     };
     for (size_t i = 0; i < FM_COUNT(places); i++) {
-        char bank[2 * PATH_MAX], contexts[2 * PATH_MAX];
+        char bank[2 * PATH_MAX], contexts[2 * PATH_MAX], schema[2 * PATH_MAX];
         snprintf(bank, sizeof bank, "%s/%s", dir, places[i].bank);
         snprintf(contexts, sizeof contexts, "%s/%s/%s/contexts.yaml", dir, places[i].examples,
                  fm_demo_story_name(w->story));
-        if (access(bank, X_OK) == 0 && realpath(bank, w->bank) && realpath(contexts, w->contexts))
+        snprintf(schema, sizeof schema, "%s/%s/bank/ledger.sql", dir, places[i].examples);
+        if (access(bank, X_OK) == 0 && realpath(bank, w->bank) && realpath(contexts, w->contexts) &&
+            realpath(schema, w->schema))
             return FM_ERR_OK;
     }
     return fm_error_set(e, FM_ERR_NOT_FOUND,
@@ -87,6 +101,9 @@ static size_t list_ports(struct fm_world *w, uint16_t *port[PORTS_MAX])
         port[n++] = &x->peer;
         port[n++] = &x->admin;
         port[n++] = &x->network;
+        port[n++] = &x->postgres;
+        port[n++] = &x->door_write;
+        port[n++] = &x->door_read;
         for (unsigned a = 0; a < FM_WORLD_APPS; a++) {
             port[n++] = &x->app[a];
             port[n++] = &x->app_admin[a];
@@ -117,6 +134,99 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
     return ok ? FM_ERR_OK : fm_error_set(e, FM_ERR_LIMIT, "there are no free ports on 127.0.0.1");
 }
 
+/* -------- PostgreSQL -------- */
+
+/* As whom it runs; NULL: there is no such user. Valid until the next call. */
+static const struct passwd *postgres_user(void)
+{
+    return geteuid() ? getpwuid(geteuid()) : getpwnam("postgres");
+}
+
+const char *fm_demo_group_missing(void)
+{
+    glob_t found;
+    bool any = glob("/usr/lib/postgresql/*/bin/postgres", 0, NULL, &found) == 0;
+    globfree(&found);
+    if (!any)
+        return "PostgreSQL is not installed (`apt-get install postgresql`, or `./dev demo`)";
+    return postgres_user() ? NULL : "there is no user as whom PostgreSQL could run";
+}
+
+void fm_world_password_path(const struct fm_world *w, char out[PATH_MAX + 32])
+{
+    snprintf(out, PATH_MAX + 32, "%s/ledger.password", w->dir);
+}
+
+static enum fm_err write_password(struct fm_world *w, struct fm_error *e)
+{
+    char path[PATH_MAX + 32];
+    unsigned char secret[FM_WORLD_SECRET];
+    fm_rand_bytes(secret, sizeof secret);
+    for (unsigned i = 0; i < sizeof secret; i++)
+        snprintf(w->password + 2 * (size_t)i, 3, "%02x", secret[i]);
+    fm_world_password_path(w, path);
+    return fm_file_replace(path, fm_str_z(w->password), 0600, e);
+}
+
+/* Can a user who is nobody in particular get through to it? */
+static bool is_reachable(const char *path)
+{
+    char up[PATH_MAX];
+    struct stat st;
+    snprintf(up, sizeof up, "%s", path);
+    for (char *slash = strrchr(up, '/'); slash && slash > up; slash = strrchr(up, '/')) {
+        *slash = 0;
+        if (stat(up, &st) != 0 || !(st.st_mode & S_IXOTH))
+            return false;
+    }
+    return true;
+}
+
+/* Where this is root PostgreSQL is somebody else, to whom the folder belongs. */
+enum fm_err fm_world_make_data(struct fm_world *w, struct fm_error *e)
+{
+    const struct passwd *p = postgres_user();
+    FM_ASSERT(w->group && w->data[0]);
+    if (!p)
+        return fm_error_set(e, FM_ERR_NOT_FOUND, "there is no user as whom PostgreSQL could run");
+    if (geteuid() == 0 && !is_reachable(w->data))
+        return fm_error_set(e, FM_ERR_PERMISSION,
+                            "the user %s cannot get to %s: set TMPDIR to a folder that it can",
+                            p->pw_name, w->data);
+    if (chown(w->data, p->pw_uid, p->pw_gid) != 0)
+        return fm_error_errno(e, FM_ERR_PERMISSION, errno, "cannot give %s to %s", w->data,
+                              p->pw_name);
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot look after what agents leave behind");
+    return write_password(w, e);
+}
+
+/* The bytes of one region's node come to another one through here. */
+static void data_way(unsigned from, char out[16])
+{
+    snprintf(out, 16, "127.0.0.%u", DATA_NET + from);
+}
+
+static void write_group(const struct fm_world *w, FILE *f)
+{
+    fprintf(f,
+            "contexts:\n  ledger:\n    failback: {soak: 2s}\n" /* of a demonstration */
+            "groups:\n  ledger:\n    contexts: [ledger]\n    user: %s\n"
+            "    replication: {mode: async, max-loss: {bytes: 1MiB}}\n    nodes:\n",
+            postgres_user()->pw_name);
+    for (unsigned r = 0; r < w->nregions; r++)
+        fprintf(f, "      %s-1: {data: \"%s/%s-1\", port: %u}\n", w->region[r].name, w->data,
+                w->region[r].name, w->region[r].postgres);
+    fprintf(f, "    listen:\n      read-lag: 5s\n      read-write:\n");
+    for (unsigned r = 0; r < w->nregions; r++)
+        fprintf(f, "        %s-1: \"127.0.0.1:%u\"\n", w->region[r].name, w->region[r].door_write);
+    fprintf(f, "      read-only:\n");
+    for (unsigned r = 0; r < w->nregions; r++)
+        fprintf(f, "        %s-1: \"127.0.0.1:%u\"\n", w->region[r].name, w->region[r].door_read);
+    /* nothing but debits commits: so lost transactions are lost debits */
+    fprintf(f, "    settings: {shared_buffers: \"32MB\", autovacuum: \"off\"}\n");
+}
+
 /* -------- the configurations -------- */
 
 /* The witness owns the file; who looks on goes there, too. Each region has a way of its own. */
@@ -145,9 +255,10 @@ static void write_hosts(const struct fm_world *w, unsigned viewer, FILE *f)
         const struct fm_world_region *x = &w->region[r];
         if (r < w->nregions)
             fprintf(f,
-                    "  %s-1: {region: %s, roles: [gate, health, controller], address: 127.0.0.1, "
-                    "gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\", admin: \"127.0.0.1:%u\"}\n",
-                    x->name, x->name, x->gate, x->peer, x->admin);
+                    "  %s-1: {region: %s, roles: [gate, health, controller%s], address: "
+                    "127.0.0.1, gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\", admin: "
+                    "\"127.0.0.1:%u\"}\n",
+                    x->name, x->name, w->group ? ", postgres" : "", x->gate, x->peer, x->admin);
         else
             fprintf(f,
                     "  witness-1: {region: %s, roles: [witness, coordination], address: "
@@ -156,14 +267,18 @@ static void write_hosts(const struct fm_world *w, unsigned viewer, FILE *f)
     }
     if (viewer == NOBODY)
         return;
+    char way[16], data[32] = "";
+    data_way(viewer, way);
+    if (w->group && viewer < w->nregions)
+        snprintf(data, sizeof data, ", postgres: %s", way);
     fprintf(f, "dial:\n");
     for (unsigned r = 0; r <= w->nregions; r++) {
         const struct fm_world_region *x = &w->region[r];
         if (r == viewer)
             continue;
         if (r < w->nregions)
-            fprintf(f, "  %s-1: {gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\"}\n", x->name,
-                    x->gate_from[viewer], x->peer_from[viewer]);
+            fprintf(f, "  %s-1: {gate: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\"%s}\n", x->name,
+                    x->gate_from[viewer], x->peer_from[viewer], data);
         else
             fprintf(f, "  witness-1: {peer: \"127.0.0.1:%u\"}\n", x->peer_from[viewer]);
     }
@@ -211,6 +326,8 @@ static enum fm_err write_config(const struct fm_world *w, unsigned viewer, const
     fprintf(f, "  %s: {witness: true}\n", w->region[w->nregions].name);
     if (w->story == FM_DEMO_COLD_STANDBY)
         write_standby(w, f);
+    if (w->group)
+        write_group(w, f);
     if (fclose(f) != 0)
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot write %s", path);
     return FM_ERR_OK;
@@ -234,7 +351,21 @@ static void add(struct fm_link *all, size_t *n, unsigned from, unsigned into, ui
                 uint16_t to)
 {
     FM_ASSERT(*n < FM_LINKS_MAX);
-    all[(*n)++] = (struct fm_link){from, into, fm_world_loopback(at), fm_world_loopback(to)};
+    all[(*n)++] = (struct fm_link){
+        .from = from, .into = into, .at = fm_world_loopback(at), .to = fm_world_loopback(to)};
+}
+
+static void add_data(const struct fm_world *w, struct fm_link *all, size_t *n, unsigned from,
+                     unsigned into)
+{
+    char way[16];
+    uint16_t port = w->region[into].postgres;
+    FM_ASSERT(*n < FM_LINKS_MAX);
+    struct fm_link *k = &all[(*n)++];
+    *k = (struct fm_link){.from = from, .into = into, .to = fm_world_loopback(port), .data = true};
+    data_way(from, way);
+    enum fm_err err = fm_addr_ip(&k->at, fm_str_z(way), port);
+    FM_ASSERT(err == FM_ERR_OK);
 }
 
 static enum fm_err socket_of(const struct fm_world *w, unsigned place, struct fm_addr *out,
@@ -262,6 +393,8 @@ enum fm_err fm_world_connect(struct fm_world *w, struct fm_error *e)
             add(all, &n, from, into, x->peer_from[from], x->peer);
             if (from < w->nregions && into < w->nregions)
                 add(all, &n, from, into, x->gate_from[from], x->gate);
+            if (w->group && from < w->nregions && into < w->nregions)
+                add_data(w, all, &n, from, into);
         }
     for (unsigned from = 0; !err && from < w->nregions; from++) {
         struct fm_link *k = &all[n++];

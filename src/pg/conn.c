@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 enum { CANCELS_MAX = 8, STATE_LEN = 5 };
+enum { LITTLE = 8 * 1024 }; /* of a stream, in a turn: it keeps up, and may rest */
 
 struct fm_pg_room {
     struct fm_str value[FM_PG_VALUES_MAX];
@@ -119,11 +120,12 @@ static void drop(struct fm_pg_conn *c)
 {
     forget_descriptor(c);
     fm_loop_cancel(c->loop, &c->deadline);
+    fm_loop_cancel(c->loop, &c->soon);
     if (c->pg)
         PQfinish(c->pg);
     c->pg = NULL;
     c->state = FM_PG_CONN_CLOSED;
-    c->unsent = c->wants_room = c->starts_copy = false;
+    c->unsent = c->wants_room = c->starts_copy = c->rests = false;
     if (handing == c)
         handing = NULL;
 }
@@ -131,7 +133,6 @@ static void drop(struct fm_pg_conn *c)
 void fm_pg_close(struct fm_pg_conn *c)
 {
     drop(c);
-    fm_loop_cancel(c->loop, &c->soon);
     c->done = NULL;
     c->copy = NULL;
     free(c->room);
@@ -171,15 +172,36 @@ static void end(struct fm_pg_conn *c)
 
 static void copy_readable(struct fm_pg_conn *c);
 
+/* For what it is ready is looked for; that it is broken is always told. */
+static void rewatch(struct fm_pg_conn *c)
+{
+    uint32_t reads = c->rests ? 0 : EPOLLIN, writes = c->unsent ? EPOLLOUT : 0;
+    fm_loop_rewatch(c->loop, &c->watch, reads | writes);
+}
+
+static void rest(struct fm_pg_conn *c)
+{
+    FM_ASSERT(c->state == FM_PG_CONN_COPYING && !c->rests);
+    c->rests = true;
+    rewatch(c);
+    fm_loop_timer_in_ms(c->loop, &c->soon, c->copy->rest_ms);
+}
+
 /* What could not even be begun is told in a turn of the loop, too; and what came behind the answer
- * that began a stream is in libpq's buffer, where no readiness tells of it. */
+ * that began a stream, or while it rested, may be in libpq's buffer, where no readiness tells of
+ * it. */
 static void soon(struct fm_timer *t)
 {
     struct fm_pg_conn *c = fm_container_of(t, struct fm_pg_conn, soon);
-    if (c->state == FM_PG_CONN_COPYING)
-        copy_readable(c);
-    else
+    if (c->state != FM_PG_CONN_COPYING) {
         end(c);
+        return;
+    }
+    if (c->rests) {
+        c->rests = false;
+        rewatch(c);
+    }
+    copy_readable(c);
 }
 
 static void fail_soon(struct fm_pg_conn *c)
@@ -197,7 +219,6 @@ static void timed_out(struct fm_timer *t)
                                         : "no answer within its time");
     if (c->state == FM_PG_CONN_BUSY)
         fm_pg_cancel(c);
-    fm_loop_cancel(c->loop, &c->soon);
     end(c);
 }
 
@@ -227,7 +248,7 @@ static bool watch(struct fm_pg_conn *c, uint32_t events)
 static void flush(struct fm_pg_conn *c)
 {
     c->unsent = PQflush(c->pg) > 0;
-    fm_loop_rewatch(c->loop, &c->watch, c->unsent ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    rewatch(c);
 }
 
 /* -------- notices -------- */
@@ -573,12 +594,14 @@ static void fail_copy(struct fm_pg_conn *c)
 static void copy_readable(struct fm_pg_conn *c)
 {
     FM_ASSERT(!handing && c->copy && !c->done);
+    size_t came = 0;
     c->notices = 0;
     handing = c;
     while (handing == c) {
         char *message = NULL;
         int n = PQgetCopyData(c->pg, &message, 1);
         if (n > 0) {
+            came += (size_t)n;
             c->copy->data(c, fm_str(message, (size_t)n));
             PQfreemem(message);
             continue;
@@ -586,6 +609,8 @@ static void copy_readable(struct fm_pg_conn *c)
         handing = NULL;
         if (n < 0 || PQstatus(c->pg) == CONNECTION_BAD)
             fail_copy(c);
+        else if (came && came < LITTLE && c->copy->rest_ms > 0 && !c->rests)
+            rest(c);
         return;
     }
 }

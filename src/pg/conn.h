@@ -78,6 +78,9 @@ struct fm_pg_copy {
     void (*data)(struct fm_pg_conn *c, struct fm_str message); /* valid during the call */
     void (*room)(struct fm_pg_conn *c);                        /* after fm_pg_copy_put had none */
     fm_pg_done *ended; /* the connection is closed; an error says why */
+    /* after a turn that brought little, what comes next is read so much later, all of it at once;
+     * 0: always at once */
+    int64_t rest_ms;
 };
 
 struct fm_pg_conn {
@@ -90,7 +93,7 @@ struct fm_pg_conn {
     struct fm_timer deadline, soon;
     fm_pg_done *done;
     const struct fm_pg_copy *copy;
-    bool starts_copy, unsent, wants_room, too_much;
+    bool starts_copy, unsent, wants_room, rests, too_much;
     unsigned notices;
     struct fm_pg_result result;
     struct fm_pg_room *room; /* what the result's values are kept in */

@@ -105,6 +105,7 @@ static const char *const defaults[][2] = {
     {"max_replication_slots", "16"},
     {"wal_keep_size", "256MB"},
     {"wal_retrieve_retry_interval", "200ms"}, /* a standby finds its new primary */
+    {"wal_receiver_status_interval", "1s"},   /* ... and counts, where nothing is written */
     {"logging_collector", "off"},             /* who starts the server takes what it says */
 };
 
@@ -210,6 +211,8 @@ enum fm_err fm_pg_conf_write(struct fm_buf *b, const struct fm_pg_settings *s, s
     setting(b, FM_STR("listen_addresses"), s->listen);
     setting(b, FM_STR("cluster_name"), s->name);
     setting(b, FM_STR("synchronous_standby_names"), s->synchronous);
+    if (s->sheds_log)
+        setting(b, FM_STR("wal_recycle"), FM_STR("off"));
     fm_buf_str_add(&hba, s->data);
     fm_buf_lit(&hba, "/" FM_PG_HBA_FILE);
     if (hba.full || hba.n > TEXT_MAX)

@@ -43,7 +43,10 @@ struct fm_pg_settings {
     size_t npeers;
     struct fm_str synchronous;             /* synchronous_standby_names; empty = none */
     const struct fm_pg_upstream *upstream; /* NULL: follows nobody */
-    const struct fm_pg_setting *own;       /* the user's, each through fm_pg_setting_check */
+    /* files of the log that are needed no more are removed, not kept to be written again: pg_rewind
+     * copies all that are there */
+    bool sheds_log;
+    const struct fm_pg_setting *own; /* the user's, each through fm_pg_setting_check */
     size_t nown;
 };
 

@@ -34,7 +34,7 @@
     X(FILES, "write the configuration")                                                            \
     X(LEAVE, "put the data into their place")                                                      \
     X(OUTLIVE, "make a folder that outlives the data")                                             \
-    X(KEEP, "copy what only it has")                                                               \
+    X(KEEP, "copy and read what only it has")                                                      \
     X(PRUNE, "remove what was kept")                                                               \
     X(NUMBERS, "take the numbers of timelines")                                                    \
     X(PROMOTE, "ask for the promotion")

@@ -12,6 +12,7 @@ enum {
     KEEPALIVE_LEN = 1 + 8 + 8 + 1,
     REPORT_LEN = 1 + 4 * 8 + 1,
     EPOCH_DIFFERENCE_S = 946684800, /* 2000-01-01 since 1970-01-01 */
+    REST_MS = 5,
 };
 
 static struct fm_pg_stream *of(struct fm_pg_conn *c)
@@ -141,7 +142,8 @@ static void be_quiet(struct fm_timer *t)
 
 /* -------- the beginning -------- */
 
-static const struct fm_pg_copy copy = {.data = data, .room = room, .ended = ended};
+static const struct fm_pg_copy copy = {
+    .data = data, .room = room, .ended = ended, .rest_ms = REST_MS};
 
 static void started(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {

@@ -8,9 +8,11 @@
  * it until it is started anew. So a caller that is dead or frozen vouches for nothing more.
  *
  * Nothing of the log is kept, and nothing is queued: while a report does not leave, the next one
- * takes its place. A server that says nothing for `silence_ms`, although it was asked, is given up.
- * Callbacks come from the loop; each may end the stream, or free it. Texts of the target are read
- * during fm_pg_stream_begin alone. */
+ * takes its place. The log is read some milliseconds at a time where there is little of it, so that
+ * a server that commits often does not wake its agent as often; `end` is so much behind. A server
+ * that says nothing for `silence_ms`, although it was asked, is given up. Callbacks come from the
+ * loop; each may end the stream, or free it. Texts of the target are read during fm_pg_stream_begin
+ * alone. */
 #ifndef FM_PG_STREAM_H
 #define FM_PG_STREAM_H
 

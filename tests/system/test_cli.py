@@ -175,7 +175,7 @@ def test_mistyped_options(stage):
             ("not `99999999999999999999`", "demo", "--rate", "99999999999999999999"),
             ("--regions takes a whole number from 2 to 8, not `1`", "demo", "--regions", "1"),
             ("not `9`", "demo", "--regions", "9"),
-            ("split-brain, move or all, not `fire`", "demo", "--scenario", "fire"),
+            ("several with commas, or all, not `fire`", "demo", "--scenario", "fire"),
             ("there is no story `casino`", "demo", "casino")]:
         refused(64, why, *arguments)
 

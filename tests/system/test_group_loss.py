@@ -47,7 +47,7 @@ class Losing(Group):
 
     def wait_for_evidence(self, region):
         """Until each database has the slot by which rows can be read."""
-        wait_until("rows can be recovered", lambda: (self.node(region).get("recovery") or {}).get("available"), PATIENCE_S)
+        wait_until("rows can be recovered", lambda: (self.node(region).get("loss_recovery") or {}).get("available"), PATIENCE_S)
 
     def rows(self, item):
         """The transactions of an item, as people are shown them."""
@@ -131,6 +131,13 @@ def test_counted_kept_and_written_off(stage):
     check_equal(g.commits(g.data["west"] / "pg_wal", pending), 7, "commits behind the fork")
     ended = time.time()
 
+    g.start("west-1")
+    wait_until("its data are looked at", lambda: g.postgres_of("west"), PATIENCE_S, every=0.005)
+    g.kill("west-1")  # in the middle of it
+    wait_until("the server that looked has ended", lambda: not g.postgres_of("west"), PATIENCE_S)
+    check_equal(g.commits(g.data["west"] / "pg_wal", pending), 7, "commits that are still there")
+    check_equal(g.items()[0]["found"], "pending", "what north knows")
+
     full = stage.path("north-1") / "groups" / "ledger" / "losses.json.new"
     full.mkdir()  # north cannot write the item down
     g.start("west-1")
@@ -150,6 +157,7 @@ def test_counted_kept_and_written_off(stage):
     check_equal(g.sql("north", "select count(*) from t where i >= 1000"), "0", "rows that the survivor has")
     shown = g.loss("show", item["item"]).stdout
     check("7 transactions, some with rows" in shown and "update public.k" in shown, shown)
+    check("1 open: 7 transactions, - changes" in g.loss("list").stdout, g.loss("list").stdout)
     check_rows(item, g.rows(item))
     check_equal(g.postgres_of("west") != [] and g.sql("west", "select count(*) from pg_replication_slots"), "0",
                 "slots of a standby")

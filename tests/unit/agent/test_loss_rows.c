@@ -103,6 +103,10 @@ static void only_what_the_item_speaks_of_is_kept(void **state)
     struct fm_loss better = item(other); /* the same item, of a later look */
     assert_false(fm_loss_store_has(&store, &better));
     assert_int_equal(fm_loss_store_get(&store, &better, &text, &n, &e), FM_ERR_NOT_FOUND);
+    struct fm_loss_store again; /* the host knows of no item any more */
+    fm_loss_store_open(&again, folder, losses);
+    assert_false(fm_loss_store_has(&again, &l));
+    assert_int_equal(fm_loss_store_get(&again, &l, &text, &n, &e), FM_ERR_NOT_FOUND);
     struct fm_loss none = item(rows);
     none.rows_bytes = 0;
     assert_true(fm_loss_store_has(&store, &none));

@@ -55,7 +55,7 @@ static void mistakes_are_told_with_what_was_meant(void **state)
         {{"demo", "--rate", "2000000"}, "from 1 to 1000000, not `2000000`"},
         {{"demo", "--rate", "10 "}, "not `10 `"},
         {{"demo", "--color", "never", "--regions", "9"}, "from 2 to 8, not `9`"},
-        {{"demo", "--scenario", "Kill"}, "split-brain, move or all, not `Kill`"},
+        {{"demo", "--scenario", "Kill"}, "several with commas, or all, not `Kill`"},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
         int code = run(cases[i].args);

@@ -56,6 +56,27 @@ static void a_node_is_dialed_as_the_file_says(void **state)
     fm_conf_free(c);
 }
 
+static void a_group_of_hooks_has_neither_nodes_nor_a_bound(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse(GROUP_HEAD "groups:\n  bank:\n    contexts: [ledger]\n    hooks:\n"
+                                         "      status: [/bin/s, a b]\n      lag: [/bin/l]\n"
+                                         "      read-only: [/bin/r]\n      promote: [/bin/p]\n"
+                                         "      fence: [/bin/f]\n      interval: 1m\n");
+    const struct fm_conf_group *g = c->groups;
+    assert_true(g->hooks.present && g->nnodes == 0 && !g->listen.present);
+    assert_int_equal(g->hooks.nstatus, 2);
+    assert_str(g->hooks.status[1], "a b");
+    assert_null(g->hooks.status[2].p); /* argv */
+    assert_str(g->hooks.fence[0], "/bin/f");
+    assert_int_equal(g->hooks.timeout_ms, 30000);
+    assert_int_equal(g->hooks.interval_ms, 60000);
+    assert_int_equal(g->replication.credit_bytes, -1);
+    assert_str(c->regions[g->home].name, "north");
+    assert_int_equal(fm_conf_group_of(c, g->contexts[0]), 0);
+    fm_conf_free(c);
+}
+
 static void a_group_has_its_defaults(void **state)
 {
     (void)state;
@@ -255,6 +276,7 @@ static void gates_listen_where_it_was_said(void **state)
 FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
              fm_test(a_changed_group_is_kept_as_it_is_agreed),
              fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
+             fm_test(a_group_of_hooks_has_neither_nodes_nor_a_bound),
              fm_test(a_group_has_its_defaults), fm_test(a_node_is_dialed_as_the_file_says),
              fm_test(the_credit_is_the_least_that_is_said), fm_test(a_group_has_what_is_said),
              fm_test(a_group_is_found_by_its_context_and_its_hosts),

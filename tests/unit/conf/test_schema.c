@@ -100,8 +100,9 @@ static void the_json_schema_is_whole(void **state)
     assert_int_equal(json_integer_value(at(edge, "workers", "maximum")), 256);
     assert_string_equal(json_string_value(at(edge, "min-body-rate", "default")), "1KiB/s");
     json_t *group = at(at(defs, "group", NULL), "properties", NULL);
-    assert_null(json_object_get(group, "hooks"));
-    assert_int_equal(json_array_size(at(at(defs, "group", NULL), "required", NULL)), 3);
+    assert_non_null(json_object_get(group, "hooks"));
+    assert_int_equal(json_array_size(at(at(defs, "group", NULL), "required", NULL)), 1);
+    assert_int_equal(json_array_size(at(at(defs, "hooks", NULL), "required", NULL)), 5);
     assert_string_equal(
         json_string_value(at(at(group, "settings", NULL), "propertyNames", "pattern")),
         "^[A-Za-z_][A-Za-z0-9_.]{0,62}$");

@@ -368,6 +368,10 @@ static void marked_keys_are_in_the_text(void **state)
 #define GROUP(nodes, more) "groups:\n  g: {contexts: [x], nodes: {" nodes "}" more "}\n"
 #define NODES              "h: {}, i: {port: 5433, data: \"/d/{host}\"}"
 
+#define HOOKED(program, more)                                                                      \
+    "groups:\n  g: {contexts: [x], hooks: {status: [" program "], lag: [" program                  \
+    "], read-only: [" program "], promote: [" program "], fence: [" program "]" more "}}\n"
+
 static void groups_have_one_text(void **state)
 {
     (void)state;
@@ -400,6 +404,9 @@ static void groups_have_one_text(void **state)
         {GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"),
          GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 2MiB}}"), false},
         {"", GROUP(NODES, ", replication: {mode: sync}"), false},
+        /* commands are each host's own; that there are some is not */
+        {HOOKED("/a", ""), HOOKED("/b", ", timeout: 1s, interval: 2s"), true},
+        {GROUP(NODES, ", replication: {mode: sync}"), HOOKED("/a", ""), false},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
         char a_file[2048], b_file[2048];
@@ -424,6 +431,13 @@ static void an_agreed_group_replaces_that_of_the_file(void **state)
     assert_int_equal(c->ngroups, 0); /* what is each host's own of it is not known here */
     assert_true(c->hosts[0].roles & FM_ROLE_POSTGRES);
     fm_conf_free(c);
+    char *hooked = text_of_file(HEAD REGIONS DATABASES ONE("") HOOKED("/a", ""));
+    c = apply(HEAD REGIONS DATABASES ONE("") HOOKED("/b", ", interval: 1s"), hooked, NULL, 0);
+    assert_int_equal(c->ngroups, 1);
+    assert_true(c->groups[0].hooks.present && c->groups[0].nnodes == 0);
+    assert_str(c->groups[0].hooks.fence[0], "/b");
+    fm_conf_free(c);
+    free(hooked);
     c = apply(HEAD REGIONS DATABASES ONE("")
                   GROUP("h: {port: 5444}", ", user: pg, replication: {mode: sync}"),
               agreed, NULL, 0);

@@ -453,6 +453,139 @@ static void a_survivor_computes_it_alone(void **state)
     assert_string_equal(fm_credit_kind_name(FM_CREDIT_ESTIMATE), "estimate");
 }
 
+/* -------- what is recorded -------- */
+
+static void hear(const struct fm_credit_asked *a, uint64_t newest, uint32_t nodes, uint64_t credit,
+                 uint64_t declared)
+{
+    fm_credit_hear(&c, a, (struct fm_revision){newest}, nodes, credit, declared, now);
+}
+
+static void what_was_asked_over_the_newest_record_may_yet_be_applied(void **state)
+{
+    (void)state;
+    struct fm_credit_asked a = {0};
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    fm_credit_ask(&a, (struct fm_revision){7}, ONE | TWO, CREDIT);
+    fm_credit_ask(&a, (struct fm_revision){7}, TWO, CREDIT); /* the first one is not gone by it */
+    hear(&a, 7, ONE, CREDIT, CREDIT);
+    assert_int_equal(c.may_be_recorded, ONE | TWO);
+    hear(&a, 8, ONE, CREDIT, CREDIT); /* it was that, or nothing */
+    assert_int_equal(c.may_be_recorded, 0);
+    fm_credit_ask(&a, (struct fm_revision){8}, THREE, CREDIT);
+    hear(&a, 8, ONE, CREDIT, CREDIT);
+    assert_int_equal(c.may_be_recorded, THREE);
+    c.policy.able = ONE; /* a configuration has no other node any more */
+    hear(&a, 8, ONE | TWO, CREDIT, CREDIT);
+    assert_int_equal(c.recorded | c.may_be_recorded, ONE);
+}
+
+static void a_larger_credit_is_in_force_once_that_is_recorded(void **state)
+{
+    (void)state;
+    struct fm_credit_asked a = {0};
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    hear(&a, 7, ONE, CREDIT, 3 * CREDIT);
+    assert_int_equal(c.policy.bytes, CREDIT);
+    hear(&a, 8, ONE, 3 * CREDIT, 3 * CREDIT);
+    assert_int_equal(c.policy.bytes, 3 * CREDIT);
+    hear(&a, 8, ONE, 3 * CREDIT, 10); /* a smaller one at once */
+    assert_int_equal(c.policy.bytes, 10);
+    fm_credit_ask(&a, (struct fm_revision){8}, ONE, 10);
+    hear(&a, 8, ONE, 3 * CREDIT, 2 * CREDIT); /* ... until that cannot be recorded any more */
+    assert_int_equal(c.policy.bytes, 10);
+    hear(&a, 9, 0, 10, 2 * CREDIT); /* nobody counts by it */
+    assert_int_equal(c.policy.bytes, 2 * CREDIT);
+}
+
+/* -------- another configuration -------- */
+
+static void a_primary_that_runs_goes_by_another_policy(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 0);
+    (void)grant();
+    written(CREDIT + 1);
+    (void)wanted();
+    later(PATIENCE);
+    assert_int_equal(wanted(), ONE);
+    struct fm_credit_policy p = c.policy;
+    p.beyond = FM_CREDIT_LEAVES;
+    p.bytes = 7; /* is told with what is recorded */
+    fm_credit_reset(&c, &p);
+    assert_int_equal(c.policy.bytes, CREDIT);
+    assert_int_equal(wanted(), 0);
+}
+
+/* -------- carrying it out -------- */
+
+static void a_grant_is_reported_before_commits_would_wait_for_it(void **state)
+{
+    (void)state;
+    struct fm_lsn said = lsn(FM_CREDIT_WINDOW), more = lsn(2 * FM_CREDIT_WINDOW);
+    assert_true(fm_credit_is_due(lsn(1), FM_LSN_NONE, lsn(0)));
+    assert_false(fm_credit_is_due(said, said, lsn(FM_CREDIT_WINDOW)));
+    assert_false(fm_credit_is_due(lsn(1), said, lsn(FM_CREDIT_WINDOW)));
+    assert_false(fm_credit_is_due(more, said, lsn(FM_CREDIT_WINDOW / 2 - 1)));
+    assert_true(fm_credit_is_due(more, said, lsn(FM_CREDIT_WINDOW / 2)));
+    assert_true(fm_credit_is_due(more, said, lsn(3 * FM_CREDIT_WINDOW)));
+}
+
+static void a_log_that_nobody_writes_moves_on_for_who_joins(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, 0);
+    struct fm_credit_verdict v = {.joins_at = lsn(500)};
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0); /* nobody joins */
+    v.joining = ONE;
+    later(FM_CREDIT_MOVE_ON_MS - 1);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0);
+    later(1);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 500);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0); /* on its way */
+    written(200);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 300);
+    written(500);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0); /* it is there */
+    v.joins_at = lsn(500 + 10 * FM_CREDIT_WINDOW);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), FM_CREDIT_MOVE_ON_MAX);
+}
+
+static void the_server_waits_for_all_that_may_count(void **state)
+{
+    (void)state;
+    begin_with(0, FM_CREDIT_LEAVES, ONE);
+    struct fm_credit_policy p = c.policy;
+    assert_int_equal(fm_credit_names(&p, NULL, TWO), TWO);
+    assert_int_equal(fm_credit_names(&p, &c, TWO), ONE); /* it knows more than the record */
+    fm_credit_recorded(&c, ONE, TWO);
+    c.joining = THREE;
+    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | TWO | THREE);
+    p.able = ONE | THREE;
+    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | THREE);
+    p.beyond = FM_CREDIT_BLOCKS; /* for each of them, whoever counts */
+    assert_int_equal(fm_credit_names(&p, &c, 0), ONE | THREE);
+}
+
+static void a_stream_does_not_outlive_the_names_that_it_was_begun_by(void **state)
+{
+    (void)state;
+    struct fm_credit_stream s = {0};
+    assert_true(fm_credit_stream_fits(&s, false, ONE)); /* closed: it reads them later */
+    assert_int_equal(s.names, 0);
+    assert_true(fm_credit_stream_fits(&s, true, TWO));
+    assert_int_equal(s.names, TWO);
+    assert_true(fm_credit_stream_fits(&s, true, TWO));
+    assert_true(fm_credit_stream_fits(&s, false, ONE)); /* closed again: it acknowledges nothing */
+    assert_false(fm_credit_stream_fits(&s, true, ONE | TWO));
+    assert_true(fm_credit_stream_fits(&s, true, ONE | TWO)); /* another one was begun */
+}
+
 /* -------- a walk -------- */
 
 struct model {
@@ -563,4 +696,11 @@ FM_TEST_MAIN(
     fm_test(while_the_server_does_not_wait_all_is_a_hole), fm_test(transactions_fit_into_it),
     fm_test(one_that_is_recorded_and_not_heard_of_bounds_nothing),
     fm_test(a_smaller_credit_counts_when_it_is_reached), fm_test(a_survivor_computes_it_alone),
+    fm_test(what_was_asked_over_the_newest_record_may_yet_be_applied),
+    fm_test(a_larger_credit_is_in_force_once_that_is_recorded),
+    fm_test(a_primary_that_runs_goes_by_another_policy),
+    fm_test(a_grant_is_reported_before_commits_would_wait_for_it),
+    fm_test(a_log_that_nobody_writes_moves_on_for_who_joins),
+    fm_test(the_server_waits_for_all_that_may_count),
+    fm_test(a_stream_does_not_outlive_the_names_that_it_was_begun_by),
     fm_test(a_bound_that_is_known_is_less_than_one_that_is_not), fm_test(a_walk_never_lies))

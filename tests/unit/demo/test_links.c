@@ -28,7 +28,8 @@ static int setup(void **state)
             if (from == into)
                 continue;
             close(raw_listen(&at)); /* a free port */
-            link_of[from][into] = (struct fm_link){from, into, at, to[into]};
+            link_of[from][into] = (struct fm_link){
+                .from = from, .into = into, .at = at, .to = to[into], .data = into == NORTH};
             all[n++] = link_of[from][into];
         }
     links = fm_links_start(all, n, &e);
@@ -107,6 +108,22 @@ static void a_place_is_cut_off_from_some_whoever_dialled(void **state)
     }
 }
 
+static void ways_of_data_are_cut_alone(void **state)
+{
+    (void)state;
+    fm_links_set_data(links, &(struct fm_fault_rule){.cut = true});
+    open_between(WEST, NORTH);
+    assert_false(passes(&p, &q, SOON_MS));
+    struct peer a = p, b = q;
+    open_between(NORTH, WEST);
+    assert_true(passes(&p, &q, 10000));
+    close_both();
+    fm_links_heal(links);
+    assert_true(is_readable(b.fd, 10000));
+    peer_close(&a);
+    peer_close(&b);
+}
+
 static void a_place_is_slow_to_reach(void **state)
 {
     (void)state;
@@ -135,4 +152,5 @@ static void an_address_that_is_taken_is_told(void **state)
 
 FM_TEST_MAIN(with_links(every_place_reaches_every_other),
              with_links(a_place_is_cut_off_from_some_whoever_dialled),
-             with_links(a_place_is_slow_to_reach), with_links(an_address_that_is_taken_is_told))
+             with_links(ways_of_data_are_cut_alone), with_links(a_place_is_slow_to_reach),
+             with_links(an_address_that_is_taken_is_told))

@@ -158,33 +158,52 @@ static void one_in_five_is_a_command_with_a_key_of_its_own(void **state)
     end(l);
 }
 
+static struct fm_measure effects_by(const struct fm_load *l, size_t first, const char *text,
+                                    size_t n)
+{
+    unsigned char effects[COUNT] = {0};
+    struct fm_measure m = {0};
+    fm_measure_keys(l, COUNT, fm_str(text, n), effects);
+    fm_measure_effects(l, first, COUNT, effects, &m);
+    return m;
+}
+
 static void effects_are_found_by_their_keys(void **state)
 {
     (void)state;
-    static unsigned char effects[COUNT];
     struct fm_load *l = whole_run(&at);
-    struct fm_measure m = {0};
-    fm_measure_effects(l, 0, COUNT, keys, keys_n, effects, &m);
+    struct fm_measure m = effects_by(l, 0, keys, keys_n);
     assert_int_equal(m.commands_missing, 0);
     assert_int_equal(m.applied_twice, 0);
+    assert_int_equal(m.debits_acknowledged, COUNT / 10);
+    assert_int_equal(m.debits_there, COUNT / 10);
+    assert_int_equal(m.debits_missing, 0);
 
     /* of others, of other runs, malformed: none of ours */
     static const char strange[] = "demo-0000abcd- 1\ndemo-0000abcd-x 1\ndemo-00000001-3 9\nmy-1 5\n"
                                   "demo-0000abcd-3\ndemo-0000abcd-99999999999 7\n\n";
-    fm_measure_effects(l, 0, COUNT, strange, strlen(strange), effects, &m);
+    m = effects_by(l, 0, strange, strlen(strange));
     assert_int_equal(m.commands_missing, COUNT / 5);
+    assert_int_equal(m.debits_missing, COUNT / 10);
+    assert_int_equal(m.debits_there, 0);
     assert_int_equal(m.applied_twice, 0);
 
     char key[40], one[48]; /* the first command, once too often; none of the others */
     fm_load_key(l, 3, key);
     (void)snprintf(one, sizeof one, "%s 2", key);
-    m = (struct fm_measure){0};
-    fm_measure_effects(l, 0, COUNT, one, strlen(one), effects, &m);
+    m = effects_by(l, 0, one, strlen(one));
     assert_int_equal(m.commands_missing, COUNT / 5 - 1);
     assert_int_equal(m.applied_twice, 1);
-    m = (struct fm_measure){0};
-    fm_measure_effects(l, 4, COUNT, one, strlen(one), effects, &m); /* not in this range */
+    m = effects_by(l, 4, one, strlen(one)); /* not in this range */
     assert_int_equal(m.applied_twice, 0);
+
+    unsigned char effects[COUNT] = {0}; /* one in each of two stores */
+    one[strlen(one) - 1] = '1';
+    fm_measure_keys(l, COUNT, fm_str_z(one), effects);
+    fm_measure_keys(l, COUNT, fm_str_z(one), effects);
+    m = (struct fm_measure){0};
+    fm_measure_effects(l, 0, COUNT, effects, &m);
+    assert_int_equal(m.applied_twice, 1);
     end(l);
 }
 

@@ -403,13 +403,15 @@ static void on_ended(struct fm_pg_conn *c, const struct fm_pg_result *r)
     memcpy(served.sqlstate, r->sqlstate, sizeof served.sqlstate);
 }
 
-static const struct fm_pg_copy copy = {on_data, on_room, on_ended};
+enum { REST_MS = 60 * 1000 };
+static const struct fm_pg_copy copy = {on_data, on_room, on_ended, 0};
+static const struct fm_pg_copy rests = {on_data, on_room, on_ended, REST_MS};
 
-static void begin_stream(void)
+static void begin_stream_of(const struct fm_pg_copy *which)
 {
     messages = rooms = ended = close_at = 0;
     served_open();
-    fm_pg_copy_begin(&served.conn, "START_REPLICATION PHYSICAL 0/0", 1000, served_done, &copy);
+    fm_pg_copy_begin(&served.conn, "START_REPLICATION PHYSICAL 0/0", 1000, served_done, which);
     NET_UNTIL(&served.net, served_got('Q'));
     served_add('W', "\0\0\0", 3);
     served_add('d', "a1", 2); /* in the same segment */
@@ -418,6 +420,11 @@ static void begin_stream(void)
     assert_int_equal(served.error.code, FM_ERR_OK);
     NET_UNTIL(&served.net, messages == 1);
     assert_int_equal(served.conn.state, FM_PG_CONN_COPYING);
+}
+
+static void begin_stream(void)
+{
+    begin_stream_of(&copy);
 }
 
 static void a_stream_goes_both_ways(void **state)
@@ -493,6 +500,40 @@ static void a_stream_may_be_closed_from_a_message(void **state)
     assert_int_equal(ended, 0);
 }
 
+static void a_stream_of_which_little_came_rests(void **state)
+{
+    (void)state;
+    static char large[12 * 1024];
+    begin_stream_of(&rests);
+    served_add('d', "a2", 2);
+    served_add('d', "a3", 2);
+    served_send();
+    net_turn_ms(&served.net, 2);
+    assert_int_equal(messages, 1);
+    assert_true(fm_pg_copy_put(&served.conn, FM_STR("r-status"))); /* it speaks all the same */
+    NET_UNTIL(&served.net, (peer_poll(&served.peer), served.peer.n == 13));
+    net_skip_ms(REST_MS);
+    NET_UNTIL(&served.net, messages == 3);
+    net_skip_ms(REST_MS);
+    net_turn_ms(&served.net, 2);
+    large[0] = 'a';
+    for (unsigned i = 0; i < 4; i++) /* as one that is behind has it */
+        served_add('d', large, sizeof large);
+    served_send();
+    NET_UNTIL(&served.net, messages == 7);
+    served_add('d', "a", 1);
+    served_send();
+    net_skip_ms(REST_MS);
+    NET_UNTIL(&served.net, messages == 8);
+    peer_reset(&served.peer); /* which is told at once */
+    served.peer.fd = -1;
+    NET_UNTIL(&served.net, ended == 1);
+    net_skip_ms(REST_MS);
+    net_turn_ms(&served.net, 2);
+    assert_int_equal(ended, 1);
+    assert_int_equal(served.lost, 0);
+}
+
 static void a_command_that_does_not_stream_is_an_error(void **state)
 {
     (void)state;
@@ -537,4 +578,5 @@ FM_TEST_MAIN(with_served(says_who_it_is_and_nothing_else),
              with_served(nothing_is_queued_behind_what_does_not_leave),
              with_served(a_stream_that_ends_is_told_once),
              with_served(a_stream_may_be_closed_from_a_message),
+             with_served(a_stream_of_which_little_came_rests),
              with_served(a_command_that_does_not_stream_is_an_error))

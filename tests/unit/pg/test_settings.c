@@ -87,6 +87,20 @@ static void writes_whom_a_standby_follows(void **state)
                                "\"north-db-1\")'"));
 }
 
+static void keeps_no_old_log_where_a_rewind_would_copy_it(void **state)
+{
+    (void)state;
+    static const struct fm_pg_setting own[] = {{FM_STR_INIT("wal_recycle"), FM_STR_INIT("on")}};
+    struct fm_pg_settings s = usual();
+    s.own = own;
+    s.nown = 1;
+    assert_false(has_line(conf(&s), "wal_recycle = 'off'"));
+    s.sheds_log = true;
+    const char *users = strstr(conf(&s), "wal_recycle = 'on'");
+    assert_non_null(users);
+    assert_non_null(strstr(users, "wal_recycle = 'off'")); /* the last one counts */
+}
+
 /* The user's own are before what Fulmar needs, so that the last word is not theirs. */
 static void writes_the_users_own(void **state)
 {
@@ -326,7 +340,8 @@ static void slots_are_told_apart(void **state)
 }
 
 FM_TEST_MAIN(fm_test(slots_are_told_apart), fm_test(writes_what_the_promises_rest_on),
-             fm_test(writes_whom_a_standby_follows), fm_test(writes_the_users_own),
+             fm_test(writes_whom_a_standby_follows),
+             fm_test(keeps_no_old_log_where_a_rewind_would_copy_it), fm_test(writes_the_users_own),
              fm_test(refuses_settings_that_are_not_the_users),
              fm_test(lets_in_the_loopback_and_the_nodes_only),
              fm_test(refuses_what_it_cannot_write_down), fm_test(says_what_does_not_fit),

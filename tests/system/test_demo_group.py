@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""`fulmar demo` with the ledger in a PostgreSQL group: is the truth of the ledger told, is going home refused until the data
+are there, and is nothing left of PostgreSQL when it ends? What is counted must hold on any machine."""
+
+import glob
+import json
+import os
+import signal
+import sys
+
+import lib
+from lib import check, check_equal, wait_until
+from test_demo import LATE_MS, children_of, demo, left_nothing, met
+
+RUN_S = 150  # about 40 where nothing else runs
+
+
+def servers(process):
+    """Processes whose folder is one of the demonstration's."""
+    found = []
+    for pid in (p for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            if os.readlink(f"/proc/{pid}/cwd").startswith(str(process.tmp)):
+                found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def begin(stage, name, *arguments):
+    if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
+        raise lib.Skip("PostgreSQL is not installed")
+    stage.dir.chmod(0o755)
+    return demo(stage, name, *arguments)
+
+
+def ledger_is_right(one):
+    name, ledger = one["name"], one["ledger"]
+    check_equal((one["failed"], one["failed_by_kind"], one["writes_applied_twice"]), (0, {}, 0), f"{name}: failures")
+    check(ledger["acknowledged"] <= ledger["in_database"] + ledger["recovered"]
+          <= ledger["acknowledged"] + ledger["unknown"], f"{name}: {ledger}")
+    check(ledger["acknowledged"] > 50 and ledger["holds"] and ledger["balances"] and ledger["within_bound"], f"{name}: {ledger}")
+    check_equal(one["acknowledged_writes_missing"], ledger["lost"], f"{name}: acknowledged writes missing")
+    check_equal(one["pass"], met(one) and (name != "forced" or one["detect_ms"] is not None), f"objectives and pass of {one}")
+
+
+def forced_is_right(one):
+    ledger_is_right(one)
+    check_equal(one["bound"], {"bytes": 1 << 20, "transactions": (1 << 20) // 34 + 1, "kind": "enforced"}, "what was shown before")
+    check(one["taken_over"] and one["rejoined_ms"] > 0, f"forced: {one}")
+
+
+def failback_is_right(one):
+    ledger_is_right(one)
+    check("replication lags" in one["refused"][0] and "bytes behind" in one["refused"][0], f"failback: {one['refused']}")
+    check_equal((one["ledger"]["lost"], one["failed_back"], one["is_home"]), (0, True, True), f"failback: {one}")
+
+
+def test_forced_and_back(stage):
+    """The region of the primary dies with its PostgreSQL; what is lost is counted, and within what was shown before. Then
+    replication is broken, and going home is refused until it is not. Ctrl-C leaves nothing."""
+    for again in range(3):
+        process = begin(stage, f"group{again}", "--scenario", "forced,failback", "--keep", "-o", "json")
+
+        def is_told(process=process):
+            check(process.is_alive(), f"it has ended: {process.output()}")
+            return "Ctrl-C ends it" in process.output()
+
+        wait_until("both are over", is_told, RUN_S)
+        children = children_of(process.pid)
+        check(len(servers(process)) > 4, "PostgreSQL runs")
+        process.signal(signal.SIGINT)
+        code = process.wait(30)
+        left_nothing(process, children)
+        check_equal(servers(process), [], "what is left of PostgreSQL")
+        doc = json.loads(process.out.read_text())
+        try:
+            check_equal([o["name"] for o in doc["scenarios"]], ["forced", "failback"], "scenarios")
+            forced_is_right(doc["scenarios"][0])
+            failback_is_right(doc["scenarios"][1])
+            check_equal(code, 0 if doc["pass"] else 2, "exit code")
+            print(f"  {json.dumps(doc['scenarios'])}")
+            return
+        except lib.Failure as failure:
+            late = max(o["load_generator_late_ms"] or 0 for o in doc["scenarios"])
+            if again == 2 or late < LATE_MS:
+                raise
+            print(f"again, for it was {late} ms late: {failure}", file=sys.stderr)
+
+
+def test_interrupted_while_it_is_made(stage):
+    """Ctrl-C while PostgreSQL is made."""
+    process = begin(stage, "early", "--scenario", "switchover")
+    wait_until("PostgreSQL is made", lambda: servers(process), 60)
+    children = children_of(process.pid)
+    process.signal(signal.SIGINT)
+    check_equal(process.wait(30), 130, "exit code")
+    left_nothing(process, children)
+    check_equal(servers(process), [], "what is left of PostgreSQL")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
