@@ -265,7 +265,7 @@ struct fm_conf_failover {
     int64_t grace_ms, ask_after_ms;
     unsigned at_most; /* automatic failovers ... */
     int64_t at_most_window_ms;
-    enum { FM_CONF_PREFER_TIME, FM_CONF_PREFER_DATA } prefer;
+    enum { FM_CONF_PREFER_DATA, FM_CONF_PREFER_TIME } prefer;
 };
 
 /* Hours of some days, UTC. */
@@ -417,6 +417,7 @@ struct fm_conf_group {
         enum fm_conf_beyond beyond;
         struct {
             uint64_t bytes, transactions; /* as written; 0 = not said */
+            int64_t time_ms;
         } max_loss;
         /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;
