@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { GROUP_RATE = 500 }; /* a debit costs a commit, on all of its nodes */
+
 static double number(const json_t *o, const char *key)
 {
     return json_number_value(json_object_get(o, key));
@@ -265,6 +267,7 @@ int fm_cmd_demo(const struct fm_args *a)
     struct fm_demo_options o = {.story = story,
                                 .scenarios = bits,
                                 .rate = a->rate,
+                                .group_rate = a->rate_text ? a->rate : GROUP_RATE,
                                 .regions = a->regions,
                                 .keep = a->keep,
                                 .live = table && isatty(STDOUT_FILENO),

@@ -45,6 +45,7 @@ struct fm_demo_options {
     enum fm_demo_story story;
     unsigned scenarios; /* bits of enum fm_demo_scenario */
     unsigned rate, regions;
+    unsigned group_rate; /* where the ledger is a PostgreSQL group */
     bool keep; /* stay up afterwards */
     bool live; /* draw on the terminal */
     bool color;

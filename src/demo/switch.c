@@ -27,9 +27,15 @@ static unsigned other(const struct fm_demo *d, unsigned region)
     return (region + 1) % d->world.nregions;
 }
 
-static bool wait_until_whole(struct fm_demo *d, struct play *p)
+/* The edge sees that, too: a region whose node was away a moment ago may answer no queries yet. */
+static bool is_settled(struct fm_demo *d)
 {
-    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_stage_group_is_whole))
+    return fm_stage_all_up(d) && fm_stage_group_is_whole(d);
+}
+
+static bool wait_until(struct fm_demo *d, struct play *p, bool (*until)(struct fm_demo *d))
+{
+    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, until))
         return false;
     bool whole = fm_stage_group_is_whole(d);
     p->good &= whole;
@@ -68,7 +74,7 @@ static json_int_t recovered(struct fm_demo *d, unsigned region)
 /* What earlier scenarios lost is not this one's. */
 static bool begin(struct fm_demo *d, struct play *p)
 {
-    if (!wait_until_whole(d, p))
+    if (!wait_until(d, p, is_settled))
         return false;
     p->recovered_before = recovered(d, p->region);
     return !d->interrupted;
@@ -80,8 +86,8 @@ bool fm_switch_over(struct fm_demo *d, struct play *p)
 {
     json_object_set_new(p->more, "moves", json_array());
     return begin(d, p) && fm_play_move(d, p, "ledger", other(d, p->region), NULL) &&
-           wait_until_whole(d, p) && fm_play_move(d, p, "ledger", p->region, NULL) &&
-           wait_until_whole(d, p);
+           wait_until(d, p, is_settled) && fm_play_move(d, p, "ledger", p->region, NULL) &&
+           wait_until(d, p, fm_stage_group_is_whole);
 }
 
 /* -------- by force -------- */
@@ -127,7 +133,7 @@ bool fm_switch_kill(struct fm_demo *d, struct play *p)
 
 bool fm_switch_rejoin(struct fm_demo *d, struct play *p)
 {
-    if (!wait_until_whole(d, p))
+    if (!wait_until(d, p, fm_stage_group_is_whole))
         return false;
     double took = (double)fm_mono_sub_ns(fm_mono_now(), p->healed) / 1e6;
     json_object_set_new(p->more, "rejoined_ms", fm_report_ms(p->good ? took : -1));
@@ -187,8 +193,8 @@ bool fm_switch_back(struct fm_demo *d, struct play *p)
     json_object_set_new(p->more, "moves", json_array());
     json_object_set_new(p->more, "refused", json_array());
     json_object_set_new(p->more, "failed_back", json_false());
-    if (!begin(d, p) || (p->region == HOME &&
-                         (!fm_play_move(d, p, "ledger", away, NULL) || !wait_until_whole(d, p))))
+    if (!begin(d, p) || (p->region == HOME && (!fm_play_move(d, p, "ledger", away, NULL) ||
+                                               !wait_until(d, p, is_settled))))
         return false;
     fm_world_cut_data(&d->world);
     fm_demo_view_say(&d->view, "no node of the ledger hears another one any more");
@@ -205,7 +211,7 @@ bool fm_switch_back(struct fm_demo *d, struct play *p)
     bool went = json_is_true(json_object_get(p->more, "failed_back"));
     p->good &= home && went && !early;
     json_object_set_new(p->more, "is_home", json_boolean(home));
-    return wait_until_whole(d, p);
+    return wait_until(d, p, fm_stage_group_is_whole);
 }
 
 /* -------- the truth -------- */
