@@ -74,7 +74,8 @@ static void show_debit(const struct fm_pg_result *r, struct fm_buf *out, unsigne
 {
     struct fm_str answer = r->rows == 1 ? fm_pg_value(r, 0, 0) : (struct fm_str){NULL, 0};
     *status = answer.p ? 200 : 409;
-    fm_buf_str_add(out, answer);
+    if (answer.p)
+        fm_buf_str_add(out, answer);
 }
 
 static void show_balance(const struct call *c, const struct fm_pg_result *r, struct fm_buf *out)
