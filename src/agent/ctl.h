@@ -16,6 +16,7 @@
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
  *   ctl_quote.c    ... and what a failover would lose of them
+ *   ctl_yield.c    ... given up, where it does not serve here any more
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -39,6 +40,7 @@
 #include "core/office.h"
 #include "core/standby.h"
 #include "core/votes.h"
+#include "core/yield.h"
 
 enum {
     CTL_READ_PARTS = 5,
@@ -109,6 +111,7 @@ struct ctl_set {
     struct fm_contexts contexts;
     struct fm_failover fo[FM_AUTH_REGIONS_MAX]; /* by the region that is lost */
     bool attested[FM_AUTH_REGIONS_MAX];
+    struct fm_mono ask_next;  /* of a holder that a person takes it from: to let go */
     struct fm_mono home_next; /* of a failback: the next cell goes then */
     bool canary_went;
 };
@@ -291,6 +294,7 @@ struct ctl_group {
         struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
+    struct fm_yield yield;   /* ctl_yield.c */
 };
 
 struct ctl_context {
@@ -466,7 +470,10 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
 
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
-/* For a failover from `lost` to `to`, as it looks from here. */
+/* Who would take over from `lost`, by the votes; FM_NO_REGION. */
+unsigned ctl_heir(const struct fm_controller *ctl, const struct ctl_set *s, unsigned lost);
+/* For a failover from `lost` to `to`, as it looks from here. They are the same where a region goes
+ * on with what it has given up itself, with another node. */
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost, unsigned to);
 /* Cells that are held here and at home there; those that were taken by force, or all. */
@@ -674,17 +681,16 @@ void ctl_group_create(struct ctl_context *c);
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
 /* What the last writer said of itself; NULL: there are no data yet. */
 const struct fm_group_report *ctl_group_writer(const struct ctl_context *c);
-/* Nobody has taken the node away from its agent: it may be promoted. */
-bool ctl_group_looks_after(const struct ctl_group_node *n);
+/* What each node has said; their number. */
+unsigned ctl_group_reports(const struct ctl_context *c,
+                           struct fm_group_report out[FM_GROUP_NODES_MAX]);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */
-struct ctl_group_loss {
-    bool ready;                   /* a standby is there to be promoted, or there are no data */
-    struct fm_credit_bound bound; /* of what it may lack of what was acknowledged */
-} ctl_group_loss(const struct ctl_context *c, unsigned to);
-/* `loss-if-now`: of what was acknowledged, would the primary be lost at this moment. */
-struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c);
+struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigned to);
+/* `loss-if-now`, for people: of what was acknowledged, would the primary be lost at this moment.
+ * Null without data that a group keeps. */
+json_t *ctl_group_loss_json(const struct ctl_context *c);
 /* Of a planned move home to that region. */
 struct ctl_group_home {
     bool counts;   /* its data are there, or follow; true without a group */
@@ -703,6 +709,19 @@ void ctl_quote_heard(struct ctl_context *c, unsigned host);
  * write. */
 json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
                        unsigned to);
+
+/* -------- ctl_yield.c -------- */
+
+/* Of a keeper: is what it holds served, and is what it has given up to be taken back? */
+void ctl_yield_turn(struct ctl_context *c);
+/* A person takes the set from a region whose keeper may be well: it is asked to let go. */
+void ctl_yield_ask(struct fm_controller *ctl, struct ctl_set *s, unsigned lost);
+void ctl_yield_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
+/* All of the set was given up by that region. */
+bool ctl_yield_is_given_up(const struct fm_controller *ctl, const struct ctl_set *s,
+                           unsigned region);
+/* Who goes on with it; `heir`: by the votes. */
+unsigned ctl_yield_next(const struct fm_controller *ctl, const struct ctl_set *s, unsigned heir);
 
 /* -------- ctl_tell.c -------- */
 

@@ -286,11 +286,15 @@ static enum fm_failover_wish wish_of(const struct fm_op *x)
     return x->step == FM_OP_STEP_PREPARE ? FM_FAILOVER_TO_PREPARE : FM_FAILOVER_TO_COMPLETE;
 }
 
+/* Of my own region: what it has given up. */
 static bool holds_any(const struct ctl_context *c, unsigned region)
 {
-    for (unsigned i = 0; i < c->auth.cfg.ncells; i++)
-        if (c->auth.cell[i].at.revision.n && c->auth.cell[i].at.r.region == region)
+    for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
+        const struct fm_cell_at *at = &c->auth.cell[i].at;
+        bool kept = region == c->ctl->region && at->r.state != FM_CELL_YIELDED;
+        if (at->revision.n && at->r.region == region && !kept)
             return true;
+    }
     return false;
 }
 

@@ -158,6 +158,22 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 
 /* -------- for people -------- */
 
+json_t *ctl_group_loss_json(const struct ctl_context *c)
+{
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
+    if (ctl_external_has(c)) {
+        struct fm_external_estimate x = ctl_external_loss_if_now(c);
+        return ctl_external_loss_json(&x);
+    }
+    if (!e)
+        return json_null();
+    struct fm_credit_bound b =
+        fm_group_loss_if_now(e, report, ctl_group_reports(c, report), c->ctl->c.roster->nregions,
+                             FRESH_MS, fm_mono_now());
+    return fm_message_group_loss_json(&b);
+}
+
 static json_t *group_json(const struct ctl_context *c)
 {
     const struct fm_roster *r = c->ctl->c.roster;
@@ -175,13 +191,12 @@ static json_t *group_json(const struct ctl_context *c)
     char system[24] = "";
     if (e)
         snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
-    struct fm_credit_bound loss = ctl_group_loss_if_now(c);
     return json_pack("{s:s,s:s?,s:s?,s:I,s:I,s:o,s:o}", "context", r->context[c->number].name,
                      "system_id", e ? system : NULL, "primary",
                      known ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL,
                      "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "timeline",
-                     (json_int_t)(e ? e->timeline : 0), "loss_if_now",
-                     e ? fm_message_group_loss_json(&loss) : json_null(), "nodes", nodes);
+                     (json_int_t)(e ? e->timeline : 0), "loss_if_now", ctl_group_loss_json(c),
+                     "nodes", nodes);
 }
 
 /* Data that Fulmar does not run itself. */
@@ -189,12 +204,11 @@ static json_t *external_json(const struct ctl_context *c)
 {
     const struct fm_controller *ctl = c->ctl;
     const struct fm_cell_at *at = &c->auth.cell[0].at;
-    struct fm_external_estimate loss = ctl_external_loss_if_now(c);
     const char *name = at->revision.n ? ctl->c.roster->region[fm_cell_owner(&at->r)] : NULL;
     return json_pack("{s:s,s:s,s:s?,s:I,s:o,s:o,s:o}", "context",
                      ctl->c.roster->context[c->number].name, "kind", "hooks", "holder", name,
                      "epoch", (json_int_t)fm_authority_epoch(&c->auth, 0).n, "loss_if_now",
-                     ctl_external_loss_json(&loss), "here", ctl_external_json(c), "regions",
+                     ctl_group_loss_json(c), "here", ctl_external_json(c), "regions",
                      ctl_external_regions_json(c));
 }
 
@@ -215,11 +229,6 @@ json_t *fm_controller_groups(const struct fm_controller *ctl)
 
 /* -------- a planned move -------- */
 
-bool ctl_group_looks_after(const struct ctl_group_node *n)
-{
-    return n->report.state != FM_GROUP_MAINTAINED && n->report.state != FM_GROUP_FENCED;
-}
-
 const char *ctl_group_receive(const struct ctl_context *c)
 {
     struct fm_mono now = fm_mono_now();
@@ -233,54 +242,29 @@ const char *ctl_group_receive(const struct ctl_context *c)
         return "nothing is heard of the primary of its PostgreSQL group";
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region == c->ctl->region && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
-            fm_group_is_fresh(&n->report, FRESH_MS, now) &&
+        if (n->region == c->ctl->region && e->promotable >> i & 1 &&
+            fm_group_is_looked_after(&n->report) && fm_group_is_fresh(&n->report, FRESH_MS, now) &&
             fm_group_is_promotable(e, &n->report, old->flush, LAG_MAX))
             return NULL;
     }
     return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
 }
 
-/* Whoever is promoted of the region has most of its nodes, so at least what the best of them has;
- * but for those that a person has taken away. */
-struct ctl_group_loss ctl_group_loss(const struct ctl_context *c, unsigned to)
+unsigned ctl_group_reports(const struct ctl_context *c,
+                           struct fm_group_report out[FM_GROUP_NODES_MAX])
 {
-    struct fm_mono now = fm_mono_now();
-    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    struct ctl_group_loss l = {.ready = true};
-    if (!e)
-        return l; /* there is nothing to be lost */
-    l.ready = false;
-    l.bound.kind = FM_CREDIT_UNBOUNDED;
-    for (unsigned i = 0; i < c->group->nnodes; i++) {
-        const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region != to || !ctl_group_looks_after(n) ||
-            !fm_group_is_fresh(&n->report, FRESH_MS, now) || n->report.system_id != e->system_id)
-            continue;
-        struct fm_credit_bound b = fm_group_bound(e, i, n->report.flush);
-        l.ready |= n->report.recovery;
-        if (fm_credit_bound_is_less(&b, &l.bound))
-            l.bound = b;
-    }
-    return l;
+    unsigned n = c->group ? c->group->nnodes : 0;
+    for (unsigned i = 0; i < n; i++)
+        out[i] = c->group->node[i].report;
+    return n;
 }
 
-/* What would be lost with the primary at this moment: as it says itself while it is heard, else as
- * the best of the others would find it. */
-struct fm_credit_bound ctl_group_loss_if_now(const struct ctl_context *c)
+struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigned to)
 {
-    const struct fm_evidence *e = c->group ? ctl_group_recorded(c) : NULL;
-    const struct fm_group_report *w = e ? ctl_group_writer(c) : NULL;
-    struct fm_credit_bound best = {.kind = FM_CREDIT_UNBOUNDED};
-    bool open = w && (w->state == FM_GROUP_PRIMARY || w->state == FM_GROUP_DRAINING);
-    if (open && fm_group_is_fresh(w, FRESH_MS, fm_mono_now()))
-        return w->loss;
-    for (unsigned r = 0; e && r < c->ctl->c.roster->nregions; r++) {
-        struct ctl_group_loss l = ctl_group_loss(c, r);
-        if (l.ready && fm_credit_bound_is_less(&l.bound, &best))
-            best = l.bound;
-    }
-    return best;
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    unsigned n = ctl_group_reports(c, report);
+    return fm_group_takeover(c->group ? ctl_group_recorded(c) : NULL, report, n,
+                             fm_group_looked_after(report, n), to, FRESH_MS, fm_mono_now());
 }
 
 /* -------- home again -------- */
@@ -340,7 +324,7 @@ bool ctl_group_is_final(const struct ctl_context *c, unsigned to)
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
         /* one that is not recorded would not be let to claim what is released for it */
-        if (n->region == to && e->promotable >> i & 1 && ctl_group_looks_after(n) &&
+        if (n->region == to && e->promotable >> i & 1 && fm_group_is_looked_after(&n->report) &&
             fm_group_is_fresh(&n->report, FRESH_MS, now) && fm_group_is_final(old, &n->report))
             return true;
     }

@@ -7,7 +7,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "core/group.h"
+#include "core/group_order.h"
 
 #include <stdio.h>
 
@@ -36,48 +36,66 @@ static int node_of(const struct ctl_context *c, const char *name)
 
 /* -------- against the rules -------- */
 
-static void check_reinit(struct ctl_order *o, unsigned node)
+static enum fm_group_event event_of(const struct fm_op *o)
 {
-    const struct fm_evidence *e = ctl_group_recorded(o->c);
-    const struct ctl_group *g = o->c->group;
-    const char *primary = fm_roster_host_name(o->ctl->c.roster, g->node[e->writer - 1].host);
-    const struct fm_group_report *w = &g->node[e->writer - 1].report;
+    FM_ASSERT(is_about_node(o));
+    return o->kind == FM_OP_REINIT     ? FM_GROUP_ON_REINIT
+           : o->kind == FM_OP_MAINTAIN ? FM_GROUP_ON_MAINTAIN
+                                       : FM_GROUP_ON_RESUME;
+}
+
+static enum fm_group_order_no look(const struct ctl_order *o, unsigned node)
+{
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
     int index = fm_conf_group_of(o->ctl->conf, (unsigned)o->c->conf);
-    FM_ASSERT(index >= 0 && e->writer != node + 1);
+    FM_ASSERT(index >= 0);
     const struct fm_conf_group *conf = &o->ctl->conf->groups[index];
-    bool waits = conf->replication.mode == FM_CONF_SYNC &&
-                 conf->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
-    if (!fm_group_is_fresh(w, FRESH_MS, fm_mono_now()) || w->state != FM_GROUP_PRIMARY)
-        ctl_refuse(&o->no, 409, "no-source", "wait until the group has a primary that is open",
-                   "%s, of which it would be copied, is not open as the primary", primary);
-    else if (waits && e->promotable >> node & 1)
-        ctl_refuse(&o->no, 409, "commits-wait",
-                   "say `replication: {beyond: no-automatic}` while it is copied",
-                   "commits of the group wait for %s: nobody could write until it is copied",
-                   o->op.node);
+    struct fm_group_order_case c = {.recorded = ctl_group_recorded(o->c),
+                                    .node = report,
+                                    .nnodes = ctl_group_reports(o->c, report),
+                                    .which = node,
+                                    .waits =
+                                        conf->replication.mode == FM_CONF_SYNC &&
+                                        conf->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES,
+                                    .fresh_ms = FRESH_MS};
+    return fm_group_order_look(event_of(&o->op), &c, fm_mono_now());
 }
 
 static void check(struct ctl_order *o, unsigned node)
 {
     const struct fm_evidence *e = ctl_group_recorded(o->c);
-    const struct fm_group_report *r = &o->c->group->node[node].report;
-    bool left = r->state == FM_GROUP_MAINTAINED || r->state == FM_GROUP_FENCED ||
-                r->state == FM_GROUP_YIELDED;
-    if (!e || e->writer > o->c->group->nnodes)
+    const struct ctl_group *g = o->c->group;
+    switch (look(o, node)) {
+    case FM_GROUP_ORDER_FINE:
+        break;
+    case FM_GROUP_ORDER_NO_DATA:
         ctl_refuse(&o->no, 409, "no-data", "make its first node: `fulmar group create`",
                    "the group has no data yet");
-    else if (o->op.kind == FM_OP_RESUME) {
-        if (fm_group_is_fresh(r, FRESH_MS, fm_mono_now()) && !left)
-            ctl_refuse(&o->no, 409, "not-maintained", "nothing has to be done",
-                       "the agent of %s looks after it: it is %s", o->op.node,
-                       fm_group_state_name((enum fm_group_state)r->state));
-    } else if (e->writer == node + 1)
+        break;
+    case FM_GROUP_ORDER_NOT_LEFT:
+        ctl_refuse(&o->no, 409, "not-maintained", "nothing has to be done",
+                   "the agent of %s looks after it: it is %s", o->op.node,
+                   fm_group_state_name((enum fm_group_state)g->node[node].report.state));
+        break;
+    case FM_GROUP_ORDER_WRITER:
         ctl_refuse(&o->no, 409, "writer",
                    "move the group to another region first (`fulmar move`), or, so that nothing "
                    "fails over while you work on it, `fulmar automatic pause`",
                    "%s is the primary of the group", o->op.node);
-    else if (o->op.kind == FM_OP_REINIT)
-        check_reinit(o, node);
+        break;
+    case FM_GROUP_ORDER_NO_SOURCE:
+        FM_ASSERT(e);
+        ctl_refuse(&o->no, 409, "no-source", "wait until the group has a primary that is open",
+                   "%s, of which it would be copied, is not open as the primary",
+                   fm_roster_host_name(o->ctl->c.roster, g->node[e->writer - 1].host));
+        break;
+    case FM_GROUP_ORDER_COMMITS_WAIT:
+        ctl_refuse(&o->no, 409, "commits-wait",
+                   "say `replication: {beyond: no-automatic}` while it is copied",
+                   "commits of the group wait for %s: nobody could write until it is copied",
+                   o->op.node);
+        break;
+    }
 }
 
 void ctl_plan_node(struct ctl_order *o)

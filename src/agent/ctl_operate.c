@@ -72,12 +72,16 @@ static struct ctl_context *member(const struct fm_controller *ctl, const struct 
     return ctl->context[s->member[i]];
 }
 
+/* Of my own region: what it has given up. */
 static uint64_t cells_of(const struct fm_authority *x, unsigned region)
 {
     uint64_t cells = 0;
-    for (unsigned i = 0; i < x->cfg.ncells; i++)
-        if (x->cell[i].at.revision.n && x->cell[i].at.r.region == region)
+    for (unsigned i = 0; i < x->cfg.ncells; i++) {
+        const struct fm_cell_at *at = &x->cell[i].at;
+        bool kept = region == x->region && at->r.state != FM_CELL_YIELDED;
+        if (at->revision.n && at->r.region == region && !kept)
             cells |= UINT64_C(1) << i;
+    }
     return cells;
 }
 
@@ -127,6 +131,12 @@ static struct fm_startable startable_of(const struct fm_controller *ctl, const s
     return x;
 }
 
+unsigned ctl_heir(const struct fm_controller *ctl, const struct ctl_set *s, unsigned lost)
+{
+    struct fm_startable startable = startable_of(ctl, s);
+    return fm_votes_heir(&ctl->votes, lost, &s->contexts, &startable, ctl->holders, ctl->rank);
+}
+
 struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const struct ctl_set *s,
                                          unsigned lost, unsigned to)
 {
@@ -139,7 +149,9 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .healthy_by = t.healthy_by,
         .domains = (uint8_t)ctl->domains,
         .quorum = true,
-        .ready = fm_contexts_cover(&mine->well[to], &s->contexts),
+        .yielded = ctl_yield_is_given_up(ctl, s, lost),
+        /* where it was served until now only its data are missing */
+        .ready = to == lost || fm_contexts_cover(&mine->well[to], &s->contexts),
         .capacity =
             to == lost || fm_votes_fits(&ctl->votes, lost, to, &s->contexts, ctl_capacity(ctl, to)),
         .fenced = true, /* by the lease of its gates, and of its databases (io/ward.h) */
@@ -147,17 +159,16 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .budget_left = UINT8_MAX,
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
-    struct fm_startable startable = startable_of(ctl, s);
-    ev.heir =
-        fm_votes_heir(&ctl->votes, lost, &s->contexts, &startable, ctl->holders, ctl->rank) == to;
+    unsigned heir = ctl_heir(ctl, s, lost);
+    ev.heir = (ev.yielded ? ctl_yield_next(ctl, s, heir) : heir) == to;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
         ev.paused |= c->policy.p.paused_until_ms > wall_ms();
-        struct ctl_group_loss loss = ctl_group_loss(c, to);
-        ev.ready &= loss.ready && ctl_external_is_ready(c, to);
-        ev.unbounded |= loss.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
-        ev.loss += loss.bound.bytes;
+        struct fm_group_takeover takeover = ctl_group_takeover(c, to);
+        ev.ready &= takeover.ready && ctl_external_is_ready(c, to);
+        ev.unbounded |= takeover.bound.kind != FM_CREDIT_ENFORCED || ctl_external_has(c);
+        ev.loss += takeover.bound.bytes;
         struct ctl_group_home home = ctl_group_home(c, lost);
         ev.home_well &= home.counts;
         ev.lag = home.lag > ev.lag ? home.lag : ev.lag;
@@ -238,10 +249,10 @@ static void say_failover(struct fm_controller *ctl, const struct ctl_set *s, uns
     else if (ev->loss)
         snprintf(loss, sizeof loss, ", at most %llu bytes lost", (unsigned long long)ev->loss);
     snprintf(e->evidence, sizeof e->evidence,
-             "lost by %u and well by %u of %u observers, %u domains%s%s%s%s%s%s", ev->lost_by,
-             ev->healthy_by, ev->observers, ev->domains, ev->heir ? ", heir" : "",
-             ev->ready ? ", ready" : "", ev->quorum ? ", quorum" : "", ev->paused ? ", paused" : "",
-             ev->attested ? ", fence attested" : "", loss);
+             "lost by %u and well by %u of %u observers, %u domains%s%s%s%s%s%s%s", ev->lost_by,
+             ev->healthy_by, ev->observers, ev->domains, ev->yielded ? ", given up" : "",
+             ev->heir ? ", heir" : "", ev->ready ? ", ready" : "", ev->quorum ? ", quorum" : "",
+             ev->paused ? ", paused" : "", ev->attested ? ", fence attested" : "", loss);
     fm_log(FM_LOG_WARN, "failover", FM_KZ("context", e->context),
            FM_KZ("region", ctl->c.roster->region[lost]), FM_KZ("from", e->from), FM_KZ("to", e->to),
            FM_KZ("why", e->why), FM_KZ("evidence", e->evidence));
@@ -323,9 +334,11 @@ static void look_at_standby(struct fm_controller *ctl, struct ctl_set *s, unsign
 static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned lost)
 {
     struct fm_failover *f = &s->fo[lost];
-    bool holds = any_of(ctl, s, lost), away = any_away(ctl, s, lost, false);
-    bool steady = f->state == FM_FAILOVER_STEADY;
-    if (fm_failover_is_idle(f) && !away && (!holds || !fm_votes_lost(&ctl->votes, lost)))
+    bool own = lost == ctl->region, holds = any_of(ctl, s, lost);
+    bool away = !own && any_away(ctl, s, lost, false);
+    bool steady = f->state == FM_FAILOVER_STEADY && !own;
+    bool is_lost = fm_votes_lost(&ctl->votes, lost) || ctl_yield_is_given_up(ctl, s, lost);
+    if (fm_failover_is_idle(f) && !away && (!holds || !is_lost))
         return;
     if (steady && any_away(ctl, s, lost, true))
         feed(ctl, s, lost, FM_FAILOVER_ON_FOUND);
@@ -340,6 +353,8 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
         feed(ctl, s, lost, FM_FAILOVER_ON_TAKEN);
     else if (f->state == FM_FAILOVER_COMPLETING)
         acquire(ctl, s, lost);
+    if (f->state == FM_FAILOVER_COMPLETING && f->broke_glass && !own)
+        ctl_yield_ask(ctl, s, lost);
 }
 
 /* -------- failback -------- */
@@ -421,11 +436,11 @@ void ctl_operate_turn(struct ctl_context *c)
     if (x->keeper && given & ~x->s.cells)
         ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_ACQUIRE, .cells = given});
     for (unsigned r = 0; r < ctl->c.roster->nregions && x->keeper; r++) {
-        if (r == ctl->region)
-            continue;
         failover_turn(ctl, c->set, r);
-        failback_turn(ctl, c->set, r);
+        if (r != ctl->region)
+            failback_turn(ctl, c->set, r);
     }
+    ctl_yield_turn(c);
     ctl_standby_turn(c);
     ctl_external_turn(c);
     ctl_move_turn(c);
@@ -454,6 +469,7 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_
         }
     } else if (c && c->conf >= 0 && c->set) {
         ctl_move_take(c, host, m);
+        ctl_yield_take(c, host, m);
     }
 }
 

@@ -116,7 +116,11 @@ static bool add_item(struct ctl_order *o, const struct ctl_context *c, unsigned 
     const char *id;
     if (c->auth.cell[cell].at.revision.n == 0 || (r->region == to && r->state == FM_CELL_HELD))
         return true;
-    if (r->state != FM_CELL_HELD)
+    if (r->state == FM_CELL_YIELDED)
+        ctl_refuse(&o->no, 409, "given-up", "use `failover`", "%s has given cell %u of %s up",
+                   o->ctl->c.roster->region[r->region], cell,
+                   o->ctl->c.roster->context[c->number].name);
+    else if (r->state != FM_CELL_HELD)
         ctl_refuse(&o->no, 409, "moving", "wait until it is held again",
                    "cell %u of %s is on its way", cell, o->ctl->c.roster->context[c->number].name);
     else if (busy_elsewhere(o->ctl, c->number, cell, &id))
@@ -346,6 +350,8 @@ bool ctl_plan_failover(struct ctl_order *o)
         return false;
     }
     int lost = loser(o->c, (unsigned)o->to);
+    if (lost < 0 && ctl_yield_is_given_up(o->ctl, o->c->set, (unsigned)o->to))
+        lost = o->to; /* with another node */
     if (lost < 0) {
         ctl_refuse(&o->no, 409, "nothing-to-take", "nothing has to be done",
                    "no other region holds anything of it");
@@ -391,7 +397,7 @@ static void plan_failover(struct ctl_order *o)
     struct fm_failover_evidence ev =
         ctl_evidence(o->ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
     bool takes = o->op.step == FM_OP_STEP_ALL || o->op.step == FM_OP_STEP_COMPLETE;
-    if (takes && !o->op.glass && 2 * ev.healthy_by > ev.observers)
+    if (takes && !o->op.glass && !ev.yielded && 2 * ev.healthy_by > ev.observers)
         ctl_refuse(&o->no, 409, "holder-healthy", "use `move`, which loses nothing",
                    "%u of %u observers see %s well", ev.healthy_by, ev.observers,
                    o->ctl->c.roster->region[o->op.region]);

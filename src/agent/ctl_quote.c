@@ -9,8 +9,6 @@
 
 #include <stdlib.h>
 
-enum { FRESH_MS = 2000 };
-
 /* -------- how old what a standby has is -------- */
 
 void ctl_quote_heard(struct ctl_context *c, unsigned host)
@@ -55,13 +53,6 @@ struct cost {
     unsigned node; /* that would be promoted; FM_GROUP_NOBODY */
 };
 
-static void reports_of(const struct ctl_context *c, struct fm_group_report out[FM_GROUP_NODES_MAX])
-{
-    for (unsigned i = 0; i < c->group->nnodes; i++)
-        out[i] = ctl_group_looks_after(&c->group->node[i]) ? c->group->node[i].report
-                                                           : (struct fm_group_report){.state = 0};
-}
-
 /* Of data that Fulmar does not run itself. */
 static struct cost cost_of_external(const struct ctl_context *c, unsigned to)
 {
@@ -75,25 +66,13 @@ static struct cost cost_of_external(const struct ctl_context *c, unsigned to)
 
 static struct cost cost_of(const struct ctl_context *c, unsigned to)
 {
-    const struct fm_evidence *e = ctl_group_recorded(c);
-    struct fm_group_report report[FM_GROUP_NODES_MAX];
-    struct cost x = {.bound.kind = FM_CREDIT_ENFORCED, .node = FM_GROUP_NOBODY};
-    if (!e)
-        return x; /* there is nothing to be lost */
-    reports_of(c, report);
-    x.node = fm_group_heir(e, report, c->group->nnodes, to, FRESH_MS, fm_mono_now());
-    if (x.node == FM_GROUP_NOBODY) {
-        x.bound.kind = FM_CREDIT_UNBOUNDED;
-        x.ms = -1;
-        return x;
-    }
-    const struct fm_group_report *primary = ctl_group_writer(c);
-    struct fm_lsn flush = report[x.node].flush;
-    x.bound = fm_group_bound(e, x.node, flush);
-    bool exact = x.bound.kind == FM_CREDIT_ENFORCED && x.bound.bytes == 0;
-    x.ms = exact ? 0 : lost_ms(c, primary, &c->group->node[x.node]);
-    if (x.bound.kind == FM_CREDIT_ESTIMATE && primary) /* at least what it is known to lack */
-        x.bound.bytes = fm_max_u64(x.bound.bytes, fm_lsn_ahead(primary->flush, flush));
+    struct fm_group_takeover t = ctl_group_takeover(c, to);
+    struct cost x = {.bound = t.bound, .node = t.node};
+    bool exact = t.bound.kind == FM_CREDIT_ENFORCED && t.bound.bytes == 0;
+    if (t.node == FM_GROUP_NOBODY)
+        x.ms = t.ready ? 0 : -1;
+    else if (!exact)
+        x.ms = lost_ms(c, ctl_group_writer(c), &c->group->node[x.node]);
     return x;
 }
 

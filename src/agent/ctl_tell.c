@@ -45,6 +45,15 @@ void fm_controller_tell(struct fm_controller *ctl, const char *what, const char 
     snprintf(e->evidence, sizeof e->evidence, "%s", evidence);
 }
 
+static const char *state_text(const struct fm_cell_record *c)
+{
+    static const char *const text[] = {[FM_CELL_HELD] = "held by",
+                                       [FM_CELL_RELEASED] = "released by",
+                                       [FM_CELL_YIELDED] = "given up by"};
+    FM_ASSERT(c->state < FM_COUNT(text));
+    return text[c->state];
+}
+
 static void describe(const struct ctl_context *c, const struct fm_auth_action *act, char *out,
                      size_t cap)
 {
@@ -53,13 +62,13 @@ static void describe(const struct ctl_context *c, const struct fm_auth_action *a
     const struct fm_cell_record *cell = &x->cell[act->cell].at.r;
     const struct fm_seen_lease *l = &x->lease[cell->region];
     struct fm_mono now = fm_mono_now();
-    snprintf(
-        out, cap, "epoch %llu %s %s%s%s; its lease was seen %lld ms ago%s; own lease left %lld ms",
-        (unsigned long long)cell->epoch.n, cell->state == FM_CELL_HELD ? "held by" : "released by",
-        r->region[cell->region], cell->state == FM_CELL_HELD ? "" : " for ",
-        cell->state == FM_CELL_HELD ? "" : r->region[cell->to],
-        (long long)fm_mono_sub_ms(now, l->since), l->at.r.dead ? ", dead" : "",
-        (long long)fm_clamp_i64(fm_mono_sub_ms(x->k.lease_until, now), 0, INT32_MAX));
+    snprintf(out, cap,
+             "epoch %llu %s %s%s%s; its lease was seen %lld ms ago%s; own lease left %lld ms",
+             (unsigned long long)cell->epoch.n, state_text(cell), r->region[cell->region],
+             cell->state == FM_CELL_HELD ? "" : " for ",
+             cell->state == FM_CELL_HELD ? "" : r->region[cell->to],
+             (long long)fm_mono_sub_ms(now, l->since), l->at.r.dead ? ", dead" : "",
+             (long long)fm_clamp_i64(fm_mono_sub_ms(x->k.lease_until, now), 0, INT32_MAX));
 }
 
 void ctl_say(struct ctl_context *c, const struct fm_auth_action *act)
@@ -153,7 +162,7 @@ static void fill_cells(const struct ctl_context *c, struct fm_view_doc *d,
             continue;
         cell->c.epoch = at->r.epoch;
         cell->c.gentle_from = at->r.gentle_from;
-        cell->c.released = at->r.state == FM_CELL_RELEASED;
+        cell->c.released = at->r.state != FM_CELL_HELD;
         cell->c.region = fm_view_doc_region(d, fm_str_z(r->region[at->r.region]));
         cell->lapsed = c->lapsed >> at->r.region & 1;
     }
@@ -203,15 +212,18 @@ static json_t *cells_json(const struct ctl_context *c)
     json_t *list = json_array();
     for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
         const struct fm_cell_at *at = &c->auth.cell[i].at;
-        bool released = at->r.state == FM_CELL_RELEASED;
+        bool gone = at->r.state != FM_CELL_HELD, yielded = at->r.state == FM_CELL_YIELDED;
         if (at->revision.n == 0)
             continue;
-        json_array_append_new(
-            list, json_pack("{s:i,s:s,s:s,s:s?,s:I,s:I,s:b}", "cell", (int)i, "region",
-                            r->region[at->r.region], "state", released ? "released" : "held", "to",
-                            released ? r->region[at->r.to] : NULL, "epoch",
-                            (json_int_t)at->r.epoch.n, "revision", (json_int_t)at->revision.n,
-                            "lapsed", (int)(c->lapsed >> at->r.region & 1)));
+        json_array_append_new(list, json_pack("{s:i,s:s,s:s,s:s?,s:I,s:I,s:b}", "cell", (int)i,
+                                              "region", r->region[at->r.region], "state",
+                                              yielded ? "yielded"
+                                              : gone  ? "released"
+                                                      : "held",
+                                              "to", gone ? r->region[at->r.to] : NULL, "epoch",
+                                              (json_int_t)at->r.epoch.n, "revision",
+                                              (json_int_t)at->revision.n, "lapsed",
+                                              (int)(c->lapsed >> at->r.region & 1)));
     }
     return list;
 }
@@ -279,6 +291,7 @@ static json_t *context_json(const struct ctl_context *c)
             json_array_append_new(lapsed, json_string(c->ctl->c.roster->region[r]));
     json_object_set_new(o, "lapsed", lapsed);
     json_object_set_new(o, "standby", ctl_standby_json(c));
+    json_object_set_new(o, "loss_if_now", ctl_group_loss_json(c));
     json_object_set_new(o, "data", ctl_external_json(c));
     json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation_of(c)));
     return o;

@@ -21,6 +21,7 @@ enum {
     LAG_MAX = 16 * 1024 * 1024,
     RESTARTS_MAX = 3,
     RESTARTS_MS = 10 * 60 * 1000,
+    HANG_MS = 10 * 1000,
     YIELD_MS = 15 * 1000,
     TRIES_MAX = 3,
     TURN_NS = 10 * 1000 * 1000,
@@ -120,6 +121,7 @@ static struct fm_group_policy policy(void)
         .prefer = FM_PREFER_DATA, /* to give way to a standby, a keeper would have to hand over */
         .restarts_max = RESTARTS_MAX,
         .restarts_ms = RESTARTS_MS,
+        .hang_ms = HANG_MS,
         .yield_ms = YIELD_MS,
         .tries_max = TRIES_MAX,
         .retry_ms = RETRY_MS,
@@ -160,6 +162,7 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
     db_ask_init(n);
+    db_probe_init(n);
     db_credit_init(n);
     d->node[d->nnodes++] = n;
     db_node_begin(n);

@@ -3,6 +3,7 @@
  *   db_node.c    the evidence, the step, and carrying out what it orders
  *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
  *   db_ask.c     what it says of itself
+ *   db_probe.c   whether it works
  *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
  *   db_order.c   what people order of this node
@@ -29,6 +30,7 @@
 
 enum {
     DB_TURN_MS = 50,
+    DB_OPEN_MS = 1000,
     DB_SECRET_ROOM = 256,
     DB_HISTORY_ROOM = 8 * 1024,
     DB_WHY_ROOM = 256,
@@ -71,8 +73,7 @@ struct db_credit {
     bool said_bound; /* in the log */
     struct fm_pg_stream stream;
     struct fm_mono stream_at;
-    uint32_t names;   /* whom it waits for beside us, as the stream's server process knows */
-    bool knows_names; /* `names` holds */
+    struct fm_credit_stream knows; /* the stream's server process */
     struct fm_lsn said;
     struct fm_mono said_at;
     struct fm_pg_conn conn;
@@ -82,11 +83,7 @@ struct db_credit {
     uint64_t server_ms;                   /* its clock, when it was looked at last */
     uint64_t lost_at[FM_GROUP_NODES_MAX]; /* of that clock: data of before are gone */
     char lowered[DB_WHY_ROOM];            /* whose commits wait for nobody; "" = nobody's */
-    struct fm_mono joins_since;           /* a standby waits for the log to move on */
-    /* what was asked to be recorded over that revision, all of it */
-    uint32_t asked;
-    uint64_t asked_credit;
-    struct fm_revision asked_over;
+    struct fm_credit_asked asked;
 };
 
 /* What was lost, as this host knows it. */
@@ -200,6 +197,13 @@ struct db_node {
     struct fm_pg_conn drain;
     enum { DB_DRAIN_NOT, DB_DRAIN_RUNS, DB_DRAIN_DONE } drained; /* for the stop that follows */
     struct db_credit credit;
+    struct { /* db_probe.c */
+        struct fm_pg_conn conn;
+        bool runs;
+        struct fm_mono at, well_at; /* well_at: 0 = nothing since it was started */
+        struct fm_mono looked_at;
+        struct fm_lsn flushed;
+    } probe;
     struct db_evidence evidence;
 };
 
@@ -263,6 +267,16 @@ void db_ask_settle(struct db_node *n);
 /* Is what it said last still about now? */
 bool db_ask_is_fresh(const struct db_node *n);
 
+/* -------- db_probe.c -------- */
+
+void db_probe_init(struct db_node *n);
+/* Of a primary: again and again. */
+void db_probe_turn(struct db_node *n);
+/* See core/group.h. Asked at each look: what this process has slept through does not count. */
+struct fm_mono db_probe_well_at(struct db_node *n);
+/* The server ends, or is another one. */
+void db_probe_end(struct db_node *n);
+
 /* -------- db_order.c -------- */
 
 void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m);
@@ -270,8 +284,8 @@ void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m)
 bool db_order_is_maintained(const struct db_node *n);
 
 /* By the loopback, as the administrator. */
-void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done);
-void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database,
+void db_ask_open(struct db_node *n, struct fm_pg_conn *c, int64_t ms, fm_pg_done *done);
+void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database, int64_t ms,
                     fm_pg_done *done);
 
 /* -------- db_credit.c -------- */

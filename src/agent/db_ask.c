@@ -11,7 +11,6 @@ enum {
     AGAIN_MS = 100,
     PREPARE_MS = 2000, /* after slots or the role could not be made */
     SLOTS_MS = 10 * 1000,
-    OPEN_MS = 1000,
     QUERY_MS = 1000,
     DRAIN_MS = 60 * 1000,
     SETTLE_MS = 3600 * 1000,
@@ -260,12 +259,13 @@ void db_ask_init(struct db_node *n)
     db_evidence_init(n);
 }
 
-void db_ask_open(struct db_node *n, struct fm_pg_conn *c, fm_pg_done *done)
+void db_ask_open(struct db_node *n, struct fm_pg_conn *c, int64_t ms, fm_pg_done *done)
 {
-    db_ask_open_at(n, c, "postgres", done);
+    db_ask_open_at(n, c, "postgres", ms, done);
 }
 
-void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database, fm_pg_done *done)
+void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *database, int64_t ms,
+                    fm_pg_done *done)
 {
     struct fm_addr at;
     if (fm_addr_ip(&at, FM_STR("127.0.0.1"), n->of[n->self].port))
@@ -277,7 +277,7 @@ void db_ask_open_at(struct db_node *n, struct fm_pg_conn *c, const char *databas
                              .application_name = "fulmar",
                              .options = "-c synchronous_commit=local -c statement_timeout=60s",
                              .sslmode = "disable"};
-    fm_pg_open(c, &t, OPEN_MS, done);
+    fm_pg_open(c, &t, ms, done);
 }
 
 /* -------- before a planned stop -------- */
@@ -308,7 +308,7 @@ void db_ask_drain(struct db_node *n)
     if (n->drained != DB_DRAIN_NOT || !n->up)
         return;
     n->drained = DB_DRAIN_RUNS;
-    db_ask_open(n, &n->drain, may_drain);
+    db_ask_open(n, &n->drain, DB_OPEN_MS, may_drain);
 }
 
 /* -------- after a promotion -------- */
@@ -336,7 +336,7 @@ void db_ask_settle(struct db_node *n)
     if (n->settles || !n->up || !n->promoted || n->as != DB_AS_OPEN)
         return;
     n->settles = true;
-    db_ask_open(n, &n->settle, may_settle);
+    db_ask_open(n, &n->settle, DB_OPEN_MS, may_settle);
 }
 
 void db_ask_let_go(struct db_node *n)
@@ -351,7 +351,7 @@ void db_ask_turn(struct db_node *n)
         return;
     if (n->conn.state == FM_PG_CONN_CLOSED) {
         n->asks = true;
-        db_ask_open(n, &n->conn, opened);
+        db_ask_open(n, &n->conn, DB_OPEN_MS, opened);
     } else if (n->conn.state == FM_PG_CONN_READY && !prepare(n)) {
         n->asks = true;
         fm_pg_query(&n->conn, state_sql, NULL, 0, QUERY_MS, asked);
@@ -366,6 +366,7 @@ void db_ask_end(struct db_node *n)
     n->said = (struct fm_group_report){.state = 0};
     n->streaming = 0;
     db_credit_end(n);
+    db_probe_end(n);
     db_evidence_end(n);
     n->slots = DB_SLOTS_NOT;
     n->role = n->prepared = false;

@@ -26,8 +26,6 @@ enum {
     SILENCE_MS = 5000,
     AGAIN_MS = 50,      /* after a connection was lost */
     PATIENCE_MS = 1000, /* commits that wait for so long have used the credit up */
-    MOVE_ON_MAX = 2 * FM_CREDIT_WINDOW,
-    MOVE_ON_MS = 300, /* a standby waits so long for a log that does not move by itself */
     COLUMNS = 5,
 };
 
@@ -79,45 +77,27 @@ static bool is_open(const struct db_node *n)
     return n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_DRAINING;
 }
 
-/* -------- whom PostgreSQL waits for itself -------- */
+static struct fm_credit_policy policy_of(const struct db_node *n)
+{
+    bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
+    return (struct fm_credit_policy){.bytes = declared(n),
+                                     .time_ms = conf_of(n)->replication.max_loss.time_ms,
+                                     .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
+                                     .patience_ms = PATIENCE_MS,
+                                     .able = others(n)};
+}
 
 uint32_t db_credit_natives(const struct db_node *n)
 {
-    const struct db_credit *k = &n->credit;
-    if (!db_waits(n))
-        return 0;
-    if (conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES)
-        return others(n);
-    if (!k->on)
-        return n->cell.r.evidence.promotable & others(n);
-    return (k->c.recorded | k->c.may_be_recorded | k->c.wanted | k->c.joining) & others(n);
-}
-
-/* -------- what is recorded -------- */
-
-/* All that may yet be applied: what was asked over the revision that is the newest known. */
-static void tell_recorded(struct db_node *n)
-{
-    struct db_credit *k = &n->credit;
-    const struct fm_evidence *r = &n->cell.r.evidence;
-    bool on_its_way = fm_revision_same(k->asked_over, n->cell.revision);
-    uint64_t least = declared(n);
-    if (r->promotable && r->credit < least)
-        least = r->credit;
-    if (on_its_way && r->promotable && k->asked_credit < least)
-        least = k->asked_credit;
-    if (k->c.policy.bytes != least)
-        fm_credit_change(&k->c, least, fm_mono_now());
-    fm_credit_recorded(&k->c, r->promotable & others(n), on_its_way ? k->asked & others(n) : 0);
+    struct fm_credit_policy p = policy_of(n);
+    return db_waits(n) ? fm_credit_names(&p, n->credit.on ? &n->credit.c : NULL,
+                                         n->cell.r.evidence.promotable)
+                       : 0;
 }
 
 void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e)
 {
-    struct db_credit *k = &n->credit;
-    bool again = fm_revision_same(k->asked_over, over);
-    k->asked = again ? k->asked | e->promotable : e->promotable;
-    k->asked_credit = again && k->asked_credit < e->credit ? k->asked_credit : e->credit;
-    k->asked_over = over;
+    fm_credit_ask(&n->credit.asked, over, e->promotable, e->credit);
 }
 
 /* -------- the grant -------- */
@@ -128,8 +108,7 @@ static void report(struct db_node *n, struct fm_lsn to, bool serves)
 {
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
-    bool far = fm_lsn_ahead(k->said, k->stream.end) > FM_CREDIT_WINDOW / 2;
-    bool more = fm_lsn_before(k->said, to) && !far;
+    bool more = fm_credit_is_due(to, k->said, k->stream.end);
     bool again = serves && !fm_lsn_is_none(k->said) && fm_mono_sub_ms(now, k->said_at) >= SLOW_MS;
     if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !(more || again))
         return;
@@ -206,24 +185,16 @@ static void begin_stream(struct db_node *n)
     fm_pg_stream_begin(&n->credit.stream, &t);
 }
 
-/* The server's process at its other end lets commits go by the names that it has read. One that was
- * begun while the server was closed reads them when it opens; at any later change another one is
- * begun, so that none lets commits go by names that do not hold any more. */
 static void keep_stream(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
     bool wanted = db_credit_guards(n) && n->up && n->primary && n->heard_at.ns &&
                   !n->said.recovery && n->role && !n->ending;
     bool stands = k->stream.conn.state != FM_PG_CONN_CLOSED;
-    bool open = n->as == DB_AS_OPEN;
-    bool changed = open && k->knows_names && k->names != n->waits;
-    if (stands && (!wanted || changed))
+    bool fits = fm_credit_stream_fits(&k->knows, n->as == DB_AS_OPEN, n->waits);
+    if (stands && (!wanted || !fits))
         fm_pg_stream_end(&k->stream);
-    stands &= wanted && !changed;
-    if (open) {
-        k->knows_names = true;
-        k->names = n->waits;
-    }
+    stands &= wanted && fits;
     if (wanted && !stands && !fm_mono_before(fm_mono_now(), k->stream_at))
         begin_stream(n);
 }
@@ -361,25 +332,15 @@ static void moved_on(struct fm_pg_conn *c, const struct fm_pg_result *r)
     next_look(n, FAST_MS);
 }
 
-/* A standby counts once it has what was granted while it was away; where nobody writes so much,
- * that place is reached by what nobody reads. */
-static bool move_on(struct db_node *n)
+static void move_on(struct db_node *n, uint64_t by)
 {
-    struct db_credit *k = &n->credit;
-    struct fm_mono now = fm_mono_now();
-    uint64_t ahead = fm_lsn_ahead(k->v.joins_at, k->c.written);
-    if (!k->v.joining || !ahead)
-        k->joins_since = now;
-    if (fm_mono_sub_ms(now, k->joins_since) < MOVE_ON_MS)
-        return false;
     char bytes[24];
     const char *params[] = {bytes};
-    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)fm_min_u64(ahead, MOVE_ON_MAX));
-    k->joins_since = now;
-    k->asks = true;
-    fm_pg_query(&k->conn, "select pg_logical_emit_message(false, 'fulmar', repeat('-', $1::int))",
-                params, 1, STEP_MS, moved_on);
-    return true;
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)by);
+    n->credit.asks = true;
+    fm_pg_query(&n->credit.conn,
+                "select pg_logical_emit_message(false, 'fulmar', repeat('-', $1::int))", params, 1,
+                STEP_MS, moved_on);
 }
 
 static void due(struct fm_timer *t)
@@ -387,15 +348,16 @@ static void due(struct fm_timer *t)
     struct db_node *n = fm_container_of(t, struct db_node, credit.timer);
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
+    uint64_t by;
     if (!k->on || k->asks || n->d->stopped)
         return;
     if (k->conn.state == FM_PG_CONN_CLOSED) {
         k->asks = true;
-        db_ask_open(n, &k->conn, opened);
+        db_ask_open(n, &k->conn, DB_OPEN_MS, opened);
     } else if (k->conn.state != FM_PG_CONN_READY) {
         next_look(n, AGAIN_MS);
-    } else if (move_on(n)) {
-        return;
+    } else if ((by = fm_credit_move_on(&k->c, &k->v, now)) > 0) {
+        move_on(n, by);
     } else if (fm_mono_sub_ms(now, k->settings_at) >= SETTINGS_MS) {
         k->asks = true;
         k->settings_at = now;
@@ -410,26 +372,22 @@ static void due(struct fm_timer *t)
 
 void db_credit_reset(struct db_node *n)
 {
+    struct fm_credit_policy p = policy_of(n);
     if (n->credit.on)
-        n->credit.c.policy.able = others(n);
+        fm_credit_reset(&n->credit.c, &p);
 }
 
 static void begin(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
-    bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
-    struct fm_credit_policy p = {.bytes = declared(n),
-                                 .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
-                                 .patience_ms = PATIENCE_MS,
-                                 .able = others(n)};
+    struct fm_credit_policy p = policy_of(n);
     fm_credit_init(&k->c, &p, (uint8_t)n->self, n->cell.r.evidence.promotable & others(n),
                    n->said.flush, now);
     k->on = true;
     k->seen = false;
-    k->asked_over.n = 0;
     k->v = (struct fm_credit_verdict){.wanted = k->c.wanted};
-    k->joins_since = k->settings_at = now;
+    k->settings_at = now;
     k->lowered[0] = 0;
     memset(k->lost_at, 0, sizeof k->lost_at);
     /* it was closed until now, and what it is told next is to wait for us */
@@ -465,6 +423,7 @@ static void say_bound(struct db_node *n)
 void db_credit_turn(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
+    const struct fm_evidence *r = &n->cell.r.evidence;
     keep_stream(n);
     if (!is_open(n) || !n->up || n->ending) {
         if (k->on)
@@ -475,8 +434,9 @@ void db_credit_turn(struct db_node *n)
         begin(n);
     if (!k->on)
         return;
-    tell_recorded(n);
-    fm_credit_native(&k->c, k->knows_names ? k->names & n->waits & n->waits_next : 0);
+    fm_credit_hear(&k->c, &k->asked, n->cell.revision, r->promotable, r->credit, declared(n),
+                   fm_mono_now());
+    fm_credit_native(&k->c, k->knows.names & n->waits & n->waits_next);
     give(n);
     if (!k->seen)
         return;
@@ -542,6 +502,7 @@ void db_credit_end(struct db_node *n)
     struct db_credit *k = &n->credit;
     stop(n);
     fm_pg_stream_end(&k->stream);
-    k->knows_names = k->said_bound = false;
+    k->knows = (struct fm_credit_stream){0};
+    k->said_bound = false;
     k->bound = (struct fm_credit_bound){.kind = FM_CREDIT_UNBOUNDED};
 }

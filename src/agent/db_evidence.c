@@ -140,7 +140,7 @@ static void see_to(struct db_node *n)
     while (x->i < x->n && x->of[x->i].is == DB_EVIDENCE_GOOD)
         x->i++;
     if (x->i < x->n)
-        db_ask_open_at(n, &x->conn, x->of[x->i].database, work);
+        db_ask_open_at(n, &x->conn, x->of[x->i].database, DB_OPEN_MS, work);
     else
         rest(n);
 }
@@ -233,7 +233,7 @@ void db_evidence_turn(struct db_node *n)
     if (x->asks || fm_mono_before(fm_mono_now(), x->at))
         return;
     x->asks = true;
-    db_ask_open(n, &x->conn, list);
+    db_ask_open(n, &x->conn, DB_OPEN_MS, list);
 }
 
 void db_evidence_end(struct db_node *n)

@@ -119,36 +119,42 @@ void db_loss_keep(struct db_node *n, unsigned from)
         db_server_rescue(n, from);
 }
 
-/* Of what is pending of this node, what it can say now: into `out`. */
-static unsigned voided(const struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork,
-                       struct fm_loss *out)
+/* Of what is pending of this node, what it can say now: into `out`, where there is one. */
+static unsigned settled(const struct db_node *n, const struct fm_loss_data *d, struct fm_loss *out)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < fm_losses_count(n->loss.items); i++) {
         const struct fm_loss *l = fm_losses_at(n->loss.items, i);
-        bool told = fm_loss_is_told(l, timeline, fork);
-        if (strcmp(l->node, n->of[n->self].name) != 0 ||
-            !(told || fm_loss_is_void(l, timeline, fork)))
+        enum fm_loss_found found = fm_loss_settle(l, d);
+        if (strcmp(l->node, n->of[n->self].name) != 0 || found == l->found)
             continue;
-        out[count] = *l;
-        out[count].found = FM_LOSS_VOID;
-        snprintf(out[count].why, sizeof out[count].why,
-                 told ? "what was written there is an item of timeline %u"
-                      : "the history that would have begun there was never opened",
-                 timeline.n);
         count++;
+        if (!out)
+            continue;
+        struct fm_loss *o = &out[count - 1];
+        *o = *l;
+        o->found = (uint8_t)found;
+        if (found == FM_LOSS_UNREADABLE)
+            snprintf(o->why, sizeof o->why,
+                     "its data are not there any more, and nobody had looked");
+        else if (fm_timeline_same(l->timeline, d->timeline))
+            snprintf(o->why, sizeof o->why,
+                     "the history that would have begun there was never opened");
+        else
+            snprintf(o->why, sizeof o->why, "what was written there is an item of timeline %u",
+                     d->timeline.n);
     }
     return count;
 }
 
-static void keep_voided(struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork)
+static void keep_settled(struct db_node *n, const struct fm_loss_data *d)
 {
-    struct fm_loss *v = malloc(FM_LOSSES_MAX * sizeof *v);
-    unsigned count = v ? voided(n, timeline, fork, v) : 0;
-    if (count && db_loss_keep_items(n, v, count))
+    unsigned count = settled(n, d, NULL);
+    struct fm_loss *s = count ? calloc(count, sizeof *s) : NULL;
+    if (s && settled(n, d, s) == count && db_loss_keep_items(n, s, count))
         for (unsigned i = 0; i < count; i++)
-            say(n, "loss_void", &v[i]);
-    free(v);
+            say(n, s[i].found == FM_LOSS_VOID ? "loss_void" : "loss_unreadable", &s[i]);
+    free(s);
 }
 
 void db_loss_rescued(struct db_node *n)
@@ -174,7 +180,9 @@ void db_loss_rescued(struct db_node *n)
     n->loss.at = FM_MONO_ZERO;
     say(n, "loss_found", &l);
     if (!fm_lsn_is_none(r->fork))
-        keep_voided(n, r->timeline, r->fork);
+        keep_settled(n,
+                     &(struct fm_loss_data){
+                         .timeline = r->timeline, .forked = true, .looked = true, .fork = r->fork});
 }
 
 bool db_loss_follow(struct db_node *n)
@@ -213,36 +221,23 @@ bool db_loss_note(struct db_node *n)
 
 /* -------- what is asked of this node -------- */
 
-static bool is_gone(const struct db_node *n, const struct fm_loss *l)
-{
-    struct fm_timeline t = n->history.h.timeline;
-    bool replaced = (n->up ? n->heard_at.ns > 0 : n->data_is_there) && t.n > l->timeline.n;
-    return replaced || (!n->up && n->looked && !n->data_is_there);
-}
-
-/* The data that it is about are not there any more: nobody will ever look. */
-static void give_up(struct db_node *n)
-{
-    for (unsigned i = 0; i < fm_losses_count(n->loss.items); i++) {
-        struct fm_loss l = *fm_losses_at(n->loss.items, i);
-        if (l.found != FM_LOSS_PENDING || strcmp(l.node, n->of[n->self].name) != 0 ||
-            !is_gone(n, &l))
-            continue;
-        l.found = FM_LOSS_UNREADABLE;
-        snprintf(l.why, sizeof l.why, "its data are not there any more, and nobody had looked");
-        if (db_loss_keep_items(n, &l, 1))
-            say(n, "loss_unreadable", &l);
-    }
-}
-
 static void settle(struct db_node *n)
 {
     const struct fm_evidence *r = &n->cell.r.evidence;
+    struct fm_loss_data d = {.absent = !n->up && n->looked && !n->data_is_there};
+    if (n->up ? n->heard_at.ns > 0 : n->data_is_there) {
+        d.timeline = n->history.h.timeline;
+        d.forked = find_fork(n, &d.fork);
+        d.looked = n->loss.looked && !fm_lsn_is_none(d.fork) && fm_lsn_same(d.fork, n->loss.fork);
+    }
+    if (!d.absent && n->g.state == FM_GROUP_PRIMARY && r->writer == n->self + 1)
+        d = (struct fm_loss_data){/* it goes on with all that it has */
+                                  .timeline = {r->timeline},
+                                  .forked = true,
+                                  .looked = true};
     if (n->g.state == FM_GROUP_MAINTAINED)
         n->loss.looked = false; /* whatever is done to it */
-    if (n->g.state == FM_GROUP_PRIMARY && r->writer == n->self + 1)
-        keep_voided(n, (struct fm_timeline){r->timeline}, FM_LSN_NONE);
-    give_up(n);
+    keep_settled(n, &d);
     if (n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_STANDBY)
         db_rows_prune(n);
 }

@@ -55,6 +55,7 @@ static void see(struct db_node *n)
                                      .expired = n->expired,
                                      .data = n->data_is_there,
                                      .accepting = answers,
+                                     .well_at = db_probe_well_at(n),
                                      .self = n->heard_at.ns && n->up ? n->said : n->found,
                                      .history = n->history.h.timeline.n ? &n->history.h : NULL,
                                      .node = n->report,
@@ -287,6 +288,7 @@ void db_node_turn(struct db_node *n)
     db_server_renew(n);
     db_secret_ask(n);
     db_ask_turn(n);
+    db_probe_turn(n);
     db_credit_turn(n);
     see(n);
     if (is_blind(n)) {

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "core/group_order.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,11 +82,8 @@ static void carry_out(struct db_node *n)
 static int32_t standing(const struct db_node *n, char why[static FM_MESSAGE_WHY_ROOM])
 {
     enum fm_group_state s = (enum fm_group_state)n->g.state;
-    bool follows = s == FM_GROUP_CATCHING_UP || s == FM_GROUP_STANDBY;
     int percent = fm_pg_node_percent(&n->pg);
-    bool done = n->order.event == FM_GROUP_ON_REINIT     ? follows && !n->g.reinit
-                : n->order.event == FM_GROUP_ON_MAINTAIN ? s == FM_GROUP_MAINTAINED
-                                                         : s != FM_GROUP_MAINTAINED;
+    bool done = fm_group_order_stands(n->order.event, &n->g) == FM_GROUP_ORDER_DONE;
     if (!done && percent >= 0) /* by tenths: each change is written down */
         snprintf(why, FM_MESSAGE_WHY_ROOM, "%s is copied: %d%%", n->of[n->self].name,
                  percent / TENTH * TENTH);
@@ -110,7 +108,7 @@ void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m)
         if (!m->ok) /* else it was begun before this agent was */
             carry_out(n);
     }
-    bool failed = n->order.event == FM_GROUP_ON_REINIT && n->g.state == FM_GROUP_FENCED;
+    bool failed = fm_group_order_stands(n->order.event, &n->g) == FM_GROUP_ORDER_FAILED;
     back.ok = !n->order.refused && !failed;
     if (n->order.refused)
         snprintf(back.why, sizeof back.why, "%.150s", n->order.why);

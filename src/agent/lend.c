@@ -1,12 +1,11 @@
 /* Lending what a gate holds to commands of its host: see the header. Invariants: `lent` of a cell
- * is never before the end of what somebody was told; a waiter is in the list from fm_page_later
- * until it is answered or has left, and its timer is set as long. */
+ * is never before the end of what somebody was told. */
 #include "agent/lend.h"
 
 #include "base/assert.h"
-#include "base/buf.h"
 #include "base/log.h"
 #include "core/floor.h"
+#include "http/polls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-enum { PROBLEM_ROOM = 512 };
 
 struct context {
     int fd; /* of the file with the locks; -1 = nothing is lent */
@@ -31,21 +28,11 @@ struct ask {
     int64_t wait_ms;
 };
 
-struct waiter {
-    struct fm_list node;
-    struct fm_timer timer;
-    struct fm_lend *lend;
-    struct fm_page_wait *page;
-    struct ask ask;
-};
-
 struct fm_lend {
     struct fm_lend_config c;
     char folder[PATH_MAX];
     struct context *context[FM_ROSTER_CONTEXTS_MAX];
-    struct fm_list waiters;
-    unsigned nwaiters;
-    struct fm_timer look;
+    struct fm_polls polls;
     bool stopped;
 };
 
@@ -96,21 +83,6 @@ void fm_lend_context(struct fm_lend *l, unsigned context, int64_t lease_ms)
 
 /* -------- answers -------- */
 
-static void problem(struct fm_page_answer *a, unsigned status, const char *why)
-{
-    FM_ASSERT(status >= 400);
-    char *text = malloc(PROBLEM_ROOM);
-    a->status = status;
-    a->content_type = "application/problem+json";
-    if (!text)
-        return;
-    struct fm_buf b = fm_buf(text, PROBLEM_ROOM);
-    fm_http_problem_body(&b, status, FM_STR(""), fm_str_z(why), FM_STR(""));
-    FM_ASSERT(!b.full);
-    a->body = text;
-    a->n = b.n;
-}
-
 /* The epoch that is held here now; 0 = none. */
 static uint64_t held_epoch(const struct fm_sublease_cell *x, struct fm_mono now)
 {
@@ -136,73 +108,40 @@ static void fill(struct fm_lend *l, const struct ask *k, const struct fm_subleas
     a->body = o ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (!a->body) {
-        problem(a, 503, "out of memory");
+        fm_page_problem(a, 503, "out of memory");
         return;
     }
     a->n = strlen(a->body);
     a->content_type = "application/json";
 }
 
-static bool is_news(const struct ask *k, const struct fm_sublease_cell *x)
+static bool differs(const struct ask *k, const struct fm_sublease_cell *x)
 {
     return !k->has_after || held_epoch(x, fm_mono_now()) != k->after;
 }
 
-static void forget(struct waiter *w)
+static bool is_news(void *user, const void *ask)
 {
-    struct fm_lend *l = w->lend;
-    FM_ASSERT(l->nwaiters > 0);
-    fm_list_remove(&w->node);
-    l->nwaiters--;
-    fm_loop_cancel(l->c.loop, &w->timer);
-    free(w);
+    const struct fm_lend *l = user;
+    const struct ask *k = ask;
+    const struct fm_sublease *s = l->c.held(l->c.user, k->context);
+    return !s || differs(k, &s->cell[k->cell]);
 }
 
-static void answer(struct waiter *w)
+static void fill_now(void *user, const void *ask, struct fm_page_answer *a)
 {
-    struct fm_lend *l = w->lend;
-    struct fm_page_answer a = FM_PAGE_ANSWER;
-    struct fm_page_wait *page = w->page;
-    const struct fm_sublease *s = l->c.held(l->c.user, w->ask.context);
+    struct fm_lend *l = user;
+    const struct ask *k = ask;
+    const struct fm_sublease *s = l->c.held(l->c.user, k->context);
     if (s)
-        fill(l, &w->ask, &s->cell[w->ask.cell], &a);
+        fill(l, k, &s->cell[k->cell], a);
     else
-        problem(&a, 503, "this agent ends, or serves the context no more");
-    forget(w);
-    fm_page_answer(page, &a);
-}
-
-static void waited_enough(struct fm_timer *t)
-{
-    answer(fm_container_of(t, struct waiter, timer));
-}
-
-static void client_left(void *user)
-{
-    forget(user);
-}
-
-static void look(struct fm_timer *t)
-{
-    struct fm_lend *l = fm_container_of(t, struct fm_lend, look);
-    struct fm_list due;
-    fm_list_init(&due);
-    fm_list_splice(&due, &l->waiters);
-    for (unsigned i = 0; i < FM_LEND_WAITERS_MAX && !fm_list_empty(&due); i++) {
-        struct waiter *w = fm_list_first(&due, struct waiter, node);
-        const struct fm_sublease *s = l->c.held(l->c.user, w->ask.context);
-        fm_list_remove(&w->node);
-        fm_list_push_back(&l->waiters, &w->node);
-        if (!s || is_news(&w->ask, &s->cell[w->ask.cell]))
-            answer(w);
-    }
-    FM_ASSERT(fm_list_empty(&due));
+        fm_page_problem(a, 503, "this agent ends, or serves the context no more");
 }
 
 void fm_lend_changed(struct fm_lend *l)
 {
-    if (l->nwaiters)
-        fm_loop_timer_in_ms(l->c.loop, &l->look, 0);
+    fm_polls_changed(&l->polls);
 }
 
 /* -------- asking -------- */
@@ -237,28 +176,6 @@ static bool read_query(struct fm_str query, struct ask *k)
     return true;
 }
 
-static void wait_for_news(struct fm_lend *l, const struct fm_page_request *q, const struct ask *k,
-                          struct fm_page_answer *a)
-{
-    FM_ASSERT(k->wait_ms > 0);
-    struct waiter *w = l->nwaiters < FM_LEND_WAITERS_MAX ? calloc(1, sizeof *w) : NULL;
-    if (!w) {
-        problem(a, 503, "too many wait for a lease; try again");
-        return;
-    }
-    w->page = fm_page_later(q, client_left, w);
-    if (!w->page) {
-        free(w);
-        return;
-    }
-    w->lend = l;
-    w->ask = *k;
-    fm_timer_init(&w->timer, waited_enough);
-    fm_loop_timer_in_ms(l->c.loop, &w->timer, k->wait_ms);
-    fm_list_push_back(&l->waiters, &w->node);
-    l->nwaiters++;
-}
-
 void fm_lend_page(struct fm_lend *l, const struct fm_page_request *q, struct fm_page_answer *a)
 {
     struct ask k = {0};
@@ -268,17 +185,17 @@ void fm_lend_page(struct fm_lend *l, const struct fm_page_request *q, struct fm_
     const struct fm_sublease *s = number >= 0 ? l->c.held(l->c.user, (unsigned)number) : NULL;
     k.context = number >= 0 ? (unsigned)number : 0;
     if (l->stopped) {
-        problem(a, 503, "this agent ends");
+        fm_page_problem(a, 503, "this agent ends");
     } else if (!s) {
-        problem(a, 404, "there is no such context with cells here");
+        fm_page_problem(a, 404, "there is no such context with cells here");
     } else if (!l->context[k.context] || l->context[k.context]->fd < 0) {
-        problem(a, 503, "nothing is lent: the file for its locks cannot be opened");
+        fm_page_problem(a, 503, "nothing is lent: the file for its locks cannot be opened");
     } else if (!read_query(q->query, &k)) {
-        problem(a, 400, "the query is cell=N&after=EPOCH&wait=MILLISECONDS");
+        fm_page_problem(a, 400, "the query is cell=N&after=EPOCH&wait=MILLISECONDS");
     } else if (k.cell >= s->ncells) {
-        problem(a, 404, "there is no such cell in this context");
-    } else if (k.wait_ms > 0 && !is_news(&k, &s->cell[k.cell])) {
-        wait_for_news(l, q, &k, a);
+        fm_page_problem(a, 404, "there is no such cell in this context");
+    } else if (k.wait_ms > 0 && !differs(&k, &s->cell[k.cell])) {
+        fm_polls_wait(&l->polls, q, &k, sizeof k, k.wait_ms, a);
     } else {
         fill(l, &k, &s->cell[k.cell], a);
     }
@@ -297,29 +214,27 @@ struct fm_lend *fm_lend_new(const struct fm_lend_config *c, struct fm_error *e)
     l->c = *c;
     snprintf(l->folder, sizeof l->folder, "%s", c->folder);
     l->c.folder = l->folder;
-    fm_list_init(&l->waiters);
-    fm_timer_init(&l->look, look);
+    l->polls = (struct fm_polls){.loop = c->loop,
+                                 .max = FM_LEND_WAITERS_MAX,
+                                 .is_news = is_news,
+                                 .fill = fill_now,
+                                 .user = l};
+    fm_polls_init(&l->polls);
     return l;
 }
 
 void fm_lend_stop(struct fm_lend *l)
 {
     l->stopped = true;
-    fm_loop_cancel(l->c.loop, &l->look);
-    for (;;) {
-        struct waiter *w = fm_list_first(&l->waiters, struct waiter, node);
-        if (!w)
-            break;
-        answer(w); /* NOLINT(clang-analyzer-*): it does not follow rings */
-    }
-    FM_ASSERT(l->nwaiters == 0);
+    fm_polls_end(&l->polls);
 }
 
 void fm_lend_free(struct fm_lend *l)
 {
     if (!l)
         return;
-    FM_ASSERT(l->stopped && l->nwaiters == 0);
+    FM_ASSERT(l->stopped);
+    fm_polls_deinit(&l->polls);
     for (unsigned i = 0; i < FM_ROSTER_CONTEXTS_MAX; i++) {
         if (l->context[i] && l->context[i]->fd >= 0)
             close(l->context[i]->fd);

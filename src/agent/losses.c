@@ -291,10 +291,7 @@ static int join(struct fm_losses *l, const struct fm_loss *x)
         return 1;
     }
     struct fm_loss joined = fm_loss_join(&l->item[i], x);
-    json_t *a = kept_json(&l->item[i]), *b = kept_json(&joined);
-    bool same = json_equal(a, b);
-    json_decref(a);
-    json_decref(b);
+    bool same = fm_loss_equals(&l->item[i], &joined);
     l->item[i] = joined;
     return !same;
 }

@@ -38,11 +38,12 @@
     X(SHIP, "ship")               /* agent to gate of the heir: life, serial, cell, region */      \
     X(SHIPPED, "shipped")         /* back: for, serial, cell, ok */                                \
     X(TESTIFY, "testify")         /* guard to agent: life of what it guarded, ok: everything */    \
-    X(CELL, "cell")       /* agent to database agent: revision and record of its group's cell */   \
-    X(RECORD, "record")   /* back: evidence, and the revision that it is to be recorded over */    \
-    X(REPORT, "report")   /* database agent to agents and nodes of its group: how its node is */   \
-    X(CREATE, "create")   /* agent to database agent: make the group's first node */               \
-    X(ORDER, "order")     /* agent to database agent: serial, ok: it was begun, why: what */       \
+    X(CELL, "cell")     /* agent to database agent: revision and record of its group's cell */     \
+    X(RECORD, "record") /* back: evidence, and the revision that it is to be recorded over */      \
+    X(REPORT, "report") /* database agent to agents and nodes of its group: how its node is */     \
+    X(CREATE, "create") /* agent to database agent: make the group's first node */                 \
+    X(YIELD, "yield")   /* agent to agents of the holder: cells, which a person takes by force */  \
+    X(ORDER, "order")   /* agent to database agent: serial, ok: it was begun, why: what */         \
     X(ORDERED, "ordered") /* back: serial, ok: not refused, ms: percent, why: how it stands */
 
 enum fm_message_kind {

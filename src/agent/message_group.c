@@ -77,8 +77,10 @@ void fm_message_group_cell_write(const struct fm_roster *r, unsigned context,
                   (unsigned long long)c->epoch.n, (unsigned long long)c->gentle_from.n);
     if (c->accepted.n)
         fm_buf_printf(b, ",\"accepted\":%llu", (unsigned long long)c->accepted.n);
-    if (c->state == FM_CELL_RELEASED)
+    if (c->state != FM_CELL_HELD)
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
+    if (c->state == FM_CELL_YIELDED)
+        fm_buf_lit(b, ",\"yielded\":true");
 }
 
 int fm_message_group_cell_read(const struct fm_roster *r, unsigned context, const json_t *o,
@@ -100,7 +102,8 @@ int fm_message_group_cell_read(const struct fm_roster *r, unsigned context, cons
         return 0;
     at->r.region = (uint8_t)holder;
     at->r.to = (uint8_t)heir;
-    at->r.state = to.p ? FM_CELL_RELEASED : FM_CELL_HELD;
+    bool yielded = json_is_true(json_object_get(o, "yielded"));
+    at->r.state = !to.p ? FM_CELL_HELD : yielded ? FM_CELL_YIELDED : FM_CELL_RELEASED;
     return 1;
 }
 

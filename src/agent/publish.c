@@ -1,17 +1,12 @@
-/* Handing out who holds what: see the header. Invariants: what is handed out never goes back; a
- * waiter is in the list from fm_page_later until it is answered or has left, and its timer is set
- * as long. */
+/* Handing out who holds what: see the header. Invariant: what is handed out never goes back. */
 #include "agent/publish.h"
 
 #include "base/assert.h"
-#include "base/buf.h"
+#include "http/polls.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* How many are answered in a turn of the loop, which has other things to do, too. */
-enum { BATCH = 32, PROBLEM_ROOM = 512 };
 
 /* What somebody asks for. */
 struct ask {
@@ -24,24 +19,13 @@ struct ask {
     int64_t wait_ms;
 };
 
-struct waiter {
-    struct fm_list node;
-    struct fm_timer timer;
-    struct fm_publish *publish;
-    struct fm_page_wait *page;
-    struct ask ask;
-};
-
 struct fm_publish {
-    struct fm_loop *loop;
     struct fm_view_doc doc;
     bool has_doc;
     char *text; /* of the document */
     size_t text_n;
     uint64_t hash;
-    struct fm_list waiters, due; /* due: who waited when it last changed, to be looked at */
-    size_t nwaiters;             /* in both */
-    struct fm_timer timer;
+    struct fm_polls polls;
 };
 
 /* -------- what is news -------- */
@@ -78,21 +62,6 @@ static bool is_news(const struct fm_publish *p, const struct ask *k)
 }
 
 /* -------- answers -------- */
-
-static void problem(struct fm_page_answer *a, unsigned status, const char *why)
-{
-    FM_ASSERT(status >= 400);
-    char *text = malloc(PROBLEM_ROOM);
-    a->status = status;
-    a->content_type = "application/problem+json";
-    if (!text)
-        return;
-    struct fm_buf b = fm_buf(text, PROBLEM_ROOM);
-    fm_http_problem_body(&b, status, FM_STR(""), fm_str_z(why), FM_STR(""));
-    FM_ASSERT(!b.full);
-    a->body = text;
-    a->n = b.n;
-}
 
 static json_t *feed_context(const struct fm_view_doc *d, const struct fm_view_doc_context *c)
 {
@@ -143,54 +112,20 @@ static void fill(const struct fm_publish *p, const struct ask *k, struct fm_page
     if (a->body)
         a->content_type = "application/json";
     else
-        problem(a, 503, "out of memory");
+        fm_page_problem(a, 503, "out of memory");
 }
 
-static void forget(struct waiter *w)
+static bool has_news(void *user, const void *ask)
 {
-    struct fm_publish *p = w->publish;
-    FM_ASSERT(p->nwaiters > 0);
-    fm_list_remove(&w->node);
-    p->nwaiters--;
-    fm_loop_cancel(p->loop, &w->timer);
-    free(w);
+    return is_news(user, ask);
 }
 
-static void answer(struct waiter *w)
+static void fill_now(void *user, const void *ask, struct fm_page_answer *a)
 {
-    struct fm_page_answer a = FM_PAGE_ANSWER;
-    struct fm_page_wait *page = w->page;
-    if (is_news(w->publish, &w->ask))
-        fill(w->publish, &w->ask, &a);
+    if (is_news(user, ask))
+        fill(user, ask, a);
     else
-        a.status = 204;
-    forget(w);
-    fm_page_answer(page, &a);
-}
-
-static void waited_enough(struct fm_timer *t)
-{
-    answer(fm_container_of(t, struct waiter, timer));
-}
-
-static void client_left(void *user)
-{
-    forget(user);
-}
-
-static void look(struct fm_timer *t)
-{
-    struct fm_publish *p = fm_container_of(t, struct fm_publish, timer);
-    for (unsigned i = 0; i < BATCH && !fm_list_empty(&p->due); i++) {
-        struct waiter *w = fm_list_first(&p->due, struct waiter, node);
-        fm_list_remove(&w->node);
-        if (is_news(p, &w->ask))
-            answer(w);
-        else
-            fm_list_push_back(&p->waiters, &w->node);
-    }
-    if (!fm_list_empty(&p->due))
-        fm_loop_timer_in_ms(p->loop, &p->timer, 0);
+        a->status = 204;
 }
 
 /* -------- asking -------- */
@@ -245,44 +180,22 @@ static bool read_ask(struct fm_str query, struct ask *k)
     return true;
 }
 
-static void wait_for_news(struct fm_publish *p, const struct fm_page_request *q,
-                          const struct ask *k, struct fm_page_answer *a)
-{
-    FM_ASSERT(k->wait_ms > 0);
-    struct waiter *w = p->nwaiters < FM_PUBLISH_WAITERS_MAX ? calloc(1, sizeof *w) : NULL;
-    if (!w) {
-        problem(a, 503, "too many wait for news; try again");
-        return;
-    }
-    w->page = fm_page_later(q, client_left, w);
-    if (!w->page) {
-        free(w);
-        return;
-    }
-    w->publish = p;
-    w->ask = *k;
-    fm_timer_init(&w->timer, waited_enough);
-    fm_loop_timer_in_ms(p->loop, &w->timer, k->wait_ms);
-    fm_list_push_back(&p->waiters, &w->node);
-    p->nwaiters++;
-}
-
 static void respond(struct fm_publish *p, const struct fm_page_request *q, bool feed,
                     struct fm_page_answer *a)
 {
     struct ask k = {.feed = feed};
     if (!read_ask(q->query, &k))
-        problem(a, 400, "the query is after=INCARNATION.GENERATION&wait=MILLISECONDS");
+        fm_page_problem(a, 400, "the query is after=INCARNATION.GENERATION&wait=MILLISECONDS");
     else if (is_news(p, &k))
         fill(p, &k, a);
     else if (p->has_doc && k.context[0] && !fm_view_doc_find(&p->doc, fm_str_z(k.context)))
-        problem(a, 404, "there is no such context with cells");
+        fm_page_problem(a, 404, "there is no such context with cells");
     else if (k.wait_ms > 0)
-        wait_for_news(p, q, &k, a);
+        fm_polls_wait(&p->polls, q, &k, sizeof k, k.wait_ms, a);
     else if (p->has_doc)
         a->status = 204;
     else
-        problem(a, 503, "this agent knows of no view yet");
+        fm_page_problem(a, 503, "this agent knows of no view yet");
 }
 
 void fm_publish_view(struct fm_publish *p, const struct fm_page_request *q,
@@ -326,8 +239,7 @@ enum fm_err fm_publish_set(struct fm_publish *p, const struct fm_view_doc *d, st
     p->text_n = n;
     p->hash = hash;
     p->has_doc = true;
-    fm_list_splice(&p->due, &p->waiters);
-    fm_loop_timer_in_ms(p->loop, &p->timer, 0);
+    fm_polls_changed(&p->polls);
     return FM_ERR_OK;
 }
 
@@ -348,10 +260,9 @@ struct fm_publish *fm_publish_new(struct fm_loop *l, struct fm_error *e)
         fm_error_set(e, FM_ERR_MEMORY, "no memory to hand out views");
         return NULL;
     }
-    p->loop = l;
-    fm_list_init(&p->waiters);
-    fm_list_init(&p->due);
-    fm_timer_init(&p->timer, look);
+    p->polls = (struct fm_polls){
+        .loop = l, .max = FM_PUBLISH_WAITERS_MAX, .is_news = has_news, .fill = fill_now, .user = p};
+    fm_polls_init(&p->polls);
     return p;
 }
 
@@ -359,8 +270,7 @@ void fm_publish_free(struct fm_publish *p)
 {
     if (!p)
         return;
-    FM_ASSERT(p->nwaiters == 0 && fm_list_empty(&p->waiters) && fm_list_empty(&p->due));
-    fm_loop_cancel(p->loop, &p->timer);
+    fm_polls_deinit(&p->polls);
     fm_view_doc_deinit(&p->doc);
     free(p->text);
     free(p);

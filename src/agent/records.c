@@ -157,13 +157,16 @@ void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct
     fm_buf_ch(b, '}');
 }
 
+static const char *const cell_states[] = {
+    [FM_CELL_HELD] = "held", [FM_CELL_RELEASED] = "released", [FM_CELL_YIELDED] = "yielded"};
+
 static void write_cell(const struct fm_roster *r, unsigned context, const struct fm_cell_record *c,
                        struct fm_buf *b)
 {
-    bool released = c->state == FM_CELL_RELEASED;
+    FM_ASSERT(c->state < FM_COUNT(cell_states));
     fm_buf_printf(b, ",\"region\":\"%s\",\"state\":\"%s\"", r->region[c->region],
-                  released ? "released" : "held");
-    if (released)
+                  cell_states[c->state]);
+    if (c->state != FM_CELL_HELD)
         fm_buf_printf(b, ",\"to\":\"%s\"", r->region[c->to]);
     fm_buf_printf(b, ",\"epoch\":%llu,\"gentle_from\":%llu", (unsigned long long)c->epoch.n,
                   (unsigned long long)c->gentle_from.n);
@@ -431,11 +434,13 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
                     "to", &to, "epoch", &epoch, "gentle_from", &gentle_from, "accepted", &accepted,
                     "members", &members, "evidence", &evidence))
         return wrong(why, "not a cell");
-    bool released = strcmp(state, "released") == 0;
-    if ((!released && strcmp(state, "held") != 0) || released != (to != NULL))
-        return wrong(why, "a cell neither held nor released for somebody");
+    unsigned s = 0;
+    while (s < FM_COUNT(cell_states) && strcmp(state, cell_states[s]) != 0)
+        s++;
+    if (s == FM_COUNT(cell_states) || (s != FM_CELL_HELD) != (to != NULL))
+        return wrong(why, "a cell neither held nor let go of for somebody");
     int holder = fm_roster_region(r, fm_str_z(region));
-    int heir = released ? fm_roster_region(r, fm_str_z(to)) : 0;
+    int heir = to ? fm_roster_region(r, fm_str_z(to)) : 0;
     if (holder < 0 || heir < 0)
         return wrong(why, "a cell of a region that this file does not know");
     if (!in_range(epoch, 1, NUMBER_MAX) || !in_range(gentle_from, 1, (uint64_t)epoch) ||
@@ -447,7 +452,7 @@ static bool read_cell(struct fm_roster *r, json_t *o, struct fm_write *w,
         return wrong(why, known ? "evidence that is none" : "evidence of too many nodes");
     c->region = (uint8_t)holder;
     c->to = (uint8_t)heir;
-    c->state = released ? FM_CELL_RELEASED : FM_CELL_HELD;
+    c->state = (uint8_t)s;
     c->epoch.n = (uint64_t)epoch;
     c->gentle_from.n = (uint64_t)gentle_from;
     c->accepted.n = (uint64_t)accepted;

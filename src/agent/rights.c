@@ -129,6 +129,7 @@ static bool is_for_lessee(const struct fm_message *m)
     case FM_MESSAGE_RECORD:
     case FM_MESSAGE_REPORT:
     case FM_MESSAGE_CREATE:
+    case FM_MESSAGE_YIELD:
     case FM_MESSAGE_ORDER:
     case FM_MESSAGE_ORDERED:
     case FM_MESSAGE_KIND_COUNT:

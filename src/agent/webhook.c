@@ -1,6 +1,6 @@
-/* The webhook: see the header. Invariants: at most one post is under way; `done` is the hash of
- * what the receiver has acknowledged last; while something else is to be told, either a post is
- * under way or the timer is set. */
+/* The webhook: see the header; core/telling.h decides when. Invariants: at most one post is under
+ * way; `done` is what the receiver has acknowledged last; while something else is to be told,
+ * either a post is under way or the timer is set. */
 #include "agent/webhook.h"
 
 #include "base/assert.h"
@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "core/telling.h"
 #include "http/caller.h"
 
 #include <limits.h>
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CONNECT_MS = 2000, ANSWER_MAX = 64 * 1024, LOOK_MS = 1000, NEWS_MS = 1000 };
+enum { CONNECT_MS = 2000, ANSWER_MAX = 64 * 1024, LOOK_MS = 1000 };
 
 /* Of one configuration; after a reload it is closed, and goes when its connection is gone. */
 struct receiver {
@@ -36,14 +37,12 @@ struct fm_webhook {
     struct fm_webhook_config c;
     char host[256], region[64];
     char url[2048], to_text[320], target[FM_HTTP_LINK_TARGET_MAX], secret_file[PATH_MAX];
-    bool configured, stopped, has_done;
+    bool configured, stopped;
     struct receiver *to, *stale;
     struct fm_timer timer;
     struct fm_rand rand;
     struct told posting, done;
-    uint64_t tried; /* hash of what was tried last */
-    struct fm_mono began, not_before;
-    unsigned fails; /* in a row */
+    struct fm_telling telling;
     uint64_t deliveries, failures;
     int64_t done_wall_ns, failing_wall_ns;
     char why[160]; /* it fails; "" = it does not */
@@ -89,16 +88,12 @@ static void failed(struct fm_webhook *h, const char *why)
     FM_ASSERT(why && !h->stopped);
     snprintf(h->why, sizeof h->why, "%s", why);
     fm_text_tame(h->why);
-    unsigned doublings = h->fails < 16 ? h->fails : 16;
-    int64_t ms =
-        fm_clamp_i64((int64_t)FM_WEBHOOK_AGAIN_MS << doublings, 0, FM_WEBHOOK_AGAIN_MAX_MS);
-    ms -= (int64_t)fm_rand_below(&h->rand, (uint32_t)ms / 4);
-    h->not_before = fm_mono_add_ms(fm_loop_now(h->c.loop), ms);
-    fm_loop_timer(h->c.loop, &h->timer, h->not_before);
+    int64_t ms = fm_telling_failed(&h->telling, fm_rand_u64(&h->rand), fm_loop_now(h->c.loop));
+    fm_loop_timer(h->c.loop, &h->timer, h->telling.not_before);
     h->failures++;
     fm_log(FM_LOG_WARN, "authority_webhook_failed", FM_KZ("to", h->to_text), FM_KZ("why", h->why),
-           FM_KU("in_a_row", h->fails + 1), FM_KU("again_in_ms", (uint64_t)ms));
-    if (h->fails++ > 0)
+           FM_KU("in_a_row", h->telling.fails), FM_KU("again_in_ms", (uint64_t)ms));
+    if (h->telling.fails > 1)
         return;
     h->failing_wall_ns = fm_wall_now_ns();
     tell(h, "failing", "a system downstream is not told who may write what", h->why);
@@ -131,7 +126,7 @@ static void post(struct fm_webhook *h, char *text, size_t n, const struct told *
 {
     char headers[FM_HTTP_LINK_HEADERS_MAX];
     FM_ASSERT(h->to && !h->to->caller.busy && n > 0);
-    h->began = fm_loop_now(h->c.loop);
+    fm_telling_begin(&h->telling, fm_loop_now(h->c.loop));
     if (!sign(h, text, n, headers, sizeof headers)) {
         free(text);
         return;
@@ -151,13 +146,10 @@ static void post(struct fm_webhook *h, char *text, size_t n, const struct told *
 static void delivered(struct fm_webhook *h)
 {
     h->done = h->posting;
-    h->has_done = true;
     h->deliveries++;
     h->done_wall_ns = fm_wall_now_ns();
-    h->not_before = FM_MONO_ZERO;
-    if (h->fails == 0)
+    if (!fm_telling_delivered(&h->telling, h->done.hash))
         return;
-    h->fails = 0;
     h->why[0] = 0;
     fm_log(FM_LOG_INFO, "authority_webhook_works_again", FM_KZ("to", h->to_text),
            FM_KU("generation", h->done.generation.n));
@@ -187,9 +179,8 @@ static void unanswered(struct fm_caller *c, const char *why)
 
 static void begin_anew(struct fm_webhook *h)
 {
-    h->fails = 0;
+    fm_telling_anew(&h->telling);
     h->why[0] = 0;
-    h->not_before = FM_MONO_ZERO;
 }
 
 void fm_webhook_look(struct fm_webhook *h)
@@ -204,24 +195,25 @@ void fm_webhook_look(struct fm_webhook *h)
     }
     char *text = h->c.text(h->c.user);
     size_t n = text ? strlen(text) : 0;
-    struct told what = {text ? fm_view_doc_hash(fm_str(text, n)) : 0, d->incarnation,
-                        d->generation};
-    struct fm_mono now = fm_loop_now(h->c.loop);
-    if (text && h->has_done && what.hash == h->done.hash) {
-        free(text);
+    if (!text) {
+        fm_loop_timer_in_ms(h->c.loop, &h->timer, LOOK_MS);
+        return;
+    }
+    struct told what = {fm_view_doc_hash(fm_str(text, n)), d->incarnation, d->generation};
+    switch (fm_telling_look(&h->telling, what.hash, fm_loop_now(h->c.loop))) {
+    case FM_TELLING_NOTHING:
         fm_loop_cancel(h->c.loop, &h->timer);
-        return;
-    }
-    if (text && what.hash != h->tried && h->fails > 0) /* it is news: do not wait so long */
-        h->not_before = fm_mono_min(h->not_before, fm_mono_add_ms(h->began, NEWS_MS));
-    h->tried = text ? what.hash : h->tried;
-    if (!text || fm_mono_before(now, h->not_before)) {
-        fm_loop_timer(h->c.loop, &h->timer, text ? h->not_before : fm_mono_add_ms(now, LOOK_MS));
         free(text);
-        return;
+        break;
+    case FM_TELLING_WAIT:
+        fm_loop_timer(h->c.loop, &h->timer, h->telling.not_before);
+        free(text);
+        break;
+    case FM_TELLING_TRY:
+        fm_loop_cancel(h->c.loop, &h->timer);
+        post(h, text, n, &what);
+        break;
     }
-    fm_loop_cancel(h->c.loop, &h->timer);
-    post(h, text, n, &what);
 }
 
 static void due(struct fm_timer *t)
@@ -308,7 +300,7 @@ void fm_webhook_reset(struct fm_webhook *h, const struct fm_conf *conf)
     leave(h);
     begin_anew(h);
     h->configured = w->present;
-    h->has_done &= w->present && fm_str_eqz(w->url, h->url);
+    h->telling.has_done &= w->present && fm_str_eqz(w->url, h->url);
     if (!w->present)
         return;
     FM_ASSERT(w->path.n < sizeof h->target && w->to.port > 0);
@@ -341,7 +333,7 @@ struct fm_webhook *fm_webhook_new(const struct fm_webhook_config *c, const struc
 static json_t *told_json(const struct fm_webhook *h)
 {
     char at[FM_RFC3339_LEN];
-    if (!h->has_done)
+    if (!h->telling.has_done)
         return json_null();
     fm_wall_format(at, h->done_wall_ns);
     return json_pack("{s:I,s:I,s:s}", "incarnation", (json_int_t)h->done.incarnation.n,
@@ -351,7 +343,7 @@ static json_t *told_json(const struct fm_webhook *h)
 json_t *fm_webhook_json(const struct fm_webhook *h)
 {
     char since[FM_RFC3339_LEN];
-    bool failing = h->fails > 0;
+    bool failing = h->telling.fails > 0;
     if (!h->configured)
         return NULL;
     fm_wall_format(since, h->failing_wall_ns);

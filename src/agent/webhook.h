@@ -3,7 +3,7 @@
  *
  * There is no queue: one post is under way at a time, and the next one is of what is so by then; so
  * a receiver may miss states, never the last one. A post that was not answered with 2xx is tried
- * again, after a pause that grows to half a minute; news shorten it to a second. Who sends, and
+ * again, after a pause that grows (core/telling.h). Who sends, and
  * what he had sent before, is known to nobody else: a receiver hears the same more than once, from
  * several regions, in any order, and goes by incarnation and generation.
  *
@@ -36,12 +36,7 @@ struct fm_webhook_config {
     void *user;
 };
 
-/* Where a post is not answered with 2xx it is tried again after these times (ms). */
-enum {
-    FM_WEBHOOK_AGAIN_MS = 250,
-    FM_WEBHOOK_AGAIN_MAX_MS = 30 * 1000,
-    FM_WEBHOOK_TIMEOUT_MS = 5 * 1000
-};
+enum { FM_WEBHOOK_TIMEOUT_MS = 5 * 1000 };
 enum {
     FM_WEBHOOK_SECRET_LEAST = 16,
     FM_WEBHOOK_SECRET_ROOM = 1024,

@@ -246,33 +246,6 @@ int fm_agents_status(struct fm_agents *g, json_t **out)
     return fm_print_error(g->args, g->command, FM_EXIT_FAILED, what, NULL);
 }
 
-int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g))
-{
-    const struct fm_args *a = g->args;
-    for (;;) {
-        if (a->watch && a->output == FM_OUTPUT_TABLE && isatty(STDOUT_FILENO))
-            fputs("\033[H\033[2J", stdout);
-        int code = show(a, g);
-        if (!a->watch || code == FM_EXIT_USAGE)
-            return code;
-        if (fflush(stdout) != 0)
-            return FM_EXIT_FAILED; /* nobody reads it */
-        sleep(1);
-    }
-}
-
-int fm_agents_show_of(const struct fm_args *a, const char *command,
-                      int (*show)(const struct fm_args *a, struct fm_agents *g))
-{
-    struct fm_agents *g;
-    int code = fm_agents_open(&g, a, command, FM_WHOM_ORDER);
-    if (code)
-        return code;
-    code = fm_agents_show(g, show);
-    fm_agents_close(g);
-    return code;
-}
-
 /* -------- beginning and end -------- */
 
 const struct fm_conf *fm_agents_conf(const struct fm_agents *g)
@@ -311,4 +284,33 @@ void fm_agents_close(struct fm_agents *g)
     fm_tls_unref(g->tls);
     fm_whom_free(&g->seats);
     free(g);
+}
+
+/* -------- commands that show something -------- */
+
+static int show_on(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g))
+{
+    const struct fm_args *a = g->args;
+    for (;;) {
+        if (a->watch && a->output == FM_OUTPUT_TABLE && isatty(STDOUT_FILENO))
+            fputs("\033[H\033[2J", stdout);
+        int code = show(a, g);
+        if (!a->watch || code == FM_EXIT_USAGE)
+            return code;
+        if (fflush(stdout) != 0)
+            return FM_EXIT_FAILED; /* nobody reads it */
+        sleep(1);
+    }
+}
+
+int fm_agents_show(const struct fm_args *a, const char *command, enum fm_whom_use use,
+                   int (*show)(const struct fm_args *a, struct fm_agents *g))
+{
+    struct fm_agents *g;
+    int code = fm_agents_open(&g, a, command, use);
+    if (code)
+        return code;
+    code = show_on(g, show);
+    fm_agents_close(g);
+    return code;
 }

@@ -49,13 +49,11 @@ enum fm_agents_end fm_agents_post(struct fm_agents *g, const char *target, const
 /* The status document of the one that answers, or the exit code with what is wrong printed. */
 int fm_agents_status(struct fm_agents *g, json_t **out) FM_WARN_UNUSED;
 
-/* Calls `show` once, or with --watch each second on a cleared screen until it ends with a usage
- * error or nobody reads what it prints. Returns its exit code. */
-int fm_agents_show(struct fm_agents *g, int (*show)(const struct fm_args *a, struct fm_agents *g));
-
-/* The same for those who may take orders, from fm_agents_open to fm_agents_close. */
-int fm_agents_show_of(const struct fm_args *a, const char *command,
-                      int (*show)(const struct fm_args *a, struct fm_agents *g));
+/* The whole of a command that shows something: opens, calls `show` once, or with --watch each
+ * second on a cleared screen until it ends with a usage error or nobody reads what it prints, and
+ * closes. Returns its exit code. */
+int fm_agents_show(const struct fm_args *a, const char *command, enum fm_whom_use use,
+                   int (*show)(const struct fm_args *a, struct fm_agents *g));
 
 /* Prints why nobody answered; returns the exit code. */
 int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how);

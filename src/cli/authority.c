@@ -183,6 +183,25 @@ static void print_under_way(const char *name, const json_t *context)
     print_standby(name, context);
 }
 
+/* Of contexts whose data a PostgreSQL group keeps. */
+static void print_losses(const json_t *status, const char *only)
+{
+    char loss[FM_SHOW_LOSS];
+    const char *name;
+    json_t *context;
+    bool any = false;
+    json_object_foreach(walk(contexts_of(status)), name, context)
+    {
+        if (!concerns(context, name, only) ||
+            !fm_show_loss(json_object_get(context, "loss_if_now"), loss)[0])
+            continue;
+        if (!any)
+            puts("\nLoss if now:");
+        any = true;
+        printf("  %s: %s\n", name, loss);
+    }
+}
+
 static const char *wrong_with(const json_t *context)
 {
     const char *unreadable = fm_show_text(context, "unreadable");
@@ -261,6 +280,7 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
     if (!json_is_object(authority))
         return;
     print_rows(status, conf, only);
+    print_losses(status, only);
     json_object_foreach(walk(contexts_of(status)), name, context)
     {
         if (!concerns(context, name, only) || !is_under_way(context))

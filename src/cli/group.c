@@ -172,18 +172,11 @@ static void print_node(const char *name, const json_t *n)
         printf("    ! recovery of rows unavailable: %s\n", fm_show_text(recovery, "why"));
 }
 
-/* Data that Fulmar does not run itself: by what their commands say. */
-static void print_estimate(const json_t *loss)
+static void print_loss(const json_t *loss)
 {
-    char ms[FM_SHOW_NUMBER];
-    if (!json_is_integer(json_object_get(loss, "ms"))) {
-        printf("  loss if now: not bounded (`lag` has said nothing)\n");
-        return;
-    }
-    fputs("  loss if now: about ", stdout);
-    if (json_is_integer(json_object_get(loss, "bytes")))
-        printf("%lld bytes, ", fm_show_number(loss, "bytes"));
-    printf("of the last %s (estimate)\n", fm_show_ms(fm_show_number(loss, "ms"), ms));
+    char text[FM_SHOW_LOSS];
+    if (fm_show_loss(loss, text)[0])
+        printf("  loss if now: %s\n", text);
 }
 
 static const char *yes_or_no(const json_t *o, const char *name)
@@ -220,7 +213,7 @@ static void print_hooked(const char *name, const json_t *g)
     printf("%s: context %s, epoch %lld, held by %s, data by hooks\n", name,
            fm_show_text(g, "context"), fm_show_number(g, "epoch"),
            fm_show_or_dash(fm_show_text(g, "holder")));
-    print_estimate(json_object_get(g, "loss_if_now"));
+    print_loss(json_object_get(g, "loss_if_now"));
     if (json_is_string(runs))
         printf("  `%s` is running\n", json_string_value(runs));
     printf("  %-14s %-10s %-9s %-8s %-18s %s\n", "REGION", "ROLE", "WRITABLE", "STAGE", "LAG",
@@ -229,18 +222,6 @@ static void print_hooked(const char *name, const json_t *g)
     {
         print_region(region, r);
     }
-}
-
-static void print_loss(const json_t *loss)
-{
-    const json_t *bytes = json_object_get(loss, "bytes");
-    const char *kind = fm_show_text(loss, "kind");
-    if (json_is_integer(bytes))
-        printf("  loss if now: %s %lld bytes, %lld transactions (%s)\n",
-               strcmp(kind, "enforced") == 0 ? "at most" : "about",
-               (long long)json_integer_value(bytes), fm_show_number(loss, "transactions"), kind);
-    else if (loss)
-        printf("  loss if now: not bounded\n");
 }
 
 static void print_group(const char *name, const json_t *g)
@@ -255,8 +236,7 @@ static void print_group(const char *name, const json_t *g)
     printf("%s: context %s, epoch %lld, %s%s\n", name, fm_show_text(g, "context"),
            (long long)json_integer_value(json_object_get(g, "epoch")),
            primary ? "primary " : "no data yet: `fulmar group create`", primary ? primary : "");
-    print_loss(json_is_object(json_object_get(g, "loss_if_now")) ? json_object_get(g, "loss_if_now")
-                                                                 : NULL);
+    print_loss(json_object_get(g, "loss_if_now"));
     printf("  %-24s %-12s %-14s %-9s %-18s %s\n", "NODE", "REGION", "STATE", "TIMELINE", "FLUSHED",
            "REPLAYED");
     json_object_foreach(json_object_get(g, "nodes"), node, n)
@@ -308,5 +288,5 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_group_status(const struct fm_args *a)
 {
-    return fm_agents_show_of(a, "group status", show);
+    return fm_agents_show(a, "group status", FM_WHOM_ORDER, show);
 }

@@ -282,14 +282,14 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_loss_list(const struct fm_args *a)
 {
-    return fm_agents_show_of(a, "loss list", list);
+    return fm_agents_show(a, "loss list", FM_WHOM_ORDER, list);
 }
 
 int fm_cmd_loss_show(const struct fm_args *a)
 {
     if (a->nargs != 1)
         return fm_usage("`fulmar loss show` needs an item; `fulmar loss list` has them");
-    return fm_agents_show_of(a, "loss show", show);
+    return fm_agents_show(a, "loss show", FM_WHOM_ORDER, show);
 }
 
 /* -------- writing off -------- */

@@ -72,13 +72,13 @@ static int one(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_op_list(const struct fm_args *a)
 {
-    return fm_agents_show_of(a, "op list", list);
+    return fm_agents_show(a, "op list", FM_WHOM_ORDER, list);
 }
 
 int fm_cmd_op_show(const struct fm_args *a)
 {
     int code = id_of(a, "op show");
-    return code ? code : fm_agents_show_of(a, "op show", one);
+    return code ? code : fm_agents_show(a, "op show", FM_WHOM_ORDER, one);
 }
 
 int fm_cmd_op_wait(const struct fm_args *a)

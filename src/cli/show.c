@@ -80,6 +80,28 @@ void fm_show_cells(const json_t *list, char *out, size_t n)
         snprintf(out, n, "%zu of them", json_array_size(list));
 }
 
+const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
+{
+    const char *kind = fm_show_text(loss, "kind");
+    const json_t *bytes = json_object_get(loss, "bytes"), *ms = json_object_get(loss, "ms");
+    bool sure = strcmp(kind, "enforced") == 0;
+    char some[FM_SHOW_NUMBER + 8] = "", since[FM_SHOW_NUMBER];
+    if (json_is_integer(bytes))
+        snprintf(some, sizeof some, "%lld bytes, of ", (long long)json_integer_value(bytes));
+    if (json_is_integer(ms))
+        snprintf(out, FM_SHOW_LOSS, "about %sthe last %s (%.20s)", some,
+                 fm_show_ms(json_integer_value(ms), since), kind);
+    else if (ms)
+        snprintf(out, FM_SHOW_LOSS, "not bounded (`lag` has said nothing)");
+    else if (json_is_integer(bytes))
+        snprintf(out, FM_SHOW_LOSS, "%s %lld bytes, %lld transactions (%.20s)",
+                 sure ? "at most" : "about", (long long)json_integer_value(bytes),
+                 fm_show_number(loss, "transactions"), kind);
+    else
+        snprintf(out, FM_SHOW_LOSS, "%s", json_is_object(loss) ? "not bounded" : "");
+    return out;
+}
+
 void fm_show_tame(json_t *doc)
 {
     const char *key;

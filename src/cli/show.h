@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 
-enum { FM_SHOW_CLOCK = 16, FM_SHOW_NUMBER = 32, FM_SHOW_NAME = 128 };
+enum { FM_SHOW_CLOCK = 16, FM_SHOW_NUMBER = 32, FM_SHOW_NAME = 128, FM_SHOW_LOSS = 128 };
 
 /* "" where there is none. */
 const char *fm_show_text(const json_t *o, const char *key);
@@ -21,6 +21,11 @@ const char *fm_show_clock(const char *rfc3339, char out[FM_SHOW_CLOCK]);
 const char *fm_show_ms(long long ms, char out[FM_SHOW_NUMBER]);
 /* A list of numbers in order as ranges: "0-31,40"; "-" for an empty one, "all" for null. */
 void fm_show_cells(const json_t *list, char *out, size_t n);
+
+/* What would be lost if a primary were lost now (`loss_if_now`): "at most 65536 bytes, 1928
+ * transactions (enforced)", of data that Fulmar does not run "about 20 bytes, of the last 3.2 s
+ * (estimate)"; "" where nothing could be. */
+const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS]);
 
 /* Texts that somebody wrote somewhere (reasons, messages, what an application said) must not steer
  * a terminal: control characters in them become "?". All texts of the document, in

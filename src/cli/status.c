@@ -5,6 +5,7 @@
 #include "cli/events.h"
 #include "cli/holders.h"
 #include "cli/show.h"
+#include "conf/conf.h"
 
 #include <stdio.h>
 
@@ -247,24 +248,23 @@ static int show(const struct fm_args *a, struct fm_agents *g)
 }
 
 /* Regions, contexts and hosts share one namespace: a host is asked, the others are looked for. */
+static bool is_host(const struct fm_args *a)
+{
+    struct fm_conf_report r;
+    fm_conf_report_init(&r);
+    struct fm_conf *conf = a->nargs && !a->server ? fm_conf_load(a->config, &r) : NULL;
+    bool found = conf && fm_conf_find_host(conf, fm_str_z(a->arg[0])) >= 0;
+    fm_conf_free(conf);
+    fm_conf_report_deinit(&r);
+    return found;
+}
+
 int fm_cmd_status(const struct fm_args *a)
 {
-    struct fm_args of_host = *a;
-    struct fm_agents *g;
-    int code = fm_agents_open(&g, a, "status", FM_WHOM_LOOK);
-    if (code)
-        return code;
-    const struct fm_conf *conf = fm_agents_conf(g);
-    if (conf && a->nargs && !a->server && fm_conf_find_host(conf, fm_str_z(a->arg[0])) >= 0) {
-        fm_agents_close(g);
-        of_host.server = a->arg[0];
-        of_host.nargs = 0;
-        a = &of_host;
-        code = fm_agents_open(&g, a, "status", FM_WHOM_LOOK);
-        if (code)
-            return code;
+    struct fm_args whom = *a;
+    if (is_host(a)) {
+        whom.server = a->arg[0];
+        whom.nargs = 0;
     }
-    code = fm_agents_show(g, show);
-    fm_agents_close(g);
-    return code;
+    return fm_agents_show(&whom, "status", FM_WHOM_LOOK, show);
 }

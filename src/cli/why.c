@@ -139,14 +139,8 @@ static int why(const struct fm_args *a, struct fm_agents *g)
 
 int fm_cmd_why(const struct fm_args *a)
 {
-    struct fm_agents *g;
     if (a->nargs != 1 || !a->arg[0][0])
         return fm_usage("`fulmar why` needs what it is about: a context, a region, a host, a cell "
                         "such as cards/17, an instance REGION/POOL/ADDRESS, or an operation");
-    int code = fm_agents_open(&g, a, "why", FM_WHOM_PAST);
-    if (code)
-        return code;
-    code = fm_agents_show(g, why);
-    fm_agents_close(g);
-    return code;
+    return fm_agents_show(a, "why", FM_WHOM_PAST, why);
 }

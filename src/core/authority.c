@@ -178,12 +178,29 @@ static void order_release(struct fm_authority *a, const struct fm_auth_event *e)
     if (!(a->k.stopping & fm_bit(e->cell)) || e->to == a->region)
         return;
     a->k.releasing |= fm_bit(e->cell);
+    a->k.yielding &= ~fm_bit(e->cell);
     a->k.release_to[e->cell] = e->to;
 }
 
+/* Where a release is under way the data are final at its heir: that goes on. */
+static void order_yield(struct fm_authority *a, const struct fm_auth_event *e, struct fm_mono now)
+{
+    FM_ASSERT(e->to < a->cfg.nregions);
+    fm_handover_stop(a, e->cell, now);
+    uint64_t bit = fm_bit(e->cell);
+    if (!(a->k.stopping & bit) || a->k.releasing & bit)
+        return;
+    a->k.yielding |= bit;
+    a->k.release_to[e->cell] = e->to;
+}
+
+/* What is not being stopped was retaken already, or never let go of. */
 static void order_retake(struct fm_authority *a, unsigned cell)
 {
+    if (!(a->k.stopping & fm_bit(cell)) && !fm_handover_is_let_go(a, cell))
+        return;
     a->k.releasing &= ~fm_bit(cell);
+    a->k.yielding &= ~fm_bit(cell);
     a->k.retake |= fm_bit(cell);
 }
 
@@ -234,6 +251,9 @@ static void take_in(struct fm_authority *a, const struct fm_auth_event *e, struc
         return;
     case FM_AUTH_RETAKE:
         order_retake(a, e->cell);
+        return;
+    case FM_AUTH_YIELD:
+        order_yield(a, e, now);
         return;
     case FM_AUTH_MEMBERS:
         a->k.members_wanted = true;

@@ -63,7 +63,10 @@ enum fm_auth_event_kind {
     FM_AUTH_DESIST,   /* acquire nothing any more */
     FM_AUTH_STOP,     /* cell: stop its sub-lessees */
     FM_AUTH_RELEASE,  /* cell, to */
-    FM_AUTH_RETAKE,   /* cell: hold it on, under another epoch (an abort after the stop) */
+    FM_AUTH_RETAKE,   /* cell: hold it on, under another epoch (an abort after the stop, or what was
+                         given up here is served again) */
+    FM_AUTH_YIELD,    /* cell, to: stop its sub-lessees, then let go of it for whoever may take it;
+                         nobody here serves it (core/yield.h) */
     FM_AUTH_MEMBERS,  /* members: for every cell that is held here */
     FM_AUTH_EVIDENCE, /* cell, revision, evidence: a database agent asks that it be recorded over
                          what it saw of the cell at that revision */
@@ -131,6 +134,7 @@ enum fm_auth_action_kind {
     X(HOLDS, "holds", "the cells of the region are known")                                         \
     X(STOPPED, "stopped", "every sub-lessee has stopped or run out")                               \
     X(RELEASED, "released", "the cell was released")                                               \
+    X(YIELDED, "yielded", "the cell was given up: what serves it here does not come back")         \
     X(ACQUIRED, "acquired", "the cell was acquired")                                               \
     X(RETAKEN, "retaken", "the cell is held on under another epoch")                               \
     X(FOUNDED, "founded", "the cell was written for the first time")                               \
@@ -228,7 +232,7 @@ struct fm_keeper {
     uint64_t retake;            /* cells whose sub-lessees stopped for a keeper that is gone */
     struct fm_mono stop_wait[FM_AUTH_CELLS_MAX];
     uint8_t release_to[FM_AUTH_CELLS_MAX];
-    uint64_t releasing;
+    uint64_t releasing, yielding;
     bool change_doubt;
     uint32_t change_need;
     bool members_wanted;
@@ -314,6 +318,9 @@ struct fm_epoch fm_authority_epoch(const struct fm_authority *a, unsigned cell);
 uint64_t fm_authority_holds(const struct fm_authority *a);
 struct fm_mono fm_authority_until(const struct fm_authority *a, struct fm_mono now);
 struct fm_mono fm_authority_promised_until(const struct fm_authority *a, struct fm_mono now);
+
+/* What keepers before this one granted has run out, so that it may let go of cells. */
+bool fm_authority_is_settled(const struct fm_authority *a, struct fm_mono now);
 
 /* Could this agent take the cell now if nobody held it, and if not, why? What an heir proves. */
 enum fm_auth_why fm_authority_fit(const struct fm_authority *a, unsigned cell, struct fm_mono now);

@@ -76,6 +76,8 @@ void fm_keeper_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_a
 /* -------- handover.c -------- */
 
 void fm_handover_stop(struct fm_authority *a, unsigned cell, struct fm_mono now);
+/* By this region, and nobody has come for it yet. */
+bool fm_handover_is_let_go(const struct fm_authority *a, unsigned cell);
 void fm_handover_sub_stopped(struct fm_authority *a, const struct fm_auth_event *e);
 void fm_handover_record(struct fm_authority *a, const struct fm_auth_event *e);
 void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event *e,

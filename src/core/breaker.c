@@ -195,7 +195,7 @@ int fm_balance(const struct fm_instance *in, unsigned n, uint64_t random)
 
 bool fm_instance_vouches(const struct fm_instance *other, bool idle)
 {
-    return other->usable && !(idle && other->in_flight > 0);
+    return other->usable && !other->spared && !(idle && other->in_flight > 0);
 }
 
 enum fm_outcome fm_outcome_of_region(enum fm_outcome o, bool vouched)

@@ -82,6 +82,7 @@ bool fm_leave_is_left(const struct fm_leave *l, uint32_t epoch, struct fm_mono n
 struct fm_instance {
     bool usable; /* not known dead, its breaker would let a request pass */
     bool tried;  /* by this request already */
+    bool spared; /* people drain it: it is asked only for what it alone has */
     uint32_t in_flight;
     uint16_t share; /* permille of the slow start, 1 to 1000 */
 };

@@ -121,13 +121,61 @@ static struct fm_mono used_up_at(const struct fm_credit *c)
     return fm_mono_add_ms(from, c->policy.patience_ms);
 }
 
+/* -------- time -------- */
+
+/* What lies behind a mark was heard of after it. A full list makes the time look longer. */
+static void set_mark(struct fm_credit *c, struct fm_mono now)
+{
+    int64_t apart_ms = c->policy.time_ms / (FM_CREDIT_MARKS / 2);
+    bool due = c->nmarks == 0 || fm_mono_sub_ms(now, c->mark[c->nmarks - 1].at) >= apart_ms;
+    if (c->policy.time_ms && due && c->nmarks < FM_CREDIT_MARKS)
+        c->mark[c->nmarks++] = (struct fm_credit_mark){now, c->written};
+}
+
+static uint32_t waited_for(const struct fm_credit *c)
+{
+    uint32_t nodes = counted(c);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i) && is_native(&c->standby[i]))
+            nodes &= ~bit(i); /* the server waits for it, and acknowledges nothing that it lacks */
+    return nodes;
+}
+
+static void look_at_time(struct fm_credit *c, struct fm_mono now)
+{
+    struct fm_lsn flush = least_flush(c, waited_for(c));
+    unsigned passed = 0;
+    if (!fm_lsn_before(flush, c->written)) {
+        c->level_at = now;
+        c->nmarks = 0;
+        return;
+    }
+    while (passed < c->nmarks && !fm_lsn_before(flush, c->mark[passed].end))
+        c->level_at = fm_mono_max(c->level_at, c->mark[passed++].at);
+    c->nmarks -= passed;
+    for (unsigned i = 0; i < c->nmarks && passed; i++)
+        c->mark[i] = c->mark[i + passed];
+    FM_ASSERT(c->nmarks <= FM_CREDIT_MARKS);
+}
+
+/* As far as the time lets it go, where somebody counts. */
+static struct fm_lsn in_time(struct fm_credit *c, struct fm_lsn to, struct fm_mono now)
+{
+    if (c->policy.time_ms == 0 || !counted(c))
+        return to;
+    look_at_time(c, now);
+    bool good = fm_mono_sub_ms(now, c->level_at) < c->policy.time_ms;
+    return FM_RULE(R23_TIME, good) ? fm_lsn_min(to, c->written) : c->granted;
+}
+
 /* -------- events -------- */
 
 void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
                     uint32_t recorded, struct fm_lsn written, struct fm_mono now)
 {
     FM_ASSERT(self < FM_CREDIT_NODES_MAX && recorded < bit(FM_CREDIT_NODES_MAX - 1) * 2);
-    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0);
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0 && p->time_ms >= 0);
+    FM_ASSERT(p->time_ms == 0 || p->bytes != FM_CREDIT_UNLIMITED);
     *c = (struct fm_credit){.policy = *p,
                             .self = self,
                             .recorded = recorded & ~bit(self),
@@ -135,9 +183,19 @@ void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8
                             .written = written,
                             .hole = written, /* what was before it nobody here has granted */
                             .over_since = FM_MONO_NEVER,
-                            .grown_at = now};
+                            .grown_at = now,
+                            .level_at = now,
+                            .joins_since = now};
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
         c->standby[i].native_from = FM_LSN_END;
+}
+
+void fm_credit_reset(struct fm_credit *c, const struct fm_credit_policy *p)
+{
+    uint64_t bytes = c->policy.bytes;
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0);
+    c->policy = *p;
+    c->policy.bytes = bytes;
 }
 
 void fm_credit_change(struct fm_credit *c, uint64_t bytes, struct fm_mono now)
@@ -158,7 +216,10 @@ void fm_credit_flushed(struct fm_credit *c, unsigned node, struct fm_lsn flush, 
 
 void fm_credit_written(struct fm_credit *c, struct fm_lsn end, struct fm_mono now)
 {
+    bool more = fm_lsn_before(c->written, end);
     c->written = fm_lsn_max(c->written, end);
+    if (more)
+        set_mark(c, now);
     if (!c->in_force)
         fm_credit_hole(c, c->written);
     look_at_waiting(c, now);
@@ -205,16 +266,44 @@ void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_
         c->over_since = FM_MONO_NEVER;
 }
 
+void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, uint32_t nodes,
+                   uint64_t credit)
+{
+    bool again = fm_revision_same(a->over, over);
+    a->nodes = again ? a->nodes | nodes : nodes;
+    a->credit = again ? fm_min_u64(a->credit, credit) : credit;
+    a->over = over;
+}
+
+void fm_credit_hear(struct fm_credit *c, const struct fm_credit_asked *a, struct fm_revision newest,
+                    uint32_t recorded, uint64_t credit, uint64_t declared, struct fm_mono now)
+{
+    bool on_its_way = fm_revision_same(a->over, newest);
+    uint64_t least = declared;
+    if (recorded)
+        least = fm_min_u64(least, credit);
+    if (recorded && on_its_way)
+        least = fm_min_u64(least, a->credit);
+    if (c->policy.bytes != least)
+        fm_credit_change(c, least, now);
+    fm_credit_recorded(c, recorded & c->policy.able, on_its_way ? a->nodes & c->policy.able : 0);
+}
+
 /* -------- what follows -------- */
 
 struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct fm_mono now)
 {
     if (!FM_RULE(R23_LIVE, fm_mono_before(now, until)))
         return c->granted;
-    c->granted = fm_lsn_max(c->granted, least_reach(c));
+    c->granted = fm_lsn_max(c->granted, in_time(c, least_reach(c), now));
     look_at_waiting(c, now);
     FM_ASSERT(!fm_lsn_before(c->granted, c->proven));
     return c->granted;
+}
+
+bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn written)
+{
+    return fm_lsn_before(said, grant) && fm_lsn_ahead(said, written) <= FM_CREDIT_WINDOW / 2;
 }
 
 /* Is it so near that counting it holds nobody up? */
@@ -229,7 +318,8 @@ static bool is_near(const struct fm_credit *c, const struct fm_credit_standby *s
 static struct fm_lsn within_from(const struct fm_credit *c, const struct fm_credit_standby *s)
 {
     uint64_t acknowledged = fm_lsn_max(proven_by(c, s), c->hole).n;
-    return (struct fm_lsn){acknowledged > c->policy.bytes ? acknowledged - c->policy.bytes : 0};
+    uint64_t bytes = c->policy.time_ms ? 0 : c->policy.bytes; /* how old they are is not known */
+    return (struct fm_lsn){acknowledged > bytes ? acknowledged - bytes : 0};
 }
 
 static bool is_within(const struct fm_credit *c, const struct fm_credit_standby *s)
@@ -304,6 +394,37 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
     return v;
 }
 
+uint64_t fm_credit_move_on(struct fm_credit *c, const struct fm_credit_verdict *v,
+                           struct fm_mono now)
+{
+    uint64_t ahead = fm_lsn_ahead(v->joins_at, c->written);
+    if (!v->joining || !ahead)
+        c->joins_since = now;
+    if (fm_mono_sub_ms(now, c->joins_since) < FM_CREDIT_MOVE_ON_MS)
+        return 0;
+    c->joins_since = now;
+    return fm_min_u64(ahead, FM_CREDIT_MOVE_ON_MAX);
+}
+
+/* -------- whom the server waits for itself -------- */
+
+uint32_t fm_credit_names(const struct fm_credit_policy *p, const struct fm_credit *c,
+                         uint32_t recorded)
+{
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES);
+    if (p->beyond == FM_CREDIT_BLOCKS)
+        return p->able;
+    return (c ? counted(c) : recorded) & p->able;
+}
+
+bool fm_credit_stream_fits(struct fm_credit_stream *s, bool open, uint32_t names)
+{
+    bool fits = !open || !s->knows || s->names == names;
+    if (open)
+        *s = (struct fm_credit_stream){true, names};
+    return fits;
+}
+
 /* -------- bounds -------- */
 
 static struct fm_credit_bound bound(enum fm_credit_kind kind, uint64_t bytes)
@@ -311,6 +432,11 @@ static struct fm_credit_bound bound(enum fm_credit_kind kind, uint64_t bytes)
     /* they end at least that far from each other */
     uint64_t n = bytes / FM_CREDIT_COMMIT_LEAST + (bytes % FM_CREDIT_COMMIT_LEAST != 0);
     return (struct fm_credit_bound){(uint8_t)kind, bytes, n};
+}
+
+struct fm_credit_bound fm_credit_bound_at_least(struct fm_credit_bound b, uint64_t bytes)
+{
+    return bytes > b.bytes ? bound((enum fm_credit_kind)b.kind, bytes) : b;
 }
 
 struct fm_credit_bound fm_credit_bound(const struct fm_credit *c)

@@ -15,6 +15,9 @@
  * quicker where PostgreSQL waits for the same standbys itself (synchronous_standby_names `FIRST n
  * (fulmar_credit, ...)`): tell fm_credit_native.
  *
+ * A bound in time is kept beside it, by marks of when the log had got where. Each commit waits for
+ * a grant then: what is granted ahead would be acknowledged however late.
+ *
  * Holes: a commit that waited for nobody (synchronous_commit lowered by a session, the names not
  * in force) or whose wait was cancelled is behind no grant. The bound is an estimate from then on,
  * until every standby that counts has passed that place.
@@ -38,10 +41,17 @@ enum { FM_CREDIT_WINDOW = 1024 * 1024 };
  * src/include/access/xact.h and xlogrecord.h, 14 to 17). */
 enum { FM_CREDIT_COMMIT_LEAST = 34 };
 
+/* A standby that joins waits so long for a log that does not move by itself, and then for so many
+ * bytes at most. */
+enum { FM_CREDIT_MOVE_ON_MS = 300, FM_CREDIT_MOVE_ON_MAX = 2 * FM_CREDIT_WINDOW };
+
 enum fm_credit_beyond { FM_CREDIT_BLOCKS, FM_CREDIT_LEAVES };
 
 struct fm_credit_policy {
     uint64_t bytes; /* CREDIT: the least of the keys of `max-loss`; FM_CREDIT_UNLIMITED */
+    /* Nothing more is granted while a standby lacks what was written so long ago, and nothing ahead
+     * of what is written; 0: no such bound. */
+    int64_t time_ms;
     uint8_t beyond; /* enum fm_credit_beyond */
     /* commits that wait for so long have used it up; a standby that holds them up that long does
      * not join */
@@ -53,6 +63,13 @@ struct fm_credit_standby {
     struct fm_lsn flush;       /* the highest it has said in this history; none: not heard */
     struct fm_lsn native_from; /* PostgreSQL waits for it since then; END: it does not */
     struct fm_lsn again;       /* it held commits up: it joins when it has come that far */
+};
+
+/* What was written by then. */
+enum { FM_CREDIT_MARKS = 32 };
+struct fm_credit_mark {
+    struct fm_mono at;
+    struct fm_lsn end;
 };
 
 struct fm_credit {
@@ -68,8 +85,20 @@ struct fm_credit {
     struct fm_lsn proven;     /* no commit behind this place was acknowledged but through a hole */
     struct fm_lsn hole;       /* until here the log may have holes; none: it has not */
     struct fm_mono over_since, grown_at;
-    bool in_force; /* the server waits for us */
+    struct fm_mono level_at; /* the standbys that count have all that was written by then */
+    struct fm_credit_mark mark[FM_CREDIT_MARKS]; /* that they have not reached, oldest first */
+    unsigned nmarks;
+    struct fm_mono joins_since; /* a standby waits for the log to move on */
+    bool in_force;              /* the server waits for us */
     struct fm_credit_standby standby[FM_CREDIT_NODES_MAX];
+};
+
+/* What this agent has asked to be recorded over one revision, all of it: any of that may yet be
+ * applied while it is the newest. It outlives the server. */
+struct fm_credit_asked {
+    struct fm_revision over;
+    uint32_t nodes;
+    uint64_t credit;
 };
 
 /* The server was started or promoted; its log ends at `written`, and nothing was granted to it.
@@ -77,6 +106,9 @@ struct fm_credit {
  * granted until all of them are. */
 void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
                     uint32_t recorded, struct fm_lsn written, struct fm_mono now);
+
+/* Another configuration, but for CREDIT: fm_credit_hear. */
+void fm_credit_reset(struct fm_credit *c, const struct fm_credit_policy *p);
 
 /* Another CREDIT (a changed configuration). A smaller one holds from when it is reached:
  * fm_credit_counts_with says which one has to be assumed until then. */
@@ -109,11 +141,24 @@ void fm_credit_hole(struct fm_credit *c, struct fm_lsn end);
  * write that may yet be applied would record. Only the primary's agent has it written. */
 void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_way);
 
+/* `nodes` with that credit are asked to be recorded over that revision. */
+void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, uint32_t nodes,
+                   uint64_t credit);
+
+/* The newest revision that is known, with whom and which credit it records. The credit in force is
+ * `declared`, or less while the record, or what may yet become it, has less. */
+void fm_credit_hear(struct fm_credit *c, const struct fm_credit_asked *a, struct fm_revision newest,
+                    uint32_t recorded, uint64_t credit, uint64_t declared, struct fm_mono now);
+
 /* -------- what follows -------- */
 
 /* What may be reported as flushed: nothing more than before where the sub-lease, which lasts until
  * `until`, is over. Ask right before it is sent. */
 struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct fm_mono now);
+
+/* Is a grant to be reported as flushed, where `said` was last, to a server whose log has come as
+ * far as `written`? Not while it has half a window left to go by. */
+bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn written);
 
 struct fm_credit_verdict {
     uint32_t wanted; /* the standbys that ought to be recorded as those that count */
@@ -131,6 +176,30 @@ struct fm_credit_verdict {
 /* Look again at who counts. What is returned may be handed on to be recorded, and counts as on its
  * way until fm_credit_recorded says how it stands. */
 struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now);
+
+/* So many bytes that mean nothing are to be written now, for who joins where nobody else writes; 0:
+ * none. They count as on their way. */
+uint64_t fm_credit_move_on(struct fm_credit *c, const struct fm_credit_verdict *v,
+                           struct fm_mono now);
+
+/* -------- whom the server waits for itself -------- */
+
+/* Beside us, where it waits for standbys itself. `c` NULL: nothing of it is known but the record.
+ */
+uint32_t fm_credit_names(const struct fm_credit_policy *p, const struct fm_credit *c,
+                         uint32_t recorded);
+
+/* The names by which the server's process at the other end of our stream lets commits go: those
+ * that it has read. One that was begun while the server was closed reads them when it opens; all
+ * zero: it has not read them. */
+struct fm_credit_stream {
+    bool knows;
+    uint32_t names;
+};
+
+/* May a stream go on, when the server is open or not, and waits for `names`? At a change of them
+ * another one has to be begun, so that none lets commits go by names that do not hold any more. */
+bool fm_credit_stream_fits(struct fm_credit_stream *s, bool open, uint32_t names);
 
 #define FM_CREDIT_KINDS(X)                                                                         \
     X(ENFORCED, "enforced")   /* by PostgreSQL */                                                  \
@@ -151,6 +220,9 @@ struct fm_credit_bound {
     uint64_t bytes;
     uint64_t transactions; /* at most so many commits fit into them */
 };
+
+/* The same, where it is known that so many bytes are lacking. */
+struct fm_credit_bound fm_credit_bound_at_least(struct fm_credit_bound b, uint64_t bytes);
 
 /* `loss-if-now`: what would be lost if the primary were lost at this moment, by whichever standby
  * that counts is behind most. */

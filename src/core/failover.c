@@ -45,13 +45,14 @@ static bool majority(uint8_t votes, uint8_t of)
 
 static bool lost(const struct fm_failover_evidence *ev)
 {
-    return FM_RULE_PICK(R12_MAJORITY, majority(ev->lost_by, ev->observers), ev->lost_by > 0);
+    return ev->yielded ||
+           FM_RULE_PICK(R12_MAJORITY, majority(ev->lost_by, ev->observers), ev->lost_by > 0);
 }
 
 /* Rule 30. One observer that sees the holder healthy outweighs a majority that does not know. */
 static bool healthy(const struct fm_failover_evidence *ev)
 {
-    return !FM_RULE(R30_HEALTHY, !majority(ev->healthy_by, ev->observers));
+    return !FM_RULE(R30_HEALTHY, ev->yielded || !majority(ev->healthy_by, ev->observers));
 }
 
 enum fm_failover_why fm_failover_automatic(const struct fm_failover *f,
@@ -69,7 +70,7 @@ enum fm_failover_why fm_failover_automatic(const struct fm_failover *f,
         return FM_FAILOVER_WHY_HEALTHY;
     if (!ev->quorum)
         return FM_FAILOVER_WHY_NO_QUORUM;
-    if (!FM_RULE(R12_ATTEST, ev->domains >= 3))
+    if (!FM_RULE(R12_ATTEST, ev->domains >= 3 || ev->yielded))
         return FM_FAILOVER_WHY_TWO_DOMAINS;
     if (!ev->ready)
         return FM_FAILOVER_WHY_NOT_READY;
@@ -92,7 +93,7 @@ static enum fm_failover_why against_order(const struct fm_failover_event *e, str
         return FM_FAILOVER_WHY_HEALTHY;
     if (!ev->quorum)
         return FM_FAILOVER_WHY_NO_QUORUM;
-    if (!FM_RULE(R12_ATTEST, ev->domains >= 3 || ev->attested))
+    if (!FM_RULE(R12_ATTEST, ev->domains >= 3 || ev->attested || ev->yielded))
         return FM_FAILOVER_WHY_TWO_DOMAINS;
     if (!ev->ready)
         return FM_FAILOVER_WHY_NOT_READY;
@@ -120,8 +121,10 @@ GUARD(always)
 
 GUARD(lost_for_grace)
 {
+    /* who gave it up has waited for so long before */
+    int64_t grace_ms = e->ev->yielded ? 0 : p->grace_ms;
     return p->mode != FM_MODE_MANUAL && e->ev->heir && lost(e->ev) && !healthy(e->ev) &&
-           !fm_mono_is_never(f->lost_since) && fm_mono_sub_ms(now, f->lost_since) >= p->grace_ms;
+           !fm_mono_is_never(f->lost_since) && fm_mono_sub_ms(now, f->lost_since) >= grace_ms;
 }
 
 /* What a person stood down is not prepared again in the same outage. */

@@ -111,8 +111,9 @@ struct fm_failover_evidence {
     bool heir;                   /* this region is the one that would take over */
     uint8_t observers;           /* regions that may vote, with mine */
     uint8_t lost_by, healthy_by; /* of them: saw the holder lost, saw it healthy */
-    uint8_t domains;             /* failure domains of coordination */
-    bool quorum;                 /* a linearizable read answered of late */
+    bool yielded; /* the holder itself has given it up, in coordination: no vote outweighs that */
+    uint8_t domains; /* failure domains of coordination */
+    bool quorum;     /* a linearizable read answered of late */
     bool ready, capacity, fenced;
     bool attested; /* a person attests that the holder is fenced */
     bool paused;   /* automatic was paused */

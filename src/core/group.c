@@ -143,6 +143,15 @@ GUARD(is_on_another_line)
     return !fm_group_may_record(r, &wanted, ev->sub->epoch);
 }
 
+/* Its sessions, its disk, or whoever lets sessions in. What never worked is the keeper's to judge.
+ */
+GUARD(is_hung)
+{
+    (void)g;
+    bool known = ev->well_at.ns != 0 && ev->process == FM_GROUP_UP;
+    return FM_RULE(R26_HUNG, known) && fm_mono_sub_ms(now, ev->well_at) >= p->hang_ms;
+}
+
 GUARD(is_quiet)
 {
     UNUSED;
@@ -476,6 +485,7 @@ const struct fm_group_row fm_group_rows[] = {
     WRITER_ROWS(OPENING),
     ROW(OPENING, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(OPENING, TICK, crashed, KILLING, CRASHED, "before anybody was let in"),
+    ROW(OPENING, TICK, is_hung, KILLING, HUNG, "before anybody was let in"),
     ROW(OPENING, TICK, is_on_another_line, KILLING, TIMELINE, "nobody may count on it"),
     ROW(OPENING, TICK, is_recorded, PRIMARY, RECORDED, "the doors open"),
 
@@ -483,12 +493,14 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(PRIMARY, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(PRIMARY, TICK, crashed, KILLING, CRASHED, "backends may live: all of it is reaped first"),
     ROW(PRIMARY, TICK, is_not_recorded, KILLING, TIMELINE, "nobody may count on it any more"),
+    ROW(PRIMARY, TICK, is_hung, KILLING, HUNG, "it is started again"),
     ROW(PRIMARY, TICK, is_quiet, DRAINING, QUIET, "a planned move begins"),
 
     WRITER_ROWS(DRAINING),
     ROW(DRAINING, TICK, ran_short, KILLING, LEASE_OVER, "in time, before the sub-lease ended"),
     ROW(DRAINING, TICK, crashed, KILLING, CRASHED, "the move will not be ready"),
     ROW(DRAINING, TICK, is_not_recorded, KILLING, TIMELINE, "nobody may count on it any more"),
+    ROW(DRAINING, TICK, is_hung, KILLING, HUNG, "the move will not be ready"),
     ROW(DRAINING, TICK, is_let_go, PRIMARY, LET_GO, "the move is off"),
 
     ROW(STOPPING, TICK, gone, STOPPED, REAPED, "all of it"),
@@ -533,14 +545,16 @@ static bool is_writer_state(unsigned state)
            state == FM_GROUP_PRIMARY || state == FM_GROUP_DRAINING;
 }
 
-static void count_crash(struct fm_group_node *g, const struct fm_group_policy *p,
+/* One that hangs is started again once: it counts as all that it may crash. */
+static void count_crash(struct fm_group_node *g, const struct fm_group_policy *p, bool hung,
                         struct fm_mono now)
 {
+    unsigned by = hung && p->restarts_max > 1 ? p->restarts_max : 1;
     if (!in_window(g, p, now) || g->restarts == 0) {
         g->restarts = 0;
         g->restarts_from = now;
     }
-    g->restarts = (uint8_t)(g->restarts + (g->restarts < UINT8_MAX));
+    g->restarts = (uint8_t)(g->restarts > UINT8_MAX - by ? UINT8_MAX : g->restarts + by);
 }
 
 static void count_failure(struct fm_group_node *g, const struct fm_group_policy *p,
@@ -556,9 +570,9 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
                   const struct fm_group_row *row, const struct fm_group_evidence *ev,
                   struct fm_mono now)
 {
-    bool crash = row->why == FM_GROUP_WHY_CRASHED;
+    bool hung = row->why == FM_GROUP_WHY_HUNG, crash = row->why == FM_GROUP_WHY_CRASHED || hung;
     if (crash && is_writer_state(row->from))
-        count_crash(g, p, now);
+        count_crash(g, p, hung, now);
     else if (crash || row->event == FM_GROUP_ON_FAILED || row->why == FM_GROUP_WHY_TIMELINE ||
              (row->from == FM_GROUP_REWINDING && row->why == FM_GROUP_WHY_DIVERGED))
         count_failure(g, p, now);
@@ -632,6 +646,8 @@ static struct fm_mono wake(const struct fm_group_node *g, const struct fm_group_
     w = later(w, ev->sub->quiet_until, now);
     w = later(w, g->retry_at, now);
     w = later(w, fm_mono_add_ms(g->held_at, p->wait_ms), now);
+    if (ev->well_at.ns)
+        w = later(w, fm_mono_add_ms(ev->well_at, p->hang_ms), now);
     if (g->state == FM_GROUP_STOPPING)
         w = later(w, fm_mono_add_ms(g->since, p->stop_ms), now);
     if (g->state == FM_GROUP_YIELDED)
@@ -694,7 +710,7 @@ struct fm_group_verdict fm_group_step(struct fm_group_node *g, const struct fm_g
     enum { PASSES_MAX = 8 };
     FM_ASSERT(g->state < FM_GROUP_STATE_COUNT && event < FM_GROUP_EVENT_COUNT);
     FM_ASSERT(ev->sub && ev->nnodes == g->nnodes && ev->node);
-    FM_ASSERT(p->tries_max > 0 && p->fresh_ms > 0 && p->retry_ms > 0);
+    FM_ASSERT(p->tries_max > 0 && p->fresh_ms > 0 && p->retry_ms > 0 && p->hang_ms > 0);
     struct fm_group_verdict v = {.from = g->state};
     note_progress(g, ev, now);
     bool order = event >= FM_GROUP_ON_CREATE;

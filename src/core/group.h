@@ -110,6 +110,7 @@ enum fm_group_action {
     X(LEASE_OVER, "lease-over", "the sub-lease is not live any more")                              \
     X(NOT_MINE, "not-mine", "another node has claimed this epoch")                                 \
     X(CRASHED, "crashed", "PostgreSQL is gone without an order")                                   \
+    X(HUNG, "hung", "PostgreSQL runs, and has not worked for too long")                            \
     X(REAPED, "reaped", "all of it is dead")                                                       \
     X(TOO_LONG, "too-long", "it does not stop by itself")                                          \
     X(UNBIDDEN, "unbidden", "PostgreSQL accepts writes without authority")                         \
@@ -147,10 +148,12 @@ struct fm_group_evidence {
     const struct fm_sublease_cell *sub; /* of the group's cell; nothing granted: all zero */
     const struct fm_cell_at *cell;      /* newest that was seen; NULL = none */
     /* the local node; where PostgreSQL does not answer, by its control data and signal files */
-    uint8_t process;                  /* enum fm_group_process */
-    bool expired;                     /* GONE: it was ended as the sub-lease ran short */
-    bool data;                        /* there is a whole data directory */
-    bool accepting;                   /* PostgreSQL answers; what follows is what it said */
+    uint8_t process;        /* enum fm_group_process */
+    bool expired;           /* GONE: it was ended as the sub-lease ran short */
+    bool data;              /* there is a whole data directory */
+    bool accepting;         /* PostgreSQL answers; what follows is what it said */
+    struct fm_mono well_at; /* of a primary: it let somebody new in then, and wrote what waited; 0 =
+                               not known since it was started */
     struct fm_group_report self;      /* state and epoch are filled in by fm_group_report */
     const struct fm_history *history; /* of self; NULL = not known */
     /* the others */
@@ -174,6 +177,7 @@ struct fm_group_policy {
     uint8_t prefer;       /* enum fm_group_prefer: a primary that crashed */
     uint8_t restarts_max; /* ... is started again so often ... */
     int64_t restarts_ms;  /* ... in such a window */
+    int64_t hang_ms;      /* one that does not work for so long is started again, once in it */
     int64_t yield_ms;     /* after which it waits so long, for whoever may take over */
     uint8_t tries_max;    /* starts and rewinds that fail before the node is copied anew; copies
                              before a person is needed */
@@ -237,6 +241,21 @@ struct fm_group_report fm_group_report(const struct fm_group_node *g,
                                        const struct fm_group_evidence *ev);
 
 /* -------- single decisions, for the shell, the keeper and the quote -------- */
+
+/* Is it, as it says, the primary of the recorded history, and open: may the others copy it? */
+bool fm_group_is_source(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                        int64_t fresh_ms, struct fm_mono now);
+
+/* Has nobody taken the node away from its agent: may it be promoted? */
+bool fm_group_is_looked_after(const struct fm_group_report *r);
+uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes);
+
+/* `loss-if-now`: what would be lost with the primary at this moment, as it says itself while it is
+ * heard, else as the best of the others would find it. `recorded` NULL: there are no data yet. */
+struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,
+                                            const struct fm_group_report *node, unsigned nnodes,
+                                            unsigned nregions, int64_t fresh_ms,
+                                            struct fm_mono now);
 
 /* May an answer of PostgreSQL to a client pass at this moment, and a new session begin? (rule 25)
  * Ask for each, not once. */

@@ -162,16 +162,55 @@ unsigned fm_group_leader(const struct fm_group_node *g, const struct fm_group_ev
     return other && r->writer <= ev->nnodes ? r->writer - 1u : FM_GROUP_NOBODY;
 }
 
+bool fm_group_is_source(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                        int64_t fresh_ms, struct fm_mono now)
+{
+    bool open = r->state == FM_GROUP_PRIMARY || r->state == FM_GROUP_DRAINING;
+    return open && on_recorded_line(recorded, r) && fm_group_is_fresh(r, fresh_ms, now);
+}
+
+bool fm_group_is_looked_after(const struct fm_group_report *r)
+{
+    return r->state != FM_GROUP_MAINTAINED && r->state != FM_GROUP_FENCED;
+}
+
+uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes)
+{
+    uint32_t mask = 0;
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    for (unsigned i = 0; i < nnodes; i++)
+        mask |= fm_group_is_looked_after(&node[i]) ? 1u << i : 0;
+    return mask;
+}
+
+struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,
+                                            const struct fm_group_report *node, unsigned nnodes,
+                                            unsigned nregions, int64_t fresh_ms, struct fm_mono now)
+{
+    struct fm_credit_bound best = {.kind = FM_CREDIT_UNBOUNDED};
+    if (!recorded || recorded->writer == 0 || recorded->writer > nnodes)
+        return best;
+    const struct fm_group_report *w = &node[recorded->writer - 1];
+    if (fm_group_is_source(recorded, w, fresh_ms, now))
+        return w->loss;
+    uint32_t others = fm_group_looked_after(node, nnodes) & ~(1u << (recorded->writer - 1));
+    for (unsigned r = 0; r < nregions; r++) {
+        struct fm_group_takeover t =
+            fm_group_takeover(recorded, node, nnodes, others, r, fresh_ms, now);
+        if (t.ready && fm_credit_bound_is_less(&t.bound, &best))
+            best = t.bound;
+    }
+    return best;
+}
+
 unsigned fm_group_source(const struct fm_group_node *g, const struct fm_group_policy *p,
                          const struct fm_group_evidence *ev, struct fm_mono now)
 {
     unsigned leader = fm_group_leader(g, ev);
     if (leader == FM_GROUP_NOBODY)
         return FM_GROUP_NOBODY;
-    const struct fm_group_report *n = &ev->node[leader];
-    bool open = n->state == FM_GROUP_PRIMARY || n->state == FM_GROUP_DRAINING;
-    bool recorded = on_recorded_line(fm_group_recorded(ev), n);
-    return open && recorded && fm_group_is_fresh(n, p->fresh_ms, now) ? leader : FM_GROUP_NOBODY;
+    bool source = fm_group_is_source(fm_group_recorded(ev), &ev->node[leader], p->fresh_ms, now);
+    return source ? leader : FM_GROUP_NOBODY;
 }
 
 /* How far its log goes, for who would follow another history. Stopped in order: past the beginning
@@ -212,6 +251,16 @@ enum fm_group_fit fm_group_fit(const struct fm_group_node *g, const struct fm_gr
 
 /* -------- what is to be recorded -------- */
 
+/* The highest timeline that a node of the same system is heard to have. */
+static uint32_t highest_heard(const struct fm_group_evidence *ev)
+{
+    uint32_t highest = ev->self.timeline.n;
+    for (unsigned i = 0; i < ev->nnodes; i++)
+        if (ev->node[i].system_id == ev->self.system_id && ev->node[i].timeline.n > highest)
+            highest = ev->node[i].timeline.n;
+    return highest;
+}
+
 static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_group_evidence *ev)
 {
     const struct fm_evidence *r = fm_group_recorded(ev);
@@ -222,9 +271,13 @@ static struct fm_evidence claim(const struct fm_group_node *g, const struct fm_g
     if (is_writer(g, ev))
         return w;
     uint32_t highest = w.claimed > ev->self.timeline.n ? w.claimed : ev->self.timeline.n;
-    FM_ASSERT(highest < UINT32_MAX - FM_RESEED_TIMELINES);
-    if (g->adopted && !fm_group_is_claimed(g, ev)) /* another node may have been on from there */
+    if (g->adopted && !fm_group_is_claimed(g, ev)) { /* another node may have been on from there */
+        uint32_t heard = highest_heard(ev);
+        highest = heard > highest ? heard : highest;
+        FM_ASSERT(highest < UINT32_MAX - FM_RESEED_TIMELINES);
         highest += FM_RESEED_TIMELINES;
+    }
+    FM_ASSERT(highest < UINT32_MAX);
     w.claimed = is_founder(g, ev) ? highest : highest + 1;
     return w;
 }

@@ -1,8 +1,8 @@
-/* Giving away, and what else a keeper changes of a cell: stop, release, retake, members.
+/* Giving away, and what else a keeper changes of a cell: stop, release, yield, retake, members.
  *
- * Invariants: `released` is written only by a settled keeper, after every sub-lessee has
- * acknowledged that it stopped or has run out (rules 5, 7); a cell whose sub-lessees were told to
- * stop is never granted again under the same epoch; a change of unknown outcome is sent again as
+ * Invariants: `released` and `yielded` are written only by a settled keeper, after every sub-lessee
+ * has acknowledged that it stopped or has run out (rules 5, 7); a cell whose sub-lessees were told
+ * to stop is never granted again under the same epoch; a change of unknown outcome is sent again as
  * the same compare-and-swap, or overtaken by another one. One change is on its way at a time. */
 #include "core/authority_parts.h"
 #include "core/lineage.h"
@@ -62,7 +62,7 @@ static int64_t lease_ms(const struct fm_authority *a)
     return a->cfg.lease_ms;
 }
 
-static bool settled(const struct fm_authority *a, struct fm_mono now)
+bool fm_authority_is_settled(const struct fm_authority *a, struct fm_mono now)
 {
     return a->k.state == FM_CHAIN_HOLD &&
            FM_RULE(R5_RELEASE, !fm_mono_before(now, a->k.settled_at)) &&
@@ -87,10 +87,10 @@ static struct fm_cell_record *begin_change(struct fm_authority *a, unsigned cell
     return c;
 }
 
-static bool released_here(const struct fm_authority *a, unsigned cell)
+bool fm_handover_is_let_go(const struct fm_authority *a, unsigned cell)
 {
     const struct fm_cell_at *c = &a->cell[cell].at;
-    bool ours = c->r.state == FM_CELL_RELEASED && c->r.region == a->region && c->revision.n;
+    bool ours = c->r.state != FM_CELL_HELD && c->r.region == a->region && c->revision.n;
     return ours && !fm_epoch_newer(a->marks.epoch[cell], c->r.epoch);
 }
 
@@ -122,30 +122,52 @@ static bool next_evidence(struct fm_authority *a)
     return true;
 }
 
+/* Under another epoch another node of PostgreSQL may be the one that writes: so whoever does under
+ * this one has to have stopped. Gates of one region may overlap. */
+static bool may_retake(const struct fm_authority *a, unsigned cell, struct fm_mono now)
+{
+    const struct fm_cell_record *c = &a->cell[cell].at.r;
+    bool settled = fm_authority_is_settled(a, now);
+    if (c->state != FM_CELL_HELD)
+        return c->state == FM_CELL_RELEASED || settled;
+    return FM_RULE(R7_RETAKE, c->evidence.writer == 0 || (a->k.stopped & fm_bit(cell) && settled));
+}
+
 /* The first change that is due, or false. */
 static bool next_change(struct fm_authority *a, struct fm_mono now)
 {
     struct fm_keeper *k = &a->k;
-    bool any = (k->retake | k->releasing) != 0 || k->members_wanted;
+    bool any = (k->retake | k->releasing | k->yielding) != 0 || k->members_wanted;
     uint64_t holds = any ? fm_authority_holds(a) : 0;
     for (unsigned i = 0; i < a->cfg.ncells && any; i++) {
         uint64_t bit = fm_bit(i);
-        if (k->retake & bit && (holds & bit || released_here(a, i))) {
+        if (k->retake & bit && (holds & bit || fm_handover_is_let_go(a, i)) &&
+            may_retake(a, i, now)) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RETAKEN);
+            bool yielded = c->state == FM_CELL_YIELDED;
             c->state = FM_CELL_HELD;
             c->epoch = FM_RULE_PICK(R16_ABORT, fm_epoch_next(c->epoch), c->epoch);
+            if (yielded) /* who goes on may not be who wrote last */
+                c->gentle_from = c->epoch;
             return true;
         }
         bool stopped = (k->stopped & bit) != 0;
-        if (k->releasing & holds & bit && settled(a, now) && stopped) {
+        if (k->releasing & holds & bit && fm_authority_is_settled(a, now) && stopped) {
             struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_RELEASED);
             c->state = FM_CELL_RELEASED;
             c->to = k->release_to[i];
             FM_ASSERT(c->to != a->region);
             return true;
         }
-        if (k->members_wanted && holds & bit && settled(a, now) && !(k->stopping & bit) &&
-            !fm_members_same(&a->cell[i].at.r.members, &k->members)) {
+        if (k->yielding & holds & bit && fm_authority_is_settled(a, now) &&
+            FM_RULE(R7_YIELD, stopped)) {
+            struct fm_cell_record *c = begin_change(a, i, FM_AUTH_WHY_YIELDED);
+            c->state = FM_CELL_YIELDED;
+            c->to = k->release_to[i];
+            return true;
+        }
+        if (k->members_wanted && holds & bit && fm_authority_is_settled(a, now) &&
+            !(k->stopping & bit) && !fm_members_same(&a->cell[i].at.r.members, &k->members)) {
             begin_change(a, i, FM_AUTH_WHY_NONE)->members = k->members;
             return true;
         }
@@ -174,6 +196,10 @@ void fm_handover_change_over(struct fm_authority *a, const struct fm_auth_event 
 void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth_actions *out)
 {
     struct fm_keeper *k = &a->k;
+    uint64_t again = k->retake & ~k->stopping;
+    for (unsigned i = 0; i < a->cfg.ncells && again; i++)
+        if (again & fm_bit(i) && !may_retake(a, i, now))
+            fm_handover_stop(a, i, now);
     uint64_t waiting = k->stopping & ~k->stopped;
     if (waiting)
         waiting &= fm_authority_holds(a);
@@ -190,7 +216,8 @@ void fm_handover_work(struct fm_authority *a, struct fm_mono now, struct fm_auth
     /* released, and the heir does not come; not before what was granted under another store is
      * over, which may be longer than my lease has it */
     for (unsigned i = 0; i < a->cfg.ncells && !fm_mono_before(now, a->ready_at); i++)
-        if (released_here(a, i) && fm_mono_sub_ms(now, a->cell[i].since) >= ORPHANED * lease_ms(a))
+        if (fm_handover_is_let_go(a, i) && a->cell[i].at.r.state == FM_CELL_RELEASED &&
+            fm_mono_sub_ms(now, a->cell[i].since) >= ORPHANED * lease_ms(a))
             k->retake |= fm_bit(i);
     if (k->change_doubt && fm_auth_read_done(a, k->change_need))
         k->change_doubt = false;

@@ -2,6 +2,8 @@
  * numbers of timelines in the record only grow; a timeline counts only after it was claimed. */
 #include "core/lineage.h"
 
+#include "core/group.h"
+
 bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_report *heir)
 {
     if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
@@ -76,19 +78,21 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
     return best;
 }
 
-unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
-                       unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now)
+bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                      unsigned number)
 {
-    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
-    uint32_t there = 0;
-    for (unsigned i = 0; i < nnodes; i++)
-        if (node[i].region == region && (node[i].recovery || recorded->writer == i + 1))
-            there |= 1u << i;
+    FM_ASSERT(number < FM_GROUP_NODES_MAX);
+    return r->recovery || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
+}
+
+static unsigned heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                     unsigned nnodes, uint32_t mask, int64_t fresh_ms, struct fm_mono now)
+{
     uint32_t bounds = recorded->promotable | (recorded->writer ? 1u << (recorded->writer - 1) : 0);
-    unsigned best = fm_group_most_advanced(recorded, node, nnodes, there & bounds, fresh_ms, now);
+    unsigned best = fm_group_most_advanced(recorded, node, nnodes, mask & bounds, fresh_ms, now);
     if (best != FM_GROUP_NOBODY)
         return best;
-    return fm_group_most_advanced(recorded, node, nnodes, there, fresh_ms, now);
+    return fm_group_most_advanced(recorded, node, nnodes, mask, fresh_ms, now);
 }
 
 uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_group_report *node,
@@ -125,6 +129,41 @@ struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsign
         return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
     return fm_credit_bound_of_survivor(recorded->credit, recorded->promotable, (uint8_t)node, flush,
                                        (struct fm_lsn){recorded->holes_to});
+}
+
+/* What the writer said last is known to be lacking. */
+static struct fm_credit_bound bound_of(const struct fm_evidence *recorded,
+                                       const struct fm_group_report *node, unsigned nnodes,
+                                       unsigned i)
+{
+    struct fm_credit_bound b = fm_group_bound(recorded, i, node[i].flush);
+    if (b.kind != FM_CREDIT_ESTIMATE || recorded->writer == 0 || recorded->writer > nnodes)
+        return b;
+    uint64_t lacking = fm_lsn_ahead(node[recorded->writer - 1].flush, node[i].flush);
+    return fm_credit_bound_at_least(b, lacking);
+}
+
+struct fm_group_takeover fm_group_takeover(const struct fm_evidence *recorded,
+                                           const struct fm_group_report *node, unsigned nnodes,
+                                           uint32_t mask, unsigned region, int64_t fresh_ms,
+                                           struct fm_mono now)
+{
+    struct fm_group_takeover t = {
+        .ready = !recorded, .node = FM_GROUP_NOBODY, .bound = {.kind = FM_CREDIT_ENFORCED}};
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    if (!recorded)
+        return t;
+    uint32_t there = 0;
+    for (unsigned i = 0; i < nnodes; i++)
+        if (node[i].region == region && fm_group_goes_on(recorded, &node[i], i))
+            there |= 1u << i;
+    t.node = heir(recorded, node, nnodes, there & mask, fresh_ms, now);
+    t.ready = t.node != FM_GROUP_NOBODY;
+    if (t.ready)
+        t.bound = bound_of(recorded, node, nnodes, t.node);
+    else
+        t.bound.kind = FM_CREDIT_UNBOUNDED;
+    return t;
 }
 
 /* What bounds the loss of what was acknowledged before. */

@@ -65,10 +65,24 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
                                 int64_t fresh_ms, struct fm_mono now);
 
-/* Who of that region would be promoted, by what is heard: the one that has most of those that bound
- * what was acknowledged; where there is none, of all of them. FM_GROUP_NOBODY. */
-unsigned fm_group_heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
-                       unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
+/* Has this node what it takes to go on: does it follow, or has it stopped with all that it wrote
+ * itself as the last one? */
+bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
+                      unsigned number);
+
+/* A failover to a region, as it would be now. */
+struct fm_group_takeover {
+    bool ready;    /* somebody is there to be promoted, or there is nothing to be lost */
+    unsigned node; /* who would be; FM_GROUP_NOBODY */
+    struct fm_credit_bound bound; /* of what it may lack of what was acknowledged */
+};
+
+/* By what is heard of those of `mask`: the one that has most of those of the region that bound what
+ * was acknowledged; where there is none, of all of them. `recorded` NULL: there are no data yet. */
+struct fm_group_takeover fm_group_takeover(const struct fm_evidence *recorded,
+                                           const struct fm_group_report *node, unsigned nnodes,
+                                           uint32_t mask, unsigned region, int64_t fresh_ms,
+                                           struct fm_mono now);
 
 /* Failback: what the node of the home region lacks of what the primary has, in bytes. 0: it had all
  * that the primary had a moment ago, at `level_at` (0 = never), at most fresh_ms. UINT64_MAX: it is

@@ -150,13 +150,34 @@ bool fm_loss_may_prune(const struct fm_loss *l)
     return l->pruned_us == 0 && fm_loss_state(l) != FM_LOSS_OPEN;
 }
 
-bool fm_loss_is_void(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork)
+bool fm_loss_equals(const struct fm_loss *a, const struct fm_loss *b)
 {
-    return l->found == FM_LOSS_PENDING && fm_timeline_same(l->timeline, timeline) &&
-           FM_RULE(R29_VOID, !fm_lsn_same(l->fork, fork));
+    bool same = fm_loss_is_same(a, b) && a->system_id == b->system_id &&
+                fm_epoch_same(a->epoch, b->epoch) && a->at_most == b->at_most &&
+                a->seen_us == b->seen_us;
+    bool found = a->found == b->found && fm_lsn_same(a->end, b->end) &&
+                 a->transactions == b->transactions && a->prepared == b->prepared &&
+                 a->first_us == b->first_us && a->last_us == b->last_us &&
+                 compare(a->why, b->why) == 0 && compare(a->copy, b->copy) == 0 &&
+                 a->pruned_us == b->pruned_us;
+    bool rows = a->rows == b->rows && a->decoded == b->decoded && a->changes == b->changes &&
+                a->rows_bytes == b->rows_bytes && a->rows_sum == b->rows_sum &&
+                compare(a->rows_why, b->rows_why) == 0;
+    return same && found && rows && a->off_us == b->off_us && compare(a->off_by, b->off_by) == 0 &&
+           compare(a->off_why, b->off_why) == 0;
 }
 
-bool fm_loss_is_told(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork)
+enum fm_loss_found fm_loss_settle(const struct fm_loss *l, const struct fm_loss_data *d)
 {
-    return l->found == FM_LOSS_PENDING && l->timeline.n < timeline.n && fm_lsn_same(l->fork, fork);
+    FM_ASSERT(l->found < FM_LOSS_FOUND_COUNT && !(d->absent && d->forked));
+    if (l->found != FM_LOSS_PENDING)
+        return (enum fm_loss_found)l->found;
+    bool same_line = fm_timeline_same(l->timeline, d->timeline);
+    bool later = d->timeline.n > l->timeline.n;
+    bool there = d->forked && FM_RULE_PICK(R29_VOID, fm_lsn_same(l->fork, d->fork), false);
+    if (there && later) /* it is known under the timeline that the node went on to */
+        return d->looked ? FM_LOSS_VOID : FM_LOSS_PENDING;
+    if (same_line && !there && d->forked && d->looked)
+        return FM_LOSS_VOID;
+    return d->absent || later ? FM_LOSS_UNREADABLE : FM_LOSS_PENDING;
 }

@@ -96,6 +96,9 @@ bool fm_loss_is_same(const struct fm_loss *a, const struct fm_loss *b);
 /* What both know. They are the same item. In any order, and however often, the same comes of it. */
 struct fm_loss fm_loss_join(const struct fm_loss *a, const struct fm_loss *b);
 
+/* Do both say the same, all of it? */
+bool fm_loss_equals(const struct fm_loss *a, const struct fm_loss *b);
+
 /* Is it known what there was, or has a person said that it does not matter? Then the data may go.
  */
 bool fm_loss_is_settled(const struct fm_loss *l);
@@ -107,12 +110,19 @@ enum fm_loss_rows fm_loss_rows_found(const struct fm_loss *l, uint64_t decoded, 
 /* Does nobody need the copy of its log any more: was it written off, or was there nothing? */
 bool fm_loss_may_prune(const struct fm_loss *l);
 
-/* A pending item of a node that has looked, and found its log to have left the history at `fork`
- * (none: it has not), on `timeline`: is it void? */
-bool fm_loss_is_void(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork);
+/* What a node knows of its own data. */
+struct fm_loss_data {
+    bool absent;                 /* there are none */
+    struct fm_timeline timeline; /* that they are on; 0 = not known */
+    bool forked; /* it is known where they left the history that counts: at `fork`, none: nowhere */
+    bool looked; /* ... and what is behind it was looked into */
+    struct fm_lsn fork;
+};
 
-/* A pending item of a node whose log was looked at behind the same fork, and is known under a later
- * timeline that it went on to: is it the same loss? */
-bool fm_loss_is_told(const struct fm_loss *l, struct fm_timeline timeline, struct fm_lsn fork);
+/* What becomes of a pending item of that node: VOID, what it would have lost was never behind a
+ * fork, or is an item of a later timeline, which the node went on to behind the same fork;
+ * UNREADABLE, the data that it is about are not there any more, so nobody will ever look; or
+ * nothing yet. An item that is not pending stays what it is. */
+enum fm_loss_found fm_loss_settle(const struct fm_loss *l, const struct fm_loss_data *d);
 
 #endif

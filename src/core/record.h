@@ -40,7 +40,10 @@ struct fm_lease_record {
     struct fm_sub sub[FM_SUBS_MAX]; /* recorded before their first grant */
 };
 
-enum fm_cell_state { FM_CELL_HELD, FM_CELL_RELEASED };
+/* Only who holds a cell acts for it. Released: by a planned move, for one region, which has all of
+ * its data. Yielded: by a keeper whose region does not serve it any more; who goes on may lack of
+ * the data what a forced failover may lack. */
+enum fm_cell_state { FM_CELL_HELD, FM_CELL_RELEASED, FM_CELL_YIELDED };
 
 /* For PostgreSQL (rule 26, core/group.h); zeros elsewhere. It stays through changes of hands: what
  * was recorded under an earlier epoch is the history that the next holder goes on from. */
@@ -59,9 +62,9 @@ struct fm_evidence {
 };
 
 struct fm_cell_record {
-    uint8_t region; /* holds it, or released it */
+    uint8_t region; /* holds it, or let go of it */
     uint8_t state;  /* enum fm_cell_state */
-    uint8_t to;     /* released for this region */
+    uint8_t to;     /* released for this region; yielded: it is asked first */
     struct fm_epoch epoch;
     struct fm_epoch
         gentle_from;           /* every epoch from this one on, but the present, ended by release */

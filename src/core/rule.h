@@ -53,6 +53,9 @@
     X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
     X(R7_OPEN, "gates write though the data that commands move are not open")                      \
     X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
+    X(R7_RETAKE,                                                                                   \
+      "a group goes on under another epoch before who writes under this one has stopped")          \
+    X(R7_YIELD, "a cell is given up before its sub-lessees have stopped")                          \
     X(R8_ALL, "one testimony speaks for all sub-lessees")                                          \
     X(R8_LIFE, "a testimony counts for another life of the same host")                             \
     X(R8_EVERYTHING, "the death of a gate alone counts as that of its host")                       \
@@ -98,6 +101,7 @@
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
     X(R23_LEAST, "a grant goes by the standby that is ahead of the others")                        \
     X(R23_CREDIT, "a grant goes beyond the credit")                                                \
+    X(R23_TIME, "a grant goes on though a standby lacks what is older than the time")              \
     X(R23_LIVE, "a grant is given without a live sub-lease")                                       \
     X(R23_RECORDED, "a standby is ignored before it is recorded that it has left")                 \
     X(R23_JOIN, "a standby is recorded while more than the credit is granted beyond it")           \
@@ -119,15 +123,18 @@
     X(R26_HISTORY, "a node claims whose history is not the one recorded")                          \
     X(R26_DIVERGED, "a node follows from whose history it has diverged")                           \
     X(R26_BUDGET, "a primary that crashes is started again without end")                           \
+    X(R26_HUNG, "a primary that nobody has asked yet counts as one that hangs")                    \
     X(R26_FINAL, "data count as final that the heir has not flushed")                              \
     X(R26_APPLIED, "data count as final that the heir has not applied")                            \
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
     X(R26_GIVEN, "a history is recorded whose timeline was not given to the node")                 \
     X(R26_ONE, "a second node is recorded for an epoch")                                           \
+    X(R26_YIELDED, "who goes on with what was given up counts as one that has all of its data")    \
     X(R28_KEPT, "a node is rewound before what only it has is kept where it survives")             \
     X(R28_LOOKED, "an item that nobody has looked into lets the data go")                          \
     X(R29_PENDING, "a history is opened by force, and what the last one had is not asked for")     \
     X(R29_VOID, "an item is closed though the log was left where it says")                         \
+    X(R30_SERVED, "a keeper gives up what is served")                                              \
     X(R30_HEALTHY, "a failover is forced while observers see the holder healthy")                  \
     X(R30_LOSS, "a loss above max-loss is taken without a person")                                 \
     X(R30_FENCED, "data that came by force are promoted before the fence")                         \
@@ -137,6 +144,7 @@
     X(I6_VIEW, "an edge's view goes back")                                                         \
     X(I7_LAG, "failback begins with lag")                                                          \
     X(I8_PAUSED, "automatic goes on while it is paused")                                           \
+    X(I8_YIELDED, "to take over what was given up is not counted")                                 \
     X(I10_HOLD, "the queue of held commands has no end")
 
 enum fm_rule {

@@ -40,6 +40,7 @@ static void take_cell(struct fm_authority *a, unsigned i, const struct fm_cell_a
         a->k.stopping &= ~fm_bit(i);
         a->k.stopped &= ~fm_bit(i);
         a->k.releasing &= ~fm_bit(i);
+        a->k.yielding &= ~fm_bit(i);
         a->k.retake &= ~fm_bit(i);
         for (unsigned g = 0; g < FM_SUBS_MAX; g++)
             a->k.grantee[g].stopped &= ~fm_bit(i);

@@ -5,12 +5,13 @@
  * holder's lease and the own keeper's record, and sets the lease dead (6): so it applies to the
  * record that the order was given for, with what it says of the data, or not at all; while its
  * outcome is unknown nothing is promised (10), until a read shows that one of the compared records
- * has moved on. A cell that was released is nobody's: no lease is waited for. */
+ * has moved on. A cell that was released or yielded is nobody's: no lease is waited for. */
 #include "core/authority_parts.h"
 
-static bool released(const struct fm_authority *a, unsigned cell)
+/* Its last holder let go of it, after everybody there had stopped. */
+static bool is_nobodys(const struct fm_authority *a, unsigned cell)
 {
-    return a->cell[cell].at.r.state == FM_CELL_RELEASED;
+    return a->cell[cell].at.r.state != FM_CELL_HELD;
 }
 
 static bool mine(const struct fm_authority *a, unsigned cell)
@@ -29,7 +30,7 @@ bool fm_authority_lapsed(const struct fm_authority *a, unsigned region, struct f
 static bool to_count(const struct fm_authority *a, unsigned cell)
 {
     const struct fm_cell_record *c = &a->cell[cell].at.r;
-    bool forced = c->state == FM_CELL_HELD;
+    bool forced = FM_RULE_PICK(I8_YIELDED, c->state != FM_CELL_RELEASED, c->state == FM_CELL_HELD);
     return forced && a->s.automatic & fm_bit(cell) && !(a->s.counted >> c->region & 1);
 }
 
@@ -86,14 +87,16 @@ enum fm_auth_why fm_authority_may_acquire(const struct fm_authority *a, unsigned
         return why;
     if (to_count(a, cell) && fm_authority_budget_left(a) == 0)
         return FM_AUTH_WHY_AT_MOST;
-    return released(a, cell) ? FM_AUTH_WHY_NONE : against_holder(a, cell, now);
+    return is_nobodys(a, cell) ? FM_AUTH_WHY_NONE : against_holder(a, cell, now);
 }
 
 static void write_cell(const struct fm_authority *a, unsigned cell, struct fm_txn *t)
 {
     struct fm_cell_record *c = &fm_txn_write(t, fm_auth_cell_key(a, cell))->to.cell;
     *c = a->cell[cell].at.r;
-    bool gentle = c->state == FM_CELL_RELEASED && c->to == a->region; /* all data is here */
+    bool consent =
+        c->state == FM_CELL_RELEASED || FM_RULE_PICK(R26_YIELDED, false, c->state != FM_CELL_HELD);
+    bool gentle = consent && c->to == a->region; /* all data is here */
     c->region = a->region;
     c->state = FM_CELL_HELD;
     c->to = 0;
@@ -117,7 +120,7 @@ static void acquire(struct fm_authority *a, unsigned cell, struct fm_mono now,
     if (FM_RULE_PICK(R6_KEEPER, true, false))
         fm_txn_compare(t, fm_auth_keeper_key(a), a->keeper_revision);
     write_cell(a, cell, t);
-    if (!released(a, cell)) {
+    if (!is_nobodys(a, cell)) {
         const struct fm_lease_at *l = &a->lease[c->r.region].at;
         struct fm_record_key key = fm_auth_lease_key(a, c->r.region);
         if (FM_RULE_PICK(R6_LEASE, true, false))

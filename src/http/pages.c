@@ -4,11 +4,12 @@
 #include "http/pages.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { HEADER_MS = 5000, IDLE_MS = 15000, MIN_BPS = 4096, PEER_NAME_MAX = 256 };
+enum { HEADER_MS = 5000, IDLE_MS = 15000, MIN_BPS = 4096, PEER_NAME_MAX = 256, PROBLEM_ROOM = 512 };
 
 struct fm_page_wait {
     struct fm_http_conn *conn;
@@ -54,6 +55,21 @@ static struct fm_page_wait *wait_new(struct fm_http_conn *c, const struct fm_pag
 }
 
 /* -------- answers -------- */
+
+void fm_page_problem(struct fm_page_answer *a, unsigned status, const char *why)
+{
+    FM_ASSERT(status >= 400);
+    char *text = malloc(PROBLEM_ROOM);
+    a->status = status;
+    a->content_type = "application/problem+json";
+    if (!text)
+        return;
+    struct fm_buf b = fm_buf(text, PROBLEM_ROOM);
+    fm_http_problem_body(&b, status, FM_STR(""), fm_str_z(why), FM_STR(""));
+    FM_ASSERT(!b.full);
+    a->body = text;
+    a->n = b.n;
+}
 
 static void answer(struct fm_http_conn *c, const struct fm_page_answer *a)
 {

@@ -38,6 +38,9 @@ struct fm_page_answer {
         .status = 200, .content_type = "text/plain; charset=utf-8"                                 \
     }
 
+/* application/problem+json (RFC 9457), from 400 on; without memory the status alone. */
+void fm_page_problem(struct fm_page_answer *a, unsigned status, const char *why);
+
 struct fm_page {
     const char *path; /* one that ends with "/" is that of all below it, too */
     void (*write)(const struct fm_page_request *q, struct fm_page_answer *a);

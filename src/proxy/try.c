@@ -101,6 +101,7 @@ static struct fm_instance look_at_instance(const struct fm_request *rq,
     struct fm_instance in = {.share = 1};
     if (!up)
         return in;
+    in.spared = atomic_load_explicit(&e->drained, memory_order_relaxed);
     bool down = atomic_load_explicit(&e->probe_down, memory_order_relaxed);
     in.usable = !down && fm_breaker_would(&up->link, &fm_upstream_link_policy, now) &&
                 fm_breaker_would(&up->answers, &fm_upstream_answers_policy, now);
@@ -135,8 +136,7 @@ static bool others_are_there(const struct fm_try *t, bool idle)
     const struct fm_view_pool *p = fm_view_pool(v, t->region, t->context);
     for (unsigned e = p->first; e < p->first + p->n && t->one_gate; e++) {
         const struct fm_upstream *up = t->vr->up[e];
-        bool drained = atomic_load_explicit(&v->endpoints[e].drained, memory_order_relaxed);
-        if (!up || up == t->up || drained)
+        if (!up || up == t->up)
             continue;
         struct fm_instance other = look_at_instance(NULL, &v->endpoints[e], up, now);
         if (fm_instance_vouches(&other, idle))

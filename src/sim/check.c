@@ -105,9 +105,21 @@ static void changed_hands(struct world *w, const struct fm_cell_record *old,
         w->r->moves++;
     else
         w->r->failovers++;
-    if (old->state == FM_CELL_HELD)
+    if (old->state != FM_CELL_RELEASED)
         count_automatic(w, from, c, old->region);
     data_acquired(w, old->region, new->region, c, n, gentle, new->epoch);
+}
+
+/* Rule 7: whoever lets go of a cell has nobody left who acts for it. */
+static void check_let_go(struct world *w, const struct fm_cell_record *old, unsigned c, unsigned n)
+{
+    for (unsigned g = 0; g < SIM_GATES && w->store.id == 1; g++) {
+        unsigned p = proc_gate(old->region, g);
+        const struct fm_sublease_cell *s = &gate_of(w, p)->sub[c].cell[n];
+        if (w->proc[p].up && fm_sublease_live(s, old->epoch, local_now(w, p)))
+            broken(w, "rule 7", "region %u lets go of cell %u.%u, and gate %u acts for it",
+                   old->region, c, n, g);
+    }
 }
 
 void check_committed(struct world *w, const struct store *before, const struct fm_txn *t,
@@ -124,16 +136,26 @@ void check_committed(struct world *w, const struct store *before, const struct f
         bool was = before->ctx[c].cell[n].revision.n != 0;
         if (w->group && c == 0)
             db_recorded(w, old, new);
-        if (was && old->region != new->region &&new->state == FM_CELL_HELD)
+        bool taken = was && new->state == FM_CELL_HELD;
+        if (was && old->state == FM_CELL_HELD && new->state != FM_CELL_HELD)
+            check_let_go(w, old, c, n);
+        if (was && w->group && c == 0 && fm_epoch_newer(new->epoch, old->epoch))
+            db_check_ended(w, old);
+        if (taken && old->region != new->region)
             changed_hands(w, old, new, c, n, from);
+        else if (taken && old->state == FM_CELL_YIELDED)
+            count_automatic(w, from, c, old->region);
     }
 }
 
-/* Rule 30: nobody forces a failover from a region that has long been well, and is seen to be. */
+/* Rule 30: nobody forces a failover from a region that has long been well, and is seen to be; but
+ * for what it has given up itself. */
 void check_ordered(struct world *w, unsigned p, unsigned ctx, unsigned region, bool glass)
 {
     bool calm = w->faults_on == 0 && w->now - w->calm_since > 20 * S;
-    if (calm && !glass)
+    const struct fm_cell_record *c = &w->store.ctx[ctx].cell[0].r;
+    bool yielded = c->state == FM_CELL_YIELDED && c->region == region;
+    if (calm && !glass && !yielded)
         broken(w, "rule 30",
                "agent %u orders a failover of context %u from region %u, which is well", p, ctx,
                region);
@@ -184,7 +206,7 @@ void check_end(struct world *w)
     for (unsigned c = 0; c < w->cfg.contexts; c++)
         for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
             const struct fm_cell_record *r = &w->store.ctx[c].cell[i].r;
-            bool served = false;
+            bool served = w->group && c == 0 && yield_waits_for_a_person(w);
             for (unsigned g = 0; g < SIM_GATES; g++)
                 served |= could_admit(w, proc_gate(r->region, g), c, i);
             if (!served)

@@ -71,6 +71,7 @@ static void see(struct world *w, unsigned i, struct seen *s)
                                        .process = d->process,
                                        .data = d->data,
                                        .accepting = pg_accepts(w, i),
+                                       .well_at = d->well_at,
                                        .self = look(w, i),
                                        .node = d->node,
                                        .nnodes = w->group->n,
@@ -149,11 +150,13 @@ static void give_credit(struct world *w, unsigned i)
         fm_credit_init(&d->credit, &w->group->credit, (uint8_t)i, recorded(d)->promotable, end,
                        now);
     d->credit_life = d->server_life;
-    bool on_its_way = fm_revision_same(d->asked_over, d->cell.revision);
-    fm_credit_recorded(&d->credit, recorded(d)->promotable, on_its_way ? d->asked : 0);
+    fm_credit_hear(&d->credit, &d->asked, d->cell.revision, recorded(d)->promotable,
+                   recorded(d)->credit, w->group->credit.bytes, now);
     fm_credit_in_force(&d->credit, true, end, now);
     struct fm_lsn before = d->granted;
-    d->granted = fm_credit_grant(&d->credit, d->sub.cell[0].until, now);
+    const struct fm_sublease_cell *sub = &d->sub.cell[0];
+    bool live = fm_sublease_live(sub, sub->epoch, now); /* it knows of no newer epoch, either */
+    d->granted = fm_credit_grant(&d->credit, live ? sub->until : FM_MONO_ZERO, now);
     if (fm_lsn_before(before, d->granted) && !holds(w, i))
         broken(w, "rule 23", "node %u gives credit without a live sub-lease", i);
     d->counted = fm_credit_look(&d->credit, now).wanted;
@@ -164,8 +167,7 @@ static void give_credit(struct world *w, unsigned i)
 static void ask_for_record(struct world *w, unsigned p, const struct fm_group_verdict *v)
 {
     struct db *d = db_of(w, p);
-    d->asked = v->record.promotable;
-    d->asked_over = v->revision;
+    fm_credit_ask(&d->asked, v->revision, v->record.promotable, v->record.credit);
     for (unsigned a = 0; a < SIM_AGENTS; a++) {
         struct msg *m = new_msg(w, MSG_DB_RECORD, p, proc_agent(w->proc[p].region, a));
         m->revision = v->revision.n;
@@ -309,22 +311,29 @@ static void ask(struct world *w, unsigned p)
     send_msg(w, new_msg(w, MSG_VIEW_ASKED, p, proc_agent(w->proc[p].region, any)));
 }
 
+static void tell(struct world *w, unsigned p, unsigned to, const struct fm_group_report *report)
+{
+    const struct db *d = db_of(w, p);
+    struct msg *m = new_msg(w, MSG_DB_REPORT, p, to);
+    m->blob = new_blob(w);
+    union blob *b = &w->blobs[m->blob];
+    b->db.report = *report;
+    b->db.nlines = d->data ? d->nlines : 0;
+    memcpy(b->db.line, d->line, b->db.nlines * sizeof d->line[0]);
+    send_msg(w, m);
+}
+
 static void tell_others(struct world *w, unsigned p)
 {
     struct db *d = db_of(w, p);
     struct seen s;
     see(w, w->proc[p].index, &s);
-    for (unsigned i = 0; i < w->group->n; i++) {
-        if (proc_db(i) == p)
-            continue;
-        struct msg *m = new_msg(w, MSG_DB_REPORT, p, proc_db(i));
-        m->blob = new_blob(w);
-        union blob *b = &w->blobs[m->blob];
-        b->db.report = fm_group_report(&d->g, &s.ev);
-        b->db.nlines = d->data ? d->nlines : 0;
-        memcpy(b->db.line, d->line, b->db.nlines * sizeof d->line[0]);
-        send_msg(w, m);
-    }
+    struct fm_group_report report = fm_group_report(&d->g, &s.ev);
+    for (unsigned i = 0; i < w->group->n; i++)
+        if (proc_db(i) != p)
+            tell(w, p, proc_db(i), &report);
+    for (unsigned a = 0; a < SIM_REGIONS * SIM_AGENTS; a++)
+        tell(w, p, proc_agent(a / SIM_AGENTS, a % SIM_AGENTS), &report);
 }
 
 static void take_report(struct world *w, unsigned p, const struct msg *m)
@@ -372,6 +381,8 @@ static void timer(struct world *w, unsigned p)
 {
     struct db *d = db_of(w, p);
     w->proc[p].timer_at = 0;
+    if (pg_accepts(w, w->proc[p].index) && d->primary && d->stuck_until <= w->now)
+        d->well_at = local_now(w, p);
     if (d->ticks++ % 2 == 0)
         ask(w, p);
     end_long(w, p);
@@ -417,9 +428,10 @@ void db_start(struct world *w, unsigned p)
     fm_group_init(&d->g, (uint8_t)i, w->group->n, local_now(w, p));
     memset(d->node, 0, sizeof d->node);
     memset(&d->cell, 0, sizeof d->cell);
-    d->seed.n = d->credit_life = d->asked = d->counted = 0;
-    d->asked_over.n = 0;
+    d->seed.n = d->credit_life = d->counted = 0;
+    d->asked = (struct fm_credit_asked){0};
     d->nknown = d->op = d->kept_of = 0;
+    d->well_at = FM_MONO_ZERO;
 }
 
 /* The agent is gone; PostgreSQL goes on until the guard stops it. */
@@ -442,19 +454,22 @@ void db_guard(struct world *w, const struct msg *m)
 
 /* -------- what others ask of the nodes of a region -------- */
 
-/* To a cell that nobody has data of yet nothing stands in the way. */
+/* To a cell that nobody has data of yet nothing stands in the way. The last writer has all of it.
+ */
 bool db_is_bounded(const struct world *w, unsigned region, const struct fm_evidence *r)
 {
     for (unsigned i = 0; i < w->group->n; i++)
-        if (w->group->region[i] == region && r->promotable >> i & 1)
+        if (w->group->region[i] == region && (r->promotable >> i & 1 || r->writer == i + 1))
             return true;
     return r->writer == 0;
 }
 
 bool db_is_ready(const struct world *w, unsigned region)
 {
+    unsigned writer = w->store.ctx[0].cell[0].r.evidence.writer;
     for (unsigned i = 0; i < w->group->n; i++)
-        if (w->group->region[i] == region && w->proc[proc_db(i)].up && pg_accepts(w, i))
+        if (w->group->region[i] == region && w->proc[proc_db(i)].up &&
+            (pg_accepts(w, i) || (writer == i + 1 && w->group->db[i].g.state == FM_GROUP_STOPPED)))
             return true;
     return false;
 }
@@ -497,10 +512,14 @@ void db_acked(struct world *w, unsigned i, uint32_t record)
     if (!holds(w, i))
         broken(w, "rule 25", "node %u acknowledges without a live sub-lease", i);
     x->acked_under = e;
+    x->acked_at = w->now;
     x->acked_by = (uint8_t)i;
     if (w->store.id == 1 && !fm_epoch_same(c->epoch, e))
         broken(w, "invariant 1", "node %u acknowledges under epoch %llu, the cell has %llu", i,
                (unsigned long long)e.n, (unsigned long long)c->epoch.n);
+    else if (w->store.id == 1 && c->state != FM_CELL_HELD)
+        broken(w, "invariant 1", "node %u acknowledges under epoch %llu, which was let go of", i,
+               (unsigned long long)e.n);
     for (unsigned k = 0; k < x->n; k++) {
         bool bounds = w->store.id == 1 && c->evidence.promotable >> k & 1;
         uint64_t ahead = fm_lsn_ahead(pg_lsn(record + 1), pg_lsn(x->db[k].n));
@@ -539,11 +558,32 @@ static void opened(struct world *w, const struct fm_cell_record *old,
         broken(w, "rule 26", "node %u is of another system", i);
 }
 
+void db_check_ended(struct world *w, const struct fm_cell_record *old)
+{
+    for (unsigned i = 0; i < w->group->n && w->store.id == 1; i++)
+        if (db_serves(w, i) && fm_epoch_same(w->group->db[i].sub.cell[0].epoch, old->epoch))
+            broken(w, "rule 7", "epoch %llu has ended, and node %u serves under it",
+                   (unsigned long long)old->epoch.n, i);
+}
+
+/* Rule 30: in the peace at the end nobody gives up what is served. */
+static void gave_up(struct world *w, struct fm_epoch epoch)
+{
+    bool served =
+        fm_epoch_same(w->group->acked_under, epoch) && w->now - w->group->acked_at < 5 * S;
+    w->r->yields++;
+    if (served && w->now > w->end - 20 * S && w->now - w->calm_since > 20 * S)
+        broken(w, "rule 30", "the cell of the group is given up, and node %u serves it",
+               w->group->acked_by);
+}
+
 void db_recorded(struct world *w, const struct fm_cell_record *old,
                  const struct fm_cell_record *new)
 {
     const struct fm_evidence *a = &old->evidence, *b = &new->evidence;
     bool taken = old->region != new->region;
+    if (new->state == FM_CELL_YIELDED && old->state == FM_CELL_HELD)
+        gave_up(w, old->epoch);
     if (taken && old->state == FM_CELL_RELEASED && old->to == new->region)
         w->group->planned = new->epoch;
     else if (taken && w->store.id == 1 && !db_is_bounded(w, new->region, b) &&
@@ -600,7 +640,7 @@ void db_check_end(struct world *w)
             broken(w, "liveness", "node %u is %s, and does not follow node %u", i,
                    fm_group_state_name((enum fm_group_state)d->g.state), serving);
     }
-    if (serving == FM_GROUP_NOBODY && could != FM_GROUP_NOBODY)
+    if (serving == FM_GROUP_NOBODY && could != FM_GROUP_NOBODY && !yield_waits_for_a_person(w))
         broken(w, "liveness", "no node of the group serves, node %u could: it is %s", could,
                fm_group_state_name((enum fm_group_state)w->group->db[could].g.state));
     w->r->unserved += serving == FM_GROUP_NOBODY;

@@ -19,7 +19,9 @@ enum {
     DB_FULL,   /* the disk */
     DB_LIES,   /* rewinds are said to have been done */
     DB_FROZEN, /* the server; the agent goes on */
+    DB_STUCK,  /* what lets sessions in; those that are in go on */
     DB_UNKNOWN,
+    DB_PRIMARY, /* the host of the primary goes, for long */
     DB_FAULTS,
     DB_UP,
     DB_JOIN,
@@ -106,6 +108,16 @@ void db_fault(struct world *w, const struct msg *m)
         guard_speaks(w, p, true);
         proc_kill(w, p);
         return;
+    case DB_PRIMARY:
+        i = w->store.ctx[0].cell[0].r.evidence.node;
+        if (i == 0)
+            return;
+        pg_kill(w, i - 1);
+        if (m->tries & 1)
+            guard_speaks(w, proc_db(i - 1), true);
+        proc_kill(w, proc_db(i - 1));
+        post_fault(w, DB_UP, i - 1, w->now + 10 * S + m->asked_ns, 0, 0);
+        return;
     case DB_AGENT:
         proc_kill(w, p);
         return;
@@ -141,6 +153,10 @@ void db_fault(struct world *w, const struct msg *m)
     case DB_FROZEN:
         if (d->process == FM_GROUP_UP)
             d->frozen_until = w->now + m->asked_ns;
+        return;
+    case DB_STUCK:
+        if (d->process == FM_GROUP_UP)
+            d->stuck_until = w->now + m->asked_ns;
         return;
     case DB_UNKNOWN:
         w->unknown_ppm = 300000;
@@ -206,6 +222,7 @@ void db_draw(struct world *w)
     x->policy = (struct fm_group_policy){.prefer = (uint8_t)fm_rand_below(&dice, 2),
                                          .restarts_max = (uint8_t)fm_rand_below(&dice, 4),
                                          .restarts_ms = 20000,
+                                         .hang_ms = 6000,
                                          .yield_ms = 5000,
                                          .tries_max = 3,
                                          .retry_ms = 500,

@@ -38,8 +38,8 @@ struct options {
 
 struct sums {
     uint64_t runs, broken, events, failovers, automatic, moves, admitted, acknowledged, unknown,
-        refused, lost, groups, unserved, promotions, resumes, rewinds, clones, kept, commits,
-        commits_lost, faults, without_failover, without_kinds;
+        refused, lost, groups, unserved, promotions, resumes, rewinds, clones, kept, yields,
+        commits, commits_lost, faults, without_failover, without_kinds;
     uint64_t kinds[SIM_FAULT_KIND_COUNT];
     double simulated_s;
     float *seconds, *per_run;
@@ -85,6 +85,7 @@ static void add(struct sums *s, const struct sim_result *r)
     s->resumes += r->resumes;
     s->rewinds += r->rewinds;
     s->kept += r->kept;
+    s->yields += r->yields;
     s->clones += r->clones;
     s->commits += r->commits;
     s->commits_lost += r->commits_lost;
@@ -112,10 +113,11 @@ static void print_sums(const struct sums *s, double cpu_s)
            s->admitted, s->acknowledged, s->unknown, s->refused, s->lost);
     printf("groups     %" PRIu64 " schedules: %" PRIu64 " promotions, %" PRIu64 " starts of a "
            "primary, %" PRIu64 " rewinds, %" PRIu64 " copies, %" PRIu64
-           " looks at what only one node had; %" PRIu64 " commits acknowledged, "
+           " looks at what only one node had, %" PRIu64 " times given up; %" PRIu64
+           " commits acknowledged, "
            "%" PRIu64 " of them lost by force; %" PRIu64 " end with nobody to serve\n",
-           s->groups, s->promotions, s->resumes, s->rewinds, s->clones, s->kept, s->commits,
-           s->commits_lost, s->unserved);
+           s->groups, s->promotions, s->resumes, s->rewinds, s->clones, s->kept, s->yields,
+           s->commits, s->commits_lost, s->unserved);
     printf("faults     %.1f each; %" PRIu64 " schedules with fewer than three kinds\n",
            (double)s->faults / runs, s->without_kinds);
     for (unsigned k = 0; k < SIM_FAULT_KIND_COUNT; k++)

@@ -32,6 +32,7 @@ void operate_start(struct world *w, unsigned p)
     fm_votes_init(&a->votes, self, ALL_REGIONS, 3 * vote_ms(w), now);
     a->vote_at = now.ns;
     a->paused = false;
+    yield_start(w, p);
 }
 
 /* -------- evidence -------- */
@@ -77,6 +78,20 @@ void operate_gate_asks(struct world *w, unsigned p, const struct msg *m)
     fm_votes_gate(&agent_of(w, p)->votes, m->sub.host, &everything, &nothing, local_now(w, p));
 }
 
+static unsigned heir_by_votes(const struct agent *a, unsigned lost)
+{
+    static const uint16_t rank[FM_AUTH_REGIONS_MAX] = {0, 1, 2};
+    static const struct fm_startable none;
+    return fm_votes_heir(&a->votes, lost, &everything, &none, ALL_REGIONS, rank);
+}
+
+static unsigned heir_of(const struct world *w, unsigned p, unsigned ctx, unsigned lost)
+{
+    const struct agent *a = agent_of((struct world *)w, p);
+    unsigned heir = heir_by_votes(a, lost);
+    return yield_is(w, &a->auth[ctx], ctx, lost) ? yield_next(w, p, heir) : heir;
+}
+
 static struct fm_failover_evidence evidence(const struct world *w, unsigned p, unsigned ctx,
                                             unsigned lost)
 {
@@ -96,9 +111,8 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
                                       .paused = a->paused,
                                       .budget_left = (uint8_t)fm_authority_budget_left(x),
                                       .window = w->now < w->end - 30 * S};
-    static const uint16_t rank[FM_AUTH_REGIONS_MAX] = {0, 1, 2};
-    static const struct fm_startable none;
-    ev.heir = fm_votes_heir(&a->votes, lost, &everything, &none, ALL_REGIONS, rank) == me;
+    ev.yielded = yield_is(w, x, ctx, lost);
+    ev.heir = heir_of(w, p, ctx, lost) == me;
     ev.home_well = !fm_votes_lost(&a->votes, lost);
     for (unsigned i = 0; i < x->cfg.ncells; i++) {
         if (x->cell[i].at.r.region == lost)
@@ -117,12 +131,16 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
 
 /* -------- failover -------- */
 
+/* Of my own region: what it has given up. */
 static uint64_t cells_of(const struct fm_authority *x, unsigned region)
 {
     uint64_t cells = 0;
-    for (unsigned i = 0; i < x->cfg.ncells; i++)
-        if (x->cell[i].at.revision.n && x->cell[i].at.r.region == region)
+    for (unsigned i = 0; i < x->cfg.ncells; i++) {
+        const struct fm_cell_at *c = &x->cell[i].at;
+        bool mine = region == x->region && c->r.state != FM_CELL_YIELDED;
+        if (c->revision.n && c->r.region == region && !mine)
             cells |= UINT64_C(1) << i;
+    }
     return cells;
 }
 
@@ -199,14 +217,15 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     struct fm_failover *f = &a->fo[ctx][lost];
     const struct fm_authority *x = &a->auth[ctx];
     struct fm_quote none = {.until = FM_MONO_ZERO};
-    uint64_t away = away_from(w, x, ctx, lost, false);
+    bool own = lost == w->proc[p].region;
+    uint64_t away = own ? 0 : away_from(w, x, ctx, lost, false);
     bool nothing = fm_failover_is_idle(f) && !away;
-    if (nothing && !fm_votes_lost(&a->votes, lost))
+    if (nothing && !fm_votes_lost(&a->votes, lost) && !yield_is(w, x, ctx, lost))
         return;
     uint64_t cells = cells_of(x, lost);
     if (nothing && !cells)
         return;
-    if (f->state == FM_FAILOVER_STEADY && away_from(w, x, ctx, lost, true))
+    if (f->state == FM_FAILOVER_STEADY && !own && away_from(w, x, ctx, lost, true))
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_FOUND, none, false);
     else if (f->state == FM_FAILOVER_FAILED_OVER && !away)
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_RETURNED, none, false);
@@ -416,11 +435,13 @@ void operate_tick(struct world *w, unsigned p)
                 given |= UINT64_C(1) << i;
         if (given)
             acquire(w, p, c, given, NULL);
-        for (unsigned r = 0; r < SIM_REGIONS && x->keeper && w->proc[p].up; r++)
-            if (r != me) {
-                failover_tick(w, p, c, r);
+        if (c == 0 && w->proc[p].up)
+            yield_tick(w, p, heir_by_votes(a, me));
+        for (unsigned r = 0; r < SIM_REGIONS && x->keeper && w->proc[p].up; r++) {
+            failover_tick(w, p, c, r);
+            if (r != me)
                 failback_tick(w, p, c, r);
-            }
+        }
         if (w->proc[p].up)
             move_tick(w, p, c);
     }
@@ -539,6 +560,8 @@ void operate_take(struct world *w, struct msg *m)
                     &(struct fm_auth_event){.kind = FM_AUTH_EVIDENCE,
                                             .revision = {m->revision},
                                             .evidence = w->blobs[m->blob].db.evidence});
+    else if (m->kind == MSG_DB_REPORT)
+        yield_heard(w, m);
     else if (m->kind == MSG_VOTE)
         voted(w, p, m);
     else if (m->kind == MSG_PRESS && m->flag == 1)

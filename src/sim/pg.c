@@ -68,7 +68,8 @@ void pg_kill(struct world *w, unsigned i)
     struct db *d = &w->group->db[i];
     d->process = FM_GROUP_GONE;
     d->streaming = false;
-    d->up_at = d->stop_at = d->promote_at = d->fail_at = d->frozen_until = 0;
+    d->up_at = d->stop_at = d->promote_at = d->fail_at = d->frozen_until = d->stuck_until = 0;
+    d->well_at = FM_MONO_ZERO;
 }
 
 /* -------- the stream -------- */

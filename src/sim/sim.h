@@ -22,6 +22,7 @@
 #include "core/reseed.h"
 #include "core/sublease.h"
 #include "core/votes.h"
+#include "core/yield.h"
 
 enum {
     SIM_REGIONS = 3,
@@ -100,7 +101,7 @@ struct sim_result {
     int64_t ended_ns;
     uint32_t events, failovers, moves, automatic, admitted, acknowledged, unknown, refused, lost;
     bool has_group;
-    uint32_t unserved, promotions, resumes, rewinds, clones, kept, commits,
+    uint32_t unserved, promotions, resumes, rewinds, clones, kept, yields, commits,
         commits_lost; /* of the group */
     uint32_t faults_drawn, nfaults;
     uint16_t kinds[SIM_FAULT_KIND_COUNT];

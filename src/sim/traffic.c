@@ -299,7 +299,7 @@ static void edge_view(struct world *w, unsigned p, const struct msg *m)
     for (unsigned i = 0; i < next.ncells; i++) {
         const struct fm_cell_at *c = &w->blobs[m->blob].read.ctx.cell[i];
         next.cell[i] = (struct fm_view_cell){c->r.epoch, c->r.gentle_from, c->r.region,
-                                             c->r.state == FM_CELL_RELEASED};
+                                             c->r.state != FM_CELL_HELD};
         old[i] = v->cell[i].epoch;
     }
     if (w->edge_stale[w->proc[p].index] || !fm_view_adopt(v, &next))

@@ -144,6 +144,9 @@ struct agent {
     struct fm_votes votes;
     int64_t vote_at;
     bool paused, reseeded;
+    /* of the group's nodes; sim/yield.c */
+    struct fm_yield yield;
+    struct fm_group_report node[SIM_DBS];
 };
 
 struct gate {
@@ -202,6 +205,8 @@ struct db {
     bool primary, streaming;
     uint32_t server_life, upstream_life, promote_to;
     int64_t up_at, stop_at, promote_at, fail_at, frozen_until;
+    int64_t stuck_until;    /* who is in goes on, and nobody new gets in */
+    struct fm_mono well_at; /* as the agent found it */
     uint8_t upstream;
     struct fm_lsn granted;
     uint32_t answered; /* clients of the records before this one were answered, or left */
@@ -215,8 +220,8 @@ struct db {
     struct line known[SIM_LINES]; /* of the node that is recorded as writer */
     uint8_t nknown, known_of;
     struct fm_credit credit;
-    uint32_t credit_life, counted, asked; /* server_life; asked: to be recorded over asked_over */
-    struct fm_revision asked_over;
+    uint32_t credit_life, counted; /* server_life */
+    struct fm_credit_asked asked;
     uint8_t op; /* enum fm_group_action that takes time */
     uint8_t op_from;
     uint8_t kept_of; /* who keeps what only this node has, as its data were: number + 1 */
@@ -242,6 +247,7 @@ struct group {
     uint64_t systems;
     /* of the checker */
     struct fm_epoch acked_under;
+    int64_t acked_at;
     uint8_t acked_by;
     struct fm_epoch planned;   /* the last one that began by a release */
     uint8_t promoted[SIM_WAL]; /* who promoted to this timeline: its number + 1 */
@@ -264,7 +270,7 @@ struct config {
     int64_t window_ms;
 };
 
-enum { QUEUE_MAX = 8192, MSGS_MAX = 8192, BLOBS_MAX = 1024, AUTOMATIC_MAX = 64 };
+enum { QUEUE_MAX = 8192, MSGS_MAX = 8192, BLOBS_MAX = 4096, AUTOMATIC_MAX = 64 };
 
 struct queued {
     int64_t at;
@@ -451,7 +457,20 @@ bool db_is_bounded(const struct world *w, unsigned region, const struct fm_evide
 void db_recorded(struct world *w, const struct fm_cell_record *old,
                  const struct fm_cell_record *new);
 void db_acked(struct world *w, unsigned i, uint32_t record);
+/* Another epoch begins: nobody answers clients under the one of before. */
+void db_check_ended(struct world *w, const struct fm_cell_record *old);
 void db_check_end(struct world *w);
+
+/* yield.c: what a keeper does about the nodes of its region */
+void yield_start(struct world *w, unsigned p);
+void yield_heard(struct world *w, const struct msg *m);
+/* Has that region given the cell of the group up? */
+bool yield_is(const struct world *w, const struct fm_authority *x, unsigned ctx, unsigned region);
+/* Who goes on; `heir` by the votes. */
+unsigned yield_next(const struct world *w, unsigned p, unsigned heir);
+void yield_tick(struct world *w, unsigned p, unsigned heir);
+/* The cell of the group is given up, and nobody may go on by himself. */
+bool yield_waits_for_a_person(const struct world *w);
 
 void operate_start(struct world *w, unsigned p);
 void operate_eager(struct world *w, unsigned p);

@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "system"
 
 import lib  # noqa: E402
 from lib import check, wait_until  # noqa: E402
+from processes import argv_of, at_home_in, pids, stat_of  # noqa: E402
 from regions import Network, Region, sh  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,20 +38,6 @@ case $how in
 esac
 exec {real} "$@"
 """
-
-
-def stat_of(pid):
-    """(parent, when it was started); None where it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            fields = f.read().rpartition(")")[2].split()
-        return int(fields[1]), fields[19]
-    except (OSError, IndexError):
-        return None
-
-
-def pids():
-    return [int(p) for p in os.listdir("/proc") if p.isdigit()]
 
 
 class Host:
@@ -130,14 +117,7 @@ class Host:
 
     def servers(self):
         """All that is at home in the data directory."""
-        found = []
-        for pid in pids():
-            try:
-                if os.readlink(f"/proc/{pid}/cwd") == str(self.data):
-                    found.append(pid)
-            except OSError:
-                pass
-        return found
+        return at_home_in(self.data)
 
     def postmaster(self):
         try:
@@ -150,14 +130,10 @@ class Host:
         """{"second": pid, "guard": pid}, those that are there."""
         found = {}
         for pid in pids():
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    argv = f.read().split(b"\0")
-            except OSError:
-                continue
+            argv = argv_of(pid)
             if len(argv) > 5 and argv[1] == b"ward" and str(self.data).encode() in argv:
                 found[pid] = stat_of(pid)
-        return {("guard" if s and s[0] in found else "second"): pid for pid, s in found.items()}
+        return {("guard" if s and s[1] in found else "second"): pid for pid, s in found.items()}
 
     def everything(self):
         agent = [self.agent.pid] if self.agent and self.agent.is_alive() else []
@@ -171,12 +147,12 @@ class Host:
             except ProcessLookupError:
                 continue
             if signo == signal.SIGSTOP and before:
-                self.stopped[pid] = before[1]
+                self.stopped[pid] = before[2]
 
     def wake(self):
         for pid, began in self.stopped.items():
             now = stat_of(pid)
-            if now and now[1] == began:
+            if now and now[2] == began:
                 os.kill(pid, signal.SIGCONT)
         self.stopped.clear()
 

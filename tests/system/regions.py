@@ -16,6 +16,7 @@ import sys
 import time
 
 import lib
+import processes
 from lib import check, wait_until
 
 NAMES = ("west", "north", "east")
@@ -165,12 +166,9 @@ class Region:
 
     def guarded_agent(self):
         """The pid of the agent below the guard."""
-        with open(f"/proc/{self.agent.pid}/task/{self.agent.pid}/children", encoding="ascii") as f:
-            for pid in f.read().split():
-                with open(f"/proc/{pid}/cmdline", "rb") as c:
-                    if b"agent" in c.read().split(b"\0"):
-                        return int(pid)
-        raise lib.Failure("the guard has no agent")
+        pid = processes.agent_below(self.agent.pid)
+        check(pid, "the guard has no agent")
+        return pid
 
     def start_edge(self):
         self.edge = self.run("edge", lib.FULMAR, "edge", "-c", self.world.conf, "--host", f"{self.name}-edge",

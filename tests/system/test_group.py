@@ -14,6 +14,7 @@ import threading
 import time
 
 import lib
+import processes
 from lib import FULMAR, check, check_equal, wait_until
 from test_authority import PATIENCE_S, Realm
 
@@ -137,14 +138,7 @@ class Group(Realm):
         return self
 
     def postgres_of(self, region):
-        found = []
-        for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
-            try:
-                if os.readlink(f"/proc/{pid}/cwd") == str(self.data[region]):
-                    found.append(pid)
-            except OSError:
-                pass
-        return found
+        return processes.at_home_in(self.data[region])
 
     def check_nothing_lost(self, writer, region):
         """Every row that was acknowledged is there, and no other that was never sent."""
@@ -253,8 +247,9 @@ def test_primary_killed(stage):
     g.check_nothing_lost(w, "north")
 
 
-def test_postmaster_killed(stage):
-    """kill -9 of the primary's postmaster, under load: what is left of it is reaped before it is started again."""
+def test_postmaster_killed_and_stopped(stage):
+    """kill -9 of the primary's postmaster, under load: what is left of it is reaped before it is started again. SIGSTOP
+    of it, so that nobody gets in any more: the same, when it has hung for ten seconds."""
     g = Group(stage).begin().create()
     w = Writer(g)
     w.wait_for_more()
@@ -263,6 +258,13 @@ def test_postmaster_killed(stage):
     os.kill(pid, signal.SIGKILL)
     w.wait_for_more()
     print(f"# postmaster killed: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
+    g.wait_for_states(west="primary", north="standby")
+    pid = int((g.data["west"] / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    wait_until("it is killed", lambda: pid not in g.postgres_of("west"), PATIENCE_S)
+    at = time.monotonic()
+    w.wait_for_more()
+    print(f"# postmaster stopped: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
     w.stop()
     primary = wait_until("somebody is primary", lambda: next((r for r, s in g.states().items() if s == "primary"), None))
     g.check_nothing_lost(w, primary)

@@ -9,6 +9,7 @@ import time
 
 import lib
 from lib import check, check_equal, wait_until
+from processes import descendants
 from test_authority import PATIENCE_S, host
 from test_group import Group, Writer
 
@@ -24,21 +25,6 @@ def order(g, *words, wanted=0):
 
 def status_of(g, node):
     return json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"][node]
-
-
-def descendants(top):
-    """Of a process, itself among them."""
-    parents = {}
-    for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                parents[pid] = int(f.read().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            pass
-    found = [top]
-    for p in found:
-        found += [c for c, parent in parents.items() if parent == p and c not in found]
-    return found
 
 
 def kill_all(g, region):

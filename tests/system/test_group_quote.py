@@ -10,6 +10,7 @@ import sys
 import time
 
 import lib
+import processes
 from lib import FULMAR, check, check_equal, wait_until
 from test_authority import PATIENCE_S, host
 from test_group import Group, Writer
@@ -140,14 +141,7 @@ class Three(Group):
         return self
 
     def receiver_of(self, region):
-        for pid in self.postgres_of(region):
-            try:
-                with open(f"/proc/{pid}/cmdline", encoding="utf-8") as f:
-                    if "walreceiver" in f.read():
-                        return pid
-            except OSError:
-                pass
-        return None
+        return next((p for p in self.postgres_of(region) if b"walreceiver" in b" ".join(processes.argv_of(p))), None)
 
 
 def test_the_more_advanced_of_two(stage):
@@ -184,13 +178,7 @@ class Guarded(Group):
                                                          sys.executable, "-c", "import time; time.sleep(1000)", port=port)
 
     def agent(self):
-        pid = self.processes["west-1"].pid
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
-            for child in map(int, f.read().split()):
-                with open(f"/proc/{child}/cmdline", "rb") as c:
-                    if b"agent" in c.read().split(b"\0"):
-                        return child
-        return None
+        return processes.agent_below(self.processes["west-1"].pid)
 
 
 def test_a_guard_testifies_for_the_database(stage):

@@ -8,6 +8,7 @@ import sys
 import time
 
 import lib
+import processes
 from lib import check, check_equal, wait_until
 from servers import Server, reply
 
@@ -71,18 +72,11 @@ class Guarded:
                 if m.get("kind") == "testify" and post["from"] == "west-1"]
 
     def agent(self):
-        children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
-        for pid in map(int, children):
-            if b"agent" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0"):
-                return pid
-        return None
+        return processes.agent_below(self.process.pid)
 
 
 def gone(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().split(") ")[1][0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return not processes.is_alive(pid)
 
 
 def test_killed_agent(stage):

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import lib
+import processes
 from lib import check, check_equal, wait_until
 
 TOOL = pathlib.Path(os.environ.get("FULMAR_BUILD", lib.ROOT / "build")) / "tests/unit/pg_node_tool"
@@ -111,14 +112,7 @@ class Node:
 
     def workers(self):
         """The processes that work in the data directory."""
-        found = []
-        for entry in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                if os.path.samefile(entry / "cwd", self.data):
-                    found.append(int(entry.name))
-            except OSError:
-                pass
-        return found
+        return processes.at_home_in(self.data)
 
     def crash(self):
         """All of it at once."""

@@ -7,14 +7,14 @@ The application is this test: it writes down what it executes, with its key."""
 import collections
 import json
 import re
-import subprocess
 import threading
 import time
 
 import lib
 import servers
 from lib import check, check_equal, wait_until
-from test_authority import PATIENCE_S, Realm
+from fronted import Fronted
+from test_authority import PATIENCE_S
 
 HOLD = "300ms"
 ACCOUNTS = ("alice", "bob", "carol", "dave")
@@ -51,51 +51,29 @@ class Applications:
         return [key for key, n in collections.Counter(self.keys()).items() if key and n > 1]
 
 
-class Site(Realm):
+class Site(Fronted):
     """Two regions and a witness, an edge in front, one context; its accounts are the keys of the order."""
 
     def __init__(self, stage, by="gate", topology=None, hold=HOLD, tls=False, **failover):
-        self.port, self.edge_admin = lib.free_port(), lib.free_port()
         context = {"topology": "active-passive", "home": "west", "routes": ["/{account}/**"],
                    "key": {"path": "account"}, "idempotency": {"key": "optional", "by": by},
                    "when-away": {"hold": hold, "commands": "queue"}, **(topology or {})}
-        super().__init__(stage, contexts={"ledger": context}, failover={"mode": "manual", **failover})
-        self.edge_is_tls = tls
-        conf = json.loads(self.conf.read_text())
-        conf["edge"] = {"workers": 1, "listen": [{"address": f"127.0.0.1:{self.port}"}],
-                        "admin": f"127.0.0.1:{self.edge_admin}"}
-        conf["hosts"]["front"] = {"region": "north", "roles": ["edge"], "address": "127.0.0.1",
-                                  "admin": f"127.0.0.1:{self.edge_admin}"}
-        conf["probe"] = {"interval": "200ms", "fast-interval": "50ms"}
-        if tls:
-            conf["peer-tls"] = {"ca": "peers-ca.pem", "cert": "{host}.pem", "key": "{host}.key"}
-        self.conf.write_text(json.dumps(conf))
-        if tls:
-            for what in ("init", "add"):
-                self.command("certs", what)
+        super().__init__(stage, context, tls, failover)
         self.apps_did = Applications()
         for region, server in self.apps.items():
             server.answer = lambda request, r=region: self.apps_did.answer(r, request)
 
-    def command(self, *argv):
-        done = subprocess.run([lib.FULMAR, *argv, "-c", self.conf], capture_output=True, text=True, timeout=60,
-                              check=False)
-        check_equal(done.returncode, 0, f"exit code of fulmar {' '.join(argv)}: {done.stderr}")
-        return done.stdout
-
     def begin(self):
         super().begin()
-        self.edge = self.stage.fulmar("front", "edge", "-c", self.conf, "--host", "front", port=self.edge_admin)
-        wait_until("commands are taken", lambda: self.post("probe", "first").status == 201, PATIENCE_S, every=0.1)
+        self.start_edge("/probe/pay")
         return self
 
-    def post(self, account, body, key=None, **options):
-        headers = [("Idempotency-Key", key)] if key else []
-        return lib.request(self.port, "POST", f"/{account}/pay", headers, body.encode(), timeout=30, **options)
+    def pay(self, account, body, key=None, **options):
+        return self.post(f"/{account}/pay", body, key, **options)
 
     def keep(self, account, key, body="x"):
         """A command that is queued; its place."""
-        answer = self.post(account, body, key)
+        answer = self.pay(account, body, key)
         check_equal(answer.status, 202, f"status of {key} ({answer.body[:200]})")
         doc = answer.json()
         check_equal((doc["schema"], doc["location"]), ("fulmar.queue/1", answer.header("location")), f"answer to {key}")
@@ -155,7 +133,7 @@ class Site(Realm):
 
 def wait_and_deliver(stage, tls):
     site = Site(stage, tls=tls).begin()
-    known = site.post("alice", "before", "known")
+    known = site.pay("alice", "before", "known")
     check_equal(known.status, 201, "a command while the holder is there")
 
     def answer_is_known():  # the intent goes ahead of it
@@ -167,8 +145,8 @@ def wait_and_deliver(stage, tls):
     places = site.keep_all()
     again = site.keep("alice", "alice-0000")
     check_equal(again, places["alice-0000"], "place of the same key")
-    check_equal(site.post("alice", "another", "alice-0000").status, 422, "the same key for another request")
-    repeat = site.post("alice", "before", "known")
+    check_equal(site.pay("alice", "another", "alice-0000").status, 422, "the same key for another request")
+    repeat = site.pay("alice", "before", "known")
     check_equal((repeat.status, repeat.body), (201, known.body), "a repeat of what was executed before")
     places["none"] = site.keep("erin", None, "without a key")
     check_equal(site.place(again)["state"], "waiting", "state of what waits")
@@ -199,7 +177,7 @@ def wait_and_deliver(stage, tls):
     check_equal({region for region, *_ in site.apps_did.executed}, {"west"}, "who executed")
     headers = site.apps_did.told["alice-0000"]
     check("fulmar-queued" not in headers and headers["fulmar-mode"] == "normal", f"what the application saw: {headers}")
-    again = site.post("alice", "x", "alice-0000")
+    again = site.pay("alice", "x", "alice-0000")
     check_equal((again.status, again.body), (201, b"done by west"), "a repeat after the delivery")
     site.judge()
 
@@ -245,7 +223,7 @@ def test_goes_to_who_takes_over(stage):
     site.check_places(places)
     done = [(region, authority) for region, key, _, _, authority in site.apps_did.executed if key in places]
     check_equal(set(done), {("north", "ledger/0@2")}, "who executed, and under which epoch")
-    answer = site.post("alice", "x", "alice-0000")
+    answer = site.pay("alice", "x", "alice-0000")
     check_equal((answer.status, answer.body), (201, b"done by north"), "a repeat after the delivery")
     site.judge()
 

@@ -6,14 +6,14 @@ import collections
 import json
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
 import lib
 import servers
 from lib import check, check_equal, wait_until
-from test_authority import PATIENCE_S, Realm, old_is_well
+from fronted import Fronted
+from test_authority import PATIENCE_S, old_is_well
 
 
 class Forwarder:
@@ -77,30 +77,19 @@ class Forwarder:
         a.close()
 
 
-class Site(Realm):
+class Site(Fronted):
     """Two regions and a witness; an edge whose ways to west's agents can be cut. `/on/...` is relayed."""
 
     def __init__(self, stage, by="gate", tls=False, hold="20s"):
         context = {"topology": "active-passive", "home": "west",
                    "routes": ["/{account}/**", {"path": "/on/{account}/**", "relay": True}],
                    "idempotency": {"key": "optional", "by": by}, "when-away": {"hold": hold, "commands": "reject"}}
-        super().__init__(stage, contexts={"ledger": context}, failover={"mode": "manual"})
-        self.port, self.edge_admin, self.tls = lib.free_port(), lib.free_port(), tls
+        super().__init__(stage, context, tls)
         conf = json.loads(self.conf.read_text())
-        conf["edge"] = {"workers": 1, "listen": [{"address": f"127.0.0.1:{self.port}"}],
-                        "admin": f"127.0.0.1:{self.edge_admin}"}
-        conf["hosts"]["front"] = {"region": "north", "roles": ["edge"], "address": "127.0.0.1",
-                                  "admin": f"127.0.0.1:{self.edge_admin}"}
-        conf["probe"] = {"interval": "200ms", "fast-interval": "50ms"}
-        if tls:
-            conf["peer-tls"] = {"ca": "peers-ca.pem", "cert": "{host}.pem", "key": "{host}.key"}
-        self.conf.write_text(json.dumps(conf))
         self.ways = {k: Forwarder(stage, self.dial("west-1", k)) for k in ("gate", "peer")}
         for kind, way in self.ways.items():
             conf["hosts"]["west-1"][kind] = f"127.0.0.1:{way.port}"
         self.edge_conf = stage.write("edge.yaml", json.dumps(conf))
-        for what in ("init", "add") if tls else ():
-            self.command("certs", what)
         self.executed, self.lock, self.delay_s = [], threading.Lock(), 0.0
         for region, server in self.apps.items():
             server.answer = lambda request, r=region: self.execute(r, request)
@@ -116,20 +105,6 @@ class Site(Realm):
 
     def dial(self, host, kind):
         return int(self.hosts[host][kind].rpartition(":")[2])
-
-    def command(self, *argv):
-        done = subprocess.run([lib.FULMAR, *argv, "-c", self.conf], capture_output=True, text=True, timeout=60,
-                              check=False)
-        check_equal(done.returncode, 0, f"exit code of fulmar {' '.join(argv)}: {done.stderr}")
-        return done.stdout
-
-    def start_edge(self):
-        self.edge = self.stage.fulmar("front", "edge", "-c", self.edge_conf, "--host", "front", port=self.edge_admin)
-        wait_until("commands are taken", lambda: self.post("/on/a/pay", "probe").status == 201, PATIENCE_S, every=0.1)
-
-    def post(self, path, body, key=None, seconds=60):
-        headers = [("Idempotency-Key", key)] if key else []
-        return lib.request(self.port, "POST", path, headers, body.encode(), timeout=seconds)
 
     def ask_gate(self, host, path, body, key=None, more=()):
         """As a client in a region whose way to everything but its own gate is cut. (status, headers, body)"""
@@ -245,7 +220,7 @@ def test_an_edge_whose_way_is_cut(stage):
     """The edge hears nothing of the holder's region, which is well: commands of the route go by way of the other
     region, each is executed once, under the same epoch; when the way is mended they go directly again."""
     site = Site(stage).begin()
-    site.start_edge()
+    site.start_edge("/on/a/pay")
     for i in range(10):
         check_equal(site.post("/on/alice/pay", f"before-{i}").status, 201, "status before the cut")
     check_equal(site.relayed("north-1"), 0, "relayed while the way is there")

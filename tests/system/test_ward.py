@@ -12,6 +12,7 @@ import sys
 import time
 
 import lib
+import processes
 from lib import FULMAR, check, check_equal, wait_until
 
 LEASE_S = 1.5
@@ -134,25 +135,11 @@ class Database:
 
     def processes(self):
         """Of this database, however they came to be: all have its data directory as their own."""
-        found = []
-        for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
-            try:
-                if os.readlink(f"/proc/{pid}/cwd") == str(self.data):
-                    found.append(pid)
-            except OSError:
-                pass
-        return found
+        return processes.at_home_in(self.data)
 
     def wait_gone(self):
-        wait_until("nothing of it is left", lambda: not self.processes() and not self.alive(self.guard)
-                   and not self.alive(self.second))
-
-    @staticmethod
-    def alive(pid):
-        try:
-            return open(f"/proc/{pid}/stat").read().split(") ")[1][0] not in "ZX"
-        except (FileNotFoundError, ProcessLookupError):
-            return False
+        wait_until("nothing of it is left", lambda: not self.processes() and not processes.is_alive(self.guard)
+                   and not processes.is_alive(self.second))
 
     def check_ended_by(self, ns, what):
         late = (self.last_ns() - ns) / 1e9

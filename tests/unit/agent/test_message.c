@@ -211,6 +211,10 @@ static void what_is_said_of_a_group_arrives(void **state)
     assert_int_equal(got[0].at.r.accepted.n, 41);
     assert_int_equal(got[0].at.r.gentle_from.n, 40);
     assert_memory_equal(&got[0].at.r.evidence, &m.at.r.evidence, sizeof m.at.r.evidence);
+    assert_int_equal(got[0].at.r.state, FM_CELL_RELEASED);
+    m.at.r.state = FM_CELL_YIELDED;
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_int_equal(got[0].at.r.state, FM_CELL_YIELDED);
     m.at.r.state = FM_CELL_HELD;
     assert_int_equal(reads(theirs, posted(ours, &m)), 1);
     assert_int_equal(got[0].at.r.state, FM_CELL_HELD);

@@ -168,6 +168,8 @@ static void a_cell_keeps_its_members_and_its_evidence(void **state)
     assert_int_equal(b->accepted.n, 39);
     assert_true(fm_members_same(&b->members, &c->members));
     assert_memory_equal(&b->evidence, &c->evidence, sizeof b->evidence);
+    c->state = FM_CELL_YIELDED;
+    assert_int_equal(there_and_back(&w).to.cell.state, FM_CELL_YIELDED);
     c->state = FM_CELL_HELD;
     c->to = 0;
     c->accepted.n = 0;

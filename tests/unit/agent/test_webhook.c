@@ -2,6 +2,7 @@
 #include "given.h"
 
 #include "agent/webhook.h"
+#include "core/telling.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,7 +267,7 @@ static void one_is_under_way_and_the_newest_is_next(void **state)
 static void a_refusal_is_tried_again_after_a_growing_pause(void **state)
 {
     (void)state;
-    int64_t pause = FM_WEBHOOK_AGAIN_MS;
+    int64_t pause = FM_TELLING_AGAIN_MS;
     generation(41);
     accept_it();
     for (json_int_t i = 1; i <= 9; i++) {
@@ -278,7 +279,7 @@ static void a_refusal_is_tried_again_after_a_growing_pause(void **state)
         net_turn_ms(&net, 10);
         assert_int_equal(p.n, 0);
         net_skip_ms(pause);
-        pause = pause < FM_WEBHOOK_AGAIN_MAX_MS / 2 ? 2 * pause : FM_WEBHOOK_AGAIN_MAX_MS;
+        pause = pause < FM_TELLING_AGAIN_MAX_MS / 2 ? 2 * pause : FM_TELLING_AGAIN_MAX_MS;
     }
     assert_int_equal(nsaid, 1); /* once */
     assert_string_equal(said, "failing");
@@ -298,7 +299,7 @@ static void news_shorten_the_pause(void **state)
         NET_UNTIL(&net, came("{\"generation\":41}"));
         answer("503 No");
         NET_UNTIL(&net, number("failures") == i);
-        net_skip_ms(FM_WEBHOOK_AGAIN_MAX_MS);
+        net_skip_ms(FM_TELLING_AGAIN_MAX_MS);
     }
     NET_UNTIL(&net, came("{\"generation\":41}"));
     answer("503 No"); /* half a minute now */
@@ -342,7 +343,7 @@ static void only_the_keeper_tells(void **state)
     answer("500 No");
     NET_UNTIL(&net, number("failures") == 1);
     sends = false; /* and another one's trouble is not shown here */
-    net_skip_ms(FM_WEBHOOK_AGAIN_MS);
+    net_skip_ms(FM_TELLING_AGAIN_MS);
     NET_UNTIL(&net, !fails_because(""));
 }
 
@@ -353,13 +354,13 @@ static void a_secret_is_nobody_elses_and_not_short(void **state)
     generation(41);
     NET_UNTIL(&net, fails_because("others may read it"));
     write_secret("short\n", 0600);
-    net_skip_ms(FM_WEBHOOK_AGAIN_MS);
+    net_skip_ms(FM_TELLING_AGAIN_MS);
     NET_UNTIL(&net, fails_because("less than 16 bytes"));
     unlink(secret_path());
-    net_skip_ms(2 * FM_WEBHOOK_AGAIN_MS);
+    net_skip_ms(2 * FM_TELLING_AGAIN_MS);
     NET_UNTIL(&net, fails_because("cannot read"));
     write_secret(SECRET, 0600);
-    net_skip_ms(4 * FM_WEBHOOK_AGAIN_MS);
+    net_skip_ms(4 * FM_TELLING_AGAIN_MS);
     accept_it();
     NET_UNTIL(&net, came("{\"generation\":41}"));
 }

@@ -36,6 +36,26 @@ static void print(const json_t *d, const char *only)
     assert_string_equal(captured_err, "");
 }
 
+static void what_would_be_lost_stands_at_its_context(void **state)
+{
+    (void)state;
+    json_t *d = doc("{\"region\": \"west\", \"authority\": {\"contexts\": {"
+                    "\"ledger\": {\"cells\": [], \"loss_if_now\": {\"kind\": \"enforced\","
+                    "  \"bytes\": 65536, \"transactions\": 1928}},"
+                    "\"cards\": {\"cells\": [], \"loss_if_now\": {\"kind\": \"unbounded\","
+                    "  \"bytes\": null, \"transactions\": null}},"
+                    "\"profile\": {\"cells\": [], \"loss_if_now\": null}}}}");
+    print(d, NULL);
+    assert_non_null(strstr(captured_out,
+                           "\n\nLoss if now:\n"
+                           "  ledger: at most 65536 bytes, 1928 transactions (enforced)\n"
+                           "  cards: not bounded\n"));
+    assert_null(strstr(captured_out, "profile:"));
+    print(d, "profile");
+    assert_null(strstr(captured_out, "Loss"));
+    json_decref(d);
+}
+
 static void cells_of_a_holder_are_a_row(void **state)
 {
     (void)state;
@@ -162,6 +182,7 @@ static void what_is_wrong_is_not_well(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row), fm_test(a_standby_app_is_under_way),
+FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row),
+             fm_test(what_would_be_lost_stands_at_its_context), fm_test(a_standby_app_is_under_way),
              fm_test(one_context_or_region_is_picked),
              fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))

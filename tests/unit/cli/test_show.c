@@ -78,5 +78,35 @@ static void texts_do_not_steer_a_terminal(void **state)
     json_decref(d);
 }
 
+static void a_loss_says_how_sure_it_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *doc, *text;
+    } cases[] = {
+        {"null", ""},
+        {"{\"kind\": \"enforced\", \"bytes\": 0, \"transactions\": 0}",
+         "at most 0 bytes, 0 transactions (enforced)"},
+        {"{\"kind\": \"estimate\", \"bytes\": 5000000000, \"transactions\": 7}",
+         "about 5000000000 bytes, 7 transactions (estimate)"},
+        {"{\"kind\": \"unbounded\", \"bytes\": null, \"transactions\": null}", "not bounded"},
+        {"{\"kind\": \"estimate\", \"bytes\": 20, \"ms\": 3210, \"transactions\": null}",
+         "about 20 bytes, of the last 3.2 s (estimate)"},
+        {"{\"kind\": \"estimate\", \"bytes\": null, \"ms\": 84, \"transactions\": null}",
+         "about the last 84 ms (estimate)"},
+        {"{\"kind\": \"unbounded\", \"bytes\": null, \"ms\": null, \"transactions\": null}",
+         "not bounded (`lag` has said nothing)"},
+        {"{}", "not bounded"}, /* of a daemon that says it in another way */
+    };
+    char out[FM_SHOW_LOSS];
+    assert_string_equal(fm_show_loss(NULL, out), "");
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        json_t *d = doc(cases[i].doc);
+        assert_string_equal(fm_show_loss(d, out), cases[i].text);
+        json_decref(d);
+    }
+}
+
 FM_TEST_MAIN(fm_test(what_is_missing_reads_as_nothing), fm_test(times_are_short),
-             fm_test(cells_are_ranges), fm_test(texts_do_not_steer_a_terminal))
+             fm_test(cells_are_ranges), fm_test(a_loss_says_how_sure_it_is),
+             fm_test(texts_do_not_steer_a_terminal))

@@ -66,6 +66,7 @@ static inline void begin(unsigned self)
     now = (struct fm_mono){100 * FM_NS_PER_S};
     p = (struct fm_group_policy){.restarts_max = 1,
                                  .restarts_ms = 60000,
+                                 .hang_ms = 10000,
                                  .yield_ms = 60000,
                                  .tries_max = 2,
                                  .retry_ms = 500,

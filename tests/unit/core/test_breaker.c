@@ -520,11 +520,13 @@ static void another_instance_vouches_for_its_region(void **state)
 {
     (void)state;
     const struct fm_instance free = {.usable = true}, dead = {.in_flight = 0},
-                             taken = {.usable = true, .in_flight = 1};
+                             taken = {.usable = true, .in_flight = 1},
+                             drained = {.usable = true, .spared = true};
     assert_true(fm_instance_vouches(&free, true) && fm_instance_vouches(&free, false));
     assert_true(fm_instance_vouches(&taken, false));
     assert_false(fm_instance_vouches(&taken, true));
     assert_false(fm_instance_vouches(&dead, false));
+    assert_false(fm_instance_vouches(&drained, false)); /* it takes nothing of what comes */
     for (unsigned i = 0; i < FM_OUTCOME_COUNT; i++) {
         enum fm_outcome o = (enum fm_outcome)i;
         bool of_one = o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_TIMEOUT;

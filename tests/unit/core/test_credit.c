@@ -16,9 +16,12 @@ static struct fm_lsn lsn(uint64_t n)
     return (struct fm_lsn){START + n};
 }
 
+static int64_t time_ms; /* of the next one that begins */
+
 static void begin_with(uint64_t bytes, enum fm_credit_beyond beyond, uint32_t recorded)
 {
     struct fm_credit_policy p = {.bytes = bytes,
+                                 .time_ms = time_ms,
                                  .beyond = (uint8_t)beyond,
                                  .patience_ms = PATIENCE,
                                  .able = ONE | TWO | THREE};
@@ -84,6 +87,114 @@ static void the_least_of_those_that_count_bounds_it(void **state)
     assert_int_equal(grant(), 300 + CREDIT);
     flushed(1, 250); /* a late one: it has flushed more than that */
     assert_int_equal(grant(), 300 + CREDIT);
+}
+
+static void what_is_older_than_the_time_stops_it(void **state)
+{
+    (void)state;
+    time_ms = 1000;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE | TWO);
+    time_ms = 0;
+    flushed(1, 0);
+    flushed(2, 0);
+    assert_int_equal(grant(), 0); /* nothing ahead of what is written */
+    later(5000);
+    assert_int_equal(grant(), 0); /* ... and nothing is missing, however long nobody writes */
+    written(100);
+    assert_int_equal(grant(), 100);
+    flushed(1, 100);
+    later(900);
+    written(200);
+    assert_int_equal(grant(), 200);
+    later(100); /* the second one lacks what was written a second ago */
+    written(300);
+    assert_int_equal(grant(), 200);
+    later(5000);
+    written(400);
+    flushed(1, 400);
+    assert_int_equal(grant(), 200);
+    assert_true(fm_credit_look(&c, now).used_up);
+    assert_int_equal(fm_credit_look(&c, now).node, 2);
+    flushed(2, 200); /* and what it lacks now was written five seconds ago */
+    assert_int_equal(grant(), 200);
+    flushed(2, 400);
+    assert_int_equal(grant(), 400);
+    check_bound(FM_CREDIT_ENFORCED, 0);
+}
+
+static void the_bytes_count_beside_the_time(void **state)
+{
+    (void)state;
+    time_ms = 1000;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    time_ms = 0;
+    flushed(1, 0);
+    grant();
+    written(3 * CREDIT);
+    assert_int_equal(grant(), CREDIT);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+    later(PATIENCE);
+    assert_true(fm_credit_look(&c, now).used_up);
+    assert_int_equal(wanted(), 0);
+    record(0);
+    assert_int_equal(grant(), 3 * CREDIT + FM_CREDIT_WINDOW); /* nobody counts */
+    flushed(1, 3 * CREDIT);
+    assert_int_equal(wanted(), 0); /* what it lacks may be of any age */
+    written(3 * CREDIT + FM_CREDIT_WINDOW);
+    flushed(1, 3 * CREDIT + FM_CREDIT_WINDOW);
+    assert_int_equal(wanted(), ONE);
+    record(ONE);
+    written(4 * CREDIT + FM_CREDIT_WINDOW);
+    assert_int_equal(grant(), 4 * CREDIT + FM_CREDIT_WINDOW);
+}
+
+/* A reader of its grants keeps all that was written with when; nothing older than the time, and a
+ * sixteenth of it for the marks, is missing where a grant grows. */
+static void a_walk_in_time_never_lies(void **state)
+{
+    enum { STEPS = 20000, TIME = 800 };
+    static struct {
+        int64_t at_ms;
+        uint64_t end;
+    } log[STEPS];
+    struct fm_mono begun;
+    uint64_t end = 0, flush = 0, granted = 0;
+    unsigned n = 0, stopped = 0, grew = 0, seed = 5;
+    (void)state;
+    time_ms = TIME;
+    begin_with(CREDIT * 1000, FM_CREDIT_BLOCKS, ONE);
+    time_ms = 0;
+    begun = now;
+    flushed(1, 0);
+    for (unsigned i = 0; i < STEPS; i++) {
+        seed = seed * 1103515245u + 12345u;
+        later(seed >> 16 & 31);
+        if (seed >> 21 & 1) {
+            end += 10 + (seed >> 8 & 63);
+            written(end);
+            log[n].at_ms = fm_mono_sub_ms(now, begun);
+            log[n++].end = end;
+        }
+        bool stands = (i / 100) % 3 == 0; /* it stands still now and then */
+        if (!stands && seed >> 22 & 1) {
+            uint64_t lacks = end - flush;
+            flush += lacks > 50 ? lacks / 2 : lacks;
+            flushed(1, flush);
+        }
+        uint64_t to = grant();
+        assert_true(to >= granted && to <= end);
+        stopped += to < end;
+        if (to > granted) {
+            unsigned first = 0;
+            while (first < n && log[first].end <= flush)
+                first++;
+            if (first < n) /* the oldest that is missing */
+                assert_true(fm_mono_sub_ms(now, begun) - log[first].at_ms <= TIME);
+            grew++;
+        }
+        granted = to;
+    }
+    assert_true(stopped > 100 && grew > 1000);
 }
 
 static void no_credit_grants_what_all_have(void **state)
@@ -453,6 +564,139 @@ static void a_survivor_computes_it_alone(void **state)
     assert_string_equal(fm_credit_kind_name(FM_CREDIT_ESTIMATE), "estimate");
 }
 
+/* -------- what is recorded -------- */
+
+static void hear(const struct fm_credit_asked *a, uint64_t newest, uint32_t nodes, uint64_t credit,
+                 uint64_t declared)
+{
+    fm_credit_hear(&c, a, (struct fm_revision){newest}, nodes, credit, declared, now);
+}
+
+static void what_was_asked_over_the_newest_record_may_yet_be_applied(void **state)
+{
+    (void)state;
+    struct fm_credit_asked a = {0};
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    fm_credit_ask(&a, (struct fm_revision){7}, ONE | TWO, CREDIT);
+    fm_credit_ask(&a, (struct fm_revision){7}, TWO, CREDIT); /* the first one is not gone by it */
+    hear(&a, 7, ONE, CREDIT, CREDIT);
+    assert_int_equal(c.may_be_recorded, ONE | TWO);
+    hear(&a, 8, ONE, CREDIT, CREDIT); /* it was that, or nothing */
+    assert_int_equal(c.may_be_recorded, 0);
+    fm_credit_ask(&a, (struct fm_revision){8}, THREE, CREDIT);
+    hear(&a, 8, ONE, CREDIT, CREDIT);
+    assert_int_equal(c.may_be_recorded, THREE);
+    c.policy.able = ONE; /* a configuration has no other node any more */
+    hear(&a, 8, ONE | TWO, CREDIT, CREDIT);
+    assert_int_equal(c.recorded | c.may_be_recorded, ONE);
+}
+
+static void a_larger_credit_is_in_force_once_that_is_recorded(void **state)
+{
+    (void)state;
+    struct fm_credit_asked a = {0};
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    hear(&a, 7, ONE, CREDIT, 3 * CREDIT);
+    assert_int_equal(c.policy.bytes, CREDIT);
+    hear(&a, 8, ONE, 3 * CREDIT, 3 * CREDIT);
+    assert_int_equal(c.policy.bytes, 3 * CREDIT);
+    hear(&a, 8, ONE, 3 * CREDIT, 10); /* a smaller one at once */
+    assert_int_equal(c.policy.bytes, 10);
+    fm_credit_ask(&a, (struct fm_revision){8}, ONE, 10);
+    hear(&a, 8, ONE, 3 * CREDIT, 2 * CREDIT); /* ... until that cannot be recorded any more */
+    assert_int_equal(c.policy.bytes, 10);
+    hear(&a, 9, 0, 10, 2 * CREDIT); /* nobody counts by it */
+    assert_int_equal(c.policy.bytes, 2 * CREDIT);
+}
+
+/* -------- another configuration -------- */
+
+static void a_primary_that_runs_goes_by_another_policy(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 0);
+    (void)grant();
+    written(CREDIT + 1);
+    (void)wanted();
+    later(PATIENCE);
+    assert_int_equal(wanted(), ONE);
+    struct fm_credit_policy p = c.policy;
+    p.beyond = FM_CREDIT_LEAVES;
+    p.bytes = 7; /* is told with what is recorded */
+    fm_credit_reset(&c, &p);
+    assert_int_equal(c.policy.bytes, CREDIT);
+    assert_int_equal(wanted(), 0);
+}
+
+/* -------- carrying it out -------- */
+
+static void a_grant_is_reported_before_commits_would_wait_for_it(void **state)
+{
+    (void)state;
+    struct fm_lsn said = lsn(FM_CREDIT_WINDOW), more = lsn(2 * FM_CREDIT_WINDOW);
+    assert_true(fm_credit_is_due(lsn(1), FM_LSN_NONE, lsn(0)));
+    assert_false(fm_credit_is_due(said, said, lsn(FM_CREDIT_WINDOW)));
+    assert_false(fm_credit_is_due(lsn(1), said, lsn(FM_CREDIT_WINDOW)));
+    assert_false(fm_credit_is_due(more, said, lsn(FM_CREDIT_WINDOW / 2 - 1)));
+    assert_true(fm_credit_is_due(more, said, lsn(FM_CREDIT_WINDOW / 2)));
+    assert_true(fm_credit_is_due(more, said, lsn(3 * FM_CREDIT_WINDOW)));
+}
+
+static void a_log_that_nobody_writes_moves_on_for_who_joins(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, 0);
+    struct fm_credit_verdict v = {.joins_at = lsn(500)};
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0); /* nobody joins */
+    v.joining = ONE;
+    later(FM_CREDIT_MOVE_ON_MS - 1);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0);
+    later(1);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 500);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0); /* on its way */
+    written(200);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 300);
+    written(500);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0); /* it is there */
+    v.joins_at = lsn(500 + 10 * FM_CREDIT_WINDOW);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), FM_CREDIT_MOVE_ON_MAX);
+}
+
+static void the_server_waits_for_all_that_may_count(void **state)
+{
+    (void)state;
+    begin_with(0, FM_CREDIT_LEAVES, ONE);
+    struct fm_credit_policy p = c.policy;
+    assert_int_equal(fm_credit_names(&p, NULL, TWO), TWO);
+    assert_int_equal(fm_credit_names(&p, &c, TWO), ONE); /* it knows more than the record */
+    fm_credit_recorded(&c, ONE, TWO);
+    c.joining = THREE;
+    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | TWO | THREE);
+    p.able = ONE | THREE;
+    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | THREE);
+    p.beyond = FM_CREDIT_BLOCKS; /* for each of them, whoever counts */
+    assert_int_equal(fm_credit_names(&p, &c, 0), ONE | THREE);
+}
+
+static void a_stream_does_not_outlive_the_names_that_it_was_begun_by(void **state)
+{
+    (void)state;
+    struct fm_credit_stream s = {0};
+    assert_true(fm_credit_stream_fits(&s, false, ONE)); /* closed: it reads them later */
+    assert_int_equal(s.names, 0);
+    assert_true(fm_credit_stream_fits(&s, true, TWO));
+    assert_int_equal(s.names, TWO);
+    assert_true(fm_credit_stream_fits(&s, true, TWO));
+    assert_true(fm_credit_stream_fits(&s, false, ONE)); /* closed again: it acknowledges nothing */
+    assert_false(fm_credit_stream_fits(&s, true, ONE | TWO));
+    assert_true(fm_credit_stream_fits(&s, true, ONE | TWO)); /* another one was begun */
+}
+
 /* -------- a walk -------- */
 
 struct model {
@@ -546,7 +790,9 @@ static void a_bound_that_is_known_is_less_than_one_that_is_not(void **state)
 }
 
 FM_TEST_MAIN(
-    fm_test(the_least_of_those_that_count_bounds_it), fm_test(no_credit_grants_what_all_have),
+    fm_test(the_least_of_those_that_count_bounds_it), fm_test(what_is_older_than_the_time_stops_it),
+    fm_test(the_bytes_count_beside_the_time), fm_test(a_walk_in_time_never_lies),
+    fm_test(no_credit_grants_what_all_have),
     fm_test(without_a_live_sub_lease_nothing_more_is_granted),
     fm_test(block_writes_waits_without_end),
     fm_test(block_writes_grants_nothing_where_nobody_counts),
@@ -563,4 +809,11 @@ FM_TEST_MAIN(
     fm_test(while_the_server_does_not_wait_all_is_a_hole), fm_test(transactions_fit_into_it),
     fm_test(one_that_is_recorded_and_not_heard_of_bounds_nothing),
     fm_test(a_smaller_credit_counts_when_it_is_reached), fm_test(a_survivor_computes_it_alone),
+    fm_test(what_was_asked_over_the_newest_record_may_yet_be_applied),
+    fm_test(a_larger_credit_is_in_force_once_that_is_recorded),
+    fm_test(a_primary_that_runs_goes_by_another_policy),
+    fm_test(a_grant_is_reported_before_commits_would_wait_for_it),
+    fm_test(a_log_that_nobody_writes_moves_on_for_who_joins),
+    fm_test(the_server_waits_for_all_that_may_count),
+    fm_test(a_stream_does_not_outlive_the_names_that_it_was_begun_by),
     fm_test(a_bound_that_is_known_is_less_than_one_that_is_not), fm_test(a_walk_never_lies))

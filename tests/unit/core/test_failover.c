@@ -101,6 +101,39 @@ static void one_observer_is_no_majority(void **state)
     assert_int_equal(after(60000).to, FM_FAILOVER_STEADY);
 }
 
+/* It lives, everybody sees that it does, and two domains are enough: it let go itself. */
+static void a_holder_that_gave_up_is_lost_whatever_is_seen_of_it(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    ev.lost_by = 0;
+    ev.healthy_by = 3;
+    ev.domains = 2;
+    after(0);
+    assert_int_equal(after(60000).to, FM_FAILOVER_STEADY);
+    ev.yielded = true;
+    assert_int_equal(after(1).to, FM_FAILOVER_PREPARING); /* grace has passed at the holder */
+    on(FM_FAILOVER_ON_STARTED);
+    assert_int_equal(after(1).to, FM_FAILOVER_COMPLETING);
+    ev.yielded = false; /* it has taken it back */
+    assert_int_equal(after(1).why, FM_FAILOVER_WHY_HEALTHY);
+    begin(FM_MODE_AUTOMATIC);
+    ev.yielded = true;
+    ev.loss = 101;
+    after(0);
+    on(FM_FAILOVER_ON_STARTED);
+    assert_int_equal(after(1).to,
+                     FM_FAILOVER_ASKING); /* what may be lost is asked for all the same */
+    begin(FM_MODE_ASSISTED);
+    ev.yielded = true;
+    after(0);
+    on(FM_FAILOVER_ON_STARTED);
+    assert_int_equal(after(1).to, FM_FAILOVER_ASKING);
+    ev.domains = 2;
+    ev.healthy_by = 3;
+    assert_int_equal(on(FM_FAILOVER_ON_COMPLETE).to, FM_FAILOVER_COMPLETING);
+}
+
 static void assisted_asks_and_asks_again_and_never_consents(void **state)
 {
     (void)state;
@@ -429,6 +462,7 @@ static void every_state_is_reached_and_left_and_every_row_fires(void **state)
 
 FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(whatever_is_missing_makes_automatic_ask), fm_test(one_observer_is_no_majority),
+             fm_test(a_holder_that_gave_up_is_lost_whatever_is_seen_of_it),
              fm_test(assisted_asks_and_asks_again_and_never_consents),
              fm_test(manual_waits_for_a_person), fm_test(a_quote_that_has_become_worse_is_void),
              fm_test(a_loss_that_becomes_worse_on_the_way_is_asked_for_again),

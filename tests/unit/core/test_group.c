@@ -406,6 +406,29 @@ static void a_primary_that_crashed_is_started_first_within_its_budget(void **sta
     assert_int_equal(tick().to, FM_GROUP_RESUMING); /* nobody came */
 }
 
+static void a_primary_that_hangs_is_started_again_once(void **state)
+{
+    (void)state;
+    primary();
+    p.restarts_max = 3;
+    assert_int_equal(tick().to, FM_GROUP_PRIMARY); /* nobody has asked it yet */
+    for (unsigned i = 0; i < 2; i++) {
+        ev.well_at = now;
+        now = fm_mono_add_ms(now, p.hang_ms - 1);
+        live(1);
+        assert_int_equal(tick().to, FM_GROUP_PRIMARY);
+        now = fm_mono_add_ms(now, 1);
+        struct fm_group_verdict v = tick();
+        assert_int_equal(v.action, FM_GROUP_DO_STOP_IMMEDIATE);
+        assert_int_equal(v.why, FM_GROUP_WHY_HUNG);
+        ev.well_at = FM_MONO_ZERO;
+        server(FM_GROUP_GONE, false, false);
+        assert_int_equal(tick().to, i ? FM_GROUP_YIELDED : FM_GROUP_RESUMING);
+        server(FM_GROUP_UP, true, false);
+        assert_true(i || tick().to == FM_GROUP_PRIMARY);
+    }
+}
+
 static void who_was_ended_in_time_did_not_crash(void **state)
 {
     (void)state;
@@ -700,6 +723,33 @@ static void a_standby_counts_while_it_is_close(void **state)
     assert_int_equal(tick().to, FM_GROUP_STANDBY);
 }
 
+/* Node A says it while it is heard; then it is what the best of the others lacks. */
+static void what_would_be_lost_is_said_by_who_knows_it(void **state)
+{
+    (void)state;
+    begin(A);
+    cell.r.evidence.promotable = 1u << B;
+    cell.r.evidence.credit = 64;
+    const struct fm_evidence *r = &cell.r.evidence;
+    node[A].recovery = false;
+    node[A].loss = (struct fm_credit_bound){FM_CREDIT_ENFORCED, 9, 1};
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 9);
+    node[A].state = FM_GROUP_DRAINING;
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 9);
+    node[A].at = FM_MONO_ZERO;
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 64);
+    node[B].state = FM_GROUP_MAINTAINED; /* C would be promoted */
+    assert_false(fm_group_is_looked_after(&node[B]));
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).kind,
+                     FM_CREDIT_UNBOUNDED);
+    node[A].at = now; /* it crashed: it has all of it, and may be lost for good */
+    node[A].state = FM_GROUP_STOPPED;
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).kind,
+                     FM_CREDIT_UNBOUNDED);
+    assert_int_equal(fm_group_loss_if_now(NULL, node, NODES, 2, p.fresh_ms, now).kind,
+                     FM_CREDIT_UNBOUNDED);
+}
+
 FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(nothing_is_created_or_taken_over_what_is_recorded),
              fm_test(a_promotion_is_claimed_done_recorded_and_opened),
@@ -714,6 +764,7 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(a_fast_stop_that_takes_too_long_is_made_an_immediate_one),
              fm_test(a_standby_has_stopped_at_once_and_a_node_of_unknown_state_has_not),
              fm_test(a_primary_that_crashed_is_started_first_within_its_budget),
+             fm_test(a_primary_that_hangs_is_started_again_once),
              fm_test(who_was_ended_in_time_did_not_crash),
              fm_test(who_prefers_time_yields_to_a_standby_that_is_ready),
              fm_test(an_old_primary_follows_rewinds_or_waits),
@@ -724,4 +775,5 @@ FM_TEST_MAIN(fm_test(a_group_begins_where_a_person_says_so),
              fm_test(what_fails_waits_is_tried_again_and_then_made_anew),
              fm_test(data_of_others_are_left_alone),
              fm_test(a_person_works_on_a_standby_but_not_on_the_primary),
-             fm_test(what_writes_unbidden_is_killed), fm_test(a_standby_counts_while_it_is_close))
+             fm_test(what_writes_unbidden_is_killed), fm_test(a_standby_counts_while_it_is_close),
+             fm_test(what_would_be_lost_is_said_by_who_knows_it))

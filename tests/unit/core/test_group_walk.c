@@ -63,6 +63,9 @@ static void shake(void)
         ev.data = !one_in(3);
     if (now_and_then(4))
         ev.kept = one_in(2);
+    if (now_and_then(8))
+        ev.well_at = one_in(2) ? FM_MONO_ZERO
+                               : fm_mono_add_ms(now, -(int64_t)fm_rand_below(&dice, 4000));
     ev.expired = now_and_then(4);
     if (ev.expired)
         ev.process = FM_GROUP_GONE;
@@ -155,10 +158,10 @@ static void every_row_fires_and_nothing_is_opened_without_a_right(void **state)
     static bool fired[256], in[FM_GROUP_STATE_COUNT], out[FM_GROUP_STATE_COUNT];
     assert_true(fm_group_nrows <= FM_COUNT(fired));
     dice.state = 7;
-    for (unsigned run = 0; run < 6200; run++) {
+    for (unsigned run = 0; run < 9300; run++) {
         begin(run % NODES);
         calm = 1 + run % 31;
-        p.restarts_ms = p.yield_ms = 2500;
+        p.restarts_ms = p.yield_ms = p.hang_ms = 2500;
         p.stuck_ms = 500;
         p.prefer = run & 1 ? FM_PREFER_TIME : FM_PREFER_DATA;
         for (unsigned i = 0; i < 300; i++) {

@@ -224,7 +224,88 @@ static void a_claim_is_recorded_over_what_was_seen(void **state)
     assert_null(change()); /* it is being stopped */
 }
 
-FM_TEST_MAIN(fm_test(a_claim_is_recorded_over_what_was_seen),
+static void a_cell_is_given_up_when_all_have_stopped(void **state)
+{
+    (void)state;
+    begin_with_two();
+    cell_order(FM_AUTH_YIELD, 0, 1); /* for whoever comes: its own region, too */
+    assert_int_equal(did(&s, FM_AUTH_DO_STOP)->cells, 1);
+    stopped(gate, 1, 6);
+    assert_null(change());
+    stopped(other, 1, 6);
+    const struct fm_txn *t = change();
+    assert_non_null(t);
+    assert_int_equal(t->write[0].to.cell.state, FM_CELL_YIELDED);
+    assert_int_equal(t->write[0].to.cell.to, 1);
+    assert_int_equal(t->write[0].to.cell.epoch.n, 6);
+    assert_true(compares(t, FM_RECORD_CELL, 0) && compares(t, FM_RECORD_KEEPER, 1));
+    finish(&s, FM_TXN_DONE);
+    assert_true(said(&s, FM_AUTH_WHY_YIELDED));
+    assert_int_equal(fm_authority_holds(&s.a), 2);
+    assert_int_equal(s.a.k.yielding | s.a.k.stopping, 0);
+    later(&s, 1000); /* it is not taken back by itself, as one that was released is */
+    tick(&s);
+    assert_null(change());
+    cell_order(FM_AUTH_RETAKE, 0, 0);
+    t = change();
+    assert_non_null(t);
+    assert_int_equal(t->write[0].to.cell.state, FM_CELL_HELD);
+    assert_int_equal(t->write[0].to.cell.epoch.n, 7);
+    assert_int_equal(t->write[0].to.cell.gentle_from.n, 7); /* another node may go on */
+    finish(&s, FM_TXN_DONE);
+    cell_order(FM_AUTH_RETAKE, 0, 0); /* said again, before it was heard that it is done */
+    assert_null(change());
+}
+
+static void who_writes_has_stopped_before_another_epoch_begins(void **state)
+{
+    (void)state;
+    begin_with_two();
+    s.a.cell[0].at.r.evidence.writer = 1;
+    cell_order(FM_AUTH_STOP, 0, 0);
+    cell_order(FM_AUTH_RETAKE, 0, 0);
+    stopped(gate, 1, 6);
+    assert_null(change());
+    stopped(other, 1, 6);
+    assert_int_equal(change()->write[0].to.cell.epoch.n, 7);
+    finish(&s, FM_TXN_DONE);
+    begin_with_two(); /* a sub-lessee has stopped for a keeper that is gone */
+    s.a.cell[0].at.r.evidence.writer = 1;
+    struct fm_epoch epochs[CELLS] = {{6}, {0}};
+    feed(&s, (struct fm_auth_event){
+                 .kind = FM_AUTH_SUB_ASKS, .sub = gate, .cells = 1, .epochs = epochs});
+    assert_int_equal(did(&s, FM_AUTH_DO_STOP)->cells, 1); /* so do the others first */
+    assert_null(change());
+    stopped(gate, 1, 6);
+    stopped(other, 1, 6);
+    assert_int_equal(change()->write[0].to.cell.epoch.n, 7);
+}
+
+static void a_move_and_a_cell_that_is_given_up_do_not_mix(void **state)
+{
+    (void)state;
+    begin_with_two();
+    cell_order(FM_AUTH_YIELD, 0, 1);
+    cell_order(FM_AUTH_RELEASE, 0, 2); /* its data are final at 2 */
+    cell_order(FM_AUTH_YIELD, 0, 1);
+    stopped(gate, 1, 6);
+    stopped(other, 1, 6);
+    assert_int_equal(change()->write[0].to.cell.state, FM_CELL_RELEASED);
+    begin_with_two();
+    cell_order(FM_AUTH_YIELD, 0, 1);
+    cell_order(FM_AUTH_RETAKE, 0, 0);
+    assert_int_equal(change()->write[0].to.cell.state, FM_CELL_HELD);
+    assert_int_equal(change()->write[0].to.cell.epoch.n, 7);
+    begin_with_two();
+    s.a.cell[0].at.r.region = 2;
+    cell_order(FM_AUTH_YIELD, 0, 1); /* not held here */
+    assert_int_equal(s.a.k.yielding | s.a.k.stopping, 0);
+}
+
+FM_TEST_MAIN(fm_test(a_cell_is_given_up_when_all_have_stopped),
+             fm_test(a_move_and_a_cell_that_is_given_up_do_not_mix),
+             fm_test(who_writes_has_stopped_before_another_epoch_begins),
+             fm_test(a_claim_is_recorded_over_what_was_seen),
              fm_test(a_cell_is_released_when_all_have_stopped),
              fm_test(who_does_not_answer_is_waited_for_until_it_has_run_out),
              fm_test(nobody_gets_a_cell_that_is_being_stopped),

@@ -1,7 +1,7 @@
 /* Histories of timelines, and what the record of a cell may say of them. */
 #include "test.h"
 
-#include "core/lineage.h"
+#include "core/group.h"
 
 static void what_is_recorded_is_part_of_a_history_or_not(void **state)
 {
@@ -153,13 +153,22 @@ static void the_most_advanced_by_lsn_rank_and_number(void **state)
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), FM_GROUP_NOBODY);
 }
 
-static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
+/* Node 0 of region 0 writes, the others follow in region 1; each has a byte more than the one
+ * before, and none has all. */
+static struct fm_evidence held;
+static struct fm_group_report n[4];
+static struct fm_mono now;
+static uint32_t mask;
+
+static void begin(void)
 {
-    (void)state;
-    struct fm_mono now = {10 * FM_NS_PER_S};
-    struct fm_evidence recorded = {
-        .system_id = 5, .timeline = 2, .fork_lsn = 100, .promotable = 1 << 1, .writer = 1};
-    struct fm_group_report n[4];
+    now = (struct fm_mono){10 * FM_NS_PER_S};
+    held = (struct fm_evidence){.system_id = 5,
+                                .timeline = 2,
+                                .fork_lsn = 100,
+                                .promotable = 1 << 1,
+                                .credit = 64,
+                                .writer = 1};
     for (unsigned i = 0; i < 4; i++)
         n[i] = (struct fm_group_report){.at = now,
                                         .region = i > 0,
@@ -167,18 +176,68 @@ static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
                                         .timeline = {2},
                                         .begins = {100},
                                         .recovery = i > 0,
-                                        .flush = {700 + i}};
-    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 1);
+                                        .state = i ? FM_GROUP_STANDBY : FM_GROUP_STOPPED,
+                                        .flush = {i ? 700 + i : 800}};
+    mask = 0xf;
+}
+
+static void check_takeover(unsigned region, unsigned who, enum fm_credit_kind kind, uint64_t bytes)
+{
+    struct fm_group_takeover t = fm_group_takeover(&held, n, 4, mask, region, 1000, now);
+    assert_int_equal(t.node, who);
+    assert_int_equal(t.ready, who != FM_GROUP_NOBODY);
+    assert_int_equal(t.bound.kind, kind);
+    assert_int_equal(t.bound.bytes, bytes);
+}
+
+static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
+{
+    (void)state;
+    begin();
+    check_takeover(1, 1, FM_CREDIT_ENFORCED, 64);
     n[1].at = FM_MONO_ZERO; /* it is not heard */
-    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 3);
-    recorded.promotable = 1 << 2;
-    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 2);
-    assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), 0); /* who has written it all */
+    check_takeover(1, 3, FM_CREDIT_UNBOUNDED, 0);
+    held.promotable = 1 << 2;
+    check_takeover(1, 2, FM_CREDIT_ENFORCED, 64);
+    check_takeover(0, 0, FM_CREDIT_ENFORCED, 0); /* who has written it all */
+    n[0].state = FM_GROUP_YIELDED;               /* it does not go on */
+    check_takeover(0, FM_GROUP_NOBODY, FM_CREDIT_UNBOUNDED, 0);
+    n[0].state = FM_GROUP_STOPPED;
     n[0].at = FM_MONO_ZERO;
-    assert_int_equal(fm_group_heir(&recorded, n, 4, 0, 1000, now), FM_GROUP_NOBODY);
-    recorded.promotable = 0;
+    check_takeover(0, FM_GROUP_NOBODY, FM_CREDIT_UNBOUNDED, 0);
+    held.promotable = 0;
     n[3].recovery = false; /* a primary of before, which has not followed yet */
-    assert_int_equal(fm_group_heir(&recorded, n, 4, 1, 1000, now), 2);
+    check_takeover(1, 2, FM_CREDIT_UNBOUNDED, 0);
+}
+
+/* A person works on the one that bounds it: another one would be promoted, which does not. */
+static void who_is_left_to_a_person_bounds_nothing(void **state)
+{
+    (void)state;
+    begin();
+    mask = 0xf & ~(1u << 1);
+    check_takeover(1, 3, FM_CREDIT_UNBOUNDED, 0);
+}
+
+static void what_is_known_to_be_lacking_is_in_an_estimate(void **state)
+{
+    (void)state;
+    begin();
+    held.holes_to = 720;
+    check_takeover(1, 1, FM_CREDIT_ESTIMATE, 99);
+    n[0].flush.n = 750;
+    check_takeover(1, 1, FM_CREDIT_ESTIMATE, 64);
+    n[0].flush = FM_LSN_NONE; /* it was never heard */
+    check_takeover(1, 1, FM_CREDIT_ESTIMATE, 64);
+}
+
+static void without_data_there_is_nothing_to_be_lost(void **state)
+{
+    (void)state;
+    begin();
+    struct fm_group_takeover t = fm_group_takeover(NULL, n, 4, mask, 1, 1000, now);
+    assert_true(t.ready && t.node == FM_GROUP_NOBODY);
+    assert_true(t.bound.kind == FM_CREDIT_ENFORCED && t.bound.bytes == 0);
 }
 
 /* What stands: node 1 opened timeline 2 under epoch 7; timeline 3 was claimed and never opened. */
@@ -254,5 +313,8 @@ FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
              fm_test(a_region_counts_by_the_record),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
              fm_test(who_would_be_promoted_bounds_the_loss_if_any_does),
+             fm_test(who_is_left_to_a_person_bounds_nothing),
+             fm_test(what_is_known_to_be_lacking_is_in_an_estimate),
+             fm_test(without_data_there_is_nothing_to_be_lost),
              fm_test(the_writer_lacks_nothing_and_others_what_is_recorded),
              fm_test(the_record_takes_a_claim_and_then_what_came_of_it))

@@ -96,20 +96,57 @@ static void an_item_is_named_by_node_timeline_and_fork(void **state)
     assert_false(fm_loss_is_same(&a, &b));
 }
 
+static enum fm_loss_found settled(struct fm_loss_data d)
+{
+    struct fm_loss l = item(FM_LOSS_PENDING);
+    return fm_loss_settle(&l, &d);
+}
+
 static void only_an_item_of_another_fork_is_void(void **state)
 {
     (void)state;
-    struct fm_loss l = item(FM_LOSS_PENDING);
-    assert_false(fm_loss_is_void(&l, l.timeline, l.fork));
-    assert_true(fm_loss_is_void(&l, l.timeline, (struct fm_lsn){2000}));
-    assert_true(fm_loss_is_void(&l, l.timeline, FM_LSN_NONE)); /* it goes on where it was */
-    assert_false(fm_loss_is_void(&l, (struct fm_timeline){3}, (struct fm_lsn){2000}));
-    assert_false(fm_loss_is_told(&l, l.timeline, l.fork));
-    assert_true(fm_loss_is_told(&l, (struct fm_timeline){3}, l.fork)); /* it went on to another */
-    assert_false(fm_loss_is_told(&l, (struct fm_timeline){3}, (struct fm_lsn){2000}));
-    l.found = FM_LOSS_COUNTED;
-    assert_false(fm_loss_is_void(&l, l.timeline, (struct fm_lsn){2000}));
-    assert_false(fm_loss_is_told(&l, (struct fm_timeline){3}, l.fork));
+    struct fm_loss_data d = {.timeline = {1}, .forked = true, .looked = true, .fork = {1000}};
+    assert_int_equal(settled(d), FM_LOSS_PENDING);
+    d.fork.n = 2000;
+    assert_int_equal(settled(d), FM_LOSS_VOID);
+    d.looked = false;
+    assert_int_equal(settled(d), FM_LOSS_PENDING);
+    d.looked = true;
+    d.fork = FM_LSN_NONE; /* it goes on where it was */
+    assert_int_equal(settled(d), FM_LOSS_VOID);
+    d.forked = false;
+    assert_int_equal(settled(d), FM_LOSS_PENDING);
+    struct fm_loss l = counted(1);
+    d.forked = true;
+    assert_int_equal(fm_loss_settle(&l, &d), FM_LOSS_COUNTED);
+}
+
+static void who_went_on_to_another_timeline_tells_it_under_that(void **state)
+{
+    (void)state;
+    struct fm_loss_data d = {.timeline = {3}, .forked = true, .fork = {1000}};
+    assert_int_equal(settled(d), FM_LOSS_PENDING); /* it is there, and will be looked into */
+    d.looked = true;
+    assert_int_equal(settled(d), FM_LOSS_VOID);
+    d.fork.n = 2000; /* another loss */
+    assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
+}
+
+static void nobody_will_look_into_data_that_are_gone(void **state)
+{
+    (void)state;
+    struct fm_loss_data d = {.absent = false}; /* nothing is known yet */
+    assert_int_equal(settled(d), FM_LOSS_PENDING);
+    d.absent = true;
+    assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
+    struct fm_loss l = counted(1);
+    assert_int_equal(fm_loss_settle(&l, &d), FM_LOSS_COUNTED);
+    d = (struct fm_loss_data){.timeline = {1}};
+    assert_int_equal(settled(d), FM_LOSS_PENDING);
+    d.timeline.n = 2; /* others are there now, or the same, rewound */
+    assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
+    d.forked = true; /* they follow the history that counts */
+    assert_int_equal(settled(d), FM_LOSS_UNREADABLE);
 }
 
 /* Whatever two hosts know of an item. */
@@ -134,14 +171,43 @@ static struct fm_loss version(unsigned i)
     return l;
 }
 
-static bool equal(const struct fm_loss *a, const struct fm_loss *b)
+static void items_are_equal_that_say_the_same(void **state)
 {
-    return fm_loss_is_same(a, b) && a->found == b->found && fm_lsn_same(a->end, b->end) &&
-           a->transactions == b->transactions && strcmp(a->why, b->why) == 0 &&
-           a->seen_us == b->seen_us && a->at_most == b->at_most && a->epoch.n == b->epoch.n &&
-           a->system_id == b->system_id && a->rows == b->rows && a->decoded == b->decoded &&
-           a->rows_sum == b->rows_sum && a->pruned_us == b->pruned_us && a->off_us == b->off_us &&
-           strcmp(a->off_by, b->off_by) == 0;
+    (void)state;
+    struct fm_loss l = version(31);
+    memcpy(l.copy, "/a", 3);
+    assert_true(fm_loss_equals(&l, &l));
+    for (unsigned i = 0; i < 25; i++) {
+        struct fm_loss o = l;
+        memcpy(o.copy + 4, "rest", 4); /* behind its end */
+        assert_true(fm_loss_equals(&l, &o));
+        char *const text[] = {o.node, o.why, o.copy, o.off_by, o.off_why, o.rows_why};
+        if (i < FM_COUNT(text))
+            text[i][0] = '!';
+        o.timeline.n += i == 6;
+        o.fork.n += i == 7;
+        o.system_id += i == 8;
+        o.epoch.n += i == 9;
+        o.at_most += i == 10;
+        o.found = i == 11 ? FM_LOSS_PENDING : o.found;
+        o.end.n += i == 12;
+        o.transactions += i == 13;
+        o.prepared += i == 14;
+        o.first_us += i == 15;
+        o.last_us += i == 16;
+        o.seen_us += i == 17;
+        o.off_us += i == 18;
+        o.pruned_us += i == 19;
+        o.decoded += i == 20;
+        o.changes += i == 21;
+        o.rows_bytes += i == 22;
+        o.rows_sum += i == 23;
+        o.rows = i == 24 ? FM_LOSS_ROWS_NONE : o.rows;
+        assert_false(fm_loss_equals(&l, &o));
+    }
+    struct fm_loss o = l;
+    o.off_by[0] = 0;
+    assert_false(fm_loss_equals(&l, &o));
 }
 
 static void what_hosts_know_becomes_the_same_in_any_order(void **state)
@@ -152,13 +218,13 @@ static void what_hosts_know_becomes_the_same_in_any_order(void **state)
         for (unsigned k = 0; k < N; k++) {
             struct fm_loss a = version(i), b = version(k), ab = fm_loss_join(&a, &b),
                            ba = fm_loss_join(&b, &a), again = fm_loss_join(&ab, &b);
-            assert_true(equal(&ab, &ba) && equal(&ab, &again));
+            assert_true(fm_loss_equals(&ab, &ba) && fm_loss_equals(&ab, &again));
             assert_true(ab.found >= a.found && ab.found >= b.found);
             assert_true(!(a.off_us || b.off_us) || ab.off_us);
             for (unsigned m = 0; m < N; m++) {
                 struct fm_loss c = version(m), bc = fm_loss_join(&b, &c);
                 struct fm_loss left = fm_loss_join(&ab, &c), right = fm_loss_join(&a, &bc);
-                assert_true(equal(&left, &right));
+                assert_true(fm_loss_equals(&left, &right));
             }
         }
 }
@@ -196,4 +262,7 @@ FM_TEST_MAIN(fm_test(rows_are_all_where_each_transaction_was_decoded),
              fm_test(an_item_is_open_until_nothing_was_found_or_a_person_looked),
              fm_test(an_item_is_named_by_node_timeline_and_fork),
              fm_test(only_an_item_of_another_fork_is_void),
+             fm_test(who_went_on_to_another_timeline_tells_it_under_that),
+             fm_test(nobody_will_look_into_data_that_are_gone),
+             fm_test(items_are_equal_that_say_the_same),
              fm_test(what_hosts_know_becomes_the_same_in_any_order))

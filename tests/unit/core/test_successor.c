@@ -231,6 +231,33 @@ static void a_cell_released_for_another_is_taken_by_force(void **state)
     assert_int_equal(t.write[0].to.cell.gentle_from.n, 6);
 }
 
+/* By whom, for whom: nothing is waited for, it is counted, and nobody says that all data are here.
+ */
+static void what_was_given_up_is_taken_by_force_without_a_wait(void **state)
+{
+    (void)state;
+    for (uint8_t by = 0; by < 2; by++)
+        for (uint8_t to = 0; to < 3; to++) {
+            begin_settled(&s);
+            s.cell[0].r.state = FM_CELL_YIELDED;
+            s.cell[0].r.region = by; /* 1: my own */
+            s.cell[0].r.to = to;
+            s.cell[0].revision.n = ++s.revision;
+            show(&s);
+            order(&s, FM_AUTH_ACQUIRE, 1, true);
+            struct fm_txn t = acquire_txn();
+            assert_int_equal(t.nwrite, 2);
+            assert_true(compares(&t, FM_RECORD_CELL, 0) && compares(&t, FM_RECORD_KEEPER, 1));
+            assert_true(compares(&t, FM_RECORD_BUDGET, 0));
+            assert_int_equal(t.write[0].to.cell.region, 1);
+            assert_int_equal(t.write[0].to.cell.state, FM_CELL_HELD);
+            assert_int_equal(t.write[0].to.cell.epoch.n, 6);
+            assert_true(fm_cell_was_forced(&t.write[0].to.cell));
+            finish(&s, FM_TXN_DONE);
+            assert_int_equal(fm_authority_budget_left(&s.a), 0);
+        }
+}
+
 static void an_order_is_about_the_cell_as_it_was(void **state)
 {
     (void)state;
@@ -327,6 +354,7 @@ FM_TEST_MAIN(fm_test(an_heir_is_fit_while_another_holds),
              fm_test(an_acquire_of_unknown_outcome_forbids_promises_until_it_is_resolved),
              fm_test(a_released_cell_is_taken_without_a_wait_and_gently),
              fm_test(a_cell_released_for_another_is_taken_by_force),
+             fm_test(what_was_given_up_is_taken_by_force_without_a_wait),
              fm_test(an_order_is_about_the_cell_as_it_was),
              fm_test(an_order_is_about_the_data_as_they_were_recorded),
              fm_test(what_a_person_accepted_is_in_the_record),

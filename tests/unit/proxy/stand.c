@@ -121,6 +121,26 @@ void stand_open(enum fm_proxy_mode mode)
     stand_open_of(mode, 1, NULL);
 }
 
+int stand_setup_gate(void **state)
+{
+    int rc = fm_test_fds_before(state);
+    stand_open(FM_PROXY_GATE);
+    return rc;
+}
+
+int stand_setup_edge(void **state)
+{
+    int rc = fm_test_fds_before(state);
+    stand_open(FM_PROXY_EDGE);
+    return rc;
+}
+
+int stand_teardown(void **state)
+{
+    stand_close();
+    return fm_test_fds_after(state);
+}
+
 bool stand_is_first(const char *context, const char *key)
 {
     const struct fm_keygate gate[] = {{FM_STR("w"), fm_keygate_id(FM_STR("w"))},

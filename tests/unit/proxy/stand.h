@@ -31,6 +31,13 @@ void stand_open_of(enum fm_proxy_mode mode, unsigned gates, const _Atomic bool *
 bool stand_is_first(const char *context, const char *key);
 void stand_close(void);
 
+/* Of a test: with one gate in each region. */
+int stand_setup_gate(void **state);
+int stand_setup_edge(void **state);
+int stand_teardown(void **state);
+#define stand_gate(fn) fm_test_with(fn, stand_setup_gate, stand_teardown)
+#define stand_edge(fn) fm_test_with(fn, stand_setup_edge, stand_teardown)
+
 /* The client's request; the answer's head and body must begin so. */
 void stand_say(const char *request);
 void stand_hear(const char *begin);
@@ -50,6 +57,10 @@ void stand_view(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsig
 void stand_held_by(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsigned region);
 void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms);
 
-#define STAND_OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+enum { WEST, NORTH };
+
+#define AT(epoch) "Fulmar-Authority: ledger/0@" epoch "\r\n"
+#define KEY(k)    "Idempotency-Key: " k "\r\n"
+#define STAND_OK  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 #endif

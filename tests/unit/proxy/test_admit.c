@@ -9,21 +9,6 @@
 
 #define COMMAND(authority, more)                                                                   \
     "POST /ledger/1 HTTP/1.1\r\nHost: h\r\n" authority more "Content-Length: 3\r\n\r\nabc"
-#define AT(epoch) "Fulmar-Authority: ledger/0@" epoch "\r\n"
-#define KEY(k)    "Idempotency-Key: " k "\r\n"
-
-static int setup(void **state)
-{
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_GATE);
-    return rc;
-}
-
-static int teardown(void **state)
-{
-    stand_close();
-    return fm_test_fds_after(state);
-}
 
 static void nothing_begins_without_a_grant(void **state)
 {
@@ -337,7 +322,7 @@ static void a_key_that_is_none_is_refused(void **state)
     stand_hear("HTTP/1.1 400 ");
 }
 
-#define T(f) fm_test_with(f, setup, teardown)
+#define T(f) stand_gate(f)
 #define FREEZE                                                                                     \
     "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nFulmar-Mode: override\r\n"                     \
     "Fulmar-Authority: cards/3@0\r\nContent-Length: 0\r\n\r\n"

@@ -3,22 +3,6 @@
 
 #include <stdio.h>
 
-#define AT(epoch) "Fulmar-Authority: ledger/0@" epoch "\r\n"
-#define KEY(k)    "Idempotency-Key: " k "\r\n"
-
-static int setup(void **state)
-{
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_GATE);
-    return rc;
-}
-
-static int teardown(void **state)
-{
-    stand_close();
-    return fm_test_fds_after(state);
-}
-
 /* The application has the beginning of it, which is nothing to execute. */
 static void an_upload_is_cut_when_the_grant_runs_out(void **state)
 {
@@ -138,7 +122,7 @@ static void a_tunnel_is_no_answer_to_a_repeat(void **state)
     assert_true(stand_heard("answer-not-kept"));
 }
 
-#define T(f) fm_test_with(f, setup, teardown)
+#define T(f) stand_gate(f)
 
 FM_TEST_MAIN(T(an_upload_is_cut_when_the_grant_runs_out),
              T(nothing_goes_into_a_tunnel_whose_grant_ran_out), T(nothing_comes_out_of_it_either),

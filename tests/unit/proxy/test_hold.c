@@ -3,26 +3,11 @@
 
 #include <stdio.h>
 
-enum { WEST, NORTH };
-
 #define POST "POST /ledger/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
 #define MOVING                                                                                     \
     "HTTP/1.1 421 Misdirected Request\r\nFulmar-Problem: moving\r\nContent-Length: 0\r\n\r\n"
 #define ELSEWHERE                                                                                  \
     "HTTP/1.1 421 Misdirected Request\r\nFulmar-Problem: not-holder\r\nContent-Length: 0\r\n\r\n"
-
-static int setup(void **state)
-{
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_EDGE);
-    return rc;
-}
-
-static int teardown(void **state)
-{
-    stand_close();
-    return fm_test_fds_after(state);
-}
 
 static void a_command_goes_to_the_holder_under_its_epoch(void **state)
 {
@@ -276,7 +261,7 @@ static void without_a_key_an_answer_that_says_failed_is_the_answer(void **state)
     assert_false(stand_heard("urn:fulmar"));
 }
 
-#define T(f)   fm_test_with(f, setup, teardown)
+#define T(f)   stand_edge(f)
 #define FREEZE "POST /cards/4711/freeze HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 
 static void an_override_needs_the_finding_of_the_region(void **state)

@@ -4,8 +4,6 @@
 
 #include <stdio.h>
 
-enum { WEST, NORTH };
-
 static _Atomic bool caught_up;
 static char mine[16], other[16]; /* a key of `w`, and one of `w2` */
 
@@ -36,12 +34,6 @@ static int open_gate(void **state)
 static int open_edge(void **state)
 {
     return open_mode(state, FM_PROXY_EDGE);
-}
-
-static int teardown(void **state)
-{
-    stand_close();
-    return fm_test_fds_after(state);
 }
 
 static void say(const char *target, const char *key)
@@ -184,8 +176,8 @@ static void for_the_application_any_gate_will_do(void **state)
     is_executed("/cards/1", other);
 }
 
-#define AT_GATE(test) fm_test_with(test, open_gate, teardown)
-#define AT_EDGE(test) fm_test_with(test, open_edge, teardown)
+#define AT_GATE(test) fm_test_with(test, open_gate, stand_teardown)
+#define AT_EDGE(test) fm_test_with(test, open_edge, stand_teardown)
 FM_TEST_MAIN(AT_GATE(a_gate_takes_its_own_keys_and_what_has_none),
              AT_GATE(the_key_of_another_gate_is_refused_and_leaves_no_trace),
              AT_GATE(where_the_application_stops_doubles_any_gate_takes_it),

@@ -4,36 +4,18 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-enum { WEST, NORTH };
-
 #define COMMAND(path, more)                                                                        \
     "POST " path " HTTP/1.1\r\nHost: h\r\n" more "Content-Length: 3\r\n\r\nabc"
-#define ON(more)  COMMAND("/ledger/1/on", more)
-#define AT(epoch) "Fulmar-Authority: ledger/0@" epoch "\r\n"
-#define KEY(k)    "Idempotency-Key: " k "\r\n"
+#define ON(more) COMMAND("/ledger/1/on", more)
 #define REFUSED(status, problem)                                                                   \
     "HTTP/1.1 " status " No\r\nFulmar-Problem: " problem                                           \
     "\r\nFulmar-Region: north\r\nContent-Length: 0\r\n\r\n"
 
 static int gate_setup(void **state)
 {
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_GATE);
+    int rc = stand_setup_gate(state);
     stand_held_by(ledger, 0, 7, NORTH);
     return rc;
-}
-
-static int edge_setup(void **state)
-{
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_EDGE);
-    return rc;
-}
-
-static int teardown(void **state)
-{
-    stand_close();
-    return fm_test_fds_after(state);
 }
 
 static uint64_t relayed(void)
@@ -299,8 +281,7 @@ static void an_edge_does_not_ask_for_a_way_again_and_again(void **state)
     assert_in_range(sent_to(WEST), 2, 7); /* and not one in 40 ms */
 }
 
-#define with_gate(fn) fm_test_with(fn, gate_setup, teardown)
-#define with_edge(fn) fm_test_with(fn, edge_setup, teardown)
+#define with_gate(fn) fm_test_with(fn, gate_setup, stand_teardown)
 
 FM_TEST_MAIN(with_gate(a_gate_passes_it_on_to_the_holders),
              with_gate(a_key_is_the_other_gates_matter),
@@ -311,7 +292,7 @@ FM_TEST_MAIN(with_gate(a_gate_passes_it_on_to_the_holders),
              with_gate(what_could_not_be_sent_was_not_executed),
              with_gate(a_success_is_not_told_when_the_epoch_has_ended),
              with_gate(the_deadline_goes_on_shrinking), with_gate(a_key_in_the_body_says_the_cell),
-             with_edge(an_edge_goes_round_a_region_that_it_does_not_hear),
-             with_edge(an_edge_waits_for_who_is_not_well),
-             with_edge(an_edge_holds_what_found_no_way),
-             with_edge(an_edge_does_not_ask_for_a_way_again_and_again))
+             stand_edge(an_edge_goes_round_a_region_that_it_does_not_hear),
+             stand_edge(an_edge_waits_for_who_is_not_well),
+             stand_edge(an_edge_holds_what_found_no_way),
+             stand_edge(an_edge_does_not_ask_for_a_way_again_and_again))

@@ -6,35 +6,11 @@
 
 #include <stdio.h>
 
-enum { WEST, NORTH };
-
-#define KEY(k)    "Idempotency-Key: " k "\r\n"
-#define AT(epoch) "Fulmar-Authority: ledger/0@" epoch "\r\n"
-#define QUEUE     "Fulmar-Mode: queue\r\n"
+#define QUEUE "Fulmar-Mode: queue\r\n"
 #define LATER(more)                                                                                \
     "POST /ledger/later/1 HTTP/1.1\r\nHost: h\r\n" more "Content-Length: 3\r\n\r\nabc"
 #define CARD(more)                                                                                 \
     "POST /cards/4711/later HTTP/1.1\r\nHost: h\r\n" more "Content-Length: 3\r\n\r\nabc"
-
-static int open_gate(void **state)
-{
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_GATE);
-    return rc;
-}
-
-static int open_edge(void **state)
-{
-    int rc = fm_test_fds_before(state);
-    stand_open(FM_PROXY_EDGE);
-    return rc;
-}
-
-static int teardown(void **state)
-{
-    stand_close();
-    return fm_test_fds_after(state);
-}
 
 /* Say, hear this, and the ticket behind `name`. */
 static const char *hear_ticket(const char *begin, const char *name)
@@ -355,8 +331,8 @@ static void a_place_is_asked_of_its_region(void **state)
     stand_hear("HTTP/1.1 404 ");
 }
 
-#define G(f) fm_test_with(f, open_gate, teardown)
-#define E(f) fm_test_with(f, open_edge, teardown)
+#define G(f) stand_gate(f)
+#define E(f) stand_edge(f)
 
 FM_TEST_MAIN(G(what_is_to_be_queued_is_kept_and_not_executed), G(without_a_key_each_is_its_own),
              G(only_where_the_route_says_so), G(what_is_too_large_to_be_kept_is_refused),

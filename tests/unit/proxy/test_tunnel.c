@@ -381,6 +381,17 @@ static void the_host_decides_as_well(void **state)
     end_session();
 }
 
+/* The server answers, which nobody hears, and both sides end. */
+static void reply_is_dropped(void)
+{
+    peer_say(&net, &server, "COMMIT");
+    NET_UNTIL(&net, peer_is_over(&client));
+    assert_int_equal(client.n, 0);
+    NET_UNTIL(&net, peer_is_over(&server));
+    peer_close(&client);
+    peer_close(&server);
+}
+
 static void a_late_reply_is_dropped_where_it_comes_from(void **state)
 {
     (void)state;
@@ -388,13 +399,8 @@ static void a_late_reply_is_dropped_where_it_comes_from(void **state)
     host.cell.stopped.n = 5;
     host.cell.until = FM_MONO_ZERO;
     publish_cell(&host, false); /* and nobody has told the door yet */
-    peer_say(&net, &server, "COMMIT");
-    NET_UNTIL(&net, peer_is_over(&client));
-    assert_int_equal(client.n, 0);
+    reply_is_dropped();
     assert_int_equal(counted(&host, "resets"), 1);
-    NET_UNTIL(&net, peer_is_over(&server));
-    peer_close(&client);
-    peer_close(&server);
 }
 
 /* The host was frozen, say, and does not know yet. */
@@ -405,15 +411,10 @@ static void a_late_reply_is_dropped_where_it_arrives(void **state)
     gate.cell.known.n = 6;
     gate.cell.holder = FM_NOBODY;
     publish_cell(&gate, false);
-    peer_say(&net, &server, "COMMIT");
-    NET_UNTIL(&net, peer_is_over(&client));
-    assert_int_equal(client.n, 0);
+    reply_is_dropped();
     assert_int_equal(client.err, ECONNRESET);
     assert_int_equal(counted(&gate, "resets"), 1);
     assert_int_equal(counted(&host, "resets"), 0);
-    NET_UNTIL(&net, peer_is_over(&server));
-    peer_close(&client);
-    peer_close(&server);
 }
 
 static void sessions_end_with_their_epoch(void **state)

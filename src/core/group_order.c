@@ -1,0 +1,52 @@
+/* Orders about one node: see the header. Invariant: nothing is refused here that the node's table
+ * would take in the state that it has said, but what would make every commit of the group wait. */
+#include "core/group_order.h"
+
+static bool is_order(enum fm_group_event e)
+{
+    return e == FM_GROUP_ON_REINIT || e == FM_GROUP_ON_MAINTAIN || e == FM_GROUP_ON_RESUME;
+}
+
+static bool takes(unsigned state, enum fm_group_event event)
+{
+    for (unsigned i = 0; i < fm_group_nrows; i++)
+        if (fm_group_rows[i].from == state && fm_group_rows[i].event == event)
+            return true;
+    return false;
+}
+
+enum fm_group_order_no fm_group_order_look(enum fm_group_event order,
+                                           const struct fm_group_order_case *c, struct fm_mono now)
+{
+    const struct fm_evidence *r = c->recorded;
+    FM_ASSERT(is_order(order) && c->which < c->nnodes && c->nnodes <= FM_GROUP_NODES_MAX);
+    if (!r || r->writer == 0 || r->writer > c->nnodes)
+        return FM_GROUP_ORDER_NO_DATA;
+    const struct fm_group_report *n = &c->node[c->which], *w = &c->node[r->writer - 1];
+    if (order == FM_GROUP_ON_RESUME)
+        return fm_group_is_fresh(n, c->fresh_ms, now) && !takes(n->state, order)
+                   ? FM_GROUP_ORDER_NOT_LEFT
+                   : FM_GROUP_ORDER_FINE;
+    if (r->writer == c->which + 1)
+        return FM_GROUP_ORDER_WRITER;
+    if (order == FM_GROUP_ON_MAINTAIN)
+        return FM_GROUP_ORDER_FINE;
+    if (!fm_group_is_source(r, w, c->fresh_ms, now))
+        return FM_GROUP_ORDER_NO_SOURCE;
+    return c->waits && r->promotable >> c->which & 1 ? FM_GROUP_ORDER_COMMITS_WAIT
+                                                     : FM_GROUP_ORDER_FINE;
+}
+
+enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,
+                                                   const struct fm_group_node *g)
+{
+    bool follows = g->state == FM_GROUP_CATCHING_UP || g->state == FM_GROUP_STANDBY;
+    bool left = g->state == FM_GROUP_MAINTAINED;
+    FM_ASSERT(is_order(order) && g->state < FM_GROUP_STATE_COUNT);
+    if (order == FM_GROUP_ON_REINIT && g->state == FM_GROUP_FENCED)
+        return FM_GROUP_ORDER_FAILED;
+    bool done = order == FM_GROUP_ON_REINIT     ? follows && !g->reinit
+                : order == FM_GROUP_ON_MAINTAIN ? left
+                                                : !left;
+    return done ? FM_GROUP_ORDER_DONE : FM_GROUP_ORDER_UNDER_WAY;
+}

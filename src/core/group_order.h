@@ -1,0 +1,44 @@
+/* core/group_order.h: what people order of one node of a PostgreSQL group: its data made anew
+ * (REINIT), the node left to a person (MAINTAIN) and back (RESUME). Whether it may be is decided at
+ * the node, by core/group.h, by the evidence of that moment; the keeper asks here first, with what
+ * the nodes have said, so that what would be refused there is refused at once and with a reason.
+ * Here is also how an order stands that the node was given.
+ *
+ * Pure; values. An order is one of those three events of core/group.h. */
+#ifndef FM_CORE_GROUP_ORDER_H
+#define FM_CORE_GROUP_ORDER_H
+
+#include "core/group.h"
+
+enum fm_group_order_no {
+    FM_GROUP_ORDER_FINE,
+    FM_GROUP_ORDER_NO_DATA,     /* the group has none yet */
+    FM_GROUP_ORDER_NOT_LEFT,    /* RESUME: its agent looks after it */
+    FM_GROUP_ORDER_WRITER,      /* it is the primary */
+    FM_GROUP_ORDER_NO_SOURCE,   /* REINIT: nobody is open to be copied */
+    FM_GROUP_ORDER_COMMITS_WAIT /* ... and commits would wait until the copy is made */
+};
+
+struct fm_group_order_case {
+    const struct fm_evidence *recorded; /* NULL: nothing is */
+    const struct fm_group_report *node; /* what each of them has said */
+    unsigned nnodes, which;
+    bool waits; /* commits wait for each standby that counts, however long it takes */
+    int64_t fresh_ms;
+};
+
+/* Would the node refuse it, as far as is heard? */
+enum fm_group_order_no fm_group_order_look(enum fm_group_event order,
+                                           const struct fm_group_order_case *c, struct fm_mono now);
+
+enum fm_group_order_standing {
+    FM_GROUP_ORDER_UNDER_WAY,
+    FM_GROUP_ORDER_DONE,
+    FM_GROUP_ORDER_FAILED
+};
+
+/* At the node: of an order that was not refused. */
+enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,
+                                                   const struct fm_group_node *g);
+
+#endif
