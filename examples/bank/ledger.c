@@ -17,7 +17,8 @@
 #include <stdlib.h>
 
 enum {
-    CONNECTIONS = 8, /* each way */
+    CONNECTIONS = 4, /* each way */
+    OPENING_MAX = 2, /* at once: a password costs milliseconds of our loop */
     CALLS_MAX = 512, /* each way: queries that wait do not keep commands out */
     OPEN_MS = 2000,
     REST_MS = 20,   /* after a connection that failed */
@@ -181,6 +182,7 @@ static void rested(struct fm_timer *t)
 static void serve(struct bank_ledger *l, enum way way)
 {
     struct fm_list *waiting = &l->waiting[way];
+    unsigned opening = 0;
     size_t more = 0;
     for (unsigned i = 0; i < CONNECTIONS && !fm_list_empty(waiting); i++) {
         struct connection *k = &l->conn[way][i];
@@ -193,13 +195,13 @@ static void serve(struct bank_ledger *l, enum way way)
     fm_list_each (at, waiting)
         more++;
     for (unsigned i = 0; i < CONNECTIONS; i++)
-        more -= more > 0 && l->conn[way][i].pg.state == FM_PG_CONN_OPENING;
-    for (unsigned i = 0; i < CONNECTIONS && more > 0; i++) {
+        opening += l->conn[way][i].pg.state == FM_PG_CONN_OPENING;
+    for (unsigned i = 0; i < CONNECTIONS && opening < OPENING_MAX && opening < more; i++) {
         struct connection *k = &l->conn[way][i];
         if (k->resting || k->pg.state != FM_PG_CONN_CLOSED)
             continue;
         open_one(k);
-        more--;
+        opening++;
     }
 }
 

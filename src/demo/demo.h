@@ -46,8 +46,8 @@ struct fm_demo_options {
     unsigned scenarios; /* bits of enum fm_demo_scenario */
     unsigned rate, regions;
     unsigned group_rate; /* where the ledger is a PostgreSQL group */
-    bool keep; /* stay up afterwards */
-    bool live; /* draw on the terminal */
+    bool keep;           /* stay up afterwards */
+    bool live;           /* draw on the terminal */
     bool color;
     bool quiet; /* the caller prints a document: nothing else on stdout */
 };
