@@ -114,6 +114,13 @@ class Fulmar(System):
         found: list[dict[str, Any]] = json.loads(said.stdout).get("items", [])
         return found
 
+    def loss_rows(self, place: str, item: str) -> set[int]:
+        """The transactions of an item whose rows are known."""
+        said = subprocess.run([*self._fulmar(place, "loss", "show", item), "-o", "json"], capture_output=True, text=True,
+                              check=False, timeout=10, cwd=self.lab.folder)
+        found = json.loads(said.stdout).get("decoded") if said.returncode == 0 else None
+        return {int(t["xid"]) for t in found or [] if t.get("changes")}
+
     def node(self, place: str) -> dict[str, Any]:
         """What its agent says of the node; {} where it does not."""
         found: dict[str, Any] = self._status(place).get("groups", {}).get("ledger", {})
