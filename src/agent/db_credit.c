@@ -81,6 +81,7 @@ static struct fm_credit_policy policy_of(const struct db_node *n)
 {
     bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
     return (struct fm_credit_policy){.bytes = declared(n),
+                                     .time_ms = conf_of(n)->replication.max_loss.time_ms,
                                      .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
                                      .patience_ms = PATIENCE_MS,
                                      .able = others(n)};

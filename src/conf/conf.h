@@ -417,6 +417,7 @@ struct fm_conf_group {
         enum fm_conf_beyond beyond;
         struct {
             uint64_t bytes, transactions; /* as written; 0 = not said */
+            int64_t time_ms;
         } max_loss;
         /* What may be acknowledged beyond the standbys: 0 with `sync`; -1: nothing bounds it. */
         int64_t credit_bytes;

@@ -365,6 +365,12 @@ void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at
 void fm_check_max_loss(struct fm_load *l, const struct fm_node *map, void *at)
 {
     (void)at;
+    const struct fm_node *time = fm_node_getz(map, "time");
+    if (time && map->n == 1) { /* who takes over alone knows no times */
+        fm_report_error(l->report, time->key_pos,
+                        "`time` stands beside a bound in bytes, by which a failover is judged");
+        fm_report_advice(l->report, "add `bytes: 1MiB`, or more");
+    }
     if (map->n)
         return;
     fm_report_error(l->report, map->pos, "`max-loss` says no bound");

@@ -264,10 +264,18 @@ static bool exceeds(struct fm_load *l, size_t context, const struct fm_conf_grou
                     struct fm_conf_pos pos)
 {
     const struct fm_conf_context *x = &l->conf->contexts[context];
-    int64_t credit = g->replication.credit_bytes;
+    int64_t credit = g->replication.credit_bytes, time_ms = g->replication.max_loss.time_ms;
+    bool by_time = x->objectives.rpo_bytes < 0 && time_ms > 0;
     if (credit == 0 || x->objectives.rpo_bytes >= credit)
         return false;
-    if (x->objectives.rpo_bytes < 0)
+    if (by_time && time_ms <= x->objectives.rpo_ms)
+        return false;
+    if (by_time)
+        fm_report_error(l->report, pos,
+                        "the group `%s` may lose what was acknowledged within %s, more than the "
+                        "`rpo` of `%s`",
+                        FM_Q(g->name), fm_scalar_duration_text(time_ms).s, FM_Q(x->name));
+    else if (x->objectives.rpo_bytes < 0)
         fm_report_error(l->report, pos,
                         "the `rpo` of `%s` is a time, and what its group `%s` may lose is "
                         "enforced in bytes: %s",
@@ -275,8 +283,8 @@ static bool exceeds(struct fm_load *l, size_t context, const struct fm_conf_grou
     else
         fm_report_error(l->report, pos, "the group `%s` may lose %s, more than the `rpo` of `%s`",
                         FM_Q(g->name), fm_scalar_size_text((uint64_t)credit).s, FM_Q(x->name));
-    fm_report_advice(l->report, "write an `rpo` of at least that many bytes, a smaller `max-loss`, "
-                                "or `mode: sync`");
+    fm_report_advice(l->report, "write an `rpo` of at least that much, a smaller `max-loss`, or "
+                                "`mode: sync`");
     return true;
 }
 

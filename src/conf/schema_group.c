@@ -133,7 +133,17 @@ static const struct fm_schema_row max_loss_rows[] = {
      .def_note = "none",
      .help = "At most so many commits. It is enforced in bytes, 34 for each, the least that a "
              "commit takes in the log: a small number makes commits wait much like `sync` does."},
-    LATER("time", "a bound by age needs gates that refuse commands; bytes are what is enforced"),
+    {.name = "time",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_group, replication.max_loss.time_ms),
+     RANGE(SECOND, HOUR),
+     .reload = FM_RELOAD_SHARED,
+     .def_note = "none",
+     .example = "time: 5s",
+     .help =
+         "Beside `bytes` or `transactions`: while a standby lacks what was written so long ago, "
+         "no commit is acknowledged. So what is lost was acknowledged within that time. Each "
+         "commit waits some milliseconds for the agent then."},
 };
 
 static const struct fm_schema_section max_loss_section = {

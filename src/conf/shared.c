@@ -279,6 +279,9 @@ static void max_loss(struct fm_buf *b, const struct fm_conf_group *g)
     if (g->replication.max_loss.bytes)
         text_member(b, &first, "bytes",
                     fm_str_z(fm_scalar_size_text(g->replication.max_loss.bytes).s));
+    if (g->replication.max_loss.time_ms)
+        text_member(b, &first, "time",
+                    fm_str_z(fm_scalar_duration_text(g->replication.max_loss.time_ms).s));
     if (g->replication.max_loss.transactions) {
         name_of(b, &first, "transactions");
         fm_buf_printf(b, "%llu", (unsigned long long)g->replication.max_loss.transactions);

@@ -121,13 +121,61 @@ static struct fm_mono used_up_at(const struct fm_credit *c)
     return fm_mono_add_ms(from, c->policy.patience_ms);
 }
 
+/* -------- time -------- */
+
+/* What lies behind a mark was heard of after it. A full list makes the time look longer. */
+static void set_mark(struct fm_credit *c, struct fm_mono now)
+{
+    int64_t apart_ms = c->policy.time_ms / (FM_CREDIT_MARKS / 2);
+    bool due = c->nmarks == 0 || fm_mono_sub_ms(now, c->mark[c->nmarks - 1].at) >= apart_ms;
+    if (c->policy.time_ms && due && c->nmarks < FM_CREDIT_MARKS)
+        c->mark[c->nmarks++] = (struct fm_credit_mark){now, c->written};
+}
+
+static uint32_t waited_for(const struct fm_credit *c)
+{
+    uint32_t nodes = counted(c);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i) && is_native(&c->standby[i]))
+            nodes &= ~bit(i); /* the server waits for it, and acknowledges nothing that it lacks */
+    return nodes;
+}
+
+static void look_at_time(struct fm_credit *c, struct fm_mono now)
+{
+    struct fm_lsn flush = least_flush(c, waited_for(c));
+    unsigned passed = 0;
+    if (!fm_lsn_before(flush, c->written)) {
+        c->level_at = now;
+        c->nmarks = 0;
+        return;
+    }
+    while (passed < c->nmarks && !fm_lsn_before(flush, c->mark[passed].end))
+        c->level_at = fm_mono_max(c->level_at, c->mark[passed++].at);
+    c->nmarks -= passed;
+    for (unsigned i = 0; i < c->nmarks && passed; i++)
+        c->mark[i] = c->mark[i + passed];
+    FM_ASSERT(c->nmarks <= FM_CREDIT_MARKS);
+}
+
+/* As far as the time lets it go, where somebody counts. */
+static struct fm_lsn in_time(struct fm_credit *c, struct fm_lsn to, struct fm_mono now)
+{
+    if (c->policy.time_ms == 0 || !counted(c))
+        return to;
+    look_at_time(c, now);
+    bool good = fm_mono_sub_ms(now, c->level_at) < c->policy.time_ms;
+    return FM_RULE(R23_TIME, good) ? fm_lsn_min(to, c->written) : c->granted;
+}
+
 /* -------- events -------- */
 
 void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
                     uint32_t recorded, struct fm_lsn written, struct fm_mono now)
 {
     FM_ASSERT(self < FM_CREDIT_NODES_MAX && recorded < bit(FM_CREDIT_NODES_MAX - 1) * 2);
-    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0);
+    FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0 && p->time_ms >= 0);
+    FM_ASSERT(p->time_ms == 0 || p->bytes != FM_CREDIT_UNLIMITED);
     *c = (struct fm_credit){.policy = *p,
                             .self = self,
                             .recorded = recorded & ~bit(self),
@@ -136,6 +184,7 @@ void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8
                             .hole = written, /* what was before it nobody here has granted */
                             .over_since = FM_MONO_NEVER,
                             .grown_at = now,
+                            .level_at = now,
                             .joins_since = now};
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
         c->standby[i].native_from = FM_LSN_END;
@@ -167,7 +216,10 @@ void fm_credit_flushed(struct fm_credit *c, unsigned node, struct fm_lsn flush, 
 
 void fm_credit_written(struct fm_credit *c, struct fm_lsn end, struct fm_mono now)
 {
+    bool more = fm_lsn_before(c->written, end);
     c->written = fm_lsn_max(c->written, end);
+    if (more)
+        set_mark(c, now);
     if (!c->in_force)
         fm_credit_hole(c, c->written);
     look_at_waiting(c, now);
@@ -243,7 +295,7 @@ struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct 
 {
     if (!FM_RULE(R23_LIVE, fm_mono_before(now, until)))
         return c->granted;
-    c->granted = fm_lsn_max(c->granted, least_reach(c));
+    c->granted = fm_lsn_max(c->granted, in_time(c, least_reach(c), now));
     look_at_waiting(c, now);
     FM_ASSERT(!fm_lsn_before(c->granted, c->proven));
     return c->granted;
@@ -266,7 +318,8 @@ static bool is_near(const struct fm_credit *c, const struct fm_credit_standby *s
 static struct fm_lsn within_from(const struct fm_credit *c, const struct fm_credit_standby *s)
 {
     uint64_t acknowledged = fm_lsn_max(proven_by(c, s), c->hole).n;
-    return (struct fm_lsn){acknowledged > c->policy.bytes ? acknowledged - c->policy.bytes : 0};
+    uint64_t bytes = c->policy.time_ms ? 0 : c->policy.bytes; /* how old they are is not known */
+    return (struct fm_lsn){acknowledged > bytes ? acknowledged - bytes : 0};
 }
 
 static bool is_within(const struct fm_credit *c, const struct fm_credit_standby *s)

@@ -15,6 +15,9 @@
  * quicker where PostgreSQL waits for the same standbys itself (synchronous_standby_names `FIRST n
  * (fulmar_credit, ...)`): tell fm_credit_native.
  *
+ * A bound in time is kept beside it, by marks of when the log had got where. Each commit waits for
+ * a grant then: what is granted ahead would be acknowledged however late.
+ *
  * Holes: a commit that waited for nobody (synchronous_commit lowered by a session, the names not
  * in force) or whose wait was cancelled is behind no grant. The bound is an estimate from then on,
  * until every standby that counts has passed that place.
@@ -46,6 +49,9 @@ enum fm_credit_beyond { FM_CREDIT_BLOCKS, FM_CREDIT_LEAVES };
 
 struct fm_credit_policy {
     uint64_t bytes; /* CREDIT: the least of the keys of `max-loss`; FM_CREDIT_UNLIMITED */
+    /* Nothing more is granted while a standby lacks what was written so long ago, and nothing ahead
+     * of what is written; 0: no such bound. */
+    int64_t time_ms;
     uint8_t beyond; /* enum fm_credit_beyond */
     /* commits that wait for so long have used it up; a standby that holds them up that long does
      * not join */
@@ -57,6 +63,13 @@ struct fm_credit_standby {
     struct fm_lsn flush;       /* the highest it has said in this history; none: not heard */
     struct fm_lsn native_from; /* PostgreSQL waits for it since then; END: it does not */
     struct fm_lsn again;       /* it held commits up: it joins when it has come that far */
+};
+
+/* What was written by then. */
+enum { FM_CREDIT_MARKS = 32 };
+struct fm_credit_mark {
+    struct fm_mono at;
+    struct fm_lsn end;
 };
 
 struct fm_credit {
@@ -72,6 +85,9 @@ struct fm_credit {
     struct fm_lsn proven;     /* no commit behind this place was acknowledged but through a hole */
     struct fm_lsn hole;       /* until here the log may have holes; none: it has not */
     struct fm_mono over_since, grown_at;
+    struct fm_mono level_at; /* the standbys that count have all that was written by then */
+    struct fm_credit_mark mark[FM_CREDIT_MARKS]; /* that they have not reached, oldest first */
+    unsigned nmarks;
     struct fm_mono joins_since; /* a standby waits for the log to move on */
     bool in_force;              /* the server waits for us */
     struct fm_credit_standby standby[FM_CREDIT_NODES_MAX];

@@ -101,6 +101,7 @@
     X(R22_FLOOR, "leaving a region that is down spends retry budget")                              \
     X(R23_LEAST, "a grant goes by the standby that is ahead of the others")                        \
     X(R23_CREDIT, "a grant goes beyond the credit")                                                \
+    X(R23_TIME, "a grant goes on though a standby lacks what is older than the time")              \
     X(R23_LIVE, "a grant is given without a live sub-lease")                                       \
     X(R23_RECORDED, "a standby is ignored before it is recorded that it has left")                 \
     X(R23_JOIN, "a standby is recorded while more than the credit is granted beyond it")           \

@@ -140,6 +140,28 @@ def test_block_writes(stage):
     w.stop()
 
 
+def test_a_bound_in_time(stage):
+    """The standby stands still with nearly all of the bytes left: acknowledgements stop all the same, since it lacks what
+    is older than the time; they go on when it has it."""
+    g = begin(stage, "block-writes", bytes="256MiB", time="1s")
+    wait_for_kind(g, "enforced")
+    w = Writer(g, "west")
+    w.goes_on(200)
+    pid = sender(g, signal.SIGSTOP)
+    stopped = time.monotonic()
+    w.wait_until_it_stands()
+    has = lsn(g.sql("north", "select pg_last_wal_receive_lsn()"))
+    far, late = w.acknowledged[-1][1] - has, w.acknowledged[-1][2] - stopped
+    print(f"# {far} bytes beyond the standby were acknowledged, the last {late:.2f} s after it stopped", flush=True)
+    check(far < 64 * 1024 * 1024, f"{far} bytes: it was the bytes that ran out")
+    credit = g.node("west")["credit"]
+    check_equal((credit["waiting"], credit["held_up_by"]), (True, "north-1"), f"what the status says: {credit}")
+    os.kill(pid, signal.SIGCONT)
+    w.goes_on(200)
+    w.stop()
+    g.judge()
+
+
 def test_agent_frozen(stage):
     """SIGSTOP of the agent on the commit path: nothing is vouched for any more, its PostgreSQL ends with the lease, and
     the standby that takes over has what was acknowledged but for the credit."""

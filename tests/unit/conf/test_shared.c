@@ -403,6 +403,10 @@ static void groups_have_one_text(void **state)
          GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"), false},
         {GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"),
          GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 2MiB}}"), false},
+        {GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB}}"),
+         GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB, time: 5s}}"), false},
+        {GROUP(NODES, ", replication: {mode: async, max-loss: {time: 5s, bytes: 1MiB}}"),
+         GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB, time: 5000ms}}"), true},
         {"", GROUP(NODES, ", replication: {mode: sync}"), false},
         /* commands are each host's own; that there are some is not */
         {HOOKED("/a", ""), HOOKED("/b", ", timeout: 1s, interval: 2s"), true},
