@@ -484,8 +484,9 @@ static void look(struct look *l, int data)
     }
     if (!fits(l) || !write_hba(l) || !count_try(l))
         return;
-    (void)unlinkat(data, "postmaster.pid",
-                   0); /* of a crash: its caller has seen that nobody runs */
+    /* of a crash: its caller has seen that nobody runs */
+    (void)unlinkat(data, "postmaster.pid", 0);
+    (void)unlinkat(l->folder, ".s.PGSQL." PORT ".lock", 0);
     if (start_server(l) && wait_for_server(l, data))
         read_slots(l);
     if (l->server > 0)
