@@ -256,10 +256,11 @@ GUARD(prefers_time)
            another_is_ready(g, p, ev, now);
 }
 
+/* But for an epoch that its region took for another node, until that one has claimed it. */
 GUARD(moved_on)
 {
-    UNUSED;
-    return ev->cell && fm_epoch_newer(ev->cell->r.epoch, g->yielded);
+    return ev->cell && fm_epoch_newer(ev->cell->r.epoch, g->yielded) &&
+           !fm_group_another_may_claim(g, p, ev, now);
 }
 
 GUARD(has_waited)

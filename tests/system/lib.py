@@ -51,15 +51,18 @@ def check_equal(is_, expected, what):
 
 
 def wait_until(what, condition, seconds=PATIENCE_S, every=0.005):
-    """The first true result of `condition()`; fails after `seconds`."""
+    """The first true result of `condition()`; fails after `seconds`. What it costs to ask (often a
+    process) must not take the machine from those who are waited for."""
     end = time.monotonic() + seconds
     while True:
+        asked = time.monotonic()
         result = condition()
         if result:
             return result
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise Failure(f"not within {seconds:g} s: {what}")
-        time.sleep(every)
+        time.sleep(max(every, min(4 * (now - asked), 0.2)))
 
 
 _reservations = []  # open as long as this process lives

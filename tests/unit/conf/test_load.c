@@ -550,7 +550,7 @@ static void who_may_write_has_defaults(void **state)
     assert_int_equal(x->failover.ask_after_ms, 900000);
     assert_int_equal(x->failover.at_most, 2);
     assert_int_equal(x->failover.at_most_window_ms, INT64_C(6) * 3600000);
-    assert_int_equal(x->failover.prefer, FM_CONF_PREFER_TIME);
+    assert_int_equal(x->failover.prefer, FM_CONF_PREFER_DATA);
     assert_int_equal(x->failback.mode, FM_FAILBACK_MANUAL);
     assert_int_equal(x->failback.soak_ms, 600000);
     assert_false(x->failback.window.present);
