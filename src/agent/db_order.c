@@ -72,8 +72,9 @@ static void carry_out(struct db_node *n)
             fm_log(FM_LOG_ERROR, "database_mark", FM_KZ("group", n->group), FM_KE(&e));
     if (refused) {
         char why[DB_WHY_ROOM];
-        snprintf(why, sizeof why, "the node is %s: that cannot be done now",
-                 fm_group_state_name((enum fm_group_state)was));
+        snprintf(why, sizeof why, "the node is %s: that cannot be done now%s",
+                 fm_group_state_name((enum fm_group_state)was),
+                 was == FM_GROUP_MAINTAINED ? ", `fulmar group maintain` off comes first" : "");
         refuse(n, why);
     }
 }
