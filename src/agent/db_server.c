@@ -170,9 +170,13 @@ static void over(struct fm_pg_node *pg)
            FM_KZ("way", o->operation == FM_PG_OP_REWIND ? fm_pg_way_text(o->way) : ""),
            FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KU("copied_mb", o->copied_mb),
            FM_KZ("why", o->why));
+    const char *what = fm_pg_operation_text(o->operation);
+    /* that its data can be looked at says nothing of why it does not run */
+    bool mends =
+        o->operation != FM_PG_OP_LOOK || fm_str_starts(fm_str_z(n->trouble), fm_str_z(what));
     if (!o->ok)
-        trouble(n, fm_pg_operation_text(o->operation), o->why);
-    else
+        trouble(n, what, o->why);
+    else if (mends)
         n->trouble[0] = 0;
     switch (o->operation) {
     case FM_PG_OP_LOOK:
