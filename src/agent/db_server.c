@@ -147,7 +147,7 @@ static void take_look(struct db_node *n)
 {
     const struct fm_pg_look *k = &n->pg.look;
     n->looked = true;
-    n->loss.looked = false;
+    n->loss.looked = n->loss.found = false;
     n->data_is_there = k->found == FM_PG_DATA && k->history.timeline.n > 0;
     n->found = (struct fm_group_report){.state = 0};
     n->history.h = (struct fm_history){{0}, {NULL, 0}};
