@@ -291,6 +291,7 @@ void fm_database_free(struct fm_database *d)
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
         db_order_free(d->node[i]);
+        fm_loss_store_close(&d->node[i]->loss.rows);
         fm_losses_free(d->node[i]->loss.items);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);
