@@ -158,7 +158,10 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
         err = db_server_init(n, user, e);
     if (!err)
         err = db_loss_open(n, e);
+    if (!err)
+        err = db_order_open(n, e);
     if (err) {
+        fm_losses_free(n->loss.items);
         free(n);
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
@@ -287,6 +290,7 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        db_order_free(d->node[i]);
         fm_losses_free(d->node[i]->loss.items);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);

@@ -371,13 +371,14 @@ void db_loss_turn(struct db_node *n)
     settle(n);
     if (x->asks || n->nnodes < 2 || fm_mono_before(now, x->at))
         return;
+    db_loss_close(n);
+    if (x->used && !fm_caller_is_gone(&x->caller, false))
+        return; /* what was under way still ends, in a moment */
     unsigned of = whom(n);
     if (of == FM_GROUP_NOBODY)
         return;
     x->at = fm_mono_add_ms(now, SOON_MS);
-    db_loss_close(n);
-    if (!x->used || fm_caller_is_gone(&x->caller, false)) /* else what was under way still ends */
-        ask(n, of);
+    ask(n, of);
 }
 
 void db_loss_close(struct db_node *n)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 enum { WORDS_ROOM = 2048 }; /* of what it printed last */
@@ -68,6 +69,23 @@ static void write_names(const struct db_node *n, uint32_t whom, struct fm_buf *b
     fm_buf_ch(b, ')');
 }
 
+/* Does the kernel say when syncfs could not write? */
+static bool reports_syncfs(void)
+{
+    enum { MAJOR = 5, MINOR = 8 };
+    struct utsname u;
+    struct fm_str rest;
+    uint64_t major = 0, minor = 0;
+    if (uname(&u) != 0)
+        return false;
+    struct fm_str first = fm_str_cut(fm_str_z(u.release), '.', &rest);
+    size_t digits = 0;
+    while (digits < rest.n && rest.p[digits] >= '0' && rest.p[digits] <= '9')
+        digits++;
+    return fm_str_u64(first, &major) && fm_str_u64(fm_str(rest.p, digits), &minor) &&
+           (major > MAJOR || (major == MAJOR && minor >= MINOR));
+}
+
 static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as as,
                                              unsigned upstream, struct told *t)
 {
@@ -102,6 +120,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
                                    .synchronous = fm_buf_str(&names),
                                    .upstream = upstream == FM_GROUP_NOBODY ? NULL : &t->up,
                                    .sheds_log = as == DB_AS_OPEN && n->sheds_next,
+                                   .syncs_at_once = reports_syncfs(),
                                    .own = t->own,
                                    .nown = g->nsettings};
     return &t->s;
@@ -167,10 +186,15 @@ static void over(struct fm_pg_node *pg)
     fm_log(o->ok ? FM_LOG_INFO : FM_LOG_WARN, "database_operation", FM_KZ("group", n->group),
            FM_KZ("operation", fm_pg_operation_text(o->operation)), FM_KB("ok", o->ok),
            FM_KZ("way", o->operation == FM_PG_OP_REWIND ? fm_pg_way_text(o->way) : ""),
-           FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KZ("why", o->why));
+           FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KU("copied_mb", o->copied_mb),
+           FM_KZ("why", o->why));
+    const char *what = fm_pg_operation_text(o->operation);
+    /* that its data can be looked at says nothing of why it does not run */
+    bool mends =
+        o->operation != FM_PG_OP_LOOK || fm_str_starts(fm_str_z(n->trouble), fm_str_z(what));
     if (!o->ok)
-        trouble(n, fm_pg_operation_text(o->operation), o->why);
-    else
+        trouble(n, what, o->why);
+    else if (mends)
         n->trouble[0] = 0;
     switch (o->operation) {
     case FM_PG_OP_LOOK:

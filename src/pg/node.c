@@ -108,6 +108,18 @@ static void keep_output(struct fm_pg_node *n)
     }
 }
 
+/* What pg_rewind found out that it has to copy: most of its time goes with that. */
+static void take_size(struct fm_pg_node *n)
+{
+    static const char sign[] = "need to copy ";
+    const char *at = strstr(n->outcome.output, sign);
+    if (!at)
+        return;
+    at += sizeof sign - 1;
+    if (!fm_str_u64(fm_str(at, strspn(at, "0123456789")), &n->outcome.copied_mb))
+        n->outcome.copied_mb = 0;
+}
+
 static void last_words(const struct fm_pg_node *n, char out[TEXT_ROOM])
 {
     const char *text = n->outcome.output;
@@ -291,6 +303,8 @@ static void exited(struct fm_child *c, int status)
     enum fm_pg_went went = good ? fm_pg_step_after(n, s) : FM_PG_FAILED;
     if (went == FM_PG_FAILED || tells(s))
         keep_output(n);
+    if (s == FM_PG_STEP_REWIND)
+        take_size(n);
     if (!good)
         why_of_child(n, status);
     take(n, went);

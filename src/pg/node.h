@@ -85,6 +85,7 @@ struct fm_pg_outcome {
     enum fm_pg_way way;
     int64_t took_ms;
     char parts[FM_PG_PARTS_ROOM]; /* the steps that took some time, with their milliseconds */
+    uint64_t copied_mb;           /* by pg_rewind, as it said; 0 = it did not */
     /* where it failed: in which step, and the last words; where a clone had to follow, why; tame */
     char why[FM_PG_WHY_ROOM];
     /* the end of what the last program printed, tame but for newlines */

@@ -90,6 +90,7 @@ static void cells_of_a_holder_are_a_row(void **state)
         "\n"
         "Under way:\n"
         "  cards: failover from north is asking for 12.0 s: the mode asks\n"
+        "    `fulmar quote cards --to REGION` says what it would cost, and how to order it\n"
         "  cards/2: moves to west, shipping for 84 ms\n");
     json_decref(d);
 }
