@@ -96,6 +96,7 @@ struct db_loss {
     uint64_t sent;                     /* ... what it was told: a version of items */
     uint64_t told[FM_GROUP_NODES_MAX]; /* ... and what others have said that they keep */
     struct fm_mono at, later;
+    bool found;  /* what a look has found (n->pg.rescued) is still to be written down */
     bool looked; /* the log of the data as they are was looked at, behind this fork */
     struct fm_lsn fork;
     uint64_t mine; /* the version with what was found */

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 enum { WORDS_ROOM = 2048 }; /* of what it printed last */
@@ -69,23 +68,6 @@ static void write_names(const struct db_node *n, uint32_t whom, struct fm_buf *b
     fm_buf_ch(b, ')');
 }
 
-/* Does the kernel say when syncfs could not write? */
-static bool reports_syncfs(void)
-{
-    enum { MAJOR = 5, MINOR = 8 };
-    struct utsname u;
-    struct fm_str rest;
-    uint64_t major = 0, minor = 0;
-    if (uname(&u) != 0)
-        return false;
-    struct fm_str first = fm_str_cut(fm_str_z(u.release), '.', &rest);
-    size_t digits = 0;
-    while (digits < rest.n && rest.p[digits] >= '0' && rest.p[digits] <= '9')
-        digits++;
-    return fm_str_u64(first, &major) && fm_str_u64(fm_str(rest.p, digits), &minor) &&
-           (major > MAJOR || (major == MAJOR && minor >= MINOR));
-}
-
 static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as as,
                                              unsigned upstream, struct told *t)
 {
@@ -120,7 +102,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
                                    .synchronous = fm_buf_str(&names),
                                    .upstream = upstream == FM_GROUP_NOBODY ? NULL : &t->up,
                                    .sheds_log = as == DB_AS_OPEN && n->sheds_next,
-                                   .syncs_at_once = reports_syncfs(),
+                                   .syncs_at_once = fm_pg_syncfs_reports(),
                                    .own = t->own,
                                    .nown = g->nsettings};
     return &t->s;
@@ -165,7 +147,7 @@ static void take_look(struct db_node *n)
 {
     const struct fm_pg_look *k = &n->pg.look;
     n->looked = true;
-    n->loss.looked = false;
+    n->loss.looked = n->loss.found = false;
     n->data_is_there = k->found == FM_PG_DATA && k->history.timeline.n > 0;
     n->found = (struct fm_group_report){.state = 0};
     n->history.h = (struct fm_history){{0}, {NULL, 0}};

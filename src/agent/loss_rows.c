@@ -178,22 +178,21 @@ bool fm_loss_store_has(const struct fm_loss_store *s, const struct fm_loss *l)
     return l->rows_bytes == 0;
 }
 
-static void end_writing(struct fm_loss_store *s, bool ok)
+void fm_loss_store_close(struct fm_loss_store *s)
 {
-    fm_scribe_free(s->writing);
-    s->writing = NULL;
-    if (ok)
-        hold(s, s->writing_sum);
+    fm_scribe_free(s->pen);
+    s->pen = NULL;
 }
 
-/* What was being written counts from when it is durable. */
-static enum fm_err take_over(struct fm_loss_store *s, struct fm_error *e)
+/* What came of what was being written. */
+static enum fm_err put_down(struct fm_loss_store *s, enum fm_err err)
 {
-    enum fm_err err = s->writing ? fm_scribe_look(s->writing, e) : FM_ERR_OK;
-    if (!s->writing || err == FM_ERR_TIMEOUT)
+    if (err == FM_ERR_TIMEOUT)
         return err;
-    end_writing(s, err == FM_ERR_OK);
-    return FM_ERR_OK; /* where it failed it is as if it had not been begun */
+    fm_loss_store_close(s);
+    if (!err)
+        hold(s, s->writes);
+    return err;
 }
 
 enum fm_err fm_loss_store_put(struct fm_loss_store *s, const struct fm_loss *l, struct fm_str text,
@@ -204,23 +203,14 @@ enum fm_err fm_loss_store_put(struct fm_loss_store *s, const struct fm_loss *l, 
         return fm_error_set(e, FM_ERR_INVALID, "these are not the rows of that item");
     if (!name_file(s, l, path))
         return fm_error_set(e, FM_ERR_INVALID, "`%.64s` cannot be the name of a file", l->node);
-    enum fm_err err = take_over(s, e);
-    if (err || fm_loss_store_has(s, l))
+    enum fm_err err = FM_ERR_OK;
+    if (s->pen)
+        err = put_down(s, fm_scribe_look(s->pen, e));
+    if (err == FM_ERR_TIMEOUT || fm_loss_store_has(s, l))
         return err;
-    err = fm_scribe_new(&s->writing, path, e);
-    if (err)
-        return err;
-    s->writing_sum = l->rows_sum;
-    err = fm_scribe_write(s->writing, text, e);
-    if (err != FM_ERR_TIMEOUT)
-        end_writing(s, err == FM_ERR_OK);
-    return err;
-}
-
-void fm_loss_store_close(struct fm_loss_store *s)
-{
-    fm_scribe_free(s->writing);
-    s->writing = NULL;
+    s->writes = l->rows_sum;
+    err = fm_scribe_new(&s->pen, path, e);
+    return err ? err : put_down(s, fm_scribe_write(s->pen, text, e));
 }
 
 /* -------- for people -------- */

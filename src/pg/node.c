@@ -36,10 +36,10 @@ static const uint8_t clone_[] = {STEP(FOLDER),  STEP(SETTLE),  STEP(ALONE),   ST
                                  STEP(BEGIN),   STEP(COPY),    STEP(FILES),   STEP(LEAVE),
                                  STEP(FOUND),   STEP(CONTROL), STEP(HISTORY), STEP(END)};
 static const uint8_t rewind_[] = {
-    STEP(SETTLE),  STEP(ALONE), STEP(FIND),    STEP(CONTROL), STEP(HISTORY), STEP(JUDGE),
-    STEP(SECRETS), STEP(SLOT),  STEP(ENTER),   STEP(REWIND),  STEP(VERIFY),  STEP(FILES),
-    STEP(LEAVE),   STEP(FOUND), STEP(CONTROL), STEP(HISTORY), STEP(END)};
-/* of a node that can follow: without ENTER, REWIND, VERIFY, LEAVE */
+    STEP(SETTLE),  STEP(ALONE), STEP(FIND),  STEP(CONTROL), STEP(HISTORY), STEP(JUDGE),
+    STEP(SECRETS), STEP(SLOT),  STEP(ENTER), STEP(REWIND),  STEP(FLUSH),   STEP(VERIFY),
+    STEP(FILES),   STEP(LEAVE), STEP(FOUND), STEP(CONTROL), STEP(HISTORY), STEP(END)};
+/* of a node that can follow: without ENTER, REWIND, FLUSH, VERIFY, LEAVE */
 static const uint8_t follow[] = {STEP(SECRETS), STEP(SLOT), STEP(FILES), STEP(END)};
 static const uint8_t rescue[] = {STEP(SETTLE),  STEP(ALONE),   STEP(FIND), STEP(CONTROL),
                                  STEP(HISTORY), STEP(OUTLIVE), STEP(KEEP), STEP(END)};
@@ -182,6 +182,7 @@ static bool copies_instead(struct fm_pg_node *n, enum fm_pg_step s)
     case FM_PG_STEP_JUDGE:
     case FM_PG_STEP_ENTER:
     case FM_PG_STEP_REWIND:
+    case FM_PG_STEP_FLUSH:
     case FM_PG_STEP_VERIFY:
         return true;
     case FM_PG_STEP_END:

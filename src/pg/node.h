@@ -123,6 +123,7 @@ struct fm_pg_node {
     bool as_user, busy;
     const uint8_t *plan; /* steps that are left */
     bool inside;         /* what is done is done in fulmar.making */
+    bool flushes;        /* pg_rewind leaves it to us to make durable what it wrote */
     bool follows, or_clone;
     unsigned tries;
     struct fm_mono began, deadline, step_began;
@@ -149,6 +150,9 @@ enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
                             struct fm_error *e) FM_WARN_UNUSED;
 /* Kills what runs; `over` does not follow. */
 void fm_pg_node_deinit(struct fm_pg_node *n);
+
+/* Does the kernel say when syncfs could not write (Linux 5.8)? */
+bool fm_pg_syncfs_reports(void);
 
 bool fm_pg_node_is_busy(const struct fm_pg_node *n);
 /* 0 to 100 while a clone or a rewind copies, else -1. */
