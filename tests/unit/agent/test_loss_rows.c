@@ -16,7 +16,6 @@ static char folder[] = "/tmp/fulmar-loss-rows-XXXXXX";
 static char path[64];
 static struct fm_losses *losses;
 static struct fm_loss_store store;
-static atomic_bool slow;
 
 static int begin(void **state)
 {
@@ -86,39 +85,6 @@ static void what_a_look_left_is_made_fit_for_documents(void **state)
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0); /* nobody is waited for */
     assert_int_equal(fm_loss_rows_take(path, &text, &n, &whole, &e), FM_ERR_IO);
-}
-
-/* Instead of that of the C library. */
-int fsync(int fd)
-{
-    while (atomic_load(&slow))
-        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
-    return (int)syscall(SYS_fsync, fd);
-}
-
-static void rows_that_are_being_written_count_when_they_are(void **state)
-{
-    (void)state;
-    struct fm_str rows = FM_STR("D\tpostgres\t\t\n");
-    struct fm_loss l = item(rows);
-    struct fm_error e;
-    fm_loss_store_open(&store, folder, losses);
-    atomic_store(&slow, true);
-    assert_int_equal(fm_loss_store_put(&store, &l, rows, &e), FM_ERR_TIMEOUT);
-    assert_int_equal(fm_loss_store_put(&store, &l, rows, &e), FM_ERR_TIMEOUT);
-    assert_false(fm_loss_store_has(&store, &l));
-    atomic_store(&slow, false);
-    enum fm_err err = FM_ERR_TIMEOUT;
-    for (unsigned i = 0; i < 5000 && err == FM_ERR_TIMEOUT; i++) {
-        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
-        err = fm_loss_store_put(&store, &l, rows, &e);
-    }
-    assert_int_equal(err, FM_ERR_OK);
-    assert_true(fm_loss_store_has(&store, &l));
-    atomic_store(&slow, true); /* it is there: nothing has to be written */
-    assert_int_equal(fm_loss_store_put(&store, &l, rows, &e), FM_ERR_OK);
-    atomic_store(&slow, false);
-    fm_loss_store_close(&store);
 }
 
 static void only_what_the_item_speaks_of_is_kept(void **state)
@@ -234,7 +200,6 @@ static void people_see_transactions_with_keys_and_values(void **state)
 }
 
 FM_TEST_MAIN(fm_test_with(what_a_look_left_is_made_fit_for_documents, begin, end),
-             fm_test_with(rows_that_are_being_written_count_when_they_are, begin, end),
              fm_test_with(only_what_the_item_speaks_of_is_kept, begin, end),
              fm_test_with(what_is_still_being_written_is_not_kept_yet, begin, end),
              fm_test(people_see_transactions_with_keys_and_values))
