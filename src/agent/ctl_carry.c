@@ -205,7 +205,7 @@ static void carry_items(struct ctl_op *o, struct fm_op *x)
     else if (x->state == FM_OP_WAITING && began)
         x->state = FM_OP_RUNNING;
     if (x->state == FM_OP_DONE)
-        snprintf(x->text, sizeof x->text, "%u cells moved", x->nitems);
+        snprintf(x->text, sizeof x->text, "%u cell%s moved", x->nitems, x->nitems == 1 ? "" : "s");
 }
 
 /* -------- failback -------- */

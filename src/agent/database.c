@@ -158,7 +158,11 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
         err = db_server_init(n, user, e);
     if (!err)
         err = db_loss_open(n, e);
+    if (!err)
+        err = db_order_open(n, e);
     if (err) {
+        fm_losses_free(n->loss.items);
+        fm_loss_store_close(&n->loss.rows);
         free(n);
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
@@ -287,7 +291,9 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        db_order_free(d->node[i]);
         fm_losses_free(d->node[i]->loss.items);
+        fm_loss_store_close(&d->node[i]->loss.rows);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);
     }

@@ -74,9 +74,14 @@ int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how)
     if (g->misconfigured)
         return fm_print_error(g->args, g->command, FM_EXIT_CONFIG, what,
                               "say who you are: --cert FILE --key FILE");
-    snprintf(remedy, sizeof remedy, "start one (fulmar %s -c %s), or name another host with %s",
-             g->use == FM_WHOM_ORDER ? "agent" : "edge", g->args->config,
-             g->args->server ? "--server" : "--host or --server");
+    if (g->use == FM_WHOM_ORDER && g->seats.conf && g->seats.conf->nhosts == 0)
+        snprintf(remedy, sizeof remedy,
+                 "agents do that, and %s has none: list their hosts under `hosts`",
+                 g->args->config);
+    else
+        snprintf(remedy, sizeof remedy, "start one (fulmar %s -c %s), or name another host with %s",
+                 g->use == FM_WHOM_ORDER ? "agent" : "edge", g->args->config,
+                 g->args->server ? "--server" : "--host or --server");
     return fm_print_error(g->args, g->command, FM_EXIT_UNREACHABLE, what, remedy);
 }
 

@@ -198,6 +198,8 @@ def test_status_says_what_is_wrong(stage):
     check("! PostgreSQL lets nobody in" in g.fulmar("group", "status").stdout, "the table does not say it")
     g.kill("north-1")
     wait_for_trouble("north-1", "its agent cannot be reached")
+    lines = [line for line in g.fulmar("group", "status").stdout.splitlines() if line.startswith("  north-1 ")]
+    check("(standby)" in lines[0], f"what it said last is shown as if it were so: {lines}")
 
 
 def test_status_says_that_a_port_is_taken(stage):

@@ -692,6 +692,7 @@ static void files_that_cannot_be_read_are_said(void **state)
         assert_string_equal(report.finding[0].what, cases[i].what);
         assert_string_equal(report.finding[0].pos.file, cases[i].path);
         assert_int_equal(report.finding[0].pos.line, 0);
+        assert_non_null(strstr(report.finding[0].advice, "-c FILE"));
         fm_conf_report_deinit(&report);
     }
 }
