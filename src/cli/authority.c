@@ -39,6 +39,8 @@ static void holder_of(const json_t *cell, char out[HOLDER_TEXT])
     if (strcmp(fm_show_text(cell, "state"), "released") == 0)
         snprintf(out, HOLDER_TEXT, "(%s, for %s)", region,
                  fm_show_or_dash(fm_show_text(cell, "to")));
+    else if (strcmp(fm_show_text(cell, "state"), "yielded") == 0)
+        snprintf(out, HOLDER_TEXT, "(given up by %s)", region);
     else
         snprintf(out, HOLDER_TEXT, "%s%s", region, is_true(cell, "lapsed") ? " (lapsed)" : "");
 }

@@ -90,7 +90,7 @@ struct msg {
 };
 
 /* A timeline of a node's history, and how many records there were when it began. */
-enum { SIM_LINES = 48, SIM_WAL = 4096, SIM_RECS = 16384 };
+enum { SIM_LINES = 48, SIM_WAL = 8192, SIM_RECS = 32768 };
 struct line {
     uint32_t id, begins;
 };

@@ -454,7 +454,7 @@ static void who_prefers_time_yields_to_a_standby_that_is_ready(void **state)
         if (i == 2)
             node[B].at = node[C].at = FM_MONO_ZERO;
         if (i == 3)
-            node[B].state = node[C].state = FM_GROUP_CATCHING_UP;
+            node[B].state = node[C].state = FM_GROUP_FENCED;
         crash();
         assert_int_equal(tick().to, i ? FM_GROUP_RESUMING : FM_GROUP_YIELDED);
         assert_true(i || g.why == FM_GROUP_WHY_PREFERS_TIME);
