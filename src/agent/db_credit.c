@@ -133,10 +133,7 @@ static void give(struct db_node *n)
  * wait for us. What PostgreSQL waits for beside us it is told by them. */
 static int64_t pace(const struct db_node *n)
 {
-    const struct fm_credit *c = &n->credit.c;
-    uint64_t half = fm_min_u64(c->policy.bytes, FM_CREDIT_WINDOW) / 2;
-    bool near = n->credit.v.joining || fm_lsn_ahead(c->granted, c->written) <= half;
-    return near && db_credit_guards(n) ? FAST_MS : EASY_MS;
+    return db_credit_guards(n) && fm_credit_is_short(&n->credit.c) ? FAST_MS : EASY_MS;
 }
 
 /* -------- the stream -------- */

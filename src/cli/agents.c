@@ -315,6 +315,7 @@ int fm_agents_show(const struct fm_args *a, const char *command, enum fm_whom_us
     int code = fm_agents_open(&g, a, command, use);
     if (code)
         return code;
+    FM_ASSERT(g);
     code = show_on(g, show);
     fm_agents_close(g);
     return code;

@@ -122,17 +122,15 @@ static bool run(struct fm_demo *d, struct fm_pg_target *t, struct statement *s, 
     bool done = fm_stage_wait(d, 2 * SQL_MS + 1000, is_over);
     running = NULL;
     fm_pg_close(&s->conn);
-    if (!s->ok) {
+    if (!s->ok)
         fm_error_set(&d->error, FM_ERR_STATE, "the ledger does not answer: %s",
                      s->over ? s->error.msg : "not in time");
-        free(s->value);
-        s->value = NULL;
-    }
+    done &= s->ok;
     if (value)
-        *value = s->value;
-    else
+        *value = done ? s->value : NULL;
+    if (!value || !done)
         free(s->value);
-    return done && s->ok;
+    return done;
 }
 
 static struct fm_pg_target as_bank(const struct fm_demo *d)

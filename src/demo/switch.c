@@ -14,7 +14,7 @@
 
 enum {
     HOME = 0,
-    APART_MS = 40, /* each way between regions: so what was acknowledged may be on its way */
+    APART_MS = 40, /* each way between regions: what is acknowledged is on its way so long */
     SLOW_FOR_MS = 1000,
     CUT_MS = 3000,
     AGAIN_MS = 500,
@@ -175,6 +175,7 @@ bool fm_switch_kill(struct fm_demo *d, struct play *p)
         return false;
     p->began = fm_mono_now();
     fm_demo_view_say(&d->view, ">>> %s is killed", p->name);
+    fm_world_cut_off(&d->world, p->region); /* what is on its way dies with it */
     fm_world_kill(&d->world, p->region);
     fm_world_kill_postgres(&d->world, p->region);
     return true;
