@@ -251,7 +251,7 @@ const struct fm_command fm_commands[] = {
      "without the consent of the primary. `recovery pending` until that one comes back and was "
      "looked at.",
      "fulmar loss list ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_list},
-    {"loss show", "ITEM", "show one of them: how many transactions, of when, where their log is",
+    {"loss show", "ITEM", "show one of them: how many transactions, of when, and their rows",
      "Exit code 2 where there is no such item.", "fulmar loss show ledger:west-db-1:1:0-5000148",
      ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_show},
     {"loss write-off", "ITEM --confirm ITEM --reason TEXT",
