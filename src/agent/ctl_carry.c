@@ -355,7 +355,9 @@ static void carry_failover(struct ctl_op *o, struct fm_op *x)
         return;
     }
     if (!holds && x->state != FM_OP_ABORTING) {
-        end_with(x, FM_OP_DONE, "the region holds nothing of it any more");
+        end_with(x, FM_OP_DONE,
+                 x->region == x->to ? "the region holds it again"
+                                    : "the region holds nothing of it any more");
         return;
     }
     if (f->state == FM_FAILOVER_COMPLETING && x->state == FM_OP_RUNNING) {

@@ -116,10 +116,13 @@ static bool goes_on_by_itself(const struct world *w, const struct fm_cell_record
            d->g.state == FM_GROUP_STANDBY && c->evidence.node != i + 1;
 }
 
-bool yield_waits_for_a_person(const struct world *w)
+bool yield_waits(const struct world *w)
 {
     const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
     const struct group *x = w->group;
+    enum { SETTLES_S = 20 };
+    if (x && w->now - x->changed_at < SETTLES_S * S)
+        return true; /* a unit of the budget came back, and it was taken: nobody follows yet */
     if (!x || c->state != FM_CELL_YIELDED)
         return false;
     for (unsigned i = 0; i < x->n; i++) {
