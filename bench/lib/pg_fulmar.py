@@ -107,11 +107,17 @@ class Fulmar(System):
 
     def losses(self, place: str) -> list[dict[str, Any]]:
         """The items of what was lost, as the agent there knows them; [] where it does not answer."""
-        said = subprocess.run([*self._fulmar(place, "loss", "list", "ledger"), "-o", "json"], capture_output=True, text=True,
-                              check=False, timeout=10, cwd=self.lab.folder)
-        if said.returncode:
-            return []
-        found: list[dict[str, Any]] = json.loads(said.stdout).get("items", [])
+        found: list[dict[str, Any]] = self._asked(place, "loss", "list", "ledger").get("items", [])
+        return found
+
+    def loss(self, place: str, item: str) -> dict[str, Any]:
+        """One of them, with its rows."""
+        return self._asked(place, "loss", "show", item)
+
+    def _asked(self, place: str, *words: str) -> dict[str, Any]:
+        said = subprocess.run([*self._fulmar(place, *words), "-o", "json"], capture_output=True, text=True, check=False,
+                              timeout=10, cwd=self.lab.folder)
+        found: dict[str, Any] = json.loads(said.stdout) if said.returncode == 0 else {}
         return found
 
     def node(self, place: str) -> dict[str, Any]:

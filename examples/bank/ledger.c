@@ -17,8 +17,9 @@
 #include <stdlib.h>
 
 enum {
-    CONNECTIONS = 8, /* each way */
-    CALLS_MAX = 512,
+    CONNECTIONS = 4, /* each way */
+    OPENING_MAX = 2, /* at once: a password costs milliseconds of our loop */
+    CALLS_MAX = 512, /* each way: queries that wait do not keep commands out */
     OPEN_MS = 2000,
     REST_MS = 20,   /* after a connection that failed */
     SWEEP_MS = 50,  /* how often those that wait are looked at for their deadlines */
@@ -53,16 +54,17 @@ struct bank_ledger {
     char password[PASSWORD_MAX];
     struct connection conn[WAYS][CONNECTIONS];
     struct fm_list waiting[WAYS];
-    unsigned ncalls;
+    unsigned ncalls[WAYS];
     struct fm_timer sweep;
 };
 
 static void serve(struct bank_ledger *l, enum way way);
 
-static void finish(struct bank_ledger *l, struct call *c, unsigned status, struct fm_str body)
+static void finish(struct bank_ledger *l, enum way way, struct call *c, unsigned status,
+                   struct fm_str body)
 {
-    FM_ASSERT(l->ncalls > 0 && fm_list_empty(&c->node));
-    l->ncalls--;
+    FM_ASSERT(l->ncalls[way] > 0 && fm_list_empty(&c->node));
+    l->ncalls[way]--;
     c->done(c->user, status, body);
     free(c);
 }
@@ -73,7 +75,8 @@ static void show_debit(const struct fm_pg_result *r, struct fm_buf *out, unsigne
 {
     struct fm_str answer = r->rows == 1 ? fm_pg_value(r, 0, 0) : (struct fm_str){NULL, 0};
     *status = answer.p ? 200 : 409;
-    fm_buf_str_add(out, answer);
+    if (answer.p)
+        fm_buf_str_add(out, answer);
 }
 
 static void show_balance(const struct call *c, const struct fm_pg_result *r, struct fm_buf *out)
@@ -125,7 +128,7 @@ static void answered(struct fm_pg_conn *pg, const struct fm_pg_result *r)
         fm_log(FM_LOG_WARN, "ledger", FM_KZ("error", r->error.msg));
         status = 0;
     }
-    finish(l, c, status, fm_buf_str(&out));
+    finish(l, k->way, c, status, fm_buf_str(&out));
     serve(l, k->way);
 }
 
@@ -179,6 +182,7 @@ static void rested(struct fm_timer *t)
 static void serve(struct bank_ledger *l, enum way way)
 {
     struct fm_list *waiting = &l->waiting[way];
+    unsigned opening = 0;
     size_t more = 0;
     for (unsigned i = 0; i < CONNECTIONS && !fm_list_empty(waiting); i++) {
         struct connection *k = &l->conn[way][i];
@@ -191,13 +195,13 @@ static void serve(struct bank_ledger *l, enum way way)
     fm_list_each (at, waiting)
         more++;
     for (unsigned i = 0; i < CONNECTIONS; i++)
-        more -= more > 0 && l->conn[way][i].pg.state == FM_PG_CONN_OPENING;
-    for (unsigned i = 0; i < CONNECTIONS && more > 0; i++) {
+        opening += l->conn[way][i].pg.state == FM_PG_CONN_OPENING;
+    for (unsigned i = 0; i < CONNECTIONS && opening < OPENING_MAX && opening < more; i++) {
         struct connection *k = &l->conn[way][i];
         if (k->resting || k->pg.state != FM_PG_CONN_CLOSED)
             continue;
         open_one(k);
-        more--;
+        opening++;
     }
 }
 
@@ -213,7 +217,7 @@ static void sweep(struct fm_timer *t)
             if (fm_mono_before(now, c->deadline))
                 continue;
             fm_list_remove(&c->node);
-            finish(l, c, 0, FM_STR(""));
+            finish(l, (enum way)way, c, 0, FM_STR(""));
         }
     fm_loop_timer_in_ms(l->loop, t, SWEEP_MS);
 }
@@ -222,7 +226,7 @@ bool bank_ledger_ask(struct bank_ledger *l, bool command, const struct bank_effe
                      int64_t timeout_ms, bank_answered *done, void *user)
 {
     enum way way = command ? WRITING : READING;
-    struct call *c = l->ncalls < CALLS_MAX ? calloc(1, sizeof *c) : NULL;
+    struct call *c = l->ncalls[way] < CALLS_MAX ? calloc(1, sizeof *c) : NULL;
     FM_ASSERT(timeout_ms > 0 && e->id[0]);
     if (!c)
         return false;
@@ -230,7 +234,7 @@ bool bank_ledger_ask(struct bank_ledger *l, bool command, const struct bank_effe
     c->deadline = fm_mono_add_ms(fm_mono_now(), timeout_ms);
     c->done = done;
     c->user = user;
-    l->ncalls++;
+    l->ncalls[way]++;
     fm_list_push_back(&l->waiting[way], &c->node);
     serve(l, way);
     return true;

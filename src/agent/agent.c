@@ -237,6 +237,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
 
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
+                                            {.path = "/status", .write = write_status},
                                             {.path = "/journal/changes", .write = write_changes},
                                             {"/peer/1/post", write_post, true},
                                             {.path = "/authority/view", .write = write_view},

@@ -342,7 +342,7 @@ struct ctl_context {
 struct ctl_event {
     uint64_t number;
     int64_t wall_ns;
-    const char *what; /* "authority", "failover", "move", "office" */
+    const char *what; /* "authority", "failover", "move", "office", "yield" */
     char context[FM_ROSTER_NAME_ROOM];
     char object[FM_INTENT_NAME_ROOM]; /* "" = it is about a context, a cell, a region */
     int cell, region;                 /* -1 = none */

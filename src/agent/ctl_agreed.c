@@ -193,7 +193,7 @@ static bool is_busy(const struct fm_controller *ctl, char *what, size_t cap)
         const struct ctl_context *c = ctl->context[i];
         for (unsigned k = 0; c && c->conf >= 0 && k < c->auth.cfg.ncells; k++) {
             const struct fm_cell_at *at = &c->auth.cell[k].at;
-            if (at->revision.n == 0 || at->r.state == FM_CELL_HELD)
+            if (at->revision.n == 0 || at->r.state != FM_CELL_RELEASED)
                 continue;
             snprintf(what, cap, "cell %u of %s is on its way", k, ctl->c.roster->context[i].name);
             return true;

@@ -205,7 +205,7 @@ static void carry_items(struct ctl_op *o, struct fm_op *x)
     else if (x->state == FM_OP_WAITING && began)
         x->state = FM_OP_RUNNING;
     if (x->state == FM_OP_DONE)
-        snprintf(x->text, sizeof x->text, "%u cells moved", x->nitems);
+        snprintf(x->text, sizeof x->text, "%u cell%s moved", x->nitems, x->nitems == 1 ? "" : "s");
 }
 
 /* -------- failback -------- */
@@ -355,7 +355,9 @@ static void carry_failover(struct ctl_op *o, struct fm_op *x)
         return;
     }
     if (!holds && x->state != FM_OP_ABORTING) {
-        end_with(x, FM_OP_DONE, "the region holds nothing of it any more");
+        end_with(x, FM_OP_DONE,
+                 x->region == x->to ? "the region holds it again"
+                                    : "the region holds nothing of it any more");
         return;
     }
     if (f->state == FM_FAILOVER_COMPLETING && x->state == FM_OP_RUNNING) {

@@ -13,10 +13,11 @@ static json_t *lag_json(const struct ctl_external_region *r)
     const struct fm_external_lag *l = &r->doc.lag;
     if (!r->revision || !fm_external_lag_is_known(l))
         return json_null();
+    int64_t ago_ms = ctl_external_age_ms(r) + r->doc.lag_age_ms;
     return json_pack("{s:o,s:o,s:I}", "bytes",
                      l->has_bytes ? json_integer((json_int_t)l->bytes) : json_null(), "ms",
                      l->has_ms ? json_integer((json_int_t)l->ms) : json_null(), "measured_ms_ago",
-                     (json_int_t)(ctl_external_age_ms(r) + r->doc.lag_age_ms));
+                     (json_int_t)ago_ms);
 }
 
 static json_t *region_json(const struct ctl_context *c, unsigned i)

@@ -348,10 +348,10 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     }
     if (f->state == FM_FAILOVER_PREPARING)
         look_at_standby(ctl, s, lost);
-    feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
     if (!holds) /* changes nothing where nothing is under way */
         feed(ctl, s, lost, FM_FAILOVER_ON_TAKEN);
-    else if (f->state == FM_FAILOVER_COMPLETING)
+    feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
+    if (holds && f->state == FM_FAILOVER_COMPLETING)
         acquire(ctl, s, lost);
     if (f->state == FM_FAILOVER_COMPLETING && f->broke_glass && !own)
         ctl_yield_ask(ctl, s, lost);

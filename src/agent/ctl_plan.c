@@ -149,7 +149,8 @@ static bool check_heir(struct ctl_order *o, const struct ctl_set *s, unsigned to
         ctl_refuse(&o->no, 409, "ready", "choose another region, or wait",
                    "%s was not heard for a while", name);
     else if (!sees_well(ctl, to, &s->contexts))
-        ctl_refuse(&o->no, 409, "ready", "see `health` of its agents",
+        ctl_refuse(&o->no, 409, "ready",
+                   "`fulmar status HOST`, of a gate there, says what it lacks",
                    "no gate of %s says that it can serve the context", name);
     return !o->no.status;
 }

@@ -88,15 +88,6 @@ static void give_up_set(struct ctl_context *c, enum fm_yield_why why, unsigned t
         give_up(member(c->ctl, s, i), to);
 }
 
-/* A standby here, else whom the votes name, is asked first. */
-static unsigned whom_first(const struct ctl_context *c, const struct fm_yield_evidence *ev)
-{
-    unsigned me = c->ctl->region, to = ctl_heir(c->ctl, c->set, me);
-    if (to == FM_NO_REGION || fm_yield_heir(ev, FRESH_MS, me, fm_mono_now()) != FM_GROUP_NOBODY)
-        to = me;
-    return to;
-}
-
 void ctl_yield_ask(struct fm_controller *ctl, struct ctl_set *s, unsigned lost)
 {
     struct fm_mono now = fm_mono_now();
@@ -203,7 +194,10 @@ static void look(struct ctl_context *c)
     struct fm_yield_evidence ev = see(c, node);
     struct fm_yield_verdict v = fm_yield_step(&c->group->yield, &policy, &ev, fm_mono_now());
     if (v.why != FM_YIELD_WHY_NONE)
-        give_up_set(c, (enum fm_yield_why)v.why, whom_first(c, &ev));
+        give_up_set(c, (enum fm_yield_why)v.why,
+                    fm_yield_first(&ev, (enum fm_yield_why)v.why,
+                                   ctl_heir(c->ctl, c->set, c->ctl->region), FRESH_MS,
+                                   fm_mono_now()));
     if (!fm_mono_is_never(v.wake))
         ctl_arm(c->ctl, v.wake);
 }

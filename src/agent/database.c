@@ -115,21 +115,22 @@ static void take_others(struct db_node *n, const struct fm_conf *conf)
 
 /* -------- life -------- */
 
-static struct fm_group_policy policy(void)
+static struct fm_group_policy policy(const struct fm_conf_failover *f)
 {
-    return (struct fm_group_policy){
-        .prefer = FM_PREFER_DATA, /* to give way to a standby, a keeper would have to hand over */
-        .restarts_max = RESTARTS_MAX,
-        .restarts_ms = RESTARTS_MS,
-        .hang_ms = HANG_MS,
-        .yield_ms = YIELD_MS,
-        .tries_max = TRIES_MAX,
-        .retry_ms = RETRY_MS,
-        .stop_ms = STOP_MS,
-        .fresh_ms = FRESH_MS,
-        .stuck_ms = STUCK_MS,
-        .wait_ms = WAIT_MS,
-        .lag_max = LAG_MAX};
+    /* who gives way for a person to decide would only be away for longer */
+    bool time = f->prefer == FM_CONF_PREFER_TIME && f->mode == FM_CONF_AUTOMATIC;
+    return (struct fm_group_policy){.prefer = time ? FM_PREFER_TIME : FM_PREFER_DATA,
+                                    .restarts_max = RESTARTS_MAX,
+                                    .restarts_ms = RESTARTS_MS,
+                                    .hang_ms = HANG_MS,
+                                    .yield_ms = YIELD_MS,
+                                    .tries_max = TRIES_MAX,
+                                    .retry_ms = RETRY_MS,
+                                    .stop_ms = STOP_MS,
+                                    .fresh_ms = FRESH_MS,
+                                    .stuck_ms = STUCK_MS,
+                                    .wait_ms = WAIT_MS,
+                                    .lag_max = LAG_MAX};
 }
 
 static enum fm_err begin_node(struct fm_database *d, unsigned group, const struct fm_conf_host *h,
@@ -147,7 +148,7 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     n->context = (unsigned)context;
     n->lease_ms = c->lease_ms;
     n->upstream = n->upstream_next = FM_GROUP_NOBODY;
-    n->policy = policy();
+    n->policy = policy(&c->failover);
     snprintf(n->group, sizeof n->group, "%.*s", FM_STR_ARG(g->name));
     take_others(n, d->conf);
     enum fm_err err = take_paths(n, d->conf, h, e);
@@ -157,7 +158,11 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
         err = db_server_init(n, user, e);
     if (!err)
         err = db_loss_open(n, e);
+    if (!err)
+        err = db_order_open(n, e);
     if (err) {
+        fm_losses_free(n->loss.items);
+        fm_loss_store_close(&n->loss.rows);
         free(n);
         return fm_error_wrap(e, "the node of the group %.*s", FM_STR_ARG(g->name));
     }
@@ -224,6 +229,7 @@ static void reset_node(struct db_node *n, const struct fm_conf *conf)
     n->as = DB_AS_NOTHING;   /* its settings may be others */
     n->slots = DB_SLOTS_NOT; /* and so may be those who follow it */
     n->lease_ms = conf->contexts[conf->groups[index].contexts[0]].lease_ms;
+    n->policy = policy(&conf->contexts[conf->groups[index].contexts[0]].failover);
 }
 
 static bool is_begun(const struct fm_database *d, struct fm_str group)
@@ -285,7 +291,9 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        db_order_free(d->node[i]);
         fm_losses_free(d->node[i]->loss.items);
+        fm_loss_store_close(&d->node[i]->loss.rows);
         explicit_bzero(d->node[i], sizeof *d->node[i]);
         free(d->node[i]);
     }

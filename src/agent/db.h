@@ -18,6 +18,7 @@
 #include "agent/loss_rows.h"
 #include "agent/losses.h"
 #include "agent/outlog.h"
+#include "agent/scribe.h"
 #include "core/credit.h"
 #include "core/group.h"
 #include "http/caller.h"
@@ -95,6 +96,7 @@ struct db_loss {
     uint64_t sent;                     /* ... what it was told: a version of items */
     uint64_t told[FM_GROUP_NODES_MAX]; /* ... and what others have said that they keep */
     struct fm_mono at, later;
+    bool found;  /* what a look has found (n->pg.rescued) is still to be written down */
     bool looked; /* the log of the data as they are was looked at, behind this fork */
     struct fm_lsn fork;
     uint64_t mine; /* the version with what was found */
@@ -156,6 +158,7 @@ struct db_node {
         enum fm_group_event event;
         bool refused;
         char why[DB_WHY_ROOM];
+        struct fm_scribe *mark; /* is there while it is left to a person */
     } order;
     struct fm_mono told_at, recorded_at;
     struct fm_revision recorded_over;
@@ -279,6 +282,8 @@ void db_probe_end(struct db_node *n);
 
 /* -------- db_order.c -------- */
 
+enum fm_err db_order_open(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+void db_order_free(struct db_node *n);
 void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m);
 /* It was left to a person, by this agent or one before it. */
 bool db_order_is_maintained(const struct db_node *n);

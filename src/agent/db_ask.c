@@ -22,8 +22,9 @@ enum {
 /* The last one: where the oldest file of the log begins that is there. The timeline: of a primary
  * that of what it writes; of a standby that of what it receives, has received, or has replayed at
  * the least. */
-static const char *const state_sql =
-    "with s as (select pg_is_in_recovery() r), t as (select case when r then greatest("
+static const char *const prepare_sql =
+    "prepare fulmar_state as with s as (select pg_is_in_recovery() r), t as (select case when r "
+    "then greatest("
     "(select received_tli from pg_stat_wal_receiver), (select min_recovery_end_timeline from "
     "pg_control_recovery()), (select timeline_id from pg_control_checkpoint()), "
     "(select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_waldir() where name ~ "
@@ -231,16 +232,29 @@ static void asked(struct fm_pg_conn *c, const struct fm_pg_result *r)
     db_node_turn(n);
 }
 
-static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
+static void may_ask(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
     struct db_node *n = fm_container_of(c, struct db_node, conn);
     n->asks = false;
-    if (r->error.code) {
-        snprintf(n->trouble, sizeof n->trouble, "PostgreSQL lets nobody in: %.200s", r->error.msg);
-        again(n);
-    } else {
-        n->ask_at = fm_mono_now();
+    n->ask_at = fm_mono_now();
+    if (!r->error.code)
+        return;
+    snprintf(n->trouble, sizeof n->trouble, "PostgreSQL does not answer: %.200s", r->error.msg);
+    close_conn(n);
+    again(n);
+}
+
+/* Planning the statement costs several times what it does, and it is asked always. */
+static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, conn);
+    if (!r->error.code) {
+        fm_pg_command(c, prepare_sql, QUERY_MS, may_ask);
+        return;
     }
+    n->asks = false;
+    snprintf(n->trouble, sizeof n->trouble, "PostgreSQL lets nobody in: %.200s", r->error.msg);
+    again(n);
 }
 
 static void lost(struct fm_pg_conn *c, const struct fm_pg_result *r)
@@ -354,7 +368,7 @@ void db_ask_turn(struct db_node *n)
         db_ask_open(n, &n->conn, DB_OPEN_MS, opened);
     } else if (n->conn.state == FM_PG_CONN_READY && !prepare(n)) {
         n->asks = true;
-        fm_pg_query(&n->conn, state_sql, NULL, 0, QUERY_MS, asked);
+        fm_pg_command(&n->conn, "execute fulmar_state", QUERY_MS, asked);
     }
 }
 

@@ -31,8 +31,9 @@ enum {
 
 /* Who receives, with what it has on disk. Read before the end of the log is. A walsender that began
  * before a node lost its data speaks of data that are gone. */
-static const char *const look_sql =
-    "select (select string_agg(application_name || '=' || coalesce(flush_lsn, '0/0') || '=' || "
+static const char *const prepare_sql =
+    "prepare fulmar_look as select (select string_agg(application_name || '=' || "
+    "coalesce(flush_lsn, '0/0') || '=' || "
     "(state = 'streaming')::int || '=' || (extract(epoch from backend_start) * 1000)::bigint, ',') "
     "from pg_stat_replication), pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), "
     "current_setting('synchronous_standby_names') ~ '^FIRST [0-9]+ \\(fulmar_c', "
@@ -133,10 +134,7 @@ static void give(struct db_node *n)
  * wait for us. What PostgreSQL waits for beside us it is told by them. */
 static int64_t pace(const struct db_node *n)
 {
-    const struct fm_credit *c = &n->credit.c;
-    uint64_t half = fm_min_u64(c->policy.bytes, FM_CREDIT_WINDOW) / 2;
-    bool near = n->credit.v.joining || fm_lsn_ahead(c->granted, c->written) <= half;
-    return near && db_credit_guards(n) ? FAST_MS : EASY_MS;
+    return db_credit_guards(n) && fm_credit_is_short(&n->credit.c) ? FAST_MS : EASY_MS;
 }
 
 /* -------- the stream -------- */
@@ -310,10 +308,22 @@ static void took_lowered(struct fm_pg_conn *c, const struct fm_pg_result *r)
     next_look(n, FAST_MS);
 }
 
+static void may_look(struct fm_pg_conn *c, const struct fm_pg_result *r)
+{
+    struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
+    if (r->error.code)
+        fm_pg_close(c);
+    next_look(n, r->error.code ? AGAIN_MS : 0);
+}
+
+/* Planning the statement costs several times what it does. */
 static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
     struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
-    next_look(n, r->error.code ? AGAIN_MS : 0);
+    if (r->error.code)
+        next_look(n, AGAIN_MS);
+    else
+        fm_pg_command(c, prepare_sql, STEP_MS, may_look);
 }
 
 static void lost(struct fm_pg_conn *c, const struct fm_pg_result *r)
@@ -364,7 +374,7 @@ static void due(struct fm_timer *t)
         fm_pg_query(&k->conn, lowered_sql, NULL, 0, STEP_MS, took_lowered);
     } else {
         k->asks = true;
-        fm_pg_query(&k->conn, look_sql, NULL, 0, STEP_MS, looked);
+        fm_pg_command(&k->conn, "execute fulmar_look", STEP_MS, looked);
     }
 }
 

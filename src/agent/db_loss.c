@@ -18,7 +18,6 @@
 enum {
     ASK_MS = 2000,
     SOON_MS = 500, /* to whom has not all of it */
-    AGAIN_MS = 2000,
     LATER_MS = 5000,
     ANSWER_MAX = 1 << 20,
 };
@@ -113,10 +112,16 @@ bool db_loss_is_kept(const struct db_node *n)
 
 void db_loss_keep(struct db_node *n, unsigned from)
 {
+    struct db_loss *x = &n->loss;
     struct fm_lsn fork;
-    if (from != FM_GROUP_NOBODY && find_fork(n, &fork) &&
-        !(n->loss.looked && fm_lsn_same(n->loss.fork, fork)))
+    if (from == FM_GROUP_NOBODY || !find_fork(n, &fork) ||
+        (x->looked && fm_lsn_same(x->fork, fork)))
+        return;
+    bool found = x->found && fm_lsn_same(n->pg.rescued.fork, fork);
+    if (!found)
         db_server_rescue(n, from);
+    else if (!fm_mono_before(fm_mono_now(), n->begin_at))
+        db_loss_rescued(n);
 }
 
 /* Of what is pending of this node, what it can say now: into `out`, where there is one. */
@@ -171,10 +176,12 @@ void db_loss_rescued(struct db_node *n)
     snprintf(l.why, sizeof l.why, "%s", counted ? "" : r->lost.why);
     snprintf(l.copy, sizeof l.copy, "%.*s", (int)sizeof l.copy - 1, r->copy);
     if (!db_rows_found(n, &l) || !db_loss_keep_items(n, &l, 1)) {
-        n->begin_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
-        return; /* it is looked at again */
+        n->loss.found = true; /* it need not be looked at again */
+        n->begin_at = fm_mono_add_ms(fm_mono_now(), SOON_MS);
+        return;
     }
     n->loss.looked = true;
+    n->loss.found = false;
     n->loss.fork = r->fork;
     n->loss.mine = fm_losses_version(n->loss.items);
     n->loss.at = FM_MONO_ZERO;
@@ -236,7 +243,7 @@ static void settle(struct db_node *n)
                                   .forked = true,
                                   .looked = true};
     if (n->g.state == FM_GROUP_MAINTAINED)
-        n->loss.looked = false; /* whatever is done to it */
+        n->loss.looked = n->loss.found = false; /* whatever is done to it */
     keep_settled(n, &d);
     if (n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_STANDBY)
         db_rows_prune(n);
@@ -371,13 +378,14 @@ void db_loss_turn(struct db_node *n)
     settle(n);
     if (x->asks || n->nnodes < 2 || fm_mono_before(now, x->at))
         return;
+    db_loss_close(n);
+    if (x->used && !fm_caller_is_gone(&x->caller, false))
+        return; /* what was under way still ends, in a moment */
     unsigned of = whom(n);
     if (of == FM_GROUP_NOBODY)
         return;
     x->at = fm_mono_add_ms(now, SOON_MS);
-    db_loss_close(n);
-    if (!x->used || fm_caller_is_gone(&x->caller, false)) /* else what was under way still ends */
-        ask(n, of);
+    ask(n, of);
 }
 
 void db_loss_close(struct db_node *n)

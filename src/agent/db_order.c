@@ -5,11 +5,9 @@
 #include "agent/db.h"
 
 #include "base/assert.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "core/group_order.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -36,15 +34,25 @@ bool db_order_is_maintained(const struct db_node *n)
     return false;
 }
 
-static enum fm_err mark(const struct db_node *n, bool on, struct fm_error *e)
+enum fm_err db_order_open(struct db_node *n, struct fm_error *e)
 {
     char path[PATH_MAX];
     enum fm_err err = db_state_path(n, MARK, path, e);
-    if (!err && on)
-        err = fm_file_replace(path, FM_STR("a person looks after this node\n"), 0600, e);
-    else if (!err && unlink(path) < 0 && errno != ENOENT)
-        err = fm_error_errno(e, FM_ERR_IO, errno, "cannot remove %s", path);
-    return err;
+    return err ? err : fm_scribe_new(&n->order.mark, path, e);
+}
+
+void db_order_free(struct db_node *n)
+{
+    fm_scribe_free(n->order.mark);
+}
+
+/* By this ask, or by an earlier one that timed out. */
+static enum fm_err mark(const struct db_node *n, struct fm_error *e)
+{
+    enum fm_err err = fm_scribe_look(n->order.mark, e);
+    if (err == FM_ERR_TIMEOUT || (!err && db_order_is_maintained(n)))
+        return err;
+    return fm_scribe_write(n->order.mark, FM_STR("a person looks after this node\n"), e);
 }
 
 /* -------- doing it -------- */
@@ -56,26 +64,33 @@ static void refuse(struct db_node *n, const char *why)
 }
 
 /* What is to outlive the agent is written before anything is done, and taken back where that is
- * refused. */
-static void carry_out(struct db_node *n)
+ * refused. False: it is still being written, and nothing was done. */
+static bool carry_out(struct db_node *n)
 {
     struct fm_error e = {0};
     enum fm_group_event event = n->order.event;
-    if (event == FM_GROUP_ON_MAINTAIN && mark(n, true, &e)) {
+    enum fm_err err = event == FM_GROUP_ON_MAINTAIN ? mark(n, &e)
+                      : event == FM_GROUP_ON_RESUME ? fm_scribe_look(n->order.mark, &e)
+                                                    : FM_ERR_OK;
+    if (err == FM_ERR_TIMEOUT)
+        return false;
+    if (event == FM_GROUP_ON_MAINTAIN && err) {
         refuse(n, e.msg);
-        return;
+        return true;
     }
     uint8_t was = n->g.state;
     bool refused = db_node_order(n, event);
     if ((event == FM_GROUP_ON_MAINTAIN && refused) || (event == FM_GROUP_ON_RESUME && !refused))
-        if (mark(n, false, &e))
+        if (fm_scribe_remove(n->order.mark, &e))
             fm_log(FM_LOG_ERROR, "database_mark", FM_KZ("group", n->group), FM_KE(&e));
     if (refused) {
         char why[DB_WHY_ROOM];
-        snprintf(why, sizeof why, "the node is %s: that cannot be done now",
-                 fm_group_state_name((enum fm_group_state)was));
+        snprintf(why, sizeof why, "the node is %s: that cannot be done now%s",
+                 fm_group_state_name((enum fm_group_state)was),
+                 was == FM_GROUP_MAINTAINED ? ", `fulmar group maintain` off comes first" : "");
         refuse(n, why);
     }
+    return true;
 }
 
 /* How it stands: percent of it, with words. */
@@ -105,8 +120,10 @@ void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m)
         n->order.serial = m->serial;
         n->order.event = orders[i].event;
         n->order.refused = false;
-        if (!m->ok) /* else it was begun before this agent was */
-            carry_out(n);
+        if (!m->ok && !carry_out(n)) { /* ok: it was begun before this agent was */
+            n->order.event = FM_GROUP_ON_TICK;
+            return; /* it is asked again */
+        }
     }
     bool failed = fm_group_order_stands(n->order.event, &n->g) == FM_GROUP_ORDER_FAILED;
     back.ok = !n->order.refused && !failed;

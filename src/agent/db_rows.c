@@ -74,11 +74,13 @@ bool db_rows_found(struct db_node *n, struct fm_loss *l)
     if (err)
         snprintf(n->trouble, sizeof n->trouble, "the rows that were lost cannot be kept: %.180s",
                  e.msg);
+    if (err)
+        return false;
     fm_log(FM_LOG_WARN, "loss_rows", FM_KZ("group", n->group),
            FM_KZ("known", fm_loss_rows_name((enum fm_loss_rows)l->rows)),
            FM_KU("transactions", l->decoded), FM_KU("changes", l->changes),
            FM_KZ("why", l->rows_why));
-    return err == FM_ERR_OK;
+    return true;
 }
 
 /* -------- between hosts -------- */

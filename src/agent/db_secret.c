@@ -198,6 +198,9 @@ static void answered(struct fm_caller *c, unsigned status, struct fm_str body)
     n->secret_asks = false;
     if (status == 200 && take(n, body))
         fm_log(FM_LOG_INFO, "database_passwords", FM_KZ("group", n->group), FM_KZ("from", c->peer));
+    else if (status == 404)
+        snprintf(n->trouble, sizeof n->trouble, "%.60s does not have the passwords%s", c->peer,
+                 n->cell.r.evidence.writer ? "" : " yet: `fulmar group create` makes them");
     else if (status != 200)
         snprintf(n->trouble, sizeof n->trouble, "%.60s does not give the passwords: %u", c->peer,
                  status);

@@ -102,6 +102,7 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
                                    .synchronous = fm_buf_str(&names),
                                    .upstream = upstream == FM_GROUP_NOBODY ? NULL : &t->up,
                                    .sheds_log = as == DB_AS_OPEN && n->sheds_next,
+                                   .syncs_at_once = fm_pg_syncfs_reports(),
                                    .own = t->own,
                                    .nown = g->nsettings};
     return &t->s;
@@ -146,7 +147,7 @@ static void take_look(struct db_node *n)
 {
     const struct fm_pg_look *k = &n->pg.look;
     n->looked = true;
-    n->loss.looked = false;
+    n->loss.looked = n->loss.found = false;
     n->data_is_there = k->found == FM_PG_DATA && k->history.timeline.n > 0;
     n->found = (struct fm_group_report){.state = 0};
     n->history.h = (struct fm_history){{0}, {NULL, 0}};
@@ -167,10 +168,15 @@ static void over(struct fm_pg_node *pg)
     fm_log(o->ok ? FM_LOG_INFO : FM_LOG_WARN, "database_operation", FM_KZ("group", n->group),
            FM_KZ("operation", fm_pg_operation_text(o->operation)), FM_KB("ok", o->ok),
            FM_KZ("way", o->operation == FM_PG_OP_REWIND ? fm_pg_way_text(o->way) : ""),
-           FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KZ("why", o->why));
+           FM_KI("took_ms", o->took_ms), FM_KZ("parts", o->parts), FM_KU("copied_mb", o->copied_mb),
+           FM_KZ("why", o->why));
+    const char *what = fm_pg_operation_text(o->operation);
+    /* that its data can be looked at says nothing of why it does not run */
+    bool mends =
+        o->operation != FM_PG_OP_LOOK || fm_str_starts(fm_str_z(n->trouble), fm_str_z(what));
     if (!o->ok)
-        trouble(n, fm_pg_operation_text(o->operation), o->why);
-    else
+        trouble(n, what, o->why);
+    else if (mends)
         n->trouble[0] = 0;
     switch (o->operation) {
     case FM_PG_OP_LOOK:

@@ -178,6 +178,23 @@ bool fm_loss_store_has(const struct fm_loss_store *s, const struct fm_loss *l)
     return l->rows_bytes == 0;
 }
 
+void fm_loss_store_close(struct fm_loss_store *s)
+{
+    fm_scribe_free(s->pen);
+    s->pen = NULL;
+}
+
+/* What came of what was being written. */
+static enum fm_err put_down(struct fm_loss_store *s, enum fm_err err)
+{
+    if (err == FM_ERR_TIMEOUT)
+        return err;
+    fm_loss_store_close(s);
+    if (!err)
+        hold(s, s->writes);
+    return err;
+}
+
 enum fm_err fm_loss_store_put(struct fm_loss_store *s, const struct fm_loss *l, struct fm_str text,
                               struct fm_error *e)
 {
@@ -186,10 +203,14 @@ enum fm_err fm_loss_store_put(struct fm_loss_store *s, const struct fm_loss *l, 
         return fm_error_set(e, FM_ERR_INVALID, "these are not the rows of that item");
     if (!name_file(s, l, path))
         return fm_error_set(e, FM_ERR_INVALID, "`%.64s` cannot be the name of a file", l->node);
-    enum fm_err err = fm_file_replace(path, text, 0600, e);
-    if (!err)
-        hold(s, l->rows_sum);
-    return err;
+    enum fm_err err = FM_ERR_OK;
+    if (s->pen)
+        err = put_down(s, fm_scribe_look(s->pen, e));
+    if (err == FM_ERR_TIMEOUT || fm_loss_store_has(s, l))
+        return err;
+    s->writes = l->rows_sum;
+    err = fm_scribe_new(&s->pen, path, e);
+    return err ? err : put_down(s, fm_scribe_write(s->pen, text, e));
 }
 
 /* -------- for people -------- */

@@ -1,12 +1,13 @@
 /* The items of a group: see the header. Invariant: memory holds what the file does. */
 #include "agent/losses.h"
 
+#include "agent/scribe.h"
+
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/time.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,10 +16,11 @@
 enum { FILE_MAX = 1 << 20 };
 
 struct fm_losses {
-    char path[PATH_MAX];
+    struct fm_scribe *scribe;
     uint64_t version;
     unsigned n;
     struct fm_loss item[FM_LOSSES_MAX];
+    struct fm_losses *next; /* is being written; NULL: nothing is */
 };
 
 /* -------- one item -------- */
@@ -184,12 +186,12 @@ int fm_losses_read(const json_t *doc, struct fm_loss *out)
     return (int)n;
 }
 
-static enum fm_err load(struct fm_losses *l, struct fm_error *e)
+static enum fm_err load(struct fm_losses *l, const char *path, struct fm_error *e)
 {
     char *bytes = NULL;
     size_t size = 0;
     struct fm_error why = {FM_ERR_OK, ""};
-    enum fm_err err = fm_file_read(l->path, FILE_MAX, &bytes, &size, &why);
+    enum fm_err err = fm_file_read(path, FILE_MAX, &bytes, &size, &why);
     if (err == FM_ERR_NOT_FOUND)
         return FM_ERR_OK;
     if (err)
@@ -199,7 +201,7 @@ static enum fm_err load(struct fm_losses *l, struct fm_error *e)
     json_decref(doc);
     free(bytes);
     if (n < 0)
-        return fm_error_set(e, FM_ERR_INVALID, "%s is no list of lost writes", l->path);
+        return fm_error_set(e, FM_ERR_INVALID, "%s is no list of lost writes", path);
     l->n = (unsigned)n;
     return FM_ERR_OK;
 }
@@ -210,15 +212,12 @@ enum fm_err fm_losses_open(struct fm_losses **out, const char *path, struct fm_e
     *out = NULL;
     if (!l)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
-    if (strlen(path) >= sizeof l->path) {
-        free(l);
-        return fm_error_set(e, FM_ERR_LIMIT, "the path of lost writes is too long");
-    }
-    memcpy(l->path, path, strlen(path) + 1);
     l->version = 1;
-    enum fm_err err = load(l, e);
+    enum fm_err err = fm_scribe_new(&l->scribe, path, e);
+    if (!err)
+        err = load(l, path, e);
     if (err)
-        free(l);
+        fm_losses_free(l);
     else
         *out = l;
     return err;
@@ -226,6 +225,10 @@ enum fm_err fm_losses_open(struct fm_losses **out, const char *path, struct fm_e
 
 void fm_losses_free(struct fm_losses *l)
 {
+    if (!l)
+        return;
+    fm_scribe_free(l->scribe);
+    free(l->next);
     free(l);
 }
 
@@ -300,37 +303,57 @@ static enum fm_err save(const struct fm_losses *l, struct fm_error *e)
 {
     json_t *doc = fm_losses_doc(l);
     char *text = doc ? json_dumps(doc, JSON_INDENT(1)) : NULL;
-    enum fm_err err = text ? fm_file_replace(l->path, fm_str_z(text), 0600, e)
+    enum fm_err err = text ? fm_scribe_write(l->scribe, fm_str_z(text), e)
                            : fm_error_set(e, FM_ERR_MEMORY, "out of memory");
     free(text);
     json_decref(doc);
     return err;
 }
 
+/* What was being written counts from when it is durable. */
+static enum fm_err take_over(struct fm_losses *l, struct fm_error *e)
+{
+    struct fm_losses *next = l->next;
+    enum fm_err err = next ? fm_scribe_look(l->scribe, e) : FM_ERR_OK;
+    if (!next || err == FM_ERR_TIMEOUT)
+        return err;
+    l->next = NULL;
+    if (!err) {
+        memcpy(l->item, next->item, sizeof l->item);
+        l->n = next->n;
+        l->version++;
+    }
+    free(next);
+    return FM_ERR_OK; /* where it failed it is as if it had not been begun */
+}
+
 enum fm_err fm_losses_keep(struct fm_losses *l, const struct fm_loss *item, unsigned n,
                            struct fm_error *e)
 {
-    struct fm_losses *next = malloc(sizeof *next);
-    if (!next)
+    enum fm_err err = take_over(l, e);
+    if (err)
+        return err;
+    l->next = malloc(sizeof *l->next);
+    if (!l->next)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
-    *next = *l;
+    *l->next = *l;
     bool changed = false, full = false;
     for (unsigned i = 0; i < n && !full; i++) {
-        int rc = join(next, &item[i]);
+        int rc = join(l->next, &item[i]);
         full = rc < 0;
         changed |= rc > 0;
     }
-    enum fm_err err = FM_ERR_OK;
     if (full)
         err = fm_error_set(e, FM_ERR_LIMIT, "%d items of lost writes are open: write some off",
                            FM_LOSSES_MAX);
     else if (changed)
-        err = save(next, e);
-    if (!err && changed) {
-        next->version++;
-        *l = *next;
-    }
-    free(next);
+        err = save(l->next, e);
+    if (err == FM_ERR_TIMEOUT)
+        return err;
+    if (!err && changed)
+        return take_over(l, e);
+    free(l->next);
+    l->next = NULL;
     return err;
 }
 

@@ -1,8 +1,8 @@
 /* agent/losses.h: the items of core/loss.h that a host keeps of one PostgreSQL group: a file that
  * is replaced as a whole, and their form in JSON. Private to src/agent.
  *
- * What is in memory is what is durable: a change that cannot be written has not happened. Writing
- * blocks for a moment, some times for each forced failover. One thread. */
+ * What is in memory is durable: a change that cannot be written has not happened, nor has one that
+ * is still being written (agent/scribe.h): keep it again. One thread. */
 #ifndef FM_AGENT_LOSSES_H
 #define FM_AGENT_LOSSES_H
 
@@ -33,7 +33,7 @@ const struct fm_loss *fm_losses_find(const struct fm_losses *l, const struct fm_
 uint64_t fm_losses_version(const struct fm_losses *l);
 
 /* Join these; durable when it returns well, else nothing has changed. Items that are closed make
- * room for new ones; FM_ERR_LIMIT where there is none. */
+ * room for new ones; FM_ERR_LIMIT where there is none. FM_ERR_TIMEOUT: the disk takes long. */
 enum fm_err fm_losses_keep(struct fm_losses *l, const struct fm_loss *item, unsigned n,
                            struct fm_error *e) FM_WARN_UNUSED;
 

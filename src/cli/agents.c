@@ -74,9 +74,14 @@ int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how)
     if (g->misconfigured)
         return fm_print_error(g->args, g->command, FM_EXIT_CONFIG, what,
                               "say who you are: --cert FILE --key FILE");
-    snprintf(remedy, sizeof remedy, "start one (fulmar %s -c %s), or name another host with %s",
-             g->use == FM_WHOM_ORDER ? "agent" : "edge", g->args->config,
-             g->args->server ? "--server" : "--host or --server");
+    if (g->use == FM_WHOM_ORDER && g->seats.conf && g->seats.conf->nhosts == 0)
+        snprintf(remedy, sizeof remedy,
+                 "agents do that, and %s has none: list their hosts under `hosts`",
+                 g->args->config);
+    else
+        snprintf(remedy, sizeof remedy, "start one (fulmar %s -c %s), or name another host with %s",
+                 g->use == FM_WHOM_ORDER ? "agent" : "edge", g->args->config,
+                 g->args->server ? "--server" : "--host or --server");
     return fm_print_error(g->args, g->command, FM_EXIT_UNREACHABLE, what, remedy);
 }
 
@@ -310,6 +315,7 @@ int fm_agents_show(const struct fm_args *a, const char *command, enum fm_whom_us
     int code = fm_agents_open(&g, a, command, use);
     if (code)
         return code;
+    FM_ASSERT(g);
     code = show_on(g, show);
     fm_agents_close(g);
     return code;

@@ -39,6 +39,8 @@ static void holder_of(const json_t *cell, char out[HOLDER_TEXT])
     if (strcmp(fm_show_text(cell, "state"), "released") == 0)
         snprintf(out, HOLDER_TEXT, "(%s, for %s)", region,
                  fm_show_or_dash(fm_show_text(cell, "to")));
+    else if (strcmp(fm_show_text(cell, "state"), "yielded") == 0)
+        snprintf(out, HOLDER_TEXT, "(given up by %s)", region);
     else
         snprintf(out, HOLDER_TEXT, "%s%s", region, is_true(cell, "lapsed") ? " (lapsed)" : "");
 }
@@ -174,6 +176,10 @@ static void print_under_way(const char *name, const json_t *context)
         printf("  %s: failover from %s is %s for %s: %s%s\n", name, region,
                fm_show_text(f, "state"), fm_show_ms(fm_show_number(f, "for_ms"), ms),
                fm_show_text(f, "why_text"), is_true(f, "automatic") ? " (automatic)" : "");
+        if (strcmp(fm_show_text(f, "state"), "asking") == 0)
+            printf(
+                "    `fulmar quote %s --to REGION` says what it would cost, and how to order it\n",
+                name);
     }
     const json_t *move = json_object_get(context, "move");
     if (json_is_object(move))

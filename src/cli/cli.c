@@ -98,26 +98,36 @@ static const struct fm_command *find_command(int argc, char **argv, int *used)
     return NULL;
 }
 
-/* Commands whose first word is this one; false where there is none. */
-static bool list_group(const char *first)
+static struct fm_str rest_of_group(const struct fm_command *c, const char *first)
 {
-    char text[1024];
-    struct fm_buf b = fm_buf(text, sizeof text);
+    struct fm_str rest, word = fm_str_cut(fm_str_z(c->name), ' ', &rest);
+    return fm_str_eqz(word, first) ? rest : fm_str(NULL, 0);
+}
+
+/* Commands whose first word is this one; false where there is none. */
+static bool list_group(const char *first, FILE *to)
+{
+    bool any = false;
     for (const struct fm_command *c = fm_commands; c->name; c++) {
-        struct fm_str rest, word = fm_str_cut(fm_str_z(c->name), ' ', &rest);
-        if (rest.p && fm_str_eqz(word, first))
-            fm_buf_printf(&b, "%s`fulmar %s`", b.n ? ", " : "", c->name);
+        if (!rest_of_group(c, first).p)
+            continue;
+        if (!any)
+            fprintf(to, "Usage: fulmar %s COMMAND [OPTION...]\n\n", first);
+        fprintf(to, "  %-20s %s\n  %-20s   $ %s\n", c->name, c->summary, "", c->example);
+        any = true;
     }
-    if (b.n)
-        (void)fm_usage("there is no command `%s`; there are %.*s, and `fulmar help` for each",
-                       first, (int)b.n, text);
-    return b.n > 0;
+    if (any)
+        fprintf(to, "\nfulmar help %s COMMAND explains one.\n", first);
+    return any;
 }
 
 static int unknown_command(int argc, char **argv)
 {
-    if ((argc == 1 || (argc == 2 && strcmp(argv[1], "--help") == 0)) && list_group(argv[0]))
-        return FM_EXIT_USAGE;
+    bool asks = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    if (asks && list_group(argv[0], stdout))
+        return FM_EXIT_OK;
+    if (argc == 1 && list_group(argv[0], stderr))
+        return fm_usage("`%s` is the first word of several commands: say which", argv[0]);
     char asked[128], two[128];
     snprintf(asked, sizeof asked, "%s", argv[0]);
     const struct fm_command *best = NULL;
@@ -240,8 +250,8 @@ static int parse_all(const struct fm_command *c, struct fm_args *a, int argc, ch
         else if (!only_args && argv[i][0] == '-' && argv[i][1])
             code = parse_short(c, a, argv, argc, &i);
         else if (a->nargs == c->args_max)
-            code = fm_usage("`fulmar %s` does not take `%s`; usage: fulmar %s %s", c->name, argv[i],
-                            c->name, c->args);
+            code = fm_usage("`fulmar %s` does not take `%s`; usage: fulmar %s%s%s", c->name,
+                            argv[i], c->name, c->args[0] ? " " : "", c->args);
         else
             a->arg[a->nargs++] = argv[i];
         if (code)
@@ -345,6 +355,8 @@ int fm_cmd_help(const struct fm_args *a)
     char *argv[2] = {(char *)(uintptr_t)a->arg[0], (char *)(uintptr_t)a->arg[1]};
     int used;
     const struct fm_command *c = find_command(a->nargs, argv, &used);
+    if (!c && a->nargs == 1 && list_group(argv[0], stdout))
+        return FM_EXIT_OK;
     if (!c)
         return unknown_command(a->nargs, argv);
     print_help(c);

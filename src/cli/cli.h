@@ -53,7 +53,7 @@ struct fm_args {
     X(CONFIG, "config", 'c', "FILE", config,                                                       \
       "the configuration (else $FULMAR_CONFIG, else "                                              \
       "/etc/fulmar/fulmar.yaml)")                                                                  \
-    X(HOST, "host", 0, "NAME", host, "who this daemon is (default: this machine's name)")          \
+    X(HOST, "host", 0, "NAME", host, "which host this is (default: this machine's name)")          \
     X(REGION, "region", 0, "REGION", region, "the region of a host that is not listed")            \
     X(SERVER, "server", 0, "HOST", server,                                                         \
       "whom to ask: a host of the configuration, or "                                              \

@@ -150,20 +150,22 @@ const struct fm_command fm_commands[] = {
          FM_OPT_BIT(WATCH) | FM_OPT_BIT(CHECK) | FM_OPT_BIT(COLOR) | FM_OPT_BIT(TIMEOUT) |
          FM_OPT_BIT(CERT) | FM_OPT_BIT(KEY) | FM_OPT_BIT(NO_INPUT),
      1, fm_cmd_status},
-    {"move", "CONTEXT", "move the right to write to another region, planned, losing nothing",
+    {"move", "CONTEXT --to REGION --reason TEXT",
+     "move the right to write to another region, planned, losing nothing",
      "New commands are held while those under way end; the right, the journal and the data are "
      "whole\n"
      "at the other region before it takes over. What stands in the way aborts it, to the holder.\n"
      "With --cells or --percent only some cells of the context move.",
      "fulmar move ledger --to north --reason \"kernel update in west\"",
      ORDER_OPTIONS | FM_OPT_BIT(TO) | FM_OPT_BIT(CELLS) | FM_OPT_BIT(PERCENT), 1, fm_cmd_move},
-    {"failback", "CONTEXT", "move the right to write home again, a canary first",
+    {"failback", "CONTEXT --reason TEXT", "move the right to write home again, a canary first",
      "Cell by cell, after home was well for long enough, at lag zero; all of it returns where the\n"
      "canary does badly.",
      "fulmar failback ledger --reason \"west is repaired\"", ORDER_OPTIONS, 1, fm_cmd_failback},
-    {"evacuate", "REGION", "move everything away from a region, planned where possible", NULL,
+    {"evacuate", "REGION --reason TEXT",
+     "move everything away from a region, planned where possible", NULL,
      "fulmar evacuate west --reason \"flood warning\"", ORDER_OPTIONS, 1, fm_cmd_evacuate},
-    {"drain", "REGION|HOST|REGION/POOL/ADDRESS",
+    {"drain", "REGION|HOST|REGION/POOL/ADDRESS --reason TEXT",
      "take traffic away from a region, a gate, an edge or an instance",
      "Of a region: queries and commands that any region may answer; all of them, or --percent of\n"
      "them. It says what you want, and is obeyed whatever the health of regions is, until `fulmar\n"
@@ -175,14 +177,15 @@ const struct fm_command fm_commands[] = {
      ORDER_OPTIONS | FM_OPT_BIT(CONTEXT) | FM_OPT_BIT(PERCENT) | FM_OPT_BIT(FOR) |
          FM_OPT_BIT(OVERRIDE),
      1, fm_cmd_drain},
-    {"undrain", "REGION|HOST|REGION/POOL/ADDRESS", "give back what a drain took away",
+    {"undrain", "REGION|HOST|REGION/POOL/ADDRESS --reason TEXT", "give back what a drain took away",
      "What was drained with --context is undrained with it.",
      "fulmar undrain west --reason \"west is updated\"", ORDER_OPTIONS | FM_OPT_BIT(CONTEXT), 1,
      fm_cmd_undrain},
-    {"quote", "CONTEXT", "say what a failover would cost now, and which evidence there is",
+    {"quote", "CONTEXT --to REGION",
+     "say what a failover would cost now, and which evidence there is",
      "Changes nothing. A quote is valid for seconds: `fulmar failover` takes its number.",
      "fulmar quote ledger --to north", ASK_OPTIONS | FM_OPT_BIT(TO), 1, fm_cmd_quote},
-    {"failover", "CONTEXT",
+    {"failover", "CONTEXT --to REGION --reason TEXT",
      "take the right to write from a region that is lost, with what it costs",
      "For what is not planned: while observers see the holder healthy it is refused; use `move`.\n"
      "Where something may be lost, a person accepts that: a quote, and the context once more.\n"
@@ -194,15 +197,16 @@ const struct fm_command fm_commands[] = {
          FM_OPT_BIT(CONFIRM) | FM_OPT_BIT(ATTEST) | FM_OPT_BIT(PREPARE) | FM_OPT_BIT(COMPLETE) |
          FM_OPT_BIT(STAND_DOWN),
      1, fm_cmd_failover},
-    {"read-only", "CONTEXT on|off", "answer queries, and tell commands to come again later",
+    {"read-only", "CONTEXT on|off --reason TEXT",
+     "answer queries, and tell commands to come again later",
      "Clients get 503 with the message for commands; applications see `Fulmar-Mode: read-only`.",
      "fulmar read-only ledger on --message \"back at 14:00\" --reason upgrade",
      ORDER_OPTIONS | FM_OPT_BIT(MESSAGE), 2, fm_cmd_read_only},
-    {"automatic pause", "[CONTEXT]", "let nothing fail over by itself for a while",
+    {"automatic pause", "[CONTEXT] --reason TEXT", "let nothing fail over by itself for a while",
      "Without --for until `fulmar automatic resume`. Without CONTEXT for all of them.",
      "fulmar automatic pause --for 1h --reason \"work on the network\"",
      ORDER_OPTIONS | FM_OPT_BIT(FOR), 1, fm_cmd_automatic_pause},
-    {"automatic resume", "[CONTEXT]", "let contexts fail over by themselves again",
+    {"automatic resume", "[CONTEXT] --reason TEXT", "let contexts fail over by themselves again",
      "Those whose mode is automatic.", "fulmar automatic resume --reason \"work is done\"",
      ORDER_OPTIONS, 1, fm_cmd_automatic_resume},
     {"op list", "", "list the operations under way, and those that were", NULL, "fulmar op list",
@@ -213,22 +217,24 @@ const struct fm_command fm_commands[] = {
     {"op wait", "ID", "wait until an operation is over, and end as its command would have",
      "Ctrl-C or --timeout leave it to itself: exit code 4.",
      "fulmar op wait 20261121-140842-83f0c1", ASK_OPTIONS, 1, fm_cmd_op_wait},
-    {"op abort", "ID", "stop an operation: what it had moved stays, the rest stays where it is",
-     NULL, "fulmar op abort 20261121-140842-83f0c1 --reason mistake", ORDER_OPTIONS, 1,
-     fm_cmd_op_abort},
-    {"group create", "GROUP",
+    {"op abort", "ID --reason TEXT",
+     "stop an operation: what it had moved stays, the rest stays where it is", NULL,
+     "fulmar op abort 20261121-140842-83f0c1 --reason mistake", ORDER_OPTIONS, 1, fm_cmd_op_abort},
+    {"group create", "GROUP --reason TEXT",
      "make the first node of a PostgreSQL group, in the region that holds it",
      "In an empty data directory of the node that is first by its name there; the other nodes "
      "copy\n"
      "it by themselves. `fulmar group status` shows how far they are.",
      "fulmar group create ledger --reason \"first day\"", ORDER_OPTIONS, 1, fm_cmd_group_create},
-    {"group reinit", "GROUP NODE", "throw the data of a standby away, and copy them anew",
+    {"group reinit", "GROUP NODE --reason TEXT",
+     "throw the data of a standby away, and copy them anew",
      "Its data go once the primary has answered; it says how much is copied, and ends when the "
      "node\n"
      "follows. The primary is refused: `fulmar move` makes another one.",
      "fulmar group reinit ledger north-db-1 --reason \"a disk was replaced\"", ORDER_OPTIONS, 2,
      fm_cmd_group_reinit},
-    {"group maintain", "GROUP NODE on|off", "leave a standby to a person, and take it back",
+    {"group maintain", "GROUP NODE on|off --reason TEXT",
+     "leave a standby to a person, and take it back",
      "While it is on the agent neither starts nor stops PostgreSQL there, nor promotes it, also "
      "after\n"
      "a restart of the agent. PostgreSQL goes on as it is. `off` also lets a node try again that "
@@ -245,10 +251,11 @@ const struct fm_command fm_commands[] = {
      "without the consent of the primary. `recovery pending` until that one comes back and was "
      "looked at.",
      "fulmar loss list ledger", ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_list},
-    {"loss show", "ITEM", "show one of them: how many transactions, of when, where their log is",
+    {"loss show", "ITEM", "show one of them: how many transactions, of when, and their rows",
      "Exit code 2 where there is no such item.", "fulmar loss show ledger:west-db-1:1:0-5000148",
      ASK_OPTIONS | FM_OPT_BIT(WATCH), 1, fm_cmd_loss_show},
-    {"loss write-off", "ITEM", "say that nobody has to look for what was lost any more",
+    {"loss write-off", "ITEM --confirm ITEM --reason TEXT",
+     "say that nobody has to look for what was lost any more",
      "For good; --confirm is the item once more. What only an old primary had is thrown away "
      "without\n"
      "another look when its item is written off before it was looked at.",

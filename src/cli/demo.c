@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { GROUP_RATE = 200 }; /* a debit costs a commit, on all of its nodes */
+
 static double number(const json_t *o, const char *key)
 {
     return json_number_value(json_object_get(o, key));
@@ -177,6 +179,11 @@ static void print_group(const json_t *o)
            number(ledger, "acknowledged"), number(ledger, "in_database"),
            count(ledger, "recovered", a), number(ledger, "acknowledged"), number(ledger, "unknown"),
            json_is_true(json_object_get(ledger, "holds")) ? "" : ": WRONG", number(ledger, "lost"));
+    if (number(ledger, "recovered") > 0 && !json_is_null(json_object_get(ledger, "rows_agree")))
+        printf("  by their keys, in the rows of `fulmar loss show`: %s\n",
+               json_is_true(json_object_get(ledger, "rows_agree"))
+                   ? "each that was lost was found there, and none that was not"
+                   : "WRONG");
 }
 
 static void print_report(const json_t *doc, bool color)
@@ -265,6 +272,7 @@ int fm_cmd_demo(const struct fm_args *a)
     struct fm_demo_options o = {.story = story,
                                 .scenarios = bits,
                                 .rate = a->rate,
+                                .group_rate = a->rate_text ? a->rate : GROUP_RATE,
                                 .regions = a->regions,
                                 .keep = a->keep,
                                 .live = table && isatty(STDOUT_FILENO),

@@ -26,7 +26,8 @@ static int context_of(const struct fm_args *a, const char *command, char *out, s
         code = fm_print_error(a, command, FM_EXIT_CONFIG, what,
                               "`fulmar config check` says all that is wrong.");
     } else if (i < 0) {
-        code = fm_usage("%s: %s has no group `%s`", command, a->config, a->arg[0]);
+        code = fm_usage("%s: %s has no group `%s`; `fulmar group status` lists them", command,
+                        a->config, a->arg[0]);
     } else {
         snprintf(out, cap, "%.*s", FM_STR_ARG(conf->contexts[conf->groups[i].contexts[0]].name));
     }
@@ -106,7 +107,8 @@ static void take_node(struct asked *q)
     const char *state = json_string_value(json_object_get(q->of, "state"));
     json_t *here = json_object_get(json_object_get(q->doc, "groups"), q->group);
     json_t *trouble = json_null();
-    if (q->end != FM_AGENTS_ANSWERED)
+    bool reached = q->end == FM_AGENTS_ANSWERED;
+    if (!reached)
         trouble = json_string("its agent cannot be reached");
     else if (q->status != 200 || !json_is_object(here))
         trouble = json_string("its agent runs no node of this group: it goes by another "
@@ -116,6 +118,7 @@ static void take_node(struct asked *q)
     else if (!state)
         trouble = json_string("its agent answers here, and its reports do not arrive");
     json_object_set_new(q->of, "trouble", trouble);
+    json_object_set_new(q->of, "reached", json_boolean(reached));
     json_object_set(q->of, "why", json_object_get(here, "why"));
     json_object_set(q->of, "loss_recovery", json_object_get(here, "loss_recovery"));
     json_object_set(q->of, "progress_percent", json_object_get(here, "progress_percent"));
@@ -158,7 +161,11 @@ static void print_node(const char *name, const json_t *n)
 {
     const char *state = json_string_value(json_object_get(n, "state"));
     const json_t *timeline = json_object_get(n, "timeline");
-    char line[24] = "-";
+    char line[24] = "-", was[32];
+    if (state && json_is_false(json_object_get(n, "reached"))) { /* what it said last */
+        snprintf(was, sizeof was, "(%s)", state);
+        state = was;
+    }
     if (timeline)
         snprintf(line, sizeof line, "%lld", (long long)json_integer_value(timeline));
     printf("  %-24s %-12s %-14s %-9s %-18s %-18s %s\n", name, fm_show_text(n, "region"),

@@ -225,7 +225,10 @@ static int list(const struct fm_args *a, struct fm_agents *g)
     json_object_set_new(doc, "sum", sum_of(items));
     if (a->output == FM_OUTPUT_TABLE) {
         fm_show_tame(doc);
-        printf("%-44s %-12s %-40s %s\n", "ITEM", "STATE", "FOUND", "LAST COMMIT");
+        if (json_array_size(items) == 0)
+            puts("no item: nobody knows of anything that was lost");
+        else
+            printf("%-44s %-12s %-40s %s\n", "ITEM", "STATE", "FOUND", "LAST COMMIT");
         for (size_t i = 0; i < json_array_size(items); i++)
             print_line(json_array_get(items, i));
         print_sum(json_object_get(doc, "sum"));

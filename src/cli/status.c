@@ -50,15 +50,16 @@ static void print_regions(const struct fm_args *a, const json_t *doc, const char
                 continue;
             const char *health = fm_show_text(context, "health");
             char since[FM_SHOW_CLOCK], intent[INTENT_ROOM];
-            bool probes = strcmp(fm_show_text(context, "reason"), "probes-fail") == 0;
+            const char *probe = fm_show_text(context, "probe");
+            bool probes = strcmp(fm_show_text(context, "reason"), "probes-fail") == 0 &&
+                          strcmp(probe, "ok") != 0; /* the newest one, which says nothing of why */
             printf("%-12s %-9s %-14s %s%-7s%s %5.1f%%  %-9s %9lld %11lld  %s%s%s\n", rn,
                    intent_of(region, context, intent), cn, paint(a, health), health,
                    a->color ? "\033[0m" : "",
                    (double)fm_show_number(context, "share_permille") / 10.0,
                    fm_show_clock(fm_show_text(context, "since"), since),
                    fm_show_number(context, "in_flight"), fm_show_number(context, "sent_total"),
-                   fm_show_text(context, "why"), probes ? ": " : "",
-                   probes ? fm_show_text(context, "probe") : "");
+                   fm_show_text(context, "why"), probes ? ": " : "", probes ? probe : "");
         }
     }
 }
@@ -103,6 +104,19 @@ static void print_checks(const struct fm_args *a, const json_t *doc)
                      json_number_value(json_object_get(c, "latency_ms")));
         printf("%-20s %-8s %s%-8s%s %10s  %s\n", name, fm_show_text(c, "type"), paint(a, like),
                state, a->color ? "\033[0m" : "", latency, fm_show_text(c, "last_error"));
+    }
+}
+
+/* Contexts that the region of an agent cannot serve, as it sees it, and what it lacks. */
+static void print_lacks(const struct fm_args *a, const json_t *doc, const char *only)
+{
+    json_t *contexts = json_object_get(json_object_get(doc, "health"), "contexts"), *c;
+    const char *name, *red = a->color ? "\033[31m" : "", *plain = a->color ? "\033[0m" : "";
+    json_object_foreach(contexts, name, c)
+    {
+        if (json_is_false(json_object_get(c, "capable")) && (!only || strcmp(only, name) == 0))
+            printf("\n%s%s cannot be served here:%s %s\n", red, name, plain,
+                   fm_show_text(c, "why"));
     }
 }
 
@@ -180,6 +194,7 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
         fm_print_holders(json_object_get(doc, "view"), only);
     print_webhook(a, json_object_get(doc, "authority_webhook"));
     print_checks(a, doc);
+    print_lacks(a, doc, only);
     print_events(doc);
 }
 

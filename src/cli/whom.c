@@ -160,8 +160,16 @@ static void first_error(const struct fm_conf_report *r, char out[TEXT_MAX])
         f++;
     if (f == r->finding + r->n)
         snprintf(out, TEXT_MAX, "the configuration cannot be read");
+    else if (f->pos.line == 0)
+        snprintf(out, TEXT_MAX, "%s: %s", f->pos.file, f->what);
     else
         snprintf(out, TEXT_MAX, "%s:%u:%u: %s", f->pos.file, f->pos.line, f->pos.col, f->what);
+}
+
+/* There is no such file, or it may not be read: nothing is wrong in it. */
+static bool is_unread(const struct fm_conf_report *r)
+{
+    return r->n == 1 && r->finding[0].pos.line == 0;
 }
 
 /* Its configuration cannot be loaded, but a daemon may go on with an earlier one: then it is wanted
@@ -177,7 +185,8 @@ static int in_spite_of(struct fm_whom *s, const struct fm_args *a, const char *c
     s->conf = NULL;
     if (s->n == 0)
         return fm_print_error(a, command, FM_EXIT_CONFIG, what,
-                              use == FM_WHOM_ORDER
+                              is_unread(r) ? "say which file it is: -c FILE, or $FULMAR_CONFIG"
+                              : use == FM_WHOM_ORDER
                                   ? "`fulmar config check` says all that is wrong with it"
                                   : "ask a daemon by its admin address: --server 127.0.0.1:7104");
     fprintf(stderr, "fulmar %s: %s\n", command, what);

@@ -265,7 +265,7 @@ struct fm_conf_failover {
     int64_t grace_ms, ask_after_ms;
     unsigned at_most; /* automatic failovers ... */
     int64_t at_most_window_ms;
-    enum { FM_CONF_PREFER_TIME, FM_CONF_PREFER_DATA } prefer;
+    enum { FM_CONF_PREFER_DATA, FM_CONF_PREFER_TIME } prefer;
 };
 
 /* Hours of some days, UTC. */

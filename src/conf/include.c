@@ -59,6 +59,8 @@ static struct fm_node *cannot(struct fm_load *l, const char *path, struct fm_con
         fm_report_error(l->report, from, "cannot include `%s`: %s", FM_Q(fm_str_z(path)), why);
     else
         fm_report_error(l->report, whole, "cannot read the configuration: %s", why);
+    if (!from.file)
+        fm_report_advice(l->report, "say which file it is: -c FILE, or $FULMAR_CONFIG");
     return NULL;
 }
 

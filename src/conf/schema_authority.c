@@ -101,8 +101,10 @@ static const struct fm_word mode_words[] = {
 };
 
 static const struct fm_word prefer_words[] = {
-    {"time", FM_CONF_PREFER_TIME, "be back soon", false},
-    {"data", FM_CONF_PREFER_DATA, "lose less, and wait for it", true},
+    {"data", FM_CONF_PREFER_DATA,
+     "it is started again first, and given up where that does not help", false},
+    {"time", FM_CONF_PREFER_TIME, "a standby takes over at once, where it may without a person",
+     false},
 };
 
 static const struct fm_schema_row failover_rows[] = {
@@ -139,8 +141,8 @@ static const struct fm_schema_row failover_rows[] = {
      AT(struct fm_conf_failover, prefer),
      .reload = FM_RELOAD_SHARED,
      WORDS(prefer_words),
-     .def = "time",
-     .help = "What counts where one must be chosen."},
+     .def = "data",
+     .help = "A PostgreSQL that crashed or hangs while its host lives."},
 };
 
 const struct fm_schema_section fm_schema_failover = {

@@ -306,6 +306,12 @@ bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn wri
     return fm_lsn_before(said, grant) && fm_lsn_ahead(said, written) <= FM_CREDIT_WINDOW / 2;
 }
 
+bool fm_credit_is_short(const struct fm_credit *c)
+{
+    uint64_t half = fm_min_u64(c->policy.bytes, FM_CREDIT_WINDOW) / 2;
+    return c->joining || fm_lsn_ahead(c->granted, c->written) <= half;
+}
+
 /* Is it so near that counting it holds nobody up? */
 static bool is_near(const struct fm_credit *c, const struct fm_credit_standby *s)
 {

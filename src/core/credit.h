@@ -160,6 +160,10 @@ struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct 
  * far as `written`? Not while it has half a window left to go by. */
 bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn written);
 
+/* Is half of what may be granted ahead used, or does a standby join? Then the next look at the
+ * standbys is not to be waited for. */
+bool fm_credit_is_short(const struct fm_credit *c);
+
 struct fm_credit_verdict {
     uint32_t wanted; /* the standbys that ought to be recorded as those that count */
     /* ... and those that will, once they have what was granted while they were away, which is when

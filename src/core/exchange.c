@@ -111,6 +111,24 @@ static bool promote_good(struct fm_exchange *x, const struct fm_exchange_event *
     return false;
 }
 
+/* Where all that is still to be tried was left, and every region has had its turn, one that was not
+ * left is more likely to answer: a connection that only took too long may be made the next time. */
+static void prefer_good(struct fm_exchange *x, const struct fm_exchange_event *e)
+{
+    FM_ASSERT(x->next < x->nplan && x->nattempts <= x->next);
+    int good = -1;
+    bool again = false;
+    if (promote_good(x, e))
+        return;
+    for (unsigned i = 0; i < x->nattempts; i++) {
+        again |= x->attempt[i].region == x->plan[x->next];
+        if (!region_is_left(e, x->attempt[i].region))
+            good = x->attempt[i].region;
+    }
+    if (again && good >= 0)
+        x->plan[x->next] = (uint8_t)good;
+}
+
 /* Somebody besides attempt `but` may still answer: alive, and not in a region that was left. */
 static bool hope(const struct fm_exchange *x, const struct fm_exchange_event *e, int but)
 {
@@ -162,7 +180,7 @@ static void after_failure(struct fm_exchange *x, unsigned i, bool executed_no,
     bool free = left || e->instance_out;
     bool pointless = left && x->waits; /* there is no other region */
     if (can_try(x) && repeatable(x, executed_no) && (free || e->budget) && !pointless) {
-        (void)promote_good(x, e);
+        prefer_good(x, e);
         try_next(x, false, !free, out);
     } else if (fm_exchange_alive(x) == 0)
         give_up(x, final_problem(x), out);

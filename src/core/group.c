@@ -226,12 +226,14 @@ static bool spent(const struct fm_group_node *g, const struct fm_group_policy *p
     return in_window(g, p, now) && FM_RULE_PICK(R26_BUDGET, g->restarts > p->restarts_max, false);
 }
 
+/* It bounds what was acknowledged; that it lags for want of a primary says nothing. */
 static bool another_is_ready(const struct fm_group_node *g, const struct fm_group_policy *p,
                              const struct fm_group_evidence *ev, struct fm_mono now)
 {
     const struct fm_evidence *r = fm_group_recorded(ev);
     for (unsigned i = 0; r && i < ev->nnodes; i++)
-        if (i != g->self && r->promotable >> i & 1 && ev->node[i].state == FM_GROUP_STANDBY &&
+        if (i != g->self && r->promotable >> i & 1 &&
+            (ev->node[i].state == FM_GROUP_STANDBY || ev->node[i].state == FM_GROUP_CATCHING_UP) &&
             fm_group_is_fresh(&ev->node[i], p->fresh_ms, now))
             return true;
     return false;
@@ -256,10 +258,11 @@ GUARD(prefers_time)
            another_is_ready(g, p, ev, now);
 }
 
+/* But for an epoch that its region took for another node, until that one has claimed it. */
 GUARD(moved_on)
 {
-    UNUSED;
-    return ev->cell && fm_epoch_newer(ev->cell->r.epoch, g->yielded);
+    return ev->cell && fm_epoch_newer(ev->cell->r.epoch, g->yielded) &&
+           !fm_group_another_may_claim(g, p, ev, now);
 }
 
 GUARD(has_waited)

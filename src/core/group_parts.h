@@ -23,6 +23,10 @@ bool fm_group_is_opened(const struct fm_group_node *g, const struct fm_group_evi
 bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
                            const struct fm_group_evidence *ev, struct fm_mono now);
 
+/* Of the holder's region, which is this one, another node could claim an epoch that nobody has. */
+bool fm_group_another_may_claim(const struct fm_group_node *g, const struct fm_group_policy *p,
+                                const struct fm_group_evidence *ev, struct fm_mono now);
+
 /* Stopped: may its data go on as those of a primary, without another promotion? */
 bool fm_group_is_resumable(const struct fm_group_node *g, const struct fm_group_evidence *ev);
 

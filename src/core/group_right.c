@@ -134,6 +134,21 @@ static bool is_best(const struct fm_group_node *g, const struct fm_group_policy 
                      fm_group_has_more(&ev->self, g->self, &ev->node[other], other)));
 }
 
+bool fm_group_another_may_claim(const struct fm_group_node *g, const struct fm_group_policy *p,
+                                const struct fm_group_evidence *ev, struct fm_mono now)
+{
+    const struct fm_evidence *r = fm_group_recorded(ev);
+    const struct fm_cell_record *c = cell_of(ev);
+    if (!r || c->state != FM_CELL_HELD || c->region != ev->self.region ||
+        fm_epoch_same(r->epoch, c->epoch))
+        return false;
+    for (unsigned i = 0; i < ev->nnodes; i++)
+        if (i != g->self && ev->node[i].region == ev->self.region && is_able(&ev->node[i]) &&
+            is_bounded(i, ev, r) && fm_group_is_fresh(&ev->node[i], p->fresh_ms, now))
+            return true;
+    return false;
+}
+
 bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
                            const struct fm_group_evidence *ev, struct fm_mono now)
 {

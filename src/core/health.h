@@ -29,7 +29,7 @@ enum fm_health_state {
 };
 
 #define FM_HEALTH_REASONS(X)                                                                       \
-    X(START, "start", "nothing is known yet")                                                      \
+    X(START, "start", "nothing bad was seen since the start")                                      \
     X(PROBES_FAIL, "probes-fail", "too few of the last probes succeeded")                          \
     X(FAILURES, "failures", "several requests in a row failed")                                    \
     X(FAILURE_RATIO, "failure-ratio", "too many of the recent requests failed")                    \

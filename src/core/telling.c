@@ -32,7 +32,9 @@ void fm_telling_begin(struct fm_telling *t, struct fm_mono now)
 int64_t fm_telling_failed(struct fm_telling *t, uint64_t random, struct fm_mono now)
 {
     unsigned doubled = t->fails < DOUBLED_MAX ? t->fails : DOUBLED_MAX;
-    int64_t ms = fm_clamp_i64((int64_t)FM_TELLING_AGAIN_MS << doubled, 0, FM_TELLING_AGAIN_MAX_MS);
+    int64_t ms = fm_clamp_i64((int64_t)FM_TELLING_AGAIN_MS << doubled, FM_TELLING_AGAIN_MS,
+                              FM_TELLING_AGAIN_MAX_MS);
+    FM_ASSERT(ms >= FM_TELLING_AGAIN_MS);
     ms -= (int64_t)(random % (uint64_t)(ms / 4));
     FM_ASSERT(4 * ms >= 3 * FM_TELLING_AGAIN_MS && ms <= FM_TELLING_AGAIN_MAX_MS);
     t->not_before = fm_mono_add_ms(now, ms);

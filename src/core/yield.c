@@ -118,6 +118,18 @@ struct fm_yield_verdict fm_yield_step(struct fm_yield *y, const struct fm_yield_
     return v;
 }
 
+unsigned fm_yield_first(const struct fm_yield_evidence *ev, enum fm_yield_why why, unsigned heir,
+                        int64_t fresh_ms, struct fm_mono now)
+{
+    FM_ASSERT(why != FM_YIELD_WHY_NONE && ev->cell);
+    if (heir == FM_NO_REGION)
+        return ev->region;
+    bool there = fm_yield_heir(ev, fresh_ms, heir, now) != FM_GROUP_NOBODY;
+    bool here = fm_yield_heir(ev, fresh_ms, ev->region, now) != FM_GROUP_NOBODY;
+    bool elsewhere = why == FM_YIELD_WHY_UNWELL ? there : !here;
+    return elsewhere ? heir : ev->region;
+}
+
 /* -------- afterwards -------- */
 
 /* Who is asked first, or has all of the data, is waited for so many leases. */

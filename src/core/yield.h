@@ -14,6 +14,7 @@
 #define FM_CORE_YIELD_H
 
 #include "core/group.h"
+#include "core/votes.h"
 
 #define FM_YIELD_WHYS(X)                                                                           \
     X(NONE, "none", "")                                                                            \
@@ -67,6 +68,11 @@ struct fm_yield_verdict fm_yield_step(struct fm_yield *y, const struct fm_yield_
  * FM_GROUP_NOBODY. */
 unsigned fm_yield_heir(const struct fm_yield_evidence *ev, int64_t fresh_ms, unsigned region,
                        struct fm_mono now);
+
+/* Which region is asked first; `heir`: by the votes, or FM_NO_REGION. The own one where a standby
+ * there bounds what was acknowledged, but for a node that lives on, which would be back first. */
+unsigned fm_yield_first(const struct fm_yield_evidence *ev, enum fm_yield_why why, unsigned heir,
+                        int64_t fresh_ms, struct fm_mono now);
 
 /* Which region goes on with a cell that was given up, and that was seen so since then: the one that
  * was asked first, while it still may come; then whoever the votes name (`heir`). */

@@ -297,6 +297,8 @@ static bool perform(struct fm_demo *d, bool group, json_t *list)
     if (!which)
         return true;
     leave_world(d);
+    if (group)
+        d->options.rate = d->view.options.rate = d->options.group_rate;
     if (fm_world_init(&d->world, &d->loop, d->options.story, group, d->options.regions, &d->error))
         return false;
     d->world.died = something_died;

@@ -45,8 +45,9 @@ struct fm_demo_options {
     enum fm_demo_story story;
     unsigned scenarios; /* bits of enum fm_demo_scenario */
     unsigned rate, regions;
-    bool keep; /* stay up afterwards */
-    bool live; /* draw on the terminal */
+    unsigned group_rate; /* where the ledger is a PostgreSQL group */
+    bool keep;           /* stay up afterwards */
+    bool live;           /* draw on the terminal */
     bool color;
     bool quiet; /* the caller prints a document: nothing else on stdout */
 };

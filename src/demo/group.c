@@ -122,17 +122,15 @@ static bool run(struct fm_demo *d, struct fm_pg_target *t, struct statement *s, 
     bool done = fm_stage_wait(d, 2 * SQL_MS + 1000, is_over);
     running = NULL;
     fm_pg_close(&s->conn);
-    if (!s->ok) {
+    if (!s->ok)
         fm_error_set(&d->error, FM_ERR_STATE, "the ledger does not answer: %s",
                      s->over ? s->error.msg : "not in time");
-        free(s->value);
-        s->value = NULL;
-    }
+    done &= s->ok;
     if (value)
-        *value = s->value;
-    else
+        *value = done ? s->value : NULL;
+    if (!value || !done)
         free(s->value);
-    return done && s->ok;
+    return done;
 }
 
 static struct fm_pg_target as_bank(const struct fm_demo *d)
@@ -231,13 +229,24 @@ bool fm_stage_group_keys(struct fm_demo *d, size_t first, size_t last, unsigned 
     return true;
 }
 
-bool fm_stage_group_balances(struct fm_demo *d)
+static bool is_true(struct fm_demo *d, const char *text)
 {
     struct fm_pg_target t = as_bank(d);
-    struct statement s = {.text = "select coalesce((select sum(1000000 - balance) from accounts) = "
-                                  "(select sum(amount) from debits), true)"};
-    char *same = NULL;
-    bool ok = run(d, &t, &s, &same) && same && strcmp(same, "t") == 0;
-    free(same);
-    return ok;
+    struct statement s = {.text = text};
+    char *value = NULL;
+    bool is = run(d, &t, &s, &value) && value && strcmp(value, "t") == 0;
+    free(value);
+    return is;
+}
+
+bool fm_stage_group_balances(struct fm_demo *d)
+{
+    return is_true(d, "select coalesce((select sum(1000000 - balance) from accounts) = "
+                      "(select sum(amount) from debits), true)");
+}
+
+bool fm_stage_group_keeps_rows(struct fm_demo *d)
+{
+    return is_true(d, "select exists (select from pg_replication_slots where database = "
+                      "current_database() and slot_name like 'fulmar_rows_%')");
 }

@@ -17,8 +17,10 @@ struct play {
     /* of a cold standby: from then on no query fails, and no request at all */
     struct fm_mono ready, taken;
     /* of a PostgreSQL group */
-    const struct fm_measure *measure; /* while it is judged */
-    bool bounded;                     /* what may be lost, as it was shown before */
+    /* while it is judged; how often each request took effect */
+    const struct fm_measure *measure;
+    const unsigned char *effects;
+    bool bounded; /* what may be lost, as it was shown before */
     json_int_t bound_transactions, recovered_before;
 };
 

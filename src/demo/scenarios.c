@@ -346,7 +346,7 @@ static const struct scenario scenarios[] = {
      .judge = fm_switch_judge},
     {.id = FM_DEMO_GROUP_FORCED,
      .name = "forced",
-     .what = "%s, 10 ms away from the others, is about to die with its PostgreSQL (SIGKILL)",
+     .what = "%s, 40 ms away from the others, is about to die with its PostgreSQL (SIGKILL)",
      .healed = "%s is started again",
      .objectives = {.pause_ms = FORCED_MS, .detected = true, .may_lose = true},
      .outage_ms = OUTAGE_MS,
@@ -386,12 +386,11 @@ static bool all_settled(struct fm_demo *d)
 }
 
 static bool measure(struct fm_demo *d, int64_t fault_ns, struct fm_measure *m,
-                    int64_t *last_failed_ms)
+                    int64_t *last_failed_ms, unsigned char *effects)
 {
     size_t first = d->first, last = d->last;
     FM_ASSERT(first <= last && d->load);
     int64_t *scratch = calloc(last - first + 1, sizeof *scratch);
-    unsigned char *effects = calloc(last + 1, 1);
     FM_ASSERT(scratch && effects);
     fm_measure_clients(fm_load_records(d->load), first, last, scratch, m);
     *last_failed_ms = m->last_failed_ns ? (m->last_failed_ns - fault_ns) / FM_NS_PER_MS : -1;
@@ -405,7 +404,6 @@ static bool measure(struct fm_demo *d, int64_t fault_ns, struct fm_measure *m,
         fm_measure_effects(d->load, first, last, effects, m);
     free(got.body);
     free(scratch);
-    free(effects);
     return ok;
 }
 
@@ -482,10 +480,13 @@ static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)
         json_decref(p.more);
         return NULL;
     }
-    bool effects = measure(d, fault_ns, &m, &last_failed_ms);
+    unsigned char *took = calloc(d->last + 1, 1);
+    bool effects = measure(d, fault_ns, &m, &last_failed_ms, took);
     p.measure = &m;
+    p.effects = took;
     if (s->judge)
         s->judge(d, &p);
+    free(took);
     json_t *o = fm_report_scenario(d, s->name, p.name, &s->objectives, &m, &v, effects);
     json_object_set_new(o, "last_failed_ms",
                         last_failed_ms < 0 ? json_null() : json_integer(last_failed_ms));

@@ -61,6 +61,9 @@ bool fm_stage_group_make(struct fm_demo *d);
 bool fm_stage_group_keys(struct fm_demo *d, size_t first, size_t last, unsigned char *effects);
 /* Do the balances of the accounts agree with the debits? */
 bool fm_stage_group_balances(struct fm_demo *d);
+/* Could the rows be read that would be lost? Agents see to that some seconds after a database was
+ * made. */
+bool fm_stage_group_keeps_rows(struct fm_demo *d);
 
 /* -------- report.c -------- */
 

@@ -14,7 +14,7 @@
 
 enum {
     HOME = 0,
-    APART_MS = 10, /* each way between regions: so what was acknowledged may be on its way */
+    APART_MS = 40, /* each way between regions: what is acknowledged is on its way so long */
     SLOW_FOR_MS = 1000,
     CUT_MS = 3000,
     AGAIN_MS = 500,
@@ -27,9 +27,15 @@ static unsigned other(const struct fm_demo *d, unsigned region)
     return (region + 1) % d->world.nregions;
 }
 
-static bool wait_until_whole(struct fm_demo *d, struct play *p)
+/* The edge sees that, too: a region whose node was away a moment ago may answer no queries yet. */
+static bool is_settled(struct fm_demo *d)
 {
-    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, fm_stage_group_is_whole))
+    return fm_stage_all_up(d) && fm_stage_group_is_whole(d);
+}
+
+static bool wait_until(struct fm_demo *d, struct play *p, bool (*until)(struct fm_demo *d))
+{
+    if (!fm_stage_wait(d, FM_STAGE_RETURN_MS, until))
         return false;
     bool whole = fm_stage_group_is_whole(d);
     p->good &= whole;
@@ -65,10 +71,56 @@ static json_int_t recovered(struct fm_demo *d, unsigned region)
     return n;
 }
 
+static void take_row(struct fm_demo *d, const json_t *change, unsigned char *found)
+{
+    char line[64];
+    const char *relation = json_string_value(json_object_get(change, "relation"));
+    const char *key = json_string_value(json_object_get(json_object_get(change, "key"), "key"));
+    if (!relation || strcmp(relation, "public.debits") != 0 || !key)
+        return;
+    snprintf(line, sizeof line, "%s 1", key);
+    fm_measure_keys(d->load, d->last, fm_str_z(line), found);
+}
+
+/* The debits whose rows were read out of it. False where they are not all known. */
+static bool take_rows(struct fm_demo *d, unsigned region, const char *item, unsigned char *found)
+{
+    const char *const words[] = {"loss", "show", item, "-o", "json", NULL};
+    json_t *doc = ask(d, region, words), *t, *c;
+    const char *known = json_string_value(json_object_get(json_object_get(doc, "rows"), "known"));
+    bool all = known && strcmp(known, "all") == 0;
+    size_t i, k;
+    json_array_foreach(json_object_get(doc, "decoded"), i, t)
+    {
+        json_array_foreach(json_object_get(t, "changes"), k, c)
+        {
+            take_row(d, c, found);
+        }
+    }
+    json_decref(doc);
+    return all;
+}
+
+static bool take_all_rows(struct fm_demo *d, unsigned region, unsigned char *found)
+{
+    static const char *const words[] = {"loss", "list", "ledger", "-o", "json", NULL};
+    json_t *doc = ask(d, region, words), *item;
+    bool all = json_is_array(json_object_get(doc, "items"));
+    size_t i;
+    json_array_foreach(json_object_get(doc, "items"), i, item)
+    {
+        const char *id = json_string_value(json_object_get(item, "item"));
+        if (json_integer_value(json_object_get(item, "transactions")) > 0)
+            all &= id && take_rows(d, region, id, found);
+    }
+    json_decref(doc);
+    return all;
+}
+
 /* What earlier scenarios lost is not this one's. */
 static bool begin(struct fm_demo *d, struct play *p)
 {
-    if (!wait_until_whole(d, p))
+    if (!wait_until(d, p, is_settled))
         return false;
     p->recovered_before = recovered(d, p->region);
     return !d->interrupted;
@@ -80,8 +132,8 @@ bool fm_switch_over(struct fm_demo *d, struct play *p)
 {
     json_object_set_new(p->more, "moves", json_array());
     return begin(d, p) && fm_play_move(d, p, "ledger", other(d, p->region), NULL) &&
-           wait_until_whole(d, p) && fm_play_move(d, p, "ledger", p->region, NULL) &&
-           wait_until_whole(d, p);
+           wait_until(d, p, is_settled) && fm_play_move(d, p, "ledger", p->region, NULL) &&
+           wait_until(d, p, fm_stage_group_is_whole);
 }
 
 /* -------- by force -------- */
@@ -115,11 +167,15 @@ bool fm_switch_kill(struct fm_demo *d, struct play *p)
 {
     if (!begin(d, p))
         return false;
+    for (unsigned i = 0; i < LISTED_MS / AGAIN_MS && !fm_stage_group_keeps_rows(d); i++)
+        if (!fm_stage_wait(d, AGAIN_MS, NULL))
+            return false;
     fm_world_slow(&d->world, p->region, APART_MS);
     if (!fm_stage_wait(d, SLOW_FOR_MS, NULL) || !show_bound(d, p))
         return false;
     p->began = fm_mono_now();
     fm_demo_view_say(&d->view, ">>> %s is killed", p->name);
+    fm_world_cut_off(&d->world, p->region); /* what is on its way dies with it */
     fm_world_kill(&d->world, p->region);
     fm_world_kill_postgres(&d->world, p->region);
     return true;
@@ -127,7 +183,7 @@ bool fm_switch_kill(struct fm_demo *d, struct play *p)
 
 bool fm_switch_rejoin(struct fm_demo *d, struct play *p)
 {
-    if (!wait_until_whole(d, p))
+    if (!wait_until(d, p, fm_stage_group_is_whole))
         return false;
     double took = (double)fm_mono_sub_ns(fm_mono_now(), p->healed) / 1e6;
     json_object_set_new(p->more, "rejoined_ms", fm_report_ms(p->good ? took : -1));
@@ -187,8 +243,8 @@ bool fm_switch_back(struct fm_demo *d, struct play *p)
     json_object_set_new(p->more, "moves", json_array());
     json_object_set_new(p->more, "refused", json_array());
     json_object_set_new(p->more, "failed_back", json_false());
-    if (!begin(d, p) || (p->region == HOME &&
-                         (!fm_play_move(d, p, "ledger", away, NULL) || !wait_until_whole(d, p))))
+    if (!begin(d, p) || (p->region == HOME && (!fm_play_move(d, p, "ledger", away, NULL) ||
+                                               !wait_until(d, p, is_settled))))
         return false;
     fm_world_cut_data(&d->world);
     fm_demo_view_say(&d->view, "no node of the ledger hears another one any more");
@@ -205,23 +261,51 @@ bool fm_switch_back(struct fm_demo *d, struct play *p)
     bool went = json_is_true(json_object_get(p->more, "failed_back"));
     p->good &= home && went && !early;
     json_object_set_new(p->more, "is_home", json_boolean(home));
-    return wait_until_whole(d, p);
+    return wait_until(d, p, fm_stage_group_is_whole);
 }
 
 /* -------- the truth -------- */
 
-/* Debits whose outcome nobody knows by what he was told: those that were not acknowledged, and
- * those that were under way when the region died and may have had an effect there as well. */
-static size_t unknown(const struct fm_demo *d, const struct play *p)
+/* Nobody knows its outcome by what he was told: it was not acknowledged, or was under way when the
+ * region died, and may have had an effect there as well. */
+static bool is_unknown(const struct fm_load_record *r, const struct play *p)
+{
+    bool ok = atomic_load_explicit(&r->outcome, memory_order_acquire) == FM_LOAD_OK;
+    return !ok || (r->due_ns <= p->began.ns && r->done_ns >= p->began.ns);
+}
+
+static size_t count_unknown(const struct fm_demo *d, const struct play *p)
 {
     const struct fm_load_record *r = fm_load_records(d->load);
     size_t n = 0;
-    for (size_t i = d->first; i < d->last; i++) {
-        bool ok = atomic_load_explicit(&r[i].outcome, memory_order_acquire) == FM_LOAD_OK;
-        bool under_way = r[i].due_ns <= p->began.ns && r[i].done_ns >= p->began.ns;
-        n += r[i].debit && (!ok || under_way);
-    }
+    for (size_t i = d->first; i < d->last; i++)
+        n += r[i].debit && is_unknown(&r[i], p);
     return n;
+}
+
+/* Lost <= recovered <= lost or unknown, one by one. */
+static bool rows_agree(const struct fm_demo *d, const struct play *p, const unsigned char *found)
+{
+    const struct fm_load_record *r = fm_load_records(d->load);
+    bool agree = true;
+    for (size_t i = d->first; i < d->last; i++) {
+        bool lost = r[i].debit && !is_unknown(&r[i], p) && p->effects[i] == 0;
+        agree &= !lost || found[i];
+        agree &= !found[i] || lost || is_unknown(&r[i], p);
+    }
+    return agree;
+}
+
+/* By their keys, where all rows of what was lost are known: null where they are not. */
+static json_t *judge_rows(struct fm_demo *d, struct play *p)
+{
+    unsigned char *found = calloc(d->last + 1, 1);
+    FM_ASSERT(found && p->effects);
+    bool known = take_all_rows(d, fm_stage_writer(d), found);
+    bool agree = known && rows_agree(d, p, found);
+    free(found);
+    p->good &= agree || !known;
+    return known ? json_boolean(agree) : json_null();
 }
 
 void fm_switch_judge(struct fm_demo *d, struct play *p)
@@ -230,20 +314,21 @@ void fm_switch_judge(struct fm_demo *d, struct play *p)
     json_int_t now = recovered(d, fm_stage_writer(d));
     bool known = now >= 0 && p->recovered_before >= 0;
     json_int_t found = known ? now - p->recovered_before : 0;
-    size_t unsure = unknown(d, p), all = m->debits_there + (size_t)found;
+    size_t unsure = count_unknown(d, p), all = m->debits_there + (size_t)found;
     bool balances = fm_stage_group_balances(d);
     bool within = m->debits_missing == 0 ||
                   (p->bounded && (json_int_t)m->debits_missing <= p->bound_transactions);
     bool holds = known && m->debits_acknowledged <= all && all <= m->debits_acknowledged + unsure;
     FM_ASSERT(m && found >= 0);
     p->good &= holds && balances && within && m->debits_there > 0;
-    json_object_set_new(
-        p->more, "ledger",
-        json_pack("{s:I,s:I,s:o,s:I,s:I,s:b,s:b,s:b}", "acknowledged",
-                  (json_int_t)m->debits_acknowledged, "in_database", (json_int_t)m->debits_there,
-                  "recovered", known ? json_integer(found) : json_null(), "unknown",
-                  (json_int_t)unsure, "lost", (json_int_t)m->debits_missing, "within_bound",
-                  (int)within, "balances", (int)balances, "holds", (int)holds));
+    json_object_set_new(p->more, "ledger",
+                        json_pack("{s:I,s:I,s:o,s:I,s:I,s:b,s:b,s:b,s:o}", "acknowledged",
+                                  (json_int_t)m->debits_acknowledged, "in_database",
+                                  (json_int_t)m->debits_there, "recovered",
+                                  known ? json_integer(found) : json_null(), "unknown",
+                                  (json_int_t)unsure, "lost", (json_int_t)m->debits_missing,
+                                  "within_bound", (int)within, "balances", (int)balances, "holds",
+                                  (int)holds, "rows_agree", judge_rows(d, p)));
     fm_demo_view_say(&d->view,
                      "debits: %zu acknowledged <= %zu in the database + %lld recovered <= %zu "
                      "acknowledged + %zu unknown: %s",

@@ -217,7 +217,7 @@ static void write_group(const struct fm_world *w, FILE *f)
     for (unsigned r = 0; r < w->nregions; r++)
         fprintf(f, "      %s-1: {data: \"%s/%s-1\", port: %u}\n", w->region[r].name, w->data,
                 w->region[r].name, w->region[r].postgres);
-    fprintf(f, "    listen:\n      read-lag: 5s\n      read-write:\n");
+    fprintf(f, "    listen:\n      read-lag: 1m\n      read-write:\n");
     for (unsigned r = 0; r < w->nregions; r++)
         fprintf(f, "        %s-1: \"127.0.0.1:%u\"\n", w->region[r].name, w->region[r].door_write);
     fprintf(f, "      read-only:\n");

@@ -65,10 +65,11 @@ static enum fm_err bind_to(int fd, const struct fm_addr *at, unsigned flags, str
         ((flags & FM_LISTEN_STAMPS) &&
          setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one) < 0))
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot set up a listener on %s", text);
-    if (bind(fd, &at->sa, at->len) < 0)
-        return fm_error_errno(e, errno == EADDRINUSE ? FM_ERR_EXISTS : FM_ERR_IO, errno,
-                              "cannot listen on %s", text);
-    return FM_ERR_OK;
+    if (bind(fd, &at->sa, at->len) == 0)
+        return FM_ERR_OK;
+    const char *more = errno == EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "";
+    return fm_error_errno(e, errno == EADDRINUSE ? FM_ERR_EXISTS : FM_ERR_IO, errno,
+                          "cannot listen on %s%s", text, more);
 }
 
 enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const struct fm_addr *at,

@@ -15,7 +15,7 @@
 
 enum { STEPS_MAX = 600, TEXT_ROOM = 192 * 1024, FILE_ROOM = 128 * 1024, PATH_ROOM = 4096 };
 
-enum verb { FOLDER, PRIVATE, WRITE, LINE, WRITE_NEW, REMOVE, RENAME, SYNC, SIGNAL };
+enum verb { FOLDER, PRIVATE, WRITE, LINE, WRITE_NEW, REMOVE, RENAME, SYNC, SYNC_ALL, SIGNAL };
 
 struct step {
     enum verb verb;
@@ -126,6 +126,11 @@ void fm_chore_sync(struct fm_chore *c, const char *folder)
     add(c, SYNC, folder, FM_STR(""));
 }
 
+void fm_chore_sync_all(struct fm_chore *c, const char *folder)
+{
+    add(c, SYNC_ALL, folder, FM_STR(""));
+}
+
 void fm_chore_signal(struct fm_chore *c, pid_t pid, int signo)
 {
     FM_ASSERT(pid > 1 && signo > 0);
@@ -151,12 +156,12 @@ static int write_all(int fd, struct fm_str s)
     return 0;
 }
 
-static int sync_folder(const char *path)
+static int sync_folder(const char *path, int (*sync_fd)(int fd))
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno;
-    int err = fsync(fd) < 0 ? errno : 0;
+    int err = sync_fd(fd) < 0 ? errno : 0;
     close(fd);
     return err;
 }
@@ -198,7 +203,7 @@ static int replace(const char *path, struct fm_str a, struct fm_str b)
         (void)unlink(fresh);
         return err;
     }
-    return sync_folder(folder);
+    return sync_folder(folder, fsync);
 }
 
 /* 0, or an errno; EFBIG where it is more than the room. */
@@ -297,7 +302,9 @@ static int run_step(struct fm_chore *c, const struct step *s)
     case RENAME:
         return rename_one(s->path, s->what.p);
     case SYNC:
-        return sync_folder(s->path);
+        return sync_folder(s->path, fsync);
+    case SYNC_ALL:
+        return sync_folder(s->path, syncfs);
     case SIGNAL:
         return kill(s->pid, s->signo) < 0 && errno != ESRCH ? errno : 0;
     }
@@ -320,6 +327,7 @@ int fm_chore_run(void *chore)
         [REMOVE] = "cannot remove ",
         [RENAME] = "cannot move ",
         [SYNC] = "cannot make durable ",
+        [SYNC_ALL] = "cannot make durable all of ",
         [SIGNAL] = "cannot tell the server: ",
     };
     struct fm_chore *c = chore;

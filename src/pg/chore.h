@@ -34,6 +34,8 @@ void fm_chore_remove(struct fm_chore *c,
 /* `from` that is not there is fine where `to` is. */
 void fm_chore_rename(struct fm_chore *c, const char *from, const char *to);
 void fm_chore_sync(struct fm_chore *c, const char *folder);
+/* All of the file system that it is in. */
+void fm_chore_sync_all(struct fm_chore *c, const char *folder);
 void fm_chore_signal(struct fm_chore *c, pid_t pid, int signo); /* nobody: fine */
 
 /* Something did not fit: it must not be run. */

@@ -31,6 +31,7 @@
 #define LOG_FILE  "look.log"   /* of the server */
 #define TOLD_FILE "look.told"  /* what psql complains of */
 #define LIST_FILE "look.slots" /* which there are */
+#define PID_FILE  "look.pid"
 #define TRIES     "look.tries" /* a byte for each that was begun */
 
 enum {
@@ -46,6 +47,7 @@ enum {
     SQL_ROOM = 8192,
     NAME_ROOM = 256,
     ARGS_MAX = 80,
+    OWN = 3, /* settings with a path */
 };
 
 struct look {
@@ -80,7 +82,6 @@ static const char *const settings[] = {
     "jit=off",
     "logging_collector=off",
     "log_destination=stderr",
-    "external_pid_file=",
     "restart_after_crash=off",
     "cluster_name=fulmar_look",
 };
@@ -244,8 +245,7 @@ static bool fits(struct look *l)
 
 static bool start_server(struct look *l)
 {
-    char program[FM_PG_ISOLATED_PATH + 16], hba[FM_PG_ISOLATED_PATH + 32],
-        sockets[FM_PG_ISOLATED_PATH + 32];
+    char program[FM_PG_ISOLATED_PATH + 16], own[OWN][FM_PG_ISOLATED_PATH + 32];
     char *argv[ARGS_MAX], *envp[] = {(char[]){"PATH=/usr/bin:/bin"}, (char[]){"LC_ALL=C"}, NULL};
     char option[] = "-c";
     size_t n = 0;
@@ -255,14 +255,15 @@ static bool start_server(struct look *l)
         return false;
     }
     snprintf(program, sizeof program, "%s/postgres", l->j->bin);
-    snprintf(hba, sizeof hba, "hba_file=%s/" HBA_FILE, l->j->folder);
-    snprintf(sockets, sizeof sockets, "unix_socket_directories=%s", l->j->folder);
+    snprintf(own[0], sizeof own[0], "hba_file=%s/" HBA_FILE, l->j->folder);
+    snprintf(own[1], sizeof own[1], "unix_socket_directories=%s", l->j->folder);
+    snprintf(own[2], sizeof own[2], "external_pid_file=%s/" PID_FILE, l->j->folder);
     argv[n++] = program;
     argv[n++] = (char[]){"-D"};
     argv[n++] = (char *)(uintptr_t)l->j->data;
-    for (size_t i = 0; i < FM_COUNT(settings) + 2; i++) {
+    for (size_t i = 0; i < FM_COUNT(settings) + OWN; i++) {
         argv[n++] = option;
-        argv[n++] = i == 0 ? hba : i == 1 ? sockets : (char *)(uintptr_t)settings[i - 2];
+        argv[n++] = i < OWN ? own[i] : (char *)(uintptr_t)settings[i - OWN];
     }
     argv[n] = NULL;
     FM_ASSERT(n < ARGS_MAX);
@@ -483,8 +484,9 @@ static void look(struct look *l, int data)
     }
     if (!fits(l) || !write_hba(l) || !count_try(l))
         return;
-    (void)unlinkat(data, "postmaster.pid",
-                   0); /* of a crash: its caller has seen that nobody runs */
+    /* of a crash: its caller has seen that nobody runs */
+    (void)unlinkat(data, "postmaster.pid", 0);
+    (void)unlinkat(l->folder, ".s.PGSQL." PORT ".lock", 0);
     if (start_server(l) && wait_for_server(l, data))
         read_slots(l);
     if (l->server > 0)
@@ -493,7 +495,7 @@ static void look(struct look *l, int data)
 
 static void finish(struct look *l)
 {
-    static const char *const gone[] = {HBA_FILE, TOLD_FILE, LIST_FILE, ROWS_NEW, TRIES};
+    static const char *const gone[] = {HBA_FILE, TOLD_FILE, LIST_FILE, (ROWS_NEW), PID_FILE, TRIES};
     if (l->out->known &&
         (renameat(l->folder, ROWS_NEW, l->folder, FM_PG_ROWS_FILE) < 0 || fsync(l->folder) < 0)) {
         why(l, "cannot make the rows durable");

@@ -36,10 +36,10 @@ static const uint8_t clone_[] = {STEP(FOLDER),  STEP(SETTLE),  STEP(ALONE),   ST
                                  STEP(BEGIN),   STEP(COPY),    STEP(FILES),   STEP(LEAVE),
                                  STEP(FOUND),   STEP(CONTROL), STEP(HISTORY), STEP(END)};
 static const uint8_t rewind_[] = {
-    STEP(SETTLE),  STEP(ALONE), STEP(FIND),    STEP(CONTROL), STEP(HISTORY), STEP(JUDGE),
-    STEP(SECRETS), STEP(SLOT),  STEP(ENTER),   STEP(REWIND),  STEP(VERIFY),  STEP(FILES),
-    STEP(LEAVE),   STEP(FOUND), STEP(CONTROL), STEP(HISTORY), STEP(END)};
-/* of a node that can follow: without ENTER, REWIND, VERIFY, LEAVE */
+    STEP(SETTLE),  STEP(ALONE), STEP(FIND),  STEP(CONTROL), STEP(HISTORY), STEP(JUDGE),
+    STEP(SECRETS), STEP(SLOT),  STEP(ENTER), STEP(REWIND),  STEP(FLUSH),   STEP(VERIFY),
+    STEP(FILES),   STEP(LEAVE), STEP(FOUND), STEP(CONTROL), STEP(HISTORY), STEP(END)};
+/* of a node that can follow: without ENTER, REWIND, FLUSH, VERIFY, LEAVE */
 static const uint8_t follow[] = {STEP(SECRETS), STEP(SLOT), STEP(FILES), STEP(END)};
 static const uint8_t rescue[] = {STEP(SETTLE),  STEP(ALONE),   STEP(FIND), STEP(CONTROL),
                                  STEP(HISTORY), STEP(OUTLIVE), STEP(KEEP), STEP(END)};
@@ -108,6 +108,18 @@ static void keep_output(struct fm_pg_node *n)
     }
 }
 
+/* What pg_rewind found out that it has to copy: most of its time goes with that. */
+static void take_size(struct fm_pg_node *n)
+{
+    static const char sign[] = "need to copy ";
+    const char *at = strstr(n->outcome.output, sign);
+    if (!at)
+        return;
+    at += sizeof sign - 1;
+    if (!fm_str_u64(fm_str(at, strspn(at, "0123456789")), &n->outcome.copied_mb))
+        n->outcome.copied_mb = 0;
+}
+
 static void last_words(const struct fm_pg_node *n, char out[TEXT_ROOM])
 {
     const char *text = n->outcome.output;
@@ -170,6 +182,7 @@ static bool copies_instead(struct fm_pg_node *n, enum fm_pg_step s)
     case FM_PG_STEP_JUDGE:
     case FM_PG_STEP_ENTER:
     case FM_PG_STEP_REWIND:
+    case FM_PG_STEP_FLUSH:
     case FM_PG_STEP_VERIFY:
         return true;
     case FM_PG_STEP_END:
@@ -291,6 +304,8 @@ static void exited(struct fm_child *c, int status)
     enum fm_pg_went went = good ? fm_pg_step_after(n, s) : FM_PG_FAILED;
     if (went == FM_PG_FAILED || tells(s))
         keep_output(n);
+    if (s == FM_PG_STEP_REWIND)
+        take_size(n);
     if (!good)
         why_of_child(n, status);
     take(n, went);

@@ -85,6 +85,7 @@ struct fm_pg_outcome {
     enum fm_pg_way way;
     int64_t took_ms;
     char parts[FM_PG_PARTS_ROOM]; /* the steps that took some time, with their milliseconds */
+    uint64_t copied_mb;           /* by pg_rewind, as it said; 0 = it did not */
     /* where it failed: in which step, and the last words; where a clone had to follow, why; tame */
     char why[FM_PG_WHY_ROOM];
     /* the end of what the last program printed, tame but for newlines */
@@ -122,6 +123,7 @@ struct fm_pg_node {
     bool as_user, busy;
     const uint8_t *plan; /* steps that are left */
     bool inside;         /* what is done is done in fulmar.making */
+    bool flushes;        /* pg_rewind leaves it to us to make durable what it wrote */
     bool follows, or_clone;
     unsigned tries;
     struct fm_mono began, deadline, step_began;
@@ -148,6 +150,9 @@ enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
                             struct fm_error *e) FM_WARN_UNUSED;
 /* Kills what runs; `over` does not follow. */
 void fm_pg_node_deinit(struct fm_pg_node *n);
+
+/* Does the kernel say when syncfs could not write (Linux 5.8)? */
+bool fm_pg_syncfs_reports(void);
 
 bool fm_pg_node_is_busy(const struct fm_pg_node *n);
 /* 0 to 100 while a clone or a rewind copies, else -1. */

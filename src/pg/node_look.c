@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 enum { SMALL_FILE_MAX = 4096 };
@@ -105,6 +106,40 @@ static size_t read_small(const struct fm_pg_node *n, const char *name, char out[
     memcpy(out, bytes, size);
     free(bytes);
     return size;
+}
+
+bool fm_pg_syncfs_reports(void)
+{
+    enum { MAJOR = 5, MINOR = 8 };
+    struct utsname u;
+    struct fm_str rest;
+    uint64_t major = 0, minor = 0;
+    if (uname(&u) != 0)
+        return false;
+    struct fm_str first = fm_str_cut(fm_str_z(u.release), '.', &rest);
+    size_t digits = 0;
+    while (digits < rest.n && rest.p[digits] >= '0' && rest.p[digits] <= '9')
+        digits++;
+    return fm_str_u64(first, &major) && fm_str_u64(fm_str(rest.p, digits), &minor) &&
+           (major > MAJOR || (major == MAJOR && minor >= MINOR));
+}
+
+bool fm_pg_syncs_as_one(const struct fm_pg_node *n, const char *folder)
+{
+    char path[FM_PG_PATH_ROOM], a[FM_PG_PATH_ROOM];
+    struct stat all, log;
+    if (!fm_pg_syncfs_reports() || !fm_pg_path(n, a, folder, NULL) || stat(a, &all) != 0 ||
+        !fm_pg_path(n, path, folder, "pg_wal") || lstat(path, &log) != 0 || !S_ISDIR(log.st_mode) ||
+        log.st_dev != all.st_dev || !fm_pg_path(n, path, folder, "pg_tblspc"))
+        return false;
+    unsigned others = 0;
+    DIR *d = opendir(path);
+    for (const struct dirent *x; d && (x = readdir(d));)
+        others += x->d_name[0] != '.';
+    if (!d)
+        return false;
+    closedir(d);
+    return others == 0; /* a tablespace may be anywhere */
 }
 
 static bool has_more_than_secrets(const struct fm_pg_names *names)

@@ -447,9 +447,24 @@ static enum fm_pg_went copy(struct fm_pg_node *n, void (*exited)(struct fm_child
 static enum fm_pg_went rewind_(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
 {
     char a[FM_PG_PATH_ROOM];
-    const char *const arg[] = {
-        "-D", in(n, a, FM_PG_MAKING, NULL), "--source-server", n->info_sql, "-P", NULL};
+    const char *arg[] = {
+        "-D", in(n, a, FM_PG_MAKING, NULL), "--source-server", n->info_sql, "-P", NULL, NULL};
+    n->flushes = fm_pg_syncs_as_one(n, FM_PG_MAKING);
+    if (n->flushes)
+        arg[FM_COUNT(arg) - 2] = "--no-sync";
     return run_program(n, exited, "pg_rewind", arg);
+}
+
+/* File by file, as pg_rewind does it, each costs a flush of the disk, changed or not. */
+static enum fm_pg_went flush(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
+{
+    char a[FM_PG_PATH_ROOM];
+    if (!n->flushes)
+        return FM_PG_DONE;
+    struct fm_chore *c = fm_chore_new();
+    if (c)
+        fm_chore_sync_all(c, in(n, a, FM_PG_MAKING, NULL));
+    return run_chore(n, exited, c);
 }
 
 static enum fm_pg_went promote(struct fm_pg_node *n, void (*exited)(struct fm_child *, int))
@@ -590,6 +605,8 @@ enum fm_pg_went fm_pg_step_run(struct fm_pg_node *n, enum fm_pg_step s,
         return enter(n, exited);
     case FM_PG_STEP_REWIND:
         return rewind_(n, exited);
+    case FM_PG_STEP_FLUSH:
+        return flush(n, exited);
     case FM_PG_STEP_BEGIN:
         return begin(n, exited);
     case FM_PG_STEP_EMPTY:

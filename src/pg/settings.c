@@ -204,6 +204,8 @@ enum fm_err fm_pg_conf_write(struct fm_buf *b, const struct fm_pg_settings *s, s
     fm_buf_lit(b,
                "# Written by Fulmar, again and again: change `groups` in fulmar.yaml instead.\n");
     table(b, defaults, FM_COUNT(defaults));
+    if (s->syncs_at_once)
+        setting(b, FM_STR("recovery_init_sync_method"), FM_STR("syncfs"));
     for (size_t i = 0; i < s->nown; i++)
         setting(b, s->own[i].name, s->own[i].value);
     table(b, managed, FM_COUNT(managed));

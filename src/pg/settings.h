@@ -46,6 +46,9 @@ struct fm_pg_settings {
     /* files of the log that are needed no more are removed, not kept to be written again: pg_rewind
      * copies all that are there */
     bool sheds_log;
+    /* after a crash the file system is synchronized as a whole (syncfs), not file by file, each of
+     * which costs a flush of the disk; where the kernel reports errors of that: Linux 5.8 */
+    bool syncs_at_once;
     const struct fm_pg_setting *own; /* the user's, each through fm_pg_setting_check */
     size_t nown;
 };

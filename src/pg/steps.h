@@ -26,6 +26,7 @@
     X(SLOT, "reach the upstream and have a slot there")                                            \
     X(ENTER, "take the data apart")                                                                \
     X(REWIND, "rewind")                                                                            \
+    X(FLUSH, "make it durable")                                                                    \
     X(VERIFY, "see whether it is rewound")                                                         \
     X(BEGIN, "begin a new folder")                                                                 \
     X(EMPTY, "remove what was there")                                                              \
@@ -74,6 +75,9 @@ bool fm_pg_path(const struct fm_pg_node *n, char out[FM_PG_PATH_ROOM], const cha
 /* Of DATA (folder NULL) or of a folder in it, without what is Fulmar's for the time of an operation
  * and without lost+found. NULL with a reason. */
 struct fm_pg_names *fm_pg_names(struct fm_pg_node *n, const char *folder);
+
+/* Can what was written to the data be made durable by one call, with its errors told? */
+bool fm_pg_syncs_as_one(const struct fm_pg_node *n, const char *folder);
 
 bool fm_pg_is_there(const struct fm_pg_node *n, const char *folder, const char *name);
 /* Into n->look: all but the control data. False with a reason. */

@@ -206,7 +206,7 @@ void check_end(struct world *w)
     for (unsigned c = 0; c < w->cfg.contexts; c++)
         for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
             const struct fm_cell_record *r = &w->store.ctx[c].cell[i].r;
-            bool served = w->group && c == 0 && yield_waits_for_a_person(w);
+            bool served = w->group && c == 0 && yield_waits(w);
             for (unsigned g = 0; g < SIM_GATES; g++)
                 served |= could_admit(w, proc_gate(r->region, g), c, i);
             if (!served)

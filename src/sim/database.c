@@ -582,6 +582,8 @@ void db_recorded(struct world *w, const struct fm_cell_record *old,
 {
     const struct fm_evidence *a = &old->evidence, *b = &new->evidence;
     bool taken = old->region != new->region;
+    if (old->state != new->state || !fm_epoch_same(old->epoch, new->epoch))
+        w->group->changed_at = w->now;
     if (new->state == FM_CELL_YIELDED && old->state == FM_CELL_HELD)
         gave_up(w, old->epoch);
     if (taken && old->state == FM_CELL_RELEASED && old->to == new->region)
@@ -636,11 +638,12 @@ void db_check_end(struct world *w)
               (double)fm_mono_sub_ns(d->sub.cell[0].until, local_now(w, proc_db(i))) / 1e9,
               (unsigned long long)d->cell.r.epoch.n, d->cell.r.evidence.node,
               d->cell.r.evidence.writer);
-        if (serving != FM_GROUP_NOBODY && i != serving && !(rejoined && d->streaming))
+        if (serving != FM_GROUP_NOBODY && i != serving && !(rejoined && d->streaming) &&
+            !yield_waits(w))
             broken(w, "liveness", "node %u is %s, and does not follow node %u", i,
                    fm_group_state_name((enum fm_group_state)d->g.state), serving);
     }
-    if (serving == FM_GROUP_NOBODY && could != FM_GROUP_NOBODY && !yield_waits_for_a_person(w))
+    if (serving == FM_GROUP_NOBODY && could != FM_GROUP_NOBODY && !yield_waits(w))
         broken(w, "liveness", "no node of the group serves, node %u could: it is %s", could,
                fm_group_state_name((enum fm_group_state)w->group->db[could].g.state));
     w->r->unserved += serving == FM_GROUP_NOBODY;

@@ -232,12 +232,10 @@ static void failover_tick(struct world *w, unsigned p, unsigned ctx, unsigned lo
     if (f->state == FM_FAILOVER_PREPARING && a->started_at[ctx][lost] &&
         w->now >= a->started_at[ctx][lost])
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_STARTED, none, false);
-    failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TICK, none, false);
-    if (!w->proc[p].up)
-        return;
     if (!cells) /* refused where nothing is under way */
         failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TAKEN, none, false);
-    else if (f->state == FM_FAILOVER_COMPLETING)
+    failover_event(w, p, ctx, lost, FM_FAILOVER_ON_TICK, none, false);
+    if (w->proc[p].up && cells && f->state == FM_FAILOVER_COMPLETING)
         acquire(w, p, ctx, cells, f);
 }
 

@@ -90,7 +90,7 @@ struct msg {
 };
 
 /* A timeline of a node's history, and how many records there were when it began. */
-enum { SIM_LINES = 48, SIM_WAL = 4096, SIM_RECS = 16384 };
+enum { SIM_LINES = 48, SIM_WAL = 8192, SIM_RECS = 32768 };
 struct line {
     uint32_t id, begins;
 };
@@ -247,7 +247,8 @@ struct group {
     uint64_t systems;
     /* of the checker */
     struct fm_epoch acked_under;
-    int64_t acked_at;
+    int64_t acked_at,
+        changed_at; /* changed_at: the cell has another epoch, or holder, since then */
     uint8_t acked_by;
     struct fm_epoch planned;   /* the last one that began by a release */
     uint8_t promoted[SIM_WAL]; /* who promoted to this timeline: its number + 1 */
@@ -469,8 +470,9 @@ bool yield_is(const struct world *w, const struct fm_authority *x, unsigned ctx,
 /* Who goes on; `heir` by the votes. */
 unsigned yield_next(const struct world *w, unsigned p, unsigned heir);
 void yield_tick(struct world *w, unsigned p, unsigned heir);
-/* The cell of the group is given up, and nobody may go on by himself. */
-bool yield_waits_for_a_person(const struct world *w);
+/* The cell of the group has just changed hands; or it is given up, and nobody may go on by
+ * himself. */
+bool yield_waits(const struct world *w);
 
 void operate_start(struct world *w, unsigned p);
 void operate_eager(struct world *w, unsigned p);

@@ -64,19 +64,19 @@ unsigned yield_next(const struct world *w, unsigned p, unsigned heir)
                          local_now(w, p));
 }
 
-static void give_up(struct world *w, unsigned p, const struct fm_yield_evidence *ev, unsigned why,
-                    unsigned heir)
+static void give_up(struct world *w, unsigned p, const struct fm_yield_evidence *ev,
+                    enum fm_yield_why why, unsigned heir)
 {
     const struct fm_authority *x = &agent_of(w, p)->auth[0];
     unsigned me = w->proc[p].region;
-    bool here = fm_yield_heir(ev, FRESH_MS, me, local_now(w, p)) != FM_GROUP_NOBODY;
     if (x->k.yielding & 1)
         return;
     trace(w, "agent %u.%u gives up the cell of the group: %s", me, w->proc[p].index,
-          fm_yield_why_name((enum fm_yield_why)why));
+          fm_yield_why_name(why));
     agent_order(w, p, 0,
-                &(struct fm_auth_event){.kind = FM_AUTH_YIELD,
-                                        .to = (uint8_t)(here || heir >= SIM_REGIONS ? me : heir)});
+                &(struct fm_auth_event){
+                    .kind = FM_AUTH_YIELD,
+                    .to = (uint8_t)fm_yield_first(ev, why, heir, FRESH_MS, local_now(w, p))});
 }
 
 void yield_tick(struct world *w, unsigned p, unsigned heir)
@@ -92,7 +92,7 @@ void yield_tick(struct world *w, unsigned p, unsigned heir)
     struct fm_yield_evidence ev = see(w, p);
     struct fm_yield_verdict v = fm_yield_step(&a->yield, &policy, &ev, now);
     if (v.why != FM_YIELD_WHY_NONE)
-        give_up(w, p, &ev, v.why, heir);
+        give_up(w, p, &ev, (enum fm_yield_why)v.why, heir);
     bool back = a->auth[0].keeper && fm_yield_is_back(&ev, a->auth[0].cell[0].since, FRESH_MS,
                                                       a->auth[0].cfg.lease_ms, now);
     bool taken = a->fo[0][w->proc[p].region].state == FM_FAILOVER_COMPLETING;
@@ -116,10 +116,19 @@ static bool goes_on_by_itself(const struct world *w, const struct fm_cell_record
            d->g.state == FM_GROUP_STANDBY && c->evidence.node != i + 1;
 }
 
-bool yield_waits_for_a_person(const struct world *w)
+bool yield_waits(const struct world *w)
 {
     const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
     const struct group *x = w->group;
+    enum { SETTLES_S = 20, LEASES = 4 };
+    int32_t lease_ms = w->cfg.lease_ms;
+    for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
+        if (w->agent[a].auth[0].cfg.lease_ms > lease_ms)
+            lease_ms = w->agent[a].auth[0].cfg.lease_ms;
+    /* a unit of the budget came back, and it was taken, so nobody follows yet; or the last writer
+     * waits for who was asked first */
+    if (x && w->now - x->changed_at < SETTLES_S * S + LEASES * lease_ms * MS)
+        return true;
     if (!x || c->state != FM_CELL_YIELDED)
         return false;
     for (unsigned i = 0; i < x->n; i++) {

@@ -227,7 +227,7 @@ DROP = """do $$ begin
   for i in 1..200 loop
     perform pg_terminate_backend(active_pid) from pg_replication_slots where active_pid is not null;
     begin
-      perform pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_type = 'physical';
+      perform pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'fulmar%';
       return;
     exception when object_in_use then perform pg_sleep(0.01);
     end;

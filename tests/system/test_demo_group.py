@@ -39,6 +39,7 @@ def ledger_is_right(one):
     check_equal((one["failed"], one["failed_by_kind"], one["writes_applied_twice"]), (0, {}, 0), f"{name}: failures")
     check(ledger["acknowledged"] <= ledger["in_database"] + ledger["recovered"]
           <= ledger["acknowledged"] + ledger["unknown"], f"{name}: {ledger}")
+    check(ledger["rows_agree"] is not False, f"{name}: {ledger}")  # None: of some the rows are not known
     check(ledger["acknowledged"] > 50 and ledger["holds"] and ledger["balances"] and ledger["within_bound"], f"{name}: {ledger}")
     check_equal(one["acknowledged_writes_missing"], ledger["lost"], f"{name}: acknowledged writes missing")
     check_equal(one["pass"], met(one) and (name != "forced" or one["detect_ms"] is not None), f"objectives and pass of {one}")

@@ -131,10 +131,12 @@ class Group(Realm):
                               check=False, timeout=90)
 
     def create(self):
+        """The group, with its primary at the first of its nodes."""
+        first = next(iter(self.nodes))
         done = self.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "60s")
         check_equal(done.returncode, 0, f"exit code of group create: {done.stdout} {done.stderr}")
-        self.wait_for_states(west="primary", north="standby")
-        wait_until("a table is made", lambda: self.sql("west", "create table if not exists t (i int)") is not None, 30)
+        self.wait_for_states(**{n: "primary" if n == first else "standby" for n in self.nodes})
+        wait_until("a table is made", lambda: self.sql(first, "create table if not exists t (i int)") is not None, 30)
         return self
 
     def postgres_of(self, region):
@@ -198,6 +200,8 @@ def test_status_says_what_is_wrong(stage):
     check("! PostgreSQL lets nobody in" in g.fulmar("group", "status").stdout, "the table does not say it")
     g.kill("north-1")
     wait_for_trouble("north-1", "its agent cannot be reached")
+    lines = [line for line in g.fulmar("group", "status").stdout.splitlines() if line.startswith("  north-1 ")]
+    check("(standby)" in lines[0], f"what it said last is shown as if it were so: {lines}")
 
 
 def test_status_says_that_a_port_is_taken(stage):

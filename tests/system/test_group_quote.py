@@ -133,13 +133,6 @@ class Three(Group):
         conf["groups"]["ledger"]["nodes"]["north-2"] = {"data": str(self.data["north2"]), "port": self.port["north2"]}
         self.conf.write_text(json.dumps(conf))
 
-    def create(self):
-        done = self.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "60s")
-        check_equal(done.returncode, 0, f"exit code of group create: {done.stdout} {done.stderr}")
-        self.wait_for_states(west="primary", north="standby", north2="standby")
-        wait_until("a table is made", lambda: self.sql("west", "create table if not exists t (i int)") is not None, 30)
-        return self
-
     def receiver_of(self, region):
         return next((p for p in self.postgres_of(region) if b"walreceiver" in b" ".join(processes.argv_of(p))), None)
 

@@ -68,14 +68,6 @@ class Apart(Group):
             {"ssl": "on", "ssl_cert_file": str(folder / "server.pem"), "ssl_key_file": str(folder / "server.key")})
         self.conf.write_text(json.dumps(conf))
 
-    def create(self):
-        """The group, with its primary in west-1."""
-        done = self.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "60s")
-        check_equal(done.returncode, 0, f"exit code of group create: {done.stdout} {done.stderr}")
-        self.wait_for_states(**{n: "primary" if n == "west-1" else "standby" for n in self.nodes})
-        wait_until("a table is made", lambda: self.sql("west-1", "create table if not exists t (i int)") is not None, 30)
-        return self
-
     def dsn(self, *ports, more=""):
         hosts = ",".join(["127.0.0.1"] * len(ports))
         return f"user=fulmar_admin dbname=postgres host={hosts} port={','.join(map(str, ports))} {more}"

@@ -122,6 +122,10 @@ def test_a_tree_of_files_moves_and_fails_over(stage):
     stage.path("west-fence-fails").unlink()
     site.wait_for_op("west-1", op["id"], "done")
     check_equal(site.wait_for("ledger", "west"), 3, "epoch")
+    shown = subprocess.run([lib.FULMAR, "group", "status", "files", "-c", site.conf, "--host", "west-1"],
+                           capture_output=True, text=True, timeout=30, check=False)
+    check("epoch 3, held by west, data by hooks" in shown.stdout, f"{shown.stdout} {shown.stderr}")
+    check("west           primary    yes       open" in shown.stdout, shown.stdout)
     check_equal(site.calls("fence", "promote")[1:], ["fence west forced north west 3", "promote west forced north west 3"],
                 "calls")
     check_equal(site.writable(), ["west"], "who is writable")

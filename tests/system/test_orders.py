@@ -84,7 +84,8 @@ def test_a_move(stage):
 
 
 def test_refusals(stage):
-    """Each has its rule, its evidence and its exit code, and nothing happens."""
+    """Each has its rule, its evidence and its exit code, and nothing happens. With the glass broken a holder that lives is
+    asked to let go, and does."""
     realm = begin(stage)
     west = Operator(realm, "west-1")
     for code, line, says in [
@@ -103,6 +104,9 @@ def test_refusals(stage):
     check(doc["evidence"] and doc["remedy"], f"{doc}")
     west.expect(0, "quote ledger --to north", says="a failover would be refused")
     check_equal(realm.holders(), {"west": 1}, "holders")
+    Operator(realm, "north-1").order("failover ledger --to north --override holder-healthy")
+    check_equal(realm.holders(), {"north": 2}, "holders")
+    check("yielded" in [e["why"] for e in west.doc("events")["events"]], "the holder does not say that it gave it up")
     realm.judge()
 
 

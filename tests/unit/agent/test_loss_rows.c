@@ -4,9 +4,12 @@
 #include "agent/loss_rows.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/fulmar-loss-rows-XXXXXX";
@@ -103,6 +106,7 @@ static void only_what_the_item_speaks_of_is_kept(void **state)
     struct fm_loss better = item(other); /* the same item, of a later look */
     assert_false(fm_loss_store_has(&store, &better));
     assert_int_equal(fm_loss_store_get(&store, &better, &text, &n, &e), FM_ERR_NOT_FOUND);
+    fm_loss_store_close(&store);
     struct fm_loss_store again; /* the host knows of no item any more */
     fm_loss_store_open(&again, folder, losses);
     assert_false(fm_loss_store_has(&again, &l));
@@ -115,6 +119,36 @@ static void only_what_the_item_speaks_of_is_kept(void **state)
         snprintf(l.node, sizeof l.node, "%s", bad[i]);
         assert_int_equal(fm_loss_store_put(&store, &l, rows, &e), FM_ERR_INVALID);
     }
+}
+
+static atomic_bool slow;
+
+/* Instead of that of the C library. */
+int fsync(int fd)
+{
+    while (atomic_load(&slow))
+        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void what_is_still_being_written_is_not_kept_yet(void **state)
+{
+    (void)state;
+    struct fm_str rows = FM_STR("D\tpostgres\t\t\n");
+    struct fm_loss l = item(rows);
+    struct fm_error e;
+    fm_loss_store_open(&store, folder, losses);
+    atomic_store(&slow, true);
+    assert_int_equal(fm_loss_store_put(&store, &l, rows, &e), FM_ERR_TIMEOUT);
+    assert_int_equal(fm_loss_store_put(&store, &l, rows, &e), FM_ERR_TIMEOUT);
+    assert_false(fm_loss_store_has(&store, &l));
+    atomic_store(&slow, false);
+    enum fm_err err = FM_ERR_TIMEOUT;
+    while (err == FM_ERR_TIMEOUT)
+        err = fm_loss_store_put(&store, &l, rows, &e);
+    assert_int_equal(err, FM_ERR_OK);
+    assert_true(fm_loss_store_has(&store, &l));
+    fm_loss_store_close(&store);
 }
 
 static const char *text_at(const json_t *o, const char *key)
@@ -167,4 +201,5 @@ static void people_see_transactions_with_keys_and_values(void **state)
 
 FM_TEST_MAIN(fm_test_with(what_a_look_left_is_made_fit_for_documents, begin, end),
              fm_test_with(only_what_the_item_speaks_of_is_kept, begin, end),
+             fm_test_with(what_is_still_being_written_is_not_kept_yet, begin, end),
              fm_test(people_see_transactions_with_keys_and_values))

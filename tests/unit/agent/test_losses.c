@@ -3,14 +3,18 @@
 
 #include "agent/losses.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/fulmar-losses-XXXXXX";
 static char path[64], blocker[72];
 static struct fm_losses *losses;
+static atomic_bool slow;
 
 static struct fm_losses *opened(void)
 {
@@ -116,6 +120,36 @@ static void what_cannot_be_written_has_not_happened(void **state)
     assert_int_equal(rmdir(blocker), 0);
     assert_true(keep(&b));
     assert_int_equal(fm_losses_count(losses), 2);
+}
+
+/* Instead of that of the C library. */
+int fsync(int fd)
+{
+    while (atomic_load(&slow))
+        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void what_is_being_written_counts_when_it_is(void **state)
+{
+    (void)state;
+    struct fm_loss a = item(0), b = item(1);
+    struct fm_error e = {0};
+    assert_true(keep(&a));
+    atomic_store(&slow, true);
+    for (unsigned i = 0; i < 3; i++) {
+        b.seen_us++; /* as it was seen just now */
+        assert_int_equal(fm_losses_keep(losses, &b, 1, &e), FM_ERR_TIMEOUT);
+        assert_null(fm_losses_find(losses, &b));
+        assert_int_equal(fm_losses_version(losses), 2);
+    }
+    atomic_store(&slow, false);
+    for (unsigned i = 0; i < 5000 && !keep(&a); i++) /* whatever is kept then */
+        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+    assert_non_null(fm_losses_find(losses, &b));
+    assert_int_equal(fm_losses_version(losses), 3);
+    assert_true(keep(&b));
+    assert_int_equal(fm_losses_version(losses), 3);
 }
 
 static void closed_items_make_room_and_open_ones_do_not(void **state)
@@ -225,6 +259,7 @@ static void people_see_what_is_known_and_no_more(void **state)
 
 FM_TEST_MAIN(fm_test_with(what_was_kept_is_there_after_a_restart, begin, end),
              fm_test_with(what_cannot_be_written_has_not_happened, begin, end),
+             fm_test_with(what_is_being_written_counts_when_it_is, begin, end),
              fm_test_with(closed_items_make_room_and_open_ones_do_not, begin, end),
              fm_test_with(one_host_reads_what_another_says, begin, end),
              fm_test_with(a_file_that_is_none_of_ours_is_not_overwritten, begin, end),

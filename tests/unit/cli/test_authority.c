@@ -56,6 +56,18 @@ static void what_would_be_lost_stands_at_its_context(void **state)
     json_decref(d);
 }
 
+static void what_was_given_up_is_nobodys(void **state)
+{
+    (void)state;
+    json_t *d =
+        doc("{\"region\": \"west\", \"authority\": {\"contexts\": {\"ledger\": {\"own\": {},"
+            "  \"cells\": [{\"cell\": 0, \"region\": \"west\", \"state\": \"yielded\","
+            "    \"to\": \"north\", \"epoch\": 4}]}}}}");
+    print(d, NULL);
+    assert_non_null(strstr(captured_out, "(given up by west)"));
+    json_decref(d);
+}
+
 static void cells_of_a_holder_are_a_row(void **state)
 {
     (void)state;
@@ -78,6 +90,7 @@ static void cells_of_a_holder_are_a_row(void **state)
         "\n"
         "Under way:\n"
         "  cards: failover from north is asking for 12.0 s: the mode asks\n"
+        "    `fulmar quote cards --to REGION` says what it would cost, and how to order it\n"
         "  cards/2: moves to west, shipping for 84 ms\n");
     json_decref(d);
 }
@@ -182,7 +195,7 @@ static void what_is_wrong_is_not_well(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(cells_of_a_holder_are_a_row),
+FM_TEST_MAIN(fm_test(what_was_given_up_is_nobodys), fm_test(cells_of_a_holder_are_a_row),
              fm_test(what_would_be_lost_stands_at_its_context), fm_test(a_standby_app_is_under_way),
              fm_test(one_context_or_region_is_picked),
              fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))

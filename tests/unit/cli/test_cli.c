@@ -34,7 +34,7 @@ static void mistakes_are_told_with_what_was_meant(void **state)
         {{"config", "chekc"}, "did you mean `fulmar config check`?"},
         {{"config", "schem"}, "did you mean `fulmar config schema`?"},
         {{"conifg", "reference"}, "did you mean `fulmar config reference`?"},
-        {{"config"}, "there is no command `config`;"},
+        {{"config"}, "`config` is the first word of several commands"},
         {{"config", "fly"}, "there is no command `config fly`;"},
         {{"xyzzy"}, "`fulmar help` lists them"},
         {{""}, "there is no command"},
@@ -98,6 +98,33 @@ static void each_command_explains_itself(void **state)
             assert_non_null(strstr(captured_out, "-c, --config FILE"));
         assert_string_equal(captured_err, "");
     }
+}
+
+static void first_words_list_their_commands(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < 3; how++) {
+        int code = how == 0   ? RUN("group", "--help")
+                   : how == 1 ? RUN("group", "-h")
+                              : RUN("help", "group");
+        assert_int_equal(code, FM_EXIT_OK);
+        assert_non_null(strstr(captured_out, "group create"));
+        assert_non_null(strstr(captured_out, "$ fulmar group status ledger"));
+        assert_null(strstr(captured_out, "loss list"));
+        assert_string_equal(captured_err, "");
+    }
+    assert_int_equal(RUN("group"), FM_EXIT_USAGE); /* nobody asked for help */
+    assert_non_null(strstr(captured_err, "group create"));
+    assert_string_equal(captured_out, "");
+}
+
+static void what_is_always_needed_stands_in_the_usage(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN("help", "move"), FM_EXIT_OK);
+    assert_non_null(strstr(captured_out, "Usage: fulmar move CONTEXT --to REGION --reason TEXT"));
+    assert_int_equal(RUN("edge", "x"), FM_EXIT_USAGE);
+    assert_non_null(strstr(captured_err, "usage: fulmar edge\n"));
 }
 
 static void alone_it_teaches(void **state)
@@ -186,6 +213,8 @@ static void documents_of_a_check(void **state)
 
 FM_TEST_MAIN(fm_test(mistakes_are_told_with_what_was_meant),
              fm_test(the_table_of_commands_is_whole), fm_test(each_command_explains_itself),
-             fm_test(alone_it_teaches), fm_test(the_version_is_asked_for_anywhere),
+             fm_test(first_words_list_their_commands),
+             fm_test(what_is_always_needed_stands_in_the_usage), fm_test(alone_it_teaches),
+             fm_test(the_version_is_asked_for_anywhere),
              fm_test(the_file_is_said_or_comes_from_the_surroundings),
              fm_test(a_check_says_what_can_be_promised), fm_test(documents_of_a_check))

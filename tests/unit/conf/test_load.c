@@ -550,7 +550,7 @@ static void who_may_write_has_defaults(void **state)
     assert_int_equal(x->failover.ask_after_ms, 900000);
     assert_int_equal(x->failover.at_most, 2);
     assert_int_equal(x->failover.at_most_window_ms, INT64_C(6) * 3600000);
-    assert_int_equal(x->failover.prefer, FM_CONF_PREFER_TIME);
+    assert_int_equal(x->failover.prefer, FM_CONF_PREFER_DATA);
     assert_int_equal(x->failback.mode, FM_FAILBACK_MANUAL);
     assert_int_equal(x->failback.soak_ms, 600000);
     assert_false(x->failback.window.present);
@@ -692,6 +692,7 @@ static void files_that_cannot_be_read_are_said(void **state)
         assert_string_equal(report.finding[0].what, cases[i].what);
         assert_string_equal(report.finding[0].pos.file, cases[i].path);
         assert_int_equal(report.finding[0].pos.line, 0);
+        assert_non_null(strstr(report.finding[0].advice, "-c FILE"));
         fm_conf_report_deinit(&report);
     }
 }

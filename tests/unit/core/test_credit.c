@@ -532,6 +532,27 @@ static void a_grant_is_reported_before_commits_would_wait_for_it(void **state)
     assert_true(fm_credit_is_due(more, said, lsn(3 * FM_CREDIT_WINDOW)));
 }
 
+static void half_of_a_grant_is_left_when_it_becomes_short(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    flushed(1, 0);
+    (void)grant();
+    written(CREDIT / 2 - 1);
+    assert_false(fm_credit_is_short(&c));
+    written(CREDIT / 2);
+    assert_true(fm_credit_is_short(&c));
+    begin_with(FM_CREDIT_UNLIMITED, FM_CREDIT_LEAVES, ONE); /* of a window */
+    flushed(1, 0);
+    (void)grant();
+    assert_false(fm_credit_is_short(&c));
+    c.joining = TWO;
+    assert_true(fm_credit_is_short(&c));
+    c.joining = 0;
+    written(FM_CREDIT_WINDOW / 2);
+    assert_true(fm_credit_is_short(&c));
+}
+
 static void a_log_that_nobody_writes_moves_on_for_who_joins(void **state)
 {
     (void)state;
@@ -700,6 +721,7 @@ FM_TEST_MAIN(
     fm_test(a_larger_credit_is_in_force_once_that_is_recorded),
     fm_test(a_primary_that_runs_goes_by_another_policy),
     fm_test(a_grant_is_reported_before_commits_would_wait_for_it),
+    fm_test(half_of_a_grant_is_left_when_it_becomes_short),
     fm_test(a_log_that_nobody_writes_moves_on_for_who_joins),
     fm_test(the_server_waits_for_all_that_may_count),
     fm_test(a_stream_does_not_outlive_the_names_that_it_was_begun_by),

@@ -320,6 +320,10 @@ static void what_is_under_way_leaves_a_region_that_is_left(void **state)
         /* without an answer the last resort is worth a try */
         {"S", "AB", 1, "left=B> begin>tA sent0> lost0>tB sent1> ans1=200>r1"},
         {"S", "AB", 2, "left=B> begin>tA sent0> lost0>tA"},
+        /* of those that had their turn the one that is not down is asked again */
+        {"S", "AB", 2, "left=A> begin>tA not0^>tB not1^>tB not2^>f!unreachable"},
+        {"S", "AB", 2, "left=A> left=B> begin>tA not0^>tB not1^>tA"},
+        {"N", "AB", 2, "left=A> begin>tA not0^>tB sent1> lost1^>f!outcome-unknown"},
         /* what was passed over keeps its turn */
         {"S", "ABCD", 3,
          "left=B> left=C> begin>tA sent0> lost0>tD sent1> lost1>tB sent2> lost2>tC"},

@@ -216,6 +216,23 @@ static void the_heir_bounds_the_loss(void **state)
     assert_int_equal(fm_yield_heir(&ev, FRESH_MS, FM_GROUP_NOBODY, now), FM_GROUP_NOBODY);
 }
 
+static void the_own_region_is_asked_first_where_a_standby_of_it_counts(void **state)
+{
+    (void)state;
+    begin();
+    hear(7);
+#define FIRST(why, heir) fm_yield_first(&ev, FM_YIELD_WHY_##why, heir, FRESH_MS, now)
+    assert_int_equal(FIRST(ABSENT, NORTH), WEST);
+    assert_int_equal(FIRST(SAID, NORTH), WEST);
+    assert_int_equal(FIRST(UNWELL, NORTH), NORTH);
+    assert_int_equal(FIRST(UNWELL, FM_NO_REGION), WEST);
+    cell.evidence.promotable = 1 << C;
+    assert_int_equal(FIRST(ABSENT, NORTH), NORTH);
+    assert_int_equal(FIRST(ABSENT, FM_NO_REGION), WEST);
+    cell.evidence.promotable = 1 << B;
+    assert_int_equal(FIRST(UNWELL, NORTH), WEST); /* nobody there bounds the loss */
+}
+
 static void who_is_asked_first_has_its_time(void **state)
 {
     (void)state;
@@ -280,5 +297,6 @@ FM_TEST_MAIN(fm_test(what_is_served_is_kept),
              fm_test(who_does_not_open_in_time_is_given_up_for_one_that_goes_on_by_itself),
              fm_test(an_epoch_that_nobody_claims_is_given_up_too),
              fm_test(the_writer_that_has_stopped_may_go_on), fm_test(the_heir_bounds_the_loss),
+             fm_test(the_own_region_is_asked_first_where_a_standby_of_it_counts),
              fm_test(who_is_asked_first_has_its_time),
              fm_test(the_last_writer_goes_on_where_nobody_came), fm_test(every_reason_has_a_name))

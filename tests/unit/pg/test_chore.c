@@ -118,6 +118,7 @@ static void writes_files_whole(void **state)
     fm_chore_write(chore, at("b"), FM_STR("new"));
     fm_chore_write(chore, at("empty"), FM_STR(""));
     fm_chore_sync(chore, dir);
+    fm_chore_sync_all(chore, dir);
     assert_null(run());
     assert_file("f/a", "text\n");
     assert_file("b", "new");
@@ -210,6 +211,7 @@ static void says_what_it_cannot_do_and_stops(void **state)
         {"remove", "cannot remove "},
         {"rename", "cannot move "},
         {"sync", "cannot make durable "},
+        {"sync-all", "cannot make durable all of "},
         {"private", "cannot keep others out of "},
     };
     put("file", "x", 0600);
@@ -228,6 +230,8 @@ static void says_what_it_cannot_do_and_stops(void **state)
             fm_chore_rename(chore, at("none"), at("nowhere"));
         else if (i == 5)
             fm_chore_sync(chore, at("none"));
+        else if (i == 6)
+            fm_chore_sync_all(chore, at("none"));
         else
             fm_chore_private(chore, at("none"));
         fm_chore_write(chore, at("after"), FM_STR("a"));

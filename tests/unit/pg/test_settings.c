@@ -101,6 +101,22 @@ static void keeps_no_old_log_where_a_rewind_would_copy_it(void **state)
     assert_non_null(strstr(users, "wal_recycle = 'off'")); /* the last one counts */
 }
 
+static void synchronizes_at_once_unless_the_user_says_otherwise(void **state)
+{
+    (void)state;
+    static const struct fm_pg_setting own[] = {
+        {FM_STR_INIT("recovery_init_sync_method"), FM_STR_INIT("fsync")}};
+    struct fm_pg_settings s = usual();
+    assert_null(strstr(conf(&s), "recovery_init_sync_method"));
+    s.syncs_at_once = true;
+    assert_true(has_line(conf(&s), "recovery_init_sync_method = 'syncfs'"));
+    s.own = own;
+    s.nown = 1;
+    const char *ours = strstr(conf(&s), "recovery_init_sync_method = 'syncfs'");
+    assert_non_null(ours);
+    assert_non_null(strstr(ours, "recovery_init_sync_method = 'fsync'")); /* the last one counts */
+}
+
 /* The user's own are before what Fulmar needs, so that the last word is not theirs. */
 static void writes_the_users_own(void **state)
 {
@@ -341,8 +357,9 @@ static void slots_are_told_apart(void **state)
 
 FM_TEST_MAIN(fm_test(slots_are_told_apart), fm_test(writes_what_the_promises_rest_on),
              fm_test(writes_whom_a_standby_follows),
-             fm_test(keeps_no_old_log_where_a_rewind_would_copy_it), fm_test(writes_the_users_own),
-             fm_test(refuses_settings_that_are_not_the_users),
+             fm_test(keeps_no_old_log_where_a_rewind_would_copy_it),
+             fm_test(synchronizes_at_once_unless_the_user_says_otherwise),
+             fm_test(writes_the_users_own), fm_test(refuses_settings_that_are_not_the_users),
              fm_test(lets_in_the_loopback_and_the_nodes_only),
              fm_test(refuses_what_it_cannot_write_down), fm_test(says_what_does_not_fit),
              fm_test(writes_passwords_as_libpq_reads_them), fm_test(writes_connection_strings),
