@@ -193,8 +193,8 @@ static void print_table(const struct fm_args *a, const json_t *doc, const struct
     else
         fm_print_holders(json_object_get(doc, "view"), only);
     print_webhook(a, json_object_get(doc, "authority_webhook"));
-    print_lacks(a, doc, only);
     print_checks(a, doc);
+    print_lacks(a, doc, only);
     print_events(doc);
 }
 

@@ -101,8 +101,8 @@ static const struct fm_word mode_words[] = {
 };
 
 static const struct fm_word prefer_words[] = {
-    {"data", FM_CONF_PREFER_DATA, "it is started again first, and given up where that does not help",
-     false},
+    {"data", FM_CONF_PREFER_DATA,
+     "it is started again first, and given up where that does not help", false},
     {"time", FM_CONF_PREFER_TIME, "a standby takes over at once, where it may without a person",
      false},
 };

@@ -230,13 +230,13 @@ def test_tutorial(stage):
             check_equal(subprocess.run(["sh", "-c", line], check=False).returncode, 0, line)
     servers = {}
     for name, there in (("west", west), ("north", north)):
-        line = re.search(rf"^python3 (-m http\.server {there} .+?) +&$", here(setup), re.M)
+        line = re.search(rf"^python3 (-m http\.server {there} .+?) +2>\S+ +& {name}=\$!$", here(setup), re.M)
         argv = [sys.executable, *line[1].split(), "--bind", "127.0.0.1"]
         servers[name] = (argv, there, stage.start_until(name, argv, there))
     conf.write_text(at_home(here(whole), stage, port, admin))
     check_line, edge_line, curl_line = here(start).splitlines()
     check_equal(run("sh", "-c", check_line)[0], 0, check_line)
-    edge = edge_line.removesuffix(" &").split()
+    edge = re.sub(r" 2>\S+ & edge=\$!$", "", edge_line).split()
     edge = stage.fulmar("edge", *edge[1:], port=port)
     code, out, _ = run("sh", "-c", curl_line)
     check(code == 0 and re.search(r"^Fulmar-Ref: \S+\r?$", out, re.M | re.I), f"curl: {out}")
@@ -247,7 +247,7 @@ def test_tutorial(stage):
     for name in ("west", "north"):
         argv, there, process = servers[name]
         process.kill()
-        status = here(blocks(page)[2]).strip()
+        status = here(blocks(page)[2]).splitlines()[-1]
         down = rf"^{name} .* down "
         wait_until(f"{name} is shown as down", lambda: re.search(
             down, run("sh", "-c", status)[1], re.M) or clients.failed, every=0.1)
