@@ -15,7 +15,9 @@ static bool is_far(const struct fm_door *d, unsigned node)
 
 void fm_reach_note(const struct fm_door *d, struct fm_mono now, struct fm_door_ask *ask)
 {
-    for (unsigned i = 0; i < d->view.nnodes; i++) {
+    unsigned n = d->view.nnodes;
+    FM_ASSERT(n <= FM_DOOR_NODES_MAX);
+    for (unsigned i = 0; i < n; i++) {
         ask->failed |= (uint32_t)fm_mono_before(now, d->rests[i]) << i;
         ask->busy |= (uint32_t)(d->setups[i] >= SETUPS_MAX) << i;
     }

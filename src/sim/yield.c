@@ -120,9 +120,15 @@ bool yield_waits(const struct world *w)
 {
     const struct fm_cell_record *c = &w->store.ctx[0].cell[0].r;
     const struct group *x = w->group;
-    enum { SETTLES_S = 20 };
-    if (x && w->now - x->changed_at < SETTLES_S * S)
-        return true; /* a unit of the budget came back, and it was taken: nobody follows yet */
+    enum { SETTLES_S = 20, LEASES = 4 };
+    int32_t lease_ms = w->cfg.lease_ms;
+    for (unsigned a = 0; a < FM_COUNT(w->agent); a++)
+        if (w->agent[a].auth[0].cfg.lease_ms > lease_ms)
+            lease_ms = w->agent[a].auth[0].cfg.lease_ms;
+    /* a unit of the budget came back, and it was taken, so nobody follows yet; or the last writer
+     * waits for who was asked first */
+    if (x && w->now - x->changed_at < SETTLES_S * S + LEASES * lease_ms * MS)
+        return true;
     if (!x || c->state != FM_CELL_YIELDED)
         return false;
     for (unsigned i = 0; i < x->n; i++) {
