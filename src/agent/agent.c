@@ -188,12 +188,13 @@ static void write_marks(const struct fm_page_request *q, struct fm_page_answer *
     fm_rights_marks(((struct agent *)q->user)->rights, a);
 }
 
-/* Orders come by the local socket, or from a host with a certificate of the service. */
-static void write_ops_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
+/* Orders, and questions of who is at another host, need a certificate of the service. */
+static void write_of_peer(const struct fm_page_request *q, struct fm_page_answer *a)
 {
-    a->status = q->peer ? a->status : 403;
+    bool status = fm_str_eqz(q->path, "/status");
+    a->status = q->peer ? a->status : status ? 404 : 403;
     if (q->peer)
-        write_ops(q, a);
+        (status ? write_status : write_ops)(q, a);
 }
 
 /* What is lent to a command beside the guard is not in the guard's testimony. */
@@ -237,7 +238,7 @@ static const struct fm_page local_pages[] = {{.path = "/health/live", .write = w
 
 static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = write_live},
                                             {.path = "/health/deep", .write = write_deep},
-                                            {.path = "/status", .write = write_status},
+                                            {.path = "/status", .write = write_of_peer},
                                             {.path = "/journal/changes", .write = write_changes},
                                             {"/peer/1/post", write_post, true},
                                             {.path = "/authority/view", .write = write_view},
@@ -249,7 +250,7 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {"/groups/loss", write_groups, true},
                                             {"/groups/loss/rows", write_groups, true},
                                             {.path = "/groups/", .write = write_door},
-                                            OPS(write_ops_of_peer),
+                                            OPS(write_of_peer),
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)

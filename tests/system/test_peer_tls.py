@@ -76,12 +76,12 @@ def context(ca=None, cert=None):
     return c
 
 
-def ask(port, tls, name):
+def ask(port, tls, name, path="/health/live"):
     """The first line of an answer inside of TLS, or the name of what went wrong."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
             with tls.wrap_socket(raw, server_hostname=name) as s:
-                s.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
                 return s.recv(4096).split(b"\r\n")[0].decode()
     except (OSError, ssl.SSLError) as e:
         return type(e).__name__
@@ -104,6 +104,8 @@ def test_traffic_and_probes_go_through_tls(stage):
             except OSError:
                 pass  # a reset says it as well
     wait_until("the refusal is logged", lambda: "peer_refused" in s.processes[0].output())
+    ours = context(s.file("peers-ca.pem"), s.file("edge-1"))
+    check_equal(ask(s.agents[0].peer, ours, "west-1", "/status"), "HTTP/1.1 200 OK", "status, for another host")
 
 
 def test_strangers_get_nowhere(stage):
