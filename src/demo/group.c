@@ -111,13 +111,14 @@ static void connected(struct fm_pg_conn *c, const struct fm_pg_result *r)
 
 /* Through the door of whoever holds the ledger. *value (may be NULL) is the first one of the
  * result, from malloc; NULL where there is none. */
-static bool run(struct fm_demo *d, struct fm_pg_target *t, struct statement *s, char **value)
+static bool run(struct fm_demo *d, const struct fm_pg_target *as, struct statement *s, char **value)
 {
     struct fm_addr door = fm_world_loopback(d->world.region[fm_stage_writer(d)].door_write);
+    struct fm_pg_target t = *as;
     FM_ASSERT(!running && s->text);
-    t->addr = &door;
+    t.addr = &door;
     fm_pg_init(&s->conn, &d->loop, "ledger", NULL);
-    fm_pg_open(&s->conn, t, SQL_MS, connected);
+    fm_pg_open(&s->conn, &t, SQL_MS, connected);
     running = s;
     bool done = fm_stage_wait(d, 2 * SQL_MS + 1000, is_over);
     running = NULL;

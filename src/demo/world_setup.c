@@ -136,10 +136,19 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
 
 /* -------- PostgreSQL -------- */
 
-/* As whom it runs; NULL: there is no such user. Valid until the next call. */
-static const struct passwd *postgres_user(void)
+struct user {
+    struct passwd entry;
+    char texts[1024];
+};
+
+/* As whom it runs; false: there is no such user. */
+static bool postgres_user(struct user *u)
 {
-    return geteuid() ? getpwuid(geteuid()) : getpwnam("postgres");
+    struct passwd *p = NULL;
+    uid_t me = geteuid();
+    int failed = me ? getpwuid_r(me, &u->entry, u->texts, sizeof u->texts, &p)
+                    : getpwnam_r("postgres", &u->entry, u->texts, sizeof u->texts, &p);
+    return failed == 0 && p;
 }
 
 const char *fm_demo_group_missing(void)
@@ -149,7 +158,8 @@ const char *fm_demo_group_missing(void)
     globfree(&found);
     if (!any)
         return "PostgreSQL is not installed (`apt-get install postgresql`, or `./dev demo`)";
-    return postgres_user() ? NULL : "there is no user as whom PostgreSQL could run";
+    struct user u;
+    return postgres_user(&u) ? NULL : "there is no user as whom PostgreSQL could run";
 }
 
 void fm_world_password_path(const struct fm_world *w, char out[PATH_MAX + 32])
@@ -185,9 +195,10 @@ static bool is_reachable(const char *path)
 /* Where this is root PostgreSQL is somebody else, to whom the folder belongs. */
 enum fm_err fm_world_make_data(struct fm_world *w, struct fm_error *e)
 {
-    const struct passwd *p = postgres_user();
+    struct user u;
+    const struct passwd *p = &u.entry;
     FM_ASSERT(w->group && w->data[0]);
-    if (!p)
+    if (!postgres_user(&u))
         return fm_error_set(e, FM_ERR_NOT_FOUND, "there is no user as whom PostgreSQL could run");
     if (geteuid() == 0 && !is_reachable(w->data))
         return fm_error_set(e, FM_ERR_PERMISSION,
@@ -209,11 +220,14 @@ static void data_way(unsigned from, char out[16])
 
 static void write_group(const struct fm_world *w, FILE *f)
 {
+    struct user u;
+    bool found = postgres_user(&u); /* as when the data were made */
+    FM_ASSERT(found);
     fprintf(f,
             "contexts:\n  ledger:\n    failback: {soak: 2s}\n" /* of a demonstration */
             "groups:\n  ledger:\n    contexts: [ledger]\n    user: %s\n"
             "    replication: {mode: async, max-loss: {bytes: 1MiB}}\n    nodes:\n",
-            postgres_user()->pw_name);
+            u.entry.pw_name);
     for (unsigned r = 0; r < w->nregions; r++)
         fprintf(f, "      %s-1: {data: \"%s/%s-1\", port: %u}\n", w->region[r].name, w->data,
                 w->region[r].name, w->region[r].postgres);

@@ -167,7 +167,7 @@ class Stage:
     """A folder and the processes of one test."""
 
     def __init__(self, name):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"fulmar-{name}-"))
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"fulmar-{name[:32]}-"))  # sockets are in it
         self.processes = []
         self._under_test = []
         self._cleanups = []

@@ -34,6 +34,7 @@ class Site(Realm):
         commands = {what: [str(script), what] for what in ("start", "stop", *(["check"] if check_command else []))}
         super().__init__(stage, failover={"mode": mode}, standby={**commands, **standby})
         self.runs = self.managing = True
+        self.ends = threading.Event()
         self._manage()
         self.manager = threading.Thread(target=self._manager, daemon=True)
         self.manager.start()
@@ -46,13 +47,12 @@ class Site(Realm):
             self.runs = wanted
 
     def _manager(self):
-        while self.runs is not None:
+        while not self.ends.wait(0.02):
             if self.managing:
                 self._manage()
-            time.sleep(0.02)
 
     def _end_managing(self):
-        self.managing, self.runs = False, None
+        self.ends.set()
         self.manager.join()
 
     # -------- looking --------

@@ -111,8 +111,8 @@ static void a_place_is_cut_off_from_some_whoever_dialled(void **state)
 static void ways_of_data_are_cut_alone(void **state)
 {
     (void)state;
-    fm_links_set_data(links, &(struct fm_fault_rule){.cut = true});
     open_between(WEST, NORTH);
+    fm_links_set_data(links, &(struct fm_fault_rule){.cut = true});
     assert_false(passes(&p, &q, SOON_MS));
     struct peer a = p, b = q;
     open_between(NORTH, WEST);
