@@ -445,6 +445,9 @@ void fm_world_deinit(struct fm_world *w)
     if (w->log_fd >= 0)
         close(w->log_fd);
     w->log_fd = -1;
+    while (w->nreserved > 0)
+        if (w->reserved[--w->nreserved] >= 0)
+            close(w->reserved[w->nreserved]);
     if (w->dir[0])
         (void)nftw(w->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (w->data[0])

@@ -21,7 +21,8 @@ enum {
     FM_WORLD_REGIONS_MAX = 8,
     FM_WORLD_PLACES_MAX = FM_WORLD_REGIONS_MAX + 1, /* and the witness, which is the last one */
     FM_WORLD_APPS = 2,
-    FM_WORLD_SECRET = 16
+    FM_WORLD_SECRET = 16,
+    FM_WORLD_PORTS_MAX = 512
 };
 
 enum fm_world_role {
@@ -60,6 +61,8 @@ struct fm_world {
     char password[2 * FM_WORLD_SECRET + 1]; /* of the bank's user in PostgreSQL */
     char config[PATH_MAX + 16]; /* of the edge and of who looks on: everything is where it is */
     int log_fd;
+    int reserved[FM_WORLD_PORTS_MAX]; /* its ports, from who starts beside it; -1: none */
+    size_t nreserved;
     unsigned nregions;
     struct fm_world_region region[FM_WORLD_PLACES_MAX]; /* [nregions]: the witness's */
     struct fm_world_process store, edge, witness;

@@ -10,17 +10,19 @@
 #include <errno.h>
 #include <glob.h>
 #include <pwd.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum {
     PORT_FIRST = 10000,
     PORT_END = 32000,
     PORT_TRIES = 1000,
-    PORTS_MAX = 512,
+    PORTS_MAX = FM_WORLD_PORTS_MAX,
     NOBODY = 99,
     DATA_NET = 16
 };
@@ -67,24 +69,42 @@ enum fm_err fm_world_find_programs(struct fm_world *w, struct fm_error *e)
                         w->fulmar);
 }
 
+/* Whoever starts beside this one does not take the port while nobody listens there: a name without
+ * a file, which the kernel forgets with the world. -1: it is taken. */
+static int reserve(unsigned port)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int n = snprintf(a.sun_path + 1, sizeof a.sun_path - 1, "fulmar-port-%u", port);
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, (const struct sockaddr *)&a, length) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 /* Bind to a port that nobody uses, and hold it until all are taken, so that none is given twice;
  * with SO_REUSEADDR two that do not listen could have the same. Not one of those that the kernel
  * gives to outgoing connections: one of them could have it by the time that its owner starts. */
-static uint16_t free_port(int *held)
+static uint16_t free_port(int *held, int *reserved)
 {
-    *held = -1;
+    *held = *reserved = -1;
     for (unsigned i = 0; i < PORT_TRIES; i++) {
         uint32_t random;
         fm_rand_bytes(&random, sizeof random);
         uint16_t port = (uint16_t)(PORT_FIRST + random % (PORT_END - PORT_FIRST));
         struct fm_addr a = fm_world_loopback(port);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && bind(fd, &a.sa, a.len) == 0) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), name = reserve(port);
+        if (fd >= 0 && name >= 0 && bind(fd, &a.sa, a.len) == 0) {
             *held = fd;
+            *reserved = name;
             return port;
         }
         if (fd >= 0)
             close(fd);
+        if (name >= 0)
+            close(name);
     }
     return 0;
 }
@@ -123,9 +143,10 @@ enum fm_err fm_world_take_ports(struct fm_world *w, struct fm_error *e)
     int held[PORTS_MAX];
     size_t n = list_ports(w, port);
     bool ok = true;
-    FM_ASSERT(n > 0 && n <= PORTS_MAX);
+    FM_ASSERT(n > 0 && n <= PORTS_MAX && w->nreserved == 0);
+    w->nreserved = n;
     for (size_t i = 0; i < n; i++) {
-        *port[i] = free_port(&held[i]);
+        *port[i] = free_port(&held[i], &w->reserved[i]);
         ok &= *port[i] != 0;
     }
     for (size_t i = 0; i < n; i++)

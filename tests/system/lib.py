@@ -76,7 +76,7 @@ def free_port():
         reservation = socket.socket(socket.AF_UNIX)
         with socket.socket() as s:
             try:
-                reservation.bind(f"\0fulmar-test-port-{port}")  # seen by the tests that run beside this
+                reservation.bind(f"\0fulmar-port-{port}")  # seen by tests and demonstrations beside this
                 s.bind(("127.0.0.1", port))
             except OSError:
                 reservation.close()
