@@ -141,6 +141,7 @@ static void a_child_that_never_stops_talking_does_not_hold_the_loop(void **state
     uint64_t turns = net.loop.turns;
     net_turn_ms(&net, 20);
     assert_true(net.loop.turns > turns + 2);
+    NET_UNTIL(&net, run.child.output_n == 8);
     net_skip_ms(500);
     finish();
     assert_true(run.child.timed_out);
