@@ -62,6 +62,7 @@ static struct fm_deep deep_of(struct agent *x)
     return (struct fm_deep){.conf = conf_of(x),
                             .checks = x->checks,
                             .director = x->has_gate ? &x->director : NULL,
+                            .rights = x->rights,
                             .region = x->region,
                             .host = x->daemon.host,
                             .region_name = x->daemon.region};
@@ -167,6 +168,7 @@ OF_RIGHTS(post)
 OF_RIGHTS(groups)
 OF_RIGHTS(door)
 OF_RIGHTS(ops)
+OF_RIGHTS(marks)
 
 static void write_view(const struct fm_page_request *q, struct fm_page_answer *a)
 {
@@ -181,11 +183,6 @@ static void write_feed(const struct fm_page_request *q, struct fm_page_answer *a
 static void write_shared(const struct fm_page_request *q, struct fm_page_answer *a)
 {
     fm_agreement_page(((struct agent *)q->user)->agreement, q, a);
-}
-
-static void write_marks(const struct fm_page_request *q, struct fm_page_answer *a)
-{
-    fm_rights_marks(((struct agent *)q->user)->rights, a);
 }
 
 /* Orders, and questions of who is at another host, need a certificate of the service. */
@@ -223,7 +220,8 @@ static void write_lease(const struct fm_page_request *q, struct fm_page_answer *
         OP("failover", write), OP("quote", write), OP("read-only", write), OP("automatic", write), \
         OP("members", write), OP("create", write), OP("drain", write), OP("undrain", write),       \
         OP("config", write), OP("reinit", write), OP("maintain", write), OP("resume", write),      \
-        {"/groups/loss/write-off", write, true}, OP("abort", write)
+        OP("add", write), OP("remove", write), {"/groups/loss/write-off", write, true},            \
+        {"/groups/room", write, true}, OP("abort", write)
 
 static const struct fm_page local_pages[] = {{.path = "/health/live", .write = write_live},
                                              {.path = "/metrics", .write = write_metrics},
@@ -249,8 +247,9 @@ static const struct fm_page peer_pages[] = {{.path = "/health/live", .write = wr
                                             {.path = "/groups/secret", .write = write_groups},
                                             {"/groups/loss", write_groups, true},
                                             {"/groups/loss/rows", write_groups, true},
-                                            {.path = "/groups/", .write = write_door},
+                                            {"/groups/room", write_groups, true},
                                             OPS(write_of_peer),
+                                            {.path = "/groups/", .write = write_door},
                                             {.path = NULL}};
 
 static void peer_accepted(struct fm_listener *ln, int fd, const struct fm_addr *from)
@@ -344,12 +343,11 @@ static uint64_t served_of(void *user, int context)
 {
     const struct fm_board *b = ((struct agent *)user)->director.board;
     uint64_t n = 0;
-    for (unsigned w = 0; w < b->nworkers; w++)
-        for (unsigned c = 0; c < b->ncontexts; c++) {
-            const struct fm_board_context_stats *s = &b->context[w * b->ncontexts + c];
-            if (context < 0 || c == (unsigned)context)
-                n += fm_counter_get(&s->commands) + fm_counter_get(&s->queries);
-        }
+    for (unsigned i = 0; i < b->nworkers * b->ncontexts; i++) {
+        const struct fm_board_context_stats *s = &b->context[i];
+        if (context < 0 || i % b->ncontexts == (unsigned)context)
+            n += fm_counter_get(&s->commands) + fm_counter_get(&s->queries);
+    }
     return n;
 }
 
@@ -406,7 +404,7 @@ static const struct fm_conf *current(struct fm_daemon *d)
     return fm_container_of(d, struct agent, daemon)->file;
 }
 
-/* Where this host is in another configuration: still an agent's, still in its region. */
+/* This host in another configuration: still an agent's, in its region, with what groups need. */
 static enum fm_err find_again(const struct agent *x, const struct fm_conf *conf, int *host,
                               struct fm_error *e)
 {
@@ -420,7 +418,7 @@ static enum fm_err find_again(const struct agent *x, const struct fm_conf *conf,
         return fm_error_set(e, FM_ERR_STATE,
                             "host `%s` is not in region `%s` any more; restart it there",
                             x->daemon.host, x->daemon.region);
-    return FM_ERR_OK;
+    return x->rights ? fm_rights_check(x->rights, conf, e) : FM_ERR_OK;
 }
 
 static enum fm_err reload_gate(struct agent *x, struct fm_conf *conf, struct fm_error *e)

@@ -1,5 +1,4 @@
-/* The controller: see the headers. Here is its life, the office, and the steps of core with what
- * they order, in the order of sim/agent.c, which does the same in the simulator. */
+/* The controller (see the headers): life, office, and steps of core, as sim/agent.c has them. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -58,8 +57,8 @@ static void ask_members(struct ctl_context *c, const struct ctl_later *x)
 static void grant(struct ctl_context *c, const struct ctl_later *x)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_GRANT);
-    if (!ctl_external_is_open(c, c->ctl->region))
-        return; /* it asks again; its data cannot be written here yet */
+    m.closed = ctl_opening(c, c->ctl->region) != FM_OPENING_OPEN;
+    m.must = m.closed && !ctl_group_has(c, x->act.sub.host); /* a database needs it to open */
     m.life = x->act.sub.incarnation.n;
     m.asked_ns = x->act.asked_ns;
     m.ms = x->act.ms;
@@ -429,7 +428,7 @@ static bool all_dead(const struct fm_controller *ctl, unsigned region)
         if (!h->agent || fm_agent_region(h->id) != region)
             continue;
         any = true;
-        if (!h->dead)
+        if (!h->dead_life)
             return false;
     }
     return any;
@@ -452,14 +451,15 @@ static void testified(struct fm_controller *ctl, unsigned host, const struct fm_
                                                               .region = (uint8_t)event->region,
                                                               .sub = {(uint16_t)host, {m->life}},
                                                               .everything = m->ok});
-    ctl->host[host].dead = true;
+    ctl->host[host].dead_life = host == ctl->c.self ? 0 : m->life; /* a life before this one */
     if (all_dead(ctl, (unsigned)event->region)) {
         fm_votes_gone(&ctl->votes, (unsigned)event->region, fm_mono_now());
         ctl_operate_vote(ctl);
     }
 }
 
-void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
+void fm_controller_take(struct fm_controller *ctl, unsigned host, uint64_t life,
+                        const struct fm_message *m)
 {
     FM_ASSERT(host < ctl->c.roster->nhosts);
     if (ctl->stopped)
@@ -475,7 +475,7 @@ void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct f
         ctl_group_take(c, host, m);
     if (c && c->conf >= 0 && ctl->host[host].agent && host != ctl->c.self)
         take_of_agent(c, host, m);
-    ctl_operate_take(ctl, host, m);
+    ctl_operate_take(ctl, host, life, m);
 }
 
 void fm_controller_ops(struct fm_controller *ctl, const struct fm_page_request *q,

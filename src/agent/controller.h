@@ -49,8 +49,10 @@ void fm_controller_reset(struct fm_controller *ctl, const struct fm_conf *conf);
 /* More of what was put is durable (fm_keep_durable). */
 void fm_controller_durable(struct fm_controller *ctl);
 
-/* A message for the controller from a host of the file, and a stall of this process. */
-void fm_controller_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m);
+/* A message for the controller from this life of a host of the file, and a stall of this process.
+ */
+void fm_controller_take(struct fm_controller *ctl, unsigned host, uint64_t life,
+                        const struct fm_message *m);
 void fm_controller_stalled(struct fm_controller *ctl);
 
 /* The pages below /ops: what people order (docs/reference/wire.md). */

@@ -15,8 +15,10 @@
  *   ctl_note.c     records that a region's keeper makes for the next one
  *   ctl_group.c    the PostgreSQL group that carries a context's data
  *   ctl_node.c     orders about one node of it
+ *   ctl_member.c   nodes that come and go
  *   ctl_quote.c    ... and what a failover would lose of them
  *   ctl_yield.c    ... given up, where it does not serve here any more
+ *   ctl_open.c     commands wait until the data are open
  *   ctl_tell.c     events, status, views
  *
  * A context is stepped by ctl_step only, with the clock read anew: an answer is later than the turn
@@ -38,6 +40,7 @@
 #include "core/lineage.h"
 #include "core/move.h"
 #include "core/office.h"
+#include "core/opening.h"
 #include "core/standby.h"
 #include "core/votes.h"
 #include "core/yield.h"
@@ -252,6 +255,9 @@ struct ctl_standby {
     bool in_office;              /* this agent is keeper, and was when it was looked at last */
     bool again;                  /* a preparation began, and core was not told yet */
     struct fm_mono handed_until; /* a holder may hand over by then: it was told so */
+    struct fm_mono asked_until;  /* ... or has asked, and asks again */
+    enum fm_standby_wish apart;  /* is replication to this region to be broken? */
+    struct fm_standby_link link;
     /* as coordination has it, and the change of it that is on its way */
     bool recorded, to_record;
     uint64_t revision;
@@ -290,8 +296,11 @@ struct ctl_group {
     struct ctl_group_node {
         bool in_file;
         unsigned host, region; /* numbers of the roster; not in the file: FM_NO_REGION */
-        struct fm_group_report report;
-        struct fm_mono level_at; /* it had all that the primary had then; 0 = not known */
+        uint8_t zone, rank;    /* see core/lineage.h */
+        char zone_name[FM_ROSTER_NAME_ROOM];
+        bool delayed;                  /* on purpose: it never writes */
+        struct fm_group_report report; /* what it said; ctl_group_report: and where it stands */
+        struct fm_mono level_at;       /* it had all that the primary had then; 0 = not known */
     } node[FM_GROUP_NODES_MAX];
     struct fm_revision told; /* of the cell, to all of them */
     struct fm_yield yield;   /* ctl_yield.c */
@@ -332,6 +341,9 @@ struct ctl_context {
     struct ctl_standby standby;
     struct ctl_group *group;       /* NULL: no PostgreSQL group carries its data */
     struct ctl_external *external; /* NULL: they are not moved by commands */
+    /* ctl_open.c */
+    uint8_t opening; /* enum fm_opening, where it is held, as it was looked at last */
+    struct fm_mono opening_since;
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
     uint64_t generation;
@@ -342,7 +354,8 @@ struct ctl_context {
 struct ctl_event {
     uint64_t number;
     int64_t wall_ns;
-    const char *what; /* "authority", "failover", "move", "office", "yield" */
+    /* "authority", "data", "failover", "move", "office", "yield", "replication" */
+    const char *what;
     char context[FM_ROSTER_NAME_ROOM];
     char object[FM_INTENT_NAME_ROOM]; /* "" = it is about a context, a cell, a region */
     int cell, region;                 /* -1 = none */
@@ -370,7 +383,7 @@ struct fm_controller {
         bool gate;  /* of my region */
         bool door;  /* a gate of whatever region: */
         uint8_t region;
-        bool dead; /* its guard says so; nothing was heard of it since */
+        uint64_t dead_life; /* its guard says so, and no other one was heard since; 0 = none */
         struct fm_agent_id id;
         struct fm_mono asked; /* a gate of my region: for its sub-leases, last */
     } host[FM_ROSTER_HOSTS_MAX];
@@ -463,7 +476,8 @@ void ctl_operate_tick(struct fm_controller *ctl);
 /* Look again whom I hear, and say so where that is news. */
 void ctl_operate_vote(struct fm_controller *ctl);
 void ctl_operate_said(struct ctl_context *c, const struct fm_auth_action *act);
-void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m);
+void ctl_operate_take(struct fm_controller *ctl, unsigned host, uint64_t life,
+                      const struct fm_message *m);
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass);
@@ -600,6 +614,10 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap);
 /* A holder asks whether this region can receive the context: NULL, and for a while the app is not
  * stopped; or why not. */
 const char *ctl_standby_receive(struct ctl_context *c);
+/* A holder asks, whatever it is answered: what it would hand over has to come here first. */
+void ctl_standby_asked(struct ctl_context *c);
+/* Is replication to this region to be broken? LEAVE: it is not known. */
+enum fm_standby_wish ctl_standby_apart(const struct ctl_context *c);
 json_t *ctl_standby_json(const struct ctl_context *c);
 
 /* -------- ctl_note.c -------- */
@@ -649,6 +667,14 @@ struct fm_external_estimate ctl_external_loss(const struct ctl_context *c, unsig
 /* ... to the region that lacks least, of those that could take over. */
 struct fm_external_estimate ctl_external_loss_if_now(const struct ctl_context *c);
 
+/* -------- ctl_open.c -------- */
+
+/* May commands begin in that region, if it is the one that holds the context, or why not? */
+enum fm_opening ctl_opening(const struct ctl_context *c, unsigned region);
+void ctl_open_turn(struct ctl_context *c);
+/* What commands wait for where the context is held; null where they do not. */
+json_t *ctl_open_json(const struct ctl_context *c);
+
 /* -------- ctl_external_tell.c -------- */
 
 /* NULL where there is no memory. */
@@ -656,6 +682,10 @@ json_t *ctl_external_json(const struct ctl_context *c);
 /* Their parts of a quote, and of `fulmar group status`. */
 json_t *ctl_external_regions_json(const struct ctl_context *c);
 json_t *ctl_external_loss_json(const struct fm_external_estimate *x);
+
+/* -------- ctl_member.c -------- */
+
+void ctl_member_carry(struct ctl_op *o, struct fm_op *x);
 
 /* -------- ctl_node.c -------- */
 
@@ -681,9 +711,13 @@ void ctl_group_create(struct ctl_context *c);
 const struct fm_evidence *ctl_group_recorded(const struct ctl_context *c);
 /* What the last writer said of itself; NULL: there are no data yet. */
 const struct fm_group_report *ctl_group_writer(const struct ctl_context *c);
-/* What each node has said; their number. */
+/* What a node has said, and where it stands. */
+struct fm_group_report ctl_group_report(const struct ctl_group_node *n);
+/* Of each; their number. */
 unsigned ctl_group_reports(const struct ctl_context *c,
                            struct fm_group_report out[FM_GROUP_NODES_MAX]);
+/* Of the nodes of this region. */
+struct fm_standby_seen ctl_group_seen(const struct ctl_context *c);
 /* A holder asks: NULL, or why no standby of this region can receive the data. */
 const char *ctl_group_receive(const struct ctl_context *c);
 /* Of a failover to that region. */

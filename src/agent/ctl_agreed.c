@@ -250,24 +250,15 @@ static void refuse(struct ctl_order *o, enum fm_agreed_why why, const char *evid
         ctl_refuse(&o->no, status, name, remedy, "%s", evidence);
 }
 
-void ctl_plan_config(struct ctl_order *o)
+/* In place of the version of that generation. */
+static void propose(struct ctl_order *o, const char *text, uint64_t expected)
 {
     struct fm_controller *ctl = o->ctl;
     struct fm_agreement *g = ctl->c.agreement;
     const struct fm_agreed *known = fm_agreement_known(g);
-    json_t *expected = json_object_get(o->body, "expect_revision");
-    char *text = fm_agreed_text(json_object_get(o->body, "shared"));
     char busy[WHY_ROOM] = "", why[WHY_ROOM] = "";
-    (void)take_newer(ctl); /* in this turn it may have been seen, and not been told */
-    if (!text || !json_is_integer(expected) || json_integer_value(expected) < 1) {
-        ctl_refuse(&o->no, 400, "malformed",
-                   "say `shared`, and the generation that it replaces in `expect_revision`",
-                   "`shared` is no object, or too large; or `expect_revision` is no number");
-        free(text);
-        return;
-    }
     struct fm_conf *conf = fm_agreement_try(g, text, why, sizeof why);
-    struct fm_agreed_ask ask = {.expected = (uint64_t)json_integer_value(expected),
+    struct fm_agreed_ask ask = {.expected = expected,
                                 .busy = is_busy(ctl, busy, sizeof busy),
                                 .valid = conf != NULL,
                                 .holders = holders(ctl),
@@ -278,7 +269,6 @@ void ctl_plan_config(struct ctl_order *o)
         refuse(o, no, no == FM_AGREED_WHY_BUSY ? busy : why, &ask);
     else if (!fm_agreed_make(&o->agreed, known->mark.generation + 1, text))
         ctl_refuse(&o->no, 503, "memory", "try again", "out of memory");
-    free(text);
     if (o->no.status)
         return;
     snprintf(o->agreed.by, sizeof o->agreed.by, "%s", o->op.by);
@@ -286,9 +276,45 @@ void ctl_plan_config(struct ctl_order *o)
     snprintf(o->agreed.at, sizeof o->agreed.at, "%s", o->op.at);
     snprintf(o->agreed.op, sizeof o->agreed.op, "%s", o->op.id);
     o->nothing = strcmp(o->agreed.mark.digest, known->mark.digest) == 0;
+}
+
+void ctl_plan_config(struct ctl_order *o)
+{
+    json_t *expected = json_object_get(o->body, "expect_revision");
+    char *text = fm_agreed_text(json_object_get(o->body, "shared"));
+    (void)take_newer(o->ctl); /* in this turn it may have been seen, and not been told */
+    if (!text || !json_is_integer(expected) || json_integer_value(expected) < 1)
+        ctl_refuse(&o->no, 400, "malformed",
+                   "say `shared`, and the generation that it replaces in `expect_revision`",
+                   "`shared` is no object, or too large; or `expect_revision` is no number");
+    else
+        propose(o, text, (uint64_t)json_integer_value(expected));
+    free(text);
+    if (o->no.status)
+        return;
     if (o->nothing)
         snprintf(o->op.text, sizeof o->op.text, "that is what is agreed already");
     else
         snprintf(o->op.text, sizeof o->op.text, "generation %llu of the configuration, %.12s",
                  (unsigned long long)o->agreed.mark.generation, o->agreed.mark.digest);
+}
+
+void ctl_agreed_plan_node(struct ctl_order *o, const char *group, const char *name, json_t *node)
+{
+    (void)take_newer(o->ctl);
+    const struct fm_agreed *known = fm_agreement_known(o->ctl->c.agreement);
+    json_t *shared = known->text ? json_loads(known->text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    json_t *nodes =
+        json_object_get(json_object_get(json_object_get(shared, "groups"), group), "nodes");
+    bool good = nodes && (node ? json_object_set(nodes, name, node) == 0
+                               : json_object_del(nodes, name) == 0);
+    char *text = good ? fm_agreed_text(shared) : NULL;
+    if (text)
+        propose(o, text, known->mark.generation);
+    else
+        ctl_refuse(&o->no, 503, "not-agreed", "try again when coordination answers",
+                   "the group %s is not agreed upon yet, or there is no memory", group);
+    free(text);
+    json_decref(shared);
+    json_decref(node);
 }

@@ -154,10 +154,10 @@ static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x,
 static const char not_open[] =
     "it is held there, and its data are not open yet: see `fulmar group status`";
 
-/* Data that are moved by commands are opened where they have come to. */
+/* Its data are opened where they have come to. */
 static void item_arrives(struct ctl_context *c, struct fm_op *x, unsigned i)
 {
-    if (ctl_external_is_open(c, x->item[i].to))
+    if (ctl_opening(c, x->item[i].to) == FM_OPENING_OPEN)
         item_ends(c, x, i, FM_OP_DONE, NULL);
     else if (x->state == FM_OP_ABORTING)
         item_ends(c, x, i, FM_OP_FAILED, not_open);
@@ -298,6 +298,25 @@ static bool holds_any(const struct ctl_context *c, unsigned region)
     return false;
 }
 
+/* Nobody is prepared any more; it is over when the data follow again, where they were kept apart.
+ */
+static void end_stood_down(const struct ctl_context *c, struct fm_op *x)
+{
+    unsigned worst = FM_STANDBY_LINK_FOLLOWS;
+    for (unsigned i = 0; i < c->set->n; i++) {
+        unsigned is = c->ctl->context[c->set->member[i]]->standby.link.is;
+        worst = is > worst ? is : worst;
+    }
+    if (worst == FM_STANDBY_LINK_FOLLOWS)
+        end_with(x, FM_OP_DONE, "stood down");
+    else if (worst == FM_STANDBY_LINK_OVERDUE)
+        end_with(x, FM_OP_PARTIAL,
+                 "stood down, and no PostgreSQL standby of the region follows yet: see `fulmar "
+                 "group status`");
+    else
+        snprintf(x->text, sizeof x->text, "stood down; replication is being restored");
+}
+
 /* One step of a person; the others follow when it is looked at again. */
 static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context *c)
 {
@@ -308,6 +327,11 @@ static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context 
     if (!x->quoted)
         quote.until = FM_MONO_ZERO;
     c->set->attested[lost] |= x->attest;
+    if (x->step == FM_OP_STEP_STAND_DOWN && x->state == FM_OP_RUNNING &&
+        f->state == FM_FAILOVER_STEADY) {
+        end_stood_down(c, x);
+        return;
+    }
     enum fm_failover_event_kind kind = fm_failover_towards(f, wish_of(x));
     if (kind == FM_FAILOVER_EVENT_COUNT) {
         end_with(x, FM_OP_DONE, "prepared; it waits to be completed, or stood down");
@@ -323,8 +347,12 @@ static void step_failover(struct ctl_op *o, struct fm_op *x, struct ctl_context 
         return;
     }
     x->state = FM_OP_RUNNING;
-    if (kind == FM_FAILOVER_ON_STAND_DOWN)
-        end_with(x, x->step == FM_OP_STEP_STAND_DOWN ? FM_OP_DONE : FM_OP_ABORTED, "stood down");
+    if (kind == FM_FAILOVER_ON_STAND_DOWN && x->step != FM_OP_STEP_STAND_DOWN)
+        end_with(x, FM_OP_ABORTED, "stood down");
+    else if (kind == FM_FAILOVER_ON_STAND_DOWN && f->state != FM_FAILOVER_STEADY)
+        end_with(x, FM_OP_DONE, "stood down");
+    else if (kind == FM_FAILOVER_ON_STAND_DOWN)
+        end_stood_down(c, x);
 }
 
 static const char *why_it_fell_back(const struct ctl_context *c, const struct fm_failover *f,
@@ -350,7 +378,7 @@ static void carry_failover(struct ctl_op *o, struct fm_op *x)
     char text[FM_OP_TEXT_ROOM];
     struct fm_failover *f = &c->set->fo[x->region];
     bool holds = holds_any(c, (unsigned)x->region);
-    if (!holds && x->state != FM_OP_ABORTING && !ctl_external_is_open(c, ctl->region)) {
+    if (!holds && x->state != FM_OP_ABORTING && ctl_opening(c, ctl->region) != FM_OPENING_OPEN) {
         snprintf(x->text, sizeof x->text, "%s", not_open);
         return;
     }
@@ -452,6 +480,10 @@ static void carry(struct ctl_op *o)
     case FM_OP_MAINTAIN:
     case FM_OP_RESUME:
         ctl_node_carry(o, &x);
+        break;
+    case FM_OP_ADD:
+    case FM_OP_REMOVE:
+        ctl_member_carry(o, &x);
         break;
     case FM_OP_DRAIN:
     case FM_OP_UNDRAIN:

@@ -70,7 +70,7 @@ static unsigned gates_left(struct ctl_order *o, unsigned r, unsigned *all)
         text_of_name(at.name, conf->hosts[i].name);
         int host = fm_roster_find_host(ctl->c.roster, conf->hosts[i].name);
         (*all)++;
-        left += !would_drain(o, &at) && (host < 0 || !ctl->host[host].dead);
+        left += !would_drain(o, &at) && (host < 0 || !ctl->host[host].dead_life);
     }
     return left;
 }

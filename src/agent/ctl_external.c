@@ -126,9 +126,7 @@ static void written(struct ctl_note *n, uint64_t revision)
              (unsigned long long)is.epoch.n);
     fm_log(FM_LOG_WARN, "external", FM_KZ("context", event->context), FM_KZ("from", event->from),
            FM_KZ("to", event->to), FM_KU("epoch", is.epoch.n));
-    struct fm_message nudge = ctl_message(c, FM_MESSAGE_NUDGE);
-    if (fm_external_is_open(&is, epoch_of(c)))
-        ctl_send_gates(c, &nudge); /* what they ask for is given from now on */
+    ctl_touch(c); /* gates may be let in now */
 }
 
 /* What is known of the lag, by this keeper or the one before it. */
@@ -174,24 +172,13 @@ static void note(struct ctl_context *c, enum fm_external_stage stage)
 
 /* -------- commands -------- */
 
-/* The region where the data were opened last, but for this one; it may not have come that far. */
-static unsigned opened_last(const struct ctl_context *c)
+static unsigned came_from(const struct ctl_context *c)
 {
     const struct fm_controller *ctl = c->ctl;
-    unsigned best = FM_NO_REGION, others = 0, other = FM_NO_REGION;
-    for (unsigned r = 0; r < ctl->c.roster->nregions; r++) {
-        if (r == ctl->region)
-            continue;
-        struct fm_epoch at = c->external->region[r].doc.record.epoch;
-        if (at.n && (best == FM_NO_REGION ||
-                     fm_epoch_newer(at, c->external->region[best].doc.record.epoch)))
-            best = r;
-        if (ctl->holders >> r & 1) {
-            others++;
-            other = r;
-        }
-    }
-    return best == FM_NO_REGION && others == 1 ? other : best;
+    struct fm_external_record record[FM_AUTH_REGIONS_MAX];
+    for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
+        record[r] = c->external->region[r].doc.record;
+    return fm_external_came_from(record, ctl->c.roster->nregions, ctl->region, ctl->holders);
 }
 
 static bool is_handing(const struct ctl_context *c)
@@ -217,7 +204,7 @@ static struct fm_external_facts facts_of(const struct ctl_context *c)
     const struct fm_authority *a = &c->auth;
     const struct fm_cell_at *at = &a->cell[0].at;
     struct fm_mono now = fm_mono_now();
-    unsigned from = opened_last(c);
+    unsigned from = came_from(c);
     bool live = fm_mono_before(now, fm_authority_until(a, now));
     struct fm_external_facts f = {.epoch = at->r.epoch,
                                   .holds = at->revision.n && live && fm_authority_holds(a),
@@ -243,7 +230,7 @@ static void run(struct ctl_context *c, const struct fm_str *argv, size_t n)
         from = ctl->region;
         to = f.handing ? c->move.to : owner;
     } else if (f.holds) {
-        from = opened_last(c);
+        from = came_from(c);
     }
     snprintf(epoch, sizeof epoch, "%llu", (unsigned long long)f.epoch.n);
     const char *const env[][2] = {

@@ -32,6 +32,17 @@ bool ctl_group_has(const struct ctl_context *c, unsigned host)
 
 /* -------- from the file -------- */
 
+static void place(struct ctl_group_node *n, const struct fm_conf *conf,
+                  const struct fm_conf_group *g, unsigned at)
+{
+    const struct fm_conf_group_node *x = fm_conf_group_nth(conf, g, at);
+    n->in_file = true;
+    n->rank = (uint8_t)at;
+    n->delayed = x->delay_ms > 0;
+    n->zone = (uint8_t)fm_conf_group_zone(conf, g, (size_t)(x - g->nodes));
+    snprintf(n->zone_name, sizeof n->zone_name, "%.*s", FM_STR_ARG(conf->hosts[x->host].zone));
+}
+
 /* A node keeps its number as long as this process lives: the record is understood by names. */
 static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
 {
@@ -46,14 +57,14 @@ static void take_nodes(struct ctl_context *c, const struct fm_conf_group *g)
         c->group->node[i] =
             (struct ctl_group_node){.host = r->context[c->number].node[i], .region = FM_NO_REGION};
     for (unsigned at = 0; at < g->nnodes; at++) {
-        const struct fm_conf_host *h = &conf->hosts[g->nodes[at].host];
+        const struct fm_conf_host *h = &conf->hosts[fm_conf_group_nth(conf, g, at)->host];
         int i = fm_roster_node(r, c->number, h->name);
         int region = fm_roster_region(r, conf->regions[h->region].name);
         FM_ASSERT(region >= 0);
         if (i < 0) /* more than there is room for, with those that were taken out */
             continue;
-        c->group->node[i].in_file = true;
         c->group->node[i].region = (unsigned)region;
+        place(&c->group->node[i], conf, g, at);
         if ((unsigned)i >= was.nnodes)
             continue;
         c->group->node[i].report = was.node[i].report;
@@ -110,12 +121,24 @@ void ctl_group_tell_changes(struct ctl_context *c)
             tell(c, c->group->node[i].host);
 }
 
+/* A standby of this region that does otherwise is told again, until it does so. */
+static void tell_apart(struct ctl_context *c, const struct ctl_group_node *n)
+{
+    struct fm_message m = ctl_message(c, FM_MESSAGE_APART);
+    enum fm_standby_wish wish = ctl_standby_apart(c);
+    bool stands_by = n->report.state == FM_GROUP_CATCHING_UP || n->report.state == FM_GROUP_STANDBY;
+    m.ok = wish == FM_STANDBY_ON;
+    bool so = m.ok == (n->report.apart_ms > 0);
+    if (n->region == c->ctl->region && wish != FM_STANDBY_LEAVE && stands_by && !so)
+        fm_post_send(c->ctl->c.post, n->host, &m);
+}
+
 void ctl_group_create(struct ctl_context *c)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_CREATE);
     FM_ASSERT(c->group);
     for (unsigned i = 0; i < c->group->nnodes; i++)
-        if (c->group->node[i].region == c->ctl->region) {
+        if (c->group->node[i].region == c->ctl->region && !c->group->node[i].delayed) {
             fm_post_send(c->ctl->c.post, c->group->node[i].host, &m);
             return;
         }
@@ -138,6 +161,10 @@ const struct fm_group_report *ctl_group_writer(const struct ctl_context *c)
 void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_message *m)
 {
     struct ctl_group_node *n = find(c, host);
+    if (m->kind == FM_MESSAGE_ORDERED && c->group) {
+        ctl_node_take(c, host, m); /* it may be of one that has gone */
+        return;
+    }
     if (!n)
         return;
     if (m->kind == FM_MESSAGE_REPORT) {
@@ -145,9 +172,8 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
         n->report.at = fm_mono_now();
         n->report.region = (uint8_t)n->region;
         ctl_quote_heard(c, host);
+        tell_apart(c, n);
         ctl_touch(c);
-    } else if (m->kind == FM_MESSAGE_ORDERED) {
-        ctl_node_take(c, host, m);
     } else if (m->kind == FM_MESSAGE_RECORD && n->region == c->ctl->region) {
         ctl_step(c, &(struct fm_auth_event){.kind = FM_AUTH_EVIDENCE,
                                             .cell = 0,
@@ -168,10 +194,17 @@ json_t *ctl_group_loss_json(const struct ctl_context *c)
     }
     if (!e)
         return json_null();
+    unsigned n = ctl_group_reports(c, report);
+    struct fm_mono now = fm_mono_now();
     struct fm_credit_bound b =
-        fm_group_loss_if_now(e, report, ctl_group_reports(c, report), c->ctl->c.roster->nregions,
-                             FRESH_MS, fm_mono_now());
-    return fm_message_group_loss_json(&b);
+        fm_group_loss_if_now(e, report, n, c->ctl->c.roster->nregions, FRESH_MS, now);
+    struct fm_group_apart a = fm_group_apart(e, report, n, now);
+    const char *to = NULL;
+    if (a.node != FM_GROUP_NOBODY)
+        to = fm_roster_host_name(c->ctl->c.roster, c->group->node[a.node].host);
+    json_t *loss = fm_message_group_loss_json(&b);
+    fm_message_group_apart_add(loss, to, &a);
+    return loss;
 }
 
 static json_t *group_json(const struct ctl_context *c)
@@ -183,9 +216,9 @@ static json_t *group_json(const struct ctl_context *c)
         const struct ctl_group_node *n = &c->group->node[i];
         if (!n->in_file)
             continue;
-        json_object_set_new(
-            nodes, fm_roster_host_name(r, n->host),
-            fm_message_group_report_json(r->region[n->region], &n->report, fm_mono_now()));
+        json_object_set_new(nodes, fm_roster_host_name(r, n->host),
+                            fm_message_group_report_json(r->region[n->region], n->zone_name,
+                                                         &n->report, fm_mono_now()));
     }
     bool known = e && e->writer <= c->group->nnodes;
     char system[24] = "";
@@ -250,12 +283,38 @@ const char *ctl_group_receive(const struct ctl_context *c)
     return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
 }
 
+struct fm_standby_seen ctl_group_seen(const struct ctl_context *c)
+{
+    struct fm_mono now = fm_mono_now();
+    struct fm_standby_seen seen = {.counts = !ctl_group_receive(c)};
+    const struct fm_evidence *e = ctl_group_recorded(c);
+    const struct fm_group_report *w = e ? ctl_group_writer(c) : NULL;
+    if (w && w->region == c->ctl->region)
+        seen.counts |= fm_group_is_source(e, w, FRESH_MS, now);
+    for (unsigned i = 0; c->group && i < c->group->nnodes; i++) {
+        const struct ctl_group_node *n = &c->group->node[i];
+        seen.apart |= n->region == c->ctl->region && n->report.apart_ms > 0 &&
+                      fm_group_is_fresh(&n->report, FRESH_MS, now);
+    }
+    return seen;
+}
+
+struct fm_group_report ctl_group_report(const struct ctl_group_node *n)
+{
+    struct fm_group_report r = n->report;
+    FM_ASSERT(n->region < FM_AUTH_REGIONS_MAX || !n->in_file);
+    r.region = (uint8_t)n->region;
+    r.zone = n->zone;
+    r.rank = n->rank;
+    return r;
+}
+
 unsigned ctl_group_reports(const struct ctl_context *c,
                            struct fm_group_report out[FM_GROUP_NODES_MAX])
 {
     unsigned n = c->group ? c->group->nnodes : 0;
     for (unsigned i = 0; i < n; i++)
-        out[i] = c->group->node[i].report;
+        out[i] = ctl_group_report(&c->group->node[i]);
     return n;
 }
 
@@ -273,7 +332,9 @@ static void say_home(const struct ctl_context *c, unsigned node, struct ctl_grou
 {
     const struct ctl_group_node *n = &c->group->node[node];
     const char *name = fm_roster_host_name(c->ctl->c.roster, n->host);
-    if (!fm_group_is_fresh(&n->report, FRESH_MS, fm_mono_now()))
+    if (n->delayed)
+        snprintf(h->why, sizeof h->why, "%.64s is delayed on purpose", name);
+    else if (!fm_group_is_fresh(&n->report, FRESH_MS, fm_mono_now()))
         snprintf(h->why, sizeof h->why, "nothing is heard of %.64s", name);
     else if (h->lag == UINT64_MAX)
         snprintf(h->why, sizeof h->why, "%.64s is %s", name,
@@ -297,8 +358,7 @@ struct ctl_group_home ctl_group_home(const struct ctl_context *c, unsigned home)
     snprintf(h.why, sizeof h.why, "no node of its PostgreSQL group is there");
     for (unsigned i = 0; i < c->group->nnodes; i++) {
         const struct ctl_group_node *n = &c->group->node[i];
-        report[i] = n->report;
-        report[i].region = (uint8_t)n->region;
+        report[i] = ctl_group_report(n);
         if (!n->in_file || n->region != home)
             continue;
         uint64_t lag =

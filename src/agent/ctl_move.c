@@ -288,6 +288,8 @@ static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_mes
     a.cell = m->cell;
     bool fit = why == FM_AUTH_WHY_NONE && well;
     int missing = fit ? missing_gate(c) : -1;
+    if (fit)
+        ctl_standby_asked(c);
     const char *stopping = fit && missing < 0 ? ctl_group_receive(c) : NULL;
     if (fit && missing < 0 && !stopping)
         stopping = ctl_external_receive(c);

@@ -3,19 +3,19 @@
  * again, which does it once and says how it stands; so whoever of the two starts anew in the middle
  * goes on. Whether it may be is decided at the node, by core/group.h; here it is refused what would
  * be refused there, at once and with what would make it pass. */
-#include "agent/ctl_order.h"
+#include "agent/ctl_node.h"
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "core/group_order.h"
 
 #include <stdio.h>
 
-enum { AGAIN_MS = 300, SILENT_MS = 5000, FRESH_MS = 2000, WHOLE = 100 };
+enum { AGAIN_MS = 300, FRESH_MS = 2000 };
 
 static bool is_about_node(const struct fm_op *o)
 {
-    return o->kind == FM_OP_REINIT || o->kind == FM_OP_MAINTAIN || o->kind == FM_OP_RESUME;
+    return o->kind == FM_OP_REINIT || o->kind == FM_OP_MAINTAIN || o->kind == FM_OP_RESUME ||
+           o->kind == FM_OP_ADD || o->kind == FM_OP_REMOVE;
 }
 
 /* The same at whoever is keeper. */
@@ -25,7 +25,7 @@ static uint32_t serial_of(const struct fm_op *o)
     return (uint32_t)fm_hash_str(key, fm_str_z(o->id));
 }
 
-static int node_of(const struct ctl_context *c, const char *name)
+int ctl_node_find(const struct ctl_context *c, const char *name)
 {
     int host = fm_roster_find_host(c->ctl->c.roster, fm_str_z(name));
     for (unsigned i = 0; host >= 0 && i < c->group->nnodes; i++)
@@ -38,34 +38,51 @@ static int node_of(const struct ctl_context *c, const char *name)
 
 static enum fm_group_event event_of(const struct fm_op *o)
 {
-    FM_ASSERT(is_about_node(o));
+    FM_ASSERT(is_about_node(o) && o->kind != FM_OP_ADD && o->kind != FM_OP_REMOVE);
     return o->kind == FM_OP_REINIT     ? FM_GROUP_ON_REINIT
            : o->kind == FM_OP_MAINTAIN ? FM_GROUP_ON_MAINTAIN
                                        : FM_GROUP_ON_RESUME;
 }
 
-static enum fm_group_order_no look(const struct ctl_order *o, unsigned node)
+struct fm_group_order_case ctl_node_case(const struct ctl_order *o, unsigned node,
+                                         struct fm_group_report report[FM_GROUP_NODES_MAX])
 {
-    struct fm_group_report report[FM_GROUP_NODES_MAX];
     int index = fm_conf_group_of(o->ctl->conf, (unsigned)o->c->conf);
     FM_ASSERT(index >= 0);
     const struct fm_conf_group *conf = &o->ctl->conf->groups[index];
-    struct fm_group_order_case c = {.recorded = ctl_group_recorded(o->c),
-                                    .node = report,
-                                    .nnodes = ctl_group_reports(o->c, report),
-                                    .which = node,
-                                    .waits =
-                                        conf->replication.mode == FM_CONF_SYNC &&
-                                        conf->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES,
-                                    .fresh_ms = FRESH_MS};
-    return fm_group_order_look(event_of(&o->op), &c, fm_mono_now());
+    return (struct fm_group_order_case){.recorded = ctl_group_recorded(o->c),
+                                        .node = report,
+                                        .nnodes = ctl_group_reports(o->c, report),
+                                        .which = node,
+                                        .waits =
+                                            conf->replication.mode == FM_CONF_SYNC &&
+                                            conf->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES,
+                                        .fresh_ms = FRESH_MS};
 }
 
-static void check(struct ctl_order *o, unsigned node)
+int ctl_node_ordered(struct ctl_order *o)
+{
+    int node = ctl_node_find(o->c, o->op.node);
+    if (node < 0)
+        ctl_refuse(&o->no, 404, "unknown-node",
+                   "name one of its nodes: `fulmar group status` shows them",
+                   "the group has no node `%s`", o->op.node);
+    return node;
+}
+
+static const char *state_of(const struct ctl_order *o)
+{
+    int node = ctl_node_find(o->c, o->op.node);
+    return node < 0
+               ? "none"
+               : fm_group_state_name((enum fm_group_state)o->c->group->node[node].report.state);
+}
+
+void ctl_node_refuse(struct ctl_order *o, enum fm_group_order_no why)
 {
     const struct fm_evidence *e = ctl_group_recorded(o->c);
     const struct ctl_group *g = o->c->group;
-    switch (look(o, node)) {
+    switch (why) {
     case FM_GROUP_ORDER_FINE:
         break;
     case FM_GROUP_ORDER_NO_DATA:
@@ -74,8 +91,7 @@ static void check(struct ctl_order *o, unsigned node)
         break;
     case FM_GROUP_ORDER_NOT_LEFT:
         ctl_refuse(&o->no, 409, "not-maintained", "nothing has to be done",
-                   "the agent of %s looks after it: it is %s", o->op.node,
-                   fm_group_state_name((enum fm_group_state)g->node[node].report.state));
+                   "the agent of %s looks after it: it is %s", o->op.node, state_of(o));
         break;
     case FM_GROUP_ORDER_WRITER:
         ctl_refuse(&o->no, 409, "writer",
@@ -95,81 +111,120 @@ static void check(struct ctl_order *o, unsigned node)
                    "commits of the group wait for %s: nobody could write until it is copied",
                    o->op.node);
         break;
+    case FM_GROUP_ORDER_LAST:
+        ctl_refuse(&o->no, 409, "last-standby",
+                   "add another node first, or say its name once more, with --confirm",
+                   "without %s nobody else could be promoted", o->op.node);
+        break;
     }
+}
+
+/* -------- which node -------- */
+
+static bool is_in_use(struct ctl_order *o)
+{
+    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
+        const struct ctl_op *x = &o->ctl->op[i];
+        if (x->used && is_about_node(&x->op) && !fm_op_is_over((enum fm_op_state)x->op.state) &&
+            strcmp(x->op.node, o->op.node) == 0 && x->op.context == o->op.context) {
+            ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
+                       "operation %s is about this node", x->op.id);
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct fm_conf_group *ctl_node_take_order(struct ctl_order *o)
+{
+    const char *name = ctl_order_text(o, "node");
+    if (!ctl_take_context(o, true))
+        return NULL;
+    int index = fm_conf_group_of(o->ctl->conf, (unsigned)o->c->conf);
+    if (!o->c->group || index < 0) {
+        ctl_refuse(&o->no, 409, "no-group", "name a group of the file",
+                   "no PostgreSQL group carries the data of the context");
+        return NULL;
+    }
+    if (!name || !fm_roster_is_name(fm_str_z(name))) {
+        ctl_refuse(&o->no, 400, "malformed",
+                   "name one of its nodes: `fulmar group status` shows them",
+                   "`node` is missing, or no name");
+        return NULL;
+    }
+    snprintf(o->op.node, sizeof o->op.node, "%s", name);
+    return is_in_use(o) ? NULL : &o->ctl->conf->groups[index];
 }
 
 void ctl_plan_node(struct ctl_order *o)
 {
-    const char *name = ctl_order_text(o, "node");
-    if (!ctl_take_context(o, true))
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    if (!ctl_node_take_order(o))
         return;
-    if (!o->c->group) {
-        ctl_refuse(&o->no, 409, "no-group", "name a group of the file",
-                   "no PostgreSQL group carries the data of the context");
+    int node = ctl_node_ordered(o);
+    if (node < 0)
         return;
-    }
-    int node = name ? node_of(o->c, name) : -1;
-    if (node < 0) {
-        ctl_refuse(&o->no, name ? 404 : 400, name ? "unknown-node" : "malformed",
-                   "name one of its nodes: `fulmar group status` shows them", "%s%s%s",
-                   name ? "the group has no node `" : "`node` is missing", name ? name : "",
-                   name ? "`" : "");
-        return;
-    }
-    snprintf(o->op.node, sizeof o->op.node, "%s", name);
-    for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
-        const struct ctl_op *x = &o->ctl->op[i];
-        if (x->used && is_about_node(&x->op) && !fm_op_is_over((enum fm_op_state)x->op.state) &&
-            strcmp(x->op.node, name) == 0 && x->op.context == o->op.context) {
-            ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
-                       "operation %s is about this node", x->op.id);
-            return;
-        }
-    }
-    check(o, (unsigned)node);
+    struct fm_group_order_case c = ctl_node_case(o, (unsigned)node, report);
+    ctl_node_refuse(o, fm_group_order_look(event_of(&o->op), &c, fm_mono_now()));
 }
 
 /* -------- carrying out -------- */
 
-static void end(struct fm_op *x, enum fm_op_state state, const char *text)
+void ctl_node_end(struct fm_op *x, enum fm_op_state state, const char *text)
 {
     x->state = (uint8_t)state;
     snprintf(x->text, sizeof x->text, "%s", text);
 }
 
-static void ask(struct ctl_op *o, const struct ctl_context *c, unsigned host)
+void ctl_node_again(struct ctl_op *o)
+{
+    o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
+    ctl_arm(o->ctl, o->next_at);
+}
+
+bool ctl_node_is_silent(const struct ctl_op *o)
+{
+    return !o->node.heard && fm_mono_sub_ms(fm_mono_now(), o->begun) > CTL_NODE_SILENT_MS;
+}
+
+void ctl_node_ask(struct ctl_op *o, const struct ctl_context *c, unsigned host)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_ORDER);
     m.serial = serial_of(&o->op);
     m.ok = o->op.state != FM_OP_WAITING;
     snprintf(m.why, sizeof m.why, "%s", fm_op_kind_name((enum fm_op_kind)o->op.kind));
     fm_post_send(c->ctl->c.post, host, &m);
-    o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
-    ctl_arm(c->ctl, o->next_at);
+    ctl_node_again(o);
+}
+
+struct ctl_context *ctl_node_acts(const struct ctl_op *o, const struct fm_op *x)
+{
+    struct ctl_context *c = x->context < 0 ? NULL : o->ctl->context[x->context];
+    bool keeps = c && c->conf >= 0 && c->set && c->group && c->auth.keeper &&
+                 c->auth.k.state == FM_CHAIN_HOLD && fm_authority_holds(&c->auth);
+    return keeps ? c : NULL;
 }
 
 void ctl_node_carry(struct ctl_op *o, struct fm_op *x)
 {
-    struct ctl_context *c = x->context < 0 ? NULL : o->ctl->context[x->context];
-    if (!c || c->conf < 0 || !c->set || !c->group || !c->auth.keeper ||
-        c->auth.k.state != FM_CHAIN_HOLD || !fm_authority_holds(&c->auth))
+    struct ctl_context *c = ctl_node_acts(o, x);
+    int node = c ? ctl_node_find(c, x->node) : -1;
+    if (!c)
         return;
-    int node = node_of(c, x->node);
     if (node < 0) {
-        end(x, FM_OP_FAILED, "it is no node of the group any more");
+        ctl_node_end(x, FM_OP_FAILED, "it is no node of the group any more");
     } else if (x->state == FM_OP_ABORTING) {
-        end(x, FM_OP_ABORTED, "what its node has begun goes on");
+        ctl_node_end(x, FM_OP_ABORTED, "what its node has begun goes on");
     } else if (o->node.heard && !o->node.ok) {
-        end(x, x->state == FM_OP_WAITING ? FM_OP_REFUSED : FM_OP_FAILED, o->node.why);
-    } else if (o->node.heard && o->node.percent >= WHOLE) {
-        end(x, FM_OP_DONE, o->node.why);
+        ctl_node_end(x, x->state == FM_OP_WAITING ? FM_OP_REFUSED : FM_OP_FAILED, o->node.why);
+    } else if (o->node.heard && o->node.percent >= CTL_NODE_WHOLE) {
+        ctl_node_end(x, FM_OP_DONE, o->node.why);
     } else {
-        bool silent = !o->node.heard && fm_mono_sub_ms(fm_mono_now(), o->begun) > SILENT_MS;
         if (o->node.heard)
-            end(x, FM_OP_RUNNING, o->node.why);
-        else if (silent)
+            ctl_node_end(x, FM_OP_RUNNING, o->node.why);
+        else if (ctl_node_is_silent(o))
             snprintf(x->text, sizeof x->text, "nothing is heard of its agent");
-        ask(o, c, c->group->node[node].host);
+        ctl_node_ask(o, c, c->group->node[node].host);
     }
 }
 

@@ -160,7 +160,8 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
     unsigned heir = ctl_heir(ctl, s, lost);
-    ev.heir = (ev.yielded ? ctl_yield_next(ctl, s, heir) : heir) == to;
+    /* of a region that holds nothing any more there is nothing to be taken over */
+    ev.heir = any_of(ctl, s, lost) && (ev.yielded ? ctl_yield_next(ctl, s, heir) : heir) == to;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;
@@ -443,18 +444,21 @@ void ctl_operate_turn(struct ctl_context *c)
     ctl_yield_turn(c);
     ctl_standby_turn(c);
     ctl_external_turn(c);
+    ctl_open_turn(c);
     ctl_move_turn(c);
 }
 
 /* -------- messages -------- */
 
-void ctl_operate_take(struct fm_controller *ctl, unsigned host, const struct fm_message *m)
+void ctl_operate_take(struct fm_controller *ctl, unsigned host, uint64_t life,
+                      const struct fm_message *m)
 {
     const struct ctl_host *from = &ctl->host[host];
     struct ctl_context *c = ctl->context[m->context];
     if (m->kind == FM_MESSAGE_VOTE) {
-        if (from->agent && host != ctl->c.self) {
-            ctl->host[host].dead = false;
+        /* what was on its way while it died is no sign of life */
+        if (from->agent && host != ctl->c.self && life != from->dead_life) {
+            ctl->host[host].dead_life = 0;
             fm_votes_take(&ctl->votes, from->id, &m->vote, fm_mono_now());
             if (fm_agent_region(from->id) != ctl->region)
                 fm_votes_load(&ctl->votes, fm_agent_region(from->id), &m->load);

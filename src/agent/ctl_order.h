@@ -22,7 +22,7 @@ struct ctl_order {
     struct fm_op op;
     struct fm_op_policy policy;   /* READ_ONLY, AUTOMATIC */
     struct ctl_intended intended; /* DRAIN, UNDRAIN */
-    struct fm_agreed agreed;      /* CONFIG */
+    struct fm_agreed agreed;      /* CONFIG, ADD, REMOVE */
     bool nothing;                 /* it is so already */
     struct ctl_refusal no;
 };
@@ -40,11 +40,17 @@ bool ctl_take_region(struct ctl_order *o, const char *name, int *out);
 bool ctl_take_context(struct ctl_order *o, bool needed);
 /* ctl_node.c. */
 void ctl_plan_node(struct ctl_order *o);
+/* ctl_member.c. */
+void ctl_plan_add(struct ctl_order *o);
+void ctl_plan_remove(struct ctl_order *o);
 /* ctl_drain.c. */
 void ctl_plan_drain(struct ctl_order *o);
 void ctl_plan_undrain(struct ctl_order *o);
 /* ctl_agreed.c. */
 void ctl_plan_config(struct ctl_order *o);
+/* What is agreed is to have this node of that group (taken over), or (NULL) not any more: into
+ * o->agreed, or o->no. */
+void ctl_agreed_plan_node(struct ctl_order *o, const char *group, const char *name, json_t *node);
 /* Only what a failover would be about: context, to, and from whom. */
 bool ctl_plan_failover(struct ctl_order *o);
 

@@ -468,7 +468,8 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
         [FM_OP_MEMBERS] = plan_members,     [FM_OP_DRAIN] = ctl_plan_drain,
         [FM_OP_UNDRAIN] = ctl_plan_undrain, [FM_OP_CONFIG] = ctl_plan_config,
         [FM_OP_CREATE] = plan_create,       [FM_OP_REINIT] = ctl_plan_node,
-        [FM_OP_MAINTAIN] = ctl_plan_node,   [FM_OP_RESUME] = ctl_plan_node};
+        [FM_OP_MAINTAIN] = ctl_plan_node,   [FM_OP_RESUME] = ctl_plan_node,
+        [FM_OP_ADD] = ctl_plan_add,         [FM_OP_REMOVE] = ctl_plan_remove};
     FM_ASSERT(kind < FM_COUNT(plans));
     if (take_common(o, kind, by))
         plans[kind](o);

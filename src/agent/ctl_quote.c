@@ -100,8 +100,8 @@ static json_t *node_json(const struct ctl_context *c, const struct fm_evidence *
 {
     const struct ctl_group_node *n = &c->group->node[i];
     const struct fm_group_report *primary = ctl_group_writer(c);
-    json_t *o = fm_message_group_report_json(c->ctl->c.roster->region[n->region], &n->report,
-                                             fm_mono_now());
+    json_t *o = fm_message_group_report_json(c->ctl->c.roster->region[n->region], n->zone_name,
+                                             &n->report, fm_mono_now());
     bool heard = n->report.at.ns && primary && primary->at.ns;
     uint64_t behind = heard ? fm_lsn_ahead(primary->flush, n->report.flush) : 0;
     json_object_set_new(o, "node", json_string(fm_roster_host_name(c->ctl->c.roster, n->host)));

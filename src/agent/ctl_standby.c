@@ -4,7 +4,10 @@
  * (`standby/CONTEXT/REGION`), written before the first start, so that whoever is keeper next stops
  * what this one started.
  *
- * It does not supervise the app: what ends while it is needed is somebody else's to restart. */
+ * It does not supervise the app: what ends while it is needed is somebody else's to restart.
+ *
+ * Where that is declared replication to the region is broken as long as it is prepared; the nodes
+ * of its PostgreSQL group are told so (ctl_group.c) until they say that it is so. */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -13,7 +16,7 @@
 
 #include <stdio.h>
 
-enum { CHECK_MS = 1000, STOP_AGAIN_MS = 10000 };
+enum { CHECK_MS = 1000, STOP_AGAIN_MS = 10000, RESTORE_MS = 60 * 1000 };
 
 static bool has_commands(const struct ctl_context *c)
 {
@@ -157,14 +160,73 @@ static struct fm_standby_facts facts_of(const struct ctl_context *c)
         .capable = fm_contexts_has(&ctl->votes.of[ctl->self.n].vote.well[ctl->region], c->number),
         .busy = fm_hook_is_running(&c->standby.hook),
         .checks = ctl_conf(c)->standby.ncheck > 0};
-    for (unsigned r = 0; r < ctl->c.roster->nregions; r++)
-        x.engaged |= s->fo[r].state != FM_FAILOVER_STEADY;
+    for (unsigned r = 0; r < ctl->c.roster->nregions; r++) {
+        enum fm_failover_state state = (enum fm_failover_state)s->fo[r].state;
+        x.engaged |= state != FM_FAILOVER_STEADY;
+        x.prepared |= state == FM_FAILOVER_PREPARING || state == FM_FAILOVER_PREPARED ||
+                      state == FM_FAILOVER_ASKING || state == FM_FAILOVER_COMPLETING;
+    }
+    x.moves = fm_mono_before(fm_mono_now(), c->standby.asked_until);
     if (at->revision.n == 0 || x.holds)
         return x;
     struct fm_tally t = fm_votes_tally(&ctl->votes, at->r.region, &s->contexts, fm_mono_now());
     x.holder_well = 2 * t.healthy_by > t.observers;
     x.stood_down = s->fo[at->r.region].stood_down;
     return x;
+}
+
+/* -------- replication to this region -------- */
+
+static void say_link(struct ctl_context *c, const char *from)
+{
+    static const char *const why[] = {
+        [FM_STANDBY_LINK_FOLLOWS] = "a node of the region counts",
+        [FM_STANDBY_LINK_BROKEN] = "the region is prepared",
+        [FM_STANDBY_LINK_RESTORING] = "nobody prepares the region any more",
+        [FM_STANDBY_LINK_OVERDUE] = "no node of the region counts yet: `fulmar group status`"};
+    enum fm_standby_link_state is = (enum fm_standby_link_state)c->standby.link.is;
+    struct ctl_event *e = ctl_event(c->ctl, "replication", c);
+    FM_ASSERT(is < FM_COUNT(why));
+    e->region = (int)c->ctl->region;
+    e->from = from;
+    e->to = fm_standby_link_name(is);
+    e->why = e->to;
+    e->text = why[is];
+    fm_log(is == FM_STANDBY_LINK_OVERDUE ? FM_LOG_ERROR : FM_LOG_WARN, "replication",
+           FM_KZ("context", e->context), FM_KZ("from", from), FM_KZ("to", e->to),
+           FM_KZ("why", e->text));
+}
+
+/* `x` NULL: nothing stands by here, or it is not known. What a keeper before this one, or another
+ * configuration, has left broken is restored all the same. */
+static void look_at_link(struct ctl_context *c, const struct fm_standby_facts *x)
+{
+    struct ctl_standby *s = &c->standby;
+    struct fm_mono now = fm_mono_now();
+    if (!c->auth.keeper || !c->group) {
+        s->apart = FM_STANDBY_LEAVE;
+        s->link = (struct fm_standby_link){.since = now};
+        return;
+    }
+    bool breaks = x && ctl_conf(c)->standby.breaks;
+    s->apart = breaks ? fm_standby_wish_apart(x) : FM_STANDBY_OFF;
+    const char *from = fm_standby_link_name((enum fm_standby_link_state)s->link.is);
+    if (fm_standby_link_look(&s->link, s->apart, ctl_group_seen(c),
+                             x ? ctl_conf(c)->standby.ready_ms : RESTORE_MS, now))
+        say_link(c, from);
+    if (s->link.is != FM_STANDBY_LINK_FOLLOWS) /* by time, or by what is asked */
+        ctl_arm(c->ctl, fm_mono_add_ms(now, CHECK_MS));
+}
+
+enum fm_standby_wish ctl_standby_apart(const struct ctl_context *c)
+{
+    return c->standby.apart;
+}
+
+void ctl_standby_asked(struct ctl_context *c)
+{
+    c->standby.asked_until = fm_mono_add_ms(fm_mono_now(), ctl_move_within_ms(c));
+    ctl_touch(c);
 }
 
 /* -------- stepping -------- */
@@ -222,6 +284,7 @@ void ctl_standby_turn(struct ctl_context *c)
     struct ctl_standby *x = &c->standby;
     if (!has_commands(c) || !c->auth.keeper) {
         leave(c);
+        look_at_link(c, NULL);
         return;
     }
     if (ctl->revision == 0 || c->auth.frozen || c->unreadable)
@@ -238,6 +301,7 @@ void ctl_standby_turn(struct ctl_context *c)
         x->handed_until = FM_MONO_ZERO; /* it has come */
     enum fm_standby_event e = next_event(x);
     struct fm_standby_facts facts = facts_of(c);
+    look_at_link(c, &facts);
     struct fm_standby_verdict v = fm_standby_step(&x->s, &policy, &facts, e, fm_mono_now());
     if (v.changed)
         say(c, &v, e);
@@ -297,7 +361,8 @@ void ctl_standby_trouble(const struct ctl_context *c, char *out, size_t cap)
 void ctl_standby_init(struct ctl_context *c)
 {
     c->standby.context = c;
-    c->standby.handed_until = FM_MONO_ZERO;
+    c->standby.handed_until = c->standby.asked_until = FM_MONO_ZERO;
+    c->standby.apart = FM_STANDBY_LEAVE;
     ctl_note_init(&c->standby.note, c, written);
     fm_hook_init(&c->standby.hook, c->ctl->c.loop, over);
     fm_standby_init(&c->standby.s, fm_mono_now());
@@ -323,9 +388,10 @@ json_t *ctl_standby_json(const struct ctl_context *c)
                         : json_pack("{s:s,s:b,s:s,s:I,s:s}", "command", x->command, "ok",
                                     (int)x->hook.ok, "why", x->hook.why, "took_ms",
                                     (json_int_t)x->hook.took_ms, "output", x->hook.output);
-    return json_pack("{s:s,s:I,s:b,s:s?,s:o}", "state",
+    const char *link = fm_standby_link_name((enum fm_standby_link_state)x->link.is);
+    return json_pack("{s:s,s:I,s:b,s:s?,s:s?,s:o}", "state",
                      fm_standby_state_name((enum fm_standby_state)x->s.state), "for_ms",
                      (json_int_t)fm_mono_sub_ms(fm_mono_now(), x->s.since), "may_be_running",
                      (int)x->recorded, "runs", fm_hook_is_running(&x->hook) ? x->command : NULL,
-                     "last", last ? last : json_null());
+                     "replication", c->group ? link : NULL, "last", last ? last : json_null());
 }

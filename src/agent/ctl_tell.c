@@ -293,6 +293,7 @@ static json_t *context_json(const struct ctl_context *c)
     json_object_set_new(o, "standby", ctl_standby_json(c));
     json_object_set_new(o, "loss_if_now", ctl_group_loss_json(c));
     json_object_set_new(o, "data", ctl_external_json(c));
+    json_object_set_new(o, "waits_for", ctl_open_json(c));
     json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation_of(c)));
     return o;
 }

@@ -30,10 +30,10 @@ static struct fm_yield_evidence see(const struct ctl_context *c,
                                     struct fm_group_report node[FM_GROUP_NODES_MAX])
 {
     for (unsigned i = 0; i < c->group->nnodes; i++) {
-        const struct ctl_group_node *n = &c->group->node[i];
-        node[i] =
-            fm_group_is_looked_after(&n->report) ? n->report : (struct fm_group_report){.state = 0};
-        node[i].region = (uint8_t)n->region;
+        struct ctl_group_node n = c->group->node[i];
+        if (!fm_group_is_looked_after(&n.report))
+            n.report = (struct fm_group_report){.state = 0};
+        node[i] = ctl_group_report(&n);
     }
     bool settled = fm_authority_is_settled(&c->auth, fm_mono_now());
     return (struct fm_yield_evidence){.holds = settled && fm_authority_holds(&c->auth) & 1 &&

@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,27 +23,11 @@ enum {
     HANG_MS = 10 * 1000,
     YIELD_MS = 15 * 1000,
     TRIES_MAX = 3,
+    COPIES_MAX = 12, /* nearly a minute with its pauses: who is copied may be starting */
     TURN_NS = 10 * 1000 * 1000,
 };
 
 /* -------- where things are -------- */
-
-#define PROGRAMS "/usr/lib/postgresql"
-
-/* The newest that is installed. */
-static bool newest_bin(char *out, size_t cap)
-{
-    DIR *d = opendir(PROGRAMS);
-    const struct dirent *x;
-    uint64_t best = 0, version;
-    while (d && (x = readdir(d)))
-        if (fm_str_u64(fm_str_z(x->d_name), &version) && version > best && version < 1000)
-            best = version;
-    if (d)
-        closedir(d);
-    snprintf(out, cap, PROGRAMS "/%llu/bin", (unsigned long long)best);
-    return best > 0;
-}
 
 static enum fm_err take_paths(struct db_node *n, const struct fm_conf *conf,
                               const struct fm_conf_host *h, struct fm_error *e)
@@ -54,13 +37,10 @@ static enum fm_err take_paths(struct db_node *n, const struct fm_conf *conf,
         &g->nodes[fm_conf_find_group_node(g, (unsigned)(h - conf->hosts))];
     struct fm_str region = conf->regions[h->region].name;
     enum fm_err err = fm_conf_expand(me->data, h->name, region, n->data, sizeof n->data);
-    if (!err && g->bin.n)
-        err = fm_conf_expand(g->bin, h->name, region, n->bin, sizeof n->bin);
     if (err)
         return fm_error_set(e, err, "a path is too long");
-    if (!g->bin.n && !newest_bin(n->bin, sizeof n->bin))
-        return fm_error_set(e, FM_ERR_NOT_FOUND, "no PostgreSQL is installed below " PROGRAMS);
-    return db_secret_read(n, e);
+    err = db_programs_init(n, e);
+    return err ? err : db_secret_read(n, e);
 }
 
 /* Those that are not in the file (any more) keep their numbers, and are forgotten but for that. */
@@ -75,6 +55,8 @@ static void forget_others(struct db_node *n)
             continue;
         o->host = c->node[i];
         snprintf(o->name, sizeof o->name, "%s", fm_roster_host_name(r, o->host));
+        o->zone = 0;
+        o->delay_ms = 0;
         o->report = (struct fm_group_report){.state = 0};
         o->history.h = (struct fm_history){{0}, {NULL, 0}};
     }
@@ -101,9 +83,12 @@ static void take_others(struct db_node *n, const struct fm_conf *conf)
         struct db_other *o = &n->of[i];
         o->in_file = true;
         o->rank = (uint8_t)at;
+        o->zone = (uint8_t)fm_conf_group_zone(conf, g, (size_t)(x - g->nodes));
+        snprintf(o->zone_name, sizeof o->zone_name, "%.*s", FM_STR_ARG(h->zone));
         o->host = (unsigned)host;
         o->region = (unsigned)region;
         o->port = (uint16_t)x->port;
+        o->delay_ms = x->delay_ms;
         snprintf(o->name, sizeof o->name, "%.*s", FM_STR_ARG(h->name));
         fm_pg_slot_name(o->slot, h->name);
         snprintf(o->address, sizeof o->address, "%.*s", FM_STR_ARG(x->address.host));
@@ -125,6 +110,7 @@ static struct fm_group_policy policy(const struct fm_conf_failover *f)
                                     .hang_ms = HANG_MS,
                                     .yield_ms = YIELD_MS,
                                     .tries_max = TRIES_MAX,
+                                    .copies_max = COPIES_MAX,
                                     .retry_ms = RETRY_MS,
                                     .stop_ms = STOP_MS,
                                     .fresh_ms = FRESH_MS,
@@ -230,6 +216,8 @@ static void reset_node(struct db_node *n, const struct fm_conf *conf)
     n->slots = DB_SLOTS_NOT; /* and so may be those who follow it */
     n->lease_ms = conf->contexts[conf->groups[index].contexts[0]].lease_ms;
     n->policy = policy(&conf->contexts[conf->groups[index].contexts[0]].failover);
+    db_programs_reset(n);
+    db_secret_reset(n);
 }
 
 static bool is_begun(const struct fm_database *d, struct fm_str group)
@@ -238,6 +226,25 @@ static bool is_begun(const struct fm_database *d, struct fm_str group)
         if (fm_str_eqz(group, d->node[i]->group))
             return true;
     return false;
+}
+
+enum fm_err fm_database_check(const struct fm_database *d, const struct fm_conf *conf,
+                              struct fm_error *e)
+{
+    int host = fm_conf_find_host(conf, fm_str_z(d->c.host));
+    enum fm_err err = FM_ERR_OK;
+    for (unsigned i = 0; host >= 0 && i < d->nnodes && !err; i++) {
+        int index = fm_conf_find_group(conf, fm_str_z(d->node[i]->group));
+        const struct fm_conf_group *g = index >= 0 ? &conf->groups[index] : NULL;
+        if (!g || fm_conf_find_group_node(g, (unsigned)host) < 0)
+            continue;
+        err = db_programs_check(d->node[i], conf, g, e);
+        if (!err)
+            err = db_secret_check(d->node[i], conf, g, e);
+        if (err)
+            fm_error_wrap(e, "the group %s", d->node[i]->group);
+    }
+    return err;
 }
 
 void fm_database_reset(struct fm_database *d, const struct fm_conf *conf)
@@ -291,6 +298,7 @@ void fm_database_free(struct fm_database *d)
         fm_loop_turn(d->c.loop, TURN_NS);
     for (unsigned i = 0; i < d->nnodes; i++) {
         db_server_free(d->node[i]);
+        db_programs_free(d->node[i]);
         db_order_free(d->node[i]);
         fm_losses_free(d->node[i]->loss.items);
         fm_loss_store_close(&d->node[i]->loss.rows);
@@ -333,6 +341,16 @@ static void reported(struct db_node *n, unsigned host, const struct fm_message *
     }
 }
 
+/* What stands by there is the business of that region's keeper. */
+static bool is_of_region(const struct db_node *n, unsigned host)
+{
+    const struct fm_conf *conf = n->d->conf;
+    const struct fm_roster *r = n->d->c.roster;
+    int i = fm_conf_find_host(conf, fm_str_z(fm_roster_host_name(r, host)));
+    return i >= 0 && fm_roster_region(r, conf->regions[conf->hosts[i].region].name) ==
+                         (int)n->of[n->self].region;
+}
+
 void fm_database_take(struct fm_database *d, unsigned host, const struct fm_message *m)
 {
     struct db_node *n = find(d, m->context);
@@ -347,7 +365,9 @@ void fm_database_take(struct fm_database *d, unsigned host, const struct fm_mess
         reported(n, host, m);
     } else if (m->kind == FM_MESSAGE_CREATE && agent) {
         n->create = true;
-    } else if (m->kind == FM_MESSAGE_ORDER && agent && !n->gone) {
+    } else if (m->kind == FM_MESSAGE_APART && agent && is_of_region(n, host)) {
+        n->apart = m->ok;
+    } else if (m->kind == FM_MESSAGE_ORDER && agent) {
         db_order_take(n, host, m);
     }
     db_node_turn(n);
@@ -357,6 +377,15 @@ void fm_database_look(struct fm_database *d)
 {
     for (unsigned i = 0; i < d->nnodes; i++)
         db_node_turn(d->node[i]);
+}
+
+bool fm_database_report(const struct fm_database *d, unsigned context, struct fm_group_report *out)
+{
+    const struct db_node *n = find(d, context);
+    if (!n || n->gone)
+        return false;
+    *out = n->told;
+    return true;
 }
 
 bool fm_database_acts(const struct fm_database *d, unsigned context)
@@ -376,12 +405,13 @@ bool fm_database_drains(const struct fm_database *d, unsigned context)
 
 static json_t *node_json(const struct db_node *n, unsigned i, struct fm_mono now)
 {
-    const char *region = n->d->c.roster->region[n->of[i].region];
+    const struct db_other *o = &n->of[i];
+    const char *region = n->d->c.roster->region[o->region];
     if (i != n->self)
-        return fm_message_group_report_json(region, &n->of[i].report, now);
+        return fm_message_group_report_json(region, o->zone_name, &o->report, now);
     struct fm_group_report mine = fm_group_report(&n->g, &n->ev);
     mine.at = now;
-    return fm_message_group_report_json(region, &mine, now);
+    return fm_message_group_report_json(region, o->zone_name, &mine, now);
 }
 
 static json_t *group_json(const struct db_node *n)
@@ -394,6 +424,7 @@ static json_t *group_json(const struct db_node *n)
             json_object_set_new(nodes, n->of[i].name, node_json(n, i, now));
     bool writer = n->cell.revision.n && e->writer && e->writer <= n->nnodes;
     char system[24];
+    const char *trouble = n->trouble[0] ? n->trouble : n->programs.why;
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o,s:o}", "node", n->of[n->self].name,
@@ -401,14 +432,26 @@ static json_t *group_json(const struct db_node *n)
         fm_group_why_text((enum fm_group_why)n->g.why), "context",
         n->d->c.roster->context[n->context].name, "system_id", writer ? system : NULL, "primary",
         writer ? n->of[e->writer - 1].name : NULL, "epoch", (json_int_t)e->epoch.n, "trouble",
-        n->trouble[0] ? n->trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
+        trouble[0] ? trouble : NULL, "progress_percent", fm_pg_node_percent(&n->pg), "serves",
         (int)fm_group_serves(&n->g, &n->ev, now), "promotable", (json_int_t)e->promotable, "credit",
         db_credit_json(n), "loss_recovery", db_evidence_json(n), "nodes", nodes);
 }
 
+static void write_apart(const struct db_node *n, struct fm_buf *b)
+{
+    struct fm_group_apart a;
+    const char *to = n->credit.on ? db_node_apart(n, &a) : NULL;
+    if (to)
+        fm_buf_printf(b,
+                      "fulmar_group_broken_seconds{group=\"%s\",node=\"%s\"} %lld.%03lld\n"
+                      "fulmar_group_broken_bytes{group=\"%s\",node=\"%s\"} %llu\n",
+                      n->group, to, (long long)(a.ms / 1000), (long long)(a.ms % 1000), n->group,
+                      to, (unsigned long long)a.lacks);
+}
+
 bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
 {
-    enum { ROOM = 1024, EACH = 512 };
+    enum { ROOM = 2048, EACH = 1024 };
     size_t room = ROOM + d->nnodes * EACH;
     char *more = realloc(*text, *n + room);
     if (!more)
@@ -426,6 +469,14 @@ bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
                           fm_credit_kind_name((enum fm_credit_kind)k->bound.kind),
                           (unsigned long long)k->bound.bytes);
     }
+    fm_buf_lit(&b, "# HELP fulmar_group_broken_seconds Since replication to this node was broken "
+                   "on purpose\n"
+                   "# TYPE fulmar_group_broken_seconds gauge\n"
+                   "# HELP fulmar_group_broken_bytes Log of the primary that the node has not got "
+                   "since\n"
+                   "# TYPE fulmar_group_broken_bytes gauge\n");
+    for (unsigned i = 0; i < d->nnodes; i++)
+        write_apart(d->node[i], &b);
     fm_buf_lit(&b,
                "# HELP fulmar_group_recovery_available Rows of what the primary commits could be "
                "recovered from it\n"

@@ -43,6 +43,9 @@ struct fm_database_config {
 
 struct fm_database *fm_database_new(const struct fm_database_config *c, const struct fm_conf *conf,
                                     struct fm_error *e) FM_WARN_UNUSED;
+/* Before one: could what it says of groups be gone by, where that is on this host alone? */
+enum fm_err fm_database_check(const struct fm_database *d, const struct fm_conf *conf,
+                              struct fm_error *e) FM_WARN_UNUSED;
 /* After a reload. Nodes that are new or gone take a restart, which is said in the log. */
 void fm_database_reset(struct fm_database *d, const struct fm_conf *conf);
 
@@ -50,6 +53,8 @@ void fm_database_reset(struct fm_database *d, const struct fm_conf *conf);
 void fm_database_take(struct fm_database *d, unsigned host, const struct fm_message *m);
 /* What is held has changed. */
 void fm_database_look(struct fm_database *d);
+/* What the node of this host has said of itself last; false: there is none of the context. */
+bool fm_database_report(const struct fm_database *d, unsigned context, struct fm_group_report *out);
 /* May PostgreSQL of this host still acknowledge anything of the context? */
 bool fm_database_acts(const struct fm_database *d, unsigned context);
 /* Does it still prepare for the stop of a planned move? */
@@ -65,6 +70,11 @@ void fm_database_loss(const struct fm_database *d, const struct fm_page_request 
 /* The page /groups/loss/write-off: the word of a person, who may give one. */
 void fm_database_write_off(const struct fm_database *d, const struct fm_page_request *q,
                            struct fm_page_answer *a);
+
+/* The page /groups/room, a POST: {"group", "data", "port"}, of a node that this host might get.
+ * {"problem"} is what stands in the way, or null: nothing that can be seen from outside. */
+void fm_database_room(const struct fm_database *d, const struct fm_page_request *q,
+                      struct fm_page_answer *a);
 
 /* {"ledger": {"node": "west-db-1", "state": "primary", ...}} */
 json_t *fm_database_json(const struct fm_database *d);

@@ -2,14 +2,17 @@
  *   database.c   life, messages, status
  *   db_node.c    the evidence, the step, and carrying out what it orders
  *   db_server.c  PostgreSQL: started and stopped under its guard; what is done to its data
+ *   db_listen.c  whether it gets the addresses that it is to listen at
  *   db_ask.c     what it says of itself
  *   db_probe.c   whether it works
  *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
+ *   db_programs.c  the programs of PostgreSQL
  *   db_order.c   what people order of this node
  *   db_loss.c    what it has lost
  *   db_rows.c    ... and the rows of it
  *   db_evidence.c  the slots by which they can be read
+ *   db_room.c    whether there is room for a node
  */
 #ifndef FM_AGENT_DB_H
 #define FM_AGENT_DB_H
@@ -42,6 +45,7 @@ enum {
 enum db_as {
     DB_AS_NOTHING, /* not known */
     DB_AS_STANDBY,
+    DB_AS_APART,  /* ... that receives nothing, on purpose */
     DB_AS_CLOSED, /* a primary that acknowledges nothing */
     DB_AS_OPEN,
 };
@@ -55,7 +59,10 @@ struct db_history {
 struct db_other {
     bool in_file; /* else it is known from before, or from the record: nobody talks to it */
     uint8_t rank; /* the same for everybody: by their names */
+    uint8_t zone; /* fm_conf_group_zone */
     unsigned host, region; /* numbers of the roster */
+    char zone_name[DB_NAME_ROOM];
+    int64_t delay_ms; /* it applies so much later */
     char name[DB_NAME_ROOM];
     char slot[FM_PG_SLOT_ROOM]; /* that it has at its upstream */
     char address[256];          /* that PostgreSQL dials */
@@ -84,6 +91,7 @@ struct db_credit {
     uint64_t server_ms;                   /* its clock, when it was looked at last */
     uint64_t lost_at[FM_GROUP_NODES_MAX]; /* of that clock: data of before are gone */
     char lowered[DB_WHY_ROOM];            /* whose commits wait for nobody; "" = nobody's */
+    bool cancelled, asks_cancelled; /* a wait was, and how far the log may have holes is asked */
     struct fm_credit_asked asked;
 };
 
@@ -137,6 +145,11 @@ struct db_node {
     char bin[PATH_MAX], data[PATH_MAX];
     char admin[DB_SECRET_ROOM], replication[DB_SECRET_ROOM]; /* passwords */
     char trouble[DB_WHY_ROOM];                               /* what is in the way; "" = nothing */
+    struct {                                                 /* db_programs.c */
+        struct fm_child child;
+        char wanted[PATH_MAX], said[DB_WHY_ROOM];
+        char why[DB_WHY_ROOM]; /* those that the file says are not gone by; "" = they are */
+    } programs;
     /* db_secret.c */
     struct fm_caller secret;
     bool secret_used, secret_asks;
@@ -153,7 +166,9 @@ struct db_node {
     bool gone;   /* from the file: its data stay, and nothing runs */
     bool create; /* a person ordered it, and the machine was not told yet */
     bool acted;  /* as fm_database_acts said last */
-    struct {     /* of a person, about this node: the last one */
+    bool apart;  /* as a standby it is to receive nothing: the keeper of its region said so last */
+    struct fm_mono apart_at; /* it is so since then; 0 = it is not */
+    struct {                 /* of a person, about this node: the last one */
         uint32_t serial;
         enum fm_group_event event;
         bool refused;
@@ -161,6 +176,7 @@ struct db_node {
         struct fm_scribe *mark; /* is there while it is left to a person */
     } order;
     struct fm_mono told_at, recorded_at;
+    struct fm_group_report told; /* as it was told last */
     struct fm_revision recorded_over;
     struct fm_group_report report[FM_GROUP_NODES_MAX]; /* for the evidence */
     /* db_server.c */
@@ -183,14 +199,20 @@ struct db_node {
     bool expired;  /* ... by its guard, as its time was nearly over */
     enum fm_pg_stop ended_how;
     struct fm_mono begin_at; /* after something could not be begun */
-    struct fm_outlog log;    /* what it prints */
+    struct {                 /* db_listen.c */
+        struct fm_mono at;   /* not before */
+        uint8_t tries;       /* in a row, without an address */
+        bool good;           /* of this start: it has all of them, and is who answers */
+    } listen;
+    struct fm_outlog log; /* what it prints */
     /* db_ask.c */
     struct fm_pg_conn conn;
     bool asks;
     struct fm_mono ask_at, heard_at; /* heard_at: 0 = nothing since it was started */
     struct fm_group_report said;
-    struct db_history history; /* of said, or of the data */
-    uint32_t streaming;        /* standbys of a primary, one bit each */
+    struct db_history history;           /* of said, or of the data */
+    uint32_t streaming;                  /* standbys of a primary, one bit each */
+    struct fm_mono streamed_at, deaf_at; /* a standby: it received, and was looked at why not */
     enum { DB_SLOTS_NOT, DB_SLOTS_OF_PRIMARY, DB_SLOTS_OF_STANDBY } slots; /* as they were made */
     bool role;     /* that replicates is there */
     bool prepared; /* of a primary: both were tried */
@@ -229,8 +251,13 @@ bool db_node_order(struct db_node *n, enum fm_group_event e);
 const struct fm_sublease_cell *db_held(const struct db_node *n);
 /* May that host be keeper? */
 bool db_is_agent(const struct db_node *n, unsigned host);
+/* The nodes that are of the group by the file, but for this one, and without a delay: those that
+ * may count, bits by number. */
+uint32_t db_able(const struct db_node *n);
 /* Does a primary of this group wait for standbys? */
 bool db_waits(const struct db_node *n);
+/* The node to which replication is broken on purpose, by name; NULL: there is none. */
+const char *db_node_apart(const struct db_node *n, struct fm_group_apart *a);
 /* See fm_database_acts; by what is so at this moment. */
 bool db_node_acts(struct db_node *n);
 
@@ -250,9 +277,26 @@ void db_server_rescue(struct db_node *n, unsigned from);
 /* Not by the machine: false where something else is under way. */
 bool db_server_prune(struct db_node *n, struct fm_timeline timeline, struct fm_lsn fork);
 void db_server_end(struct db_node *n, enum fm_pg_stop how, int64_t within_ms);
+/* Those of an earlier start are looked at now and then until they have ended. */
+void db_server_look_for_strangers(struct db_node *n);
 /* Its time, by the sub-lease. */
 void db_server_renew(struct db_node *n);
 void db_server_free(struct db_node *n);
+/* Is this process, which serves a connection, of another server than the one that runs here? */
+bool db_server_is_others(const struct db_node *n, int pid);
+/* What is in the way, for people and the log. */
+void db_server_trouble(struct db_node *n, const char *what, const char *why);
+
+/* -------- db_listen.c -------- */
+
+/* May it be tried now? */
+bool db_listen_is_due(const struct db_node *n);
+/* Before a start: are the addresses free? Where not it is not due for some time. */
+enum fm_err db_listen_probe(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+/* It has ended by itself: for want of an address? Then it is not due for some time. */
+bool db_listen_ended(struct db_node *n);
+/* Whoever answers there, or does not, is not (all of) this node's server: that is ended. */
+bool db_listen_is_other(struct db_node *n, const struct fm_pg_conn *c);
 
 /* -------- db_ask.c -------- */
 
@@ -310,15 +354,35 @@ void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm
 void db_credit_reset(struct db_node *n);
 /* The data of that node are gone, or of another history. */
 void db_credit_lost(struct db_node *n, unsigned node);
+/* Somebody has cancelled the wait of a commit (or that is not known). */
+void db_credit_cancelled(struct db_node *n);
 /* For people; null where there is no open primary. */
 json_t *db_credit_json(const struct db_node *n);
 /* The server ends, or is another one. */
 void db_credit_end(struct db_node *n);
 
+/* -------- db_programs.c -------- */
+
+enum fm_err db_programs_init(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+/* Could it go by this configuration's? */
+enum fm_err db_programs_check(const struct db_node *n, const struct fm_conf *conf,
+                              const struct fm_conf_group *g, struct fm_error *e) FM_WARN_UNUSED;
+/* Are there any for a node of this group that has its data there, or would? */
+enum fm_err db_programs_look(const struct fm_database *d, const struct fm_conf_group *g,
+                             const char *data, struct fm_error *e) FM_WARN_UNUSED;
+/* After a reload: others are taken over where they are of the version of the data. */
+void db_programs_reset(struct db_node *n);
+void db_programs_free(struct db_node *n);
+
 /* -------- db_secret.c -------- */
 
 /* Those that are there; a file that is named has to be. */
 enum fm_err db_secret_read(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
+/* Could they be read by this configuration? */
+enum fm_err db_secret_check(const struct db_node *n, const struct fm_conf *conf,
+                            const struct fm_conf_group *g, struct fm_error *e) FM_WARN_UNUSED;
+/* After a reload: those that are others now take effect; what cannot be read stays as it was. */
+void db_secret_reset(struct db_node *n);
 bool db_secret_is_known(const struct db_node *n);
 /* For a first node, where there are none. */
 bool db_secret_make(struct db_node *n);

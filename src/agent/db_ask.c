@@ -2,6 +2,7 @@
  * one statement again and again. Invariant: what it said before it was started does not count. */
 #include "agent/db.h"
 
+#include "agent/words.h"
 #include "base/assert.h"
 #include "base/log.h"
 
@@ -15,6 +16,8 @@ enum {
     DRAIN_MS = 60 * 1000,
     SETTLE_MS = 3600 * 1000,
     FRESH_MS = 1500,
+    DEAF_MS = 2000, /* a standby that receives nothing for so long is asked why */
+    TAIL_ROOM = 4096,
     COLUMNS = 9,
     ROLE_ROOM = 4096,
 };
@@ -215,6 +218,33 @@ static bool prepare(struct db_node *n)
 
 /* -------- what it says of itself -------- */
 
+/* It works. Why a standby receives nothing (a password, pg_hba, an address, a slot at its primary)
+ * it writes into its log alone. */
+static void look_for_trouble(struct db_node *n)
+{
+    struct fm_mono now = fm_mono_now();
+    char text[TAIL_ROOM], words[FM_WORDS_ROOM];
+    bool hears = !n->said.recovery || n->said.streaming || n->streamed_at.ns == 0 ||
+                 n->as == DB_AS_APART; /* on purpose */
+    if (hears)
+        n->streamed_at = now;
+    if (hears || fm_mono_sub_ms(now, n->streamed_at) < DEAF_MS) {
+        n->trouble[0] = 0;
+        return;
+    }
+    if (fm_mono_before(now, n->deaf_at))
+        return;
+    n->deaf_at = fm_mono_add_ms(now, DEAF_MS / 2);
+    (void)fm_outlog_tail(&n->log, text, sizeof text);
+    bool says = fm_words_stream(text, words);
+    bool delayed = n->of[n->self].delay_ms > 0; /* it asks for more when it needs it */
+    snprintf(n->trouble, sizeof n->trouble, "it receives nothing from its primary%s%.210s",
+             says      ? ": "
+             : delayed ? " until it has applied what it has"
+                       : "",
+             says ? words : "");
+}
+
 static void asked(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
     struct db_node *n = fm_container_of(c, struct db_node, conn);
@@ -224,7 +254,7 @@ static void asked(struct fm_pg_conn *c, const struct fm_pg_result *r)
         snprintf(n->trouble, sizeof n->trouble, "PostgreSQL does not answer: %.200s", r->error.msg);
         close_conn(n);
     } else if (take(n, r)) {
-        n->trouble[0] = 0;
+        look_for_trouble(n);
         (void)prepare(n);
     } else {
         snprintf(n->trouble, sizeof n->trouble, "PostgreSQL says what cannot be understood");
@@ -248,6 +278,11 @@ static void may_ask(struct fm_pg_conn *c, const struct fm_pg_result *r)
 static void opened(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
     struct db_node *n = fm_container_of(c, struct db_node, conn);
+    if (db_listen_is_other(n, c)) {
+        close_conn(n);
+        again(n);
+        return;
+    }
     if (!r->error.code) {
         fm_pg_command(c, prepare_sql, QUERY_MS, may_ask);
         return;
@@ -376,7 +411,7 @@ void db_ask_end(struct db_node *n)
 {
     close_conn(n);
     db_ask_let_go(n);
-    n->ask_at = n->heard_at = FM_MONO_ZERO;
+    n->ask_at = n->heard_at = n->streamed_at = n->deaf_at = FM_MONO_ZERO;
     n->said = (struct fm_group_report){.state = 0};
     n->streaming = 0;
     db_credit_end(n);

@@ -59,14 +59,6 @@ bool db_credit_guards(const struct db_node *n)
     return conf_of(n)->replication.credit_bytes >= 0;
 }
 
-static uint32_t others(const struct db_node *n)
-{
-    uint32_t mask = 0;
-    for (unsigned i = 0; i < n->nnodes; i++)
-        mask |= i != n->self && n->of[i].in_file ? UINT32_C(1) << i : 0;
-    return mask;
-}
-
 static uint64_t declared(const struct db_node *n)
 {
     int64_t bytes = conf_of(n)->replication.credit_bytes;
@@ -85,7 +77,7 @@ static struct fm_credit_policy policy_of(const struct db_node *n)
                                      .time_ms = conf_of(n)->replication.max_loss.time_ms,
                                      .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
                                      .patience_ms = PATIENCE_MS,
-                                     .able = others(n)};
+                                     .able = db_able(n)};
 }
 
 uint32_t db_credit_natives(const struct db_node *n)
@@ -103,14 +95,12 @@ void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm
 
 /* -------- the grant -------- */
 
-/* What was said is said again now and then: a server's process that reads other names lets those go
- * who wait already only when it is told something. */
-static void report(struct db_node *n, struct fm_lsn to, bool serves)
+static void report(struct db_node *n, struct fm_lsn to, struct fm_mono until)
 {
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
     bool more = fm_credit_is_due(to, k->said, k->stream.end);
-    bool again = serves && !fm_lsn_is_none(k->said) && fm_mono_sub_ms(now, k->said_at) >= SLOW_MS;
+    bool again = fm_credit_is_due_again(k->said, k->said_at, until, now);
     if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !(more || again))
         return;
     to = more ? to : k->said;
@@ -127,7 +117,7 @@ static void give(struct db_node *n)
         return;
     bool serves = is_open(n) && n->ev.sub && fm_group_serves(&n->g, &n->ev, now);
     struct fm_mono until = serves ? n->ev.sub->until : FM_MONO_ZERO;
-    report(n, fm_credit_grant(&k->c, until, now), fm_mono_before(now, until));
+    report(n, fm_credit_grant(&k->c, until, now), until);
 }
 
 /* How soon to look again while the log moves: whoever waits for a grant, or will soon, is not to
@@ -282,7 +272,8 @@ static void looked(struct fm_pg_conn *c, const struct fm_pg_result *r)
         db_node_turn(n);
 }
 
-/* Commits of such sessions are behind no grant; a session that says so itself is seen by nobody. */
+/* Commits of such sessions are behind no grant; a session that says so itself is seen by nobody. A
+ * commit whose wait was cancelled is before the end of the log that is read after that. */
 static void took_lowered(struct fm_pg_conn *c, const struct fm_pg_result *r)
 {
     struct db_node *n = fm_container_of(c, struct db_node, credit.conn);
@@ -291,6 +282,7 @@ static void took_lowered(struct fm_pg_conn *c, const struct fm_pg_result *r)
     k->asks = false;
     bool good = !r->error.code && r->rows == 1 && r->columns == 2 &&
                 fm_lsn_parse(fm_pg_value(r, 0, 1), &end);
+    k->cancelled |= !good && k->asks_cancelled;
     if (!k->on || !good) {
         fm_pg_close(c);
         next_look(n, AGAIN_MS);
@@ -305,6 +297,9 @@ static void took_lowered(struct fm_pg_conn *c, const struct fm_pg_result *r)
     memcpy(k->lowered, who, sizeof who);
     if (who[0] && db_credit_guards(n)) /* until it is over, whatever they write */
         fm_credit_in_force(&k->c, false, end, fm_mono_now());
+    if (k->asks_cancelled)
+        fm_credit_hole(&k->c, end);
+    k->asks_cancelled = false;
     next_look(n, FAST_MS);
 }
 
@@ -368,9 +363,11 @@ static void due(struct fm_timer *t)
         next_look(n, AGAIN_MS);
     } else if ((by = fm_credit_move_on(&k->c, &k->v, now)) > 0) {
         move_on(n, by);
-    } else if (fm_mono_sub_ms(now, k->settings_at) >= SETTINGS_MS) {
+    } else if (k->cancelled || fm_mono_sub_ms(now, k->settings_at) >= SETTINGS_MS) {
         k->asks = true;
         k->settings_at = now;
+        k->asks_cancelled = k->cancelled;
+        k->cancelled = false;
         fm_pg_query(&k->conn, lowered_sql, NULL, 0, STEP_MS, took_lowered);
     } else {
         k->asks = true;
@@ -392,13 +389,13 @@ static void begin(struct db_node *n)
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
     struct fm_credit_policy p = policy_of(n);
-    fm_credit_init(&k->c, &p, (uint8_t)n->self, n->cell.r.evidence.promotable & others(n),
-                   n->said.flush, now);
+    fm_credit_init(&k->c, &p, (uint8_t)n->self, n->cell.r.evidence.promotable, n->said.flush, now);
     k->on = true;
     k->seen = false;
     k->v = (struct fm_credit_verdict){.wanted = k->c.wanted};
     k->settings_at = now;
     k->lowered[0] = 0;
+    k->asks_cancelled = false;
     memset(k->lost_at, 0, sizeof k->lost_at);
     /* it was closed until now, and what it is told next is to wait for us */
     if (db_credit_guards(n))
@@ -430,6 +427,16 @@ static void say_bound(struct db_node *n)
                FM_KZ("held_up_by", k->v.node < n->nnodes ? n->of[k->v.node].name : NULL));
 }
 
+/* As they have said last: one that is silent since is not waited for either. */
+static uint32_t apart_of(const struct db_node *n)
+{
+    uint32_t apart = 0;
+    for (unsigned i = 0; i < n->nnodes; i++)
+        if (i != n->self && n->of[i].in_file && n->of[i].report.apart_ms > 0)
+            apart |= UINT32_C(1) << i;
+    return apart;
+}
+
 void db_credit_turn(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
@@ -447,6 +454,7 @@ void db_credit_turn(struct db_node *n)
     fm_credit_hear(&k->c, &k->asked, n->cell.revision, r->promotable, r->credit, declared(n),
                    fm_mono_now());
     fm_credit_native(&k->c, k->knows.names & n->waits & n->waits_next);
+    fm_credit_apart(&k->c, apart_of(n));
     give(n);
     if (!k->seen)
         return;
@@ -463,7 +471,7 @@ void db_credit_see(const struct db_node *n, struct fm_group_evidence *ev)
     ev->credit = known ? fm_max_u64(fm_credit_counts_with(&k->c), declared(n)) : r->credit;
     ev->holes_to = known ? fm_credit_holes_to(&k->c) : (struct fm_lsn){r->holes_to};
     if (known && !db_credit_guards(n)) { /* it waits for nobody */
-        ev->counted = n->streaming;
+        ev->counted = n->streaming & db_able(n);
         ev->holes_to = FM_LSN_NONE;
     }
     ev->self.loss = k->bound;
@@ -476,12 +484,28 @@ json_t *db_credit_json(const struct db_node *n)
     if (!k->on)
         return json_null();
     const char *held_up_by = k->v.waiting && k->v.node < n->nnodes ? n->of[k->v.node].name : NULL;
+    struct fm_group_apart a;
+    const char *to = db_node_apart(n, &a);
+    json_t *loss = fm_message_group_loss_json(&k->bound);
+    fm_message_group_apart_add(loss, to, &a);
     json_t *granted = json_string(fm_lsn_write(at, k->c.granted));
     json_t *written = json_string(fm_lsn_write(at, k->c.written));
-    return json_pack("{s:o,s:o,s:o,s:b,s:b,s:s?,s:s?}", "loss_if_now",
-                     fm_message_group_loss_json(&k->bound), "granted", granted, "written", written,
-                     "streams", (int)fm_pg_stream_is_up(&k->stream), "waiting", (int)k->v.waiting,
-                     "held_up_by", held_up_by, "lowered_for", k->lowered[0] ? k->lowered : NULL);
+    return json_pack("{s:o,s:o,s:o,s:b,s:b,s:s?,s:s?}", "loss_if_now", loss, "granted", granted,
+                     "written", written, "streams", (int)fm_pg_stream_is_up(&k->stream), "waiting",
+                     (int)k->v.waiting, "held_up_by", held_up_by, "lowered_for",
+                     k->lowered[0] ? k->lowered : NULL);
+}
+
+void db_credit_cancelled(struct db_node *n)
+{
+    struct db_credit *k = &n->credit;
+    if (!db_credit_guards(n) || !k->on)
+        return;
+    k->cancelled = true;
+    fm_log(FM_LOG_WARN, "database_wait_cancelled", FM_KZ("group", n->group),
+           FM_KZ("meaning", "a commit that a standby may not have was acknowledged"));
+    if (!k->asks)
+        fm_loop_timer_in_ms(n->d->c.loop, &k->timer, 0);
 }
 
 void db_credit_lost(struct db_node *n, unsigned node)

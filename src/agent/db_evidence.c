@@ -44,26 +44,6 @@ enum {
 
 static void see_to(struct db_node *n);
 
-/* -------- how far -------- */
-
-/* The least place that is replayed by whom what is acknowledged waits for; where it waits for
- * nobody, by all of them. None: that is not known of one of them. */
-static struct fm_lsn least_replay(const struct db_node *n)
-{
-    uint32_t mask = n->cell.r.evidence.promotable & ~(1u << n->self);
-    struct fm_lsn least = FM_LSN_END;
-    for (unsigned i = 0; i < n->nnodes; i++) {
-        const struct fm_group_report *r = &n->of[i].report;
-        bool counts = mask ? mask >> i & 1 : n->of[i].in_file;
-        if (i == n->self || !counts)
-            continue;
-        bool same = r->at.ns && r->system_id == n->said.system_id &&
-                    fm_timeline_same(r->timeline, n->said.timeline);
-        least = fm_lsn_min(least, same ? r->replay : FM_LSN_NONE);
-    }
-    return fm_lsn_same(least, FM_LSN_END) ? FM_LSN_NONE : least;
-}
-
 /* -------- one database after the other -------- */
 
 static void rest(struct db_node *n)
@@ -191,7 +171,8 @@ static void listed(struct fm_pg_conn *c, const struct fm_pg_result *r)
     x->n = x->i = x->made = 0;
     x->behind = 0;
     x->why[0] = '\0';
-    x->to = least_replay(n);
+    x->to = fm_group_all_replayed(&n->cell.r.evidence, &n->said, n->self, n->report, n->nnodes,
+                                  db_able(n));
     for (unsigned row = 0; row < r->rows; row++)
         all &= take_row(x, r, row);
     if (!all)

@@ -41,12 +41,50 @@ bool db_waits(const struct db_node *n)
     return n->d->conf->groups[n->conf].replication.mode == FM_CONF_SYNC;
 }
 
+/* Where it stands is said by the file, whether it was heard or not. */
+static void place(struct fm_group_report *r, const struct db_other *o)
+{
+    FM_ASSERT(o->region < FM_AUTH_REGIONS_MAX && o->zone <= FM_GROUP_NODES_MAX);
+    r->region = (uint8_t)o->region;
+    r->zone = o->zone;
+    r->rank = o->rank;
+}
+
+const char *db_node_apart(const struct db_node *n, struct fm_group_apart *a)
+{
+    struct fm_group_report node[FM_GROUP_NODES_MAX];
+    struct fm_mono now = fm_mono_now();
+    const struct fm_evidence *r = n->cell.revision.n ? &n->cell.r.evidence : NULL;
+    for (unsigned i = 0; i < n->nnodes; i++)
+        node[i] = n->of[i].report;
+    node[n->self] = n->ev.self;
+    node[n->self].at = now;
+    *a = fm_group_apart(r, node, n->nnodes, now);
+    return a->node == FM_GROUP_NOBODY ? NULL : n->of[a->node].name;
+}
+
+/* Since when it receives nothing, as it was configured. */
+static void see_apart(struct db_node *n)
+{
+    struct fm_mono now = fm_mono_now();
+    n->apart &= !n->primary; /* whoever prepared it has been overtaken */
+    bool is = n->up && n->as == DB_AS_APART && !n->primary;
+    if (is && n->apart_at.ns == 0)
+        n->apart_at = now;
+    else if (!is && !n->apart)
+        n->apart_at = FM_MONO_ZERO;
+    n->ev.apart = n->apart;
+    n->ev.self.apart_ms = is ? 1 + fm_mono_sub_ms(now, n->apart_at) : 0;
+}
+
 static void see(struct db_node *n)
 {
     struct fm_group_evidence *ev = &n->ev;
     bool answers = db_ask_is_fresh(n);
-    for (unsigned i = 0; i < n->nnodes; i++)
+    for (unsigned i = 0; i < n->nnodes; i++) {
         n->report[i] = n->of[i].report;
+        place(&n->report[i], &n->of[i]);
+    }
     *ev = (struct fm_group_evidence){.sub = db_held(n),
                                      .cell = n->cell.revision.n ? &n->cell : NULL,
                                      .process = n->strangers ? FM_GROUP_ORPHANS
@@ -63,8 +101,9 @@ static void see(struct db_node *n)
                                      .primary = primary_of(n)};
     if (!n->gone)
         db_credit_see(n, ev);
-    ev->self.region = (uint8_t)n->of[n->self].region;
-    ev->self.rank = n->of[n->self].rank;
+    see_apart(n);
+    place(&ev->self, &n->of[n->self]);
+    ev->self.delay_ms = n->of[n->self].delay_ms;
     ev->kept = db_loss_is_kept(n);
 }
 
@@ -94,14 +133,25 @@ bool db_is_agent(const struct db_node *n, unsigned host)
     return i >= 0 && n->d->conf->hosts[i].roles & FM_ROLE_CONTROLLER;
 }
 
-/* Gates listen, on hosts that may have neither a node nor an agent that could be keeper. */
+uint32_t db_able(const struct db_node *n)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < n->nnodes; i++)
+        mask |= i != n->self && n->of[i].in_file && !n->of[i].delay_ms ? UINT32_C(1) << i : 0;
+    return mask;
+}
+
+/* Gates listen, on hosts that may have neither a node nor an agent that could be keeper; and where
+ * there is no application they say by it what their region can serve. */
 static void to_gates(struct db_node *n, const struct fm_message *m)
 {
     const struct fm_conf *conf = n->d->conf;
     const struct fm_conf_group *g = &conf->groups[n->conf];
+    bool alone = fm_conf_is_database(&conf->contexts[g->contexts[0]]);
     for (unsigned i = 0; i < conf->nhosts; i++) {
-        bool listens =
-            fm_conf_group_listen(conf, g, i, false) || fm_conf_group_listen(conf, g, i, true);
+        bool listens = (alone && conf->hosts[i].roles & FM_ROLE_GATE) ||
+                       fm_conf_group_listen(conf, g, i, false) ||
+                       fm_conf_group_listen(conf, g, i, true);
         bool told = conf->hosts[i].roles & FM_ROLE_CONTROLLER || fm_conf_find_group_node(g, i) >= 0;
         int number = fm_roster_find_host(n->d->c.roster, conf->hosts[i].name);
         if (listens && !told && number >= 0)
@@ -116,6 +166,7 @@ static void tell(struct db_node *n)
     m.report = fm_group_report(&n->g, &n->ev);
     m.history = n->history.h.text;
     m.report.at = n->told_at;
+    n->told = m.report;
     struct fm_groups *doors = *n->d->c.doors;
     if (doors)
         fm_groups_reported(doors, fm_str_z(n->group), fm_str_z(n->of[n->self].name), &m.report);
@@ -167,11 +218,11 @@ static void carry_out(struct db_node *n)
         break;
     case FM_GROUP_DO_START_STANDBY:
         if (n->up || db_loss_follow(n))
-            db_server_start(n, DB_AS_STANDBY, whom_to_follow(n));
+            db_server_start(n, v->apart ? DB_AS_APART : DB_AS_STANDBY, whom_to_follow(n));
         break;
     case FM_GROUP_DO_FOLLOW:
         if (v->node != FM_GROUP_NOBODY)
-            db_server_be(n, DB_AS_STANDBY, v->node);
+            db_server_be(n, v->apart ? DB_AS_APART : DB_AS_STANDBY, v->node);
         break;
     case FM_GROUP_DO_RECORD:
         record(n);
@@ -258,7 +309,7 @@ static void step(struct db_node *n, enum fm_group_event e, uint32_t serial)
 
 void db_node_event(struct db_node *n, enum fm_group_event e, uint32_t serial)
 {
-    if (n->d->stopped)
+    if (n->d->stopped || n->gone) /* what was begun before it went has no consequence */
         return;
     see(n);
     step(n, e, serial);
@@ -283,8 +334,12 @@ static bool is_blind(const struct db_node *n)
 
 void db_node_turn(struct db_node *n)
 {
-    if (n->d->stopped || n->gone)
+    if (n->d->stopped)
         return;
+    if (n->gone) {
+        db_server_look_for_strangers(n);
+        return;
+    }
     db_server_renew(n);
     db_secret_ask(n);
     db_ask_turn(n);

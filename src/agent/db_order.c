@@ -1,7 +1,8 @@
-/* Orders of people about the local node: its data made anew, the node left to a person and back.
- * The keeper asks again and again; what is asked a second time is only answered. A node that is
- * left to a person stays so when the agent starts anew: a file in the state of the agent says it.
- * See db.h. */
+/* Orders of people about the local node: its data made anew, the node left to a person and back;
+ * and how it stands with one that has come into the group or gone from it, which happens by what
+ * hosts agree upon. The keeper asks again and again; what is asked a second time is only answered.
+ * A node that is left to a person stays so when the agent starts anew: a file in the state of the
+ * agent says it. See db.h. */
 #include "agent/db.h"
 
 #include "base/assert.h"
@@ -107,11 +108,71 @@ static int32_t standing(const struct db_node *n, char why[static FM_MESSAGE_WHY_
     return done ? WHOLE : percent > 0 && percent < WHOLE ? percent : 0;
 }
 
+/* -------- coming and going -------- */
+
+static void say_added(const struct db_node *n, struct fm_message *back)
+{
+    struct fm_group_report self = fm_group_report(&n->g, &n->ev);
+    enum fm_group_order_standing how = fm_group_order_joins(&self);
+    int percent = fm_pg_node_percent(&n->pg);
+    const char *name = n->of[n->self].name,
+               *state = fm_group_state_name((enum fm_group_state)n->g.state);
+    back->ok = how != FM_GROUP_ORDER_FAILED;
+    back->ms = how == FM_GROUP_ORDER_DONE ? WHOLE : percent > 0 && percent < WHOLE ? percent : 0;
+    if (!back->ok)
+        snprintf(back->why, sizeof back->why, "it has failed too often: %.120s", n->trouble);
+    else if (how == FM_GROUP_ORDER_DONE && self.delay_ms)
+        snprintf(back->why, sizeof back->why, "%.64s receives, and is delayed", name);
+    else if (how == FM_GROUP_ORDER_DONE)
+        snprintf(back->why, sizeof back->why, "%.64s is %s", name, state);
+    else if (n->trouble[0])
+        snprintf(back->why, sizeof back->why, "%.64s is %s: %.80s", name, state, n->trouble);
+    else if (percent >= 0)
+        snprintf(back->why, sizeof back->why, "%.64s is copied: %d%%", name,
+                 percent / TENTH * TENTH);
+    else
+        snprintf(back->why, sizeof back->why, "%.64s is %s", name, state);
+}
+
+static void say_removed(const struct db_node *n, struct fm_message *back)
+{
+    bool over = n->gone && !n->up && !n->strangers && !fm_pg_node_is_busy(&n->pg);
+    back->ok = true;
+    back->ms = over ? WHOLE : 0;
+    if (over)
+        snprintf(back->why, sizeof back->why, "PostgreSQL is stopped; its data stay in %.110s",
+                 n->data);
+    else
+        snprintf(back->why, sizeof back->why, "PostgreSQL is being stopped");
+}
+
+/* True: it was about that. */
+static bool take_member(const struct db_node *n, unsigned host, const struct fm_message *m)
+{
+    struct fm_message back = {
+        .kind = FM_MESSAGE_ORDERED, .context = (uint16_t)n->context, .serial = m->serial};
+    bool added = strcmp(m->why, "add") == 0;
+    if (!added && strcmp(m->why, "remove") != 0)
+        return false;
+    if (added && n->gone)
+        return true; /* by another version of what is agreed: it is asked again */
+    if (added)
+        say_added(n, &back);
+    else
+        say_removed(n, &back);
+    fm_post_send(n->d->c.post, host, &back);
+    return true;
+}
+
+/* -------- the whole -------- */
+
 void db_order_take(struct db_node *n, unsigned host, const struct fm_message *m)
 {
     struct fm_message back = {
         .kind = FM_MESSAGE_ORDERED, .context = (uint16_t)n->context, .serial = m->serial};
     size_t i = 0;
+    if (take_member(n, host, m) || n->gone)
+        return;
     while (i < FM_COUNT(orders) && strcmp(orders[i].name, m->why) != 0)
         i++;
     if (i == FM_COUNT(orders))

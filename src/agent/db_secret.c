@@ -4,6 +4,7 @@
 #include "agent/db.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rand.h"
@@ -20,39 +21,114 @@ bool db_secret_is_known(const struct db_node *n)
     return n->admin[0] && n->replication[0];
 }
 
-static enum fm_err path_of(const struct db_node *n, enum fm_conf_secret which, char *out,
+static enum fm_err path_by(const struct db_node *n, const struct fm_conf *conf,
+                           const struct fm_conf_group *g, enum fm_conf_secret which, char *out,
                            size_t cap, struct fm_error *e)
 {
-    const struct fm_conf *conf = n->d->conf;
-    const struct fm_conf_group *g = &conf->groups[n->conf];
     int host = fm_conf_find_host(conf, fm_str_z(n->d->c.host));
     FM_ASSERT(host >= 0);
     return fm_conf_group_secret(conf, g, &conf->hosts[host], which, out, cap, e);
 }
 
-static enum fm_err read_one(const struct db_node *n, enum fm_conf_secret which, char *out,
-                            struct fm_error *e)
+static enum fm_err path_of(const struct db_node *n, enum fm_conf_secret which, char *out,
+                           size_t cap, struct fm_error *e)
 {
-    char path[PATH_MAX];
+    const struct fm_conf *conf = n->d->conf;
+    return path_by(n, conf, &conf->groups[n->conf], which, out, cap, e);
+}
+
+/* `out` stays as it is where there is none yet. */
+static enum fm_err read_one(const struct db_node *n, const struct fm_conf *conf,
+                            const struct fm_conf_group *g, enum fm_conf_secret which,
+                            char out[DB_SECRET_ROOM], struct fm_error *e)
+{
+    char path[PATH_MAX], secret[DB_SECRET_ROOM];
     struct stat at;
-    size_t len;
-    const struct fm_conf_group *g = &n->d->conf->groups[n->conf];
+    size_t len = 0;
     struct fm_str said =
         which == FM_CONF_SECRET_ADMIN ? g->admin_password_file : g->replication_password_file;
-    enum fm_err err = path_of(n, which, path, sizeof path, e);
+    enum fm_err err = path_by(n, conf, g, which, path, sizeof path, e);
     if (!err && !said.n && stat(path, &at) < 0 && errno == ENOENT)
         return FM_ERR_OK; /* it is made, or asked for */
     if (!err)
-        err = fm_file_secret(path, out, DB_SECRET_ROOM, &len, e);
-    if (!err)
+        err = fm_file_secret(path, secret, sizeof secret, &len, e);
+    if (!err && len == 0 && said.n)
+        err = fm_error_set(e, FM_ERR_INVALID, "%s is empty", path);
+    if (!err && len) {
+        memcpy(out, secret, len);
         out[len] = 0;
+    }
+    explicit_bzero(secret, sizeof secret);
+    return err;
+}
+
+struct secrets {
+    char admin[DB_SECRET_ROOM], replication[DB_SECRET_ROOM];
+};
+
+static enum fm_err read_both(const struct db_node *n, const struct fm_conf *conf,
+                             const struct fm_conf_group *g, struct secrets *s, struct fm_error *e)
+{
+    memcpy(s->admin, n->admin, sizeof s->admin);
+    memcpy(s->replication, n->replication, sizeof s->replication);
+    enum fm_err err = read_one(n, conf, g, FM_CONF_SECRET_ADMIN, s->admin, e);
+    return err ? err : read_one(n, conf, g, FM_CONF_SECRET_REPLICATION, s->replication, e);
+}
+
+/* Can PostgreSQL be given it? Else commits would stop for want of the role that replicates. */
+static enum fm_err check_one(const char *user, const char *secret, struct fm_error *e)
+{
+    char line[4 * DB_SECRET_ROOM];
+    struct fm_buf b = fm_buf(line, sizeof line);
+    enum fm_err err =
+        secret[0] ? fm_pg_pass_write(&b, fm_str_z(user), fm_str_z(secret), e) : FM_ERR_OK;
+    explicit_bzero(line, sizeof line);
+    return err;
+}
+
+enum fm_err db_secret_check(const struct db_node *n, const struct fm_conf *conf,
+                            const struct fm_conf_group *g, struct fm_error *e)
+{
+    struct secrets s;
+    enum fm_err err = read_both(n, conf, g, &s, e);
+    if (!err)
+        err = check_one("fulmar_admin", s.admin, e);
+    if (!err)
+        err = check_one("fulmar_replication", s.replication, e);
+    explicit_bzero(&s, sizeof s);
     return err;
 }
 
 enum fm_err db_secret_read(struct db_node *n, struct fm_error *e)
 {
-    enum fm_err err = read_one(n, FM_CONF_SECRET_ADMIN, n->admin, e);
-    return err ? err : read_one(n, FM_CONF_SECRET_REPLICATION, n->replication, e);
+    struct secrets s;
+    enum fm_err err = read_both(n, n->d->conf, &n->d->conf->groups[n->conf], &s, e);
+    if (!err) {
+        memcpy(n->admin, s.admin, sizeof n->admin);
+        memcpy(n->replication, s.replication, sizeof n->replication);
+    }
+    explicit_bzero(&s, sizeof s);
+    return err;
+}
+
+/* The administrator comes in with his the next time. That of the replication is written to the data
+ * directory, as settings are after each reload; whoever writes gives it to the role. */
+void db_secret_reset(struct db_node *n)
+{
+    struct secrets before;
+    struct fm_error e = {0};
+    memcpy(before.admin, n->admin, sizeof before.admin);
+    memcpy(before.replication, n->replication, sizeof before.replication);
+    if (db_secret_read(n, &e))
+        fm_log(FM_LOG_ERROR, "database_passwords_kept", FM_KZ("group", n->group), FM_KE(&e));
+    bool replication = strcmp(before.replication, n->replication) != 0;
+    bool admin = strcmp(before.admin, n->admin) != 0;
+    explicit_bzero(&before, sizeof before);
+    if (replication)
+        n->role = false;
+    if (admin || replication)
+        fm_log(FM_LOG_INFO, "database_passwords_read", FM_KZ("group", n->group),
+               FM_KB("admin", admin), FM_KB("replication", replication));
 }
 
 /* STATE/groups, and GROUP in it, for a file there. */

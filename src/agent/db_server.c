@@ -3,6 +3,7 @@
  * while anybody of an earlier start lives on in the data directory. */
 #include "agent/db.h"
 
+#include "agent/words.h"
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/log.h"
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WORDS_ROOM = 2048 }; /* of what it printed last */
+enum { TAIL_ROOM = 2048 /* of what it printed last */, STAT_ROOM = 512 };
 
 enum {
     LOOK_MS = 10 * 1000,
@@ -39,7 +40,7 @@ enum {
     "FIRST 1 (fulmar_closed)" /* nobody is called so: no commit is acknowledged                    \
                                */
 
-static void trouble(struct db_node *n, const char *what, const char *why)
+void db_server_trouble(struct db_node *n, const char *what, const char *why)
 {
     snprintf(n->trouble, sizeof n->trouble, "%s: %.200s", what, why);
     fm_log(FM_LOG_WARN, "database_trouble", FM_KZ("group", n->group), FM_KZ("what", what),
@@ -101,6 +102,8 @@ static const struct fm_pg_settings *settings(const struct db_node *n, enum db_as
                                    .npeers = npeers,
                                    .synchronous = fm_buf_str(&names),
                                    .upstream = upstream == FM_GROUP_NOBODY ? NULL : &t->up,
+                                   .delay_ms = me->delay_ms,
+                                   .apart = as == DB_AS_APART,
                                    .sheds_log = as == DB_AS_OPEN && n->sheds_next,
                                    .syncs_at_once = fm_pg_syncfs_reports(),
                                    .own = t->own,
@@ -115,7 +118,7 @@ static void begun(struct db_node *n, enum fm_err err, const struct fm_error *e)
     n->serial = n->v.serial;
     if (!err)
         return;
-    trouble(n, "it cannot be begun", e->msg);
+    db_server_trouble(n, "it cannot be begun", e->msg);
     n->begin_at = fm_mono_add_ms(fm_mono_now(), STRANGERS_MS);
     db_node_event(n, FM_GROUP_ON_FAILED, n->serial);
 }
@@ -175,7 +178,7 @@ static void over(struct fm_pg_node *pg)
     bool mends =
         o->operation != FM_PG_OP_LOOK || fm_str_starts(fm_str_z(n->trouble), fm_str_z(what));
     if (!o->ok)
-        trouble(n, what, o->why);
+        db_server_trouble(n, what, o->why);
     else if (mends)
         n->trouble[0] = 0;
     switch (o->operation) {
@@ -345,6 +348,30 @@ static bool lives_there(const char *pid, const struct stat *data)
     return stat(path, &at) == 0 && at.st_dev == data->st_dev && at.st_ino == data->st_ino;
 }
 
+/* 0 = not known: it is over, or hidden. Where it works is told to fewer. */
+static uint64_t parent_of(int pid)
+{
+    char path[64], text[STAT_ROOM];
+    uint64_t parent = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    size_t got = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f)
+        fclose(f);
+    text[got] = 0;
+    const char *name_ends = strrchr(text, ')');
+    struct fm_str rest = fm_str_z(name_ends ? name_ends : "");
+    (void)fm_str_cut(rest, ' ', &rest);
+    (void)fm_str_cut(rest, ' ', &rest); /* its state */
+    return fm_str_u64(fm_str_cut(rest, ' ', &rest), &parent) ? parent : 0;
+}
+
+bool db_server_is_others(const struct db_node *n, int pid)
+{
+    uint64_t parent = pid > 0 ? parent_of(pid) : 0;
+    return parent && n->up && n->ward.program > 0 && parent != (uint64_t)n->ward.program;
+}
+
 static bool any_strangers(const struct db_node *n)
 {
     struct stat data;
@@ -359,7 +386,7 @@ static bool any_strangers(const struct db_node *n)
 }
 
 /* Their own guards end them, by the time that they were told. */
-static void look_for_strangers(struct db_node *n)
+void db_server_look_for_strangers(struct db_node *n)
 {
     struct fm_mono now = fm_mono_now();
     if (!n->strangers || fm_mono_before(now, n->strangers_at))
@@ -372,11 +399,23 @@ static void look_for_strangers(struct db_node *n)
 
 /* -------- the server -------- */
 
+/* A wait for standbys that was cancelled is told its client and the log, and nobody else. */
+static void read_log(struct db_node *n)
+{
+    static const char *const cancelled[] = {
+        "canceling wait for synchronous replication due to user request",
+        "canceling the wait for synchronous replication and terminating connection"};
+    bool said = fm_outlog_said(&n->log, cancelled, FM_COUNT(cancelled));
+    if (said && n->primary)
+        db_credit_cancelled(n);
+    fm_outlog_turn(&n->log);
+}
+
 void db_server_renew(struct db_node *n)
 {
     struct fm_ward_times t = times_of(n, n->primary);
-    look_for_strangers(n);
-    fm_outlog_turn(&n->log);
+    db_server_look_for_strangers(n);
+    read_log(n);
     if (!n->up || n->ending || (t.kill_at.ns == n->ward.times.kill_at.ns))
         return;
     /* what was stopped, or has run out, is not moved back: it ends by the time that it has */
@@ -388,17 +427,10 @@ void db_server_renew(struct db_node *n)
 /* Why it ended by itself, in its own words: those of this start alone. */
 static void take_last_words(struct db_node *n)
 {
-    static const char *const signs[] = {"could not bind", "PANIC:", "FATAL:"};
-    char text[WORDS_ROOM];
-    const char *found = NULL;
+    char text[TAIL_ROOM], line[FM_WORDS_ROOM];
     (void)fm_outlog_tail(&n->log, text, sizeof text);
-    for (size_t i = 0; i < FM_COUNT(signs) && !found; i++)
-        for (const char *at = strstr(text, signs[i]); at; at = strstr(at + 1, signs[i]))
-            found = at;
-    char line[200];
-    snprintf(line, sizeof line, "%.*s", found ? (int)strcspn(found, "\n") : 0, found ? found : "");
-    fm_text_tame(line);
-    trouble(n, "PostgreSQL ended by itself", line[0] ? line : "it does not say why");
+    bool says = fm_words_end(text, line);
+    db_server_trouble(n, "PostgreSQL ended by itself", says ? line : "it does not say why");
 }
 
 static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
@@ -416,29 +448,49 @@ static void server_over(struct fm_ward *w, const struct fm_ward_end *end)
         return;
     if (!n->ending)
         take_last_words(n);
-    bool starting =
-        n->v.action == FM_GROUP_DO_START_STANDBY || n->v.action == FM_GROUP_DO_START_PRIMARY;
-    if (starting && !n->ending && !n->expired)
+    bool standby = n->v.action == FM_GROUP_DO_START_STANDBY;
+    bool starting = standby || n->v.action == FM_GROUP_DO_START_PRIMARY;
+    bool waits = starting && !n->ending && db_listen_ended(n) && standby;
+    if (starting && !n->ending && !n->expired && !waits)
         db_node_event(n, FM_GROUP_ON_FAILED, n->v.serial);
     else
         db_node_turn(n);
+}
+
+static bool is_standby(enum db_as as)
+{
+    return as == DB_AS_STANDBY || as == DB_AS_APART;
+}
+
+/* A primary that does not gives way to who could be one; a standby waits. */
+static bool gets_its_addresses(struct db_node *n, enum db_as as)
+{
+    struct fm_error e = {0};
+    enum fm_err err = db_listen_probe(n, &e);
+    if (err && is_standby(as))
+        db_server_trouble(n, "it cannot be started", e.msg);
+    else if (err)
+        begun(n, err, &e);
+    return err == FM_ERR_OK;
 }
 
 void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
 {
     struct fm_child_options c;
     struct fm_error e = {0};
-    if (n->up || n->strangers || !may_begin(n) || (as != DB_AS_STANDBY && !has_time(n)))
+    if (n->up || n->strangers || !may_begin(n) || (!is_standby(as) && !has_time(n)))
         return;
     if (n->as != as || n->upstream != upstream) {
         db_server_be(n, as, upstream);
         return;
     }
+    if (!db_listen_is_due(n) || !gets_its_addresses(n, as))
+        return;
     if (fm_pg_node_start(&n->pg, &c, &e)) {
         begun(n, e.code, &e);
         return;
     }
-    n->primary = as != DB_AS_STANDBY;
+    n->primary = !is_standby(as);
     n->ending = n->promoted = n->expired = false;
     (void)fm_outlog_open(&n->log); /* without one it runs all the same */
     struct fm_ward_options o = {.argv = c.argv,
@@ -450,7 +502,7 @@ void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
     enum fm_err err = fm_ward_start(&n->ward, n->d->c.loop, &o, server_over, &e);
     n->up = err == FM_ERR_OK;
     fm_log(FM_LOG_INFO, "database_started", FM_KZ("group", n->group),
-           FM_KZ("as", as == DB_AS_STANDBY ? "standby" : "primary"), FM_KB("ok", n->up));
+           FM_KZ("as", is_standby(as) ? "standby" : "primary"), FM_KB("ok", n->up));
     if (err)
         begun(n, err, &e);
 }

@@ -8,6 +8,8 @@ bool fm_deep_is_capable(const struct fm_deep *x, unsigned context, const char **
     FM_ASSERT(context < x->conf->ncontexts);
     if (x->checks && !fm_checks_capable(x->checks, &x->conf->contexts[context], why))
         return false;
+    if (fm_conf_is_database(&x->conf->contexts[context]))
+        return fm_rights_serve_data(x->rights, context, x->region, why);
     if (!x->director || fm_director_has_instance(x->director, x->region, context))
         return true;
     *why = "no instance of its application can be reached";

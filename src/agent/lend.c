@@ -95,16 +95,17 @@ static void fill(struct fm_lend *l, const struct ask *k, const struct fm_subleas
     struct fm_mono now = fm_mono_now();
     struct context *c = l->context[k->context];
     bool held = held_epoch(x, now) != 0;
+    bool waits = x->closed || fm_mono_before(now, x->quiet_until); /* nothing begins now */
     const char *holder = x->holder == FM_NOBODY ? NULL : l->c.roster->region[x->holder];
     if (held) /* before it is told */
         c->lent[k->cell] = fm_mono_max(c->lent[k->cell], x->until);
     int64_t left_ms = held ? fm_mono_sub_ms(x->until, now) : 0;
-    json_t *o = json_pack("{s:s,s:s,s:i,s:s,s:s?,s:b,s:b,s:I,s:I,s:I}", "schema", "fulmar.lease/1",
-                          "context", l->c.roster->context[k->context].name, "cell", (int)k->cell,
-                          "region", l->c.roster->region[l->c.region], "holder", holder, "held",
-                          (int)held, "moving", (int)fm_mono_before(now, x->quiet_until), "epoch",
-                          (json_int_t)(held ? x->epoch.n : x->known.n), "left_ms",
-                          (json_int_t)left_ms, "lease_ms", (json_int_t)c->lease_ms);
+    json_t *o =
+        json_pack("{s:s,s:s,s:i,s:s,s:s?,s:b,s:b,s:I,s:I,s:I}", "schema", "fulmar.lease/1",
+                  "context", l->c.roster->context[k->context].name, "cell", (int)k->cell, "region",
+                  l->c.roster->region[l->c.region], "holder", holder, "held", (int)held, "moving",
+                  (int)waits, "epoch", (json_int_t)(held ? x->epoch.n : x->known.n), "left_ms",
+                  (json_int_t)left_ms, "lease_ms", (json_int_t)c->lease_ms);
     a->body = o ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (!a->body) {

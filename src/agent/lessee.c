@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RENEW_PARTS = 4, LOOK_MS = 1, WANTED_PAUSE_MS = 20, ASK_LEAST_MS = 25 };
+enum { RENEW_PARTS = 4, LOOK_MS = 1, WANTED_PAUSE_MS = 20, ASK_LEAST_MS = 25, CLOSED_ASK_MS = 250 };
 
 struct context {
     unsigned number; /* in the roster */
@@ -65,7 +65,7 @@ static bool same_but_time(const struct fm_sublease_cell *a, const struct fm_subl
 {
     return fm_epoch_same(a->epoch, b->epoch) && fm_epoch_same(a->known, b->known) &&
            fm_epoch_same(a->stopped, b->stopped) && a->holder == b->holder &&
-           a->quiet_until.ns == b->quiet_until.ns &&
+           a->quiet_until.ns == b->quiet_until.ns && a->closed == b->closed &&
            fm_sublease_live(a, a->epoch, now) == fm_sublease_live(b, b->epoch, now);
 }
 
@@ -220,12 +220,20 @@ static void granted(struct fm_lessee *l, struct context *c, const struct fm_mess
     if (m->life != l->c.life || m->asked_ns > now.ns)
         return;
     struct fm_sublease before = c->sub;
-    fm_sublease_granted(&c->sub, m->asked_ns, m->ms, m->cells, m->epoch, now);
+    struct fm_grant g = {.asked_ns = m->asked_ns,
+                         .ms = m->ms,
+                         .closed = m->closed,
+                         .cells = m->cells,
+                         .epochs = m->epoch};
+    fm_sublease_granted(&c->sub, &g, now);
     publish(l, c, m->cells, &before);
-    /* the keeper may go by a shorter lease already than this host */
-    if (m->ms < 2 * l->renew_ms && !l->stopped)
-        fm_loop_timer_in_ms(l->c.loop, &l->renew,
-                            fm_clamp_i64(m->ms / 3, ASK_LEAST_MS, l->renew_ms));
+    int64_t again_ms = l->renew_ms;
+    if (m->ms < 2 * l->renew_ms) /* the keeper may go by a shorter lease already than this host */
+        again_ms = fm_clamp_i64(m->ms / 3, ASK_LEAST_MS, l->renew_ms);
+    if (m->closed) /* that it is open may have been said, and lost */
+        again_ms = fm_clamp_i64(CLOSED_ASK_MS, 1, again_ms);
+    if (again_ms < l->renew_ms && !l->stopped)
+        fm_loop_timer_in_ms(l->c.loop, &l->renew, again_ms);
 }
 
 static void stop(struct fm_lessee *l, struct context *c, unsigned host, const struct fm_message *m)
@@ -563,12 +571,13 @@ json_t *fm_lessee_json(const struct fm_lessee *l)
             bool live = fm_sublease_live(x, x->epoch, now);
             int64_t left = live ? fm_mono_sub_ms(x->until, now) : 0;
             json_array_append_new(
-                cells, json_pack("{s:i,s:b,s:I,s:I,s:I,s:s?,s:b,s:i}", "cell", (int)k, "holds",
-                                 (int)live, "epoch", (json_int_t)x->epoch.n, "known_epoch",
-                                 (json_int_t)x->known.n, "left_ms", (json_int_t)left, "holder",
-                                 x->holder == FM_NOBODY ? NULL : l->c.roster->region[x->holder],
-                                 "quiet", (int)fm_mono_before(now, x->quiet_until), "in_flight",
-                                 (int)fm_seats_in_flight(c->seats, k)));
+                cells,
+                json_pack("{s:i,s:b,s:I,s:I,s:I,s:s?,s:b,s:b,s:i}", "cell", (int)k, "holds",
+                          (int)live, "epoch", (json_int_t)x->epoch.n, "known_epoch",
+                          (json_int_t)x->known.n, "left_ms", (json_int_t)left, "holder",
+                          x->holder == FM_NOBODY ? NULL : l->c.roster->region[x->holder], "quiet",
+                          (int)fm_mono_before(now, x->quiet_until), "closed", (int)x->closed,
+                          "in_flight", (int)fm_seats_in_flight(c->seats, k)));
         }
         json_object_set_new(o, l->c.roster->context[i].name, cells);
     }

@@ -49,23 +49,6 @@ static void tame(char *p, size_t n)
     }
 }
 
-/* So many bytes, or all that there are. */
-static enum fm_err read_start(int fd, char *to, size_t cap, size_t *n)
-{
-    *n = 0;
-    while (*n < cap) {
-        ssize_t got = read(fd, to + *n, cap - *n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return FM_ERR_IO;
-        if (got == 0)
-            break;
-        *n += (size_t)got;
-    }
-    return FM_ERR_OK;
-}
-
 enum fm_err fm_loss_rows_take(const char *path, char **text, size_t *n, bool *whole,
                               struct fm_error *e)
 {
@@ -81,7 +64,7 @@ enum fm_err fm_loss_rows_take(const char *path, char **text, size_t *n, bool *wh
                       : fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ? FM_ERR_IO
                                                                    : FM_ERR_OK;
     if (!err)
-        err = read_start(fd, p, FM_LOSS_ROWS_BYTES_MAX + 1, &got);
+        err = fm_file_read_up_to(fd, p, FM_LOSS_ROWS_BYTES_MAX + 1, &got);
     close(fd);
     if (err) {
         free(p);

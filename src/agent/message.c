@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NUMBER_MAX ((UINT64_C(1) << 53) - 1)
 
@@ -30,11 +31,12 @@ enum member {
     AT = 1 << 14, /* of CELL */
     OVER = 1 << 15,
     NODE = 1 << 16,
+    CLOSED = 1 << 17, /* only where it is so */
 };
 
 static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_ASK] = CONTEXT | LIFE | ASKED | EPOCHS,
-    [FM_MESSAGE_GRANT] = CONTEXT | LIFE | ASKED | MS | EPOCHS,
+    [FM_MESSAGE_GRANT] = CONTEXT | LIFE | ASKED | MS | EPOCHS | CLOSED,
     [FM_MESSAGE_STOP] = CONTEXT | EPOCHS,
     [FM_MESSAGE_STOPPED] = CONTEXT | LIFE | EPOCHS,
     [FM_MESSAGE_QUIET] = CONTEXT | LIFE | SERIAL | MS | CELLS,
@@ -54,6 +56,7 @@ static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_RECORD] = CONTEXT | OVER,
     [FM_MESSAGE_REPORT] = CONTEXT | NODE,
     [FM_MESSAGE_CREATE] = CONTEXT,
+    [FM_MESSAGE_APART] = CONTEXT | OK,
     [FM_MESSAGE_YIELD] = CONTEXT | EPOCHS,
     [FM_MESSAGE_ORDER] = CONTEXT | SERIAL | OK | WHY,
     [FM_MESSAGE_ORDERED] = CONTEXT | SERIAL | OK | MS | WHY,
@@ -177,6 +180,10 @@ static void write_members(const struct fm_roster *r, const struct fm_message *m,
     }
     if (has & (CELLS | EPOCHS | HOLDERS))
         write_cells(r, m, has, b);
+    if (has & CLOSED && m->closed)
+        fm_buf_lit(b, ",\"closed\":true");
+    if (has & CLOSED && m->must)
+        fm_buf_lit(b, ",\"must\":[\"closed\"]");
     if (has & VOTE) {
         write_vote(r, &m->vote, b);
         write_load(r, &m->load, b);
@@ -389,6 +396,21 @@ static bool read_ok(const json_t *o, unsigned has, struct fm_message *m)
     return true;
 }
 
+/* Is all of `must` known here? Without it the message would be misread. */
+static bool read_must(const json_t *o, unsigned has, struct fm_message *m)
+{
+    size_t i;
+    json_t *name, *must = json_object_get(o, "must");
+    m->must = must != NULL;
+    json_array_foreach(must, i, name)
+    {
+        const char *text = json_string_value(name);
+        if (!text || !(has & CLOSED) || strcmp(text, "closed") != 0)
+            return false;
+    }
+    return !must || json_is_array(must);
+}
+
 static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm_message *m)
 {
     struct fm_str kind = get_text(o, "kind");
@@ -398,9 +420,12 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
     while (m->kind < FM_MESSAGE_KIND_COUNT &&
            !fm_str_eqz(kind, fm_message_kind_name((enum fm_message_kind)m->kind)))
         m->kind++;
-    if (m->kind == FM_MESSAGE_KIND_COUNT || json_object_get(o, "must"))
+    if (m->kind == FM_MESSAGE_KIND_COUNT)
         return SKIPPED;
     unsigned has = members[m->kind];
+    if (!read_must(o, has, m))
+        return SKIPPED;
+    m->closed = has & CLOSED && json_is_true(json_object_get(o, "closed"));
     if (!read_numbers(o, has, m) || !read_ok(o, has, m) ||
         (has & VOTE && (!read_vote(r, o, &m->vote) || !read_load(r, o, &m->load))))
         return WRONG;

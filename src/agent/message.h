@@ -22,7 +22,7 @@
 /* name, who sends it to whom and what it carries (see core/authority.h, move.h, votes.h) */
 #define FM_MESSAGES(X)                                                                             \
     X(ASK, "ask")                 /* gate to agent: life, asked, cells: what it has stopped */     \
-    X(GRANT, "grant")             /* back: life, asked, ms, cells */                               \
+    X(GRANT, "grant")             /* back: life, asked, ms, cells, closed */                       \
     X(STOP, "stop")               /* agent to gate: cells */                                       \
     X(STOPPED, "stopped")         /* back: life, cells */                                          \
     X(QUIET, "quiet")             /* agent to gate: life, serial, ms, cells */                     \
@@ -42,6 +42,8 @@
     X(RECORD, "record") /* back: evidence, and the revision that it is to be recorded over */      \
     X(REPORT, "report") /* database agent to agents and nodes of its group: how its node is */     \
     X(CREATE, "create") /* agent to database agent: make the group's first node */                 \
+    X(APART, "apart")   /* agent to database agents of its region: ok: receive nothing, as a       \
+                           standby; else follow again */                                           \
     X(YIELD, "yield")   /* agent to agents of the holder: cells, which a person takes by force */  \
     X(ORDER, "order")   /* agent to database agent: serial, ok: it was begun, why: what */         \
     X(ORDERED, "ordered") /* back: serial, ok: not refused, ms: percent, why: how it stands */
@@ -62,6 +64,8 @@ struct fm_message {
     uint16_t context; /* all kinds but VOTE, CAPABLE and TESTIFY are about one */
     uint8_t region, cell;
     bool ok;
+    bool closed; /* GRANT: the data are not open; commands are held */
+    bool must;   /* ... who does not know that is not granted anything by it */
     uint32_t serial;
     int32_t ms;
     int64_t asked_ns;

@@ -4,9 +4,11 @@
 
 #include "agent/records.h"
 #include "base/assert.h"
+#include "base/time.h"
 #include "core/group.h"
 
 #define NUMBER_MAX ((UINT64_C(1) << 53) - 1)
+#define APART_MAX  (UINT64_C(1) << 42) /* milliseconds: a hundred years, and some */
 
 static const char *const states[] = {
 #define X(id, name, action) [FM_GROUP_##id] = name,
@@ -129,8 +131,21 @@ void fm_message_group_report_write(const struct fm_group_report *n, struct fm_st
                       (unsigned long long)n->loss.bytes, (unsigned long long)n->loss.transactions);
     if (!fm_lsn_is_none(n->kept))
         write_lsn(b, "kept", n->kept);
+    if (n->delay_ms)
+        fm_buf_printf(b, ",\"delay_ms\":%lld", (long long)n->delay_ms);
+    if (n->apart_ms)
+        fm_buf_printf(b, ",\"apart_ms\":%lld", (long long)n->apart_ms);
     fm_buf_lit(b, ",\"history\":");
     fm_buf_json(b, history.n <= FM_MESSAGE_HISTORY_MAX ? history : FM_STR(""));
+}
+
+/* Who does not say it is not delayed. */
+static bool read_delay(const json_t *o, int64_t *out)
+{
+    uint64_t ms = 0;
+    bool good = !json_object_get(o, "delay_ms") || number(o, "delay_ms", NUMBER_MAX, &ms);
+    *out = (int64_t)ms;
+    return good;
 }
 
 /* Versions that know no bound say none. */
@@ -153,7 +168,7 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
                                   struct fm_str *history)
 {
     struct fm_str state = text(o, "state"), system = text(o, "system");
-    uint64_t timeline;
+    uint64_t timeline, apart_ms = 0;
     *n = (struct fm_group_report){.state = 0};
     while (n->state < FM_COUNT(states) && !(state.p && fm_str_eqz(state, states[n->state])))
         n->state++;
@@ -163,7 +178,11 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
         !number(o, "timeline", UINT32_MAX, &timeline))
         return false;
     n->timeline.n = (uint32_t)timeline;
-    if (!read_loss(o, &n->loss) || (json_object_get(o, "kept") && !lsn(o, "kept", &n->kept)))
+    if (json_object_get(o, "apart_ms") && !number(o, "apart_ms", APART_MAX, &apart_ms))
+        return false;
+    n->apart_ms = (int64_t)apart_ms;
+    if (!read_loss(o, &n->loss) || !read_delay(o, &n->delay_ms) ||
+        (json_object_get(o, "kept") && !lsn(o, "kept", &n->kept)))
         return false;
     return history->p && history->n <= FM_MESSAGE_HISTORY_MAX && lsn(o, "begins", &n->begins) &&
            lsn(o, "flush", &n->flush) && lsn(o, "replay", &n->replay) &&
@@ -189,14 +208,32 @@ json_t *fm_message_group_loss_json(const struct fm_credit_bound *b)
                      known ? json_integer((json_int_t)b->transactions) : json_null());
 }
 
-json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,
-                                     struct fm_mono now)
+void fm_message_group_apart_add(json_t *loss, const char *node, const struct fm_group_apart *a)
+{
+    char since[FM_RFC3339_LEN];
+    FM_ASSERT(!node || a->ms > 0);
+    if (!node) {
+        json_object_set_new(loss, "broken", json_null());
+        return;
+    }
+    fm_wall_format(since, fm_wall_now_ns() - a->ms * FM_NS_PER_MS);
+    json_object_set_new(loss, "broken",
+                        json_pack("{s:s,s:s,s:I,s:I}", "node", node, "since", since, "for_ms",
+                                  (json_int_t)a->ms, "lacks_bytes", (json_int_t)a->lacks));
+}
+
+json_t *fm_message_group_report_json(const char *region, const char *zone,
+                                     const struct fm_group_report *n, struct fm_mono now)
 {
     FM_ASSERT(n->state < FM_COUNT(states));
+    const char *said = zone[0] ? zone : NULL;
     if (n->at.ns == 0)
-        return json_pack("{s:s,s:n}", "region", region, "state");
-    return json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:o,s:o}", "region", region, "state",
-                     states[n->state], "age_ms", (json_int_t)fm_mono_sub_ms(now, n->at), "timeline",
-                     (json_int_t)n->timeline.n, "recovery", (int)n->recovery, "streaming",
-                     (int)n->streaming, "flush", lsn_json(n->flush), "replay", lsn_json(n->replay));
+        return json_pack("{s:s,s:s?,s:n}", "region", region, "zone", said, "state");
+    json_t *apart_ms = n->apart_ms ? json_integer(n->apart_ms) : json_null();
+    return json_pack("{s:s,s:s?,s:s,s:I,s:I,s:I,s:b,s:b,s:o,s:o,s:o}", "region", region, "zone",
+                     said, "state", states[n->state], "age_ms",
+                     (json_int_t)fm_mono_sub_ms(now, n->at), "delay_ms", (json_int_t)n->delay_ms,
+                     "timeline", (json_int_t)n->timeline.n, "recovery", (int)n->recovery,
+                     "streaming", (int)n->streaming, "apart_ms", apart_ms, "flush",
+                     lsn_json(n->flush), "replay", lsn_json(n->replay));
 }

@@ -35,8 +35,12 @@ bool fm_message_group_report_read(const json_t *o, struct fm_group_report *n,
  * where they say nothing. */
 json_t *fm_message_group_loss_json(const struct fm_credit_bound *b);
 
-/* For people: a node of that region, as it reported last (`at` 0: never). NULL: no memory. */
-json_t *fm_message_group_report_json(const char *region, const struct fm_group_report *n,
-                                     struct fm_mono now);
+/* ... and `broken` of it: replication that is broken on purpose, to `node` (NULL: nowhere). */
+void fm_message_group_apart_add(json_t *loss, const char *node, const struct fm_group_apart *a);
+
+/* For people: a node of that region and zone ("": none is said), as it reported last (`at` 0:
+ * never). NULL: no memory. */
+json_t *fm_message_group_report_json(const char *region, const char *zone,
+                                     const struct fm_group_report *n, struct fm_mono now);
 
 #endif

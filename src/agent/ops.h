@@ -32,6 +32,8 @@
     X(REINIT, "reinit")       /* the data of `node` are thrown away and copied anew */             \
     X(MAINTAIN, "maintain")   /* `node` is left to a person */                                     \
     X(RESUME, "resume")       /* ... and back */                                                   \
+    X(ADD, "add")             /* `node` comes into the context's PostgreSQL group */               \
+    X(REMOVE, "remove")       /* ... and goes from it */                                           \
     X(DRAIN, "drain")         /* `region` gets less of what any region may answer; when written */ \
     X(UNDRAIN, "undrain")     /* likewise */                                                       \
     X(CONFIG, "config")       /* what hosts agree upon; done when it is written */

@@ -58,8 +58,8 @@ bool fm_outlog_open(struct fm_outlog *o)
         close(o->fd);
         o->fd = open_new(o);
     }
-    o->begins = size_of(o->fd);
-    o->cut = false;
+    o->begins = o->read_to = size_of(o->fd);
+    o->cut = o->missed = false;
     return o->fd >= 0;
 }
 
@@ -67,7 +67,9 @@ static void empty(struct fm_outlog *o)
 {
     end_copy(o);
     if (ftruncate(o->fd, 0) != 0)
-        return; /* it is tried again with the next turn */
+        return;       /* it is tried again with the next turn */
+    o->missed = true; /* what was printed since it was read last has gone */
+    o->read_to = 0;
     o->old_begins = o->cut ? 0 : o->begins;
     o->begins = 0;
     o->cut = true;
@@ -139,6 +141,50 @@ size_t fm_outlog_tail(const struct fm_outlog *o, char *out, size_t cap)
     }
     out[n] = 0;
     return n;
+}
+
+size_t fm_outlog_head(const struct fm_outlog *o, char *out, size_t cap)
+{
+    FM_ASSERT(cap > 1 && o->begins >= 0);
+    int fd = o->cut ? -1 : open(o->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd >= 0 ? pread(fd, out, cap - 1, o->begins) : 0;
+    if (fd >= 0)
+        close(fd);
+    out[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* As far as the last line ends; of one that is longer than the room all of it. */
+static size_t whole_lines(const char *text, size_t n, size_t room)
+{
+    size_t end = n;
+    while (end && text[end - 1] != '\n')
+        end--;
+    return end || n < room ? end : n;
+}
+
+bool fm_outlog_said(struct fm_outlog *o, const char *const sign[], unsigned nsigns)
+{
+    enum { ROOM = 16 * 1024, PARTS = 8 };
+    char text[ROOM + 1];
+    bool said = o->missed;
+    o->missed = false;
+    if (o->fd < 0 || size_of(o->fd) <= o->read_to)
+        return said;
+    int fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    for (unsigned i = 0; i < PARTS; i++) {
+        ssize_t n = fd >= 0 ? pread(fd, text, ROOM, o->read_to) : 0;
+        size_t end = n > 0 ? whole_lines(text, (size_t)n, ROOM) : 0;
+        FM_ASSERT(end <= ROOM);
+        if (end == 0)
+            break;
+        for (unsigned k = 0; k < nsigns; k++)
+            said |= memmem(text, end, sign[k], strlen(sign[k])) != NULL;
+        o->read_to += (int64_t)end;
+    }
+    if (fd >= 0)
+        close(fd);
+    return said;
 }
 
 void fm_outlog_close(struct fm_outlog *o)

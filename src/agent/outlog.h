@@ -28,6 +28,8 @@ struct fm_outlog {
     int64_t old_begins; /* then: where this start began in the one before */
     int from, to;       /* while it is copied */
     int64_t copied;
+    int64_t read_to; /* fm_outlog_said has read so far, to the end of a line */
+    bool missed;     /* ... and not all that was printed */
 };
 
 void fm_outlog_init(struct fm_outlog *o, const char *path, int64_t max);
@@ -37,6 +39,11 @@ bool fm_outlog_open(struct fm_outlog *o);
 void fm_outlog_turn(struct fm_outlog *o);
 /* The end of what this start has printed, terminated; returns its length, less than `cap`. */
 size_t fm_outlog_tail(const struct fm_outlog *o, char *out, size_t cap);
+/* The beginning of it; nothing where that is not in the file any more. */
+size_t fm_outlog_head(const struct fm_outlog *o, char *out, size_t cap);
+/* Is one of these texts (each part of a line) in what it has printed since this was asked last?
+ * True also where some of that cannot be read any more. A bounded part of it at each call. */
+bool fm_outlog_said(struct fm_outlog *o, const char *const sign[], unsigned nsigns);
 void fm_outlog_close(struct fm_outlog *o);
 
 #endif

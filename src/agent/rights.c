@@ -3,6 +3,7 @@
 
 #include "agent/controller.h"
 #include "agent/database.h"
+#include "agent/heard.h"
 #include "agent/heir.h"
 #include "agent/lessee.h"
 #include "agent/views.h"
@@ -29,6 +30,7 @@ struct fm_rights {
     struct fm_seats *seats;           /* of a host without a gate */
     struct fm_groups *groups;     /* the same: for gates of other hosts, where there are nodes */
     struct fm_database *database; /* role postgres */
+    struct fm_heard *heard;       /* what nodes of groups say */
     bool stopped;
 };
 
@@ -76,6 +78,30 @@ static void tell_doors(const struct fm_rights *r, unsigned host, const struct fm
     report.at = fm_mono_now();
     fm_groups_reported(groups, r->conf->groups[group].name,
                        fm_str_z(fm_roster_host_name(r->roster, host)), &report);
+}
+
+static void reported(struct fm_rights *r, unsigned host, const struct fm_message *m)
+{
+    struct fm_group_report report = m->report;
+    report.at = fm_mono_now();
+    fm_heard_take(r->heard, m->context, host, &report);
+    tell_doors(r, host, m);
+}
+
+bool fm_rights_serve_data(const struct fm_rights *r, unsigned context, unsigned region,
+                          const char **why)
+{
+    struct fm_group_report own;
+    if (!r)
+        return true;
+    int number = fm_roster_context(r->roster, r->conf->contexts[context].name);
+    int self = fm_roster_find_host(r->roster, fm_str_z(r->c.host));
+    if (r->database && number >= 0 && self >= 0 &&
+        fm_database_report(r->database, (unsigned)number, &own) && own.at.ns)
+        fm_heard_take(r->heard, (unsigned)number, (unsigned)self, &own);
+    enum fm_group_health h = fm_heard_health(r->heard, r->conf, context, region, fm_mono_now());
+    *why = fm_group_health_text(h);
+    return h == FM_GROUP_HEALTH_WELL;
 }
 
 /* A gate of this region? Without certificates everybody who reaches the port is believed. */
@@ -129,6 +155,7 @@ static bool is_for_lessee(const struct fm_message *m)
     case FM_MESSAGE_RECORD:
     case FM_MESSAGE_REPORT:
     case FM_MESSAGE_CREATE:
+    case FM_MESSAGE_APART:
     case FM_MESSAGE_YIELD:
     case FM_MESSAGE_ORDER:
     case FM_MESSAGE_ORDERED:
@@ -141,7 +168,8 @@ static bool is_for_lessee(const struct fm_message *m)
 static bool is_for_database(const struct fm_message *m)
 {
     return m->kind == FM_MESSAGE_CELL || m->kind == FM_MESSAGE_REPORT ||
-           m->kind == FM_MESSAGE_CREATE || m->kind == FM_MESSAGE_ORDER;
+           m->kind == FM_MESSAGE_CREATE || m->kind == FM_MESSAGE_APART ||
+           m->kind == FM_MESSAGE_ORDER;
 }
 
 static void deliver(void *user, unsigned host, const struct fm_post_head *head,
@@ -149,14 +177,14 @@ static void deliver(void *user, unsigned host, const struct fm_post_head *head,
 {
     struct fm_rights *r = user;
     if (m->kind == FM_MESSAGE_REPORT)
-        tell_doors(r, host, m);
+        reported(r, host, m);
     if (r->database && is_for_database(m))
         fm_database_take(r->database, host, m);
     if (is_for_lessee(m)) {
         if (r->lessee)
             fm_lessee_take(r->lessee, host, head, m);
     } else if (r->controller) {
-        fm_controller_take(r->controller, host, m);
+        fm_controller_take(r->controller, host, head->life, m);
     }
 }
 
@@ -336,6 +364,9 @@ static enum fm_err open_all(struct fm_rights *r, const struct fm_peers *peers, s
     r->roster = fm_roster_new();
     if (!r->roster)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
+    r->heard = fm_heard_new(r->roster);
+    if (!r->heard)
+        return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
     keep.roster = r->roster;
     fill_roster(r, r->conf);
     r->keep = fm_keep_open(&keep, e);
@@ -383,6 +414,12 @@ struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct f
         return NULL;
     }
     return r;
+}
+
+enum fm_err fm_rights_check(const struct fm_rights *r, const struct fm_conf *conf,
+                            struct fm_error *e)
+{
+    return r->database ? fm_database_check(r->database, conf, e) : FM_ERR_OK;
 }
 
 void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const struct fm_peers *peers)
@@ -437,8 +474,9 @@ void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct
         a->status = 404;
 }
 
-void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a)
+void fm_rights_marks(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a)
 {
+    (void)q;
     struct fm_said *said = r && r->controller ? malloc(sizeof *said) : NULL;
     a->status = r && r->controller ? 503 : 404;
     if (!said)
@@ -459,6 +497,8 @@ void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct 
 {
     if (r && r->database && fm_str_eqz(q->path, "/groups/loss/write-off"))
         fm_database_write_off(r->database, q, a);
+    else if (r && r->database && fm_str_eqz(q->path, "/groups/room"))
+        fm_database_room(r->database, q, a);
     else if (r && r->controller && fm_str_starts(q->path, FM_STR("/ops")))
         fm_controller_ops(r->controller, q, a);
     else
@@ -493,6 +533,10 @@ void fm_rights_groups(const struct fm_rights *r, const struct fm_page_request *q
         write_groups(r, q, a);
     else if (!d)
         a->status = 404;
+    else if (fm_str_eqz(q->path, "/groups/room") && (q->peer || !r->peers.server))
+        fm_database_room(d, q, a);
+    else if (fm_str_eqz(q->path, "/groups/room"))
+        a->status = 403;
     else if (fm_str_eqz(q->path, "/groups/secret"))
         fm_database_secret(d, q, a);
     else
@@ -545,6 +589,7 @@ void fm_rights_free(struct fm_rights *r)
     fm_seats_free(r->seats);
     fm_post_free(r->post);
     fm_keep_close(r->keep);
+    fm_heard_free(r->heard);
     fm_roster_free(r->roster);
     fm_peers_drop(&r->peers);
     free(r);

@@ -48,9 +48,19 @@ struct fm_rights_config {
 /* Is there anything to do for a host of these roles (enum fm_conf_role)? */
 bool fm_rights_are_needed(const struct fm_conf *conf, unsigned roles);
 
+/* Can its region serve a context that is only a database, by what its nodes say? Both are indices
+ * of the configuration. Else *why. Without rights (NULL) nothing is known, and it counts as well.
+ */
+bool fm_rights_serve_data(const struct fm_rights *r, unsigned context, unsigned region,
+                          const char **why);
+
 /* Reads what is on the disk (which blocks). `conf` lives until the next reset, or the end. */
 struct fm_rights *fm_rights_new(const struct fm_rights_config *c, const struct fm_conf *conf,
                                 const struct fm_peers *peers, struct fm_error *e) FM_WARN_UNUSED;
+/* Could it be reset to this? What another configuration says of this host's groups may not fit what
+ * there is. */
+enum fm_err fm_rights_check(const struct fm_rights *r, const struct fm_conf *conf,
+                            struct fm_error *e) FM_WARN_UNUSED;
 void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const struct fm_peers *peers);
 
 /* Of this start; what this host's sub-leases are recorded with. */
@@ -72,10 +82,11 @@ void fm_rights_tell(struct fm_rights *r, const char *what, const char *why, cons
 void fm_rights_post(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
 /* The page /authority/marks of the peer port: what the controller of this host has seen. */
-void fm_rights_marks(struct fm_rights *r, struct fm_page_answer *a);
+void fm_rights_marks(struct fm_rights *r, const struct fm_page_request *q,
+                     struct fm_page_answer *a);
 
-/* The pages below /ops; 404 where there is no controller. And /groups/loss/write-off, an order to a
- * database agent. */
+/* The pages below /ops; 404 where there is no controller. And /groups/loss/write-off and
+ * /groups/room, an order to a database agent and a question before one. */
 void fm_rights_ops(struct fm_rights *r, const struct fm_page_request *q, struct fm_page_answer *a);
 
 /* The pages /groups and below. /groups itself: as a controller has heard of the nodes; with ?here:

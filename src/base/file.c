@@ -91,7 +91,7 @@ enum fm_err fm_file_create(const char *path, struct fm_str bytes, mode_t mode, s
     return put(path, bytes, mode, false, e);
 }
 
-static enum fm_err read_up_to(int fd, char *to, size_t room, size_t *n)
+enum fm_err fm_file_read_up_to(int fd, char *to, size_t room, size_t *n)
 {
     *n = 0;
     while (*n < room) {
@@ -124,7 +124,7 @@ enum fm_err fm_file_read(const char *path, size_t max, char **bytes, size_t *n, 
     char *p = err ? NULL : malloc((size_t)st.st_size + 1);
     if (!err && !p)
         err = fm_error_set(e, FM_ERR_MEMORY, "no memory to read `%s`", path);
-    if (!err && (err = read_up_to(fd, p, (size_t)st.st_size, n)))
+    if (!err && (err = fm_file_read_up_to(fd, p, (size_t)st.st_size, n)))
         fm_error_errno(e, err, errno, "cannot read `%s`", path);
     close(fd);
     if (err) {
@@ -152,7 +152,7 @@ enum fm_err fm_file_secret(const char *path, char *out, size_t cap, size_t *n, s
     enum fm_err err = FM_ERR_OK;
     if (!S_ISREG(st.st_mode) || st.st_mode & 077)
         err = fm_error_set(e, FM_ERR_PERMISSION, "%s: others may read it, or it is no file", path);
-    else if ((err = read_up_to(fd, out, cap, n)))
+    else if ((err = fm_file_read_up_to(fd, out, cap, n)))
         fm_error_errno(e, err, errno, "cannot read %s", path);
     else if (*n == cap)
         err = fm_error_set(e, FM_ERR_LIMIT, "%s has %zu bytes or more", path, cap);

@@ -24,6 +24,10 @@ enum fm_err fm_file_create(const char *path, struct fm_str bytes, mode_t mode,
 enum fm_err fm_file_read(const char *path, size_t max, char **bytes, size_t *n,
                          struct fm_error *e) FM_WARN_UNUSED;
 
+/* What is left of an open file, or as much as there is room for: `n` bytes in `to`. FM_ERR_IO, and
+ * errno says why. */
+enum fm_err fm_file_read_up_to(int fd, char *to, size_t room, size_t *n) FM_WARN_UNUSED;
+
 /* A secret: a file that nobody but its owner may read, of less than `cap` bytes, put into `out`
  * without the line's end behind it. Short enough to be read by a loop that needs it now and then.
  * FM_ERR_PERMISSION where others may read it, or it is no plain file; FM_ERR_LIMIT, FM_ERR_IO. */

@@ -149,6 +149,12 @@ static bool is_standing_by(const json_t *context)
     return state[0] && strcmp(state, "stopped") != 0;
 }
 
+static bool is_apart(const json_t *context)
+{
+    const char *is = fm_show_text(json_object_get(context, "standby"), "replication");
+    return is[0] && strcmp(is, "follows") != 0;
+}
+
 /* The app of the region that was asked, where it is stopped until it is needed. */
 static void print_standby(const char *name, const json_t *context)
 {
@@ -164,6 +170,14 @@ static void print_standby(const char *name, const json_t *context)
     else if (json_is_object(last) && !is_true(last, "ok"))
         printf("; `%s`: %s", fm_show_text(last, "command"), fm_show_text(last, "why"));
     putchar('\n');
+}
+
+/* Replication to the region that was asked: broken on purpose, or on its way back. */
+static void print_replication(const char *name, const json_t *context)
+{
+    if (is_apart(context))
+        printf("  %s: replication to this region: %s\n", name,
+               fm_show_text(json_object_get(context, "standby"), "replication"));
 }
 
 static void print_under_way(const char *name, const json_t *context)
@@ -186,7 +200,12 @@ static void print_under_way(const char *name, const json_t *context)
         printf("  %s/%s: moves to %s, %s for %s\n", name, fm_show_number_or_dash(move, "cell", n),
                fm_show_text(move, "to"), fm_show_text(move, "state"),
                fm_show_ms(fm_show_number(move, "for_ms"), ms));
+    const json_t *waits = json_object_get(context, "waits_for");
+    if (json_is_object(waits))
+        printf("  %s: commands wait for %s: %s\n", name,
+               fm_show_ms(fm_show_number(waits, "for_ms"), ms), fm_show_text(waits, "text"));
     print_standby(name, context);
+    print_replication(name, context);
 }
 
 /* Of contexts whose data a PostgreSQL group keeps. */
@@ -220,7 +239,9 @@ static const char *wrong_with(const json_t *context)
 static bool is_under_way(const json_t *context)
 {
     return json_object_size(json_object_get(context, "failover")) ||
-           json_is_object(json_object_get(context, "move")) || is_standing_by(context);
+           json_is_object(json_object_get(context, "move")) ||
+           json_is_object(json_object_get(context, "waits_for")) || is_standing_by(context) ||
+           is_apart(context);
 }
 
 /* What operators asked of regions. */

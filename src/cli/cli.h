@@ -171,6 +171,8 @@ int fm_cmd_op_show(const struct fm_args *a);
 int fm_cmd_op_wait(const struct fm_args *a);
 int fm_cmd_op_abort(const struct fm_args *a);
 int fm_cmd_group_create(const struct fm_args *a);
+int fm_cmd_group_add(const struct fm_args *a);
+int fm_cmd_group_remove(const struct fm_args *a);
 int fm_cmd_group_reinit(const struct fm_args *a);
 int fm_cmd_group_maintain(const struct fm_args *a);
 int fm_cmd_group_status(const struct fm_args *a);

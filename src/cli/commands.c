@@ -226,6 +226,26 @@ const struct fm_command fm_commands[] = {
      "copy\n"
      "it by themselves. `fulmar group status` shows how far they are.",
      "fulmar group create ledger --reason \"first day\"", ORDER_OPTIONS, 1, fm_cmd_group_create},
+    {"group add", "GROUP NODE --reason TEXT",
+     "make another host a node of a PostgreSQL group: a copy of the primary",
+     "The host has the role `postgres`, and its agent runs. `data`, `port` and `delay` are those "
+     "that the\n"
+     "file says of it in `nodes`, else the usual ones. It is refused where the folder is not "
+     "empty, or the\n"
+     "port taken; else all hosts agree upon the node, as by `fulmar config apply`. It says how "
+     "much is\n"
+     "copied, and ends when the node could be promoted, or, if it is delayed, receives.",
+     "fulmar group add ledger north-db-2 --reason \"a third copy\"", ORDER_OPTIONS, 2,
+     fm_cmd_group_add},
+    {"group remove", "GROUP NODE [--confirm NODE] --reason TEXT",
+     "take a standby out of a PostgreSQL group",
+     "All hosts agree upon that, as by `fulmar config apply`. Nobody counts on it any more, "
+     "PostgreSQL is\n"
+     "stopped there, its slot goes, and its data stay where they are. The primary is refused: "
+     "`fulmar\n"
+     "move` makes another one. The last one that could be promoted needs --confirm with its name.",
+     "fulmar group remove ledger north-db-2 --reason \"the host goes\"",
+     ORDER_OPTIONS | FM_OPT_BIT(CONFIRM), 2, fm_cmd_group_remove},
     {"group reinit", "GROUP NODE --reason TEXT",
      "throw the data of a standby away, and copy them anew",
      "Its data go once the primary has answered; it says how much is copied, and ends when the "

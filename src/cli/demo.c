@@ -136,10 +136,13 @@ static void print_cold(const json_t *o)
     static const struct {
         const char *key, *text;
     } marks[] = {
+        {"broken_ms", "replication to the standby was broken on purpose"},
+        {"unbounded_ms", "nothing bounded any more what would have been lost"},
         {"asked_ms", "the app of the standby was started and checked, and a person was asked"},
         {"queries_answered_ms", "queries were answered"},
         {"commands_taken_ms", "commands were taken"},
         {"stopped_ms", "the app of the standby was stopped again"},
+        {"restored_ms", "replication was restored, and bounded what would be lost as before"},
     };
     for (size_t i = 0; i < FM_COUNT(marks); i++) {
         const json_t *at = json_object_get(o, marks[i].key);
@@ -148,6 +151,15 @@ static void print_cold(const json_t *o)
         if (json_is_number(at))
             printf(" %.1f s after it began\n", json_number_value(at) / 1e3);
     }
+    const json_t *lacked = json_object_get(o, "lacked_bytes");
+    if (lacked)
+        printf("  the standby lacked %lld bytes, and a moment later %lld\n",
+               (long long)json_integer_value(json_array_get(lacked, 0)),
+               (long long)json_integer_value(json_array_get(lacked, 1)));
+    const json_t *as_shown = json_object_get(o, "quoted_as_shown");
+    if (as_shown)
+        printf("  the quote that was consented to %s what was shown before\n",
+               json_is_true(as_shown) ? "said" : "did NOT say");
     if (json_object_get(o, "queries_failed_when_ready"))
         printf("  failed afterwards: %.0f queries since they were answered, %.0f requests since "
                "commands were taken\n",
@@ -236,7 +248,7 @@ static unsigned scenarios_of(enum fm_demo_story story, const char *name)
     if (story == FM_DEMO_READ_ONLY_SITE)
         return name ? 0 : FM_DEMO_READ_ONLY;
     if (story == FM_DEMO_COLD_STANDBY)
-        return name ? 0 : FM_DEMO_COLD;
+        return name ? 0 : fm_demo_group_missing() ? FM_DEMO_COLD : FM_DEMO_COLD_GROUP;
     if (!name)
         return FM_DEMO_TOUR;
     if (fm_str_eqz(fm_str_z(name), "all"))

@@ -1,25 +1,31 @@
 /* fulmar group: the nodes of PostgreSQL groups. */
+#include "cli/group.h"
+
 #include "base/assert.h"
 #include "cli/order.h"
 #include "cli/show.h"
-#include "conf/conf.h"
+#include "conf/scalar.h"
 
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NODE_MS = 2000 }; /* a node's agent has so long to say what stands in its way */
+enum {
+    NODE_MS = 2000, /* a node's agent has so long to say what stands in its way */
+    PLACE_ROOM = 128,
+    STATE_ROOM = 48,
+};
 
-/* The context that a group's authority is that of, by the file. */
-static int context_of(const struct fm_args *a, const char *command, char *out, size_t cap)
+int fm_group_of_file(const struct fm_args *a, const char *command, struct fm_conf **conf,
+                     unsigned *index)
 {
     struct fm_conf_report r;
     fm_conf_report_init(&r);
-    struct fm_conf *conf = fm_conf_load(a->config, &r);
-    int i = conf ? fm_conf_find_group(conf, fm_str_z(a->arg[0])) : -1;
+    struct fm_conf *read = fm_conf_load(a->config, &r);
+    int i = read ? fm_conf_find_group(read, fm_str_z(a->arg[0])) : -1;
     int code = FM_EXIT_OK;
-    if (!conf) {
+    if (!read) {
         char what[PATH_MAX + 512];
         snprintf(what, sizeof what, "cannot read %s: %s", a->config,
                  r.n ? r.finding[0].what : "unknown error");
@@ -28,10 +34,28 @@ static int context_of(const struct fm_args *a, const char *command, char *out, s
     } else if (i < 0) {
         code = fm_usage("%s: %s has no group `%s`; `fulmar group status` lists them", command,
                         a->config, a->arg[0]);
-    } else {
-        snprintf(out, cap, "%.*s", FM_STR_ARG(conf->contexts[conf->groups[i].contexts[0]].name));
     }
     fm_conf_report_deinit(&r);
+    *index = i < 0 ? 0 : (unsigned)i;
+    *conf = code ? NULL : read;
+    if (code)
+        fm_conf_free(read);
+    return code;
+}
+
+void fm_group_context(const struct fm_conf *conf, unsigned group, char *out, size_t cap)
+{
+    FM_ASSERT(group < conf->ngroups && conf->groups[group].ncontexts > 0);
+    snprintf(out, cap, "%.*s", FM_STR_ARG(conf->contexts[conf->groups[group].contexts[0]].name));
+}
+
+static int context_of(const struct fm_args *a, const char *command, char *out, size_t cap)
+{
+    struct fm_conf *conf = NULL;
+    unsigned i = 0;
+    int code = fm_group_of_file(a, command, &conf, &i);
+    if (!code)
+        fm_group_context(conf, i, out, cap);
     fm_conf_free(conf);
     return code;
 }
@@ -157,20 +181,42 @@ static void ask_nodes(const struct fm_args *a, json_t *doc)
     free(all);
 }
 
-static void print_node(const char *name, const json_t *n)
+/* "west", or "west/a" where the file says zones. */
+static const char *place(const json_t *n, char out[PLACE_ROOM])
+{
+    const char *zone = json_string_value(json_object_get(n, "zone"));
+    snprintf(out, PLACE_ROOM, "%.63s%s%.63s", fm_show_text(n, "region"), zone ? "/" : "",
+             zone ? zone : "");
+    return out;
+}
+
+/* A standby that is delayed on purpose never counts as one: "delayed 1h". */
+static const char *state_of(const json_t *n, char out[STATE_ROOM])
 {
     const char *state = json_string_value(json_object_get(n, "state"));
+    long long ms = fm_show_number(n, "delay_ms");
+    if (!state || ms <= 0 || strcmp(state, "catching-up") != 0)
+        return state;
+    snprintf(out, STATE_ROOM, "delayed %s", fm_scalar_duration_text(ms).s);
+    return out;
+}
+
+static void print_node(const char *name, const json_t *n)
+{
+    char line[24] = "-", was[STATE_ROOM + 2], where[PLACE_ROOM], delayed[STATE_ROOM];
+    const char *state = state_of(n, delayed);
     const json_t *timeline = json_object_get(n, "timeline");
-    char line[24] = "-", was[32];
     if (state && json_is_false(json_object_get(n, "reached"))) { /* what it said last */
         snprintf(was, sizeof was, "(%s)", state);
         state = was;
     }
     if (timeline)
         snprintf(line, sizeof line, "%lld", (long long)json_integer_value(timeline));
-    printf("  %-24s %-12s %-14s %-9s %-18s %-18s %s\n", name, fm_show_text(n, "region"),
+    printf("  %-24s %-12s %-14s %-9s %-18s %-18s %s\n", name, place(n, where),
            state ? state : "not heard", line, fm_show_text(n, "flush"), fm_show_text(n, "replay"),
-           json_is_true(json_object_get(n, "streaming")) ? "streaming" : "");
+           json_is_true(json_object_get(n, "streaming"))     ? "streaming"
+           : json_is_integer(json_object_get(n, "apart_ms")) ? "broken on purpose"
+                                                             : "");
     const char *trouble = json_string_value(json_object_get(n, "trouble"));
     const json_t *recovery = json_object_get(n, "loss_recovery");
     if (trouble)

@@ -249,6 +249,7 @@ int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
     bool cells = strcmp(kind, "move") == 0 || strcmp(kind, "evacuate") == 0;
     bool intent = strcmp(kind, "drain") == 0 || strcmp(kind, "undrain") == 0;
     bool config = strcmp(kind, "config") == 0;
+    bool member = strcmp(kind, "add") == 0 || strcmp(kind, "remove") == 0;
     bool is_so =
         (cells && all == 0) || ((intent || config) && strcmp(fm_op_doc_state(op), "done") == 0);
     int code = is_so ? FM_EXIT_OK : FM_EXIT_DIFFERS;
@@ -259,7 +260,7 @@ int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
     fm_show_tame(op);
     fputs(code ? "this would be done: " : "there is nothing to do: ", stdout);
     print_what(stdout, op);
-    if (intent || config)
+    if (intent || config || member)
         printf(": %s", fm_show_text(op, "text"));
     puts("");
     print_items(op);

@@ -80,6 +80,20 @@ void fm_show_cells(const json_t *list, char *out, size_t n)
         snprintf(out, n, "%zu of them", json_array_size(list));
 }
 
+/* It grows beside the bound, from then on. */
+static void add_broken(const json_t *broken, char out[FM_SHOW_LOSS])
+{
+    char at[FM_SHOW_CLOCK], for_ms[FM_SHOW_NUMBER];
+    size_t n = strlen(out);
+    if (!json_is_object(broken))
+        return;
+    snprintf(out + n, FM_SHOW_LOSS - n,
+             "; replication to %.64s is broken on purpose since %s (%s): it lacks %lld bytes",
+             fm_show_text(broken, "node"), fm_show_clock(fm_show_text(broken, "since"), at),
+             fm_show_ms(fm_show_number(broken, "for_ms"), for_ms),
+             fm_show_number(broken, "lacks_bytes"));
+}
+
 const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
 {
     const char *kind = fm_show_text(loss, "kind");
@@ -99,6 +113,7 @@ const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
                  fm_show_number(loss, "transactions"), kind);
     else
         snprintf(out, FM_SHOW_LOSS, "%s", json_is_object(loss) ? "not bounded" : "");
+    add_broken(json_object_get(loss, "broken"), out);
     return out;
 }
 

@@ -162,6 +162,8 @@ void fm_authority_settle(struct fm_conf_context *c, const struct fm_node *n)
         c->queries_any = !exclusive(c);
     if (!fm_node_getz(doubles, "by"))
         c->idempotency.by = exclusive(c) ? FM_BY_GATE : FM_BY_NONE;
+    if (fm_conf_is_database(c))
+        c->idempotency.by = FM_BY_NONE; /* there are no commands, and no journal of them */
     if (!fm_node_getz(doubles, "key"))
         c->idempotency.key = c->idempotency.by == FM_BY_NONE ? FM_KEY_IGNORED : FM_KEY_OPTIONAL;
     if (c->topology == FM_TOPOLOGY_ACTIVE_PASSIVE)
@@ -231,8 +233,8 @@ static void check_routes(struct fm_load *l, const struct fm_conf_context *c,
     static const char *const keys[] = {"concurrent", "when-away"};
     const struct fm_node *routes = fm_node_getz(n, "routes");
     const struct fm_conf_route *r = c->routes;
-    FM_ASSERT(routes && routes->n == c->nroutes);
-    for (const struct fm_node *one = routes->first; one; one = one->next, r++) {
+    FM_ASSERT(!routes || routes->n == c->nroutes);
+    for (const struct fm_node *one = routes ? routes->first : NULL; one; one = one->next, r++) {
         for (size_t i = 0; i < FM_COUNT(keys) && !exclusive(c) && one->kind == FM_NODE_MAP; i++) {
             const struct fm_node *said = fm_node_getz(one, keys[i]);
             if (!said)
@@ -258,7 +260,7 @@ static void check_key_path(struct fm_load *l, const struct fm_conf_context *c,
 {
     const struct fm_node *at = fm_node_getz(fm_node_getz(n, "key"), "path");
     bool some = false;
-    if (!at || !exclusive(c))
+    if (!at || !exclusive(c) || fm_conf_is_database(c))
         return;
     FM_ASSERT(c->key.present && c->key.from == FM_CONF_KEY_PATH && c->nroutes > 0);
     for (size_t i = 0; i < c->nroutes; i++) {

@@ -289,6 +289,7 @@ struct fm_conf_standby {
     size_t nstart, nstop, ncheck;
     int64_t timeout_ms; /* of each command */
     int64_t ready_ms;   /* from the end of `start` until the region can serve the context */
+    bool breaks;        /* replication to the region is broken while it is prepared */
 };
 
 struct fm_conf_objectives {
@@ -373,6 +374,7 @@ struct fm_conf_group_node {
     unsigned host;               /* index into hosts; it has FM_ROLE_POSTGRES */
     struct fm_str data;          /* its data directory: a template, see fm_conf_expand */
     unsigned port;               /* where it listens */
+    int64_t delay_ms;            /* it applies each commit so much later; 0 = at once */
     struct fm_conf_addr address; /* what others dial: the host's address, or `dial`, with `port` */
     struct fm_conf_pos pos;
 };
@@ -564,10 +566,18 @@ int fm_conf_find_group_node(const struct fm_conf_group *g, unsigned host);
 /* The node that is the nth by the names of hosts: a number that is the same in every file. */
 const struct fm_conf_group_node *fm_conf_group_nth(const struct fm_conf *c,
                                                    const struct fm_conf_group *g, unsigned nth);
+/* A number for each zone of a region, from 1, the same for all nodes of the group there; 0 where
+ * the file does not say in which one the host of that node (an index) stands. */
+unsigned fm_conf_group_zone(const struct fm_conf *c, const struct fm_conf_group *g, size_t node);
 /* Where the gate of this host listens for clients of the group; NULL where it does not. */
 const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
                                                 const struct fm_conf_group *g, unsigned host,
                                                 bool read_only) FM_WARN_UNUSED;
+/* Is it a group and nothing else? Nothing is routed to it then, and no pool serves it. */
+static inline bool fm_conf_is_database(const struct fm_conf_context *x)
+{
+    return x->nroutes == 0;
+}
 /* The group that carries the data of the context. */
 int fm_conf_group_of(const struct fm_conf *c, unsigned context);
 int fm_conf_find_pool(const struct fm_conf_region *r, struct fm_str name);

@@ -201,7 +201,8 @@ static struct others check_keys(struct fm_load *l, const struct fm_schema_sectio
     return found;
 }
 
-static void missing(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *map)
+void fm_decode_missing(struct fm_load *l, const struct fm_schema_row *row,
+                       const struct fm_node *map)
 {
     FM_ASSERT(row->example);
     fm_report_error(l->report, fm_node_key_pos(map), "the key `%s` is missing in %s", row->name,
@@ -222,7 +223,7 @@ void fm_decode_section(struct fm_load *l, const struct fm_schema_section *s,
         if (n)
             fm_decode_value(l, row, n, at);
         else if (row->flags & FM_ROW_REQUIRED && !others.alone && !(others.guessed >> i & 1))
-            missing(l, row, map);
+            fm_decode_missing(l, row, map);
     }
     if (s->exactly_one && map->n != 1) {
         fm_report_error(l->report, map->pos, "%s must have exactly one key, and has %u",

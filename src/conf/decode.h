@@ -41,6 +41,9 @@ struct fm_subject fm_decode_subject(const struct fm_node *n);
 /* "`edge.limits`", or "the file" for its top level. */
 struct fm_subject fm_decode_place(const struct fm_node *map);
 /* Are there as many entries as the row allows? Says so where not. */
+/* A key that has to be there is not. */
+void fm_decode_missing(struct fm_load *l, const struct fm_schema_row *row,
+                       const struct fm_node *map);
 bool fm_decode_count(struct fm_load *l, const struct fm_schema_row *row,
                      const struct fm_node *n) FM_WARN_UNUSED;
 
@@ -73,6 +76,8 @@ void fm_authority_fits(struct fm_load *l, const struct fm_conf_context *c, const
 /* Cells and their homes, and who moves with whom, when all contexts are decoded. */
 void fm_authority_resolve(struct fm_load *l);
 /* exclusive.c: what contexts need that one region alone may write. */
+/* alone.c: contexts that are only a database. Before what looks at pools and routes. */
+void fm_alone_check(struct fm_load *l);
 void fm_exclusive_check(struct fm_load *l);
 /* queueing.c: of a context with cells whose own rules are kept. */
 void fm_queueing_check(struct fm_load *l, size_t context);
@@ -80,6 +85,8 @@ void fm_queueing_check(struct fm_load *l, size_t context);
 void fm_onward_check(struct fm_load *l, size_t context);
 /* groups_check.c: what groups need around them, and what they promise to their contexts. */
 void fm_groups_check(struct fm_load *l);
+/* groups_zones.c: which of its nodes are lost together. */
+void fm_groups_zones(struct fm_load *l, size_t group);
 /* What a context of a group that says `objectives.rpo` is promised by it. */
 void fm_groups_rpo(struct fm_load *l, size_t context, size_t group, struct fm_conf_pos pos);
 /* webhook.c: is there something to tell? */

@@ -268,8 +268,8 @@ static void hold(struct fm_load *l, size_t i)
             said);
     const struct fm_conf_route *r = x->routes;
     const struct fm_node *routes = fm_node_getz(n, "routes");
-    FM_ASSERT(routes && routes->n == x->nroutes);
-    for (const struct fm_node *one = routes->first; one; one = one->next, r++) {
+    FM_ASSERT(!routes || routes->n == x->nroutes);
+    for (const struct fm_node *one = routes ? routes->first : NULL; one; one = one->next, r++) {
         FM_ASSERT(r < x->routes + x->nroutes);
         const struct fm_node *own = fm_node_getz(fm_node_getz(one, "when-away"), "hold");
         bool other_total = r->timeouts.total_ms != x->timeouts.total_ms;

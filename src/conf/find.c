@@ -68,6 +68,18 @@ const struct fm_conf_group_node *fm_conf_group_nth(const struct fm_conf *c,
     FM_UNREACHABLE();
 }
 
+unsigned fm_conf_group_zone(const struct fm_conf *c, const struct fm_conf_group *g, size_t node)
+{
+    const struct fm_conf_host *mine = &c->hosts[g->nodes[node].host];
+    FM_ASSERT(node < g->nnodes && g->nnodes <= FM_CONF_GROUP_NODES_MAX);
+    for (unsigned i = 0; mine->zone.n && i <= node; i++) {
+        const struct fm_conf_host *h = &c->hosts[g->nodes[i].host];
+        if (h->region == mine->region && fm_str_eq(h->zone, mine->zone))
+            return i + 1;
+    }
+    return 0;
+}
+
 const struct fm_conf_addr *fm_conf_group_listen(const struct fm_conf *c,
                                                 const struct fm_conf_group *g, unsigned host,
                                                 bool read_only)

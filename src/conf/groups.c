@@ -240,7 +240,7 @@ static const struct {
     {"primary_slot_name", "each standby has a slot of its own"},
     {"promote_trigger_file", "a node is promoted only under authority"},
     {"recovery_end_command", "a standby follows the primary alone"},
-    {"recovery_min_apply_delay", "a delayed standby is not in this version of Fulmar"},
+    {"recovery_min_apply_delay", "say `delay` of the node"},
     {"restore_command", "a standby follows the primary alone"},
     {"synchronous_commit", "it is `on`: a lower one acknowledges what no bound covers"},
     {"synchronous_standby_names", "the bound of the loss is enforced there"},
@@ -465,7 +465,9 @@ static void decode_group(struct fm_load *l, const struct fm_schema_row *row,
         fm_decode_value(l, row->item, n, g);
     }
     g->replication.credit_bytes = credit_of(g);
-    l->group_bad[index] = l->report->errors > errors || !fm_node_is_sound(n) || l->hosts_bad;
+    /* without a context: where there are none at all, that is said of `contexts` */
+    l->group_bad[index] =
+        l->report->errors > errors || !fm_node_is_sound(n) || l->hosts_bad || g->ncontexts == 0;
 }
 
 void fm_decode_groups(struct fm_load *l, const struct fm_schema_row *row, const struct fm_node *n,

@@ -30,10 +30,19 @@ static bool has_home(struct fm_load *l, size_t group)
 
 /* -------- nodes -------- */
 
+/* One that could be primary: a delayed one never is. */
 static bool has_node(const struct fm_conf *c, const struct fm_conf_group *g, unsigned region)
 {
     for (size_t i = 0; i < g->nnodes; i++)
-        if (c->hosts[g->nodes[i].host].region == region)
+        if (c->hosts[g->nodes[i].host].region == region && g->nodes[i].delay_ms == 0)
+            return true;
+    return false;
+}
+
+static bool has_delayed(const struct fm_conf *c, const struct fm_conf_group *g, unsigned region)
+{
+    for (size_t i = 0; i < g->nnodes; i++)
+        if (c->hosts[g->nodes[i].host].region == region && g->nodes[i].delay_ms)
             return true;
     return false;
 }
@@ -47,17 +56,19 @@ static void regions(struct fm_load *l, size_t group)
     for (unsigned r = 0; r < c->nregions; r++) {
         if (c->regions[r].witness || has_node(c, g, r))
             continue;
+        const char *which = has_delayed(c, g, r) ? " without `delay`" : "";
         if (r == g->home) {
             fm_report_error(l->report, nodes->key_pos,
-                            "the group `%s` has no node in `%s`, the home of `%s`", FM_Q(g->name),
-                            FM_Q(c->regions[r].name), FM_Q(c->contexts[g->contexts[0]].name));
+                            "the group `%s` has no node%s in `%s`, the home of `%s`", FM_Q(g->name),
+                            which, FM_Q(c->regions[r].name),
+                            FM_Q(c->contexts[g->contexts[0]].name));
             fm_report_advice(l->report, "add a host of `%s` with the role `postgres` to `nodes`",
                              FM_Q(c->regions[r].name));
             continue;
         }
         fm_report_warning(l->report, nodes->key_pos,
-                          "the group `%s` has no node in `%s`, which can never take `%s` over",
-                          FM_Q(g->name), FM_Q(c->regions[r].name),
+                          "the group `%s` has no node%s in `%s`, which can never take `%s` over",
+                          FM_Q(g->name), which, FM_Q(c->regions[r].name),
                           FM_Q(c->contexts[g->contexts[0]].name));
         fm_report_advice(l->report, "add a host of `%s` with the role `postgres` to `nodes`",
                          FM_Q(c->regions[r].name));
@@ -259,6 +270,34 @@ static void automatic(struct fm_load *l, size_t group)
                                 "person decide: `mode: assisted`");
 }
 
+/* Whoever is kept apart on purpose must hold nobody up. */
+static void breaks(struct fm_load *l, size_t context)
+{
+    const struct fm_conf_context *x = &l->conf->contexts[context];
+    int group = fm_conf_group_of(l->conf, (unsigned)context);
+    if (l->context_bad[context] || !x->standby.breaks || (group >= 0 && l->group_bad[group]))
+        return;
+    const struct fm_node *n =
+        fm_node_getz(fm_node_getz(l->context_node[context], "standby"), "replication");
+    FM_ASSERT(n && x->standby.present);
+    const struct fm_conf_group *g = group >= 0 ? &l->conf->groups[group] : NULL;
+    if (!g || g->hooks.present) {
+        fm_report_error(l->report, n->pos,
+                        "Fulmar replicates nothing of `%s`: there is nothing to "
+                        "be broken",
+                        FM_Q(x->name));
+        fm_report_advice(l->report, g ? "delete it; what the commands `start` and `stop` do is "
+                                        "yours"
+                                      : "delete it, or add a group with `nodes` for the context");
+    } else if (g->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES) {
+        fm_report_error(l->report, n->pos,
+                        "nobody could write to `%s` while it is prepared: its group `%s` waits for "
+                        "every node (`beyond: block-writes`)",
+                        FM_Q(x->name), FM_Q(g->name));
+        fm_report_advice(l->report, "write `beyond: no-automatic`, or `replication: follow`");
+    }
+}
+
 /* What may be lost is not within the objective. */
 static bool exceeds(struct fm_load *l, size_t context, const struct fm_conf_group *g,
                     struct fm_conf_pos pos)
@@ -394,6 +433,7 @@ static void idle_hosts(struct fm_load *l)
 static void around_nodes(struct fm_load *l, size_t group)
 {
     nodes(l, group);
+    fm_groups_zones(l, group);
     listeners(l, group, false);
     listeners(l, group, true);
     ways(l, group);
@@ -417,6 +457,8 @@ void fm_groups_check(struct fm_load *l)
             regions(l, i);
         automatic(l, i);
     }
+    for (size_t i = 0; i < c->ncontexts; i++)
+        breaks(l, i);
     const struct fm_node *map = fm_node_getz(l->root->node, "groups");
     if (!map || map->n == c->ngroups)
         idle_hosts(l);

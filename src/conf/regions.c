@@ -18,7 +18,7 @@ static void decode_region(struct fm_load *l, const struct fm_schema_row *row,
         fm_decode_defaults(l, row->item->section, r);
         fm_decode_value(l, row->item, n, r);
     }
-    if (r->witness)
+    if (r->witness || !fm_node_getz(n, "apps"))
         l->pools_known[index] = l->report->errors == errors;
     l->region = (struct fm_str){NULL, 0};
 }

@@ -269,6 +269,17 @@ static bool same_node(const struct fm_node *a, const struct fm_node *b)
     return true;
 }
 
+/* All of it, the rows of a section included. */
+static bool is_live(const struct fm_schema_row *row)
+{
+    if (row->kind != FM_KIND_SECTION)
+        return row->reload == FM_RELOAD_LIVE;
+    for (size_t i = 0; i < row->section->n; i++)
+        if (!is_live(&row->section->rows[i]))
+            return false;
+    return true;
+}
+
 static void group_key(struct change *c, const struct fm_node *group,
                       const struct fm_schema_row *row, const struct fm_node *a,
                       const struct fm_node *b)
@@ -276,8 +287,8 @@ static void group_key(struct change *c, const struct fm_node *group,
     struct fm_conf_pos pos = b ? b->key_pos : group->key_pos;
     if (!a == !b && (!a || same_node(a, b)))
         return;
-    if (a && b && row->section == &fm_schema_hooks)
-        return; /* they are looked up when they are run */
+    if (is_live(row) && (row->section != &fm_schema_hooks || (a && b)))
+        return; /* hooks are looked up when they are run; that a group has some is another thing */
     if (row->reload == FM_RELOAD_SHARED || row->section == &fm_schema_replication) {
         fm_report_warning(c->report, pos, "`%s` of group `%s` " KEPT, row->name, FM_Q(group->key));
         fm_report_advice(c->report, KEPT_ADVICE);

@@ -232,10 +232,10 @@ static const struct fm_schema_row region_rows[] = {
              "domain where two regions serve."},
     {.name = "apps",
      .kind = FM_KIND_EITHER,
-     .flags = FM_ROW_REQUIRED,
      ITEMS(apps_items),
      .decode = fm_decode_pools,
      .example = "apps: [\"10.0.1.10:8080\"]",
+     .def_note = "none, where no context has `routes`",
      .help =
          "The app instances: pools by name; a plain list is the pool `default`. Names among the "
          "addresses are looked up every 5s."},
@@ -314,7 +314,10 @@ static const struct fm_schema_row host_rows[] = {
      AT(struct fm_host_def, zone),
      .reload = FM_RELOAD_SHARED,
      .def_note = "none",
-     .help = "The part of the region in which it stands."},
+     .help =
+         "The part of the region in which it stands, and with which it may be lost: `a`. Say it "
+         "of all hosts of a region, or of none. Of the nodes of a group that could go on with "
+         "the same data, one in another zone than the lost primary does."},
     {.name = "gate",
      .kind = FM_KIND_BIND,
      AT(struct fm_host_def, gate),

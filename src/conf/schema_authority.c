@@ -191,6 +191,14 @@ const struct fm_schema_section fm_schema_failback = {
 
 static const struct fm_schema_row argv_item = {.kind = FM_KIND_TEXT, RANGE(1, 4096)};
 
+static const struct fm_word replication_words[] = {
+    {"follow", false, "it goes on", false},
+    {"break", true,
+     "it is broken on purpose: the nodes of the region stay standbys, and receive nothing until "
+     "it is stood down, moved to or completed. Needs `beyond: no-automatic`",
+     false},
+};
+
 static const struct fm_schema_row standby_rows[] = {
     {.name = "start",
      .kind = FM_KIND_LIST,
@@ -233,6 +241,13 @@ static const struct fm_schema_row standby_rows[] = {
      .help = "So long after `start` the region must be able to serve the context: a gate reaches "
              "an instance, `needs` are good, `check` has ended with 0. Else the preparation has "
              "failed, and a person is asked."},
+    {.name = "replication",
+     .kind = FM_KIND_WORD,
+     AT(struct fm_conf_standby, breaks),
+     WORDS(replication_words),
+     .def = "follow",
+     .help = "What happens to the replication of the context's PostgreSQL group to a region while "
+             "that is prepared."},
 };
 
 const struct fm_schema_section fm_schema_standby = {

@@ -22,7 +22,16 @@ static const struct fm_schema_row node_rows[] = {
      .reload = FM_RELOAD_SHARED,
      .def = "5432",
      .help = "Where it listens, at the host's `address`, for the other nodes of its group."},
-    LATER("delay", "a standby that stays behind on purpose, against human error"),
+    {.name = "delay",
+     .kind = FM_KIND_DURATION,
+     AT(struct fm_conf_group_node, delay_ms),
+     RANGE(SECOND, 14 * DAY),
+     .reload = FM_RELOAD_SHARED,
+     .def_note = "none",
+     .example = "delay: 1h",
+     .help = "It receives everything at once and applies each commit so much later: a guard "
+             "against human error. It is never promoted, no commit waits for it, and no reader is "
+             "led to it. It keeps so much of the log on its own disk."},
 };
 
 const struct fm_schema_section fm_schema_group_node = {
@@ -40,20 +49,22 @@ static const struct fm_schema_row node_item = {.kind = FM_KIND_SECTION,
 #define PASSWORD_ROW(member, example_text, help_text)                                              \
     {                                                                                              \
         .name = "password-file", .kind = FM_KIND_FILE, .flags = FM_ROW_REQUIRED,                   \
-        AT(struct fm_conf_group, member), .reload = FM_RELOAD_RESTART, .example = (example_text),  \
+        AT(struct fm_conf_group, member), .reload = FM_RELOAD_LIVE, .example = (example_text),     \
         .help = (help_text)                                                                        \
     }
 
 static const struct fm_schema_row admin_rows[] = {
     PASSWORD_ROW(admin_password_file, "password-file: pg-admin.password",
                  "The file with the password of the role by which Fulmar manages the group, up to "
-                 "255 bytes, the same on every host of the group, not readable by others."),
+                 "255 bytes, the same on every host of the group, not readable by others. It is "
+                 "read again at each reload."),
 };
 
 static const struct fm_schema_row replication_user_rows[] = {
     PASSWORD_ROW(replication_password_file, "password-file: pg-repl.password",
                  "The file with the password of the role by which the nodes follow each other, up "
-                 "to 255 bytes, the same on every host of the group, not readable by others."),
+                 "to 255 bytes, the same on every host of the group, not readable by others. It "
+                 "is read again at each reload, and given to the role by the primary."),
 };
 
 static const struct fm_schema_section admin_section = {
@@ -329,10 +340,12 @@ static const struct fm_schema_row group_rows[] = {
     {.name = "bin",
      .kind = FM_KIND_FILE,
      AT(struct fm_conf_group, bin),
-     .reload = FM_RELOAD_RESTART,
-     .def_note = "the newest version below `/usr/lib/postgresql`",
+     .reload = FM_RELOAD_LIVE,
+     .def_note = "below `/usr/lib/postgresql`, the version that the data are of, else the newest",
      .example = "bin: /usr/lib/postgresql/15/bin",
-     .help = "Where the programs of PostgreSQL are: the same version on every host of the group."},
+     .help = "Where the programs of PostgreSQL are: the same version on every host of the group. "
+             "A reload takes others of the version of the data; what runs goes on, and is started "
+             "with them the next time."},
     {.name = "user",
      .kind = FM_KIND_TEXT,
      AT(struct fm_conf_group, user),

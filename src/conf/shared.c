@@ -252,6 +252,9 @@ static void nodes(struct fm_buf *b, const struct fm_conf *conf, const struct fm_
         name_of(b, &first, order[i].name.p);
         fm_buf_ch(b, '{');
         text_member(b, &one, "data", g->nodes[order[i].at].data);
+        if (g->nodes[order[i].at].delay_ms)
+            text_member(b, &one, "delay",
+                        fm_str_z(fm_scalar_duration_text(g->nodes[order[i].at].delay_ms).s));
         name_of(b, &one, "port");
         fm_buf_printf(b, "%u}", g->nodes[order[i].at].port);
     }

@@ -184,6 +184,8 @@ static void context_pool(struct fm_load *l, struct fm_conf_context *ctx, const s
     bool all = c->nregions > 0;
     for (size_t i = 0; i < c->nregions; i++)
         all &= l->pools_known[i];
+    if (fm_conf_is_database(ctx))
+        return;
     if (!app && all)
         choose_pool(l, ctx);
     for (size_t i = 0; app && ctx->app.p && i < c->nregions; i++) {
@@ -258,7 +260,7 @@ static void context_warnings(struct fm_load *l, const struct fm_conf_context *ct
                           FM_Q(ctx->name));
         fm_report_advice(l->report, "run an agent in each region, or leave `needs` away");
     }
-    if (!ctx->nneeds && health && !needs) {
+    if (!ctx->nneeds && health && !needs && !fm_conf_is_database(ctx)) {
         fm_report_warning(l->report, ctx->pos,
                           "the health of `%s` is shallow: it needs no check, so a region whose "
                           "dependencies are down looks well",
@@ -339,6 +341,7 @@ void fm_validate(struct fm_load *l)
     fm_coordination_check(l);
     region_health(l);
     regions_serve(l);
+    fm_alone_check(l);
     fm_authority_resolve(l);
     contexts(l);
     fm_groups_check(l);

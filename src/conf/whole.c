@@ -116,7 +116,7 @@ static void check(const struct fm_conf_check *k)
 static void region(const struct fm_conf_region *r)
 {
     text(r->name);
-    FM_ASSERT(r->priority > 0 && r->weight > 0 && (r->npools > 0) == !r->witness);
+    FM_ASSERT(r->priority > 0 && r->weight > 0 && (r->npools == 0 || !r->witness));
     FM_ASSERT(!r->has_gates || r->has_health);
     FM_ASSERT(!r->witness || (!r->has_health && r->nchecks == 0));
     for (size_t i = 0; i < r->npools; i++) {
@@ -162,11 +162,12 @@ static void when_away(const struct fm_conf_when_away *w, bool route)
     FM_ASSERT(route || w->commands != FM_CONF_AWAY_OVERRIDE);
 }
 
-static void standby(const struct fm_conf_standby *s)
+static void standby(const struct fm_conf_standby *s, int group)
 {
     FM_ASSERT(s->nstart > 0 && !s->start[s->nstart].p && s->nstop > 0 && !s->stop[s->nstop].p);
     FM_ASSERT(s->ncheck == 0 || !s->check[s->ncheck].p);
     FM_ASSERT(s->timeout_ms > 0 && s->ready_ms > 0);
+    FM_ASSERT(!s->breaks || group >= 0);
 }
 
 /* Who may write. */
@@ -191,7 +192,7 @@ static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
     FM_ASSERT(!w->present || (w->days && w->from_min < 1440 && w->to_min <= 1440));
     FM_ASSERT(!x->standby.present || x->topology == FM_TOPOLOGY_ACTIVE_PASSIVE);
     if (x->standby.present)
-        standby(&x->standby);
+        standby(&x->standby, fm_conf_group_of(c, (unsigned)(x - c->contexts)));
     when_away(&x->when_away, false);
     for (size_t i = 0; i < x->nroutes; i++) {
         when_away(&x->routes[i].when_away, true);
@@ -206,9 +207,10 @@ static void authority(const struct fm_conf *c, const struct fm_conf_context *x)
 static void context(const struct fm_conf *c, const struct fm_conf_context *x)
 {
     text(x->name);
-    text(x->app);
-    FM_ASSERT(x->nroutes > 0 && x->in_flight_max > 0);
-    for (size_t i = 0; i < c->nregions; i++)
+    bool database = fm_conf_is_database(x);
+    FM_ASSERT(x->in_flight_max > 0 && (x->app.n > 0) == !database);
+    FM_ASSERT(!database || fm_conf_group_of(c, (unsigned)(x - c->contexts)) >= 0);
+    for (size_t i = 0; i < c->nregions && !database; i++)
         FM_ASSERT(c->regions[i].witness || fm_conf_find_pool(&c->regions[i], x->app) >= 0);
     for (size_t i = 0; i < x->nhosts; i++)
         text(x->hosts[i]);

@@ -214,6 +214,12 @@ void fm_credit_flushed(struct fm_credit *c, unsigned node, struct fm_lsn flush, 
     look_at_waiting(c, now);
 }
 
+void fm_credit_apart(struct fm_credit *c, uint32_t nodes)
+{
+    FM_ASSERT(nodes <= bit(FM_CREDIT_NODES_MAX - 1) * 2 - 1);
+    c->apart = nodes & ~bit(c->self);
+}
+
 void fm_credit_written(struct fm_credit *c, struct fm_lsn end, struct fm_mono now)
 {
     bool more = fm_lsn_before(c->written, end);
@@ -286,7 +292,7 @@ void fm_credit_hear(struct fm_credit *c, const struct fm_credit_asked *a, struct
         least = fm_min_u64(least, a->credit);
     if (c->policy.bytes != least)
         fm_credit_change(c, least, now);
-    fm_credit_recorded(c, recorded & c->policy.able, on_its_way ? a->nodes & c->policy.able : 0);
+    fm_credit_recorded(c, recorded, on_its_way ? a->nodes : 0);
 }
 
 /* -------- what follows -------- */
@@ -304,6 +310,13 @@ struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct 
 bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn written)
 {
     return fm_lsn_before(said, grant) && fm_lsn_ahead(said, written) <= FM_CREDIT_WINDOW / 2;
+}
+
+bool fm_credit_is_due_again(struct fm_lsn said, struct fm_mono said_at, struct fm_mono until,
+                            struct fm_mono now)
+{
+    return fm_mono_before(now, until) && !fm_lsn_is_none(said) &&
+           fm_mono_sub_ms(now, said_at) >= FM_CREDIT_AGAIN_MS;
 }
 
 bool fm_credit_is_short(const struct fm_credit *c)
@@ -347,6 +360,13 @@ static void let_join(struct fm_credit *c)
     }
 }
 
+/* Whoever was taken out, or is delayed from now on, leaves: it counts until that is recorded. */
+static void let_out(struct fm_credit *c)
+{
+    c->wanted &= FM_RULE_PICK(R23_ABLE, c->policy.able, UINT32_MAX);
+    c->joining &= c->policy.able;
+}
+
 /* The one that holds commits up. */
 static uint8_t slowest(const struct fm_credit *c)
 {
@@ -385,10 +405,13 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
                                   .wake = at};
     if (v.waiting)
         v.node = slowest(c);
+    if (v.node != FM_CREDIT_NOBODY && c->apart & bit(v.node))
+        v.used_up = true; /* it does not come, however long they wait */
     if (v.used_up) {
         v.wake = FM_MONO_NEVER;
         let_go(c, v.node);
     }
+    let_out(c);
     let_join(c);
     v.joining = c->joining;
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
@@ -418,9 +441,8 @@ uint32_t fm_credit_names(const struct fm_credit_policy *p, const struct fm_credi
                          uint32_t recorded)
 {
     FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES);
-    if (p->beyond == FM_CREDIT_BLOCKS)
-        return p->able;
-    return (c ? counted(c) : recorded) & p->able;
+    uint32_t nodes = c ? counted(c) : recorded;
+    return p->beyond == FM_CREDIT_BLOCKS ? nodes | p->able : nodes;
 }
 
 bool fm_credit_stream_fits(struct fm_credit_stream *s, bool open, uint32_t names)

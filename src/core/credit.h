@@ -45,6 +45,9 @@ enum { FM_CREDIT_COMMIT_LEAST = 34 };
  * bytes at most. */
 enum { FM_CREDIT_MOVE_ON_MS = 300, FM_CREDIT_MOVE_ON_MAX = 2 * FM_CREDIT_WINDOW };
 
+/* How often a server is told again what it was told last. */
+enum { FM_CREDIT_AGAIN_MS = 80 };
+
 enum fm_credit_beyond { FM_CREDIT_BLOCKS, FM_CREDIT_LEAVES };
 
 struct fm_credit_policy {
@@ -80,6 +83,7 @@ struct fm_credit {
     uint32_t wanted;          /* what ought to be recorded */
     uint32_t joining;         /* counted, and not yet near enough to be recorded */
     uint32_t streaming;       /* they receive now */
+    uint32_t apart;           /* they receive nothing, on purpose */
     struct fm_lsn granted;    /* the highest; never goes back */
     struct fm_lsn written;    /* the end of the primary's log, as far as was heard */
     struct fm_lsn proven;     /* no commit behind this place was acknowledged but through a hole */
@@ -107,7 +111,8 @@ struct fm_credit_asked {
 void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
                     uint32_t recorded, struct fm_lsn written, struct fm_mono now);
 
-/* Another configuration, but for CREDIT: fm_credit_hear. */
+/* Another configuration, but for CREDIT: fm_credit_hear. Whoever is not able any more leaves, and
+ * counts until that is recorded. */
 void fm_credit_reset(struct fm_credit *c, const struct fm_credit_policy *p);
 
 /* Another CREDIT (a changed configuration). A smaller one holds from when it is reached:
@@ -119,6 +124,10 @@ void fm_credit_change(struct fm_credit *c, uint64_t bytes, struct fm_mono now);
 /* A standby says how far it has flushed, in the primary's history; `streams`: it receives now. */
 void fm_credit_flushed(struct fm_credit *c, unsigned node, struct fm_lsn flush, bool streams,
                        struct fm_mono now);
+
+/* These receive nothing, on purpose: they count as before, until somebody would have to wait for
+ * them. */
+void fm_credit_apart(struct fm_credit *c, uint32_t nodes);
 
 /* The primary has written so far. */
 void fm_credit_written(struct fm_credit *c, struct fm_lsn end, struct fm_mono now);
@@ -160,6 +169,12 @@ struct fm_lsn fm_credit_grant(struct fm_credit *c, struct fm_mono until, struct 
  * far as `written`? Not while it has half a window left to go by. */
 bool fm_credit_is_due(struct fm_lsn grant, struct fm_lsn said, struct fm_lsn written);
 
+/* ... and is what was said last to be said once more? Now and then: a process of the server that
+ * reads other names lets those go who wait already only when it is told something. Only while the
+ * sub-lease lasts, which is until `until`. */
+bool fm_credit_is_due_again(struct fm_lsn said, struct fm_mono said_at, struct fm_mono until,
+                            struct fm_mono now);
+
 /* Is half of what may be granted ahead used, or does a standby join? Then the next look at the
  * standbys is not to be waited for. */
 bool fm_credit_is_short(const struct fm_credit *c);
@@ -171,7 +186,7 @@ struct fm_credit_verdict {
      * nothing brings them there */
     uint32_t joining;
     struct fm_lsn joins_at;
-    bool used_up; /* commits have waited for longer than patience */
+    bool used_up; /* commits have waited for longer than patience, or for one that is apart */
     bool waiting; /* ... or have begun to */
     uint8_t node; /* that holds them up; FM_CREDIT_NOBODY */
     struct fm_mono wake;

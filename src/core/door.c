@@ -277,7 +277,8 @@ struct fm_door_node fm_door_node_of(const struct fm_group_report *r, const struc
     if (r->state == FM_GROUP_PRIMARY || r->state == FM_GROUP_DRAINING) {
         n.role = FM_DOOR_PRIMARY;
         n.epoch = r->epoch;
-    } else if (r->recovery && (r->state == FM_GROUP_STANDBY || r->state == FM_GROUP_CATCHING_UP)) {
+    } else if (r->recovery && r->delay_ms == 0 &&
+               (r->state == FM_GROUP_STANDBY || r->state == FM_GROUP_CATCHING_UP)) {
         n.role = FM_DOOR_STANDBY;
         n.lag_ms = find_mark(t, r->replay, &n.seen) ? 0 : -1;
     }

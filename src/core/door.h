@@ -28,15 +28,17 @@
 enum {
     FM_DOOR_NODES_MAX = FM_GROUP_NODES_MAX,
     FM_DOOR_HERE = 0, /* on this host */
-    FM_DOOR_NEAR = 1, /* on another one of this region */
+    FM_DOOR_ZONE = 1, /* on another one of this zone */
+    FM_DOOR_NEAR = 2, /* ... of this region */
     FM_DOOR_NO_WAY = 255,
 };
 
-/* Of a node, by its host and region. A stamp does not reach across: another region's nodes, its
- * standbys too, are for the gates there. */
-static inline unsigned fm_door_distance(bool same_host, bool same_region)
+/* Of a node, by its host, region and zone. A stamp does not reach across: another region's nodes,
+ * its standbys too, are for the gates there. */
+static inline unsigned fm_door_distance(bool same_host, bool same_region, bool same_zone)
 {
-    return same_host ? FM_DOOR_HERE : same_region ? FM_DOOR_NEAR : FM_DOOR_NO_WAY;
+    unsigned there = same_zone ? FM_DOOR_ZONE : FM_DOOR_NEAR;
+    return same_host ? FM_DOOR_HERE : same_region ? there : FM_DOOR_NO_WAY;
 }
 
 enum fm_door_kind { FM_DOOR_READ_WRITE, FM_DOOR_READ_ONLY, FM_DOOR_KIND_COUNT };
@@ -170,8 +172,9 @@ struct fm_door_tide {
 /* A primary was there, as it said itself: it flushes nothing below that later. */
 void fm_door_tide_rises(struct fm_door_tide *t, struct fm_lsn flush, struct fm_mono now);
 
-/* The node as a door sees it, from what its agent last said. A standby is as old as the newest mark
- * that it has applied; not known where it has applied none. */
+/* The node as a door sees it, from what its agent last said. One that is delayed on purpose is
+ * away. A standby is as old as the newest mark that it has applied; not known where it has applied
+ * none. */
 struct fm_door_node fm_door_node_of(const struct fm_group_report *r, const struct fm_door_tide *t,
                                     unsigned distance);
 

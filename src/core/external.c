@@ -52,6 +52,25 @@ bool fm_external_needs_force(const struct fm_external_facts *f)
     return f->forced && !is_open(f) && !is_at(f, FM_EXTERNAL_AT_CLOSED);
 }
 
+unsigned fm_external_came_from(const struct fm_external_record *record, unsigned nregions,
+                               unsigned self, uint32_t holders)
+{
+    FM_ASSERT(nregions <= FM_AUTH_REGIONS_MAX && self < nregions);
+    unsigned best = FM_NO_REGION, others = 0, other = FM_NO_REGION;
+    for (unsigned r = 0; r < nregions; r++) {
+        if (r == self)
+            continue;
+        if (record[r].epoch.n &&
+            (best == FM_NO_REGION || fm_epoch_newer(record[r].epoch, record[best].epoch)))
+            best = r;
+        if (holders >> r & 1) {
+            others++;
+            other = r;
+        }
+    }
+    return best == FM_NO_REGION && others == 1 ? other : best;
+}
+
 bool fm_external_is_final(const struct fm_external *x)
 {
     FM_ASSERT(!x->measured || x->closed);

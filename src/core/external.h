@@ -17,7 +17,7 @@
 #ifndef FM_CORE_EXTERNAL_H
 #define FM_CORE_EXTERNAL_H
 
-#include "core/epoch.h"
+#include "core/votes.h"
 
 /* -------- what the commands say -------- */
 
@@ -189,6 +189,12 @@ bool fm_external_is_open(const struct fm_external_record *r, struct fm_epoch epo
 
 /* Has it to be fenced and promoted as after an outage? Not when it was opened under this epoch. */
 bool fm_external_needs_force(const struct fm_external_facts *f);
+
+/* From which region the data came that are open, or opened, in region `self`: where they were
+ * opened last but for it. Where it is the only other one of `holders`, it is that one even if it
+ * never recorded anything. FM_NO_REGION: it is not known. `record` is of `nregions`. */
+unsigned fm_external_came_from(const struct fm_external_record *record, unsigned nregions,
+                               unsigned self, uint32_t holders);
 
 /* For a planned move, at the old side: nothing is written here any more, and nothing was missing at
  * the heir after that. */

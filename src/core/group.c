@@ -232,7 +232,7 @@ static bool another_is_ready(const struct fm_group_node *g, const struct fm_grou
 {
     const struct fm_evidence *r = fm_group_recorded(ev);
     for (unsigned i = 0; r && i < ev->nnodes; i++)
-        if (i != g->self && r->promotable >> i & 1 &&
+        if (i != g->self && r->promotable >> i & 1 && ev->node[i].delay_ms == 0 &&
             (ev->node[i].state == FM_GROUP_STANDBY || ev->node[i].state == FM_GROUP_CATCHING_UP) &&
             fm_group_is_fresh(&ev->node[i], p->fresh_ms, now))
             return true;
@@ -358,15 +358,18 @@ GUARD(has_gap)
 }
 
 /* It has replayed all that it has, and what comes next is not there any more. (What it has may be
- * more than it says while it reads it: so it has to have stood still.) */
+ * more than it says while it reads it: so it has to have stood still. One that is delayed reads,
+ * and asks for more, only when what it has is old enough.) */
 GUARD(is_cut_off)
 {
     unsigned source = fm_group_source(g, p, ev, now);
     if (source == FM_GROUP_NOBODY || ev->self.streaming || !recovers(g, p, ev, now))
         return false;
+    if (ev->apart) /* it is kept as it is, until it is to follow again */
+        return false;
     return fm_lsn_before(ev->self.flush, ev->node[source].kept) &&
            fm_group_fit(g, ev) == FM_GROUP_FIT_SAME &&
-           fm_mono_sub_ms(now, g->stuck_since) >= p->stuck_ms;
+           fm_mono_sub_ms(now, g->stuck_since) - ev->self.delay_ms >= p->stuck_ms;
 }
 
 GUARD(counts)
@@ -393,7 +396,7 @@ GUARD(is_late)
 GUARD(copied_too_often)
 {
     (void)ev, (void)now;
-    return g->tries + 1 >= 2 * p->tries_max;
+    return g->tries + 1 >= p->copies_max;
 }
 
 /* -------- the table -------- */
@@ -614,7 +617,7 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
 static void note_progress(struct fm_group_node *g, const struct fm_group_evidence *ev,
                           struct fm_mono now)
 {
-    bool stands = ev->accepting && ev->self.recovery && !ev->self.streaming &&
+    bool stands = ev->accepting && ev->self.recovery && !ev->self.streaming && !ev->apart &&
                   fm_lsn_same(ev->self.flush, g->stuck_at);
     if (stands)
         return;
@@ -679,6 +682,8 @@ static void fill(struct fm_group_verdict *v, const struct fm_group_node *g,
     v->node = FM_GROUP_NOBODY;
     if (v->action == FM_GROUP_DO_START_STANDBY || v->action == FM_GROUP_DO_FOLLOW)
         v->node = (uint8_t)fm_group_leader(g, ev);
+    v->apart =
+        ev->apart && (v->action == FM_GROUP_DO_FOLLOW || v->action == FM_GROUP_DO_START_STANDBY);
     if (v->action == FM_GROUP_DO_REWIND || v->action == FM_GROUP_DO_CLONE ||
         v->action == FM_GROUP_DO_KEEP)
         v->node = (uint8_t)fm_group_source(g, p, ev, now);
@@ -713,7 +718,8 @@ struct fm_group_verdict fm_group_step(struct fm_group_node *g, const struct fm_g
     enum { PASSES_MAX = 8 };
     FM_ASSERT(g->state < FM_GROUP_STATE_COUNT && event < FM_GROUP_EVENT_COUNT);
     FM_ASSERT(ev->sub && ev->nnodes == g->nnodes && ev->node);
-    FM_ASSERT(p->tries_max > 0 && p->fresh_ms > 0 && p->retry_ms > 0 && p->hang_ms > 0);
+    FM_ASSERT(p->tries_max > 0 && p->copies_max > 0 && p->fresh_ms > 0 && p->retry_ms > 0 &&
+              p->hang_ms > 0);
     struct fm_group_verdict v = {.from = g->state};
     note_progress(g, ev, now);
     bool order = event >= FM_GROUP_ON_CREATE;

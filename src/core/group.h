@@ -72,7 +72,7 @@ enum fm_group_event {
     X(NOTHING)                                                                                     \
     X(CREATE)         /* initdb; ends with DONE or FAILED */                                       \
     X(START_STANDBY)  /* standby.signal and primary_conninfo of `node` (none: NOBODY), start */    \
-    X(FOLLOW)         /* primary_conninfo of `node` (NOBODY: leave it) */                          \
+    X(FOLLOW)         /* primary_conninfo of `node` (NOBODY: leave it), none where `apart` */      \
     X(RECORD)         /* ask the keeper to record `record` over the cell's `revision` */           \
     X(START_PRIMARY)  /* no standby.signal, start; clients are kept out */                         \
     X(PROMOTE)        /* to `timeline`: its number is free, those below are taken; kept out */     \
@@ -150,6 +150,7 @@ struct fm_group_evidence {
     /* the local node; where PostgreSQL does not answer, by its control data and signal files */
     uint8_t process;        /* enum fm_group_process */
     bool expired;           /* GONE: it was ended as the sub-lease ran short */
+    bool apart;             /* as a standby it is to receive nothing (core/standby.h) */
     bool data;              /* there is a whole data directory */
     bool accepting;         /* PostgreSQL answers; what follows is what it said */
     struct fm_mono well_at; /* of a primary: it let somebody new in then, and wrote what waited; 0 =
@@ -179,8 +180,8 @@ struct fm_group_policy {
     int64_t restarts_ms;  /* ... in such a window */
     int64_t hang_ms;      /* one that does not work for so long is started again, once in it */
     int64_t yield_ms;     /* after which it waits so long, for whoever may take over */
-    uint8_t tries_max;    /* starts and rewinds that fail before the node is copied anew; copies
-                             before a person is needed */
+    uint8_t tries_max;    /* starts and rewinds that fail before the node is copied anew */
+    uint8_t copies_max;   /* ... and, with copies, before a person is needed */
     int64_t retry_ms;     /* after a failure; doubled after each that follows, five times at most */
     int64_t stop_ms;      /* a fast stop takes at most so long, then it is an immediate one */
     int64_t fresh_ms;     /* older reports of other nodes do not count */
@@ -220,6 +221,7 @@ struct fm_group_verdict {
     uint32_t serial;
     enum fm_group_action action;
     uint8_t node;      /* to follow, rewind or copy from; FM_GROUP_NOBODY */
+    bool apart;        /* FOLLOW: it stays a standby, and receives nothing */
     uint32_t timeline; /* PROMOTE */
     bool records;      /* RECORD, OPEN: `record` differs from what is recorded */
     struct fm_revision revision;
@@ -246,9 +248,32 @@ struct fm_group_report fm_group_report(const struct fm_group_node *g,
 bool fm_group_is_source(const struct fm_evidence *recorded, const struct fm_group_report *r,
                         int64_t fresh_ms, struct fm_mono now);
 
+/* Is it, as it said last, a primary that is open under this epoch? */
+bool fm_group_is_open(const struct fm_group_report *r, struct fm_epoch epoch);
+
 /* Has nobody taken the node away from its agent: may it be promoted? */
 bool fm_group_is_looked_after(const struct fm_group_report *r);
 uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes);
+
+/* Where a context is only a database: can a region serve it, or take it over? */
+#define FM_GROUP_HEALTHS(X)                                                                        \
+    X(WELL, "a node of the region serves, or could")                                               \
+    X(SILENT, "nothing is heard of its PostgreSQL")                                                \
+    X(DOWN, "no PostgreSQL of the region runs as it should")
+
+enum fm_group_health {
+#define X(id, text) FM_GROUP_HEALTH_##id,
+    FM_GROUP_HEALTHS(X)
+#undef X
+        FM_GROUP_HEALTH_COUNT
+};
+
+const char *fm_group_health_text(enum fm_group_health h);
+
+/* By what was heard of late of the nodes of that region. What is on its way to being the primary
+ * counts: who has just moved there must not be taken for one that does badly. */
+enum fm_group_health fm_group_health(const struct fm_group_report *node, unsigned nnodes,
+                                     int64_t fresh_ms, struct fm_mono now);
 
 /* `loss-if-now`: what would be lost with the primary at this moment, as it says itself while it is
  * heard, else as the best of the others would find it. `recorded` NULL: there are no data yet. */

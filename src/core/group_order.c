@@ -37,6 +37,65 @@ enum fm_group_order_no fm_group_order_look(enum fm_group_event order,
                                                      : FM_GROUP_ORDER_FINE;
 }
 
+/* -------- coming and going -------- */
+
+enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case *c,
+                                               struct fm_mono now)
+{
+    const struct fm_evidence *r = c->recorded;
+    FM_ASSERT(c->nnodes <= FM_GROUP_NODES_MAX && c->fresh_ms > 0);
+    if (!r || r->writer == 0 || r->writer > c->nnodes)
+        return FM_GROUP_ORDER_NO_DATA;
+    if (!fm_group_is_source(r, &c->node[r->writer - 1], c->fresh_ms, now))
+        return FM_GROUP_ORDER_NO_SOURCE;
+    return c->waits ? FM_GROUP_ORDER_COMMITS_WAIT : FM_GROUP_ORDER_FINE;
+}
+
+/* By the record alone: it bounds what was acknowledged, and is heard to follow. */
+static bool is_spare(const struct fm_group_order_case *c, unsigned i, struct fm_mono now)
+{
+    const struct fm_group_report *n = &c->node[i];
+    bool counts = c->recorded->promotable >> i & 1 && c->recorded->writer != i + 1;
+    return counts && n->recovery && n->delay_ms == 0 && fm_group_is_looked_after(n) &&
+           fm_group_is_fresh(n, c->fresh_ms, now);
+}
+
+enum fm_group_order_no fm_group_order_may_leave(const struct fm_group_order_case *c, bool confirmed,
+                                                struct fm_mono now)
+{
+    const struct fm_evidence *r = c->recorded;
+    FM_ASSERT(c->which < c->nnodes && c->nnodes <= FM_GROUP_NODES_MAX);
+    const struct fm_group_report *n = &c->node[c->which];
+    bool opens = n->state == FM_GROUP_RESUMING || n->state == FM_GROUP_PROMOTING ||
+                 n->state == FM_GROUP_OPENING || n->state == FM_GROUP_PRIMARY ||
+                 n->state == FM_GROUP_DRAINING;
+    if (opens && fm_group_is_fresh(n, c->fresh_ms, now))
+        return FM_GROUP_ORDER_WRITER;
+    if (!r || r->writer == 0)
+        return FM_GROUP_ORDER_FINE;
+    if (r->writer == c->which + 1 || r->node == c->which + 1)
+        return FM_GROUP_ORDER_WRITER;
+    if (confirmed || n->delay_ms)
+        return FM_GROUP_ORDER_FINE;
+    for (unsigned i = 0; i < c->nnodes; i++)
+        if (i != c->which && is_spare(c, i, now))
+            return FM_GROUP_ORDER_FINE;
+    return FM_GROUP_ORDER_LAST;
+}
+
+enum fm_group_order_standing fm_group_order_joins(const struct fm_group_report *self)
+{
+    FM_ASSERT(self->state < FM_GROUP_STATE_COUNT);
+    bool delayed = self->state == FM_GROUP_CATCHING_UP && self->delay_ms && self->streaming;
+    bool writes = self->state == FM_GROUP_PRIMARY || self->state == FM_GROUP_DRAINING;
+    if (self->state == FM_GROUP_FENCED)
+        return FM_GROUP_ORDER_FAILED;
+    return self->state == FM_GROUP_STANDBY || delayed || writes ? FM_GROUP_ORDER_DONE
+                                                                : FM_GROUP_ORDER_UNDER_WAY;
+}
+
+/* -------- how it stands -------- */
+
 enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,
                                                    const struct fm_group_node *g)
 {

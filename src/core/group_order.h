@@ -2,7 +2,8 @@
  * (REINIT), the node left to a person (MAINTAIN) and back (RESUME). Whether it may be is decided at
  * the node, by core/group.h, by the evidence of that moment; the keeper asks here first, with what
  * the nodes have said, so that what would be refused there is refused at once and with a reason.
- * Here is also how an order stands that the node was given.
+ * Here is also how an order stands that the node was given; and whether a node may come into a
+ * group or go from it, which is no event of the node but a change of what hosts agree upon.
  *
  * Pure; values. An order is one of those three events of core/group.h. */
 #ifndef FM_CORE_GROUP_ORDER_H
@@ -12,11 +13,12 @@
 
 enum fm_group_order_no {
     FM_GROUP_ORDER_FINE,
-    FM_GROUP_ORDER_NO_DATA,     /* the group has none yet */
-    FM_GROUP_ORDER_NOT_LEFT,    /* RESUME: its agent looks after it */
-    FM_GROUP_ORDER_WRITER,      /* it is the primary */
-    FM_GROUP_ORDER_NO_SOURCE,   /* REINIT: nobody is open to be copied */
-    FM_GROUP_ORDER_COMMITS_WAIT /* ... and commits would wait until the copy is made */
+    FM_GROUP_ORDER_NO_DATA,      /* the group has none yet */
+    FM_GROUP_ORDER_NOT_LEFT,     /* RESUME: its agent looks after it */
+    FM_GROUP_ORDER_WRITER,       /* it is the primary */
+    FM_GROUP_ORDER_NO_SOURCE,    /* REINIT: nobody is open to be copied */
+    FM_GROUP_ORDER_COMMITS_WAIT, /* ... and commits would wait until the copy is made */
+    FM_GROUP_ORDER_LAST          /* without it nobody else could be promoted */
 };
 
 struct fm_group_order_case {
@@ -37,8 +39,20 @@ enum fm_group_order_standing {
     FM_GROUP_ORDER_FAILED
 };
 
+/* May a node come in: is there somebody whom it would copy? `which` does not matter. */
+enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case *c,
+                                               struct fm_mono now);
+/* May this one go? `confirmed`: a person says that nobody needs to be left who could be promoted.
+ * The writer stays in any case. */
+enum fm_group_order_no fm_group_order_may_leave(const struct fm_group_order_case *c, bool confirmed,
+                                                struct fm_mono now);
+
 /* At the node: of an order that was not refused. */
 enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,
                                                    const struct fm_group_node *g);
+
+/* At a node that has come in, by what it says of itself: does it follow, and, if it is not delayed,
+ * could it be promoted? */
+enum fm_group_order_standing fm_group_order_joins(const struct fm_group_report *self);
 
 #endif

@@ -89,8 +89,9 @@ bool fm_group_is_resumable(const struct fm_group_node *g, const struct fm_group_
 
 static bool is_able(const struct fm_group_report *r)
 {
-    return r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
-           r->state == FM_GROUP_CLAIMING;
+    bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
+                   r->state == FM_GROUP_CLAIMING;
+    return follows && r->delay_ms == 0;
 }
 
 /* Who has written it all is here, and comes back. */
@@ -131,7 +132,8 @@ static bool is_best(const struct fm_group_node *g, const struct fm_group_policy 
     bool late = fm_mono_sub_ms(now, g->held_at) >= p->wait_ms;
     return late || (!awaits_writer(g, p, ev, r, now) &&
                     (other == FM_GROUP_NOBODY ||
-                     fm_group_has_more(&ev->self, g->self, &ev->node[other], other)));
+                     fm_group_has_more(&ev->self, g->self, &ev->node[other], other,
+                                       fm_group_zone_of_writer(r, ev->node, ev->nnodes))));
 }
 
 bool fm_group_another_may_claim(const struct fm_group_node *g, const struct fm_group_policy *p,
@@ -161,7 +163,8 @@ bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_
         return true;
     if (!r || r->writer == 0 || r->system_id != ev->self.system_id)
         return false;
-    if (!FM_RULE(R26_HISTORY, ev->history && fm_group_holds(ev->history, r)))
+    if (!FM_RULE(R26_HISTORY, ev->history && fm_group_holds(ev->history, r)) ||
+        !FM_RULE(R23_DELAYED, ev->self.delay_ms == 0))
         return false;
     return fm_epoch_same(r->epoch, ev->sub->epoch) ||
            (FM_RULE(R26_BEST, is_best(g, p, ev, r, now)) &&
@@ -184,6 +187,13 @@ bool fm_group_is_source(const struct fm_evidence *recorded, const struct fm_grou
     return open && on_recorded_line(recorded, r) && fm_group_is_fresh(r, fresh_ms, now);
 }
 
+bool fm_group_is_open(const struct fm_group_report *r, struct fm_epoch epoch)
+{
+    FM_ASSERT(r->state < FM_GROUP_STATE_COUNT);
+    bool open = r->state == FM_GROUP_PRIMARY || r->state == FM_GROUP_DRAINING;
+    return open && fm_epoch_same(r->epoch, epoch);
+}
+
 bool fm_group_is_looked_after(const struct fm_group_report *r)
 {
     return r->state != FM_GROUP_MAINTAINED && r->state != FM_GROUP_FENCED;
@@ -196,6 +206,44 @@ uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnod
     for (unsigned i = 0; i < nnodes; i++)
         mask |= fm_group_is_looked_after(&node[i]) ? 1u << i : 0;
     return mask;
+}
+
+const char *fm_group_health_text(enum fm_group_health h)
+{
+    static const char *const text[] = {
+#define X(id, words) [FM_GROUP_HEALTH_##id] = words,
+        FM_GROUP_HEALTHS(X)
+#undef X
+    };
+    FM_ASSERT(h < FM_COUNT(text));
+    return text[h];
+}
+
+static bool serves_or_could(const struct fm_group_report *r)
+{
+    static const bool does[FM_GROUP_STATE_COUNT] = {
+        [FM_GROUP_CATCHING_UP] = true, [FM_GROUP_STANDBY] = true,   [FM_GROUP_CLAIMING] = true,
+        [FM_GROUP_RESUMING] = true,    [FM_GROUP_PROMOTING] = true, [FM_GROUP_OPENING] = true,
+        [FM_GROUP_PRIMARY] = true,     [FM_GROUP_DRAINING] = true};
+    FM_ASSERT(r->state < FM_GROUP_STATE_COUNT);
+    bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
+                   r->state == FM_GROUP_CLAIMING;
+    return does[r->state] && FM_RULE(R23_DELAYED, !follows || r->delay_ms == 0);
+}
+
+enum fm_group_health fm_group_health(const struct fm_group_report *node, unsigned nnodes,
+                                     int64_t fresh_ms, struct fm_mono now)
+{
+    bool heard = false;
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    for (unsigned i = 0; i < nnodes; i++) {
+        if (!fm_group_is_fresh(&node[i], fresh_ms, now))
+            continue;
+        if (serves_or_could(&node[i]))
+            return FM_GROUP_HEALTH_WELL;
+        heard = true;
+    }
+    return heard ? FM_GROUP_HEALTH_DOWN : FM_GROUP_HEALTH_SILENT;
 }
 
 struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,

@@ -45,7 +45,8 @@ bool fm_group_is_promotable(const struct fm_evidence *recorded, const struct fm_
 {
     if (!on_recorded(recorded, r) || !r->recovery || fm_lsn_is_none(flushed))
         return false;
-    return FM_RULE(R23_PROMOTABLE, r->streaming && fm_lsn_ahead(flushed, r->flush) <= lag_max);
+    bool follows = r->streaming && r->delay_ms == 0;
+    return FM_RULE(R23_PROMOTABLE, follows && fm_lsn_ahead(flushed, r->flush) <= lag_max);
 }
 
 bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct fm_mono now)
@@ -54,11 +55,22 @@ bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct
     return r->at.ns != 0 && fm_mono_sub_ms(now, r->at) <= fresh_ms;
 }
 
-bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
-                       const struct fm_group_report *b, unsigned number_b)
+unsigned fm_group_zone_of_writer(const struct fm_evidence *recorded,
+                                 const struct fm_group_report *node, unsigned nnodes)
 {
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    return recorded->writer && recorded->writer <= nnodes ? node[recorded->writer - 1].zone : 0;
+}
+
+bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
+                       const struct fm_group_report *b, unsigned number_b, unsigned zone)
+{
+    bool a_there = zone && a->zone == zone, b_there = zone && b->zone == zone;
+    FM_ASSERT(number_a != number_b);
     if (!fm_lsn_same(a->flush, b->flush))
         return fm_lsn_before(b->flush, a->flush);
+    if (a_there != b_there)
+        return b_there;
     return a->rank != b->rank ? a->rank < b->rank : number_a < number_b;
 }
 
@@ -67,12 +79,12 @@ unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 int64_t fresh_ms, struct fm_mono now)
 {
     FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
-    unsigned best = FM_GROUP_NOBODY;
+    unsigned best = FM_GROUP_NOBODY, zone = fm_group_zone_of_writer(recorded, node, nnodes);
     for (unsigned i = 0; i < nnodes; i++) {
         if (!(mask >> i & 1) || !on_recorded(recorded, &node[i]) ||
             !fm_group_is_fresh(&node[i], fresh_ms, now))
             continue;
-        if (best == FM_GROUP_NOBODY || fm_group_has_more(&node[i], i, &node[best], best))
+        if (best == FM_GROUP_NOBODY || fm_group_has_more(&node[i], i, &node[best], best, zone))
             best = i;
     }
     return best;
@@ -82,7 +94,8 @@ bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_
                       unsigned number)
 {
     FM_ASSERT(number < FM_GROUP_NODES_MAX);
-    return r->recovery || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
+    bool follows = r->recovery && FM_RULE(R23_DELAYED, r->delay_ms == 0);
+    return follows || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
 }
 
 static unsigned heir(const struct fm_evidence *recorded, const struct fm_group_report *node,
@@ -101,7 +114,8 @@ uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_gro
     FM_ASSERT(fresh_ms > 0);
     bool same = node->system_id != 0 && node->system_id == primary->system_id &&
                 fm_timeline_same(node->timeline, primary->timeline);
-    if (!same || fm_lsn_is_none(primary->flush) || !fm_group_is_fresh(node, fresh_ms, now))
+    if (!same || node->delay_ms || fm_lsn_is_none(primary->flush) ||
+        !fm_group_is_fresh(node, fresh_ms, now))
         return UINT64_MAX;
     if (level_at.ns != 0 && fm_mono_sub_ms(now, level_at) <= fresh_ms)
         return 0;
@@ -119,6 +133,46 @@ bool fm_group_counts_in(const struct fm_evidence *recorded, const struct fm_grou
             return true;
     }
     return false;
+}
+
+struct fm_group_apart fm_group_apart(const struct fm_evidence *recorded,
+                                     const struct fm_group_report *node, unsigned nnodes,
+                                     struct fm_mono now)
+{
+    struct fm_group_apart a = {.node = FM_GROUP_NOBODY};
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    for (unsigned i = 0; i < nnodes; i++) {
+        if (node[i].apart_ms <= 0 || node[i].at.ns == 0)
+            continue;
+        int64_t ms = node[i].apart_ms + fm_mono_sub_ms(now, node[i].at);
+        if (ms <= a.ms)
+            continue;
+        a.node = i;
+        a.ms = ms;
+    }
+    bool known = recorded && recorded->writer && recorded->writer <= nnodes;
+    if (a.node != FM_GROUP_NOBODY && known)
+        a.lacks = fm_lsn_ahead(node[recorded->writer - 1].flush, node[a.node].flush);
+    return a;
+}
+
+struct fm_lsn fm_group_all_replayed(const struct fm_evidence *recorded,
+                                    const struct fm_group_report *self, unsigned number,
+                                    const struct fm_group_report *node, unsigned nnodes,
+                                    uint32_t members)
+{
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX && number < nnodes);
+    uint32_t me = UINT32_C(1) << number;
+    uint32_t mask = recorded->promotable & ~me ? recorded->promotable & ~me : members & ~me;
+    struct fm_lsn least = FM_LSN_END;
+    for (unsigned i = 0; i < nnodes; i++) {
+        const struct fm_group_report *r = &node[i];
+        bool same = r->at.ns && r->system_id == self->system_id &&
+                    fm_timeline_same(r->timeline, self->timeline);
+        if (mask >> i & 1)
+            least = fm_lsn_min(least, same ? r->replay : FM_LSN_NONE);
+    }
+    return fm_lsn_same(least, FM_LSN_END) ? FM_LSN_NONE : least;
 }
 
 struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsigned node,

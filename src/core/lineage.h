@@ -20,8 +20,10 @@ enum { FM_GROUP_NODES_MAX = 16, FM_GROUP_NOBODY = 255 };
 /* What a node says of itself, to the others and to the keeper. */
 struct fm_group_report {
     struct fm_mono at; /* when it came, by my clock; 0 = never */
+    /* by the file of who hears it, not by what it says */
     uint8_t region;
-    uint8_t rank;          /* preference among those that are equal (zone, region): least first */
+    uint8_t zone;          /* a number of its own for each zone of a region; 0 = not said */
+    uint8_t rank;          /* among those that are equal: least first */
     uint8_t state;         /* enum fm_group_state */
     struct fm_epoch epoch; /* PRIMARY: the one that it is open under */
     uint64_t system_id;    /* 0 = it has no data */
@@ -29,12 +31,14 @@ struct fm_group_report {
     struct fm_lsn begins;        /* where its timeline began */
     bool recovery;               /* in recovery (or stopped as a standby) */
     bool streaming;              /* it receives from the primary */
+    int64_t delay_ms;            /* it applies so much later on purpose: nobody counts on it */
     bool clean;                  /* stopped, by a shutdown checkpoint */
     struct fm_lsn flush;         /* received or written, and durable */
     struct fm_lsn replay;        /* applied */
     struct fm_lsn final;         /* clean: where the shutdown checkpoint's record *begins* */
     struct fm_lsn kept;          /* a primary that runs: the log before it is gone there */
     struct fm_credit_bound loss; /* PRIMARY: what would be lost with it at this moment */
+    int64_t apart_ms; /* it receives nothing, on purpose, for so long by then; 0 = it is not so */
 };
 
 /* A planned move: has the heir flushed and applied everything that the old primary wrote, which was
@@ -49,24 +53,28 @@ bool fm_group_is_outdated(const struct fm_cell_at *told, const struct fm_cell_at
 bool fm_group_holds(const struct fm_history *h, const struct fm_evidence *recorded);
 
 /* May this node count as promotable: in recovery on the recorded timeline, receiving, at most `lag`
- * behind `flushed` of the primary (none: no)? */
+ * behind `flushed` of the primary (none: no), and not delayed? */
 bool fm_group_is_promotable(const struct fm_evidence *recorded, const struct fm_group_report *r,
                             struct fm_lsn flushed, uint64_t lag_max);
 
 bool fm_group_is_fresh(const struct fm_group_report *r, int64_t fresh_ms, struct fm_mono now);
 
-/* By LSN, rank, number. */
+/* Where the recorded writer stands: what ended it may end others there; 0 = not known. */
+unsigned fm_group_zone_of_writer(const struct fm_evidence *recorded,
+                                 const struct fm_group_report *node, unsigned nnodes);
+
+/* By LSN; then who does not stand in `zone`, that of the writer; then by rank and number. */
 bool fm_group_has_more(const struct fm_group_report *a, unsigned number_a,
-                       const struct fm_group_report *b, unsigned number_b);
+                       const struct fm_group_report *b, unsigned number_b, unsigned zone);
 
 /* The node that has most among `mask`, of those whose history holds what is recorded and whose
- * report is at most fresh_ms old: by LSN, rank, number. FM_GROUP_NOBODY. */
+ * report is at most fresh_ms old: as above. FM_GROUP_NOBODY. */
 unsigned fm_group_most_advanced(const struct fm_evidence *recorded,
                                 const struct fm_group_report *node, unsigned nnodes, uint32_t mask,
                                 int64_t fresh_ms, struct fm_mono now);
 
-/* Has this node what it takes to go on: does it follow, or has it stopped with all that it wrote
- * itself as the last one? */
+/* Has this node what it takes to go on: does it follow without a delay, or has it stopped with all
+ * that it wrote itself as the last one? */
 bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_report *r,
                       unsigned number);
 
@@ -86,7 +94,7 @@ struct fm_group_takeover fm_group_takeover(const struct fm_evidence *recorded,
 
 /* Failback: what the node of the home region lacks of what the primary has, in bytes. 0: it had all
  * that the primary had a moment ago, at `level_at` (0 = never), at most fresh_ms. UINT64_MAX: it is
- * not known, or it has another history. */
+ * not known, it has another history, or it is delayed. */
 uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_group_report *node,
                       struct fm_mono level_at, int64_t fresh_ms, struct fm_mono now);
 
@@ -94,6 +102,27 @@ uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_gro
  * that writes? It stays so while a move goes there. */
 bool fm_group_counts_in(const struct fm_evidence *recorded, const struct fm_group_report *node,
                         unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
+
+/* Replication that is broken on purpose: the node for which it has been so for longest. What it
+ * lacks grows from then on, and is no bound: the primary may have written more. */
+struct fm_group_apart {
+    unsigned node;  /* FM_GROUP_NOBODY: nowhere */
+    int64_t ms;     /* for so long */
+    uint64_t lacks; /* bytes that the primary was heard to have, and it has not */
+};
+
+struct fm_group_apart fm_group_apart(const struct fm_evidence *recorded,
+                                     const struct fm_group_report *node, unsigned nnodes,
+                                     struct fm_mono now);
+
+/* How far what is kept of the log so that rows that get lost can be read may move on (rule 27): the
+ * least place that is replayed, on the timeline of `self`, by those for whom acknowledged commits
+ * wait; where they wait for nobody, by all `members`. None: that is not known of one of them, or
+ * there is nobody. `self` is the primary, number `number` of `node`. */
+struct fm_lsn fm_group_all_replayed(const struct fm_evidence *recorded,
+                                    const struct fm_group_report *self, unsigned number,
+                                    const struct fm_group_report *node, unsigned nnodes,
+                                    uint32_t members);
 
 /* What a node that has `flush` may lack of what was acknowledged, by nothing but the record and
  * itself (rule 23). The writer lacks nothing. */

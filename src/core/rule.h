@@ -52,6 +52,7 @@
     X(R7_STOPPED, "a release does not wait for its sub-lessees")                                   \
     X(R7_NEW_ASKS, "a sub-lease is granted for a cell that is being stopped")                      \
     X(R7_OPEN, "gates write though the data that commands move are not open")                      \
+    X(R7_PRIMARY, "commands are let in before the primary of their epoch is open")                 \
     X(R7_STOP_STAYS, "a gate takes up again what it had acknowledged as stopped")                  \
     X(R7_RETAKE,                                                                                   \
       "a group goes on under another epoch before who writes under this one has stopped")          \
@@ -81,6 +82,7 @@
     X(R14_AGE, "a request's time in the socket does not count")                                    \
     X(R15_MOVING, "moving is answered as not-holder")                                              \
     X(R15_HIGHER, "a gate that sees a higher epoch goes on")                                       \
+    X(R15_CLOSED, "a gate takes commands though its grant says that the data are not open")        \
     X(R15_ONE_HOP, "a relayed command is relayed again")                                           \
     X(R16_READY, "a planned move begins to an heir that is not ready")                             \
     X(R16_HOLD, "a planned move does not hold new commands")                                       \
@@ -113,6 +115,9 @@
     X(R24_PASSED, "a hole is over before the standbys have passed it")                             \
     X(R23_BOUND, "a node claims that does not bound what was acknowledged, and nobody consented")  \
     X(R23_PROMOTABLE, "a standby that lags, or does not receive, counts as promotable")            \
+    X(R23_ABLE, "a node that was taken out, or is delayed, counts for ever")                       \
+    X(R23_DELAYED,                                                                                 \
+      "a node that is delayed on purpose is promoted, or counts as one that could be")             \
     X(R25_LEASE, "PostgreSQL is a primary without a live sub-lease")                               \
     X(R25_SERVES, "an answer of PostgreSQL passes without a live sub-lease")                       \
     X(R25_REAPED, "a node has stopped when its postmaster is dead")                                \

@@ -35,6 +35,59 @@ enum fm_standby_wish fm_standby_wish(const struct fm_standby_facts *x)
     return over && !x->promised ? FM_STANDBY_OFF : FM_STANDBY_LEAVE;
 }
 
+/* -------- replication to this region -------- */
+
+enum fm_standby_wish fm_standby_wish_apart(const struct fm_standby_facts *x)
+{
+    bool taken = x->holds || (x->engaged && !x->prepared); /* it is here, or goes home from here */
+    FM_ASSERT(!x->prepared || x->engaged);
+    if (x->home || taken || x->moves)
+        return FM_STANDBY_OFF;
+    if (x->prepared)
+        return x->recorded ? FM_STANDBY_ON : FM_STANDBY_LEAVE;
+    return x->stood_down || x->holder_well ? FM_STANDBY_OFF : FM_STANDBY_LEAVE;
+}
+
+const char *fm_standby_link_name(enum fm_standby_link_state s)
+{
+    static const char *const name[] = {
+#define X(id, text) [FM_STANDBY_LINK_##id] = text,
+        FM_STANDBY_LINKS(X)
+#undef X
+    };
+    FM_ASSERT(s < FM_COUNT(name));
+    return name[s];
+}
+
+static enum fm_standby_link_state next_link(const struct fm_standby_link *l,
+                                            enum fm_standby_wish wish, struct fm_standby_seen seen,
+                                            int64_t restore_ms, struct fm_mono now)
+{
+    enum fm_standby_link_state is = (enum fm_standby_link_state)l->is;
+    if (wish == FM_STANDBY_ON || (wish == FM_STANDBY_LEAVE && seen.apart))
+        return FM_STANDBY_LINK_BROKEN;
+    if (wish == FM_STANDBY_LEAVE)
+        return is;
+    bool was_broken = is != FM_STANDBY_LINK_FOLLOWS || seen.apart;
+    if (!was_broken || (seen.counts && !seen.apart))
+        return FM_STANDBY_LINK_FOLLOWS;
+    if (is == FM_STANDBY_LINK_FOLLOWS || is == FM_STANDBY_LINK_BROKEN)
+        return FM_STANDBY_LINK_RESTORING;
+    bool late = is == FM_STANDBY_LINK_OVERDUE || fm_mono_sub_ms(now, l->since) >= restore_ms;
+    return late ? FM_STANDBY_LINK_OVERDUE : FM_STANDBY_LINK_RESTORING;
+}
+
+bool fm_standby_link_look(struct fm_standby_link *l, enum fm_standby_wish wish,
+                          struct fm_standby_seen seen, int64_t restore_ms, struct fm_mono now)
+{
+    FM_ASSERT(l->is < FM_STANDBY_LINK_COUNT && restore_ms > 0);
+    enum fm_standby_link_state is = next_link(l, wish, seen, restore_ms, now);
+    if (is == l->is)
+        return false;
+    *l = (struct fm_standby_link){.is = (uint8_t)is, .since = now};
+    return true;
+}
+
 /* -------- guards -------- */
 
 #define GUARD(name)                                                                                \

@@ -8,6 +8,11 @@
  * first start, and taken back after the stop. The app of a region that holds the context, or is
  * about to, is never stopped.
  *
+ * Where the data are a PostgreSQL group, replication to the region may be broken as long as it is
+ * prepared: its nodes stay standbys, and receive nothing (core/group.h). What may be lost is
+ * bounded as ever, since nobody counts on what they do not have. It is restored when nobody
+ * prepares any more, which is not over before a node of the region counts again.
+ *
  * Pure; rows are the table. The shell runs the commands, one at a time, and tells how they ended.
  */
 #ifndef FM_CORE_STANDBY_H
@@ -84,9 +89,15 @@ struct fm_standby_facts {
     bool capable;     /* a gate of the region says that it can serve the context */
     bool busy;        /* a command runs */
     bool checks;      /* there is a command `check` */
+    bool prepared;    /* a failover to this region is being prepared, is, or completes */
+    bool moves;       /* a holder wants to hand it over: the data have to come here */
 };
 
 enum fm_standby_wish fm_standby_wish(const struct fm_standby_facts *x);
+
+/* ON: replication to this region is to be broken, where that is declared. OFF: it goes on. Not
+ * before it is recorded that the region is prepared, so that whoever is keeper next goes on. */
+enum fm_standby_wish fm_standby_wish_apart(const struct fm_standby_facts *x);
 
 /* -------- the machine -------- */
 
@@ -121,6 +132,38 @@ struct fm_standby_verdict fm_standby_step(struct fm_standby *s, const struct fm_
 
 /* May a holder hand the context to this region? Not while its app is being stopped. */
 bool fm_standby_may_receive(const struct fm_standby *s);
+
+/* -------- replication to this region -------- */
+
+#define FM_STANDBY_LINKS(X)                                                                        \
+    X(FOLLOWS, "follows")      /* or does not by itself, which is the group's matter */            \
+    X(BROKEN, "broken")        /* on purpose */                                                    \
+    X(RESTORING, "restoring")  /* no node of the region counts yet */                              \
+    X(OVERDUE, "not-restored") /* ... for too long: a person has to look */
+
+enum fm_standby_link_state {
+#define X(id, name) FM_STANDBY_LINK_##id,
+    FM_STANDBY_LINKS(X)
+#undef X
+        FM_STANDBY_LINK_COUNT
+};
+
+const char *fm_standby_link_name(enum fm_standby_link_state s);
+
+struct fm_standby_link {
+    uint8_t is; /* enum fm_standby_link_state */
+    struct fm_mono since;
+};
+
+/* What is seen of the nodes of the region. */
+struct fm_standby_seen {
+    bool apart;  /* one says that it receives nothing, on purpose */
+    bool counts; /* one follows closely and is recorded, or is the primary */
+};
+
+/* True: it has changed. `restore_ms`: the longest that restoring may take. */
+bool fm_standby_link_look(struct fm_standby_link *l, enum fm_standby_wish wish,
+                          struct fm_standby_seen seen, int64_t restore_ms, struct fm_mono now);
 
 /* -------- the table -------- */
 

@@ -1,6 +1,7 @@
 /* The gate's half. Invariants: it acts only before `until` of a cell, under the epoch that was
  * granted, which is never below the highest one heard of nor at or below one that it stopped;
- * `known` and `stopped` never go back. */
+ * `known` and `stopped` never go back; nothing is admitted while the newest grant is a closed one.
+ */
 #include "core/sublease.h"
 
 const char *fm_admit_name(enum fm_admit a)
@@ -28,29 +29,38 @@ void fm_sublease_init(struct fm_sublease *s, uint8_t region, unsigned ncells, ui
         s->cell[i].holder = FM_NOBODY;
 }
 
-void fm_sublease_granted(struct fm_sublease *s, int64_t asked_ns, int32_t ms, uint64_t cells,
-                         const struct fm_epoch *epochs, struct fm_mono now)
+/* A grant of an epoch that was granted before may have been overtaken on its way: what it says of
+ * the data is then of before. */
+static void take_cell(struct fm_sublease_cell *c, const struct fm_grant *g, struct fm_epoch epoch,
+                      struct fm_mono until, struct fm_mono now)
 {
-    FM_ASSERT(ms >= 0 && asked_ns <= now.ns);
-    int64_t from = FM_RULE_PICK(R5_FROM_ASK, asked_ns, now.ns);
-    struct fm_mono until = fm_mono_add_ns((struct fm_mono){from}, fm_held_ns(ms, s->rho_ppm));
+    bool news = fm_epoch_newer(epoch, c->epoch);
+    if (news || c->said.ns <= g->asked_ns) {
+        c->said.ns = g->asked_ns;
+        c->closed = g->closed;
+    }
+    c->until = news ? until : fm_mono_max(c->until, until);
+    if (news)
+        c->quiet_until = now; /* the move that it was held for is over */
+    c->epoch = c->known = epoch;
+}
+
+void fm_sublease_granted(struct fm_sublease *s, const struct fm_grant *g, struct fm_mono now)
+{
+    FM_ASSERT(g->ms >= 0 && g->asked_ns <= now.ns && g->epochs);
+    int64_t from = FM_RULE_PICK(R5_FROM_ASK, g->asked_ns, now.ns);
+    struct fm_mono until = fm_mono_add_ns((struct fm_mono){from}, fm_held_ns(g->ms, s->rho_ppm));
     for (unsigned i = 0; i < s->ncells; i++) {
-        if (!(cells & bit(i)))
+        struct fm_sublease_cell *c = &s->cell[i];
+        if (!(g->cells & bit(i)))
             continue;
-        bool ended = fm_epoch_newer(s->cell[i].epoch, epochs[i]) ||
-                     fm_epoch_newer(s->cell[i].known, epochs[i]);
-        bool stopped = !fm_epoch_newer(epochs[i], s->cell[i].stopped);
+        bool ended =
+            fm_epoch_newer(c->epoch, g->epochs[i]) || fm_epoch_newer(c->known, g->epochs[i]);
+        bool stopped = !fm_epoch_newer(g->epochs[i], c->stopped);
         if (!FM_RULE(R15_HIGHER, !ended) || !FM_RULE(R7_STOP_STAYS, !stopped))
             continue;
-        if (fm_epoch_newer(epochs[i], s->cell[i].epoch)) {
-            s->cell[i].until = until;
-            s->cell[i].quiet_until = now; /* the move that it was held for is over */
-        } else {
-            s->cell[i].until = fm_mono_max(s->cell[i].until, until);
-        }
-        s->cell[i].epoch = epochs[i];
-        s->cell[i].known = epochs[i];
-        s->cell[i].holder = s->region;
+        take_cell(c, g, g->epochs[i], until, now);
+        c->holder = s->region;
     }
 }
 
@@ -123,7 +133,7 @@ enum fm_admit fm_sublease_admit(const struct fm_sublease_cell *c, const struct f
     bool elsewhere = c->holder != FM_NOBODY && c->holder != at->region;
     if (!fm_sublease_live(c, c->epoch, at->now))
         return FM_RULE_PICK(R15_MOVING, elsewhere, true) ? FM_ADMIT_NOT_HOLDER : FM_ADMIT_MOVING;
-    if (fm_mono_before(at->now, c->quiet_until))
+    if (fm_mono_before(at->now, c->quiet_until) || FM_RULE_PICK(R15_CLOSED, c->closed, false))
         return FM_ADMIT_MOVING;
     if (q->epoch.n != 0 && !FM_RULE(R13_EPOCH, fm_epoch_same(q->epoch, c->epoch)))
         return FM_ADMIT_NOT_HOLDER;

@@ -5,6 +5,7 @@
  * again before a success is relayed, stops when its keeper says so, and never takes up again what
  * it stopped. A grant counts from the moment its request was sent. Whatever tells it of a higher
  * epoch (a view, a request's header) makes it hold: it is then not the holder any more, or not yet.
+ * A grant may be closed: the region holds, and its data are not open; it is as good for a database.
  *
  * Pure; the structure is the caller's, about 3 KiB. `now` is CLOCK_BOOTTIME of this process. */
 #ifndef FM_CORE_SUBLEASE_H
@@ -38,6 +39,8 @@ struct fm_sublease_cell {
     struct fm_epoch epoch;      /* granted */
     struct fm_epoch known;      /* the highest that was heard of */
     struct fm_epoch stopped;    /* never again at or below this one */
+    struct fm_mono said;        /* when that was asked which the keeper has answered last, ... */
+    bool closed;                /* ... and the data are not open: new commands are held */
     uint8_t holder;             /* of the known epoch; FM_NOBODY while it moves */
 };
 
@@ -50,9 +53,15 @@ struct fm_sublease {
 
 void fm_sublease_init(struct fm_sublease *s, uint8_t region, unsigned ncells, uint32_t rho_ppm);
 
-/* A grant: `asked_ns` is this gate's own number from its request. `epochs`: one a cell. */
-void fm_sublease_granted(struct fm_sublease *s, int64_t asked_ns, int32_t ms, uint64_t cells,
-                         const struct fm_epoch *epochs, struct fm_mono now);
+struct fm_grant {
+    int64_t asked_ns; /* this gate's own number from its request */
+    int32_t ms;
+    bool closed; /* the data are not open (core/opening.h): databases act, gates hold commands */
+    uint64_t cells;
+    const struct fm_epoch *epochs; /* one a cell */
+};
+
+void fm_sublease_granted(struct fm_sublease *s, const struct fm_grant *g, struct fm_mono now);
 
 /* Stop these cells at these epochs, for good. Acknowledge what is returned. */
 uint64_t fm_sublease_stop(struct fm_sublease *s, uint64_t cells, const struct fm_epoch *epochs);

@@ -28,7 +28,8 @@ void fm_votes_set(struct fm_votes *v, uint16_t observers, int64_t patience_ms, s
 void fm_votes_stalled(struct fm_votes *v, struct fm_mono now)
 {
     for (unsigned r = 0; r < FM_AUTH_REGIONS_MAX; r++)
-        v->heard[r] = now;
+        if (!(v->gone >> r & 1))
+            v->heard[r] = now;
 }
 
 void fm_votes_take(struct fm_votes *v, struct fm_agent_id from, const struct fm_vote *vote,
@@ -40,12 +41,14 @@ void fm_votes_take(struct fm_votes *v, struct fm_agent_id from, const struct fm_
     v->of[from.n].at = now;
     v->of[from.n].known = true;
     v->heard[region] = now;
+    v->gone = (uint16_t)(v->gone & ~(1u << region));
 }
 
 void fm_votes_gone(struct fm_votes *v, unsigned region, struct fm_mono now)
 {
     FM_ASSERT(region < FM_AUTH_REGIONS_MAX);
     v->heard[region] = fm_mono_add_ms(now, -v->patience_ms);
+    v->gone = (uint16_t)(v->gone | 1u << region);
 }
 
 void fm_votes_load(struct fm_votes *v, unsigned region, const struct fm_load *load)

@@ -75,7 +75,8 @@ struct fm_votes {
         bool known;
     } of[FM_AGENTS_MAX];
     struct fm_mono heard[FM_AUTH_REGIONS_MAX];
-    struct { /* of my region */
+    uint16_t gone; /* regions that somebody knows to be dead, one bit each */
+    struct {       /* of my region */
         uint16_t host;
         bool used;
         struct fm_mono at;
@@ -92,7 +93,8 @@ void fm_votes_init(struct fm_votes *v, struct fm_agent_id self, uint16_t observe
 /* Others vote from now on, or patience is another. Who is new counts as heard. */
 void fm_votes_set(struct fm_votes *v, uint16_t observers, int64_t patience_ms, struct fm_mono now);
 
-/* This process was away: that nobody was heard meanwhile says nothing about the others. */
+/* This process was away: that nobody was heard meanwhile says nothing about the others, but for
+ * those of whom is known that they are gone. */
 void fm_votes_stalled(struct fm_votes *v, struct fm_mono now);
 
 /* A vote came from another agent. */

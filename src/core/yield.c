@@ -52,13 +52,6 @@ unsigned fm_yield_heir(const struct fm_yield_evidence *ev, int64_t fresh_ms, uns
     return follower(ev, fresh_ms, mask, now);
 }
 
-static bool serves(const struct fm_yield_evidence *ev, unsigned who)
-{
-    const struct fm_group_report *r = &ev->node[who];
-    bool open = r->state == FM_GROUP_PRIMARY || r->state == FM_GROUP_DRAINING;
-    return open && fm_epoch_same(r->epoch, ev->cell->epoch);
-}
-
 /* Somebody here may serve under this epoch, or may claim it. */
 static bool any_here(const struct fm_yield_evidence *ev, const struct fm_yield_policy *p,
                      struct fm_mono now)
@@ -102,7 +95,8 @@ struct fm_yield_verdict fm_yield_step(struct fm_yield *y, const struct fm_yield_
     struct fm_yield_verdict v = {.why = FM_YIELD_WHY_NONE, .wake = FM_MONO_NEVER};
     unsigned who = claimant(ev);
     bool heard = who != FM_GROUP_NOBODY && fm_group_is_fresh(&ev->node[who], p->fresh_ms, now);
-    bool served = FM_RULE_PICK(R30_SERVED, heard && serves(ev, who), false);
+    bool served =
+        FM_RULE_PICK(R30_SERVED, heard && fm_group_is_open(&ev->node[who], ev->cell->epoch), false);
     if (!ev->holds || !fm_epoch_same(y->epoch, ev->cell->epoch)) {
         y->epoch = ev->holds ? ev->cell->epoch : (struct fm_epoch){0};
         y->served = now;

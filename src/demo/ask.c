@@ -9,7 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { PATIENCE_S = 2 };
+enum { PATIENCE_S = 5 };
 
 static size_t exchange(int fd, const struct fm_addr *to, struct fm_str text, char *answer,
                        size_t room)

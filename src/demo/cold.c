@@ -19,6 +19,8 @@ enum {
     STOPPED_MS = 30000,
     /* what was due a moment before the standby was ready may still have met nobody */
     MARGIN_MS = 500,
+    BROKEN_MS = 15000,
+    GROWS_MS = 1500,
 };
 
 /* -------- what the standby's agent says -------- */
@@ -81,13 +83,96 @@ static void mark(struct fm_demo *d, struct play *p, const char *key, bool came, 
         fm_demo_view_say(&d->view, "%s: NOT %s", d->world.region[STANDBY].name, text);
 }
 
+/* -------- replication -------- */
+
+static bool is_broken(struct fm_demo *d)
+{
+    struct fm_stage_group g;
+    return fm_stage_group_look(d, &g) && g.lacks_bytes >= 0;
+}
+
+/* Nothing bounds it any more, where nobody else follows. */
+static bool is_unbounded(struct fm_demo *d)
+{
+    struct fm_stage_group g;
+    return fm_stage_group_look(d, &g) && !g.enforced && g.lacks_bytes > 0;
+}
+
+static json_int_t lacks(const struct fm_demo *d)
+{
+    struct fm_stage_group g;
+    return fm_stage_group_look(d, &g) ? g.lacks_bytes : -1;
+}
+
+/* While it is broken. */
+static bool see_it_grow(struct fm_demo *d, struct play *p)
+{
+    json_int_t first = lacks(d);
+    if (!fm_stage_wait(d, GROWS_MS, NULL))
+        return false;
+    json_int_t then = lacks(d);
+    p->good &= first >= 0 && then > first;
+    fm_demo_view_say(&d->view, "%s lacks %lld bytes, and %.1f s later %lld",
+                     d->world.region[STANDBY].name, (long long)first, GROWS_MS / 1e3,
+                     (long long)then);
+    json_object_set_new(p->more, "lacked_bytes", json_pack("[I,I]", first, then));
+    return true;
+}
+
+static json_int_t bound_before; /* that is waited for */
+
+static bool is_bounded_as_before(struct fm_demo *d)
+{
+    struct fm_stage_group g;
+    return fm_stage_group_look(d, &g) && g.enforced && g.bound_bytes <= bound_before &&
+           g.lacks_bytes < 0;
+}
+
+/* What would be lost is what it was. */
+static bool see_it_restored(struct fm_demo *d, struct play *p, json_int_t before)
+{
+    bound_before = before;
+    if (!fm_switch_wait_whole(d, p) || !fm_stage_wait(d, BROKEN_MS, is_bounded_as_before))
+        return false;
+    mark(d, p, "restored_ms", is_bounded_as_before(d),
+         "replication is restored, and what would be lost is bounded as before");
+    return true;
+}
+
+bool fm_cold_rehearse(struct fm_demo *d, struct play *p)
+{
+    const char *to = d->world.region[STANDBY].name;
+    const char *const prepare[] = {"failover",  "site",     "--to",          to,
+                                   "--prepare", "--reason", "demonstration", NULL};
+    const char *const stand_down[] = {"failover",     "site",     "--to",          to,
+                                      "--stand-down", "--reason", "demonstration", NULL};
+    struct fm_stage_group before;
+    double took = -1;
+    if (!fm_switch_begin(d, p))
+        return false;
+    p->good &= fm_stage_group_look(d, &before) && before.enforced && before.lacks_bytes < 0;
+    p->good &= fm_operate(d, STANDBY, prepare, &took, NULL);
+    if (d->interrupted || !fm_stage_wait(d, BROKEN_MS, is_broken))
+        return false;
+    mark(d, p, "broken_ms", is_broken(d), "replication to it is broken on purpose");
+    if (!see_it_grow(d, p) ||
+        (d->world.nregions == 2 && !fm_stage_wait(d, BROKEN_MS, is_unbounded)))
+        return false;
+    mark(d, p, "unbounded_ms", d->world.nregions > 2 || is_unbounded(d),
+         "nothing bounds any more what would be lost, and nobody has waited");
+    p->good &= fm_operate(d, STANDBY, stand_down, &took, NULL);
+    return !d->interrupted && see_it_restored(d, p, before.bound_bytes) &&
+           fm_stage_wait(d, STOPPED_MS, is_cold_again);
+}
+
 /* -------- prepare -------- */
 
 bool fm_cold_prepare(struct fm_demo *d, struct play *p)
 {
     FM_ASSERT(p->region == 0 && d->world.nregions > STANDBY);
     p->good &= !fm_world_app_runs(&d->world, STANDBY); /* that is the point of it */
-    if (!fm_play_kill(d, p) || !fm_stage_wait(d, ASKED_MS, asks_a_person))
+    if (!(d->world.group ? fm_switch_kill(d, p) : fm_play_kill(d, p)) ||
+        !fm_stage_wait(d, ASKED_MS, asks_a_person))
         return false;
     mark(d, p, "asked_ms", asks_a_person(d),
          "its app is started and checked; a person is asked, nothing was taken over");
@@ -118,13 +203,27 @@ bool fm_cold_stand_down(struct fm_demo *d, struct play *p)
     p->good &= same;
     fm_demo_view_say(&d->view, "%s holds as before: %s", p->name, same ? "yes" : "NO");
     json_object_set_new(p->more, "holds_as_before", json_boolean(same));
-    return true;
+    return !d->world.group || see_it_restored(d, p, p->bound_bytes);
 }
 
 /* -------- the other one -------- */
 
+/* What a person consents to is the bound that was shown while all was well: that replication was
+ * broken since has not changed it. */
+static bool says_the_same(struct fm_demo *d, struct play *p, const json_t *quote)
+{
+    const json_t *bytes = json_object_get(quote, "loss_bytes");
+    const char *kind = json_string_value(json_object_get(quote, "bound_kind"));
+    bool same = p->bounded && kind && strcmp(kind, "enforced") == 0 && json_is_integer(bytes) &&
+                json_integer_value(bytes) == p->bound_bytes;
+    fm_demo_view_say(&d->view, "the quote says what was shown before, %lld bytes: %s",
+                     (long long)p->bound_bytes, same ? "yes" : "NO");
+    json_object_set_new(p->more, "quoted_as_shown", json_boolean(same));
+    return same;
+}
+
 /* What it would cost, then consent to that. */
-static bool consent(struct fm_demo *d, double *took_ms)
+static bool consent(struct fm_demo *d, struct play *p, double *took_ms)
 {
     const char *to = d->world.region[STANDBY].name, *printed = NULL, *id = NULL;
     char quote[64] = "";
@@ -134,6 +233,8 @@ static bool consent(struct fm_demo *d, double *took_ms)
     json_t *doc = json_loads(printed, 0, NULL);
     if (doc && !json_unpack(doc, "{s:s}", "quote", &id))
         snprintf(quote, sizeof quote, "%s", id);
+    if (d->world.group && !says_the_same(d, p, doc))
+        quote[0] = 0;
     json_decref(doc);
     const char *const say[] = {"failover",   "site",          "--to",          to,
                                "--complete", "--accept-loss", quote,           "--confirm",
@@ -146,7 +247,7 @@ bool fm_cold_complete(struct fm_demo *d, struct play *p)
     double took = -1;
     if (!fm_play_ask_meanwhile(d, p))
         return false;
-    bool done = consent(d, &took);
+    bool done = consent(d, p, &took);
     if (d->interrupted)
         return false;
     if (!done)
@@ -163,7 +264,7 @@ bool fm_cold_complete(struct fm_demo *d, struct play *p)
 
 bool fm_cold_stays(struct fm_demo *d, struct play *p)
 {
-    if (!fm_stage_wait(d, SOAKED_MS, NULL))
+    if ((d->world.group && !fm_switch_rejoin(d, p)) || !fm_stage_wait(d, SOAKED_MS, NULL))
         return false;
     fm_stage_refresh(d);
     bool nothing = fm_holders_has_nothing(d->status, p->name);
@@ -179,6 +280,8 @@ bool fm_cold_fail_back(struct fm_demo *d, struct play *p)
 {
     static const char *const words[] = {"failback", "site", "--reason", "demonstration", NULL};
     double took = -1;
+    if (d->world.group && !fm_switch_begin(d, p))
+        return false;
     bool done = fm_operate(d, STANDBY, words, &took, NULL);
     if (d->interrupted)
         return false;
@@ -195,7 +298,7 @@ bool fm_cold_fail_back(struct fm_demo *d, struct play *p)
     bool home = by && strcmp(by, d->world.region[0].name) == 0;
     p->good &= home;
     json_object_set_new(p->more, "is_home", json_boolean(home));
-    return true;
+    return !d->world.group || fm_switch_wait_whole(d, p);
 }
 
 /* -------- what failed, and when -------- */
@@ -221,4 +324,12 @@ void fm_cold_judge(struct fm_demo *d, struct play *p)
     p->good &= queries == 0 && all == 0;
     json_object_set_new(p->more, "queries_failed_when_ready", json_integer((json_int_t)queries));
     json_object_set_new(p->more, "failed_when_taken", json_integer((json_int_t)all));
+    if (d->world.group)
+        fm_switch_judge(d, p);
+}
+
+void fm_cold_judge_home(struct fm_demo *d, struct play *p)
+{
+    if (d->world.group)
+        fm_switch_judge(d, p);
 }

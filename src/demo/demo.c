@@ -191,7 +191,9 @@ static bool start_load(struct fm_demo *d, unsigned seconds)
     FM_ASSERT(!d->load && seconds > 0);
     fm_rand_bytes(&run, sizeof run);
     struct fm_addr edge = fm_world_loopback(d->world.edge_port);
-    enum fm_load_mix mix = d->options.story == FM_DEMO_BANK ? FM_LOAD_BANK : FM_LOAD_SITE;
+    enum fm_load_mix mix = d->options.story == FM_DEMO_BANK ? FM_LOAD_BANK
+                           : d->world.group                 ? FM_LOAD_SITE_LEDGER
+                                                            : FM_LOAD_SITE;
     d->load = fm_load_start(&edge, mix, d->options.rate, run, (size_t)d->options.rate * seconds,
                             &d->error);
     return d->load != NULL;
@@ -293,7 +295,10 @@ static void leave_world(struct fm_demo *d)
 
 static bool perform(struct fm_demo *d, bool group, json_t *list)
 {
-    unsigned which = d->options.scenarios & (group ? FM_DEMO_GROUP : ~(unsigned)FM_DEMO_GROUP);
+    unsigned of_group = FM_DEMO_GROUP;
+    if (d->options.scenarios & FM_DEMO_PREPARE) /* a cold standby, with its data */
+        of_group = FM_DEMO_COLD_GROUP;
+    unsigned which = d->options.scenarios & (group ? of_group : ~of_group);
     if (!which)
         return true;
     leave_world(d);

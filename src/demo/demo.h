@@ -29,6 +29,7 @@ enum fm_demo_scenario {
     FM_DEMO_GROUP_SWITCHOVER = 2048,
     FM_DEMO_GROUP_FORCED = 4096,
     FM_DEMO_GROUP_FAILBACK = 8192,
+    FM_DEMO_PREPARE = 16384, /* of a cold standby whose data are one; the first of them */
 };
 
 enum {
@@ -39,6 +40,7 @@ enum {
     FM_DEMO_GROUP = FM_DEMO_GROUP_SWITCHOVER | FM_DEMO_GROUP_FORCED | FM_DEMO_GROUP_FAILBACK,
     FM_DEMO_ALL = FM_DEMO_STORE | FM_DEMO_GROUP,
     FM_DEMO_COLD = FM_DEMO_STAND_DOWN | FM_DEMO_COMPLETE | FM_DEMO_FAILBACK,
+    FM_DEMO_COLD_GROUP = FM_DEMO_PREPARE | FM_DEMO_COLD,
 };
 
 struct fm_demo_options {
@@ -58,7 +60,7 @@ const char *fm_demo_story_name(enum fm_demo_story s);
 /* The scenario of this name among `these`; 0 where there is none. */
 unsigned fm_demo_scenario_find(const char *name, unsigned these);
 
-/* Why the scenarios FM_DEMO_GROUP cannot be shown here; NULL: they can. */
+/* Why the scenarios FM_DEMO_GROUP and FM_DEMO_COLD_GROUP cannot be shown here; NULL: they can. */
 const char *fm_demo_group_missing(void);
 
 /* Runs it. *report gets a fulmar.demo/1 document, or NULL where nothing could be measured. Returns

@@ -35,7 +35,7 @@ static bool look(const struct fm_demo *d, unsigned region, struct fm_stage_group
 {
     struct fm_addr at = fm_world_loopback(d->world.region[region].admin);
     struct fm_fetched got;
-    *g = (struct fm_stage_group){.bound_bytes = -1};
+    *g = (struct fm_stage_group){.bound_bytes = -1, .lacks_bytes = -1};
     if (fm_fetch(&at, "/status", STATUS_MS, &got, NULL) != FM_ERR_OK)
         return false;
     json_t *doc = json_loadb(got.body ? got.body : "", got.n, 0, NULL);
@@ -47,6 +47,9 @@ static bool look(const struct fm_demo *d, unsigned region, struct fm_stage_group
     g->enforced = kind && strcmp(kind, "enforced") == 0;
     if (g->enforced)
         g->bound_bytes = json_integer_value(json_object_get(loss, "bytes"));
+    const json_t *broken = json_object_get(loss, "broken");
+    if (json_is_object(broken))
+        g->lacks_bytes = json_integer_value(json_object_get(broken, "lacks_bytes"));
     for (json_int_t p = json_integer_value(json_object_get(group, "promotable")); p; p &= p - 1)
         g->standbys++;
     json_decref(doc);

@@ -112,9 +112,11 @@ static struct asked ask_bank(size_t i, unsigned who, struct fm_buf *b)
     return (struct asked){FM_METHOD_GET, FM_LOAD_QUERY, false};
 }
 
-static struct asked ask_site(size_t i, unsigned who, struct fm_buf *b)
+static struct asked ask_site(size_t i, unsigned who, bool ledger, struct fm_buf *b)
 {
     bool command = i % 5 == 3;
+    if (command && ledger)
+        return debit(who, b);
     if (command)
         fm_buf_printf(b, "PUT /profile/user-%u", who);
     else if (i % 2)
@@ -131,9 +133,9 @@ static enum fm_http_method compose(struct fm_load *l, size_t i, struct fm_buf *b
     FM_ASSERT(i < l->records_max && b->n == 0);
     fm_load_key(l, i, key);
     unsigned who = (unsigned)(fm_mix64(i) % 1000);
-    struct asked a = l->mix == FM_LOAD_BANK   ? ask_bank(i, who, b)
-                     : l->mix == FM_LOAD_SITE ? ask_site(i, who, b)
-                                              : debit(who, b);
+    struct asked a = l->mix == FM_LOAD_BANK     ? ask_bank(i, who, b)
+                     : l->mix == FM_LOAD_LEDGER ? debit(who, b)
+                                                : ask_site(i, who, l->mix != FM_LOAD_SITE, b);
     fm_buf_lit(b, " HTTP/1.1\r\nHost: bank.example\r\nUser-Agent: fulmar-demo\r\n");
     if (a.kind != FM_LOAD_QUERY)
         fm_buf_printf(b, "Idempotency-Key: %s\r\nContent-Length: 0\r\n", key);

@@ -32,8 +32,9 @@ enum fm_load_outcome {
 
 enum fm_load_mix {
     FM_LOAD_BANK,
-    FM_LOAD_SITE,   /* one in five is a command, which one region may take */
-    FM_LOAD_LEDGER, /* commands of the ledger, nothing else */
+    FM_LOAD_SITE,        /* one in five is a command, which one region may take */
+    FM_LOAD_SITE_LEDGER, /* ... of the ledger */
+    FM_LOAD_LEDGER,      /* nothing else */
 };
 
 enum fm_load_kind {

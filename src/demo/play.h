@@ -21,7 +21,7 @@ struct play {
     const struct fm_measure *measure;
     const unsigned char *effects;
     bool bounded; /* what may be lost, as it was shown before */
-    json_int_t bound_transactions, recovered_before;
+    json_int_t bound_bytes, bound_transactions, recovered_before;
 };
 
 struct scenario {
@@ -53,6 +53,9 @@ bool fm_play_command(struct fm_demo *d);
 
 /* -------- cold.c: a standby whose app is stopped -------- */
 
+/* Of one whose data are a PostgreSQL group: prepared by a person while all is well, and stood down.
+ * Replication is broken meanwhile, and what would be lost grows. */
+bool fm_cold_rehearse(struct fm_demo *d, struct play *p);
 /* Kills the region, and waits until the standby is started and a person is asked. */
 bool fm_cold_prepare(struct fm_demo *d, struct play *p);
 /* After the primary was started again: nothing has moved, and the app is stopped. */
@@ -63,9 +66,14 @@ bool fm_cold_complete(struct fm_demo *d, struct play *p);
 bool fm_cold_stays(struct fm_demo *d, struct play *p);
 bool fm_cold_fail_back(struct fm_demo *d, struct play *p);
 void fm_cold_judge(struct fm_demo *d, struct play *p);
+void fm_cold_judge_home(struct fm_demo *d, struct play *p);
 
 /* -------- switch.c: the ledger is a PostgreSQL group -------- */
 
+/* As it is before a scenario; what others lost is not this one's. False: interrupted. */
+bool fm_switch_begin(struct fm_demo *d, struct play *p);
+/* Every node of the ledger follows, or p->good is false. */
+bool fm_switch_wait_whole(struct fm_demo *d, struct play *p);
 /* There and back. */
 bool fm_switch_over(struct fm_demo *d, struct play *p);
 /* What it would cost is asked, then the region of the primary dies, PostgreSQL with it. */

@@ -138,9 +138,11 @@ bool fm_play_ask_meanwhile(struct fm_demo *d, struct play *p)
 
 bool fm_play_command(struct fm_demo *d)
 {
-    static const char command[] = "PUT /profile/user-1 HTTP/1.1\r\nHost: site\r\n"
-                                  "Idempotency-Key: by-hand\r\nContent-Length: 0\r\n"
-                                  "Connection: close\r\n\r\n";
+#define COMMAND(line)                                                                              \
+    line " HTTP/1.1\r\nHost: site\r\nIdempotency-Key: by-hand\r\nContent-Length: 0\r\n"            \
+         "Connection: close\r\n\r\n"
+    const char *command = d->world.group ? COMMAND("POST /ledger/acc-by-hand/debit?amount=1")
+                                         : COMMAND("PUT /profile/user-1");
     char answer[4096];
     return fm_ask(d->world.edge_port, fm_str_z(command), answer, sizeof answer) == 200;
 }
@@ -310,6 +312,13 @@ static const struct scenario scenarios[] = {
      .before_healing = fm_play_ask_meanwhile,
      .heal = fm_play_heal,
      .after = see_it_return},
+    {.id = FM_DEMO_PREPARE,
+     .name = "prepare",
+     .what = "a person has the standby prepared, while %s goes on",
+     .healed = "it was stood down; %s has never stopped",
+     .objectives = {.pause_ms = SWITCH_MS},
+     .break_it = fm_cold_rehearse,
+     .judge = fm_switch_judge},
     {.id = FM_DEMO_STAND_DOWN,
      .name = "stand-down",
      .what = "every process of %s, which alone runs the app, is killed (SIGKILL)",
@@ -336,7 +345,8 @@ static const struct scenario scenarios[] = {
      .what = "planned: what %s took over goes home",
      .healed = "it is at home; what %s needed for it is stopped again",
      .objectives = {.pause_ms = MOVE_MS},
-     .break_it = fm_cold_fail_back},
+     .break_it = fm_cold_fail_back,
+     .judge = fm_cold_judge_home},
     {.id = FM_DEMO_GROUP_SWITCHOVER,
      .name = "switchover",
      .what = "planned: the ledger, its PostgreSQL with it, moves out of %s, and back",
@@ -417,6 +427,18 @@ static void say(struct fm_demo *d, const char *format, const char *region)
     fm_demo_view_say(&d->view, ">>> %s", text);
 }
 
+/* Of a cold standby whose data are a PostgreSQL group: that has to move, too, and a region that
+ * died may have acknowledged what nobody else has. */
+static struct fm_objectives objectives_of(const struct fm_demo *d, const struct scenario *s)
+{
+    struct fm_objectives o = s->objectives;
+    bool cold = d->world.group && d->options.story == FM_DEMO_COLD_STANDBY;
+    if (cold && o.pause_ms)
+        o.pause_ms = SWITCH_MS;
+    o.may_lose |= cold && s->taken_over;
+    return o;
+}
+
 static void begin(struct fm_demo *d, const struct scenario *s, struct play *p)
 {
     uint64_t epoch = 0;
@@ -487,7 +509,8 @@ static json_t *run_scenario(struct fm_demo *d, const struct scenario *s)
     if (s->judge)
         s->judge(d, &p);
     free(took);
-    json_t *o = fm_report_scenario(d, s->name, p.name, &s->objectives, &m, &v, effects);
+    struct fm_objectives objectives = objectives_of(d, s);
+    json_t *o = fm_report_scenario(d, s->name, p.name, &objectives, &m, &v, effects);
     json_object_set_new(o, "last_failed_ms",
                         last_failed_ms < 0 ? json_null() : json_integer(last_failed_ms));
     json_object_set_new(o, "longest_gap_at_ms",

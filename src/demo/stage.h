@@ -49,6 +49,7 @@ struct fm_stage_group {
     bool enforced;          /* what would be lost with it is bounded, ... */
     json_int_t bound_bytes; /* ... by so much; -1 = it is not */
     unsigned standbys;      /* that count */
+    json_int_t lacks_bytes; /* replication is broken on purpose, and so much lacks there; -1 */
 };
 
 /* As its primary says; false where nobody does. */
@@ -92,7 +93,7 @@ json_t *fm_report_ms(double ms);
 /* -------- ask.c -------- */
 
 /* Sends a whole request (with `Connection: close`) and reads the answer, terminated. The status; 0
- * where the connection was closed without one. Blocks, two seconds at the most. */
+ * where the connection was closed without one. Blocks, five seconds at the most. */
 unsigned fm_ask(uint16_t port, struct fm_str text, char *answer, size_t cap);
 /* The value of a header in such an answer, copied; empty where it has none. `name` with ": ". */
 void fm_ask_header(const char *answer, const char *name, char *out, size_t cap);

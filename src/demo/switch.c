@@ -44,6 +44,11 @@ static bool wait_until(struct fm_demo *d, struct play *p, bool (*until)(struct f
     return true;
 }
 
+bool fm_switch_wait_whole(struct fm_demo *d, struct play *p)
+{
+    return wait_until(d, p, fm_stage_group_is_whole);
+}
+
 /* -------- what was lost -------- */
 
 static json_t *ask(struct fm_demo *d, unsigned region, const char *const *words)
@@ -118,7 +123,7 @@ static bool take_all_rows(struct fm_demo *d, unsigned region, unsigned char *fou
 }
 
 /* What earlier scenarios lost is not this one's. */
-static bool begin(struct fm_demo *d, struct play *p)
+bool fm_switch_begin(struct fm_demo *d, struct play *p)
 {
     if (!wait_until(d, p, is_settled))
         return false;
@@ -131,9 +136,9 @@ static bool begin(struct fm_demo *d, struct play *p)
 bool fm_switch_over(struct fm_demo *d, struct play *p)
 {
     json_object_set_new(p->more, "moves", json_array());
-    return begin(d, p) && fm_play_move(d, p, "ledger", other(d, p->region), NULL) &&
+    return fm_switch_begin(d, p) && fm_play_move(d, p, "ledger", other(d, p->region), NULL) &&
            wait_until(d, p, is_settled) && fm_play_move(d, p, "ledger", p->region, NULL) &&
-           wait_until(d, p, fm_stage_group_is_whole);
+           fm_switch_wait_whole(d, p);
 }
 
 /* -------- by force -------- */
@@ -141,8 +146,8 @@ bool fm_switch_over(struct fm_demo *d, struct play *p)
 static bool show_bound(struct fm_demo *d, struct play *p)
 {
     unsigned to = other(d, p->region);
-    const char *const words[] = {"quote", "ledger", "--to", d->world.region[to].name,
-                                 "-o",    "json",   NULL};
+    const char *const words[] = {
+        "quote", fm_stage_exclusive(d), "--to", d->world.region[to].name, "-o", "json", NULL};
     json_t *doc = ask(d, p->region, words);
     if (d->interrupted) {
         json_decref(doc);
@@ -153,6 +158,7 @@ static bool show_bound(struct fm_demo *d, struct play *p)
     const char *kind = json_string_value(json_object_get(doc, "bound_kind"));
     p->bounded = kind && strcmp(kind, "enforced") == 0 && json_is_integer(transactions);
     p->bound_transactions = json_integer_value(transactions);
+    p->bound_bytes = json_is_integer(bytes) ? json_integer_value(bytes) : -1;
     fm_demo_view_say(&d->view, "it would lose at most %lld bytes, %lld transactions (%s)",
                      (long long)json_integer_value(bytes), (long long)p->bound_transactions,
                      kind ? kind : "not known");
@@ -165,7 +171,7 @@ static bool show_bound(struct fm_demo *d, struct play *p)
 
 bool fm_switch_kill(struct fm_demo *d, struct play *p)
 {
-    if (!begin(d, p))
+    if (!fm_switch_begin(d, p))
         return false;
     for (unsigned i = 0; i < LISTED_MS / AGAIN_MS && !fm_stage_group_keeps_rows(d); i++)
         if (!fm_stage_wait(d, AGAIN_MS, NULL))
@@ -183,7 +189,7 @@ bool fm_switch_kill(struct fm_demo *d, struct play *p)
 
 bool fm_switch_rejoin(struct fm_demo *d, struct play *p)
 {
-    if (!wait_until(d, p, fm_stage_group_is_whole))
+    if (!fm_switch_wait_whole(d, p))
         return false;
     double took = (double)fm_mono_sub_ns(fm_mono_now(), p->healed) / 1e6;
     json_object_set_new(p->more, "rejoined_ms", fm_report_ms(p->good ? took : -1));
@@ -243,8 +249,9 @@ bool fm_switch_back(struct fm_demo *d, struct play *p)
     json_object_set_new(p->more, "moves", json_array());
     json_object_set_new(p->more, "refused", json_array());
     json_object_set_new(p->more, "failed_back", json_false());
-    if (!begin(d, p) || (p->region == HOME && (!fm_play_move(d, p, "ledger", away, NULL) ||
-                                               !wait_until(d, p, is_settled))))
+    bool away_already = p->region != HOME;
+    if (!fm_switch_begin(d, p) || (!away_already && (!fm_play_move(d, p, "ledger", away, NULL) ||
+                                                     !wait_until(d, p, is_settled))))
         return false;
     fm_world_cut_data(&d->world);
     fm_demo_view_say(&d->view, "no node of the ledger hears another one any more");
@@ -261,7 +268,7 @@ bool fm_switch_back(struct fm_demo *d, struct play *p)
     bool went = json_is_true(json_object_get(p->more, "failed_back"));
     p->good &= home && went && !early;
     json_object_set_new(p->more, "is_home", json_boolean(home));
-    return wait_until(d, p, fm_stage_group_is_whole);
+    return fm_switch_wait_whole(d, p);
 }
 
 /* -------- the truth -------- */

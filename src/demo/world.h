@@ -55,7 +55,7 @@ struct fm_world_region {
 struct fm_world {
     struct fm_loop *loop;
     enum fm_demo_story story;
-    bool group; /* the ledger is a PostgreSQL group */
+    bool group; /* the ledger is a PostgreSQL group, of the context `ledger` or of the site */
     char dir[PATH_MAX], data[PATH_MAX];
     char fulmar[PATH_MAX], bank[PATH_MAX], contexts[PATH_MAX], schema[PATH_MAX];
     char password[2 * FM_WORLD_SECRET + 1]; /* of the bank's user in PostgreSQL */

@@ -243,12 +243,14 @@ static void write_group(const struct fm_world *w, FILE *f)
 {
     struct user u;
     bool found = postgres_user(&u); /* as when the data were made */
+    bool bank = w->story == FM_DEMO_BANK;
     FM_ASSERT(found);
+    if (bank)
+        fprintf(f, "contexts:\n  ledger:\n    failback: {soak: 2s}\n"); /* of a demonstration */
     fprintf(f,
-            "contexts:\n  ledger:\n    failback: {soak: 2s}\n" /* of a demonstration */
-            "groups:\n  ledger:\n    contexts: [ledger]\n    user: %s\n"
-            "    replication: {mode: async, max-loss: {bytes: 1MiB}}\n    nodes:\n",
-            u.entry.pw_name);
+            "groups:\n  ledger:\n    contexts: [%s]\n    user: %s\n"
+            "    replication: {mode: async, max-loss: {bytes: %s}}\n    nodes:\n",
+            bank ? "ledger" : "site", u.entry.pw_name, bank ? "1MiB" : "64KiB");
     for (unsigned r = 0; r < w->nregions; r++)
         fprintf(f, "      %s-1: {data: \"%s/%s-1\", port: %u}\n", w->region[r].name, w->data,
                 w->region[r].name, w->region[r].postgres);
@@ -328,8 +330,8 @@ static void write_standby(const struct fm_world *w, FILE *f)
             "contexts:\n  site:\n    standby:\n"
             "      start: [/bin/sh, -c, 'echo \"start $FULMAR_REGION\" >\"%s\"']\n"
             "      stop: [/bin/sh, -c, 'echo \"stop $FULMAR_REGION\" >\"%s\"']\n"
-            "      timeout: 5s\n      ready-within: 20s\n",
-            services, services);
+            "      timeout: 5s\n      ready-within: 20s\n%s",
+            services, services, w->group ? "      replication: break\n" : "");
 }
 
 static enum fm_err write_config(const struct fm_world *w, unsigned viewer, const char *path,

@@ -44,10 +44,22 @@ static void rested(struct fm_timer *t)
         fm_loop_rewatch(ln->loop, &ln->watch, EPOLLIN);
 }
 
+static enum fm_err not_here(const struct fm_addr *at, int err, struct fm_error *e)
+{
+    char text[FM_ADDR_TEXT_MAX];
+    const char *more = err == EACCES       ? " (ports below 1024 need CAP_NET_BIND_SERVICE)"
+                       : err == EADDRINUSE ? " (another process listens there)"
+                                           : "";
+    fm_addr_format(at, text);
+    return fm_error_errno(e, err == EADDRINUSE ? FM_ERR_EXISTS : FM_ERR_IO, err,
+                          "cannot listen on %s%s", text, more);
+}
+
 static enum fm_err bind_to(int fd, const struct fm_addr *at, unsigned flags, struct fm_error *e)
 {
     int one = 1;
     char text[FM_ADDR_TEXT_MAX];
+    bool shares = flags & FM_LISTEN_SHARE && !(flags & FM_LISTEN_FIRST);
     fm_addr_format(at, text);
     if (at->sa.sa_family == AF_UNIX) {
         (void)unlink(at->un.sun_path);
@@ -60,16 +72,35 @@ static enum fm_err bind_to(int fd, const struct fm_addr *at, unsigned flags, str
         return FM_ERR_OK;
     }
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-        ((flags & FM_LISTEN_SHARE) &&
-         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) ||
+        (shares && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) ||
         ((flags & FM_LISTEN_STAMPS) &&
          setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one) < 0))
         return fm_error_errno(e, FM_ERR_IO, errno, "cannot set up a listener on %s", text);
-    if (bind(fd, &at->sa, at->len) == 0)
-        return FM_ERR_OK;
-    const char *more = errno == EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "";
-    return fm_error_errno(e, errno == EADDRINUSE ? FM_ERR_EXISTS : FM_ERR_IO, errno,
-                          "cannot listen on %s%s", text, more);
+    return bind(fd, &at->sa, at->len) == 0 ? FM_ERR_OK : not_here(at, errno, e);
+}
+
+/* Where two processes begin at once the kernel lets both bind and one of them listen. The others of
+ * this process come after that. */
+static enum fm_err begin_to_listen(int fd, const struct fm_addr *at, unsigned flags,
+                                   struct fm_error *e)
+{
+    int one = 1;
+    if (listen(fd, BACKLOG) < 0)
+        return not_here(at, errno, e);
+    if ((flags & FM_LISTEN_FIRST) && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
+        return fm_error_errno(e, FM_ERR_IO, errno, "cannot share a listener");
+    return FM_ERR_OK;
+}
+
+enum fm_err fm_listener_probe(const struct fm_addr *at, struct fm_error *e)
+{
+    FM_ASSERT(at->sa.sa_family != AF_UNIX && fm_addr_port(at) > 0);
+    int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a socket");
+    enum fm_err err = bind_to(fd, at, 0, e);
+    close(fd);
+    return err;
 }
 
 enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const struct fm_addr *at,
@@ -78,6 +109,7 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
                              struct fm_error *e)
 {
     FM_ASSERT(accepted && at->len > 0 && at->len <= sizeof at->un);
+    FM_ASSERT(!(flags & FM_LISTEN_FIRST) || at->sa.sa_family != AF_UNIX);
     *ln = (struct fm_listener){
         .watch = {.fd = -1, .ready = listener_ready}, .loop = l, .accepted = accepted};
     fm_timer_init(&ln->again, rested);
@@ -86,8 +118,8 @@ enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const st
     if (fd < 0)
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot create a socket");
     enum fm_err err = bind_to(fd, at, flags, e);
-    if (!err && listen(fd, BACKLOG) < 0)
-        err = fm_error_errno(e, FM_ERR_IO, errno, "cannot listen");
+    if (!err)
+        err = begin_to_listen(fd, at, flags, e);
     ln->address.len = sizeof ln->address.un;
     if (!err && getsockname(fd, &ln->address.sa, &ln->address.len) < 0)
         err = fm_error_errno(e, FM_ERR_IO, errno, "cannot read the address of a listener");

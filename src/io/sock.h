@@ -203,7 +203,13 @@ enum fm_listen_flag {
     FM_LISTEN_SHARE = 1, /* SO_REUSEPORT, so that each worker can have its own */
     FM_LISTEN_STAMPS =
         2, /* connections keep the kernel's receive times (SO_TIMESTAMPNS, socket(7)) */
+    FM_LISTEN_FIRST = 4, /* of those that share: FM_ERR_EXISTS where another process listens, also
+                            one that shares; those that follow may share with it */
 };
+
+/* Could a server that does not share listen there at this moment? FM_ERR_EXISTS: another one does.
+ */
+enum fm_err fm_listener_probe(const struct fm_addr *at, struct fm_error *e) FM_WARN_UNUSED;
 
 /* A unix path is created anew with mode 0600. */
 enum fm_err fm_listener_open(struct fm_listener *ln, struct fm_loop *l, const struct fm_addr *at,

@@ -138,7 +138,7 @@ static void send_order(struct fm_ward *w, int signo)
 
 void fm_ward_set(struct fm_ward *w, const struct fm_ward_times *t)
 {
-    if (!w->running)
+    if (!w->running || !fm_mono_before(fm_mono_now(), w->times.term_at))
         return;
     w->times = *t;
     send_order(w, 0);

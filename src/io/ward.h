@@ -62,7 +62,8 @@ struct fm_ward_options {
 enum fm_err fm_ward_start(struct fm_ward *w, struct fm_loop *l, const struct fm_ward_options *o,
                           void (*over)(struct fm_ward *, const struct fm_ward_end *),
                           struct fm_error *e) FM_WARN_UNUSED;
-/* From now on these times. Nothing where it is over. */
+/* From now on these times. Nothing where it is over, or was asked to end: what ends is given no
+ * more time, since a program that is half ended serves nobody. */
 void fm_ward_set(struct fm_ward *w, const struct fm_ward_times *t);
 /* A signal to the program itself (not to what it started), then SIGKILL to all within this time. */
 void fm_ward_end(struct fm_ward *w, int signo, int64_t within_ms);

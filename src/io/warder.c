@@ -131,9 +131,10 @@ static void signal_program(const struct warder *w, int signo)
 static void guard_it(struct warder *w)
 {
     bool asked = false;
+    struct fm_mono last = FM_MONO_NEVER; /* what was on its way when it was asked came too late */
     int pidfd = pidfd_open(w->child, 0);
     for (;;) {
-        struct fm_mono now = fm_mono_now(), kill_at = w->order.times.kill_at;
+        struct fm_mono now = fm_mono_now(), kill_at = fm_mono_min(w->order.times.kill_at, last);
         if (!fm_mono_before(now, kill_at)) {
             w->end.forced = true;
             w->end.status = SIGKILL;
@@ -141,6 +142,7 @@ static void guard_it(struct warder *w)
         }
         if (!asked && !fm_mono_before(now, w->order.times.term_at)) {
             asked = true;
+            last = kill_at;
             signal_program(w, w->order.term_signo);
         }
         /* an owner that has died is seen as the end of its socket, which is not read here */

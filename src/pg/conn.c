@@ -37,6 +37,11 @@ int fm_pg_server_version(const struct fm_pg_conn *c)
     return c->pg ? PQserverVersion(c->pg) : 0;
 }
 
+int fm_pg_server_process(const struct fm_pg_conn *c)
+{
+    return c->pg ? PQbackendPID(c->pg) : 0;
+}
+
 /* -------- errors -------- */
 
 /* The code of an error by its class (PostgreSQL documentation, appendix A). */

@@ -137,5 +137,7 @@ void fm_pg_close(struct fm_pg_conn *c);
 
 /* Of the server, as libpq numbers them (150004); 0 while there is no connection. */
 int fm_pg_server_version(const struct fm_pg_conn *c);
+/* The process of the server that serves it; 0 while there is none. */
+int fm_pg_server_process(const struct fm_pg_conn *c);
 
 #endif

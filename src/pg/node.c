@@ -332,10 +332,20 @@ static void soon(struct fm_timer *t)
     go_on(fm_container_of(t, struct fm_pg_node, soon));
 }
 
+/* An operation ends with the programs that it began with. */
+static void use_next_programs(struct fm_pg_node *n)
+{
+    FM_ASSERT(!n->busy);
+    if (n->next_bin[0])
+        memcpy(n->bin, n->next_bin, sizeof n->bin);
+    n->next_bin[0] = '\0';
+}
+
 static void start(struct fm_pg_node *n, enum fm_pg_operation o, const uint8_t *plan,
                   int64_t deadline_ms)
 {
     FM_ASSERT(!n->busy && deadline_ms > 0);
+    use_next_programs(n);
     n->outcome = (struct fm_pg_outcome){.operation = o};
     n->plan = plan;
     n->busy = true;
@@ -398,6 +408,15 @@ enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
     if (!err)
         err = keep_folder(n->data, o->data, "the data directory", e);
     return err ? err : find_user(n, o->user, e);
+}
+
+enum fm_err fm_pg_node_programs(struct fm_pg_node *n, const char *bin, struct fm_error *e)
+{
+    char next[FM_PG_PATH_ROOM] = "";
+    enum fm_err err = keep_folder(next, bin, "the folder of PostgreSQL's programs", e);
+    if (!err)
+        memcpy(n->next_bin, next, sizeof next);
+    return err;
 }
 
 void fm_pg_node_deinit(struct fm_pg_node *n)
@@ -611,6 +630,7 @@ enum fm_err fm_pg_node_start(struct fm_pg_node *n, struct fm_child_options *out,
     static char *const envp[] = {path, locale, NULL};
     static char option[] = "-D";
     FM_ASSERT(!n->busy);
+    use_next_programs(n);
     if (fm_pg_is_there(n, NULL, FM_PG_MAKING) || fm_pg_is_there(n, NULL, FM_PG_MADE))
         return fm_error_set(e, FM_ERR_STATE, "the data directory %s is not whole", n->data);
     if (!fm_pg_is_there(n, "global", "pg_control"))

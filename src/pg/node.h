@@ -131,6 +131,7 @@ struct fm_pg_node {
     struct fm_lsn pruned;
     struct fm_history theirs;
     char bin[FM_PG_PATH_ROOM], data[FM_PG_PATH_ROOM];
+    char next_bin[FM_PG_PATH_ROOM]; /* "" = the same */
     char admin[FM_PG_NAME_ROOM], slot[FM_PG_NAME_ROOM];
     char admin_password[FM_PG_INFO_ROOM], pass[FM_PG_INFO_ROOM]; /* wiped when it is over */
     char info[FM_PG_INFO_ROOM], info_sql[FM_PG_INFO_ROOM];       /* how to reach the upstream */
@@ -148,6 +149,9 @@ struct fm_pg_node {
 enum fm_err fm_pg_node_init(struct fm_pg_node *n, struct fm_loop *l,
                             const struct fm_pg_node_options *o, void (*over)(struct fm_pg_node *),
                             struct fm_error *e) FM_WARN_UNUSED;
+/* Other programs, from the next operation or start on. Errors as those of fm_pg_node_init. */
+enum fm_err fm_pg_node_programs(struct fm_pg_node *n, const char *bin,
+                                struct fm_error *e) FM_WARN_UNUSED;
 /* Kills what runs; `over` does not follow. */
 void fm_pg_node_deinit(struct fm_pg_node *n);
 

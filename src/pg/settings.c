@@ -172,6 +172,8 @@ static enum fm_err check(const struct fm_pg_settings *s, struct fm_error *e)
         return refuse(e, "as a port", FM_STR("0"));
     if (!is_name(s->replication))
         return refuse(e, "as a user", s->replication);
+    if (s->delay_ms < 0 || s->delay_ms > INT32_MAX)
+        return fm_error_set(e, FM_ERR_INVALID, "PostgreSQL cannot be given such a delay");
     if (!is_text(s->synchronous))
         return refuse(e, "as synchronous standbys", s->synchronous);
     return FM_ERR_OK;
@@ -220,8 +222,10 @@ enum fm_err fm_pg_conf_write(struct fm_buf *b, const struct fm_pg_settings *s, s
     if (hba.full || hba.n > TEXT_MAX)
         return refuse(e, "as a data directory", s->data);
     setting(b, FM_STR("hba_file"), fm_buf_str(&hba)); /* relative, it would be to where it starts */
-    if (s->upstream)
+    if (s->upstream && !s->apart)
         err = upstream(b, s, e);
+    if (!err && s->upstream && s->delay_ms) /* apart, too: what it has is not applied any sooner */
+        fm_buf_printf(b, "recovery_min_apply_delay = %lld\n", (long long)s->delay_ms); /* in ms */
     return err ? err : fits(b, FM_PG_CONF_FILE, e);
 }
 

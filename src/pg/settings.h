@@ -43,6 +43,8 @@ struct fm_pg_settings {
     size_t npeers;
     struct fm_str synchronous;             /* synchronous_standby_names; empty = none */
     const struct fm_pg_upstream *upstream; /* NULL: follows nobody */
+    int64_t delay_ms;                      /* as a standby it applies so much later; 0 = at once */
+    bool apart; /* it stays a standby of its upstream, and receives nothing from it */
     /* files of the log that are needed no more are removed, not kept to be written again: pg_rewind
      * copies all that are there */
     bool sheds_log;

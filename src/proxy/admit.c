@@ -179,8 +179,8 @@ bool fm_admit_override(const struct fm_request *rq, const struct fm_http_head *h
            (!rq->placed || fm_admit_overrides(rq));
 }
 
-/* What the application may do: nothing but answer, where its region does not hold the cell or an
- * operator said so. */
+/* What the application may do: nothing but answer, where its region does not hold the cell, its
+ * data are not open, or an operator said so. */
 struct fm_str fm_admit_mode(const struct fm_request *rq)
 {
     if (!is_gate(rq) || !rq->seats)
@@ -191,7 +191,7 @@ struct fm_str fm_admit_mode(const struct fm_request *rq)
     if (!rq->command && rq->placed && !read_only) {
         struct fm_sublease_cell cell;
         fm_seats_read_sublease(rq->seats, rq->cell, &cell);
-        read_only = !fm_sublease_live(&cell, cell.epoch, fm_mono_now());
+        read_only = cell.closed || !fm_sublease_live(&cell, cell.epoch, fm_mono_now());
     }
     return read_only ? FM_STR("read-only") : FM_STR("normal");
 }

@@ -80,7 +80,8 @@ static void readers_came(struct fm_listener *ln, int fd, const struct fm_addr *f
 static enum fm_err listen_at(struct fm_door *d, enum fm_door_kind kind, const struct fm_addr *at,
                              struct fm_error *e)
 {
-    enum fm_err err = fm_listener_open(&d->listener[kind], &d->worker->loop, at, FM_LISTEN_SHARE,
+    unsigned flags = FM_LISTEN_SHARE | (d->worker->index == 0 ? FM_LISTEN_FIRST : 0u);
+    enum fm_err err = fm_listener_open(&d->listener[kind], &d->worker->loop, at, flags,
                                        kind == FM_DOOR_READ_WRITE ? writers_came : readers_came, e);
     return err ? fm_error_wrap(e, "group %s, %s", d->config->name, fm_door_kind_name(kind))
                : FM_ERR_OK;

@@ -37,19 +37,20 @@ static void locate(const struct fm_groups *g, struct group *x, unsigned i)
 {
     const struct fm_conf_addr *a = &x->host[i].agent;
     struct fm_addr *at = &x->nodes.at[i];
-    if (x->distance[i] != FM_DOOR_NEAR)
+    if (x->distance[i] != FM_DOOR_NEAR && x->distance[i] != FM_DOOR_ZONE)
         return;
     bool known =
         a->is_ip ? fm_addr_ip(at, a->host, a->port) == FM_ERR_OK : fm_names_find(g->names, a, at);
-    x->nodes.node[i].distance = known ? FM_DOOR_NEAR : FM_DOOR_NO_WAY;
+    x->nodes.node[i].distance = known ? x->distance[i] : FM_DOOR_NO_WAY;
 }
 
 static enum fm_err take_node(const struct fm_groups *g, struct group *x, unsigned i,
                              const struct fm_groups_config *c, const struct fm_conf_group_node *n,
                              struct fm_error *e)
 {
-    const struct fm_conf_host *h = &c->conf->hosts[n->host];
-    bool same_region = g->names && h->region == c->conf->hosts[c->host].region;
+    const struct fm_conf_host *h = &c->conf->hosts[n->host], *mine = &c->conf->hosts[c->host];
+    bool same_region = g->names && h->region == mine->region;
+    bool same_zone = mine->zone.n && fm_str_eq(h->zone, mine->zone);
     struct host *to = &x->host[i];
     FM_ASSERT(h->name.n < sizeof to->name);
     memcpy(to->name, h->name.p, h->name.n);
@@ -58,7 +59,7 @@ static enum fm_err take_node(const struct fm_groups *g, struct group *x, unsigne
     memcpy(to->at, h->peer.host.p, h->peer.host.n);
     to->agent = (struct fm_conf_addr){
         .host = fm_str(to->at, h->peer.host.n), .port = h->peer.port, .is_ip = h->peer.is_ip};
-    x->distance[i] = (uint8_t)fm_door_distance(n->host == c->host, same_region);
+    x->distance[i] = (uint8_t)fm_door_distance(n->host == c->host, same_region, same_zone);
     x->nodes.node[i].distance = x->distance[i];
     locate(g, x, i);
     if (n->host == c->host && fm_addr_ip(&x->nodes.at[i], FM_STR("127.0.0.1"), (uint16_t)n->port))

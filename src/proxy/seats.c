@@ -174,9 +174,9 @@ void fm_seats_publish_sublease(struct fm_seats_context *c, unsigned cell,
                                const struct fm_sublease_cell *s)
 {
     FM_ASSERT(s->until.ns >= 0 && s->quiet_until.ns >= 0);
-    write_words(seat_of(c, cell),
-                (uint64_t[FM_SEAT_WORDS]){(uint64_t)s->until.ns, (uint64_t)s->quiet_until.ns,
-                                          s->epoch.n, s->known.n, s->stopped.n, s->holder});
+    write_words(seat_of(c, cell), (uint64_t[FM_SEAT_WORDS]){
+                                      (uint64_t)s->until.ns, (uint64_t)s->quiet_until.ns,
+                                      s->epoch.n, s->known.n, s->stopped.n, s->holder, s->closed});
 }
 
 void fm_seats_read_sublease(const struct fm_seats_context *c, unsigned cell,
@@ -189,7 +189,8 @@ void fm_seats_read_sublease(const struct fm_seats_context *c, unsigned cell,
                                      .epoch = {w[2]},
                                      .known = {w[3]},
                                      .stopped = {w[4]},
-                                     .holder = (uint8_t)w[5]};
+                                     .holder = (uint8_t)w[5],
+                                     .closed = w[6] != 0};
 }
 
 void fm_seats_enter(struct fm_seats_context *c, unsigned cell)

@@ -298,6 +298,14 @@ static bool has_gate(const struct fm_view_address *addrs, size_t n, unsigned reg
     return false;
 }
 
+static bool any_database(const struct fm_view *v)
+{
+    bool any = false;
+    for (unsigned c = 0; c < v->ncontexts; c++)
+        any |= fm_conf_is_database(&v->conf->contexts[c]);
+    return any;
+}
+
 static bool compile_region(struct fm_view *v, unsigned r, const struct fm_view_address *addrs,
                            size_t naddrs)
 {
@@ -311,17 +319,21 @@ static bool compile_region(struct fm_view *v, unsigned r, const struct fm_view_a
                                                                     : has_gate(addrs, naddrs, r)};
     bool one = to->gates || cr->witness; /* a witness: one pool, empty */
     to->witness = cr->witness;
-    to->npools = one ? 1 : (unsigned)cr->npools;
+    /* what is only a database has an empty one, too: the last */
+    to->npools = one ? 1 : (unsigned)cr->npools + any_database(v);
     FM_ASSERT(to->npools > 0 && cr->priority <= UINT16_MAX && cr->weight <= UINT16_MAX);
     to->pools = fm_arena_array(&v->arena, to->npools, sizeof *to->pools);
     if (!to->pools || !compile_gates(v, to, r))
         return false;
     for (unsigned p = 0; p < to->npools; p++)
-        to->pools[p].name = to->gates     ? FM_STR("gates")
-                            : cr->witness ? FM_STR("none")
-                                          : cr->pools[p].name;
+        to->pools[p].name = to->gates                        ? FM_STR("gates")
+                            : cr->witness || p == cr->npools ? FM_STR("none")
+                                                             : cr->pools[p].name;
     for (unsigned c = 0; c < v->ncontexts; c++) {
-        int pool = one ? 0 : fm_conf_find_pool(cr, v->conf->contexts[c].app);
+        const struct fm_conf_context *cc = &v->conf->contexts[c];
+        int pool = one                       ? 0
+                   : fm_conf_is_database(cc) ? (int)cr->npools
+                                             : fm_conf_find_pool(cr, cc->app);
         FM_ASSERT(pool >= 0 && (unsigned)pool < to->npools);
         v->contexts[c].pool[r] = (uint16_t)pool;
     }

@@ -476,7 +476,8 @@ enum fm_err fm_worker_listen(struct fm_worker *w, const struct fm_addr *at, stru
 {
     if (w->nlisteners == FM_WORKER_LISTENERS_MAX)
         return fm_error_set(e, FM_ERR_LIMIT, "more than %d listeners", FM_WORKER_LISTENERS_MAX);
-    unsigned flags = FM_LISTEN_SHARE | (w->config.http.stamps ? FM_LISTEN_STAMPS : 0u);
+    unsigned flags = FM_LISTEN_SHARE | (w->config.index == 0 ? FM_LISTEN_FIRST : 0u) |
+                     (w->config.http.stamps ? FM_LISTEN_STAMPS : 0u);
     enum fm_err err =
         fm_listener_open(&w->listener[w->nlisteners], &w->loop, at, flags, accepted, e);
     if (!err)

@@ -3,7 +3,8 @@
  * has two holders, a success under authority that has ended. */
 #include "sim/world.h"
 
-static bool could_admit(const struct world *w, unsigned p, unsigned ctx, unsigned cell)
+/* anyway: also while it waits for the data to be open, which it may hear of at any moment. */
+static bool could_admit(const struct world *w, unsigned p, unsigned ctx, unsigned cell, bool anyway)
 {
     if (!w->proc[p].up)
         return false;
@@ -11,8 +12,10 @@ static bool could_admit(const struct world *w, unsigned p, unsigned ctx, unsigne
         &w->gate[w->proc[p].region * SIM_GATES + w->proc[p].index].sub[ctx];
     struct fm_command c = {.cell = (uint8_t)cell, .left_ns = 1};
     struct fm_gate_now at = {s->region, s->read_only, local_now(w, p)};
+    struct fm_sublease_cell x = s->cell[cell];
     bool higher;
-    return fm_sublease_admit(&s->cell[cell], &c, &at, &higher) == FM_ADMIT_YES;
+    x.closed = x.closed && !anyway;
+    return fm_sublease_admit(&x, &c, &at, &higher) == FM_ADMIT_YES;
 }
 
 /* Nobody in another region could admit at this instant. A process that is paused can not, but its
@@ -23,7 +26,7 @@ static void alone(struct world *w, unsigned gate, unsigned ctx, unsigned cell, c
     for (unsigned r = 0; r < SIM_REGIONS; r++)
         for (unsigned i = 0; i < SIM_GATES && r != region; i++) {
             unsigned p = proc_gate(r, i);
-            if (w->proc[p].resume_at <= w->now && could_admit(w, p, ctx, cell))
+            if (w->proc[p].resume_at <= w->now && could_admit(w, p, ctx, cell, true))
                 broken(w, "invariant 1", "%s of cell %u.%u in region %u, while %u could admit",
                        what, ctx, cell, region, r);
         }
@@ -33,7 +36,7 @@ static void alone(struct world *w, unsigned gate, unsigned ctx, unsigned cell, c
 void check_granted(struct world *w, unsigned gate, unsigned ctx, uint64_t cells)
 {
     for (unsigned i = 0; i < w->cfg.cells[ctx]; i++)
-        if (cells >> i & 1 && could_admit(w, gate, ctx, i))
+        if (cells >> i & 1 && could_admit(w, gate, ctx, i, true))
             alone(w, gate, ctx, i, "activation");
 }
 
@@ -49,6 +52,8 @@ void check_admitted(struct world *w, unsigned gate, unsigned ctx, unsigned cell,
     if (fm_epoch_same(last, epoch) && !same)
         broken(w, "invariant 2", "epoch %llu of cell %u.%u admitted by regions %u and %u",
                (unsigned long long)epoch.n, ctx, cell, w->admitted[ctx][cell].region, region);
+    if (w->group && ctx == 0)
+        db_check_admitted(w, epoch);
     if (!same)
         *first = epoch;
     w->admitted[ctx][cell].epoch = fm_epoch_max(last, epoch);
@@ -188,12 +193,13 @@ static void dump(struct world *w, unsigned c, unsigned i)
         for (unsigned k = 0; k < SIM_GATES; k++) {
             unsigned p = proc_gate(r, k);
             const struct fm_sublease *s = &gate_of(w, p)->sub[c];
-            trace(w, "gate %u.%u: up %d until %.3f epoch %llu known %llu stopped %llu quiet %.3f",
+            trace(w, "gate %u.%u: up %d until %.3f epoch %llu known %llu stopped %llu quiet %.3f%s",
                   r, k, w->proc[p].up,
                   (double)fm_mono_sub_ns(s->cell[i].until, local_now(w, p)) / 1e9,
                   (unsigned long long)s->cell[i].epoch.n, (unsigned long long)s->cell[i].known.n,
                   (unsigned long long)s->cell[i].stopped.n,
-                  (double)fm_mono_sub_ns(s->cell[i].quiet_until, local_now(w, p)) / 1e9);
+                  (double)fm_mono_sub_ns(s->cell[i].quiet_until, local_now(w, p)) / 1e9,
+                  s->cell[i].closed ? " closed" : "");
         }
 }
 
@@ -206,9 +212,9 @@ void check_end(struct world *w)
     for (unsigned c = 0; c < w->cfg.contexts; c++)
         for (unsigned i = 0; i < w->cfg.cells[c]; i++) {
             const struct fm_cell_record *r = &w->store.ctx[c].cell[i].r;
-            bool served = w->group && c == 0 && yield_waits(w);
+            bool served = w->group && c == 0 && (yield_waits(w) || !db_any_serves(w));
             for (unsigned g = 0; g < SIM_GATES; g++)
-                served |= could_admit(w, proc_gate(r->region, g), c, i);
+                served |= could_admit(w, proc_gate(r->region, g), c, i, false);
             if (!served)
                 dump(w, c, i);
             if (!served)

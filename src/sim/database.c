@@ -256,6 +256,8 @@ static void step(struct world *w, unsigned p, enum fm_group_event e, uint32_t se
         w->r->resumes++;
     if (v.changed)
         db_entered(w, i, v.to);
+    if (is_open(d))
+        w->group->opened = fm_epoch_max(w->group->opened, d->sub.cell[0].epoch);
     check_order(w, i, &v);
     act(w, p, &v);
 }
@@ -404,8 +406,9 @@ void db_take(struct world *w, struct msg *m)
         told_to_stop(w, p, m);
         return;
     }
+    struct fm_grant g = grant_of(m);
     if (m->kind == MSG_GRANT && fm_sub_same(m->sub, d->id))
-        fm_sublease_granted(&d->sub, m->asked_ns, m->ms, m->cells & 1, m->epochs, local_now(w, p));
+        fm_sublease_granted(&d->sub, &g, local_now(w, p));
     else if (m->kind == MSG_QUIET)
         fm_sublease_quiet(&d->sub, m->cells & 1, m->ms, local_now(w, p));
     else if (m->kind == MSG_VIEW)
@@ -556,6 +559,24 @@ static void opened(struct world *w, const struct fm_cell_record *old,
                lost, i);
     if (d->system != new->evidence.system_id)
         broken(w, "rule 26", "node %u is of another system", i);
+}
+
+/* Who waits for a primary is not let in before it is there. */
+void db_check_admitted(struct world *w, struct fm_epoch epoch)
+{
+    struct fm_epoch opened = w->group->opened;
+    if (w->store.id == 1 && opened.n && fm_epoch_newer(epoch, opened))
+        broken(w, "rule 7",
+               "a command is admitted under epoch %llu, no primary was open since %llu",
+               (unsigned long long)epoch.n, (unsigned long long)opened.n);
+}
+
+bool db_any_serves(const struct world *w)
+{
+    for (unsigned i = 0; i < w->group->n; i++)
+        if (db_serves(w, i))
+            return true;
+    return false;
 }
 
 void db_check_ended(struct world *w, const struct fm_cell_record *old)

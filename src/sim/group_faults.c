@@ -225,6 +225,7 @@ void db_draw(struct world *w)
                                          .hang_ms = 6000,
                                          .yield_ms = 5000,
                                          .tries_max = 3,
+                                         .copies_max = 6,
                                          .retry_ms = 500,
                                          .stop_ms = between(&dice, 300, 3000),
                                          .fresh_ms = 2000,

@@ -47,7 +47,8 @@ static void gate_granted(struct world *w, unsigned p, const struct msg *m)
     for (unsigned i = 0; i < w->cfg.cells[m->ctx]; i++)
         if (!fm_sublease_live(&s->cell[i], s->cell[i].epoch, now))
             idle |= UINT64_C(1) << i;
-    fm_sublease_granted(s, m->asked_ns, m->ms, m->cells, m->epochs, now);
+    struct fm_grant g = grant_of(m);
+    fm_sublease_granted(s, &g, now);
     check_granted(w, p, m->ctx, m->cells & idle);
     if (m->ms < 2 * w->cfg.renew_ms) /* the keeper may go by a shorter lease already */
         arm(w, p, w->now + real_after(&w->proc[p], (m->ms > 75 ? m->ms / 3 : 25) * MS));

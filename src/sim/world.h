@@ -2,6 +2,7 @@
 #ifndef FM_SIM_WORLD_H
 #define FM_SIM_WORLD_H
 
+#include "core/opening.h"
 #include "sim/sim.h"
 
 #include <stdio.h>
@@ -89,6 +90,16 @@ struct msg {
     struct fm_epoch epochs[SIM_CELLS]; /* only what is filled in: see new_msg() */
 };
 
+/* `flag`: it is closed. */
+static inline struct fm_grant grant_of(const struct msg *m)
+{
+    return (struct fm_grant){.asked_ns = m->asked_ns,
+                             .ms = m->ms,
+                             .closed = m->flag,
+                             .cells = m->cells,
+                             .epochs = m->epochs};
+}
+
 /* A timeline of a node's history, and how many records there were when it began. */
 enum { SIM_LINES = 48, SIM_WAL = 8192, SIM_RECS = 32768 };
 struct line {
@@ -147,6 +158,7 @@ struct agent {
     /* of the group's nodes; sim/yield.c */
     struct fm_yield yield;
     struct fm_group_report node[SIM_DBS];
+    uint8_t opening; /* enum fm_opening, as gates were told last */
 };
 
 struct gate {
@@ -250,6 +262,7 @@ struct group {
     int64_t acked_at,
         changed_at; /* changed_at: the cell has another epoch, or holder, since then */
     uint8_t acked_by;
+    struct fm_epoch opened;    /* the highest one under which a primary was open */
     struct fm_epoch planned;   /* the last one that began by a release */
     uint8_t promoted[SIM_WAL]; /* who promoted to this timeline: its number + 1 */
 };
@@ -461,10 +474,14 @@ void db_acked(struct world *w, unsigned i, uint32_t record);
 /* Another epoch begins: nobody answers clients under the one of before. */
 void db_check_ended(struct world *w, const struct fm_cell_record *old);
 void db_check_end(struct world *w);
+void db_check_admitted(struct world *w, struct fm_epoch epoch);
+bool db_any_serves(const struct world *w);
 
 /* yield.c: what a keeper does about the nodes of its region */
 void yield_start(struct world *w, unsigned p);
 void yield_heard(struct world *w, const struct msg *m);
+/* May commands of the group's context begin, as this agent knows its nodes? */
+enum fm_opening yield_opening(const struct world *w, unsigned p);
 /* Has that region given the cell of the group up? */
 bool yield_is(const struct world *w, const struct fm_authority *x, unsigned ctx, unsigned region);
 /* Who goes on; `heir` by the votes. */

@@ -1,5 +1,5 @@
-/* What an agent of the simulator hears of the nodes of a group, and gives up for their sake. The
- * deciding is core's (yield.h). */
+/* What an agent of the simulator hears of the nodes of a group, gives up for their sake, and lets
+ * commands wait for. The deciding is core's (yield.h, opening.h). */
 #include "sim/world.h"
 
 #include <string.h>
@@ -10,6 +10,7 @@ void yield_start(struct world *w, unsigned p)
 {
     struct agent *a = agent_of(w, p);
     a->yield = (struct fm_yield){.epoch = {0}};
+    a->opening = FM_OPENING_OPEN;
     memset(a->node, 0, sizeof a->node);
 }
 
@@ -20,6 +21,28 @@ void yield_heard(struct world *w, const struct msg *m)
     FM_ASSERT(w->group && i < w->group->n);
     a->node[i] = w->blobs[m->blob].db.report;
     a->node[i].at = local_now(w, m->to);
+}
+
+enum fm_opening yield_opening(const struct world *w, unsigned p)
+{
+    const struct agent *a = agent_of((struct world *)w, p);
+    const struct fm_cell_at *at = &a->auth[0].cell[0].at;
+    FM_ASSERT(w->group);
+    if (at->revision.n == 0)
+        return FM_OPENING_OPEN;
+    return fm_opening_of_group(&at->r, a->node, w->group->n, (1u << w->group->n) - 1);
+}
+
+/* Gates are told to ask again where it has changed. */
+static void tell_opening(struct world *w, unsigned p)
+{
+    struct agent *a = agent_of(w, p);
+    bool holds = fm_authority_holds(&a->auth[0]) & 1;
+    enum fm_opening was = (enum fm_opening)a->opening;
+    a->opening = (uint8_t)(holds ? yield_opening(w, p) : FM_OPENING_OPEN);
+    bool news = (was == FM_OPENING_OPEN) != (a->opening == FM_OPENING_OPEN);
+    for (unsigned i = 0; i < SIM_GATES && holds && news; i++)
+        send_msg(w, new_msg(w, MSG_NUDGE, p, proc_gate(w->proc[p].region, i)));
 }
 
 static uint32_t granted(const struct world *w, unsigned p, const struct fm_authority *x)
@@ -89,6 +112,7 @@ void yield_tick(struct world *w, unsigned p, unsigned heir)
     struct fm_mono now = local_now(w, p);
     if (!w->group || a->auth[0].cell[0].at.revision.n == 0)
         return;
+    tell_opening(w, p);
     struct fm_yield_evidence ev = see(w, p);
     struct fm_yield_verdict v = fm_yield_step(&a->yield, &policy, &ev, now);
     if (v.why != FM_YIELD_WHY_NONE)

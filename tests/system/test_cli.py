@@ -317,6 +317,17 @@ def test_daemons_refuse(stage):
     stage.path("edge-1").joinpath("edge.sock").unlink(missing_ok=True)
 
 
+def test_second_edge(stage):
+    """An edge with a state folder and an admin port of its own does not take half of the connections of another one."""
+    conf, ports, edge = start_edge(stage)
+    text = conf.read_text().replace("{host}", "{host}-2").replace(f"127.0.0.1:{ports['admin']}", f"127.0.0.1:{lib.free_port()}")
+    second = stage.write("second.yaml", text)
+    refused(1, f"cannot listen on 127.0.0.1:{ports['port']} (another process listens there)", "edge", "-c", second,
+            "--host", "edge-1")
+    edge.stop()
+    stage.fulmar("second", "edge", "-c", second, "--host", "edge-1", port=ports["port"])
+
+
 # -------- status --------
 
 
@@ -419,7 +430,8 @@ def test_status_without_answer(stage):
     refused(69, "no edge or agent of host `edge-1` runs here", "status", "-c", conf, "--host",
             "edge-1")
     refused(69, "does not answer", "status", "--server", f"127.0.0.1:{ports['admin']}")
-    refused(78, "no.yaml", "status", "-c", stage.path("no.yaml"))
+    # no host of this machine, whose daemons would be asked where the file says no other folder
+    refused(78, "no.yaml", "status", "-c", stage.path("no.yaml"), "--host", "nobody.invalid")
     refused(64, "neither a host", "status", "-c", conf, "--server", "nobody")
     done = run("status", "--server", f"127.0.0.1:{ports['admin']}", "-o", "json")
     doc = done.json()

@@ -215,12 +215,6 @@ def test_read_only_site(stage):
     measured(stage, "site", ["read-only"], "read-only-site")
 
 
-def test_cold_standby(stage):
-    """The app of the second region is stopped: it is started and a person is asked; stood down when the first one
-    is back; completed; and failed back, after which it is stopped again."""
-    measured(stage, "cold", ["stand-down", "complete", "failback"], "cold-standby", n=9)
-
-
 def test_kill_and_play(stage):
     """Of three regions one is killed: nothing is lost. Then it stays up, and what it tells one to type
     does what it says."""

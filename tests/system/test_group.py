@@ -3,6 +3,7 @@
 writes down each row that was acknowledged to it, by the clock of the machine: is each of them there afterwards?"""
 
 import glob
+import itertools
 import json
 import os
 import pwd
@@ -16,6 +17,7 @@ import time
 import lib
 import processes
 from lib import FULMAR, check, check_equal, wait_until
+from servers import reply
 from test_authority import PATIENCE_S, Realm
 
 PASSWORD = "a-secret-of-this-test"
@@ -69,7 +71,7 @@ class Writer:
 
 
 class Group(Realm):
-    def __init__(self, stage, mode="sync", failover=None, secrets=True, **more):
+    def __init__(self, stage, mode="sync", failover=None, secrets=True, alone=False, **more):
         if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
             raise lib.Skip("PostgreSQL is not installed")
         super().__init__(stage, failover=failover, **more)
@@ -92,6 +94,14 @@ class Group(Realm):
             "replication": {"mode": mode, "beyond": "no-automatic"}, "settings": {"shared_buffers": "16MB", "log_checkpoints": "on"}}}
         if not secrets:
             del conf["groups"]["ledger"]["users"]
+        if alone:  # a context that is only a database
+            for key in ("routes", "idempotency"):
+                del conf["contexts"]["ledger"][key]
+            for region in self.nodes:
+                del conf["regions"][region]["apps"]
+            self.door = {r: lib.free_port() for r in self.nodes}
+            conf["groups"]["ledger"]["listen"] = {
+                "read-write": {n: f"127.0.0.1:{self.door[r]}" for r, n in self.nodes.items()}}
         self.conf.write_text(json.dumps(conf))
         self.env = {**os.environ, "PGPASSWORD": PASSWORD, "PGCONNECT_TIMEOUT": "2"}
         self.data = {r: pg / n for r, n in self.nodes.items()}
@@ -151,6 +161,101 @@ class Group(Realm):
         return len(writer.acknowledged)
 
 
+class Commands:
+    """Commands through an edge; the application of a region writes each to PostgreSQL of its own region. Those that it
+    could not write, since there was no primary, are counted, and so is what clients were told."""
+
+    CLIENTS = 6
+
+    def __init__(self, group):
+        self.group, self.stage = group, group.stage
+        self.port, self.admin = lib.free_port(), lib.free_port()
+        self.lock = {r: threading.Lock() for r in group.nodes}
+        self.session = {}  # region: a psql that stays
+        self.found = {}  # epoch: the state of the region's node when its first command came
+        self.written = {r: 0 for r in group.nodes}
+        self.too_early, self.told = [], []
+        self.running = False
+        for region in group.nodes:
+            group.apps[region].answer = lambda request, r=region: self._answer(r, request)
+        conf = json.loads(group.conf.read_text())
+        conf["edge"] = {"workers": 1, "listen": [{"address": f"127.0.0.1:{self.port}"}]}
+        conf["hosts"]["front"] = {"region": "north", "roles": ["edge"], "address": "127.0.0.1",
+                                  "admin": f"127.0.0.1:{self.admin}"}
+        conf["contexts"]["ledger"]["when-away"] = {"hold": "40s"}
+        group.conf.write_text(json.dumps(conf))
+
+    def _write(self, region):
+        """Is it in the database? A session that died with a primary of before is made anew, once."""
+        for _ in range(2):
+            psql = self.session.get(region)
+            if not psql or psql.poll() is not None:
+                psql = self.session[region] = subprocess.Popen(
+                    self.group.psql(region, "-v", "ON_ERROR_STOP=1"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL, bufsize=0, env=self.group.env)
+                self.stage.on_end(psql.kill)
+            try:
+                psql.stdin.write(b"insert into commands values (1);\n")
+                if psql.stdout.readline().startswith(b"INSERT"):
+                    return True
+            except OSError:
+                pass
+            psql.kill()
+            psql.wait()
+        return False
+
+    def _answer(self, region, request):
+        if request.method != "POST":
+            return reply(200)
+        epoch = request.header("fulmar-authority")
+        with self.lock[region]:
+            if epoch not in self.found:
+                self.found[epoch] = self.group.node(region).get("state")
+            if self._write(region):
+                self.written[region] += 1
+                return reply(200)
+        self.too_early.append((region, epoch))
+        return reply(503)
+
+    def _run(self, number):
+        for i in itertools.count():
+            if not self.running:
+                return
+            key = [("Idempotency-Key", f'"{number}-{i}"')]
+            try:
+                got = lib.request(self.port, "POST", "/ledger/1", key, b"x", timeout=PATIENCE_S)
+                told = (got.status, got.body)
+            except (OSError, lib.Failure) as e:
+                told = (0, str(e))
+            self.told.append(told)
+
+    def start(self):
+        wait_until("a table is made", lambda: self.group.sql("any", "create table if not exists commands (i int)") is not None, 30)
+        self.stage.fulmar("front", "edge", "-c", self.group.conf, "--host", "front", port=self.admin)
+        wait_until("commands are taken", lambda: lib.request(self.port, "POST", "/ledger/1", [], b"x").status == 200, PATIENCE_S)
+        self.too_early.clear()
+        self.running = True
+        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(self.CLIENTS)]
+        for t in self.threads:
+            t.start()
+
+    def wait_for_more(self, region, n=30):
+        have = self.written[region]
+        wait_until(f"{n} more commands are written in {region}", lambda: self.written[region] >= have + n, PATIENCE_S)
+
+    def stop(self, epochs):
+        """Nobody was told of an error, and no application was asked before its primary was open."""
+        self.running = False
+        for t in self.threads:
+            t.join(PATIENCE_S)
+        check_equal(self.too_early, [], "commands that came to an application before its primary was open")
+        check(len(self.found) >= epochs, f"commands came under fewer epochs: {self.found}")
+        check_equal(set(self.found.values()), {"primary"}, f"the nodes when the first command came: {self.found}")
+        failed = [t for t in self.told if t[0] != 200]
+        check_equal(failed, [], f"commands that failed, of {len(self.told)}")
+        print(f"# {len(self.told)} commands, none failed, none came too early", flush=True)
+
+
 def test_create(stage):
     """Two empty folders become a primary and a standby with one command; the status says so."""
     g = Group(stage).begin()
@@ -162,9 +267,15 @@ def test_create(stage):
     check_equal(refused.returncode, 3, f"exit code of a second create: {refused.stdout} {refused.stderr}")
 
 
-def test_passwords(stage):
-    """A file that names no passwords: they are made with the first node, and the other host gets them."""
-    g = Group(stage, secrets=False).begin()
+def test_smallest(stage):
+    """A file that names no passwords, no application and no routes: passwords are made with the first node, and the other
+    host gets them. What the region can serve is said by PostgreSQL; it is moved, failed over, and reached by its door."""
+    g = Group(stage, secrets=False, alone=True).begin()
+
+    def health(region):
+        return g.status(g.nodes[region])["health"]["contexts"]["ledger"]
+
+    check_equal((health("west")["capable"], health("north")["capable"]), (False, False), "health without data")
     done = g.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "60s")
     check_equal(done.returncode, 0, f"exit code of group create: {done.stdout} {done.stderr}")
     g.wait_for_states(west="primary", north="standby")
@@ -176,46 +287,163 @@ def test_passwords(stage):
     g.env["PGPASSWORD"] = kept["north"][0].read_text()
     check_equal(g.sql("north", "select pg_is_in_recovery()"), "t", "the administrator is let in")
 
+    def at_door(region):
+        dsn = f"host=127.0.0.1 port={g.door[region]} user=fulmar_admin dbname=postgres"
+        done = subprocess.run(["psql", "-XAtd", dsn, "-c", "select not pg_is_in_recovery()"], capture_output=True, text=True,
+                              check=False, env=g.env, timeout=20)
+        return done.stdout.strip() == "t"
+
+    wait_until("both regions are well", lambda: health("west")["capable"] and health("north")["capable"], PATIENCE_S)
+    g.wait_for_redundancy("west")
+    check(at_door("west"), "the door of west")
+    quote = json.loads(g.fulmar("quote", "ledger", "--to", "north", "-o", "json").stdout)
+    check_equal((quote["bound_kind"], quote["loss_bytes"]), ("enforced", 0), f"the quote: {quote}")
+    moved = g.fulmar("move", "ledger", "--to", "north", "--reason", "a test")
+    check_equal(moved.returncode, 0, f"exit code of move: {moved.stdout} {moved.stderr}")
+    g.wait_for_states(west="standby", north="primary")
+    check(at_door("north"), "the door of north")
+    g.wait_for_redundancy("north")
+    g.kill("north-1")
+    wait_until("west has taken over", lambda: g.node("west").get("state") == "primary", PATIENCE_S)
+    wait_until("its door leads to it", lambda: at_door("west"), PATIENCE_S)
+
+
+def trouble_of(g, node):
+    nodes = json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"]
+    return nodes[node]["trouble"]
+
+
+def wait_for_trouble(g, node, words):
+    """Until `group status` says so of the node; no words: that nothing is wrong."""
+    said = []
+
+    def is_said():
+        said[:] = [trouble_of(g, node) or ""]
+        return words in said[0] if words else not said[0]
+    try:
+        wait_until(f"{words or 'nothing'} at {node}", is_said, PATIENCE_S)
+    except lib.Failure as e:
+        raise lib.Failure(f"{e}; it says {said}") from None
+
+
+def reconnect(g, region, user):
+    """Whoever is in as this user has to come in anew."""
+    subprocess.run(g.psql(region, "-c", "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
+                          f"and usename = '{user}'"), env=g.env, check=True, capture_output=True, timeout=30)
+
 
 def test_status_says_what_is_wrong(stage):
-    """A wrong password and an agent that is gone stand in `group status`, at the node."""
-    g = Group(stage).begin().create()
-
-    def wait_for_trouble(node, words):
-        def is_said():
-            shown = json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)
-            trouble = shown["groups"]["ledger"]["nodes"][node]["trouble"]
-            return trouble if words in (trouble or "") else None
-        return wait_until(f"{words} at {node}", is_said, PATIENCE_S)
-
-    def no_trouble():
-        shown = json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)
-        return all(n["trouble"] is None for n in shown["groups"]["ledger"]["nodes"].values())
-
-    wait_until("nothing is wrong", no_trouble)
-    subprocess.run(g.psql("west", "-c", "alter role fulmar_admin password 'another'", "-c",
-                          "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and "
-                          "usename = 'fulmar_admin'"), env=g.env, check=True, capture_output=True, timeout=30)
-    wait_for_trouble("west-1", "password authentication failed")
+    """A primary that lets a standby not in, a wrong password and an agent that is gone stand in `group status`, at the
+    node."""
+    # asynchronous, since else the primary names other standbys at once, and writes its pg_hba anew with them
+    g = Group(stage, mode="async", failover={"mode": "assisted"}).begin().create()
+    wait_for_trouble(g, "west-1", "")
+    wait_for_trouble(g, "north-1", "")
+    hba = g.data["west"] / "fulmar.hba"
+    before = hba.read_text()
+    hba.write_text(before.replace("replication fulmar_replication", "replication somebody"))
+    check_equal(g.sql("west", "select pg_reload_conf()"), "t", "pg_hba is read")
+    reconnect(g, "west", "fulmar_replication")
+    wait_for_trouble(g, "north-1", "no pg_hba.conf entry for replication connection")
+    hba.write_text(before)
+    check_equal(g.sql("west", "select pg_reload_conf()"), "t", "pg_hba is read")
+    wait_for_trouble(g, "north-1", "")
+    subprocess.run(g.psql("west", "-c", "alter role fulmar_admin password 'another'"), env=g.env, check=True,
+                   capture_output=True, timeout=30)
+    g.env["PGPASSWORD"] = "another"
+    reconnect(g, "west", "fulmar_admin")
+    wait_for_trouble(g, "west-1", "password authentication failed")
     check("! PostgreSQL lets nobody in" in g.fulmar("group", "status").stdout, "the table does not say it")
     g.kill("north-1")
-    wait_for_trouble("north-1", "its agent cannot be reached")
+    wait_for_trouble(g, "north-1", "its agent cannot be reached")
     lines = [line for line in g.fulmar("group", "status").stdout.splitlines() if line.startswith("  north-1 ")]
     check("(standby)" in lines[0], f"what it said last is shown as if it were so: {lines}")
 
 
 def test_status_says_that_a_port_is_taken(stage):
-    """PostgreSQL that cannot start says why in `group status`."""
-    g = Group(stage).begin()
+    """PostgreSQL that does not get one of its addresses is not left running without it, says so in `group status`, and
+    gets on when the address is free; so does one of another version."""
+    g = Group(stage)
+    conf = json.loads(g.conf.read_text())
+    conf["dial"] = {"north-1": {"postgres": "127.0.0.3"}}
+    g.conf.write_text(json.dumps(conf))
+    g.begin()
     with socket.create_server(("127.0.0.1", g.port["north"])):
         g.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "10s")
-        wait_until("the port is told", lambda: "Address already in use" in g.fulmar("group", "status").stdout, PATIENCE_S)
+        wait_for_trouble(g, "north-1", f"cannot listen on 127.0.0.1:{g.port['north']} (another process listens there): "
+                         "Address already in use")
+        check_equal(g.postgres_of("north"), [], "PostgreSQL without one of its addresses")
     g.wait_for_states(west="primary", north="standby")
+    wait_for_trouble(g, "north-1", "")
+    g.processes["north-1"].stop()
+    with socket.create_server(("127.0.0.3", g.port["north"])):
+        g.start("north-1")
+        wait_for_trouble(g, "north-1", f"cannot listen on 127.0.0.3:{g.port['north']}")
+    g.wait_for_states(west="primary", north="standby")
+    g.processes["north-1"].stop()
+    g.processes["west-1"].stop()  # whom north would copy
+    version = g.data["north"] / "PG_VERSION"
+    version.write_text("9.6\n" if version.read_text() == "14\n" else "14\n")
+    g.start("north-1")
+    wait_for_trouble(g, "north-1", "version 14, which is not compatible with this version")
+
+
+def test_passwords_and_programs_change(stage):
+    """Another password and other programs take a reload; PostgreSQL runs all the while. What cannot be read, or is of
+    another version, is refused by name."""
+    g = Group(stage).begin().create()
+    began = {r: g.sql(r, "select pg_postmaster_start_time()") for r in g.nodes}
+    secret = stage.path("secret")
+
+    def reload():
+        for node in g.nodes.values():
+            g.processes[node].signal(signal.SIGHUP)
+
+    secret.write_text("another\n")
+    subprocess.run(g.psql("west", "-c", "alter role fulmar_admin password 'another'"), env=g.env, check=True,
+                   capture_output=True, timeout=30)
+    g.env["PGPASSWORD"] = "another"
+    reload()
+    for node in g.nodes.values():
+        wait_until(f"{node} has read it", lambda n=node: '"event":"database_passwords_read"' in g.processes[n].output(),
+                   PATIENCE_S)
+    for region in ("west", "north"):
+        wait_until("the new password is there", lambda r=region: g.sql(r, "select 1") == "1", PATIENCE_S)
+        reconnect(g, region, "fulmar_admin")
+    reconnect(g, "west", "fulmar_replication")
+    g.wait_for_states(west="primary", north="standby")
+    wait_until("north streams", lambda: g.sql("west", "select count(*) from pg_stat_replication where state = 'streaming' "
+                                              "and application_name = 'north-1'") == "1", PATIENCE_S)
+    for node in g.nodes.values():
+        wait_for_trouble(g, node, "")
+
+    secret.chmod(0o644)
+    reload()
+    wait_until("it is refused", lambda: "others may read it" in json.dumps(g.status("west-1")), PATIENCE_S)
+    secret.chmod(0o600)
+    bin_dir = stage.path("bin")
+    bin_dir.mkdir()
+    stage.write("bin/postgres", "#!/bin/sh\necho 'postgres (PostgreSQL) 99.1'\n").chmod(0o755)
+    conf = json.loads(g.conf.read_text())
+    conf["groups"]["ledger"]["bin"] = str(bin_dir)
+    g.conf.write_text(json.dumps(conf))
+    reload()
+    wait_for_trouble(g, "north-1", "`bin` is of PostgreSQL 99, and the data are of ")
+    real = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: int(p.split("/")[-2]))[-1]
+    bin_dir.rename(stage.path("old"))
+    bin_dir.symlink_to(real)
+    reload()
+    wait_for_trouble(g, "north-1", "")
+    check_equal({r: g.sql(r, "select pg_postmaster_start_time()") for r in g.nodes}, began, "when PostgreSQL was started")
 
 
 def test_planned_move(stage):
-    """A planned move under load loses nothing; the old primary follows the new one, and back again."""
-    g = Group(stage).begin().create()
+    """A planned move under load loses nothing; the old primary follows the new one, and back again. Commands wait for the
+    new primary: not one fails, and none comes to an application before it is open."""
+    g = Group(stage)
+    c = Commands(g)
+    g.begin().create()
+    c.start()
     w = Writer(g)
     w.wait_for_more()
     for here, there in (("west", "north"), ("north", "west")):
@@ -225,7 +453,11 @@ def test_planned_move(stage):
         g.wait_for_op(g.nodes[here], ident, "done")
         g.wait_for_states(**{there: "primary", here: "standby"})
         w.wait_for_more()
+        c.wait_for_more(there)
         print(f"# {here} to {there}: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
+    c.stop(epochs=3)
+    said = [e for n in g.nodes.values() for e in g.authority(n)["events"] if e["what"] == "data" and e["to"] == "open"]
+    check(len(said) >= 2 and all("they waited" in e["evidence"] for e in said), f"what is recorded of commands that waited: {said}")
     w.stop()
     n = g.check_nothing_lost(w, "west")
     print(f"# {n} rows acknowledged, none lost", flush=True)

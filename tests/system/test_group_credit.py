@@ -135,8 +135,13 @@ def test_block_writes(stage):
           f"the bound: {credit}")
     shown = g.fulmar("group", "status", "ledger").stdout
     check("loss if now: at most 65536 bytes" in shown and "enforced" in shown, shown)
+    # who cancels the wait is told that it is committed, and nothing bounds that
+    check_equal(g.sql("west", "select bool_and(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"),
+                "t", "the waits are cancelled")
+    wait_for_kind(g, "estimate")
     os.kill(pid, signal.SIGCONT)
     w.goes_on(200)
+    wait_for_kind(g, "enforced")
     w.stop()
 
 

@@ -5,9 +5,11 @@ back, a move whose old primary does not stop."""
 import json
 import os
 import signal
+import socket
 import time
 
 import lib
+import postgres
 from lib import check, check_equal, wait_until
 from processes import descendants
 from test_authority import PATIENCE_S, host
@@ -24,7 +26,7 @@ def order(g, *words, wanted=0):
 
 
 def status_of(g, node):
-    return json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"][node]
+    return json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"].get(node) or {}
 
 
 def kill_all(g, region):
@@ -194,10 +196,13 @@ class Growing(Group):
         self.extra = {"data": str(stage.path("pg") / "a-1"), "port": lib.free_port()}
         self.port["a"] = self.extra["port"]  # writers try it, too
 
-    def change(self, nodes):
+    def write(self, nodes):
         conf = json.loads(self.conf.read_text())
         conf["groups"]["ledger"]["nodes"] = nodes(conf["groups"]["ledger"]["nodes"])
         self.conf.write_text(json.dumps(conf))
+
+    def change(self, nodes):
+        self.write(nodes)
         done = self.fulmar("config", "apply", "--reason", "a test")
         check_equal(done.returncode, 0, f"exit code of config apply: {done.stdout} {done.stderr}")
 
@@ -207,13 +212,32 @@ class Growing(Group):
 
 
 def test_nodes_come_and_go(stage):
-    """A node is added to the file, and taken out of it again, under load and without a restart: it is the first by its
-    name, so that the others get new numbers, and nobody takes one for another."""
+    """A node comes in and goes again, under load and without a restart: it is the first by its name, so that the others get
+    new numbers, and nobody takes one for another. What would not work is refused before anything is changed."""
     g = Growing(stage).begin().create()
     w = Writer(g)
     w.wait_for_more()
     g.wait_for_redundancy("west")
-    g.change(lambda nodes: {**nodes, "a-1": g.extra})
+    for words, rule, code in ((("add", "ledger", "north-1"), "is-node", 3), (("add", "ledger", "east-1"), "no-role", 3),
+                              (("add", "ledger", "nobody"), "unknown-host", 64), (("remove", "ledger", "west-1"), "writer", 3),
+                              (("remove", "ledger", "north-1"), "last-standby", 3)):
+        check_equal(order(g, *words, wanted=code)["rule"], rule, f"the rule for {words}")
+    g.write(lambda nodes: {**nodes, "a-1": g.extra})
+    there = stage.path("pg") / "a-1"
+    there.mkdir()
+    (there / "of-somebody").write_text("x")
+    refused = order(g, "add", "ledger", "a-1", wanted=3)
+    check(refused["rule"] == "no-room" and "is not empty" in refused["evidence"], refused)
+    (there / "of-somebody").unlink()
+    os.chown(there, g.user.pw_uid, g.user.pw_gid)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", g.extra["port"]))
+        s.listen()
+        refused = order(g, "add", "ledger", "a-1", wanted=3)
+        check(refused["rule"] == "no-room" and "port" in refused["evidence"], refused)
+    added = order(g, "add", "ledger", "a-1")
+    check_equal((added["kind"], added["node"], added["state"]), ("add", "a-1", "done"), "the operation")
+    check_equal(json.loads(g.fulmar("config", "diff", "-o", "json").stdout)["differs"], False, "the file and what is agreed")
     wanted = {"a-1": "standby", "north-1": "standby", "west-1": "primary"}
     wait_until("the new node follows", lambda: g.states_shown() == wanted, COPY_S, every=0.2)
     w.wait_for_more()
@@ -225,14 +249,75 @@ def test_nodes_come_and_go(stage):
     wait_until("west follows", lambda: sorted(filter(None, g.states_shown().values())) == ["primary", "standby", "standby"],
                COPY_S, every=0.2)
     gone = next(n for n, s in g.states_shown().items() if s == "standby" and n != "west-1")
-    g.change(lambda nodes: {n: x for n, x in nodes.items() if n != gone})
-    wait_until("it is gone", lambda: sorted(g.states_shown().values()) == ["primary", "standby"], COPY_S, every=0.2)
-    there = g.data.get("north") if gone == "north-1" else stage.path("pg") / "a-1"
-    wait_until("PostgreSQL is stopped there", lambda: not (there / "postmaster.pid").exists(), PATIENCE_S)
+    there = g.data.get("north") if gone == "north-1" else there
+    wait_until("both others count", lambda: max(bin(((g.status(n) or {}).get("groups") or {}).get("ledger", {}).get("promotable") or 0)
+                                                .count("1") for n in ("a-1", "north-1")) == 2, PATIENCE_S)
+    removed = order(g, "remove", "ledger", gone)
+    check_equal(removed["state"], "done", "the operation")
+    check(str(there) in removed["text"], removed)
+    check(not (there / "postmaster.pid").exists(), "PostgreSQL runs there")
     check((there / "PG_VERSION").exists(), "its data are gone")
+    check_equal(sorted(g.states_shown().values()), ["primary", "standby"], "the nodes")
+    primary = "a" if gone == "north-1" else "north"
+    wait_until("its slot is gone", lambda: g.sql(primary, "select count(*) from pg_replication_slots where slot_type = 'physical'")
+               == "1", PATIENCE_S, every=0.2)
     w.wait_for_more()
     w.stop()
     g.check_nothing_lost(w, "north" if gone == "a-1" else "a")
+
+
+def read_in_copy(stage, g, until, query):
+    """As docs/postgresql.md tells it: what holds a lock on a table is waited for there, so a copy of the data is read."""
+    data, copy, port = stage.path("pg") / "a-1", stage.path("pg") / "copy", lib.free_port()
+    os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+    wait_until("PostgreSQL has ended", lambda: not (data / "postmaster.pid").exists(), PATIENCE_S)
+    postgres.run(["cp", "-a", data, copy])
+    options = {"port": port, "listen_addresses": "127.0.0.1", "hba_file": copy / "fulmar.hba", "primary_conninfo": "",
+               "recovery_min_apply_delay": 0, "recovery_target_time": until, "recovery_target_action": "promote",
+               "synchronous_standby_names": ""}
+    argv = [postgres.bin_dir() / "postgres", "-D", copy]
+    for name, value in options.items():
+        argv += ["-c", f"{name}={value}"]
+    server = stage.start("copy", postgres.as_postgres(argv), cwd="/")
+    g.port["copy"] = port
+    found = wait_until("the copy answers", lambda: g.sql("copy", query), PATIENCE_S)
+    del g.port["copy"]
+    server.kill()
+    return found
+
+
+def test_a_delayed_standby(stage):
+    """A node with a delay receives everything and applies it late: nothing counts on it, it is not promoted though it is the first
+    by its name, and what was destroyed by mistake is still there for who stops it in time."""
+    g = Growing(stage).begin().create()
+    g.sql("west", "insert into t values (7)")
+    g.sql("west", "create table u as select 7 as i")
+    g.wait_for_redundancy("west")
+    g.change(lambda nodes: {**nodes, "a-1": {**g.extra, "delay": "1h"}})
+    wait_until("it follows", lambda: status_of(g, "a-1").get("streaming"), COPY_S, every=0.2)
+    check_equal(g.sql("a", "show recovery_min_apply_delay"), "1h", "its delay")
+    before = g.sql("west", "select clock_timestamp()")
+    g.sql("west", "delete from t")
+    g.sql("west", "drop table u")
+    wait_until("the other standby has applied it", lambda: g.sql("north", "select count(*) from t") == "0", PATIENCE_S)
+    wait_until("it has received it", lambda: g.sql("west", "select flush_lsn = pg_current_wal_flush_lsn() from "
+                                                   "pg_stat_replication where application_name = 'a-1'") == "t", PATIENCE_S)
+    check_equal(g.sql("a", "select i from t"), "7", "the row that was deleted by mistake")
+    check_equal(status_of(g, "a-1")["state"], "catching-up", "its state")
+    check("delayed 1h" in g.fulmar("group", "status", "ledger").stdout, g.fulmar("group", "status", "ledger").stdout)
+    wait_until("the other one alone counts", lambda: bin(g.node("west").get("promotable") or 0).count("1") == 1, PATIENCE_S)
+
+    order(g, "maintain", "ledger", "a-1", "on")
+    check(g.sql("a", "select pg_wal_replay_pause()") is not None, "its replay cannot be paused")
+    check("pause" in g.sql("a", "select pg_get_wal_replay_pause_state()"), "its replay goes on")
+    check_equal(read_in_copy(stage, g, before, "select i from u"), "7", "the table that was dropped by mistake, in a copy")
+    order(g, "maintain", "ledger", "a-1", "off")
+    wait_until("it runs again", lambda: g.sql("a", "select i from t") == "7", PATIENCE_S)
+
+    kill_all(g, "west")
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    wait_until("the delayed one follows", lambda: (g.status("a-1") or {})["groups"]["ledger"]["state"] == "catching-up", PATIENCE_S)
+    check_equal(g.sql("a", "select i from t"), "7", "the row, after the failover")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import time
 
 import lib
-from lib import check_equal, wait_until
+from lib import check, check_equal, wait_until
 from test_authority import PATIENCE_S
 from test_group import Writer
 from test_group_tunnel import Apart
@@ -17,11 +17,14 @@ from test_group_tunnel import Apart
 class Towers(Apart):
     """Two nodes in west, one in north; the host of each gate is a controller, and lives on."""
 
-    def __init__(self, stage, **options):
-        super().__init__(stage, nodes={"west-1": "west", "west-2": "west", "north-1": "north"}, tls=False, **options)
+    def __init__(self, stage, zones=None, **options):
+        west = {n: "west" for n in zones or ("west-1", "west-2")}
+        super().__init__(stage, nodes={**west, "north-1": "north"}, tls=False, **options)
         conf = json.loads(self.conf.read_text())
         for n in self.gates.values():
             conf["hosts"][n]["roles"].append("controller")
+        for n, zone in (zones or {}).items():
+            conf["hosts"][n]["zone"] = zone
         self.hosts = conf["hosts"]
         self.conf.write_text(json.dumps(conf))
 
@@ -94,6 +97,37 @@ def test_primaries_die_one_after_the_other(stage):
     w.stop()
     n = g.check_nothing_lost(w, "north-1")
     print(f"# {n} rows acknowledged, none lost", flush=True)
+
+
+def test_a_zone_is_lost(stage):
+    """Of two standbys in its region that have the same data, the one in another zone than the primary goes on; when its whole
+    zone is lost the other one does, in the same region, and nothing that was acknowledged is lost."""
+    g = Towers(stage, zones={"west-1": "a", "west-2": "a", "west-3": "b"}, failover={"prefer": "time"}).begin().create()
+    g.wait_for_standbys("west-1", 3)
+    shown = json.loads(g.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"]
+    check_equal({n: x["zone"] for n, x in shown.items()}, {"west-1": "a", "west-2": "a", "west-3": "b", "north-1": None}, "zones")
+    check("west/b" in g.fulmar("group", "status", "ledger").stdout, "the table has no zones")
+
+    def level():  # as each of them has heard of the others
+        seen = [n.get("flush") for w in ("west-2", "west-3") for n in (g.node(w).get("nodes") or {"": {}}).values()]
+        return len(seen) == 8 and len(set(seen)) == 1
+
+    wait_until("all are known to have the same data", level, PATIENCE_S)
+    os.kill(int((g.data["west-1"] / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    g.wait_for_primary("west-3")
+
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_standbys("west-3", 3)
+    at = time.monotonic()
+    g.kill_host("west-3")
+    went_on = wait_until("a node of zone a is primary", lambda: next(
+        (n for n in ("west-1", "west-2") if g.node(n).get("state") == "primary"), None), PATIENCE_S, every=0.05)
+    w.wait_for_more()
+    print(f"# the zone of the primary lost: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
+    check_equal([c["region"] for c in g.cells(g.gates["west"])], ["west"], "who holds it")
+    w.stop()
+    g.check_nothing_lost(w, went_on)
 
 
 if __name__ == "__main__":

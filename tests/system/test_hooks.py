@@ -70,6 +70,14 @@ class Files(Realm):
         doc = self.ask(name, "GET", "/groups")[1] or {}
         return doc.get("groups", {}).get("files", {})
 
+    def taken_in(self):
+        """Regions whose gates take commands: they hold, and their data are open."""
+        found = []
+        for name in self.processes:
+            cells = ((self.status(name, 1) or {}).get("sub_leases") or {}).get("ledger", [])
+            found += [self.hosts[name]["region"] for c in cells if c["holds"] and not c["closed"]]
+        return found
+
     def settle(self, region):
         """The other side has looked at its data, and lacks nothing."""
         other = "north" if region == "west" else "west"
@@ -116,12 +124,15 @@ def test_a_tree_of_files_moves_and_fails_over(stage):
     op = site.order("west-1", "failover", 202, context="ledger", to="west", quote=quote["quote"], confirm="ledger")
     wait_until("the fence fails", lambda: "is not to be had" in (site.group("west-1")["regions"]["west"]["trouble"] or ""),
                PATIENCE_S)
-    check_equal((site.holders(), site.writable(), site.calls("fence", "promote")[1:]), ({}, ["north"], []),
+    check_equal((site.taken_in(), site.writable(), site.calls("fence", "promote")[1:]), ([], ["north"], []),
                 "without a fence nobody writes in west")
+    waits = site.authority("west-1")["contexts"]["ledger"]["waits_for"]
+    check_equal((waits["why"], "not open" in waits["text"]), ("hooks", True), "what commands wait for")
     check_equal(site.op("west-1", op["id"])["state"], "running", "the order")
     stage.path("west-fence-fails").unlink()
     site.wait_for_op("west-1", op["id"], "done")
     check_equal(site.wait_for("ledger", "west"), 3, "epoch")
+    wait_until("its gate takes commands", lambda: site.taken_in() == ["west"], PATIENCE_S)
     shown = subprocess.run([lib.FULMAR, "group", "status", "files", "-c", site.conf, "--host", "west-1"],
                            capture_output=True, text=True, timeout=30, check=False)
     check("epoch 3, held by west, data by hooks" in shown.stdout, f"{shown.stdout} {shown.stderr}")
@@ -161,7 +172,7 @@ def test_a_move_that_fails_gives_the_files_back(stage):
     op = site.order("north-1", "move", 202, context="ledger", to="west")
     wait_until("the promotion fails", lambda: "is not to be had" in (
         site.group("west-1")["regions"]["west"]["trouble"] or ""), PATIENCE_S)
-    check_equal((site.holders(), site.op("north-1", op["id"])["state"]), ({}, "running"), "nobody writes meanwhile")
+    check_equal((site.taken_in(), site.op("north-1", op["id"])["state"]), ([], "running"), "nobody writes meanwhile")
     stage.path("west-promote-fails").unlink()
     site.wait_for_op("north-1", op["id"], "done")
     site.wait_for("ledger", "west")

@@ -116,18 +116,18 @@ def test_partition(stage):
 
 def test_guarded(stage):
     """The agent of the holder is killed under a guard, which testifies: nobody waits for the lease."""
-    world = World(stage, lease="5s", hold="12s", tls=True)  # far longer than what is measured
+    world = World(stage, lease="10s", hold="24s", tls=True)  # far longer than what is measured, on any machine
     world.start(guarded=("west",))
     world.begin_load(edges=("north", "east"))
-    time.sleep(5.5)  # a keeper that is new waits for what one before it may have done
+    time.sleep(10.5)  # a keeper that is new waits for what one before it may have done
     world.flows("/ledger/")
     killed = now()
     os.kill(world["west"].guarded_agent(), signal.SIGKILL)
-    wait_until("west holds nothing", lambda: away_from(world, "west"), 8, every=0.02)
+    wait_until("west holds nothing", lambda: away_from(world, "west"), PATIENCE_S, every=0.02)
     world.flows("/ledger/")
     first = min(c["over"] for c in world.acknowledged("/ledger/", killed))
     print(f"# the ledger was away for {first - killed:.3f} s", flush=True)
-    check(first - killed < 4, "the lease was waited for in spite of the testimony")
+    check(first - killed < 7, "the lease was waited for in spite of the testimony")
     judge(world)
 
 

@@ -224,6 +224,33 @@ static void a_grant_is_published_with_its_time(void **state)
     assert_false(is_live(ledger, 0, 1)); /* by itself */
 }
 
+static void that_a_grant_is_closed_is_published(void **state)
+{
+    (void)state;
+    struct fm_sublease_cell x;
+    struct fm_message m = message(FM_MESSAGE_GRANT, "ledger", 1, 1);
+    m.life = 100;
+    m.ms = 1000;
+    m.closed = true;
+    m.asked_ns = fm_mono_now().ns;
+    say(west->self, &m);
+    fm_seats_read_sublease(ledger, 0, &x);
+    assert_true(x.closed && is_live(ledger, 0, 1)); /* a database of this host may act */
+    assert_int_equal(published, 1);
+    net_turn_ms(&net, 10);
+    forget();
+    net_skip_ms(300); /* it may have been told that it is open, and not have heard it */
+    NET_UNTIL(&net, told(FM_MESSAGE_ASK));
+    grant("ledger", 1, 1, 1000);
+    fm_seats_read_sublease(ledger, 0, &x);
+    assert_false(x.closed);
+    assert_int_equal(published, 2); /* who waits looks again */
+    json_t *all = fm_lessee_json(lessee);
+    const json_t *cell = json_array_get(json_object_get(all, "ledger"), 0);
+    assert_true(json_is_false(json_object_get(cell, "closed")));
+    json_decref(all);
+}
+
 static void what_this_life_did_not_ask_is_no_grant(void **state)
 {
     (void)state;
@@ -419,6 +446,17 @@ static void what_is_lent_has_not_stopped_while_it_is_locked(void **state)
     assert_true(json_is_true(json_object_get(o, "held")));
     assert_int_equal(json_integer_value(json_object_get(o, "epoch")), 9);
     assert_in_range(json_integer_value(json_object_get(o, "left_ms")), 1, 990);
+    assert_true(json_is_false(json_object_get(o, "moving")));
+    json_decref(o);
+    struct fm_message closed = message(FM_MESSAGE_GRANT, "cards", 15, 9);
+    closed.life = 100;
+    closed.ms = 1000;
+    closed.closed = true;
+    closed.asked_ns = fm_mono_now().ns;
+    say(west->self, &closed);
+    o = lease("/lease/cards", "?cell=2"); /* what runs goes on, nothing begins */
+    assert_true(json_is_true(json_object_get(o, "held")));
+    assert_true(json_is_true(json_object_get(o, "moving")));
     json_decref(o);
     struct fm_message m = message(FM_MESSAGE_STOP, "cards", 6, 9);
     forget();
@@ -527,8 +565,9 @@ static void what_cannot_be_lent(void **state)
 
 #define T(fn) fm_test_with(fn, begin, end)
 FM_TEST_MAIN(T(it_asks_who_may_be_keeper_of_its_region), T(it_says_what_it_has_to_do),
-             T(a_grant_is_published_with_its_time), T(what_this_life_did_not_ask_is_no_grant),
-             T(what_is_acknowledged_has_stopped), T(it_is_quiet_when_nothing_is_in_flight),
+             T(a_grant_is_published_with_its_time), T(that_a_grant_is_closed_is_published),
+             T(what_this_life_did_not_ask_is_no_grant), T(what_is_acknowledged_has_stopped),
+             T(it_is_quiet_when_nothing_is_in_flight),
              T(nobody_waits_for_an_order_that_was_taken_back), T(the_board_says_who_holds),
              T(a_higher_epoch_that_a_worker_met_ends_the_old_one),
              T(the_heir_gets_the_journals_before_it_says_so), T(what_it_says_of_itself),

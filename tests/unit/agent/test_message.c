@@ -120,7 +120,8 @@ static struct fm_message sample(enum fm_message_kind kind)
                                         .clean = true,
                                         .flush = {UINT64_MAX},
                                         .replay = {1},
-                                        .final = {2}};
+                                        .final = {2},
+                                        .apart_ms = 12345};
     m.history = FM_STR("6\t16/B374D848\tno recovery target specified\n");
     return m;
 }
@@ -229,6 +230,15 @@ static void what_is_said_of_a_group_arrives(void **state)
     assert_true(r->recovery && !r->streaming && r->clean && r->flush.n == UINT64_MAX);
     assert_str(got[0].history, "6\t16/B374D848\tno recovery target specified\n");
     assert_int_equal(r->loss.kind, FM_CREDIT_UNBOUNDED); /* a standby says nothing of it */
+    assert_int_equal(r->delay_ms, 0);
+    assert_int_equal(r->apart_ms, 12345);
+    m.report.delay_ms = 3600000;
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_int_equal(got[0].report.delay_ms, 3600000);
+    m = sample(FM_MESSAGE_APART);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_true(got[0].ok);
+    m = sample(FM_MESSAGE_REPORT);
     m.report.state = FM_GROUP_PRIMARY;
     m.report.loss = (struct fm_credit_bound){FM_CREDIT_ESTIMATE, UINT64_MAX, 7};
     assert_int_equal(reads(theirs, posted(ours, &m)), 1);
@@ -250,6 +260,13 @@ static void what_cannot_be_of_a_group_is_refused(void **state)
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("primary", "\"0/2\",\"loss\":0")))), -1);
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("primary", "\"0/2\",\"loss\":\"enforced\"")))),
                      -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\",\"delay_ms\":-1")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\",\"delay_ms\":\"1h\"")))),
+                     -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\",\"apart_ms\":7")))), 1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\",\"apart_ms\":-7")))), -1);
+    assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"0/2\",\"apart_ms\":\"7\"")))),
+                     -1);
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "\"2\"")))), -1);
     assert_int_equal(reads(ours, FM_STR(POST(REPORT("standby", "2")))), -1);
     assert_int_equal(reads(ours, FM_STR(POST("{\"kind\":\"record\",\"context\":\"ledger\"}"))), -1);
@@ -268,6 +285,32 @@ static void what_cannot_be_of_a_group_is_refused(void **state)
                                              "\"gentle_from\":2}"))),
                      -1);
 #undef REPORT
+}
+
+/* To a gate of before it would be a grant like others: it is kept from reading it. */
+static void a_closed_grant_says_so_and_may_have_to_be_understood(void **state)
+{
+    (void)state;
+    struct fm_message m = sample(FM_MESSAGE_GRANT);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_false(got[0].closed || got[0].must);
+    m.closed = true;
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_true(got[0].closed && !got[0].must);
+    m.must = true;
+    struct fm_str text = posted(ours, &m);
+    assert_non_null(strstr(mem, ",\"closed\":true,\"must\":[\"closed\"]}"));
+    assert_int_equal(reads(theirs, text), 1);
+    assert_true(got[0].closed && got[0].must);
+#define GRANT(must)                                                                                \
+    POST("{\"kind\":\"grant\",\"context\":\"ledger\",\"life\":1,\"asked\":\"1\",\"ms\":9,"         \
+         "\"cells\":[[0,1]],\"must\":" must "}")
+    assert_int_equal(reads(ours, FM_STR(GRANT("[]"))), 1);
+    assert_int_equal(reads(ours, FM_STR(GRANT("[\"closed\"]"))), 1);
+    assert_int_equal(reads(ours, FM_STR(GRANT("[\"closed\",\"more\"]"))), 0);
+    assert_int_equal(reads(ours, FM_STR(GRANT("[1]"))), 0);
+    assert_int_equal(reads(ours, FM_STR(GRANT("true"))), 0);
+#undef GRANT
 }
 
 static void what_is_not_known_is_skipped(void **state)
@@ -376,6 +419,7 @@ FM_TEST_MAIN(fm_test_with(every_kind_arrives, begin, end),
              fm_test_with(members_mean_the_same_to_both, begin, end),
              fm_test_with(what_is_said_of_a_group_arrives, begin, end),
              fm_test_with(what_cannot_be_of_a_group_is_refused, begin, end),
+             fm_test_with(a_closed_grant_says_so_and_may_have_to_be_understood, begin, end),
              fm_test_with(what_is_not_known_is_skipped, begin, end),
              fm_test_with(what_is_not_whole_is_refused, begin, end),
              fm_test_with(what_does_not_fit_is_left_out_whole, begin, end))

@@ -79,6 +79,11 @@ static void only_this_start_counts(void **state)
     assert_tail(32, "");
     print("of now\n");
     turns(3);
+    char out[8];
+    assert_int_equal(fm_outlog_head(&log_, out, sizeof out), 7);
+    assert_string_equal(out, "of now\n");
+    assert_int_equal(fm_outlog_head(&log_, out, 4), 3);
+    assert_string_equal(out, "of ");
     assert_tail(32, "of now\n");
     assert_tail(4, "ow\n");
     assert_int_equal(size_of(old), -1);
@@ -128,6 +133,36 @@ static void a_short_start_does_not_speak_with_words_of_before(void **state)
     char out[4096];
     assert_int_equal(fm_outlog_tail(&log_, out, sizeof out), 1004);
     assert_null(strstr(out, "FATAL"));
+    assert_int_equal(fm_outlog_head(&log_, out, sizeof out), 0); /* it was moved away */
+}
+
+static void what_it_says_is_noticed_once(void **state)
+{
+    (void)state;
+    static const char *const signs[] = {"one thing", "another"};
+    assert_false(fm_outlog_said(&log_, signs, 2)); /* nothing is open */
+    assert_true(fm_outlog_open(&log_));
+    print("one thing of before\n");
+    assert_true(fm_outlog_open(&log_));
+    assert_false(fm_outlog_said(&log_, signs, 2));
+    print("LOG: one thi");
+    assert_false(fm_outlog_said(&log_, signs, 2)); /* not yet */
+    print("ng\nand");
+    assert_true(fm_outlog_said(&log_, signs, 2));
+    assert_false(fm_outlog_said(&log_, signs, 2));
+    print(" another\n");
+    assert_false(fm_outlog_said(&log_, signs, 1));
+    print_much(100 * 1000); /* a line without an end, longer than what is read at once */
+    print("\nanother\n");
+    assert_true(fm_outlog_said(&log_, signs, 2));
+    /* what is put away unread may have said it */
+    print_much(MAX + 1000);
+    turns(10);
+    assert_int_equal(size_of(path), 0);
+    assert_true(fm_outlog_said(&log_, signs, 2));
+    assert_false(fm_outlog_said(&log_, signs, 2));
+    print("another\n");
+    assert_true(fm_outlog_said(&log_, signs, 2));
 }
 
 static void a_long_one_is_put_aside_between_two_starts(void **state)
@@ -158,4 +193,4 @@ static void what_cannot_be_kept_is_bounded_all_the_same(void **state)
 FM_TEST_MAIN(T(only_this_start_counts), T(a_long_one_is_emptied_while_it_is_written),
              T(a_short_start_does_not_speak_with_words_of_before),
              T(a_long_one_is_put_aside_between_two_starts),
-             T(what_cannot_be_kept_is_bounded_all_the_same))
+             T(what_cannot_be_kept_is_bounded_all_the_same), T(what_it_says_is_noticed_once))

@@ -56,6 +56,20 @@ static void what_would_be_lost_stands_at_its_context(void **state)
     json_decref(d);
 }
 
+static void replication_that_is_broken_is_under_way(void **state)
+{
+    (void)state;
+    json_t *d = doc("{\"region\": \"north\", \"authority\": {\"contexts\": {"
+                    "\"site\": {\"cells\": [], \"standby\": {\"state\": \"stopped\","
+                    "  \"replication\": \"not-restored\"}},"
+                    "\"shop\": {\"cells\": [], \"standby\": {\"state\": \"stopped\","
+                    "  \"replication\": \"follows\"}}}}}");
+    print(d, NULL);
+    assert_non_null(strstr(captured_out, "  site: replication to this region: not-restored\n"));
+    assert_null(strstr(captured_out, "shop: replication"));
+    json_decref(d);
+}
+
 static void what_was_given_up_is_nobodys(void **state)
 {
     (void)state;
@@ -132,6 +146,22 @@ static void a_standby_app_is_under_way(void **state)
     }
 }
 
+static void what_commands_wait_for_is_under_way(void **state)
+{
+    (void)state;
+    json_t *d =
+        doc("{\"region\": \"north\", \"authority\": {\"contexts\": {\"shop\": {\"own\": {}, "
+            "\"failover\": {}, \"move\": null, \"standby\": null, \"waits_for\": {\"why\": "
+            "\"away\", \"text\": \"its PostgreSQL primary is not open\", \"for_ms\": 1500}, "
+            "\"cells\": []}}}}");
+    print(d, NULL);
+    const char *at = strstr(captured_out, "Under way:\n");
+    assert_non_null(at);
+    assert_string_equal(at + strlen("Under way:\n"),
+                        "  shop: commands wait for 1.5 s: its PostgreSQL primary is not open\n");
+    json_decref(d);
+}
+
 static void one_context_or_region_is_picked(void **state)
 {
     (void)state;
@@ -195,7 +225,8 @@ static void what_is_wrong_is_not_well(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(what_was_given_up_is_nobodys), fm_test(cells_of_a_holder_are_a_row),
+FM_TEST_MAIN(fm_test(replication_that_is_broken_is_under_way),
+             fm_test(what_was_given_up_is_nobodys), fm_test(cells_of_a_holder_are_a_row),
              fm_test(what_would_be_lost_stands_at_its_context), fm_test(a_standby_app_is_under_way),
-             fm_test(one_context_or_region_is_picked),
+             fm_test(what_commands_wait_for_is_under_way), fm_test(one_context_or_region_is_picked),
              fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))

@@ -204,7 +204,10 @@ static void documents_of_a_check(void **state)
     assert_true(json_is_true(json_object_get(doc, "good")));
     assert_int_equal(json_array_size(json_object_get(doc, "contexts")), 0);
     json_decref(doc);
-    assert_int_equal(RUN("status", "-c", "/nowhere/x.yaml", "-o", "json"), FM_EXIT_CONFIG);
+    /* no host of this machine, whose daemons would be asked where the file says no other folder */
+    assert_int_equal(
+        RUN("status", "-c", "/nowhere/x.yaml", "--host", "nobody.invalid", "-o", "json"),
+        FM_EXIT_CONFIG);
     doc = json_loads(captured_out, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(doc, "schema")), "fulmar.error/1");
     assert_int_equal(json_integer_value(json_object_get(doc, "exit_code")), 78);

@@ -96,6 +96,12 @@ static void a_loss_says_how_sure_it_is(void **state)
          "about the last 84 ms (estimate)"},
         {"{\"kind\": \"unbounded\", \"bytes\": null, \"ms\": null, \"transactions\": null}",
          "not bounded (`lag` has said nothing)"},
+        {"{\"kind\": \"enforced\", \"bytes\": 64, \"transactions\": 2, \"broken\": {\"node\":"
+         " \"north-1\", \"since\": \"2026-11-21T14:08:42.1Z\", \"for_ms\": 3210,"
+         " \"lacks_bytes\": 20}}",
+         "at most 64 bytes, 2 transactions (enforced); replication to north-1 is broken on purpose "
+         "since 14:08:42 (3.2 s): it lacks 20 bytes"},
+        {"{\"kind\": \"unbounded\", \"bytes\": null, \"broken\": null}", "not bounded"},
         {"{}", "not bounded"}, /* of a daemon that says it in another way */
     };
     char out[FM_SHOW_LOSS];

@@ -77,6 +77,38 @@ static void a_group_of_hooks_has_neither_nodes_nor_a_bound(void **state)
     fm_conf_free(c);
 }
 
+#define ALL "[gate, health, controller, postgres]"
+
+/* A number is one of a zone of a region: `a` of another region is another one. */
+static void nodes_of_a_zone_have_its_number(void **state)
+{
+    (void)state;
+    struct fm_conf *c = parse(
+        "fulmar: 1\nservice: bank\ncoordination: {etcd: {endpoints: {w: "
+        "[\"https://10.0.1.9:2379\"], "
+        "n: [\"https://10.0.2.9:2379\"], e: [\"https://10.0.3.9:2379\"]}, tls: {ca: ca.pem}}}\n"
+        "peer-tls: {ca: p.pem, cert: c.pem, key: k.pem}\nhosts:\n"
+        "  w-1: {region: w, zone: a, roles: " ALL ", address: 10.0.1.1}\n"
+        "  w-2: {region: w, zone: b, roles: " ALL ", address: 10.0.1.2}\n"
+        "  w-3: {region: w, zone: a, roles: " ALL ", address: 10.0.1.3}\n"
+        "  n-1: {region: n, zone: a, roles: " ALL ", address: 10.0.2.1}\n"
+        "  n-2: {region: n, roles: " ALL ", address: 10.0.2.2}\n"
+        "  e-1: {region: e, roles: [witness], address: 10.0.3.1}\n"
+        "regions: {w: {apps: [\"10.0.1.1:80\"]}, n: {apps: [\"10.0.2.1:80\"]}, e: {witness: "
+        "true}}\n"
+        "contexts: {x: {topology: active-passive, home: w, routes: [/x], needs: []}}\n"
+        "groups: {g: {contexts: [x], nodes: {w-1: {}, w-2: {}, w-3: {}, n-1: {}, n-2: {delay: "
+        "1h}}, replication: {mode: sync}}}\n");
+    const struct fm_conf_group *g = c->groups;
+    static const unsigned zone[] = {1, 2, 1, 4, 0};
+    assert_int_equal(g->nnodes, FM_COUNT(zone));
+    for (size_t i = 0; i < g->nnodes; i++)
+        assert_int_equal(fm_conf_group_zone(c, g, i), zone[i]);
+    assert_int_equal(g->nodes[3].delay_ms, 0);
+    assert_int_equal(g->nodes[4].delay_ms, 3600 * 1000);
+    fm_conf_free(c);
+}
+
 static void a_group_has_its_defaults(void **state)
 {
     (void)state;
@@ -273,11 +305,44 @@ static void gates_listen_where_it_was_said(void **state)
     fm_conf_free(c);
 }
 
-FM_TEST_MAIN(fm_test(gates_listen_where_it_was_said),
+/* No application, no routes: alone, and beside a context that has both. */
+static void a_context_may_be_only_a_database(void **state)
+{
+    (void)state;
+#define ALONE(regions, contexts)                                                                   \
+    "fulmar: 1\nservice: bank\ncoordination: {sqlite: /x/c.db}\npeer-tls: plaintext\nhosts:\n"     \
+    "  west-1: {region: west, roles: [gate, health, controller, coordination, postgres], "         \
+    "address: 127.0.0.1}\n"                                                                        \
+    "  north-1: {region: north, roles: [gate, health, controller, postgres], address: "            \
+    "127.0.0.1, gate: \"127.0.0.1:7200\", peer: \"127.0.0.1:7201\", admin: "                       \
+    "\"127.0.0.1:7202\"}\n" regions                                                                \
+    "contexts:\n  ledger: {topology: active-passive, home: west}\n" contexts                       \
+    "groups:\n  ledger:\n    contexts: [ledger]\n"                                                 \
+    "    nodes: {west-1: {data: /d/w}, north-1: {data: /d/n, port: 5433}}\n"                       \
+    "    replication: {mode: sync}\n"
+    struct fm_conf *c = parse(ALONE("regions: {west: {}, north: {}}\n", ""));
+    assert_true(fm_conf_is_database(&c->contexts[0]));
+    assert_int_equal(c->contexts[0].app.n, 0);
+    assert_int_equal(c->contexts[0].idempotency.key, FM_KEY_IGNORED);
+    assert_false(fm_conf_is_journaled(&c->contexts[0]));
+    assert_int_equal(c->regions[0].npools, 0);
+    fm_conf_free(c);
+    c = parse(
+        ALONE("regions: {west: {apps: [\"10.0.0.1:80\"]}, north: {apps: [\"10.0.0.2:80\"]}}\n",
+              "  shop: {topology: multi-write, routes: [\"/**\"], needs: []}\n"));
+    assert_true(fm_conf_is_database(&c->contexts[0]));
+    assert_false(fm_conf_is_database(&c->contexts[1]));
+    assert_str(c->contexts[1].app, "default");
+    assert_int_equal(c->contexts[0].app.n, 0);
+    fm_conf_free(c);
+}
+
+FM_TEST_MAIN(fm_test(a_context_may_be_only_a_database), fm_test(gates_listen_where_it_was_said),
              fm_test(a_changed_group_is_kept_as_it_is_agreed),
              fm_test(a_group_that_comes_or_goes_is_kept_as_it_is_agreed),
              fm_test(a_group_of_hooks_has_neither_nodes_nor_a_bound),
-             fm_test(a_group_has_its_defaults), fm_test(a_node_is_dialed_as_the_file_says),
+             fm_test(nodes_of_a_zone_have_its_number), fm_test(a_group_has_its_defaults),
+             fm_test(a_node_is_dialed_as_the_file_says),
              fm_test(the_credit_is_the_least_that_is_said), fm_test(a_group_has_what_is_said),
              fm_test(a_group_is_found_by_its_context_and_its_hosts),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))

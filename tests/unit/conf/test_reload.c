@@ -268,7 +268,54 @@ static void members_that_come_and_go_are_said(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(refuses_what_is_fixed_and_warns_of_restarts),
+#define STORE                                                                                      \
+    "hosts: {h: {region: a, roles: [gate, health, controller, coordination, postgres], address: "  \
+    "127.0.0.1}, i: {region: b, roles: [gate, health, controller, postgres], address: "            \
+    "127.0.0.2, admin: \"127.0.0.2:7102\"}}\n"
+#define GROUP(keys)                                                                                \
+    CONTEXT(ONE)                                                                                   \
+    "groups:\n  g: {contexts: [x], nodes: {h: {data: /x/h}, i: {data: /x/i, port: 5433}}, "        \
+    "replication: {mode: sync}, " keys "}\n"
+#define USERS(admin, replication)                                                                  \
+    "users: {admin: {password-file: " admin "}, replication: {password-file: " replication "}}"
+
+#define AS "user: postgres, "
+
+static void passwords_and_programs_of_groups_are_taken_over(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *key; /* that takes a restart; NULL = none does */
+    } cases_of[] = {
+        {GROUP(AS "bin: /a"), GROUP(AS "bin: /b"), NULL},
+        {GROUP(AS "bin: /a"), GROUP(AS), NULL},
+        {GROUP("user: postgres"), GROUP("user: pg"), "user"},
+        {GROUP(AS USERS("a", "b")), GROUP(AS USERS("c", "b")), NULL},
+        {GROUP(AS USERS("a", "b")), GROUP(AS), NULL},
+        {GROUP(AS "listen: {read-write: {h: \"127.0.0.1:1\"}}"), GROUP(AS), "listen"},
+    };
+    char what[160];
+    for (size_t i = 0; i < FM_COUNT(cases_of); i++) {
+        struct fm_conf *from = parse_world(STORE, cases_of[i].from);
+        struct fm_conf *to = parse_world(STORE, cases_of[i].to);
+        struct fm_conf_report r;
+        fm_conf_report_init(&r);
+        assert_int_equal(fm_conf_check_reload(from, from, to, &r), FM_ERR_OK);
+        snprintf(what, sizeof what,
+                 "`%s` of group `g` changed, and takes effect at the next restart",
+                 cases_of[i].key ? cases_of[i].key : "");
+        if (r.n != (cases_of[i].key != NULL))
+            fail_msg("%zu: %s", i, r.n ? r.finding[0].what : "nothing is said");
+        if (cases_of[i].key)
+            assert_string_equal(r.finding[0].what, what);
+        fm_conf_report_deinit(&r);
+        fm_conf_free(from);
+        fm_conf_free(to);
+    }
+}
+
+FM_TEST_MAIN(fm_test(passwords_and_programs_of_groups_are_taken_over),
+             fm_test(refuses_what_is_fixed_and_warns_of_restarts),
              fm_test(a_change_that_was_taken_back_needs_no_restart),
              fm_test(what_must_be_agreed_is_said), fm_test(homes_are_compared_by_name),
              fm_test(members_that_come_and_go_are_said))

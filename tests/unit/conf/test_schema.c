@@ -114,8 +114,7 @@ static void the_json_schema_is_whole(void **state)
     assert_int_equal(json_array_size(topology), 3);
     json_t *region = at(defs, "region", NULL);
     assert_null(json_object_get(region, "required")); /* a witness has no apps */
-    assert_string_equal(json_string_value(json_array_get(at(region, "else", "required"), 0)),
-                        "apps");
+    assert_non_null(at(region, "properties", "apps"));
     json_decref(root);
     out = fm_buf(made, 1000);
     assert_int_equal(fm_conf_schema_json(&out), FM_ERR_LIMIT);

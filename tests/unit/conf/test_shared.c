@@ -367,6 +367,7 @@ static void marked_keys_are_in_the_text(void **state)
         "b", "2", "gate, health, controller, postgres") ", j: " H("w", "3", "witness") "}\n"
 #define GROUP(nodes, more) "groups:\n  g: {contexts: [x], nodes: {" nodes "}" more "}\n"
 #define NODES              "h: {}, i: {port: 5433, data: \"/d/{host}\"}"
+#define DELAYED(time)      "h: {}, i: {port: 5433, data: \"/d/{host}\", delay: " time "}"
 
 #define HOOKED(program, more)                                                                      \
     "groups:\n  g: {contexts: [x], hooks: {status: [" program "], lag: [" program                  \
@@ -407,6 +408,10 @@ static void groups_have_one_text(void **state)
          GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB, time: 5s}}"), false},
         {GROUP(NODES, ", replication: {mode: async, max-loss: {time: 5s, bytes: 1MiB}}"),
          GROUP(NODES, ", replication: {mode: async, max-loss: {bytes: 1MiB, time: 5000ms}}"), true},
+        {GROUP(DELAYED("1h"), ", replication: {mode: sync}"),
+         GROUP(DELAYED("60m"), ", replication: {mode: sync}"), true},
+        {GROUP(DELAYED("1h"), ", replication: {mode: sync}"),
+         GROUP(NODES, ", replication: {mode: sync}"), false},
         {"", GROUP(NODES, ", replication: {mode: sync}"), false},
         /* commands are each host's own; that there are some is not */
         {HOOKED("/a", ""), HOOKED("/b", ", timeout: 1s, interval: 2s"), true},

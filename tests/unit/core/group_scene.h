@@ -69,6 +69,7 @@ static inline void begin(unsigned self)
                                  .hang_ms = 10000,
                                  .yield_ms = 60000,
                                  .tries_max = 2,
+                                 .copies_max = 4,
                                  .retry_ms = 500,
                                  .stop_ms = 3000,
                                  .fresh_ms = 3000,
@@ -125,6 +126,17 @@ static inline void primary(void)
     assert_int_equal(v.to, FM_GROUP_PRIMARY);
     assert_int_equal(v.action, FM_GROUP_DO_OPEN);
     assert_true(fm_group_serves(&g, &ev, now));
+}
+
+/* Its region takes the cell over. */
+static inline void taken_by_force(void)
+{
+    held_by(NORTH, 2);
+    cell.r.gentle_from.n = 2;
+    live(2);
+    for (unsigned i = 0; i < NODES; i++)
+        node[i].at = now;
+    node[A].at = FM_MONO_ZERO;
 }
 
 #endif

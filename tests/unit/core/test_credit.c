@@ -1,70 +1,13 @@
 /* What a primary may acknowledge, and what a failover can lose. Node 0 is the primary. */
-#include "test.h"
-
-#include "core/credit.h"
-
-enum { CREDIT = 1000, PATIENCE = 500, START = 100000 };
-#define ONE   (UINT32_C(1) << 1)
-#define TWO   (UINT32_C(1) << 2)
-#define THREE (UINT32_C(1) << 3)
-
-static struct fm_credit c;
-static struct fm_mono now, until;
-
-static struct fm_lsn lsn(uint64_t n)
-{
-    return (struct fm_lsn){START + n};
-}
+#include "credit_scene.h"
 
 static void begin_with(uint64_t bytes, enum fm_credit_beyond beyond, uint32_t recorded)
 {
-    struct fm_credit_policy p = {.bytes = bytes,
-                                 .beyond = (uint8_t)beyond,
-                                 .patience_ms = PATIENCE,
-                                 .able = ONE | TWO | THREE};
-    now = (struct fm_mono){1000 * FM_NS_PER_S};
-    until = fm_mono_add_ms(now, 3600 * 1000);
-    fm_credit_init(&c, &p, 0, recorded, lsn(0), now);
-    fm_credit_in_force(&c, true, lsn(0), now);
-}
-
-static void flushed(unsigned node, uint64_t n)
-{
-    fm_credit_flushed(&c, node, lsn(n), true, now);
-}
-
-static void written(uint64_t n)
-{
-    fm_credit_written(&c, lsn(n), now);
-}
-
-static uint64_t grant(void)
-{
-    struct fm_lsn to = fm_credit_grant(&c, until, now);
-    return to.n < START ? 0 : to.n - START;
-}
-
-static uint32_t wanted(void)
-{
-    return fm_credit_look(&c, now).wanted;
-}
-
-static void later(int64_t ms)
-{
-    now = fm_mono_add_ms(now, ms);
-}
-
-/* It is written down, and nothing else is on its way. */
-static void record(uint32_t nodes)
-{
-    fm_credit_recorded(&c, nodes, 0);
-}
-
-static void check_bound(enum fm_credit_kind kind, uint64_t bytes)
-{
-    struct fm_credit_bound b = fm_credit_bound(&c);
-    assert_int_equal(b.kind, kind);
-    assert_int_equal(b.bytes, bytes);
+    const struct fm_credit_policy p = {.bytes = bytes,
+                                       .beyond = (uint8_t)beyond,
+                                       .patience_ms = PATIENCE,
+                                       .able = ONE | TWO | THREE};
+    begin_as(&p, recorded);
 }
 
 /* -------- grants -------- */
@@ -174,6 +117,38 @@ static void who_leaves_counts_until_that_is_recorded(void **state)
     record(TWO);
     assert_int_equal(grant(), 2 * CREDIT + 10);
     check_bound(FM_CREDIT_ENFORCED, CREDIT);
+}
+
+static void nobody_waits_for_one_that_receives_nothing_on_purpose(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE | TWO);
+    flushed(1, 0);
+    flushed(2, 0);
+    fm_credit_apart(&c, ONE | UINT32_C(1)); /* the primary itself is not one of them */
+    assert_int_equal(c.apart, ONE);
+    assert_int_equal(grant(), CREDIT);
+    fm_credit_flushed(&c, 1, lsn(0), false, now);
+    written(CREDIT); /* the credit lasts: it counts, and the bound is the same */
+    flushed(2, CREDIT);
+    later(10 * PATIENCE);
+    assert_int_equal(wanted(), ONE | TWO);
+    check_bound(FM_CREDIT_ENFORCED, CREDIT);
+    written(CREDIT + 10);
+    flushed(2, CREDIT + 10);
+    assert_int_equal(wanted(), TWO); /* at once */
+    assert_int_equal(grant(), CREDIT);
+    record(TWO);
+    assert_int_equal(grant(), 2 * CREDIT + 10);
+    fm_credit_apart(&c, 0);
+    flushed(1, CREDIT + 10); /* it follows again */
+    assert_int_equal(wanted(), ONE | TWO);
+    begin_with(CREDIT, FM_CREDIT_BLOCKS, ONE);
+    flushed(1, 0);
+    assert_int_equal(grant(), CREDIT);
+    fm_credit_apart(&c, ONE);
+    written(CREDIT + 10);
+    assert_int_equal(wanted(), ONE); /* declared is declared */
 }
 
 static void one_that_holds_nobody_up_does_not_leave_with_it(void **state)
@@ -477,7 +452,27 @@ static void what_was_asked_over_the_newest_record_may_yet_be_applied(void **stat
     assert_int_equal(c.may_be_recorded, THREE);
     c.policy.able = ONE; /* a configuration has no other node any more */
     hear(&a, 8, ONE | TWO, CREDIT, CREDIT);
-    assert_int_equal(c.recorded | c.may_be_recorded, ONE);
+    assert_int_equal(c.recorded | c.may_be_recorded, ONE | TWO | THREE); /* may be promoted yet */
+    assert_int_equal(wanted(), ONE);
+}
+
+static void who_is_able_no_more_holds_commits_until_it_is_recorded_no_more(void **state)
+{
+    (void)state;
+    for (unsigned beyond = FM_CREDIT_BLOCKS; beyond <= FM_CREDIT_LEAVES; beyond++) {
+        begin_with(CREDIT, (enum fm_credit_beyond)beyond, ONE | TWO);
+        flushed(1, 100);
+        flushed(2, 50);
+        assert_int_equal(wanted(), ONE | TWO);
+        uint64_t before = grant();
+        c.policy.able = ONE; /* the other one is delayed from now on, or was taken out */
+        assert_int_equal(wanted(), ONE);
+        flushed(1, 1000);
+        assert_int_equal(grant(), before);
+        record(ONE);
+        assert_int_equal(grant(), 1000 + CREDIT);
+        assert_int_equal(wanted(), ONE);
+    }
 }
 
 static void a_larger_credit_is_in_force_once_that_is_recorded(void **state)
@@ -530,6 +525,19 @@ static void a_grant_is_reported_before_commits_would_wait_for_it(void **state)
     assert_false(fm_credit_is_due(more, said, lsn(FM_CREDIT_WINDOW / 2 - 1)));
     assert_true(fm_credit_is_due(more, said, lsn(FM_CREDIT_WINDOW / 2)));
     assert_true(fm_credit_is_due(more, said, lsn(3 * FM_CREDIT_WINDOW)));
+}
+
+static void what_was_said_is_said_again_while_the_right_lasts(void **state)
+{
+    (void)state;
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    struct fm_mono at = now;
+    later(FM_CREDIT_AGAIN_MS - 1);
+    assert_false(fm_credit_is_due_again(lsn(1), at, until, now));
+    later(1);
+    assert_true(fm_credit_is_due_again(lsn(1), at, until, now));
+    assert_false(fm_credit_is_due_again(FM_LSN_NONE, at, until, now));
+    assert_false(fm_credit_is_due_again(lsn(1), at, now, now)); /* the sub-lease is over */
 }
 
 static void half_of_a_grant_is_left_when_it_becomes_short(void **state)
@@ -587,10 +595,15 @@ static void the_server_waits_for_all_that_may_count(void **state)
     fm_credit_recorded(&c, ONE, TWO);
     c.joining = THREE;
     assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | TWO | THREE);
-    p.able = ONE | THREE;
-    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | THREE);
-    p.beyond = FM_CREDIT_BLOCKS; /* for each of them, whoever counts */
-    assert_int_equal(fm_credit_names(&p, &c, 0), ONE | THREE);
+    p.able = ONE | THREE; /* the other one is waited for until it is not recorded any more */
+    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | TWO | THREE);
+    p.beyond = FM_CREDIT_BLOCKS;
+    assert_int_equal(fm_credit_names(&p, &c, ONE), ONE | TWO | THREE);
+    fm_credit_recorded(&c, ONE, 0);
+    c.joining = 0;
+    assert_int_equal(fm_credit_names(&p, &c, 0), ONE | THREE); /* each of them, whoever counts */
+    p.beyond = FM_CREDIT_LEAVES;
+    assert_int_equal(fm_credit_names(&p, &c, 0), ONE);
 }
 
 static void a_stream_does_not_outlive_the_names_that_it_was_begun_by(void **state)
@@ -705,10 +718,12 @@ FM_TEST_MAIN(
     fm_test(block_writes_waits_without_end),
     fm_test(block_writes_grants_nothing_where_nobody_counts),
     fm_test(who_leaves_counts_until_that_is_recorded),
+    fm_test(nobody_waits_for_one_that_receives_nothing_on_purpose),
     fm_test(one_that_holds_nobody_up_does_not_leave_with_it),
     fm_test(without_anybody_it_goes_a_window_ahead), fm_test(who_returns_joins_within_its_credit),
     fm_test(one_that_stands_still_while_it_joins_is_let_go),
     fm_test(only_those_that_are_able_and_receive_join),
+    fm_test(who_is_able_no_more_holds_commits_until_it_is_recorded_no_more),
     fm_test(data_that_are_thrown_away_stop_grants_until_that_is_recorded),
     fm_test(commits_that_always_wait_a_little_have_not_used_it_up),
     fm_test(what_the_server_waits_for_itself_needs_no_poll),
@@ -721,6 +736,7 @@ FM_TEST_MAIN(
     fm_test(a_larger_credit_is_in_force_once_that_is_recorded),
     fm_test(a_primary_that_runs_goes_by_another_policy),
     fm_test(a_grant_is_reported_before_commits_would_wait_for_it),
+    fm_test(what_was_said_is_said_again_while_the_right_lasts),
     fm_test(half_of_a_grant_is_left_when_it_becomes_short),
     fm_test(a_log_that_nobody_writes_moves_on_for_who_joins),
     fm_test(the_server_waits_for_all_that_may_count),

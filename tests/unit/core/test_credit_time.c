@@ -1,71 +1,15 @@
 /* A bound of the loss in time: what is older than it stops grants. Node 0 is the primary. */
-#include "test.h"
-
-#include "core/credit.h"
-
-enum { CREDIT = 1000, PATIENCE = 500, START = 100000 };
-#define ONE (UINT32_C(1) << 1)
-#define TWO (UINT32_C(1) << 2)
-
-static struct fm_credit c;
-static struct fm_mono now, until;
-
-static struct fm_lsn lsn(uint64_t n)
-{
-    return (struct fm_lsn){START + n};
-}
+#include "credit_scene.h"
 
 static void begin_with(uint64_t bytes, int64_t time_ms, enum fm_credit_beyond beyond,
                        uint32_t nodes)
 {
-    struct fm_credit_policy p = {.bytes = bytes,
-                                 .time_ms = time_ms,
-                                 .beyond = (uint8_t)beyond,
-                                 .patience_ms = PATIENCE,
-                                 .able = ONE | TWO};
-    now = (struct fm_mono){1000 * FM_NS_PER_S};
-    until = fm_mono_add_ms(now, 3600 * 1000);
-    fm_credit_init(&c, &p, 0, nodes, lsn(0), now);
-    fm_credit_in_force(&c, true, lsn(0), now);
-}
-
-static void flushed(unsigned node, uint64_t n)
-{
-    fm_credit_flushed(&c, node, lsn(n), true, now);
-}
-
-static void written(uint64_t n)
-{
-    fm_credit_written(&c, lsn(n), now);
-}
-
-static uint64_t grant(void)
-{
-    struct fm_lsn to = fm_credit_grant(&c, until, now);
-    return to.n < START ? 0 : to.n - START;
-}
-
-static uint32_t wanted(void)
-{
-    return fm_credit_look(&c, now).wanted;
-}
-
-static void later(int64_t ms)
-{
-    now = fm_mono_add_ms(now, ms);
-}
-
-/* It is written down, and nothing else is on its way. */
-static void record(uint32_t nodes)
-{
-    fm_credit_recorded(&c, nodes, 0);
-}
-
-static void check_bound(enum fm_credit_kind kind, uint64_t bytes)
-{
-    struct fm_credit_bound b = fm_credit_bound(&c);
-    assert_int_equal(b.kind, kind);
-    assert_int_equal(b.bytes, bytes);
+    const struct fm_credit_policy p = {.bytes = bytes,
+                                       .time_ms = time_ms,
+                                       .beyond = (uint8_t)beyond,
+                                       .patience_ms = PATIENCE,
+                                       .able = ONE | TWO};
+    begin_as(&p, nodes);
 }
 
 static void what_is_older_than_the_time_stops_it(void **state)

@@ -275,6 +275,23 @@ static void a_standby_is_as_old_as_what_it_has_applied(void **state)
     assert_int_equal(fm_door_node_of(&r, &t, 3).role, FM_DOOR_AWAY);
 }
 
+static void a_delayed_node_is_away_for_readers_however_level_it_is(void **state)
+{
+    (void)state;
+    begin();
+    struct fm_door_tide t = {0};
+    struct fm_group_report r = {.at = now,
+                                .state = FM_GROUP_CATCHING_UP,
+                                .recovery = true,
+                                .flush = {500},
+                                .replay = {500},
+                                .delay_ms = 60000};
+    fm_door_tide_rises(&t, (struct fm_lsn){500}, now);
+    assert_int_equal(fm_door_node_of(&r, &t, FM_DOOR_HERE).role, FM_DOOR_AWAY);
+    r.delay_ms = 0;
+    assert_int_equal(fm_door_node_of(&r, &t, FM_DOOR_HERE).role, FM_DOOR_STANDBY);
+}
+
 static void a_primary_is_one_when_it_is_open(void **state)
 {
     (void)state;
@@ -365,9 +382,12 @@ static void a_visit_goes_no_further_than_here(void **state)
 static void a_stamp_does_not_reach_across(void **state)
 {
     (void)state;
-    assert_int_equal(fm_door_distance(true, true), FM_DOOR_HERE);
-    assert_int_equal(fm_door_distance(false, true), FM_DOOR_NEAR);
-    assert_int_equal(fm_door_distance(false, false), FM_DOOR_NO_WAY);
+    assert_int_equal(fm_door_distance(true, true, true), FM_DOOR_HERE);
+    assert_int_equal(fm_door_distance(false, true, true), FM_DOOR_ZONE);
+    assert_int_equal(fm_door_distance(false, true, false), FM_DOOR_NEAR);
+    assert_true(FM_DOOR_HERE < FM_DOOR_ZONE && FM_DOOR_ZONE < FM_DOOR_NEAR); /* the nearest first */
+    assert_int_equal(fm_door_distance(false, false, true), FM_DOOR_NO_WAY);  /* another one's `a` */
+    assert_int_equal(fm_door_distance(false, false, false), FM_DOOR_NO_WAY);
 }
 
 static void every_reason_has_a_name_and_a_state(void **state)
@@ -392,6 +412,7 @@ FM_TEST_MAIN(
     fm_test(readers_get_the_primary_else), fm_test(a_session_ends_with_its_epoch),
     fm_test(a_session_waits_out_a_lapse), fm_test(a_session_ends_where_its_node_is_something_else),
     fm_test(a_reader_never_comes_to_write), fm_test(a_standby_is_as_old_as_what_it_has_applied),
+    fm_test(a_delayed_node_is_away_for_readers_however_level_it_is),
     fm_test(a_primary_is_one_when_it_is_open), fm_test(a_crowd_of_readers_waits_for_its_standby),
     fm_test(a_visit_gets_the_primary_here_under_the_epoch_that_it_names),
     fm_test(a_visit_goes_no_further_than_here), fm_test(a_stamp_does_not_reach_across),

@@ -411,6 +411,23 @@ static void carry_out(struct fm_rand *r, enum fm_external_action a)
                                                   : FM_EXTERNAL_AT_CLOSED);
 }
 
+static void data_came_from_where_they_were_opened_last(void **state)
+{
+    (void)state;
+    struct fm_external_record r[3] = {{.stage = FM_EXTERNAL_AT_NONE}};
+    assert_int_equal(fm_external_came_from(r, 3, 1, 7), FM_NO_REGION);
+    assert_int_equal(fm_external_came_from(r, 3, 1, 6), 2); /* the only other one that may hold */
+    assert_int_equal(fm_external_came_from(r, 3, 1, 2), FM_NO_REGION);
+    r[0].epoch.n = 4;
+    r[1].epoch.n = 9; /* itself */
+    assert_int_equal(fm_external_came_from(r, 3, 1, 6), 0);
+    r[2].epoch.n = 3;
+    assert_int_equal(fm_external_came_from(r, 3, 1, 7), 0);
+    r[2].epoch.n = 5;
+    assert_int_equal(fm_external_came_from(r, 3, 1, 7), 2);
+    assert_int_equal(fm_external_came_from(r, 2, 1, 7), 0);
+}
+
 static void a_random_life_takes_every_row_and_breaks_nothing(void **state)
 {
     (void)state;
@@ -450,4 +467,5 @@ FM_TEST_MAIN(fm_test(what_is_written_here_is_opened_without_a_change),
              fm_test(what_is_written_without_the_right_is_closed),
              fm_test(a_status_of_before_a_change_opens_nothing),
              fm_test(what_looks_and_hangs_holds_nobody_up), fm_test(an_estimate_grows_with_its_age),
+             fm_test(data_came_from_where_they_were_opened_last),
              fm_test(a_random_life_takes_every_row_and_breaks_nothing))

@@ -3,17 +3,6 @@
 
 #include "core/reseed.h"
 
-/* Its region takes the cell over. */
-static void taken_by_force(void)
-{
-    held_by(NORTH, 2);
-    cell.r.gentle_from.n = 2;
-    live(2);
-    for (unsigned i = 0; i < NODES; i++)
-        node[i].at = now;
-    node[A].at = FM_MONO_ZERO;
-}
-
 /* -------- the first node -------- */
 
 static void a_group_begins_where_a_person_says_so(void **state)

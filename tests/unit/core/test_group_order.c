@@ -128,9 +128,99 @@ static void an_order_stands_by_the_state_of_the_node(void **state)
     }
 }
 
+static void a_node_comes_in_where_it_can_copy_and_nobody_waits_for_it(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FINE);
+    it.waits = true;
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_COMMITS_WAIT);
+    node[0].state = FM_GROUP_OPENING;
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NO_SOURCE);
+    recorded.writer = 0;
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NO_DATA);
+    it.recorded = NULL;
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NO_DATA);
+}
+
+static enum fm_group_order_no leaves(unsigned which, bool confirmed)
+{
+    it.which = which;
+    return fm_group_order_may_leave(&it, confirmed, now);
+}
+
+static void who_writes_or_is_about_to_stays(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(leaves(0, true), FM_GROUP_ORDER_WRITER);
+    node[0].at = FM_MONO_ZERO; /* it is the last writer all the same */
+    assert_int_equal(leaves(0, true), FM_GROUP_ORDER_WRITER);
+    recorded.node = 3; /* it has claimed the epoch */
+    assert_int_equal(leaves(2, true), FM_GROUP_ORDER_WRITER);
+    for (unsigned s = 0; s < FM_GROUP_STATE_COUNT; s++) {
+        begin();
+        node[2].state = (uint8_t)s;
+        bool opens = s == FM_GROUP_RESUMING || s == FM_GROUP_PROMOTING || s == FM_GROUP_OPENING ||
+                     s == FM_GROUP_PRIMARY || s == FM_GROUP_DRAINING;
+        it.recorded = NULL;
+        assert_int_equal(leaves(2, false), opens ? FM_GROUP_ORDER_WRITER : FM_GROUP_ORDER_FINE);
+    }
+}
+
+static void the_last_one_that_could_be_promoted_goes_only_by_a_persons_word(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(leaves(2, false), FM_GROUP_ORDER_FINE); /* node 1 counts */
+    assert_int_equal(leaves(1, false), FM_GROUP_ORDER_LAST); /* node 2 does not */
+    assert_int_equal(leaves(1, true), FM_GROUP_ORDER_FINE);
+    recorded.promotable = 6;
+    assert_int_equal(leaves(1, false), FM_GROUP_ORDER_FINE);
+    for (unsigned i = 0; i < 4; i++) { /* what the other one lacks */
+        begin();
+        recorded.promotable = 6;
+        node[2].at.ns -= i == 0 ? 2 * FM_NS_PER_S : 0;
+        node[2].delay_ms = i == 1 ? 1000 : 0;
+        node[2].state = i == 2 ? FM_GROUP_MAINTAINED : FM_GROUP_STANDBY;
+        node[2].recovery = i != 3;
+        assert_int_equal(leaves(1, false), FM_GROUP_ORDER_LAST);
+    }
+    begin();
+    recorded.promotable = 0; /* nobody counts, and it might */
+    assert_int_equal(leaves(1, false), FM_GROUP_ORDER_LAST);
+    node[1].delay_ms = 1000; /* it never will */
+    assert_int_equal(leaves(1, false), FM_GROUP_ORDER_FINE);
+    recorded.writer = 0; /* there are no data yet */
+    node[1].delay_ms = 0;
+    assert_int_equal(leaves(1, false), FM_GROUP_ORDER_FINE);
+}
+
+static void a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_receives(void **state)
+{
+    (void)state;
+    for (unsigned s = 0; s < FM_GROUP_STATE_COUNT; s++) {
+        struct fm_group_report r = {.state = (uint8_t)s, .streaming = true};
+        bool good = s == FM_GROUP_STANDBY || s == FM_GROUP_PRIMARY || s == FM_GROUP_DRAINING;
+        enum fm_group_order_standing wanted = s == FM_GROUP_FENCED ? FM_GROUP_ORDER_FAILED
+                                              : good               ? FM_GROUP_ORDER_DONE
+                                                                   : FM_GROUP_ORDER_UNDER_WAY;
+        assert_int_equal(fm_group_order_joins(&r), wanted);
+        r.delay_ms = 1000;
+        if (s == FM_GROUP_CATCHING_UP)
+            assert_int_equal(fm_group_order_joins(&r), FM_GROUP_ORDER_DONE);
+        r.streaming = false;
+        assert_int_equal(fm_group_order_joins(&r), wanted);
+    }
+}
+
 FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(the_primary_is_neither_copied_nor_left),
              fm_test(only_what_was_left_is_resumed),
              fm_test(a_copy_is_made_of_a_primary_that_is_open),
              fm_test(no_copy_is_made_while_commits_would_wait_for_it),
-             fm_test(an_order_stands_by_the_state_of_the_node))
+             fm_test(an_order_stands_by_the_state_of_the_node),
+             fm_test(a_node_comes_in_where_it_can_copy_and_nobody_waits_for_it),
+             fm_test(who_writes_or_is_about_to_stays),
+             fm_test(the_last_one_that_could_be_promoted_goes_only_by_a_persons_word),
+             fm_test(a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_receives))

@@ -153,6 +153,36 @@ static void the_most_advanced_by_lsn_rank_and_number(void **state)
     assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xf, 1000, now), FM_GROUP_NOBODY);
 }
 
+static void of_those_that_are_equal_one_in_another_zone_than_the_writer(void **state)
+{
+    (void)state;
+    struct fm_mono now = {10 * FM_NS_PER_S};
+    struct fm_evidence recorded = {.system_id = 5, .timeline = 2, .fork_lsn = 100, .writer = 1};
+    struct fm_group_report n[4];
+    static const uint8_t zone[] = {1, 1, 2, 0};
+    for (unsigned i = 0; i < 4; i++)
+        n[i] = (struct fm_group_report){.at = now,
+                                        .system_id = 5,
+                                        .timeline = {2},
+                                        .begins = {100},
+                                        .zone = zone[i],
+                                        .rank = (uint8_t)i,
+                                        .flush = {700}};
+    assert_int_equal(fm_group_zone_of_writer(&recorded, n, 4), 1);
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xe, 1000, now), 2);
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xa, 1000, now), 3);
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0x2, 1000, now), 1);
+    n[1].flush.n++; /* what only it has would be lost */
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xe, 1000, now), 1);
+    n[1].flush.n--;
+    n[0].zone = 2;
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xe, 1000, now), 1);
+    n[0].zone = 0; /* not known */
+    assert_int_equal(fm_group_most_advanced(&recorded, n, 4, 0xc, 1000, now), 2);
+    recorded.writer = 0;
+    assert_int_equal(fm_group_zone_of_writer(&recorded, n, 4), 0);
+}
+
 /* Node 0 of region 0 writes, the others follow in region 1; each has a byte more than the one
  * before, and none has all. */
 static struct fm_evidence held;
@@ -306,15 +336,68 @@ static void the_writer_lacks_nothing_and_others_what_is_recorded(void **state)
     assert_int_equal(b.kind, FM_CREDIT_UNBOUNDED);
 }
 
-FM_TEST_MAIN(fm_test(what_is_recorded_is_part_of_a_history_or_not),
+static void what_is_broken_on_purpose_lacks_more_and_more(void **state)
+{
+    (void)state;
+    const struct fm_mono at = {100 * FM_NS_PER_S};
+    const struct fm_evidence r = {.system_id = 5, .writer = 1};
+    struct fm_group_report node[3] = {
+        {.at = at, .flush = {900}},
+        {.at = fm_mono_add_ms(at, -50), .flush = {700}, .apart_ms = 100},
+        {.at = at, .flush = {600}}};
+    struct fm_group_apart a = fm_group_apart(&r, node, 3, at);
+    assert_true(a.node == 1 && a.ms == 150 && a.lacks == 200);
+    node[0].flush.n = 1000;
+    a = fm_group_apart(&r, node, 3, fm_mono_add_ms(at, 1000)); /* it is silent, and still apart */
+    assert_true(a.node == 1 && a.ms == 1150 && a.lacks == 300);
+    node[2].apart_ms = 5000; /* for longer */
+    a = fm_group_apart(&r, node, 3, at);
+    assert_true(a.node == 2 && a.ms == 5000 && a.lacks == 400);
+    a = fm_group_apart(NULL, node, 3, at);
+    assert_true(a.node == 2 && a.lacks == 0);
+    node[1].apart_ms = 0;
+    node[2].at = FM_MONO_ZERO; /* it has never said anything */
+    assert_int_equal(fm_group_apart(&r, node, 3, at).node, FM_GROUP_NOBODY);
+}
+
+static void evidence_moves_on_with_those_that_commits_wait_for(void **state)
+{
+    (void)state;
+    const struct fm_group_report base = {.at = {1}, .system_id = 5, .timeline = {2}};
+    struct fm_group_report node[3] = {base, base, base};
+    struct fm_evidence r = {.writer = 1, .promotable = 2};
+    node[1].replay.n = 300;
+    node[2].replay.n = 200;
+    assert_int_equal(fm_group_all_replayed(&r, &base, 0, node, 3, 6).n, 300);
+    r.promotable = 1; /* itself: commits wait for nobody */
+    assert_int_equal(fm_group_all_replayed(&r, &base, 0, node, 3, 6).n, 200);
+    assert_int_equal(fm_group_all_replayed(&r, &base, 0, node, 3, 2).n, 300);
+    assert_int_equal(fm_group_all_replayed(&r, &base, 0, node, 3, 1).n, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        struct fm_group_report of[3] = {node[0], node[1], node[2]};
+        of[2].at.ns *= i != 0;
+        of[2].system_id += i == 1;
+        of[2].timeline.n += i == 2;
+        of[2].replay.n *= i != 3;
+        assert_int_equal(fm_group_all_replayed(&r, &base, 0, of, 3, 6).n, 0);
+        r.promotable = 2;
+        assert_int_equal(fm_group_all_replayed(&r, &base, 0, of, 3, 6).n, 300);
+        r.promotable = 0;
+    }
+}
+
+FM_TEST_MAIN(fm_test(what_is_broken_on_purpose_lacks_more_and_more),
+             fm_test(what_is_recorded_is_part_of_a_history_or_not),
              fm_test(a_message_that_was_overtaken_does_not_count),
              fm_test(data_are_final_past_the_shutdown_checkpoint),
              fm_test(a_standby_counts_that_follows_closely), fm_test(home_is_level_or_behind),
              fm_test(a_region_counts_by_the_record),
              fm_test(the_most_advanced_by_lsn_rank_and_number),
+             fm_test(of_those_that_are_equal_one_in_another_zone_than_the_writer),
              fm_test(who_would_be_promoted_bounds_the_loss_if_any_does),
              fm_test(who_is_left_to_a_person_bounds_nothing),
              fm_test(what_is_known_to_be_lacking_is_in_an_estimate),
              fm_test(without_data_there_is_nothing_to_be_lost),
              fm_test(the_writer_lacks_nothing_and_others_what_is_recorded),
+             fm_test(evidence_moves_on_with_those_that_commits_wait_for),
              fm_test(the_record_takes_a_claim_and_then_what_came_of_it))

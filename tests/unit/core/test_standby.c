@@ -67,6 +67,71 @@ static void the_wish_follows_from_who_holds_and_what_is_prepared(void **state)
         assert_int_equal(fm_standby_wish(&cases[i].facts), cases[i].wish);
 }
 
+static void replication_is_broken_where_it_is_prepared_and_nowhere_else(void **state)
+{
+    static const struct {
+        struct fm_standby_facts facts;
+        enum fm_standby_wish wish;
+    } cases[] = {
+        {{.holder_well = true}, FM_STANDBY_OFF},
+        {{.holder_well = false}, FM_STANDBY_LEAVE},
+        {{.stood_down = true}, FM_STANDBY_OFF},
+        {{.recorded = true}, FM_STANDBY_LEAVE}, /* a keeper that knows nothing yet */
+        {{.recorded = true, .promised = true, .holder_well = true}, FM_STANDBY_OFF},
+        {{.prepared = true, .engaged = true}, FM_STANDBY_LEAVE}, /* it is being recorded */
+        {{.prepared = true, .engaged = true, .recorded = true}, FM_STANDBY_ON},
+        {{.prepared = true, .engaged = true, .recorded = true, .holder_well = true}, FM_STANDBY_ON},
+        {{.prepared = true, .engaged = true, .recorded = true, .promised = true}, FM_STANDBY_ON},
+        {{.prepared = true, .engaged = true, .recorded = true, .moves = true}, FM_STANDBY_OFF},
+        {{.prepared = true, .engaged = true, .recorded = true, .holds = true}, FM_STANDBY_OFF},
+        {{.engaged = true, .recorded = true}, FM_STANDBY_OFF}, /* it goes home from here */
+        {{.home = true, .prepared = true, .engaged = true, .recorded = true}, FM_STANDBY_OFF},
+    };
+    (void)state;
+    for (unsigned i = 0; i < FM_COUNT(cases); i++)
+        if (fm_standby_wish_apart(&cases[i].facts) != cases[i].wish)
+            fail_msg("case %u", i);
+}
+
+static struct fm_standby_link link_of;
+
+static enum fm_standby_link_state link_after(int64_t ms, enum fm_standby_wish wish, bool apart,
+                                             bool counts)
+{
+    uint8_t was = link_of.is;
+    now = fm_mono_add_ms(now, ms);
+    bool changed = fm_standby_link_look(
+        &link_of, wish, (struct fm_standby_seen){.apart = apart, .counts = counts}, 1000, now);
+    assert_int_equal(changed, was != link_of.is);
+    if (changed)
+        assert_int_equal(link_of.since.ns, now.ns);
+    return (enum fm_standby_link_state)link_of.is;
+}
+
+static void it_is_not_restored_before_a_node_counts_again(void **state)
+{
+    (void)state;
+    begin();
+    link_of = (struct fm_standby_link){.since = now};
+    for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
+        assert_true(strlen(fm_standby_link_name((enum fm_standby_link_state)i)) > 0);
+    assert_int_equal(link_after(0, FM_STANDBY_OFF, false, false), FM_STANDBY_LINK_FOLLOWS);
+    assert_int_equal(link_after(0, FM_STANDBY_LEAVE, false, true), FM_STANDBY_LINK_FOLLOWS);
+    assert_int_equal(link_after(0, FM_STANDBY_ON, false, true), FM_STANDBY_LINK_BROKEN);
+    assert_int_equal(link_after(9000, FM_STANDBY_LEAVE, true, true), FM_STANDBY_LINK_BROKEN);
+    /* it counts by the record, and has not heard yet */
+    assert_int_equal(link_after(0, FM_STANDBY_OFF, true, true), FM_STANDBY_LINK_RESTORING);
+    assert_int_equal(link_after(999, FM_STANDBY_OFF, false, false), FM_STANDBY_LINK_RESTORING);
+    assert_int_equal(link_after(1, FM_STANDBY_OFF, false, false), FM_STANDBY_LINK_OVERDUE);
+    assert_int_equal(link_after(9000, FM_STANDBY_OFF, false, false), FM_STANDBY_LINK_OVERDUE);
+    assert_int_equal(link_after(0, FM_STANDBY_LEAVE, false, false), FM_STANDBY_LINK_OVERDUE);
+    assert_int_equal(link_after(0, FM_STANDBY_OFF, false, true), FM_STANDBY_LINK_FOLLOWS);
+    /* a keeper that did not break it */
+    assert_int_equal(link_after(0, FM_STANDBY_OFF, true, true), FM_STANDBY_LINK_RESTORING);
+    assert_int_equal(link_after(0, FM_STANDBY_OFF, false, true), FM_STANDBY_LINK_FOLLOWS);
+    assert_int_equal(link_after(0, FM_STANDBY_LEAVE, true, true), FM_STANDBY_LINK_BROKEN);
+}
+
 static void it_is_recorded_then_started_then_its_health_decides(void **state)
 {
     (void)state;
@@ -292,6 +357,8 @@ static void every_state_is_reached_and_left_in_a_random_life(void **state)
 }
 
 FM_TEST_MAIN(fm_test(the_wish_follows_from_who_holds_and_what_is_prepared),
+             fm_test(replication_is_broken_where_it_is_prepared_and_nowhere_else),
+             fm_test(it_is_not_restored_before_a_node_counts_again),
              fm_test(it_is_recorded_then_started_then_its_health_decides),
              fm_test(the_command_check_has_a_say_too),
              fm_test(nothing_is_run_where_the_context_has_come_home),

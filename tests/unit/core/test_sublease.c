@@ -12,10 +12,16 @@ static void begin(void)
     now = (struct fm_mono){100 * FM_NS_PER_S};
 }
 
-static void grant(uint64_t epoch, int32_t ms)
+static void grant_asked(int64_t asked_ns, uint64_t epoch, int32_t ms, bool closed)
 {
     struct fm_epoch epochs[2] = {{epoch}, {epoch}};
-    fm_sublease_granted(&s, now.ns, ms, 3, epochs, now);
+    struct fm_grant g = {asked_ns, ms, closed, 3, epochs};
+    fm_sublease_granted(&s, &g, now);
+}
+
+static void grant(uint64_t epoch, int32_t ms)
+{
+    grant_asked(now.ns, epoch, ms, false);
 }
 
 static enum fm_admit ask(const struct fm_command *c)
@@ -38,8 +44,7 @@ static void a_grant_counts_from_its_request(void **state)
 {
     (void)state;
     begin();
-    struct fm_epoch epochs[2] = {{5}, {5}};
-    fm_sublease_granted(&s, now.ns - 500 * FM_NS_PER_MS, 1000, 3, epochs, now);
+    grant_asked(now.ns - 500 * FM_NS_PER_MS, 5, 1000, false);
     assert_int_equal(admit(5), FM_ADMIT_YES);
     now = fm_mono_add_ms(now, 489);
     assert_int_equal(admit(5), FM_ADMIT_YES);
@@ -118,6 +123,45 @@ static void new_commands_are_held_for_a_while(void **state)
     assert_int_equal(admit(5), FM_ADMIT_YES);
 }
 
+static bool may_relay(uint64_t epoch)
+{
+    return fm_sublease_may_relay(&s.cell[0], (struct fm_epoch){epoch}, now);
+}
+
+static void a_closed_grant_lets_no_command_begin(void **state)
+{
+    (void)state;
+    begin();
+    grant_asked(now.ns, 5, 1000, true);
+    assert_int_equal(admit(5), FM_ADMIT_MOVING);
+    assert_int_equal(admit(0), FM_ADMIT_MOVING);
+    assert_true(fm_sublease_live(&s.cell[0], (struct fm_epoch){5}, now)); /* for a database */
+    now = fm_mono_add_ms(now, 10);
+    grant(5, 1000);
+    assert_int_equal(admit(5), FM_ADMIT_YES);
+    now = fm_mono_add_ms(now, 10);
+    grant_asked(now.ns, 5, 1000, true); /* its primary starts again */
+    assert_int_equal(admit(5), FM_ADMIT_MOVING);
+    assert_true(may_relay(5)); /* what is in flight ends */
+    grant(6, 1000);
+    assert_int_equal(admit(6), FM_ADMIT_YES);
+}
+
+static void the_word_that_was_asked_for_last_counts(void **state)
+{
+    (void)state;
+    begin();
+    int64_t early = now.ns;
+    now = fm_mono_add_ms(now, 10);
+    grant(5, 1000);
+    grant_asked(early, 5, 1000, true); /* it was overtaken on its way */
+    assert_int_equal(admit(5), FM_ADMIT_YES);
+    grant_asked(early, 6, 1000, true); /* not of what it says of another epoch */
+    assert_int_equal(admit(6), FM_ADMIT_MOVING);
+    grant_asked(early, 6, 1000, false);
+    assert_int_equal(admit(6), FM_ADMIT_YES);
+}
+
 static void what_waited_past_its_deadline_is_dropped(void **state)
 {
     (void)state;
@@ -153,6 +197,8 @@ FM_TEST_MAIN(fm_test(a_grant_counts_from_its_request), fm_test(only_the_granted_
              fm_test(a_higher_epoch_makes_it_hold), fm_test(a_view_says_who_takes_it),
              fm_test(what_was_stopped_is_not_taken_up_again),
              fm_test(new_commands_are_held_for_a_while),
+             fm_test(a_closed_grant_lets_no_command_begin),
+             fm_test(the_word_that_was_asked_for_last_counts),
              fm_test(what_waited_past_its_deadline_is_dropped),
              fm_test(a_gate_that_was_frozen_parses_nothing_that_waited),
              fm_test(read_only_refuses_commands))

@@ -191,7 +191,12 @@ static void whom_a_guard_calls_dead_is_lost_at_once(void **state)
     fm_votes_gone(&v, NORTH, now);
     assert_int_equal(mine().lost, 1 << NORTH);
     later(10);
+    fm_votes_stalled(&v, now); /* that I was away is no reason to wait for the dead */
+    assert_int_equal(mine().lost, 1 << NORTH);
     says(NORTH, 0, both, 0); /* another life of it */
+    assert_int_equal(mine().lost, 0);
+    later(PATIENCE);
+    fm_votes_stalled(&v, now); /* which is as good as any */
     assert_int_equal(mine().lost, 0);
 }
 

@@ -171,6 +171,83 @@ static void a_port_can_be_taken_once_unless_it_is_shared(void **state)
     peer_close(&p);
 }
 
+static void an_address_is_looked_at_before_another_program_is_started_there(void **state)
+{
+    (void)state;
+    struct fm_listener ln;
+    struct fm_error e;
+    struct fm_addr at;
+    open_listener(&ln, "127.0.0.1:0", 0);
+    peer_connect(&p, &ln.address);
+    NET_UNTIL(&net, naccepted == 1);
+    assert_int_equal(fm_listener_probe(&ln.address, &e), FM_ERR_EXISTS);
+    assert_non_null(strstr(e.msg, "another process listens there"));
+    at = ln.address;
+    fm_listener_close(&ln);
+    assert_int_equal(fm_listener_probe(&at, &e), FM_ERR_OK); /* whoever is in is no obstacle */
+    assert_int_equal(fm_addr_parse(&at, FM_STR("192.0.2.1:5432")), FM_ERR_OK); /* RFC 5737 */
+    assert_int_equal(fm_listener_probe(&at, &e), FM_ERR_IO);
+    assert_non_null(strstr(e.msg, "192.0.2.1:5432"));
+    close_accepted();
+    peer_close(&p);
+}
+
+/* As the workers of a process have it: nobody else gets in between, not even who would share. */
+static void the_first_of_those_that_share_finds_out_whether_another_is_there(void **state)
+{
+    (void)state;
+    struct fm_listener first, second, other;
+    struct fm_error e;
+    struct fm_addr at;
+    char text[FM_ADDR_TEXT_MAX];
+    static struct peer crowd[CLIENTS / 2];
+    close(raw_listen(&at)); /* a port that is free */
+    fm_addr_format(&at, text);
+    open_listener(&first, text, FM_LISTEN_SHARE | FM_LISTEN_FIRST);
+    open_listener(&second, text, FM_LISTEN_SHARE);
+    assert_int_equal(fm_listener_open(&other, &net.loop, &at, FM_LISTEN_SHARE | FM_LISTEN_FIRST,
+                                      on_accepted, &e),
+                     FM_ERR_EXISTS);
+    assert_non_null(strstr(e.msg, text));
+    assert_non_null(strstr(e.msg, "another process listens there"));
+    fm_listener_pause(&second, true);
+    for (size_t i = 0; i < FM_COUNT(crowd); i++)
+        peer_connect(&crowd[i], &at);
+    net_turn_ms(&net, 5);
+    assert_in_range(naccepted, 1, FM_COUNT(crowd) - 1); /* each of the two has some */
+    fm_listener_pause(&second, false);
+    NET_UNTIL(&net, naccepted == FM_COUNT(crowd));
+    fm_listener_close(&first);
+    fm_listener_close(&second);
+    /* sessions that go on are no obstacle for the next process */
+    open_listener(&other, text, FM_LISTEN_SHARE | FM_LISTEN_FIRST);
+    fm_listener_close(&other);
+    for (size_t i = 0; i < FM_COUNT(crowd); i++)
+        peer_close(&crowd[i]);
+    close_accepted();
+}
+
+/* Both have bound before either listens: one of them is told. */
+static void of_two_that_begin_at_once_one_is_refused(void **state)
+{
+    (void)state;
+    struct fm_listener ln;
+    struct fm_error e;
+    struct fm_addr at;
+    int one = 1;
+    close(raw_listen(&at));
+    int fd = socket(at.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one), 0);
+    assert_int_equal(bind(fd, &at.sa, at.len), 0);
+    assert_int_equal(
+        fm_listener_open(&ln, &net.loop, &at, FM_LISTEN_SHARE | FM_LISTEN_FIRST, on_accepted, &e),
+        FM_ERR_OK);
+    assert_int_equal(listen(fd, 1), -1);
+    assert_int_equal(errno, EADDRINUSE);
+    close(fd);
+    fm_listener_close(&ln);
+}
+
 static void a_path_is_for_its_owner_alone_and_goes_with_the_listener(void **state)
 {
     (void)state;
@@ -240,4 +317,7 @@ FM_TEST_MAIN(with_net(accepts_on_the_port_it_says), with_net(accepts_a_crowd_in_
              with_net(who_connects_may_be_refused_by_the_kernel),
              with_net(may_be_closed_from_inside), with_net(rests_when_descriptors_run_out),
              with_net(a_port_can_be_taken_once_unless_it_is_shared),
+             with_net(the_first_of_those_that_share_finds_out_whether_another_is_there),
+             with_net(of_two_that_begin_at_once_one_is_refused),
+             with_net(an_address_is_looked_at_before_another_program_is_started_there),
              with_net(a_path_is_for_its_owner_alone_and_goes_with_the_listener))

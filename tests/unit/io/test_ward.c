@@ -172,6 +172,22 @@ static void ends_where_the_owner_is_silent(void **state)
     assert_gone(pid);
 }
 
+static void is_given_no_more_time_once_it_was_asked(void **state)
+{
+    (void)state;
+    pid_t pid[FAMILY_N];
+    start_sh(FAMILY, until_ms(60000, 60000));
+    read_family(pid);
+    struct fm_ward_times soon = until_ms(20, 200), later = until_ms(60000, 60000);
+    fm_ward_set(&t.ward, &soon);
+    (void)poll(NULL, 0, 40);
+    fm_ward_set(&t.ward, &later);
+    assert_int_equal(t.ward.times.kill_at.ns, soon.kill_at.ns);
+    wait_over();
+    assert_true(t.end.reaped && t.end.forced);
+    assert_gone(pid);
+}
+
 static void goes_on_while_it_is_renewed(void **state)
 {
     (void)state;
@@ -255,12 +271,13 @@ static void does_not_vouch_where_both_are_killed(void **state)
     pid_t pid[FAMILY_N];
     start_sh(FAMILY, until_ms(60000, 60000));
     read_family(pid);
-    pid_t guard = t.ward.guard;
+    pid_t guard = t.ward.guard, program = t.ward.program;
     assert_int_equal(kill(t.ward.second.pid, SIGSTOP), 0);
     assert_int_equal(kill(guard, SIGKILL), 0);
     assert_int_equal(kill(t.ward.second.pid, SIGKILL), 0);
     wait_over();
     assert_false(t.end.reaped);
+    (void)kill(program, SIGKILL);
     for (unsigned i = 0; i < FAMILY_N; i++)
         (void)kill(pid[i], SIGKILL);
 }
@@ -318,6 +335,7 @@ static void refuses_without_its_executable(void **state)
 
 FM_TEST_MAIN(WARD_TEST(ends_in_order), WARD_TEST(kills_what_does_not_end_when_told),
              WARD_TEST(kills_what_a_dead_program_leaves), WARD_TEST(ends_where_the_owner_is_silent),
+             WARD_TEST(is_given_no_more_time_once_it_was_asked),
              WARD_TEST(goes_on_while_it_is_renewed), WARD_TEST(ends_where_its_guard_is_killed),
              WARD_TEST(ends_where_the_second_is_killed), WARD_TEST(ends_where_its_guard_is_frozen),
              WARD_TEST(wakes_those_that_are_frozen_and_late),

@@ -83,8 +83,36 @@ static void writes_whom_a_standby_follows(void **state)
                                    "passfile=''/var/lib/fulmar/pg/ledger/fulmar.pass'' "
                                    "application_name=''west-db-1'' connect_timeout=''5'''"));
     assert_true(has_line(text, "primary_slot_name = 'fulmar_west_db_1'"));
+    assert_null(strstr(text, "recovery_min_apply_delay"));
     assert_true(has_line(text, "synchronous_standby_names = 'FIRST 1 (fulmar_credit, "
                                "\"north-db-1\")'"));
+}
+
+static void a_delay_is_of_a_standby_and_in_milliseconds(void **state)
+{
+    (void)state;
+    struct fm_pg_settings s = usual();
+    struct fm_buf b = fm_buf(text, sizeof text);
+    struct fm_error e = {0};
+    s.delay_ms = 3600 * 1000;
+    assert_null(strstr(conf(&s), "recovery_min_apply_delay")); /* it follows nobody */
+    s.upstream = &north;
+    assert_true(has_line(conf(&s), "recovery_min_apply_delay = 3600000"));
+    s.apart = true; /* what it has is not applied at once for that */
+    assert_true(has_line(conf(&s), "recovery_min_apply_delay = 3600000"));
+    s.apart = false;
+    s.delay_ms = (int64_t)INT32_MAX + 1;
+    assert_int_equal(fm_pg_conf_write(&b, &s, &e), FM_ERR_INVALID);
+}
+
+static void writes_nobody_for_a_standby_that_is_to_receive_nothing(void **state)
+{
+    (void)state;
+    struct fm_pg_settings s = usual();
+    s.upstream = &north;
+    s.apart = true;
+    assert_null(strstr(conf(&s), "primary_conninfo"));
+    assert_null(strstr(text, "primary_slot_name"));
 }
 
 static void keeps_no_old_log_where_a_rewind_would_copy_it(void **state)
@@ -357,6 +385,8 @@ static void slots_are_told_apart(void **state)
 
 FM_TEST_MAIN(fm_test(slots_are_told_apart), fm_test(writes_what_the_promises_rest_on),
              fm_test(writes_whom_a_standby_follows),
+             fm_test(a_delay_is_of_a_standby_and_in_milliseconds),
+             fm_test(writes_nobody_for_a_standby_that_is_to_receive_nothing),
              fm_test(keeps_no_old_log_where_a_rewind_would_copy_it),
              fm_test(synchronizes_at_once_unless_the_user_says_otherwise),
              fm_test(writes_the_users_own), fm_test(refuses_settings_that_are_not_the_users),

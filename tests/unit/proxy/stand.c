@@ -296,11 +296,23 @@ void stand_held_by(struct fm_seats_context *c, unsigned cell, uint64_t epoch, un
     fm_seats_publish_sublease(c, cell, &s);
 }
 
-void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms)
+static void grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms,
+                  bool closed)
 {
     struct fm_sublease_cell s = {.until = fm_mono_add_ms(fm_mono_now(), ms),
                                  .epoch = {epoch},
                                  .known = {epoch},
+                                 .closed = closed,
                                  .holder = 0};
     fm_seats_publish_sublease(c, cell, &s);
+}
+
+void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms)
+{
+    grant(c, cell, epoch, ms, false);
+}
+
+void stand_grant_closed(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms)
+{
+    grant(c, cell, epoch, ms, true);
 }

@@ -56,6 +56,8 @@ void stand_view(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsig
                 bool released);
 void stand_held_by(struct fm_seats_context *c, unsigned cell, uint64_t epoch, unsigned region);
 void stand_grant(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms);
+/* The same, closed: its data are not open. */
+void stand_grant_closed(struct fm_seats_context *c, unsigned cell, uint64_t epoch, int64_t ms);
 
 enum { WEST, NORTH };
 

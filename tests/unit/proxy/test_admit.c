@@ -36,6 +36,28 @@ static void under_a_grant_it_goes_to_the_application(void **state)
     NET_UNTIL(&stand_net, fm_seats_in_flight(ledger, 0) == 0);
 }
 
+/* Its data are not open: nothing begins, and queries are answered as where it is not held. */
+static void under_a_closed_grant_commands_wait(void **state)
+{
+    (void)state;
+    stand_grant_closed(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), ""));
+    stand_hear("HTTP/1.1 421 ");
+    assert_true(stand_heard("Fulmar-Problem: moving"));
+    assert_int_equal(fm_seats_in_flight(ledger, 0), 0);
+    stand_say("GET /ledger/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    stand_asked("GET /ledger/1 ");
+    assert_true(stand_was_told("Fulmar-Mode: read-only\r\n"));
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+    stand_grant(ledger, 0, 7, 60000);
+    stand_say(COMMAND(AT("7"), ""));
+    stand_asked("POST /ledger/1 ");
+    stand_grant_closed(ledger, 0, 7, 60000); /* what is under way ends as it would have */
+    stand_answer(STAND_OK);
+    stand_hear("HTTP/1.1 200 ");
+}
+
 static void another_epoch_is_refused(void **state)
 {
     (void)state;
@@ -370,7 +392,8 @@ static void an_override_of_what_is_named_in_the_body(void **state)
 }
 
 FM_TEST_MAIN(T(nothing_begins_without_a_grant), T(under_a_grant_it_goes_to_the_application),
-             T(another_epoch_is_refused), T(a_success_is_not_told_when_the_grant_ran_out),
+             T(under_a_closed_grant_commands_wait), T(another_epoch_is_refused),
+             T(a_success_is_not_told_when_the_grant_ran_out),
              T(nothing_is_sent_when_the_grant_ran_out_before_there_was_a_connection),
              T(an_edge_that_means_another_cell_looks_again),
              T(what_the_edge_sends_as_a_command_is_not_taken_for_less),

@@ -28,6 +28,7 @@ static void what_is_published_is_read(void **state)
                                        .epoch = {9},
                                        .known = {10},
                                        .stopped = {11},
+                                       .closed = true,
                                        .holder = 3};
     fm_seats_read_sublease(ctx, 15, &out);
     assert_int_equal(out.holder, FM_NOBODY);
@@ -40,6 +41,11 @@ static void what_is_published_is_read(void **state)
     assert_int_equal(out.known.n, 10);
     assert_int_equal(out.stopped.n, 11);
     assert_int_equal(out.holder, 3);
+    assert_true(out.closed);
+    in.closed = false;
+    fm_seats_publish_sublease(ctx, 15, &in);
+    fm_seats_read_sublease(ctx, 15, &out);
+    assert_false(out.closed);
     struct fm_view_cell seen,
         said = {.epoch = {5}, .gentle_from = {4}, .region = 2, .released = true};
     fm_seats_publish_view(ctx, 0, &said);

@@ -64,6 +64,44 @@ static void each_context_has_its_pool_in_each_region(void **state)
     fm_view_unref(v);
 }
 
+/* It has a place in each region, where nobody is. */
+static void what_is_only_a_database_has_an_empty_pool(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "fulmar: 1\nservice: shop\npeer-tls: plaintext\ncoordination: {sqlite: /x/c.db}\n"
+        "hosts:\n"
+        "  west-1: {region: west, roles: [gate, health, controller, coordination, postgres],"
+        " address: 127.0.0.1}\n"
+        "  north-1: {region: north, roles: [gate, health, controller, postgres], address:"
+        " 127.0.0.1, gate: \"127.0.0.1:7200\", peer: \"127.0.0.1:7201\", admin: "
+        "\"127.0.0.1:7202\"}\n"
+        "regions: {west: {apps: [\"10.0.1.1:80\"]}, north: {apps: [\"10.0.2.1:80\"]}}\n"
+        "contexts:\n  shop: {topology: multi-write, routes: [\"/**\"], needs: []}\n"
+        "  ledger: {topology: active-passive, home: west}\n"
+        "groups: {ledger: {contexts: [ledger], nodes: {west-1: {data: /a}, north-1: {data: /b,"
+        " port: 5433}}, replication: {mode: sync}}}\n";
+    const struct fm_view_address a[] = {given_address(0, 0, "10.0.1.1:80")};
+    struct fm_conf *c = given_conf(text);
+    assert_true(fm_conf_is_database(&c->contexts[1]));
+    fm_conf_free(c);
+    struct fm_board *b = given_board(text, 1);
+    b->seats = fm_seats_new(NULL, NULL, NULL);
+    assert_non_null(b->seats);
+    struct fm_view *v = fm_view_new(b, FM_PROXY_GATE, 7, a, FM_COUNT(a));
+    assert_non_null(v);
+    for (unsigned r = 0; r < 2; r++) {
+        assert_str(fm_view_pool(v, r, 0)->name, "default");
+        assert_str(fm_view_pool(v, r, 1)->name, "none");
+        assert_int_equal(fm_view_pool(v, r, 1)->n, 0);
+    }
+    assert_int_equal(fm_view_pool(v, 0, 0)->n, 1);
+    assert_int_equal(v->nroutes, 1);
+    fm_view_unref(v);
+    fm_seats_free(b->seats);
+    fm_board_unref(b);
+}
+
 static void a_region_is_the_same_in_every_edge(void **state)
 {
     (void)state;
@@ -214,6 +252,7 @@ static void the_last_reference_frees_it_with_its_board(void **state)
 
 FM_TEST_MAIN(fm_test(endpoints_are_sorted_by_pool_without_doubles),
              fm_test(each_context_has_its_pool_in_each_region),
+             fm_test(what_is_only_a_database_has_an_empty_pool),
              fm_test(a_region_is_the_same_in_every_edge),
              fm_test(an_edge_goes_to_gates_and_a_gate_to_apps),
              fm_test(routes_carry_what_was_said_of_them),

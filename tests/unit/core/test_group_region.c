@@ -1,0 +1,88 @@
+/* The nodes of a region that stands by: kept apart from the primary on purpose, and whether their
+ * region can serve. */
+#include "group_scene.h"
+
+/* It stays a standby, and a candidate; nothing is done about what it lacks until it follows. */
+static void who_is_kept_apart_receives_nothing_and_loses_nothing(void **state)
+{
+    (void)state;
+    standby(B);
+    assert_false(tick().apart);
+    ev.apart = true;
+    struct fm_group_verdict v = tick();
+    assert_true(v.apart && v.action == FM_GROUP_DO_FOLLOW && v.node == A);
+    ev.self.streaming = false;
+    node[A].kept.n = 2000; /* the log that it needs next is gone */
+    for (unsigned i = 0; i < 3; i++) {
+        now = fm_mono_add_ms(now, 10 * p.stuck_ms);
+        node[A].at = now;
+        v = tick();
+        assert_int_equal(v.to, FM_GROUP_CATCHING_UP);
+        assert_true(v.apart);
+        assert_int_equal(fm_group_report(&g, &ev).state, FM_GROUP_CATCHING_UP);
+    }
+    ev.apart = false; /* from now on it has its time */
+    node[A].at = now;
+    assert_int_equal(tick().to, FM_GROUP_CATCHING_UP);
+    now = fm_mono_add_ms(now, p.stuck_ms);
+    node[A].at = now;
+    assert_int_equal(tick().to, FM_GROUP_STOPPING);
+    assert_int_equal(g.why, FM_GROUP_WHY_GAP);
+    standby(B);
+    ev.apart = true;
+    ev.self.streaming = false;
+    tick();
+    taken_by_force();
+    v = tick();
+    assert_int_equal(v.to, FM_GROUP_CLAIMING);
+    assert_false(v.apart);
+    standby(B);
+    ev.apart = true;
+    server(FM_GROUP_UP, true, false); /* whoever let it write */
+    assert_int_equal(tick().action, FM_GROUP_DO_STOP_IMMEDIATE);
+    standby(B);
+    ev.apart = true;
+    server(FM_GROUP_GONE, false, true); /* PostgreSQL crashed: it is started apart as well */
+    tick();
+    now = fm_mono_add_ms(now, p.retry_ms);
+    node[A].at = now;
+    v = tick();
+    assert_true(v.action == FM_GROUP_DO_START_STANDBY && v.apart);
+}
+
+static void a_region_is_well_where_a_node_serves_or_could(void **state)
+{
+    (void)state;
+    static const enum fm_group_state well[] = {
+        FM_GROUP_CATCHING_UP, FM_GROUP_STANDBY, FM_GROUP_CLAIMING, FM_GROUP_RESUMING,
+        FM_GROUP_PROMOTING,   FM_GROUP_OPENING, FM_GROUP_PRIMARY,  FM_GROUP_DRAINING};
+    begin(B);
+    struct fm_group_report here[2] = {node[B], node[C]};
+    for (unsigned s = 0; s < FM_GROUP_STATE_COUNT; s++) {
+        bool good = false;
+        for (unsigned i = 0; i < FM_COUNT(well); i++)
+            good |= well[i] == s;
+        here[0].state = here[1].state = (uint8_t)s;
+        assert_int_equal(fm_group_health(here, 2, p.fresh_ms, now),
+                         good ? FM_GROUP_HEALTH_WELL : FM_GROUP_HEALTH_DOWN);
+    }
+    here[0].state = FM_GROUP_STANDBY; /* one of them does */
+    here[1].state = FM_GROUP_FENCED;
+    assert_int_equal(fm_group_health(here, 2, p.fresh_ms, now), FM_GROUP_HEALTH_WELL);
+    here[0].at = fm_mono_add_ms(now, -p.fresh_ms - 1); /* ... and is not heard any more */
+    assert_int_equal(fm_group_health(here, 2, p.fresh_ms, now), FM_GROUP_HEALTH_DOWN);
+    here[1].at = FM_MONO_ZERO;
+    assert_int_equal(fm_group_health(here, 2, p.fresh_ms, now), FM_GROUP_HEALTH_SILENT);
+    assert_int_equal(fm_group_health(here, 0, p.fresh_ms, now), FM_GROUP_HEALTH_SILENT);
+    here[1].at = now;
+    here[1].state = FM_GROUP_CATCHING_UP;
+    here[1].delay_ms = 3600 * 1000; /* it never takes over */
+    assert_int_equal(fm_group_health(here, 2, p.fresh_ms, now), FM_GROUP_HEALTH_DOWN);
+    here[1].state = FM_GROUP_PRIMARY;
+    assert_int_equal(fm_group_health(here, 2, p.fresh_ms, now), FM_GROUP_HEALTH_WELL);
+    for (unsigned h = 0; h < FM_GROUP_HEALTH_COUNT; h++)
+        assert_true(strlen(fm_group_health_text((enum fm_group_health)h)) > 0);
+}
+
+FM_TEST_MAIN(fm_test(who_is_kept_apart_receives_nothing_and_loses_nothing),
+             fm_test(a_region_is_well_where_a_node_serves_or_could))
