@@ -160,8 +160,8 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
     unsigned heir = ctl_heir(ctl, s, lost);
-    /* of a region that holds nothing any more there is nothing to be taken over */
-    ev.heir = any_of(ctl, s, lost) && (ev.yielded ? ctl_yield_next(ctl, s, heir) : heir) == to;
+    ev.holds = any_of(ctl, s, lost);
+    ev.heir = (ev.yielded ? ctl_yield_next(ctl, s, heir) : heir) == to;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);
         ev.quorum &= !c->auth.frozen && c->auth.k.state == FM_CHAIN_HOLD;

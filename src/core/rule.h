@@ -150,6 +150,7 @@
     X(I7_LAG, "failback begins with lag")                                                          \
     X(I8_PAUSED, "automatic goes on while it is paused")                                           \
     X(I8_YIELDED, "to take over what was given up is not counted")                                 \
+    X(I8_NOTHING, "what holds nothing is failed over")                                             \
     X(I10_HOLD, "the queue of held commands has no end")
 
 enum fm_rule {

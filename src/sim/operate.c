@@ -92,6 +92,19 @@ static unsigned heir_of(const struct world *w, unsigned p, unsigned ctx, unsigne
     return yield_is(w, &a->auth[ctx], ctx, lost) ? yield_next(w, p, heir) : heir;
 }
 
+/* Of my own region: what it has given up. */
+static uint64_t cells_of(const struct fm_authority *x, unsigned region)
+{
+    uint64_t cells = 0;
+    for (unsigned i = 0; i < x->cfg.ncells; i++) {
+        const struct fm_cell_at *c = &x->cell[i].at;
+        bool mine = region == x->region && c->r.state != FM_CELL_YIELDED;
+        if (c->revision.n && c->r.region == region && !mine)
+            cells |= UINT64_C(1) << i;
+    }
+    return cells;
+}
+
 static struct fm_failover_evidence evidence(const struct world *w, unsigned p, unsigned ctx,
                                             unsigned lost)
 {
@@ -112,6 +125,7 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
                                       .budget_left = (uint8_t)fm_authority_budget_left(x),
                                       .window = w->now < w->end - 30 * S};
     ev.yielded = yield_is(w, x, ctx, lost);
+    ev.holds = cells_of(x, lost) != 0;
     ev.heir = heir_of(w, p, ctx, lost) == me;
     ev.home_well = !fm_votes_lost(&a->votes, lost);
     for (unsigned i = 0; i < x->cfg.ncells; i++) {
@@ -130,19 +144,6 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
 }
 
 /* -------- failover -------- */
-
-/* Of my own region: what it has given up. */
-static uint64_t cells_of(const struct fm_authority *x, unsigned region)
-{
-    uint64_t cells = 0;
-    for (unsigned i = 0; i < x->cfg.ncells; i++) {
-        const struct fm_cell_at *c = &x->cell[i].at;
-        bool mine = region == x->region && c->r.state != FM_CELL_YIELDED;
-        if (c->revision.n && c->r.region == region && !mine)
-            cells |= UINT64_C(1) << i;
-    }
-    return cells;
-}
 
 /* by: the machine whose order it is; NULL: of a person who accepts whatever is lost. */
 static void acquire(struct world *w, unsigned p, unsigned ctx, uint64_t cells,

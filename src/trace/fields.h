@@ -22,7 +22,7 @@ FM_TRACE_TABLE(fm_trace_office_cfg, 4)
 FM_TRACE_TABLE(fm_trace_office_event, 8)
 FM_TRACE_TABLE(fm_trace_policy, 7)
 FM_TRACE_TABLE(fm_trace_failover_event, 5)
-FM_TRACE_TABLE(fm_trace_evidence, 19)
+FM_TRACE_TABLE(fm_trace_evidence, 20)
 FM_TRACE_TABLE(fm_trace_move_policy, 6)
 
 /* NAME=REGION,BITS,... of the regions with any. */

@@ -15,7 +15,8 @@ static void begin(enum fm_failover_mode mode)
     fm_failover_init(&f, now);
     p = (struct fm_failover_policy){
         .mode = mode, .grace_ms = 1000, .ask_after_ms = 5000, .soak_ms = 10000, .max_loss = 100};
-    ev = (struct fm_failover_evidence){.heir = true,
+    ev = (struct fm_failover_evidence){.holds = true,
+                                       .heir = true,
                                        .observers = 3,
                                        .lost_by = 2,
                                        .domains = 3,
@@ -132,6 +133,23 @@ static void a_holder_that_gave_up_is_lost_whatever_is_seen_of_it(void **state)
     ev.domains = 2;
     ev.healthy_by = 3;
     assert_int_equal(on(FM_FAILOVER_ON_COMPLETE).to, FM_FAILOVER_COMPLETING);
+}
+
+/* Its cells went elsewhere before: there is nothing to be prepared, and nothing to be asked. */
+static void what_holds_nothing_is_not_failed_over(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    ev.holds = false;
+    after(0);
+    assert_int_equal(after(60000).to, FM_FAILOVER_STEADY);
+    ev.yielded = true;
+    assert_int_equal(after(1).to, FM_FAILOVER_STEADY);
+    ev.holds = true;
+    assert_int_equal(after(1).to, FM_FAILOVER_PREPARING);
+    on(FM_FAILOVER_ON_STARTED);
+    ev.holds = false;
+    assert_int_equal(after(1).to, FM_FAILOVER_PREPARED);
 }
 
 static void assisted_asks_and_asks_again_and_never_consents(void **state)
@@ -463,6 +481,7 @@ static void every_state_is_reached_and_left_and_every_row_fires(void **state)
 FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(whatever_is_missing_makes_automatic_ask), fm_test(one_observer_is_no_majority),
              fm_test(a_holder_that_gave_up_is_lost_whatever_is_seen_of_it),
+             fm_test(what_holds_nothing_is_not_failed_over),
              fm_test(assisted_asks_and_asks_again_and_never_consents),
              fm_test(manual_waits_for_a_person), fm_test(a_quote_that_has_become_worse_is_void),
              fm_test(a_loss_that_becomes_worse_on_the_way_is_asked_for_again),
