@@ -545,12 +545,6 @@ const unsigned fm_group_nrows = FM_COUNT(fm_group_rows);
 
 /* -------- the step -------- */
 
-static bool is_writer_state(unsigned state)
-{
-    return state == FM_GROUP_RESUMING || state == FM_GROUP_PROMOTING || state == FM_GROUP_OPENING ||
-           state == FM_GROUP_PRIMARY || state == FM_GROUP_DRAINING;
-}
-
 /* One that hangs is started again once: it counts as all that it may crash. */
 static void count_crash(struct fm_group_node *g, const struct fm_group_policy *p, bool hung,
                         struct fm_mono now)
@@ -577,7 +571,7 @@ static void enter(struct fm_group_node *g, const struct fm_group_policy *p,
                   struct fm_mono now)
 {
     bool hung = row->why == FM_GROUP_WHY_HUNG, crash = row->why == FM_GROUP_WHY_CRASHED || hung;
-    if (crash && is_writer_state(row->from))
+    if (crash && fm_group_is_writer_state(row->from))
         count_crash(g, p, hung, now);
     else if (crash || row->event == FM_GROUP_ON_FAILED || row->why == FM_GROUP_WHY_TIMELINE ||
              (row->from == FM_GROUP_REWINDING && row->why == FM_GROUP_WHY_DIVERGED))
@@ -728,7 +722,7 @@ struct fm_group_verdict fm_group_step(struct fm_group_node *g, const struct fm_g
         v.refused = !take(g, p, event, ev, now) && order;
     for (unsigned passes = 0; take(g, p, FM_GROUP_ON_TICK, ev, now); passes++)
         FM_ASSERT(passes < PASSES_MAX);
-    FM_ASSERT(!is_writer_state(g->state) ||
+    FM_ASSERT(!fm_group_is_writer_state(g->state) ||
               (fm_group_holds_cell(ev, now) && fm_group_is_claimed(g, ev)));
     v.to = g->state;
     v.why = g->why;

@@ -255,6 +255,9 @@ bool fm_group_is_open(const struct fm_group_report *r, struct fm_epoch epoch);
 bool fm_group_is_looked_after(const struct fm_group_report *r);
 uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes);
 
+/* On its way to being the primary, or it is: what writes, or will without being asked again. */
+bool fm_group_is_writer_state(unsigned state);
+
 /* Where a context is only a database: can a region serve it, or take it over? */
 #define FM_GROUP_HEALTHS(X)                                                                        \
     X(WELL, "a node of the region serves, or could")                                               \

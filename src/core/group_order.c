@@ -66,10 +66,7 @@ enum fm_group_order_no fm_group_order_may_leave(const struct fm_group_order_case
     const struct fm_evidence *r = c->recorded;
     FM_ASSERT(c->which < c->nnodes && c->nnodes <= FM_GROUP_NODES_MAX);
     const struct fm_group_report *n = &c->node[c->which];
-    bool opens = n->state == FM_GROUP_RESUMING || n->state == FM_GROUP_PROMOTING ||
-                 n->state == FM_GROUP_OPENING || n->state == FM_GROUP_PRIMARY ||
-                 n->state == FM_GROUP_DRAINING;
-    if (opens && fm_group_is_fresh(n, c->fresh_ms, now))
+    if (fm_group_is_writer_state(n->state) && fm_group_is_fresh(n, c->fresh_ms, now))
         return FM_GROUP_ORDER_WRITER;
     if (!r || r->writer == 0)
         return FM_GROUP_ORDER_FINE;

@@ -87,11 +87,17 @@ bool fm_group_is_resumable(const struct fm_group_node *g, const struct fm_group_
            FM_RULE(R26_WRITER, own);
 }
 
+bool fm_group_is_writer_state(unsigned state)
+{
+    return state == FM_GROUP_RESUMING || state == FM_GROUP_PROMOTING || state == FM_GROUP_OPENING ||
+           state == FM_GROUP_PRIMARY || state == FM_GROUP_DRAINING;
+}
+
 static bool is_able(const struct fm_group_report *r)
 {
     bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
                    r->state == FM_GROUP_CLAIMING;
-    return follows && r->delay_ms == 0;
+    return follows && FM_RULE(R23_DELAYED, r->delay_ms == 0);
 }
 
 /* Who has written it all is here, and comes back. */
@@ -219,18 +225,6 @@ const char *fm_group_health_text(enum fm_group_health h)
     return text[h];
 }
 
-static bool serves_or_could(const struct fm_group_report *r)
-{
-    static const bool does[FM_GROUP_STATE_COUNT] = {
-        [FM_GROUP_CATCHING_UP] = true, [FM_GROUP_STANDBY] = true,   [FM_GROUP_CLAIMING] = true,
-        [FM_GROUP_RESUMING] = true,    [FM_GROUP_PROMOTING] = true, [FM_GROUP_OPENING] = true,
-        [FM_GROUP_PRIMARY] = true,     [FM_GROUP_DRAINING] = true};
-    FM_ASSERT(r->state < FM_GROUP_STATE_COUNT);
-    bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
-                   r->state == FM_GROUP_CLAIMING;
-    return does[r->state] && FM_RULE(R23_DELAYED, !follows || r->delay_ms == 0);
-}
-
 enum fm_group_health fm_group_health(const struct fm_group_report *node, unsigned nnodes,
                                      int64_t fresh_ms, struct fm_mono now)
 {
@@ -239,7 +233,7 @@ enum fm_group_health fm_group_health(const struct fm_group_report *node, unsigne
     for (unsigned i = 0; i < nnodes; i++) {
         if (!fm_group_is_fresh(&node[i], fresh_ms, now))
             continue;
-        if (serves_or_could(&node[i]))
+        if (fm_group_is_writer_state(node[i].state) || is_able(&node[i]))
             return FM_GROUP_HEALTH_WELL;
         heard = true;
     }
