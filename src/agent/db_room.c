@@ -4,14 +4,13 @@
 #include "agent/db.h"
 
 #include "base/assert.h"
+#include "io/sock.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { PROBLEM_ROOM = PATH_MAX + 128, PORT_MAX = 65535 };
 
@@ -44,18 +43,14 @@ static bool has_folder(const char *path, char problem[PROBLEM_ROOM])
 static bool has_port(unsigned port, char problem[PROBLEM_ROOM])
 {
     struct fm_addr at;
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct fm_error e = {0};
     FM_ASSERT(port > 0 && port <= PORT_MAX);
     if (fm_addr_ip(&at, FM_STR("127.0.0.1"), (uint16_t)port))
         FM_UNREACHABLE();
-    /* what PostgreSQL does; a connection of before that lingers is in nobody's way */
-    bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-                bind(fd, &at.sa, at.len) == 0 && listen(fd, 1) == 0;
-    if (!good)
-        snprintf(problem, PROBLEM_ROOM, "its port %u cannot be had: %s", port, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return good;
+    if (!fm_listener_probe(&at, &e))
+        return true;
+    snprintf(problem, PROBLEM_ROOM, "its port %u cannot be had: %s", port, e.msg);
+    return false;
 }
 
 static bool has_room(const struct fm_database *d, const json_t *o, char problem[PROBLEM_ROOM])
