@@ -36,6 +36,7 @@ hosts:
 {hosts}
 edge: {{listen: [{{address: "0.0.0.0:8080"}}], workers: 1}}
 probe: {{app: tcp, interval: 200ms, fast-interval: 50ms}}
+timeouts: {{connect: {connect}}}
 regions:
 {regions}
 contexts:
@@ -225,6 +226,7 @@ class World:
         self.conf = stage.write("bank.yaml", CONFIG.format(
             dir=stage.dir, endpoints=endpoints, hosts=hosts, regions=regions, lease=lease, hold=hold, failover=failover,
             election=election,
+            connect="2s" if tls else "250ms",  # a handshake takes turns of both ends, and others want them too
             peer_tls='{ca: "peers-ca.pem", cert: "{host}.pem", key: "{host}.key"}' if tls else "plaintext"))
         for step in ("init", "add") if tls else ():
             sh(lib.FULMAR, "certs", step, "-c", self.conf)

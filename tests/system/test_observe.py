@@ -204,6 +204,7 @@ def test_status(stage):
         check_equal(set(region["contexts"][0]), SLOT, "keys of a region and context")
         check_equal(region["contexts"][0]["last_sent_at"], None, "last_sent_at before the first request")
     many(edge, 5)
+    wait_until("all are counted", lambda: edge.status()["contexts"][0]["queries_total"] == 5)
     said = json.loads(status(edge, "-o", "json"))
     check_equal(set(said), set(doc), "keys of fulmar status -o json")
     check_equal([(r["region"], r["contexts"][0]["sent_total"]) for r in said["regions"]],
