@@ -123,7 +123,7 @@ void fm_rights_door(const struct fm_rights *r, const struct fm_page_request *q,
 
 bool fm_rights_metrics(const struct fm_rights *r, char **text, size_t *n)
 {
-    return (!r->groups || fm_doors_metrics(fm_groups_doors(r->groups), text, n)) &&
+    return (!fm_groups_doors(r->groups) || fm_doors_metrics(fm_groups_doors(r->groups), text, n)) &&
            (!r->database || fm_database_metrics(r->database, text, n)) &&
            (!r->controller || fm_controller_metrics(r->controller, text, n));
 }
@@ -202,7 +202,7 @@ static void published(void *user)
     struct fm_rights *r = user;
     if (r->c.seats)
         r->c.published(r->c.user);
-    else if (r->groups)
+    else if (fm_groups_doors(r->groups))
         fm_doors_authority_changed(fm_groups_doors(r->groups));
     if (r->database)
         fm_database_look(r->database);
@@ -319,16 +319,21 @@ static enum fm_err open_lessee(struct fm_rights *r, unsigned self, struct fm_err
     return r->lessee ? FM_ERR_OK : FM_ERR_MEMORY;
 }
 
-/* Without a gate: a thread that passes on what gates of other hosts bring. */
-static enum fm_err open_doors(struct fm_rights *r, struct fm_error *e)
+static struct fm_groups_config groups_config(const struct fm_rights *r)
 {
     int host = fm_conf_find_host(r->conf, fm_str_z(r->c.host));
     FM_ASSERT(host >= 0);
+    return (struct fm_groups_config){
+        .conf = r->conf, .host = (unsigned)host, .seats = r->seats, .nworkers = r->c.nworkers};
+}
+
+/* Without a gate: a thread that passes on what gates of other hosts bring. */
+static enum fm_err open_doors(struct fm_rights *r, struct fm_error *e)
+{
     r->seats = fm_seats_new(r->c.mailbox, rung, r);
     if (!r->seats)
         return fm_error_set(e, FM_ERR_MEMORY, "out of memory");
-    struct fm_groups_config c = {
-        .conf = r->conf, .host = (unsigned)host, .seats = r->seats, .nworkers = r->c.nworkers};
+    struct fm_groups_config c = groups_config(r);
     return fm_groups_open(&c, &r->groups, e);
 }
 
@@ -433,6 +438,10 @@ void fm_rights_reset(struct fm_rights *r, const struct fm_conf *conf, const stru
         fm_lessee_reset(r->lessee, conf);
     if (r->database)
         fm_database_reset(r->database, conf);
+    if (r->groups) {
+        struct fm_groups_config c = groups_config(r);
+        fm_groups_reset(r->groups, &c);
+    }
     if (r->controller)
         fm_controller_reset(r->controller, conf);
 }
@@ -559,7 +568,7 @@ void fm_rights_add_status(const struct fm_rights *r, json_t *root)
         json_object_set_new(root, "sub_leases", fm_lessee_json(r->lessee));
     if (r->database)
         json_object_set_new(root, "groups", fm_database_json(r->database));
-    if (r->groups)
+    if (fm_groups_doors(r->groups))
         json_object_set_new(root, "doors", fm_doors_json(fm_groups_doors(r->groups)));
 }
 

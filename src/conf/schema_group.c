@@ -408,7 +408,6 @@ const struct fm_schema_section fm_schema_group = {
         "The data of a context. With `nodes` and `replication`, a PostgreSQL database on several "
         "hosts: its primary is where the right to write the context is, and the other nodes "
         "follow it. With `hooks`, data that somebody else runs. A group that hosts have not "
-        "agreed upon yet (`fulmar config apply`) is left out, and what was agreed takes effect "
-        "at the next restart of an agent.",
+        "agreed upon yet (`fulmar config apply`) is left out.",
     .check = fm_check_group,
 };

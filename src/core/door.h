@@ -136,9 +136,10 @@ struct fm_door_visit {
 struct fm_door_choice fm_door_receive(const struct fm_door_view *v, const struct fm_door_visit *x,
                                       struct fm_mono now);
 
-/* Does the listener take connections at all? Where another region is known to hold the cell, the
- * read-write one does not: a client then goes on to the next host of its DSN, with TLS or without,
- * which no answer of PostgreSQL's protocol can make all of them do. */
+/* Does the listener take connections at all? Where no node can be reached none does, and where
+ * another region is known to hold the cell the read-write one does not: a client then goes on to
+ * the next host of its DSN, with TLS or without, which no answer of PostgreSQL's protocol can make
+ * all of them do. */
 bool fm_door_listens(const struct fm_door_view *v, enum fm_door_kind kind, struct fm_mono now);
 
 /* -------- who is there -------- */

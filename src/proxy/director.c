@@ -405,7 +405,7 @@ void fm_director_authority_changed(struct fm_director *d)
 {
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_authority_changed(&d->workers[w]);
-    if (d->groups)
+    if (fm_groups_doors(d->groups))
         fm_doors_authority_changed(fm_groups_doors(d->groups));
 }
 
@@ -537,19 +537,26 @@ enum fm_err fm_director_listen(struct fm_director *d, const struct fm_addr *at, 
     return FM_ERR_OK;
 }
 
+static struct fm_groups_config groups_config(const struct fm_director *d,
+                                             const struct fm_conf *conf)
+{
+    return (struct fm_groups_config){
+        .conf = conf,
+        .host = (unsigned)fm_conf_find_host(conf, fm_str_z(d->config.self_host)),
+        .seats = d->seats,
+        .nworkers = d->nworkers,
+        .names = &d->names,
+        .tls = d->board->peers.client};
+}
+
 enum fm_err fm_director_start(struct fm_director *d, struct fm_error *e)
 {
     FM_ASSERT(d->nrunning == 0 && d->view && !d->groups);
     if (d->config.mode == FM_PROXY_GATE) {
         const struct fm_conf *conf = d->board->conf;
-        int host = fm_conf_find_host(conf, fm_str_z(d->config.self_host));
-        struct fm_groups_config c = {.conf = conf,
-                                     .host = (unsigned)host,
-                                     .seats = d->seats,
-                                     .nworkers = d->nworkers,
-                                     .names = &d->names,
-                                     .tls = d->board->peers.client};
-        enum fm_err err = host < 0 ? FM_ERR_OK : fm_groups_open(&c, &d->groups, e);
+        struct fm_groups_config c = groups_config(d, conf);
+        bool named = fm_conf_find_host(conf, fm_str_z(d->config.self_host)) >= 0;
+        enum fm_err err = named ? fm_groups_open(&c, &d->groups, e) : FM_ERR_OK;
         if (err)
             return err;
     }
@@ -635,8 +642,10 @@ enum fm_err fm_director_reload(struct fm_director *d, struct fm_conf *conf,
         struct fm_worker_config wc = worker_config(d, conf, w);
         fm_worker_set_config(&d->workers[w], &wc);
     }
-    if (d->groups)
-        fm_doors_peers(fm_groups_doors(d->groups), board->peers.client);
+    if (d->groups) {
+        struct fm_groups_config g = groups_config(d, conf);
+        fm_groups_reset(d->groups, &g);
+    }
     return FM_ERR_OK;
 }
 
@@ -645,7 +654,7 @@ void fm_director_drain(struct fm_director *d, int64_t finish_ms)
     FM_ASSERT(finish_ms >= 0 && d->nrunning <= d->nworkers);
     for (unsigned w = 0; w < d->nrunning; w++)
         fm_worker_drain(&d->workers[w], finish_ms);
-    if (d->groups)
+    if (fm_groups_doors(d->groups))
         fm_doors_drain(fm_groups_doors(d->groups));
 }
 

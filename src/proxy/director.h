@@ -40,7 +40,7 @@ struct fm_director {
     struct fm_resolver *resolver;
     struct fm_names names;
     struct fm_seats *seats;   /* of all contexts with cells, for as long as the process lives */
-    struct fm_groups *groups; /* of a gate, from its start, where it has doors; else NULL */
+    struct fm_groups *groups; /* of a gate, from its start; else NULL */
     struct fm_keyfiles *keyfiles;
     struct fm_board *board;
     struct fm_view *view;

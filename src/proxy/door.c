@@ -1,6 +1,7 @@
 /* The doors: threads, what control tells them, what they count. Connections are passage.c's.
- * Invariant: a door's nodes and their addresses are changed on the worker's own thread only;
- * control reaches it by messages, which each worker frees. */
+ * Invariants: a door's nodes and their addresses are changed on the worker's own thread only;
+ * control reaches it by messages, which each worker frees. What a door is declared as, and the name
+ * of a node's host, are written before the first message that speaks of it, and never again. */
 #include "proxy/door.h"
 
 #include "base/assert.h"
@@ -61,7 +62,7 @@ static void look(struct fm_door *d, bool nodes_changed)
 static void tick(struct fm_timer *t)
 {
     struct fm_door_worker *w = fm_container_of(t, struct fm_door_worker, tick);
-    for (unsigned i = 0; i < w->config->ndoors; i++)
+    for (unsigned i = 0; i < w->ndoors; i++)
         look(&w->door[i], false);
 }
 
@@ -97,12 +98,14 @@ static enum fm_err open_door(struct fm_door_worker *w, unsigned i, struct fm_err
     return err;
 }
 
-static void init_door(struct fm_doors *s, struct fm_door_worker *w, unsigned i)
+static void init_door(struct fm_door_worker *w, unsigned i)
 {
     struct fm_door *d = &w->door[i];
+    FM_ASSERT(i == w->ndoors && i < FM_DOORS_MAX);
+    w->ndoors++;
     d->worker = w;
-    d->config = &s->config.door[i];
-    d->view.region = s->config.region;
+    d->config = &w->config->door[i];
+    d->view.region = w->config->region;
     d->view.policy = d->config->policy;
     fm_list_init(&d->sessions);
     fm_list_init(&d->looking);
@@ -122,7 +125,7 @@ static enum fm_err open_worker(struct fm_doors *s, struct fm_door_worker *w, str
     fm_timer_init(&w->tick, tick);
     fm_pool_init(&w->pool, BLOCK_BYTES, 2 * (size_t)s->config.connections_max + SPARE_BLOCKS);
     for (unsigned i = 0; i < s->config.ndoors; i++)
-        init_door(s, w, i);
+        init_door(w, i);
     enum fm_err err = fm_loop_init(&w->loop, &w->pool, e);
     if (!err)
         err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
@@ -133,7 +136,7 @@ static enum fm_err open_worker(struct fm_doors *s, struct fm_door_worker *w, str
 
 static void close_listeners(struct fm_door_worker *w)
 {
-    for (unsigned i = 0; i < w->config->ndoors; i++)
+    for (unsigned i = 0; i < w->ndoors; i++)
         for (unsigned k = 0; k < FM_DOOR_KIND_COUNT; k++)
             fm_listener_close(&w->door[i].listener[k]);
 }
@@ -162,7 +165,7 @@ static enum fm_err start_worker(struct fm_door_worker *w, struct fm_error *e)
 struct word {
     struct fm_msg msg;
     unsigned door;
-    bool has_nodes, has_tls, drain;
+    bool is_new, has_nodes, has_tls, drain;
     struct fm_tls *tls; /* a reference */
     struct fm_door_nodes nodes;
 };
@@ -193,14 +196,25 @@ static void drain(struct fm_door_worker *w)
 {
     w->ending = true;
     close_listeners(w);
-    for (unsigned i = 0; i < w->config->ndoors; i++)
+    for (unsigned i = 0; i < w->ndoors; i++)
         fm_passages_refuse(&w->door[i], FM_DOOR_WHY_ENDING);
+}
+
+static void take_door(struct fm_door_worker *w, unsigned i)
+{
+    struct fm_error e = {0};
+    init_door(w, i);
+    if (!w->ending && open_door(w, i, &e))
+        fm_log(FM_LOG_ERROR, "door_does_not_listen", FM_KZ("group", w->config->door[i].name),
+               FM_KE(&e), FM_KZ("meaning", "until this agent restarts"));
 }
 
 static void got_word(struct fm_msg *m, void *user)
 {
     struct fm_door_worker *w = user;
     struct word *word = fm_container_of(m, struct word, msg);
+    if (word->is_new)
+        take_door(w, word->door);
     bool changed = word->has_nodes && take_nodes(&w->door[word->door], &word->nodes);
     if (word->has_tls) {
         fm_tls_unref(w->tls);
@@ -208,7 +222,7 @@ static void got_word(struct fm_msg *m, void *user)
     }
     if (word->drain)
         drain(w);
-    for (unsigned i = 0; i < w->config->ndoors; i++)
+    for (unsigned i = 0; i < w->ndoors; i++)
         look(&w->door[i], changed && word->door == i);
     free(word);
 }
@@ -242,6 +256,30 @@ void fm_doors_publish(struct fm_doors *d, unsigned at, const struct fm_door_node
     FM_ASSERT(at < d->config.ndoors && nodes->n <= FM_DOOR_NODES_MAX);
     d->nodes[at] = *nodes;
     tell(d, &(struct word){.door = at, .has_nodes = true, .nodes = *nodes});
+}
+
+/* The workers share a listener: who else has its port is asked before one of them has it. */
+enum fm_err fm_doors_add(struct fm_doors *d, const struct fm_door_config *c, struct fm_error *e)
+{
+    unsigned at = d->config.ndoors;
+    if (at == FM_DOORS_MAX)
+        return fm_error_set(e, FM_ERR_LIMIT, "a host has doors of %d groups at most", FM_DOORS_MAX);
+    for (unsigned k = 0; k < FM_DOOR_KIND_COUNT; k++)
+        if (c->listens[k] && fm_listener_probe(&c->at[k], e))
+            return fm_error_wrap(e, "%s", fm_door_kind_name((enum fm_door_kind)k));
+    d->config.door[at] = *c;
+    d->config.ndoors++;
+    tell(d, &(struct word){.door = at, .is_new = true});
+    return FM_ERR_OK;
+}
+
+void fm_doors_name(struct fm_doors *d, unsigned at, unsigned node, const char *host)
+{
+    FM_ASSERT(at < d->config.ndoors && node >= d->nodes[at].n && node < FM_DOOR_NODES_MAX);
+    char *to = d->config.door[at].host[node];
+    size_t n = strlen(host), room = sizeof d->config.door[at].host[node];
+    FM_ASSERT(n > 0 && n < room);
+    memcpy(to, host, n + 1);
 }
 
 void fm_doors_authority_changed(struct fm_doors *d)

@@ -55,7 +55,7 @@ struct fm_doors_config {
     struct fm_door_config door[FM_DOORS_MAX];
 };
 
-/* The nodes of a group, in the order of the configuration, as control knows them now. */
+/* The nodes of a group, each in its own place, as control knows them now. */
 struct fm_door_nodes {
     unsigned n;
     struct fm_door_node node[FM_DOOR_NODES_MAX];
@@ -91,7 +91,13 @@ struct fm_doors;
 /* Listens; nobody is served before something was published. */
 struct fm_doors *fm_doors_new(const struct fm_doors_config *c, struct fm_error *e) FM_WARN_UNUSED;
 
-/* What the nodes of door `at` are now. */
+/* One more, which listens as soon as the workers have heard of it. FM_ERR_EXISTS: another process
+ * listens there. */
+enum fm_err fm_doors_add(struct fm_doors *d, const struct fm_door_config *c,
+                         struct fm_error *e) FM_WARN_UNUSED;
+/* The host of a node that door `at` has not had before: said before it is published. */
+void fm_doors_name(struct fm_doors *d, unsigned at, unsigned node, const char *host);
+/* What the nodes of door `at` are now. They keep their places: one that has gone has no way. */
 void fm_doors_publish(struct fm_doors *d, unsigned at, const struct fm_door_nodes *nodes);
 /* How agents of other hosts are spoken to from now on; NULL: plainly. */
 void fm_doors_peers(struct fm_doors *d, struct fm_tls *client);

@@ -3,12 +3,13 @@
  *
  * PostgreSQL takes clients from the loopback alone, so that nobody goes around the doors (SAFETY.md
  * 25). So a gate reaches a node of another host of its region through the peer port of the agent
- * there, and has no doors of groups that have no node in its region. A host with a node has a door
- * of that group in any case, for such gates; without listeners where it is no gate, or does not
- * listen.
+ * there; its doors of groups that have no node in its region take no connections. A host with the
+ * role `postgres` has a door of each group, for such gates; without listeners where it is no gate,
+ * or does not listen.
  *
- * Lives from the start of a gate (or database agent) to its end: what a reload changes in groups
- * takes effect at the next restart. All on the control thread; errors as in proxy/door.h. */
+ * Lives from the start of a gate (or database agent) to its end. A reload brings nodes and groups,
+ * and takes nodes away; where a door of before listens takes effect at the next restart. All on the
+ * control thread; errors as in proxy/door.h. */
 #ifndef FM_PROXY_GROUPS_H
 #define FM_PROXY_GROUPS_H
 
@@ -21,7 +22,7 @@
 struct fm_groups;
 
 struct fm_groups_config {
-    const struct fm_conf *conf; /* read during fm_groups_open */
+    const struct fm_conf *conf; /* read during the call */
     unsigned host;              /* this one, in it */
     struct fm_seats *seats;
     unsigned nworkers;
@@ -30,10 +31,14 @@ struct fm_groups_config {
     struct fm_tls *tls;           /* how they are spoken to; NULL: plainly */
 };
 
-/* `*out` is NULL where this host has no doors. */
+/* The doors listen when it returns. A host may have none, until a group comes. */
 enum fm_err fm_groups_open(const struct fm_groups_config *c, struct fm_groups **out,
                            struct fm_error *e) FM_WARN_UNUSED;
 void fm_groups_free(struct fm_groups *g);
+
+/* Another configuration, with the same seats and names: nodes that have come or gone, groups that
+ * have come. What cannot listen is logged, and the rest goes on. */
+void fm_groups_reset(struct fm_groups *g, const struct fm_groups_config *c);
 
 /* Some host may have another address. */
 void fm_groups_names_changed(struct fm_groups *g);
@@ -47,6 +52,7 @@ void fm_groups_page(struct fm_groups *g, bool gate, const struct fm_page_request
 void fm_groups_reported(struct fm_groups *g, struct fm_str group, struct fm_str host,
                         const struct fm_group_report *r);
 
-struct fm_doors *fm_groups_doors(struct fm_groups *g);
+/* NULL where there are none, yet. */
+struct fm_doors *fm_groups_doors(const struct fm_groups *g);
 
 #endif

@@ -45,6 +45,7 @@ struct fm_door_worker {
     unsigned npassages;   /* that are not buried */
     struct fm_list errands;
     unsigned nerrands; /* the same */
+    unsigned ndoors;   /* that it serves */
     struct fm_door door[FM_DOORS_MAX];
 };
 

@@ -201,7 +201,7 @@ char *fm_status_metrics(const struct fm_director *d, const char *role, size_t *n
         outcomes(&t, d);
         answers(&t, d);
         latency(&t, d, h);
-        if (d->groups && !t.failed)
+        if (fm_groups_doors(d->groups) && !t.failed)
             t.failed = !fm_doors_metrics(fm_groups_doors(d->groups), &t.p, &t.n);
     }
     free(h);

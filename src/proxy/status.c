@@ -219,7 +219,7 @@ bool fm_status_add(const struct fm_director *d, json_t *root)
     rc |= json_object_set_new(root, "keys", fm_keyfiles_json(d->keyfiles));
     rc |= json_object_set_new(root, "totals", totals_json(d));
     rc |= json_object_set_new(root, "events", events_json(d));
-    if (d->groups)
+    if (fm_groups_doors(d->groups))
         rc |= json_object_set_new(root, "doors", fm_doors_json(fm_groups_doors(d->groups)));
     return rc == 0;
 }

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import lib
@@ -192,6 +193,9 @@ class Growing(Group):
         super().__init__(stage)
         conf = json.loads(self.conf.read_text())
         self.hosts["a-1"] = conf["hosts"]["a-1"] = host("north", 2, ["gate", "health", "controller", "postgres"])
+        self.door = {"read-write": lib.free_port(), "read-only": lib.free_port()}
+        conf["groups"]["ledger"]["listen"] = {"read-write": {"north-1": f"127.0.0.1:{self.door['read-write']}"},
+                                              "read-only": {"a-1": f"127.0.0.1:{self.door['read-only']}"}}
         self.conf.write_text(json.dumps(conf))
         self.extra = {"data": str(stage.path("pg") / "a-1"), "port": lib.free_port()}
         self.port["a"] = self.extra["port"]  # writers try it, too
@@ -205,6 +209,13 @@ class Growing(Group):
         self.write(nodes)
         done = self.fulmar("config", "apply", "--reason", "a test")
         check_equal(done.returncode, 0, f"exit code of config apply: {done.stdout} {done.stderr}")
+
+    def behind(self, kind):
+        """The port of the PostgreSQL that a door leads to; None where it does not."""
+        dsn = f"user=fulmar_admin dbname=postgres host=127.0.0.1 port={self.door[kind]}"
+        done = subprocess.run(["psql", "-X", "-d", dsn, "-Atc", "select inet_server_port()"], capture_output=True, text=True,
+                              check=False, env=self.env, timeout=30)
+        return int(done.stdout) if done.returncode == 0 else None
 
     def states_shown(self):
         nodes = json.loads(self.fulmar("group", "status", "ledger", "-o", "json").stdout)["groups"]["ledger"]["nodes"]
@@ -235,16 +246,22 @@ def test_nodes_come_and_go(stage):
         s.listen()
         refused = order(g, "add", "ledger", "a-1", wanted=3)
         check(refused["rule"] == "no-room" and "port" in refused["evidence"], refused)
+    wait_until("readers of another host get the standby near", lambda: g.behind("read-only") == g.port["north"], PATIENCE_S,
+               every=0.2)
     added = order(g, "add", "ledger", "a-1")
     check_equal((added["kind"], added["node"], added["state"]), ("add", "a-1", "done"), "the operation")
     check_equal(json.loads(g.fulmar("config", "diff", "-o", "json").stdout)["differs"], False, "the file and what is agreed")
     wanted = {"a-1": "standby", "north-1": "standby", "west-1": "primary"}
     wait_until("the new node follows", lambda: g.states_shown() == wanted, COPY_S, every=0.2)
+    wait_until("readers get the node that has come to their host", lambda: g.behind("read-only") == g.port["a"], PATIENCE_S,
+               every=0.2)
     w.wait_for_more()
     g.kill("west-1")  # and everybody reads the record
     wait_until("a node of north is primary", lambda: "primary" in [
         ((g.status(n) or {}).get("groups") or {}).get("ledger", {}).get("state") for n in ("a-1", "north-1")], PATIENCE_S)
     w.wait_for_more()
+    wait_until("a door leads to the primary", lambda: g.behind("read-write") in (g.port["a"], g.port["north"]), PATIENCE_S,
+               every=0.2)
     g.start("west-1")
     wait_until("west follows", lambda: sorted(filter(None, g.states_shown().values())) == ["primary", "standby", "standby"],
                COPY_S, every=0.2)
@@ -258,6 +275,8 @@ def test_nodes_come_and_go(stage):
     check(not (there / "postmaster.pid").exists(), "PostgreSQL runs there")
     check((there / "PG_VERSION").exists(), "its data are gone")
     check_equal(sorted(g.states_shown().values()), ["primary", "standby"], "the nodes")
+    wait_until("the door leads to the primary", lambda: g.behind("read-write") == g.port["a" if gone == "north-1" else "north"],
+               PATIENCE_S, every=0.2)
     primary = "a" if gone == "north-1" else "north"
     wait_until("its slot is gone", lambda: g.sql(primary, "select count(*) from pg_replication_slots where slot_type = 'physical'")
                == "1", PATIENCE_S, every=0.2)

@@ -97,6 +97,21 @@ static void writers_are_not_served_across_regions(void **state)
     assert_true(fm_door_listens(&v, FM_DOOR_READ_WRITE, now));
 }
 
+/* Another region's nodes are for the gates there. */
+static void where_no_node_can_be_reached_nobody_listens(void **state)
+{
+    (void)state;
+    begin();
+    for (unsigned i = 0; i < v.nnodes; i++)
+        v.node[i].distance = FM_DOOR_NO_WAY;
+    assert_false(fm_door_listens(&v, FM_DOOR_READ_WRITE, now));
+    assert_false(fm_door_listens(&v, FM_DOOR_READ_ONLY, now));
+    v.node[0].distance = FM_DOOR_NEAR;
+    assert_true(fm_door_listens(&v, FM_DOOR_READ_ONLY, now));
+    v.nnodes = 0;
+    assert_false(fm_door_listens(&v, FM_DOOR_READ_ONLY, now));
+}
+
 static void nobody_writes_where_an_operator_says_so(void **state)
 {
     (void)state;
@@ -406,6 +421,7 @@ FM_TEST_MAIN(
     fm_test(a_writer_gets_the_primary_of_the_live_epoch),
     fm_test(a_move_makes_writers_wait_for_a_while), fm_test(a_lapsed_right_passes_nobody_on),
     fm_test(writers_are_not_served_across_regions),
+    fm_test(where_no_node_can_be_reached_nobody_listens),
     fm_test(nobody_writes_where_an_operator_says_so),
     fm_test(a_node_that_does_not_answer_is_tried_again_later),
     fm_test(readers_get_the_nearest_standby_in_the_bound), fm_test(what_was_seen_long_ago_lags),
