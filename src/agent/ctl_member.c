@@ -53,6 +53,10 @@ void ctl_plan_add(struct ctl_order *o)
     if (!g || !may_be_node(o))
         return;
     struct fm_group_order_case c = ctl_node_case(o, 0, report);
+    const struct fm_roster *r = o->ctl->c.roster;
+    c.agreed = (unsigned)g->nnodes;
+    c.names = r->context[o->c->number].nnodes;
+    c.met = fm_roster_node(r, o->c->number, fm_str_z(o->op.node)) >= 0;
     ctl_node_refuse(o, fm_group_order_may_join(&c, fm_mono_now()));
     json_t *node = o->no.status ? NULL : node_json(o);
     if (o->no.status)

@@ -116,6 +116,18 @@ void ctl_node_refuse(struct ctl_order *o, enum fm_group_order_no why)
                    "add another node first, or say its name once more, with --confirm",
                    "without %s nobody else could be promoted", o->op.node);
         break;
+    case FM_GROUP_ORDER_FULL:
+        ctl_refuse(&o->no, 409, "full", "take another node out first: `fulmar group remove`",
+                   "the group has %d nodes, and there cannot be more", FM_GROUP_NODES_MAX);
+        break;
+    case FM_GROUP_ORDER_NAMES:
+        ctl_refuse(&o->no, 409, "names",
+                   "start the agents of the group's nodes, and those that may be keeper, anew, one "
+                   "after the other",
+                   "agents that run remember nodes that have gone, and this one knows %d of the "
+                   "group: there is no number for another",
+                   FM_GROUP_NODES_MAX);
+        break;
     }
 }
 

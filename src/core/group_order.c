@@ -44,6 +44,10 @@ enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case 
 {
     const struct fm_evidence *r = c->recorded;
     FM_ASSERT(c->nnodes <= FM_GROUP_NODES_MAX && c->fresh_ms > 0);
+    if (c->agreed >= FM_GROUP_NODES_MAX)
+        return FM_GROUP_ORDER_FULL;
+    if (!c->met && c->names >= FM_GROUP_NODES_MAX)
+        return FM_GROUP_ORDER_NAMES;
     if (!r || r->writer == 0 || r->writer > c->nnodes)
         return FM_GROUP_ORDER_NO_DATA;
     if (!fm_group_is_source(r, &c->node[r->writer - 1], c->fresh_ms, now))

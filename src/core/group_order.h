@@ -18,7 +18,9 @@ enum fm_group_order_no {
     FM_GROUP_ORDER_WRITER,       /* it is the primary */
     FM_GROUP_ORDER_NO_SOURCE,    /* REINIT: nobody is open to be copied */
     FM_GROUP_ORDER_COMMITS_WAIT, /* ... and commits would wait until the copy is made */
-    FM_GROUP_ORDER_LAST          /* without it nobody else could be promoted */
+    FM_GROUP_ORDER_LAST,         /* without it nobody else could be promoted */
+    FM_GROUP_ORDER_FULL,         /* JOIN: the group has as many nodes as there can be */
+    FM_GROUP_ORDER_NAMES         /* ... or had, and its agents still have a number for each */
 };
 
 struct fm_group_order_case {
@@ -27,6 +29,10 @@ struct fm_group_order_case {
     unsigned nnodes, which;
     bool waits; /* commits wait for each standby that counts, however long it takes */
     int64_t fresh_ms;
+    /* JOIN */
+    unsigned agreed; /* nodes that the group has, as hosts agree */
+    unsigned names;  /* that were ever met of it here, of nodes that have gone among them */
+    bool met;        /* this one's is among them */
 };
 
 /* Would the node refuse it, as far as is heard? */
@@ -39,7 +45,8 @@ enum fm_group_order_standing {
     FM_GROUP_ORDER_FAILED
 };
 
-/* May a node come in: is there somebody whom it would copy? `which` does not matter. */
+/* May a node come in: is there a number for it, and somebody whom it would copy? `which` does not
+ * matter. */
 enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case *c,
                                                struct fm_mono now);
 /* May this one go? `confirmed`: a person says that nobody needs to be left who could be promoted.

@@ -266,6 +266,33 @@ def test_nodes_come_and_go(stage):
     g.check_nothing_lost(w, "north" if gone == "a-1" else "a")
 
 
+def test_the_17th_name(stage):
+    """A group has sixteen nodes, and an agent numbers for as many names: one more is refused with the reason before anything is
+    changed. Whoever is started anew has forgotten those that have gone."""
+    g = Growing(stage)
+    conf = json.loads(g.conf.read_text())
+    more = {f"x-{i}": {"data": str(stage.path("pg") / f"x-{i}"), "port": lib.free_port()} for i in range(14)}
+    conf["hosts"].update({n: host("north", 3 + i, ["postgres"]) for i, n in enumerate(more)})  # which nobody starts
+    conf["groups"]["ledger"]["nodes"].update(more)
+    g.conf.write_text(json.dumps(conf))
+    g.begin().create()
+    g.wait_for_redundancy("west")
+    a_1 = {"context": "ledger", "node": "a-1", **g.extra}
+    refused = g.order("west-1", "add", 409, **a_1)
+    check_equal(refused["rule"], "full", f"the rule: {refused}")
+    check_equal(order(g, "remove", "ledger", "x-13")["state"], "done", "the operation")
+    refused = g.order("west-1", "add", 409, **a_1)
+    check_equal(refused["rule"], "names", f"the rule: {refused}")
+    check("x-13" not in g.states_shown() and "a-1" not in g.states_shown(), f"the nodes: {g.states_shown()}")
+    g.write(lambda nodes: {n: x for n, x in nodes.items() if n != "x-13"})
+    for name in ("west-1", "north-1", "a-1"):
+        g.kill(name)
+        g.start(name)
+        wait_until("one is primary, one follows", lambda: sorted(map(str, g.states().values())) == ["primary", "standby"], COPY_S)
+    ident = g.order("west-1", "add", 202, **a_1)["id"]
+    g.wait_for_op("west-1", ident, "done", COPY_S)
+
+
 def read_in_copy(stage, g, until, query):
     """As docs/postgresql.md tells it: what holds a lock on a table is waited for there, so a copy of the data is read."""
     data, copy, port = stage.path("pg") / "a-1", stage.path("pg") / "copy", lib.free_port()

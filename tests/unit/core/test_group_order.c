@@ -143,6 +143,21 @@ static void a_node_comes_in_where_it_can_copy_and_nobody_waits_for_it(void **sta
     assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NO_DATA);
 }
 
+static void a_node_comes_in_where_there_is_a_number_for_it(void **state)
+{
+    (void)state;
+    begin();
+    it.agreed = it.names = FM_GROUP_NODES_MAX - 1;
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FINE);
+    it.names = FM_GROUP_NODES_MAX; /* one has gone */
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NAMES);
+    it.met = true; /* it was this one */
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FINE);
+    it.agreed = FM_GROUP_NODES_MAX;
+    it.recorded = NULL; /* whatever else would be in its way */
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FULL);
+}
+
 static enum fm_group_order_no leaves(unsigned which, bool confirmed)
 {
     it.which = which;
@@ -221,6 +236,7 @@ FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(no_copy_is_made_while_commits_would_wait_for_it),
              fm_test(an_order_stands_by_the_state_of_the_node),
              fm_test(a_node_comes_in_where_it_can_copy_and_nobody_waits_for_it),
+             fm_test(a_node_comes_in_where_there_is_a_number_for_it),
              fm_test(who_writes_or_is_about_to_stays),
              fm_test(the_last_one_that_could_be_promoted_goes_only_by_a_persons_word),
              fm_test(a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_receives))
