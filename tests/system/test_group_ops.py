@@ -266,6 +266,41 @@ def test_nodes_come_and_go(stage):
     g.check_nothing_lost(w, "north" if gone == "a-1" else "a")
 
 
+def test_who_goes_is_not_copied_to_the_end(stage):
+    """A node is taken out while it is copied: the copy ends at once, and it says that there are no data. The next copy begins
+    anew in the same folder."""
+    g = Growing(stage)
+    slow, pid, programs = stage.path("slow"), stage.path("pg") / "copying", stage.path("bin")
+    programs.mkdir()
+    for program in postgres.bin_dir().iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / "pg_basebackup").unlink()
+    stage.write("bin/pg_basebackup", f"""#!/bin/sh
+{postgres.bin_dir()}/pg_basebackup "$@" || exit 1
+if test -e {slow}; then echo $$ >{pid}; sleep 1000; fi
+""").chmod(0o755)
+    conf = json.loads(g.conf.read_text())
+    conf["groups"]["ledger"]["bin"] = str(programs)
+    g.conf.write_text(json.dumps(conf))
+    g.begin().create()
+    g.wait_for_redundancy("west")
+    slow.write_text("")
+    ident = g.order("west-1", "add", 202, context="ledger", node="a-1", **g.extra)["id"]
+    copying = int(wait_until("it is copied", lambda: pid.exists() and pid.read_text(), COPY_S))
+    check_equal(order(g, "remove", "ledger", "a-1", wanted=3)["rule"], "one-at-a-time", "the rule while it is added")
+    check_equal(g.fulmar("op", "abort", ident, "--reason", "a test").returncode, 0, "exit code of op abort")
+    g.wait_for_op("west-1", ident, "aborted")
+    at = time.monotonic()
+    removed = order(g, "remove", "ledger", "a-1")
+    print(f"# removed after {time.monotonic() - at:.1f} s: {removed['text']}", flush=True)
+    there = stage.path("pg") / "a-1"
+    check(removed["state"] == "done" and "no whole copy" in removed["text"] and str(there) in removed["text"], removed)
+    check(not os.path.exists(f"/proc/{copying}"), "it is copied all the same")
+    check((there / "fulmar.making").exists() and not (there / "PG_VERSION").exists(), f"what is left: {list(there.iterdir())}")
+    slow.unlink()
+    check_equal(order(g, "add", "ledger", "a-1")["state"], "done", "the operation")
+
+
 def test_the_17th_name(stage):
     """A group has sixteen nodes, and an agent numbers for as many names: one more is refused with the reason before anything is
     changed. Whoever is started anew has forgotten those that have gone."""
