@@ -37,6 +37,7 @@
 #include "coord/setup.h"
 #include "core/external.h"
 #include "core/failover.h"
+#include "core/group_order.h"
 #include "core/lineage.h"
 #include "core/move.h"
 #include "core/office.h"
@@ -136,6 +137,7 @@ struct ctl_op {
     struct fm_mono begun;
     struct { /* what the node of a group said of it last */
         bool heard, ok;
+        struct fm_group_order_asks asks;
         int32_t percent;
         char why[FM_MESSAGE_WHY_ROOM];
     } node;

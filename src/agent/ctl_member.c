@@ -115,12 +115,14 @@ static void carry_add(struct ctl_op *o, struct fm_op *x, struct ctl_context *c)
         ctl_node_end(x, FM_OP_DONE, o->node.why);
     } else {
         x->state = FM_OP_RUNNING;
-        if (o->node.heard || ctl_node_is_silent(o))
+        if (ctl_node_is_silent(o))
             ctl_node_end(x, FM_OP_RUNNING,
                          o->node.heard
-                             ? o->node.why
+                             ? "nothing is heard of its agent any more"
                              : "its agent runs no node of the group yet: it cannot be "
                                "reached, goes by another file, or has to be started anew");
+        else if (o->node.heard)
+            ctl_node_end(x, FM_OP_RUNNING, o->node.why);
         ctl_node_ask(o, c, c->group->node[node].host);
     }
 }

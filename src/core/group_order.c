@@ -98,6 +98,29 @@ enum fm_group_order_standing fm_group_order_joins(const struct fm_group_report *
                                                                 : FM_GROUP_ORDER_UNDER_WAY;
 }
 
+/* -------- who does not answer -------- */
+
+static bool asks_on(const struct fm_group_order_asks *a, int64_t silent_ms, struct fm_mono now)
+{
+    return a->last.ns && fm_mono_sub_ms(now, a->last) <= silent_ms;
+}
+
+void fm_group_order_ask(struct fm_group_order_asks *a, int64_t silent_ms, struct fm_mono now)
+{
+    FM_ASSERT(silent_ms > 0 && !fm_mono_before(now, a->last));
+    if (!asks_on(a, silent_ms, now))
+        a->since = now;
+    a->last = now;
+}
+
+bool fm_group_order_is_silent(const struct fm_group_order_asks *a, int64_t silent_ms,
+                              struct fm_mono now)
+{
+    struct fm_mono from = fm_mono_before(a->since, a->heard) ? a->heard : a->since;
+    FM_ASSERT(silent_ms > 0 && !fm_mono_before(a->last, a->since));
+    return asks_on(a, silent_ms, now) && fm_mono_sub_ms(now, from) > silent_ms;
+}
+
 /* -------- how it stands -------- */
 
 enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,

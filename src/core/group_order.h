@@ -54,6 +54,18 @@ enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case 
 enum fm_group_order_no fm_group_order_may_leave(const struct fm_group_order_case *c, bool confirmed,
                                                 struct fm_mono now);
 
+/* The agent of the node is asked again and again how an order stands. All 0: it was not yet. */
+struct fm_group_order_asks {
+    struct fm_mono since, last; /* it was asked, without a pause */
+    struct fm_mono heard;       /* it answered last */
+};
+
+/* It is asked now. `silent_ms` is the longest that an answer takes, and that a pause may be. */
+void fm_group_order_ask(struct fm_group_order_asks *a, int64_t silent_ms, struct fm_mono now);
+/* Has it been asked for so long without an answer? Not who was not asked meanwhile. */
+bool fm_group_order_is_silent(const struct fm_group_order_asks *a, int64_t silent_ms,
+                              struct fm_mono now);
+
 /* At the node: of an order that was not refused. */
 enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,
                                                    const struct fm_group_node *g);

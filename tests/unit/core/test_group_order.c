@@ -229,6 +229,32 @@ static void a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_recei
     }
 }
 
+static void who_is_asked_and_does_not_answer_is_silent(void **state)
+{
+    (void)state;
+    struct fm_group_order_asks a = {.since = FM_MONO_ZERO};
+    struct fm_mono t = {1000 * FM_NS_PER_S};
+    assert_false(fm_group_order_is_silent(&a, 1000, t)); /* nobody has asked */
+    for (int i = 0; i < 11; i++, t = fm_mono_add_ms(t, 100)) {
+        fm_group_order_ask(&a, 1000, t);
+        assert_false(fm_group_order_is_silent(&a, 1000, t));
+    }
+    assert_true(fm_group_order_is_silent(&a, 1000, t));
+    a.heard = t; /* and from then on by its last answer */
+    for (int i = 0; i < 11; i++, t = fm_mono_add_ms(t, 100)) {
+        fm_group_order_ask(&a, 1000, t);
+        assert_false(fm_group_order_is_silent(&a, 1000, t));
+    }
+    assert_true(fm_group_order_is_silent(&a, 1000, t));
+    t = fm_mono_add_ms(t, 5000); /* somebody else had the right to ask, or nobody had */
+    assert_false(fm_group_order_is_silent(&a, 1000, t));
+    fm_group_order_ask(&a, 1000, t);
+    assert_false(fm_group_order_is_silent(&a, 1000, t));
+    fm_group_order_ask(&a, 1000, fm_mono_add_ms(t, 1000));
+    assert_false(fm_group_order_is_silent(&a, 1000, fm_mono_add_ms(t, 1000)));
+    assert_true(fm_group_order_is_silent(&a, 1000, fm_mono_add_ms(t, 1001)));
+}
+
 FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(the_primary_is_neither_copied_nor_left),
              fm_test(only_what_was_left_is_resumed),
@@ -239,4 +265,5 @@ FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(a_node_comes_in_where_there_is_a_number_for_it),
              fm_test(who_writes_or_is_about_to_stays),
              fm_test(the_last_one_that_could_be_promoted_goes_only_by_a_persons_word),
+             fm_test(who_is_asked_and_does_not_answer_is_silent),
              fm_test(a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_receives))
