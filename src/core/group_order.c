@@ -98,6 +98,17 @@ enum fm_group_order_standing fm_group_order_joins(const struct fm_group_report *
                                                                 : FM_GROUP_ORDER_UNDER_WAY;
 }
 
+/* -------- replication that is broken -------- */
+
+enum fm_standby_wish fm_group_order_apart(enum fm_standby_wish wish,
+                                          const struct fm_group_report *node, unsigned region)
+{
+    FM_ASSERT(node->state < FM_GROUP_STATE_COUNT);
+    bool stands_by = node->state == FM_GROUP_CATCHING_UP || node->state == FM_GROUP_STANDBY;
+    bool so = (wish == FM_STANDBY_ON) == (node->apart_ms > 0);
+    return node->region == region && stands_by && !so ? wish : FM_STANDBY_LEAVE;
+}
+
 /* -------- who does not answer -------- */
 
 static bool asks_on(const struct fm_group_order_asks *a, int64_t silent_ms, struct fm_mono now)

@@ -2,14 +2,16 @@
  * (REINIT), the node left to a person (MAINTAIN) and back (RESUME). Whether it may be is decided at
  * the node, by core/group.h, by the evidence of that moment; the keeper asks here first, with what
  * the nodes have said, so that what would be refused there is refused at once and with a reason.
- * Here is also how an order stands that the node was given; and whether a node may come into a
- * group or go from it, which is no event of the node but a change of what hosts agree upon.
+ * Here is also how an order stands that the node was given; what the keeper tells its nodes by
+ * itself, where replication to its region is broken (core/standby.h); and whether a node may come
+ * into a group or go from it, which is no event of the node but a change of what hosts agree upon.
  *
  * Pure; values. An order is one of those three events of core/group.h. */
 #ifndef FM_CORE_GROUP_ORDER_H
 #define FM_CORE_GROUP_ORDER_H
 
 #include "core/group.h"
+#include "core/standby.h"
 
 enum fm_group_order_no {
     FM_GROUP_ORDER_FINE,
@@ -53,6 +55,12 @@ enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case 
  * The writer stays in any case. */
 enum fm_group_order_no fm_group_order_may_leave(const struct fm_group_order_case *c, bool confirmed,
                                                 struct fm_mono now);
+
+/* What the keeper of that region tells this node now: ON, to receive nothing; OFF, to follow;
+ * LEAVE: nothing. One that does so already is not told, nor one that is no standby, for whom it
+ * would be an order for later. */
+enum fm_standby_wish fm_group_order_apart(enum fm_standby_wish wish,
+                                          const struct fm_group_report *node, unsigned region);
 
 /* The agent of the node is asked again and again how an order stands. All 0: it was not yet. */
 struct fm_group_order_asks {

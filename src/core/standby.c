@@ -88,6 +88,19 @@ bool fm_standby_link_look(struct fm_standby_link *l, enum fm_standby_wish wish,
     return true;
 }
 
+enum fm_standby_restored fm_standby_is_restored(const struct fm_standby_link *of, unsigned n)
+{
+    enum fm_standby_restored all = FM_STANDBY_RESTORED;
+    for (unsigned i = 0; i < n; i++) {
+        FM_ASSERT(of[i].is < FM_STANDBY_LINK_COUNT);
+        if (of[i].is == FM_STANDBY_LINK_OVERDUE)
+            return FM_STANDBY_NOT_IN_TIME;
+        if (of[i].is != FM_STANDBY_LINK_FOLLOWS)
+            all = FM_STANDBY_NOT_YET;
+    }
+    return all;
+}
+
 /* -------- guards -------- */
 
 #define GUARD(name)                                                                                \

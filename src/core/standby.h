@@ -165,6 +165,15 @@ struct fm_standby_seen {
 bool fm_standby_link_look(struct fm_standby_link *l, enum fm_standby_wish wish,
                           struct fm_standby_seen seen, int64_t restore_ms, struct fm_mono now);
 
+enum fm_standby_restored {
+    FM_STANDBY_NOT_YET,
+    FM_STANDBY_RESTORED, /* or there was nothing to restore */
+    FM_STANDBY_NOT_IN_TIME
+};
+
+/* Of the contexts that stand by together, when nobody prepares them any more. */
+enum fm_standby_restored fm_standby_is_restored(const struct fm_standby_link *of, unsigned n);
+
 /* -------- the table -------- */
 
 struct fm_standby_row {

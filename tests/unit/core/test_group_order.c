@@ -229,6 +229,22 @@ static void a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_recei
     }
 }
 
+static void a_standby_is_told_what_it_does_not_do_yet(void **state)
+{
+    (void)state;
+    for (unsigned s = 0; s < FM_GROUP_STATE_COUNT; s++)
+        for (unsigned i = 0; i < 4; i++) {
+            struct fm_group_report r = {
+                .state = (uint8_t)s, .region = i & 1 ? 2 : 1, .apart_ms = i & 2 ? 1 : 0};
+            bool ours = r.region == 2 && (s == FM_GROUP_CATCHING_UP || s == FM_GROUP_STANDBY);
+            assert_int_equal(fm_group_order_apart(FM_STANDBY_LEAVE, &r, 2), FM_STANDBY_LEAVE);
+            assert_int_equal(fm_group_order_apart(FM_STANDBY_ON, &r, 2),
+                             ours && !r.apart_ms ? FM_STANDBY_ON : FM_STANDBY_LEAVE);
+            assert_int_equal(fm_group_order_apart(FM_STANDBY_OFF, &r, 2),
+                             ours && r.apart_ms ? FM_STANDBY_OFF : FM_STANDBY_LEAVE);
+        }
+}
+
 static void who_is_asked_and_does_not_answer_is_silent(void **state)
 {
     (void)state;
@@ -265,5 +281,6 @@ FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(a_node_comes_in_where_there_is_a_number_for_it),
              fm_test(who_writes_or_is_about_to_stays),
              fm_test(the_last_one_that_could_be_promoted_goes_only_by_a_persons_word),
+             fm_test(a_standby_is_told_what_it_does_not_do_yet),
              fm_test(who_is_asked_and_does_not_answer_is_silent),
              fm_test(a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_receives))

@@ -132,6 +132,23 @@ static void it_is_not_restored_before_a_node_counts_again(void **state)
     assert_int_equal(link_after(0, FM_STANDBY_LEAVE, true, true), FM_STANDBY_LINK_BROKEN);
 }
 
+static void what_stands_by_together_is_restored_together(void **state)
+{
+    (void)state;
+    struct fm_standby_link of[2];
+    assert_int_equal(fm_standby_is_restored(of, 0), FM_STANDBY_RESTORED);
+    for (unsigned a = 0; a < FM_STANDBY_LINK_COUNT; a++)
+        for (unsigned b = 0; b < FM_STANDBY_LINK_COUNT; b++) {
+            of[0] = (struct fm_standby_link){.is = (uint8_t)a};
+            of[1] = (struct fm_standby_link){.is = (uint8_t)b};
+            bool late = a == FM_STANDBY_LINK_OVERDUE || b == FM_STANDBY_LINK_OVERDUE;
+            bool both = a == FM_STANDBY_LINK_FOLLOWS && b == FM_STANDBY_LINK_FOLLOWS;
+            assert_int_equal(fm_standby_is_restored(of, 2), late   ? FM_STANDBY_NOT_IN_TIME
+                                                            : both ? FM_STANDBY_RESTORED
+                                                                   : FM_STANDBY_NOT_YET);
+        }
+}
+
 static void it_is_recorded_then_started_then_its_health_decides(void **state)
 {
     (void)state;
@@ -359,6 +376,7 @@ static void every_state_is_reached_and_left_in_a_random_life(void **state)
 FM_TEST_MAIN(fm_test(the_wish_follows_from_who_holds_and_what_is_prepared),
              fm_test(replication_is_broken_where_it_is_prepared_and_nowhere_else),
              fm_test(it_is_not_restored_before_a_node_counts_again),
+             fm_test(what_stands_by_together_is_restored_together),
              fm_test(it_is_recorded_then_started_then_its_health_decides),
              fm_test(the_command_check_has_a_say_too),
              fm_test(nothing_is_run_where_the_context_has_come_home),
