@@ -262,6 +262,7 @@ struct ctl_standby {
     struct fm_standby_link link;
     /* as coordination has it, and the change of it that is on its way */
     bool recorded, to_record;
+    enum fm_standby_link_state link_recorded, link_to_record;
     uint64_t revision;
     struct ctl_note note;
 };

@@ -152,8 +152,16 @@ const char *fm_standby_link_name(enum fm_standby_link_state s);
 
 struct fm_standby_link {
     uint8_t is; /* enum fm_standby_link_state */
+    bool known; /* else this keeper has just begun, and nothing follows from it */
     struct fm_mono since;
 };
+
+/* A keeper begins with what is recorded: what the nodes say tells who was kept apart and does not
+ * count yet from who never did. It is recorded as often as it changes. */
+void fm_standby_link_begin(struct fm_standby_link *l, enum fm_standby_link_state recorded,
+                           struct fm_mono now);
+/* By its name in the record; one that is not known is that of a version that knows more. */
+enum fm_standby_link_state fm_standby_link_named(const char *name);
 
 /* What is seen of the nodes of the region. */
 struct fm_standby_seen {

@@ -12,7 +12,7 @@ import lib
 import postgres
 from lib import check, check_equal, wait_until
 from processes import descendants
-from test_authority import PATIENCE_S, host
+from test_authority import PATIENCE_S, host, old_is_well
 from test_group import Group, Writer
 
 COPY_S = 60.0
@@ -329,6 +329,43 @@ def test_the_17th_name(stage):
         wait_until("one is primary, one follows", lambda: sorted(map(str, g.states().values())) == ["primary", "standby"], COPY_S)
     ident = g.order("west-1", "add", 202, **a_1)["id"]
     g.wait_for_op("west-1", ident, "done", COPY_S)
+
+
+def test_a_keeper_that_begins_anew_goes_on_restoring(stage):
+    """The agent of a region begins anew while replication to it, which was broken on purpose, is being restored: the order to
+    stand down ends when a node counts again, and not before."""
+    command = {"start": ["/bin/true"], "stop": ["/bin/true"]}
+    g = Group(stage, failover={"mode": "assisted"}, standby={**command, "ready-within": "120s", "replication": "break"})
+    g.begin().create()
+    g.wait_for_redundancy("west")
+
+    def north():
+        return g.authority("north-1").get("contexts", {}).get("ledger") or {}
+
+    def link():
+        return (north().get("standby") or {}).get("replication")
+
+    wait_until("north is settled", lambda: north().get("own", {}).get("chain") == "hold" and old_is_well(g, "west", "north"),
+               PATIENCE_S)
+    op = g.order("north-1", "failover", 202, context="ledger", to="north", step="prepare")
+    g.wait_for_op("north-1", op["id"], "done")
+    wait_until("it is broken", lambda: link() == "broken", PATIENCE_S)
+    wait_until("north receives nothing", lambda: g.sql("west", "select count(*) from pg_stat_replication where application_name = "
+                                                       "'north-1'") == "0", PATIENCE_S)
+    wait_until("west writes alone", lambda: g.sql("west", "insert into t values (1)") is not None, PATIENCE_S)
+    order(g, "maintain", "ledger", "north-1", "on")  # so that it does not count too soon
+    op = g.order("north-1", "failover", 202, context="ledger", to="north", step="stand-down")
+    wait_until("it is restored", lambda: link() == "restoring", PATIENCE_S)
+    g.kill("north-1")
+    g.start("north-1")
+    wait_until("the next keeper restores it", lambda: north().get("own", {}).get("chain") == "hold" and link() == "restoring",
+               PATIENCE_S)
+    time.sleep(3)  # long enough to look at the order
+    is_now = g.op("west-1", op["id"])
+    check(is_now["state"] == "running" and "being restored" in is_now["text"], f"the order: {is_now}")
+    order(g, "maintain", "ledger", "north-1", "off")
+    g.wait_for_op("west-1", op["id"], "done")
+    check_equal(link(), "follows", "replication")
 
 
 def read_in_copy(stage, g, until, query):
