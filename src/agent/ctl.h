@@ -346,6 +346,7 @@ struct ctl_context {
     struct ctl_external *external; /* NULL: they are not moved by commands */
     /* ctl_open.c */
     uint8_t opening; /* enum fm_opening, where it is held, as it was looked at last */
+    bool closed;     /* ... and as it was said last */
     struct fm_mono opening_since;
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */
