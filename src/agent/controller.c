@@ -57,7 +57,9 @@ static void ask_members(struct ctl_context *c, const struct ctl_later *x)
 static void grant(struct ctl_context *c, const struct ctl_later *x)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_GRANT);
-    m.closed = ctl_opening(c, c->ctl->region) != FM_OPENING_OPEN;
+    enum fm_opening o = ctl_opening(c, c->ctl->region);
+    m.closed = o != FM_OPENING_OPEN;
+    m.unheard = o == FM_OPENING_UNHEARD;
     m.must = m.closed && !ctl_group_has(c, x->act.sub.host); /* a database needs it to open */
     m.life = x->act.sub.incarnation.n;
     m.asked_ns = x->act.asked_ns;

@@ -37,6 +37,7 @@
 #include "coord/setup.h"
 #include "core/external.h"
 #include "core/failover.h"
+#include "core/group_order.h"
 #include "core/lineage.h"
 #include "core/move.h"
 #include "core/office.h"
@@ -136,6 +137,7 @@ struct ctl_op {
     struct fm_mono begun;
     struct { /* what the node of a group said of it last */
         bool heard, ok;
+        struct fm_group_order_asks asks;
         int32_t percent;
         char why[FM_MESSAGE_WHY_ROOM];
     } node;
@@ -260,6 +262,7 @@ struct ctl_standby {
     struct fm_standby_link link;
     /* as coordination has it, and the change of it that is on its way */
     bool recorded, to_record;
+    enum fm_standby_link_state link_recorded, link_to_record;
     uint64_t revision;
     struct ctl_note note;
 };
@@ -343,6 +346,7 @@ struct ctl_context {
     struct ctl_external *external; /* NULL: they are not moved by commands */
     /* ctl_open.c */
     uint8_t opening; /* enum fm_opening, where it is held, as it was looked at last */
+    bool closed;     /* ... and as it was said last */
     struct fm_mono opening_since;
     /* ctl_tell.c: as told last */
     uint16_t lapsed; /* regions whose lease was found lapsed */

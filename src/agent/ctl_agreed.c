@@ -180,11 +180,80 @@ void ctl_agreed_free(struct fm_controller *ctl)
 
 /* -------- an order -------- */
 
-static bool is_busy(const struct fm_controller *ctl, char *what, size_t cap)
+static bool is_held(const struct fm_cell_at *at)
+{
+    return at->revision.n && at->r.state == FM_CELL_HELD;
+}
+
+static void look_at_items(const struct fm_controller *ctl, const struct fm_op *o,
+                          struct fm_agreed_op *x)
+{
+    x->there = x->open = true;
+    for (unsigned i = 0; i < o->nitems; i++) {
+        const struct fm_op_item *item = &o->item[i];
+        const struct ctl_context *c = ctl->context[item->context];
+        if (fm_op_is_over((enum fm_op_state)item->state))
+            continue;
+        const struct fm_cell_at *at = c && c->conf >= 0 ? &c->auth.cell[item->cell].at : NULL;
+        x->there &= at && is_held(at) && at->r.region == item->to;
+        x->open &= at && ctl_opening(c, item->to) == FM_OPENING_OPEN;
+    }
+}
+
+static void look_at_failover(const struct fm_controller *ctl, const struct fm_op *o,
+                             struct fm_agreed_op *x)
+{
+    const struct ctl_context *c = o->context < 0 ? NULL : ctl->context[o->context];
+    if (!c || c->conf < 0 || !c->set || o->to < 0)
+        return;
+    x->there = true;
+    x->open = ctl_opening(c, (unsigned)o->to) == FM_OPENING_OPEN;
+    for (unsigned i = 0; i < c->set->n; i++) {
+        const struct ctl_context *m = ctl->context[c->set->member[i]];
+        for (unsigned k = 0; k < m->auth.cfg.ncells; k++) {
+            const struct fm_cell_at *at = &m->auth.cell[k].at;
+            x->there &= is_held(at) && (at->r.region != o->region || o->region == o->to);
+        }
+    }
+}
+
+static bool has_context(const struct fm_controller *ctl, const struct fm_conf *conf,
+                        unsigned number)
+{
+    return fm_conf_find_context(conf, fm_str_z(ctl->c.roster->context[number].name)) >= 0;
+}
+
+/* Does that configuration, where it is one, still have what the operation is about? */
+static bool is_known(const struct fm_controller *ctl, const struct fm_op *o,
+                     const struct fm_conf *conf)
+{
+    bool known = !conf || o->context < 0 || has_context(ctl, conf, (unsigned)o->context);
+    for (unsigned i = 0; conf && i < o->nitems; i++)
+        known &= has_context(ctl, conf, o->item[i].context);
+    return known;
+}
+
+static bool is_in_the_way(const struct fm_controller *ctl, const struct fm_op *o,
+                          const struct fm_conf *conf)
+{
+    struct fm_agreed_op x = {.known = is_known(ctl, o, conf)};
+    bool items = o->kind == FM_OP_MOVE || o->kind == FM_OP_EVACUATE;
+    x.brings = items || o->kind == FM_OP_FAILOVER;
+    if (items)
+        look_at_items(ctl, o, &x);
+    else if (x.brings)
+        look_at_failover(ctl, o, &x);
+    return fm_agreed_is_in_the_way(&x);
+}
+
+/* `conf`: what is to be applied; NULL: it is none. */
+static bool is_busy(const struct fm_controller *ctl, const struct fm_conf *conf, char *what,
+                    size_t cap)
 {
     for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
         const struct ctl_op *x = &ctl->op[i];
-        if (!x->used || fm_op_is_over((enum fm_op_state)x->op.state))
+        if (!x->used || fm_op_is_over((enum fm_op_state)x->op.state) ||
+            !is_in_the_way(ctl, &x->op, conf))
             continue;
         snprintf(what, cap, "operation %s is under way", x->op.id);
         return true;
@@ -259,7 +328,7 @@ static void propose(struct ctl_order *o, const char *text, uint64_t expected)
     char busy[WHY_ROOM] = "", why[WHY_ROOM] = "";
     struct fm_conf *conf = fm_agreement_try(g, text, why, sizeof why);
     struct fm_agreed_ask ask = {.expected = expected,
-                                .busy = is_busy(ctl, busy, sizeof busy),
+                                .busy = is_busy(ctl, conf, busy, sizeof busy),
                                 .valid = conf != NULL,
                                 .holders = holders(ctl),
                                 .serving = conf ? serving(ctl, conf) : 0};

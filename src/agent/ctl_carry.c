@@ -302,19 +302,22 @@ static bool holds_any(const struct ctl_context *c, unsigned region)
  */
 static void end_stood_down(const struct ctl_context *c, struct fm_op *x)
 {
-    unsigned worst = FM_STANDBY_LINK_FOLLOWS;
-    for (unsigned i = 0; i < c->set->n; i++) {
-        unsigned is = c->ctl->context[c->set->member[i]]->standby.link.is;
-        worst = is > worst ? is : worst;
-    }
-    if (worst == FM_STANDBY_LINK_FOLLOWS)
+    struct fm_standby_link of[FM_ROSTER_CONTEXTS_MAX];
+    for (unsigned i = 0; i < c->set->n; i++)
+        of[i] = c->ctl->context[c->set->member[i]]->standby.link;
+    switch (fm_standby_is_restored(of, c->set->n)) {
+    case FM_STANDBY_RESTORED:
         end_with(x, FM_OP_DONE, "stood down");
-    else if (worst == FM_STANDBY_LINK_OVERDUE)
+        break;
+    case FM_STANDBY_NOT_IN_TIME:
         end_with(x, FM_OP_PARTIAL,
                  "stood down, and no PostgreSQL standby of the region follows yet: see `fulmar "
                  "group status`");
-    else
+        break;
+    case FM_STANDBY_NOT_YET:
         snprintf(x->text, sizeof x->text, "stood down; replication is being restored");
+        break;
+    }
 }
 
 /* One step of a person; the others follow when it is looked at again. */

@@ -125,11 +125,10 @@ void ctl_group_tell_changes(struct ctl_context *c)
 static void tell_apart(struct ctl_context *c, const struct ctl_group_node *n)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_APART);
-    enum fm_standby_wish wish = ctl_standby_apart(c);
-    bool stands_by = n->report.state == FM_GROUP_CATCHING_UP || n->report.state == FM_GROUP_STANDBY;
+    enum fm_standby_wish wish =
+        fm_group_order_apart(ctl_standby_apart(c), &n->report, c->ctl->region);
     m.ok = wish == FM_STANDBY_ON;
-    bool so = m.ok == (n->report.apart_ms > 0);
-    if (n->region == c->ctl->region && wish != FM_STANDBY_LEAVE && stands_by && !so)
+    if (wish != FM_STANDBY_LEAVE)
         fm_post_send(c->ctl->c.post, n->host, &m);
 }
 

@@ -53,6 +53,10 @@ void ctl_plan_add(struct ctl_order *o)
     if (!g || !may_be_node(o))
         return;
     struct fm_group_order_case c = ctl_node_case(o, 0, report);
+    const struct fm_roster *r = o->ctl->c.roster;
+    c.agreed = (unsigned)g->nnodes;
+    c.names = r->context[o->c->number].nnodes;
+    c.met = fm_roster_node(r, o->c->number, fm_str_z(o->op.node)) >= 0;
     ctl_node_refuse(o, fm_group_order_may_join(&c, fm_mono_now()));
     json_t *node = o->no.status ? NULL : node_json(o);
     if (o->no.status)
@@ -111,12 +115,14 @@ static void carry_add(struct ctl_op *o, struct fm_op *x, struct ctl_context *c)
         ctl_node_end(x, FM_OP_DONE, o->node.why);
     } else {
         x->state = FM_OP_RUNNING;
-        if (o->node.heard || ctl_node_is_silent(o))
+        if (ctl_node_is_silent(o))
             ctl_node_end(x, FM_OP_RUNNING,
                          o->node.heard
-                             ? o->node.why
+                             ? "nothing is heard of its agent any more"
                              : "its agent runs no node of the group yet: it cannot be "
                                "reached, goes by another file, or has to be started anew");
+        else if (o->node.heard)
+            ctl_node_end(x, FM_OP_RUNNING, o->node.why);
         ctl_node_ask(o, c, c->group->node[node].host);
     }
 }

@@ -116,6 +116,18 @@ void ctl_node_refuse(struct ctl_order *o, enum fm_group_order_no why)
                    "add another node first, or say its name once more, with --confirm",
                    "without %s nobody else could be promoted", o->op.node);
         break;
+    case FM_GROUP_ORDER_FULL:
+        ctl_refuse(&o->no, 409, "full", "take another node out first: `fulmar group remove`",
+                   "the group has %d nodes, and there cannot be more", FM_GROUP_NODES_MAX);
+        break;
+    case FM_GROUP_ORDER_NAMES:
+        ctl_refuse(&o->no, 409, "names",
+                   "start the agents of the group's nodes, and those that may be keeper, anew, one "
+                   "after the other",
+                   "agents that run remember nodes that have gone, and this one knows %d of the "
+                   "group: there is no number for another",
+                   FM_GROUP_NODES_MAX);
+        break;
     }
 }
 
@@ -184,7 +196,7 @@ void ctl_node_again(struct ctl_op *o)
 
 bool ctl_node_is_silent(const struct ctl_op *o)
 {
-    return !o->node.heard && fm_mono_sub_ms(fm_mono_now(), o->begun) > CTL_NODE_SILENT_MS;
+    return fm_group_order_is_silent(&o->node.asks, CTL_NODE_SILENT_MS, fm_mono_now());
 }
 
 void ctl_node_ask(struct ctl_op *o, const struct ctl_context *c, unsigned host)
@@ -194,6 +206,7 @@ void ctl_node_ask(struct ctl_op *o, const struct ctl_context *c, unsigned host)
     m.ok = o->op.state != FM_OP_WAITING;
     snprintf(m.why, sizeof m.why, "%s", fm_op_kind_name((enum fm_op_kind)o->op.kind));
     fm_post_send(c->ctl->c.post, host, &m);
+    fm_group_order_ask(&o->node.asks, CTL_NODE_SILENT_MS, fm_mono_now());
     ctl_node_again(o);
 }
 
@@ -220,10 +233,10 @@ void ctl_node_carry(struct ctl_op *o, struct fm_op *x)
     } else if (o->node.heard && o->node.percent >= CTL_NODE_WHOLE) {
         ctl_node_end(x, FM_OP_DONE, o->node.why);
     } else {
-        if (o->node.heard)
-            ctl_node_end(x, FM_OP_RUNNING, o->node.why);
-        else if (ctl_node_is_silent(o))
+        if (ctl_node_is_silent(o))
             snprintf(x->text, sizeof x->text, "nothing is heard of its agent");
+        else if (o->node.heard)
+            ctl_node_end(x, FM_OP_RUNNING, o->node.why);
         ctl_node_ask(o, c, c->group->node[node].host);
     }
 }
@@ -238,6 +251,7 @@ void ctl_node_take(struct ctl_context *c, unsigned host, const struct fm_message
             fm_roster_find_host(ctl->c.roster, fm_str_z(o->op.node)) != (int)host)
             continue;
         o->node.heard = true;
+        o->node.asks.heard = fm_mono_now();
         o->node.ok = m->ok;
         o->node.percent = m->ms;
         memcpy(o->node.why, m->why, sizeof o->node.why);

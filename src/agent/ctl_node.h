@@ -31,6 +31,7 @@ struct ctl_context *ctl_node_acts(const struct ctl_op *o, const struct fm_op *x)
 void ctl_node_ask(struct ctl_op *o, const struct ctl_context *c, unsigned host);
 /* It looks at the operation again a moment later. */
 void ctl_node_again(struct ctl_op *o);
+/* Has its agent not answered for a while, though it is asked? */
 bool ctl_node_is_silent(const struct ctl_op *o);
 void ctl_node_end(struct fm_op *x, enum fm_op_state state, const char *text);
 

@@ -55,13 +55,18 @@ void ctl_open_turn(struct ctl_context *c)
     enum fm_opening was = (enum fm_opening)c->opening;
     enum fm_opening is = held ? ctl_opening(c, at->r.region) : FM_OPENING_OPEN;
     struct fm_mono now = fm_mono_now();
-    bool news = (was == FM_OPENING_OPEN) != (is == FM_OPENING_OPEN);
+    bool changed = (was == FM_OPENING_OPEN) != (is == FM_OPENING_OPEN);
+    /* what is not known yet is no news: gates go on as they were told of that epoch */
+    bool closed = is == FM_OPENING_UNHEARD ? c->closed : is != FM_OPENING_OPEN;
+    bool news = closed != c->closed;
     int64_t waited_ms = was == FM_OPENING_OPEN ? 0 : fm_mono_sub_ms(now, c->opening_since);
     c->opening = (uint8_t)is;
-    c->opening_since = news ? now : c->opening_since;
-    if (!news || !here)
+    c->opening_since = changed ? now : c->opening_since;
+    c->closed = closed;
+    if (!here || (!news && !changed))
         return;
-    say(c, is, waited_ms);
+    if (news)
+        say(c, is, waited_ms);
     struct fm_message nudge = ctl_message(c, FM_MESSAGE_NUDGE);
     ctl_send_gates(c, &nudge); /* what they ask for is another grant from now on */
 }

@@ -2,7 +2,8 @@
  * context, run by the keeper of the region that would take over. When is core's (standby.h); the
  * facts are gathered here. That the app may be running is a record of coordination
  * (`standby/CONTEXT/REGION`), written before the first start, so that whoever is keeper next stops
- * what this one started.
+ * what this one started. So is that replication to the region was broken, and no node of it counts
+ * again yet.
  *
  * It does not supervise the app: what ends while it is needed is somebody else's to restart.
  *
@@ -41,18 +42,20 @@ void ctl_standby_seen(struct fm_controller *ctl, struct fm_str name, const struc
     struct fm_str region, context = fm_str_cut(name, '/', &region);
     int number = fm_roster_context(ctl->c.roster, context);
     struct ctl_context *c = number < 0 ? NULL : ctl->context[number];
-    const char *state = NULL;
+    const char *state = NULL, *link = NULL;
     if (!c || !fm_str_eqz(region, ctl->c.roster->region[ctl->region]))
         return;
     if (c->standby.revision > kv->revision)
         return;
     json_t *j = json_loadb(kv->value.p, kv->value.n, JSON_REJECT_DUPLICATES, NULL);
-    bool good = j && !fm_protocol_refuses(j) && !json_unpack(j, "{s:s}", "state", &state);
+    bool good = j && !fm_protocol_refuses(j) &&
+                !json_unpack(j, "{s:s,s?s}", "state", &state, "replication", &link);
     if (!good)
         fm_log(FM_LOG_ERROR, "standby_unreadable", FM_KS("key", kv->key),
                FM_KZ("meaning", "the app may be running"));
     c->standby.revision = kv->revision;
     c->standby.recorded = !good || strcmp(state, "stopped") != 0;
+    c->standby.link_recorded = good && link ? fm_standby_link_named(link) : FM_STANDBY_LINK_FOLLOWS;
     json_decref(j);
     ctl_touch(c);
 }
@@ -63,6 +66,7 @@ void ctl_standby_fresh(struct fm_controller *ctl)
         if (ctl->context[i]) {
             ctl->context[i]->standby.revision = 0;
             ctl->context[i]->standby.recorded = false;
+            ctl->context[i]->standby.link_recorded = FM_STANDBY_LINK_FOLLOWS;
         }
 }
 
@@ -72,17 +76,22 @@ static void written(struct ctl_note *n, uint64_t revision)
     if (revision > x->revision) {
         x->revision = revision;
         x->recorded = x->to_record;
+        x->link_recorded = x->link_to_record;
     }
 }
 
 static void record(struct ctl_context *c, bool started)
 {
     struct ctl_standby *x = &c->standby;
+    enum fm_standby_link_state link = (enum fm_standby_link_state)x->link.is;
     if (!ctl_note_may(&x->note))
         return;
     x->to_record = started;
-    ctl_note_write(&x->note, "standby", x->revision,
-                   json_pack("{s:s}", "state", started ? "started" : "stopped"));
+    x->link_to_record = x->link.known ? link : x->link_recorded;
+    json_t *j = json_pack("{s:s}", "state", started ? "started" : "stopped");
+    if (x->link_to_record != FM_STANDBY_LINK_FOLLOWS)
+        json_object_set_new(j, "replication", json_string(fm_standby_link_name(x->link_to_record)));
+    ctl_note_write(&x->note, "standby", x->revision, j);
 }
 
 /* It holds the context, or is about to. */
@@ -205,15 +214,21 @@ static void look_at_link(struct ctl_context *c, const struct fm_standby_facts *x
     struct fm_mono now = fm_mono_now();
     if (!c->auth.keeper || !c->group) {
         s->apart = FM_STANDBY_LEAVE;
-        s->link = (struct fm_standby_link){.since = now};
+        s->link = (struct fm_standby_link){.known = c->auth.keeper, .since = now};
         return;
     }
+    if (c->ctl->revision == 0 || c->auth.frozen)
+        return;
+    if (!s->link.known)
+        fm_standby_link_begin(&s->link, s->link_recorded, now);
     bool breaks = x && ctl_conf(c)->standby.breaks;
     s->apart = breaks ? fm_standby_wish_apart(x) : FM_STANDBY_OFF;
     const char *from = fm_standby_link_name((enum fm_standby_link_state)s->link.is);
     if (fm_standby_link_look(&s->link, s->apart, ctl_group_seen(c),
                              x ? ctl_conf(c)->standby.ready_ms : RESTORE_MS, now))
         say_link(c, from);
+    if (s->link.is != s->link_recorded)
+        record(c, s->recorded);
     if (s->link.is != FM_STANDBY_LINK_FOLLOWS) /* by time, or by what is asked */
         ctl_arm(c->ctl, fm_mono_add_ms(now, CHECK_MS));
 }

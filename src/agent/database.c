@@ -205,6 +205,7 @@ static void reset_node(struct db_node *n, const struct fm_conf *conf)
     n->gone = is_removed(n, conf, index);
     if (n->gone) {
         db_ask_end(n);
+        fm_pg_node_give_up(&n->pg);
         db_server_end(n, FM_PG_FAST, n->policy.stop_ms);
         return;
     }

@@ -139,7 +139,10 @@ static void say_removed(const struct db_node *n, struct fm_message *back)
     bool over = n->gone && !n->up && !n->strangers && !fm_pg_node_is_busy(&n->pg);
     back->ok = true;
     back->ms = over ? WHOLE : 0;
-    if (over)
+    if (over && fm_pg_folder_is_unfinished(n->data))
+        snprintf(back->why, sizeof back->why,
+                 "it is not copied any more; no whole copy is in %.110s", n->data);
+    else if (over)
         snprintf(back->why, sizeof back->why, "PostgreSQL is stopped; its data stay in %.110s",
                  n->data);
     else

@@ -33,7 +33,7 @@ static bool has_folder(const char *path, char problem[PROBLEM_ROOM])
         return true; /* it is made */
     if (!d)
         snprintf(problem, PROBLEM_ROOM, "%s cannot be a data directory: %s", path, strerror(errno));
-    else if (!is_empty(d))
+    else if (!is_empty(d) && !fm_pg_folder_is_unfinished(path)) /* a copy begins there anew */
         snprintf(problem, PROBLEM_ROOM, "%s is not empty", path);
     if (d)
         closedir(d);

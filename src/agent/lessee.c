@@ -223,6 +223,7 @@ static void granted(struct fm_lessee *l, struct context *c, const struct fm_mess
     struct fm_grant g = {.asked_ns = m->asked_ns,
                          .ms = m->ms,
                          .closed = m->closed,
+                         .unheard = m->unheard,
                          .cells = m->cells,
                          .epochs = m->epoch};
     fm_sublease_granted(&c->sub, &g, now);

@@ -182,6 +182,8 @@ static void write_members(const struct fm_roster *r, const struct fm_message *m,
         write_cells(r, m, has, b);
     if (has & CLOSED && m->closed)
         fm_buf_lit(b, ",\"closed\":true");
+    if (has & CLOSED && m->closed && m->unheard)
+        fm_buf_lit(b, ",\"unheard\":true");
     if (has & CLOSED && m->must)
         fm_buf_lit(b, ",\"must\":[\"closed\"]");
     if (has & VOTE) {
@@ -426,6 +428,7 @@ static enum reading read_message(const struct fm_roster *r, json_t *o, struct fm
     if (!read_must(o, has, m))
         return SKIPPED;
     m->closed = has & CLOSED && json_is_true(json_object_get(o, "closed"));
+    m->unheard = m->closed && json_is_true(json_object_get(o, "unheard"));
     if (!read_numbers(o, has, m) || !read_ok(o, has, m) ||
         (has & VOTE && (!read_vote(r, o, &m->vote) || !read_load(r, o, &m->load))))
         return WRONG;

@@ -22,7 +22,7 @@
 /* name, who sends it to whom and what it carries (see core/authority.h, move.h, votes.h) */
 #define FM_MESSAGES(X)                                                                             \
     X(ASK, "ask")                 /* gate to agent: life, asked, cells: what it has stopped */     \
-    X(GRANT, "grant")             /* back: life, asked, ms, cells, closed */                       \
+    X(GRANT, "grant")             /* back: life, asked, ms, cells, closed, unheard */              \
     X(STOP, "stop")               /* agent to gate: cells */                                       \
     X(STOPPED, "stopped")         /* back: life, cells */                                          \
     X(QUIET, "quiet")             /* agent to gate: life, serial, ms, cells */                     \
@@ -64,8 +64,9 @@ struct fm_message {
     uint16_t context; /* all kinds but VOTE, CAPABLE and TESTIFY are about one */
     uint8_t region, cell;
     bool ok;
-    bool closed; /* GRANT: the data are not open; commands are held */
-    bool must;   /* ... who does not know that is not granted anything by it */
+    bool closed;  /* GRANT: the data are not open; commands are held */
+    bool unheard; /* ... as far as is known: the keeper has just begun */
+    bool must;    /* ... who does not know that is not granted anything by it */
     uint32_t serial;
     int32_t ms;
     int64_t asked_ns;

@@ -130,12 +130,52 @@ static void write_members(const struct fm_roster *r, const struct fm_members *m,
     fm_buf_ch(b, '}');
 }
 
-static void write_nodes(const struct fm_roster *r, const struct fm_roster_context *c,
-                        struct fm_buf *b)
+static uint32_t bit_of(const struct fm_roster_context *c, unsigned number)
 {
-    fm_buf_lit(b, ",\"nodes\":[");
+    return number > 0 && number <= c->nnodes ? UINT32_C(1) << (number - 1) : 0;
+}
+
+/* The nodes that it is about. No others are named: what a record names has a number wherever it is
+ * read, and those of nodes that have gone would never be free again. */
+static uint32_t named_in(const struct fm_roster_context *c, const struct fm_evidence *e)
+{
+    uint32_t all = (UINT32_C(1) << c->nnodes) - 1;
+    FM_ASSERT(c->nnodes <= FM_GROUP_NODES_MAX);
+    return (e->promotable & all) | bit_of(c, e->node) | bit_of(c, e->writer);
+}
+
+/* Its number among those that are named; 0 = nobody. Who has no name has no number there either. */
+static unsigned number_there(const struct fm_roster_context *c, uint32_t named, unsigned here)
+{
+    unsigned n = (unsigned)__builtin_popcount(named);
+    if (c->nnodes == 0 || here == 0)
+        return here; /* without a list */
+    return here <= c->nnodes ? (unsigned)__builtin_popcount(named & (bit_of(c, here) * 2 - 1))
+                             : n + 1;
+}
+
+static uint32_t mask_there(const struct fm_roster_context *c, uint32_t named, uint32_t here)
+{
+    uint32_t mask = 0;
+    if (c->nnodes == 0)
+        return here;
     for (unsigned i = 0; i < c->nnodes; i++)
-        fm_buf_printf(b, "%s\"%s\"", i ? "," : "", r->host[c->node[i]]);
+        if (here >> i & 1)
+            mask |= UINT32_C(1) << (number_there(c, named, i + 1) - 1);
+    return mask;
+}
+
+static void write_nodes(const struct fm_roster *r, const struct fm_roster_context *c,
+                        uint32_t named, struct fm_buf *b)
+{
+    const char *inner = "";
+    fm_buf_lit(b, ",\"nodes\":[");
+    for (unsigned i = 0; i < c->nnodes; i++) {
+        if (!(named >> i & 1))
+            continue;
+        fm_buf_printf(b, "%s\"%s\"", inner, r->host[c->node[i]]);
+        inner = ",";
+    }
     fm_buf_ch(b, ']');
 }
 
@@ -143,6 +183,8 @@ void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct
                        struct fm_buf *b)
 {
     FM_ASSERT(context < r->ncontexts);
+    const struct fm_roster_context *c = &r->context[context];
+    uint32_t named = named_in(c, e);
     if (!e->system_id)
         return;
     fm_buf_printf(b,
@@ -150,10 +192,11 @@ void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct
                   "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u,"
                   "\"credit\":\"%llu\",\"holes_to\":\"%llu\"",
                   (unsigned long long)e->system_id, e->timeline, (unsigned long long)e->fork_lsn,
-                  (unsigned long long)e->epoch.n, e->claimed, e->promotable, e->node, e->writer,
+                  (unsigned long long)e->epoch.n, e->claimed, mask_there(c, named, e->promotable),
+                  number_there(c, named, e->node), number_there(c, named, e->writer),
                   (unsigned long long)e->credit, (unsigned long long)e->holes_to);
-    if (r->context[context].nnodes)
-        write_nodes(r, &r->context[context], b);
+    if (c->nnodes)
+        write_nodes(r, c, named, b);
     fm_buf_ch(b, '}');
 }
 

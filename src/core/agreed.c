@@ -42,6 +42,12 @@ const char *fm_agreed_why_remedy(enum fm_agreed_why w)
     return whys[w].remedy;
 }
 
+bool fm_agreed_is_in_the_way(const struct fm_agreed_op *o)
+{
+    bool only_waits = o->brings && o->there && !o->open;
+    return !only_waits || !o->known;
+}
+
 enum fm_agreed_why fm_agreed_may_apply(const struct fm_agreed_mark *known,
                                        const struct fm_agreed_mark *seen,
                                        const struct fm_agreed_ask *ask)

@@ -29,6 +29,18 @@ enum fm_agreed_step {
 enum fm_agreed_step fm_agreed_next(const struct fm_agreed_mark *known,
                                    const struct fm_agreed_mark *seen, bool writes);
 
+/* An operation of people that is under way. */
+struct fm_agreed_op {
+    bool brings; /* cells to a region: a move, a failover */
+    bool there;  /* all of them are held where they are to be ... */
+    bool open;   /* ... and so are their data open (core/opening.h) */
+    bool known;  /* what is to be applied still has what it is about */
+};
+
+/* Does another version wait for its end? Not where it only waits until data are open: what keeps
+ * them from that may be what is to be changed. */
+bool fm_agreed_is_in_the_way(const struct fm_agreed_op *o);
+
 #define FM_AGREED_WHYS(X)                                                                          \
     X(NONE, "none", "")                                                                            \
     X(UNSEEN, "no-quorum", "try again when coordination answers")                                  \
@@ -50,7 +62,7 @@ const char *fm_agreed_why_remedy(enum fm_agreed_why w);
 
 struct fm_agreed_ask {
     uint64_t expected; /* the generation that is to be replaced */
-    bool busy;         /* an operation is under way, or a cell is between two regions */
+    bool busy;         /* an operation is in the way, or a cell is between two regions */
     bool valid;        /* it is good, alone and with the file of who judges */
     uint16_t holders;  /* regions that hold cells, or are getting them; one bit each */
     uint16_t serving;  /* that may hold cells by what is to be applied */

@@ -44,6 +44,10 @@ enum fm_group_order_no fm_group_order_may_join(const struct fm_group_order_case 
 {
     const struct fm_evidence *r = c->recorded;
     FM_ASSERT(c->nnodes <= FM_GROUP_NODES_MAX && c->fresh_ms > 0);
+    if (c->agreed >= FM_GROUP_NODES_MAX)
+        return FM_GROUP_ORDER_FULL;
+    if (!c->met && c->names >= FM_GROUP_NODES_MAX)
+        return FM_GROUP_ORDER_NAMES;
     if (!r || r->writer == 0 || r->writer > c->nnodes)
         return FM_GROUP_ORDER_NO_DATA;
     if (!fm_group_is_source(r, &c->node[r->writer - 1], c->fresh_ms, now))
@@ -89,6 +93,40 @@ enum fm_group_order_standing fm_group_order_joins(const struct fm_group_report *
         return FM_GROUP_ORDER_FAILED;
     return self->state == FM_GROUP_STANDBY || delayed || writes ? FM_GROUP_ORDER_DONE
                                                                 : FM_GROUP_ORDER_UNDER_WAY;
+}
+
+/* -------- replication that is broken -------- */
+
+enum fm_standby_wish fm_group_order_apart(enum fm_standby_wish wish,
+                                          const struct fm_group_report *node, unsigned region)
+{
+    FM_ASSERT(node->state < FM_GROUP_STATE_COUNT);
+    bool stands_by = node->state == FM_GROUP_CATCHING_UP || node->state == FM_GROUP_STANDBY;
+    bool so = (wish == FM_STANDBY_ON) == (node->apart_ms > 0);
+    return node->region == region && stands_by && !so ? wish : FM_STANDBY_LEAVE;
+}
+
+/* -------- who does not answer -------- */
+
+static bool asks_on(const struct fm_group_order_asks *a, int64_t silent_ms, struct fm_mono now)
+{
+    return a->last.ns && fm_mono_sub_ms(now, a->last) <= silent_ms;
+}
+
+void fm_group_order_ask(struct fm_group_order_asks *a, int64_t silent_ms, struct fm_mono now)
+{
+    FM_ASSERT(silent_ms > 0 && !fm_mono_before(now, a->last));
+    if (!asks_on(a, silent_ms, now))
+        a->since = now;
+    a->last = now;
+}
+
+bool fm_group_order_is_silent(const struct fm_group_order_asks *a, int64_t silent_ms,
+                              struct fm_mono now)
+{
+    struct fm_mono from = fm_mono_before(a->since, a->heard) ? a->heard : a->since;
+    FM_ASSERT(silent_ms > 0 && !fm_mono_before(a->last, a->since));
+    return asks_on(a, silent_ms, now) && fm_mono_sub_ms(now, from) > silent_ms;
 }
 
 /* -------- how it stands -------- */

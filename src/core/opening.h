@@ -8,6 +8,9 @@
  * databases act upon one that is closed, gates hold commands until it is not, and queries go on.
  * It is about order and never about safety: who is not told admits as if they were open.
  *
+ * One that cannot know yet (UNHEARD) says that: a gate goes on as it was told of that epoch, while
+ * its sub-lease lives (core/sublease.h).
+ *
  * Nothing is remembered: each keeper, also one that has just begun, finds the same in the record of
  * the cell and in what the node that has claimed its epoch said last. That node is heard by the
  * posts that ask for its own sub-lease: where it is silent for longer than that lasts it has ended,

@@ -83,6 +83,7 @@
     X(R15_MOVING, "moving is answered as not-holder")                                              \
     X(R15_HIGHER, "a gate that sees a higher epoch goes on")                                       \
     X(R15_CLOSED, "a gate takes commands though its grant says that the data are not open")        \
+    X(R15_UNHEARD, "what was open under an epoch counts as open under the next one")               \
     X(R15_ONE_HOP, "a relayed command is relayed again")                                           \
     X(R16_READY, "a planned move begins to an heir that is not ready")                             \
     X(R16_HOLD, "a planned move does not hold new commands")                                       \

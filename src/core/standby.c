@@ -3,6 +3,8 @@
  * command runs beside another; every wait has an end. */
 #include "core/standby.h"
 
+#include "base/str.h"
+
 const char *fm_standby_state_name(enum fm_standby_state s)
 {
     static const char *const name[] = {
@@ -59,6 +61,21 @@ const char *fm_standby_link_name(enum fm_standby_link_state s)
     return name[s];
 }
 
+enum fm_standby_link_state fm_standby_link_named(const char *name)
+{
+    for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
+        if (strcmp(name, fm_standby_link_name((enum fm_standby_link_state)i)) == 0)
+            return (enum fm_standby_link_state)i;
+    return FM_STANDBY_LINK_RESTORING;
+}
+
+void fm_standby_link_begin(struct fm_standby_link *l, enum fm_standby_link_state recorded,
+                           struct fm_mono now)
+{
+    FM_ASSERT(recorded < FM_STANDBY_LINK_COUNT && !l->known);
+    *l = (struct fm_standby_link){.is = (uint8_t)recorded, .known = true, .since = now};
+}
+
 static enum fm_standby_link_state next_link(const struct fm_standby_link *l,
                                             enum fm_standby_wish wish, struct fm_standby_seen seen,
                                             int64_t restore_ms, struct fm_mono now)
@@ -66,7 +83,7 @@ static enum fm_standby_link_state next_link(const struct fm_standby_link *l,
     enum fm_standby_link_state is = (enum fm_standby_link_state)l->is;
     if (wish == FM_STANDBY_ON || (wish == FM_STANDBY_LEAVE && seen.apart))
         return FM_STANDBY_LINK_BROKEN;
-    if (wish == FM_STANDBY_LEAVE)
+    if (wish == FM_STANDBY_LEAVE && is == FM_STANDBY_LINK_BROKEN)
         return is;
     bool was_broken = is != FM_STANDBY_LINK_FOLLOWS || seen.apart;
     if (!was_broken || (seen.counts && !seen.apart))
@@ -80,12 +97,25 @@ static enum fm_standby_link_state next_link(const struct fm_standby_link *l,
 bool fm_standby_link_look(struct fm_standby_link *l, enum fm_standby_wish wish,
                           struct fm_standby_seen seen, int64_t restore_ms, struct fm_mono now)
 {
-    FM_ASSERT(l->is < FM_STANDBY_LINK_COUNT && restore_ms > 0);
+    FM_ASSERT(l->is < FM_STANDBY_LINK_COUNT && l->known && restore_ms > 0);
     enum fm_standby_link_state is = next_link(l, wish, seen, restore_ms, now);
     if (is == l->is)
         return false;
-    *l = (struct fm_standby_link){.is = (uint8_t)is, .since = now};
+    *l = (struct fm_standby_link){.is = (uint8_t)is, .known = true, .since = now};
     return true;
+}
+
+enum fm_standby_restored fm_standby_is_restored(const struct fm_standby_link *of, unsigned n)
+{
+    enum fm_standby_restored all = FM_STANDBY_RESTORED;
+    for (unsigned i = 0; i < n; i++) {
+        FM_ASSERT(of[i].is < FM_STANDBY_LINK_COUNT);
+        if (of[i].known && of[i].is == FM_STANDBY_LINK_OVERDUE)
+            return FM_STANDBY_NOT_IN_TIME;
+        if (!of[i].known || of[i].is != FM_STANDBY_LINK_FOLLOWS)
+            all = FM_STANDBY_NOT_YET;
+    }
+    return all;
 }
 
 /* -------- guards -------- */

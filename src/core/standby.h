@@ -152,8 +152,16 @@ const char *fm_standby_link_name(enum fm_standby_link_state s);
 
 struct fm_standby_link {
     uint8_t is; /* enum fm_standby_link_state */
+    bool known; /* else this keeper has just begun, and nothing follows from it */
     struct fm_mono since;
 };
+
+/* A keeper begins with what is recorded: what the nodes say tells who was kept apart and does not
+ * count yet from who never did. It is recorded as often as it changes. */
+void fm_standby_link_begin(struct fm_standby_link *l, enum fm_standby_link_state recorded,
+                           struct fm_mono now);
+/* By its name in the record; one that is not known is that of a version that knows more. */
+enum fm_standby_link_state fm_standby_link_named(const char *name);
 
 /* What is seen of the nodes of the region. */
 struct fm_standby_seen {
@@ -164,6 +172,15 @@ struct fm_standby_seen {
 /* True: it has changed. `restore_ms`: the longest that restoring may take. */
 bool fm_standby_link_look(struct fm_standby_link *l, enum fm_standby_wish wish,
                           struct fm_standby_seen seen, int64_t restore_ms, struct fm_mono now);
+
+enum fm_standby_restored {
+    FM_STANDBY_NOT_YET,
+    FM_STANDBY_RESTORED, /* or there was nothing to restore */
+    FM_STANDBY_NOT_IN_TIME
+};
+
+/* Of the contexts that stand by together, when nobody prepares them any more. */
+enum fm_standby_restored fm_standby_is_restored(const struct fm_standby_link *of, unsigned n);
 
 /* -------- the table -------- */
 

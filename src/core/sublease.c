@@ -30,12 +30,15 @@ void fm_sublease_init(struct fm_sublease *s, uint8_t region, unsigned ncells, ui
 }
 
 /* A grant of an epoch that was granted before may have been overtaken on its way: what it says of
- * the data is then of before. */
+ * the data is then of before. A keeper that has just begun says nothing of them: that is no reason
+ * to close what was open, but to one whose sub-lease has run out since it was told so. */
 static void take_cell(struct fm_sublease_cell *c, const struct fm_grant *g, struct fm_epoch epoch,
                       struct fm_mono until, struct fm_mono now)
 {
     bool news = fm_epoch_newer(epoch, c->epoch);
-    if (news || c->said.ns <= g->asked_ns) {
+    bool told = !news && fm_mono_before(now, c->until);
+    bool stays = g->unheard && FM_RULE(R15_UNHEARD, told);
+    if (!stays && (news || c->said.ns <= g->asked_ns)) {
         c->said.ns = g->asked_ns;
         c->closed = g->closed;
     }
@@ -48,6 +51,7 @@ static void take_cell(struct fm_sublease_cell *c, const struct fm_grant *g, stru
 void fm_sublease_granted(struct fm_sublease *s, const struct fm_grant *g, struct fm_mono now)
 {
     FM_ASSERT(g->ms >= 0 && g->asked_ns <= now.ns && g->epochs);
+    FM_ASSERT(!g->unheard || g->closed);
     int64_t from = FM_RULE_PICK(R5_FROM_ASK, g->asked_ns, now.ns);
     struct fm_mono until = fm_mono_add_ns((struct fm_mono){from}, fm_held_ns(g->ms, s->rho_ppm));
     for (unsigned i = 0; i < s->ncells; i++) {

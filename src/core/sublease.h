@@ -56,7 +56,8 @@ void fm_sublease_init(struct fm_sublease *s, uint8_t region, unsigned ncells, ui
 struct fm_grant {
     int64_t asked_ns; /* this gate's own number from its request */
     int32_t ms;
-    bool closed; /* the data are not open (core/opening.h): databases act, gates hold commands */
+    bool closed;  /* the data are not open (core/opening.h): databases act, gates hold commands */
+    bool unheard; /* closed: the keeper does not know yet; what it has said of that epoch stays */
     uint64_t cells;
     const struct fm_epoch *epochs; /* one a cell */
 };

@@ -135,12 +135,23 @@ static void last_words(const struct fm_pg_node *n, char out[TEXT_ROOM])
     fm_text_tame(out); /* the first character may be cut */
 }
 
+/* Of data that are made anew, those of before are gone, or going: there is nothing to be saved. */
+static bool is_given_up(const struct fm_pg_node *n)
+{
+    enum fm_pg_operation o = n->outcome.operation;
+    bool anew = o == FM_PG_OP_MAKE || o == FM_PG_OP_CLONE ||
+                (o == FM_PG_OP_REWIND && n->outcome.way == FM_PG_CLONED);
+    return n->given_up && anew;
+}
+
 static void why_of_child(struct fm_pg_node *n, int status)
 {
     char words[TEXT_ROOM], how[80];
     int64_t ms = fm_mono_sub_ms(fm_mono_now(), n->step_began);
     last_words(n, words);
-    if (n->child.timed_out)
+    if (is_given_up(n))
+        snprintf(how, sizeof how, "nobody needs it any more");
+    else if (n->child.timed_out)
         snprintf(how, sizeof how, "it was not over after %lld ms and was killed", (long long)ms);
     else if (WIFEXITED(status))
         snprintf(how, sizeof how, "exit code %d after %lld ms", WEXITSTATUS(status), (long long)ms);
@@ -216,7 +227,7 @@ static void failed(struct fm_pg_node *n)
     fm_pg_step_why(n, "cannot %s: %s", step_text(s), why);
     fm_text_tame(n->outcome.why);
     bool may = n->outcome.operation == FM_PG_OP_REWIND && n->or_clone &&
-               n->outcome.way != FM_PG_CLONED && !is_over_time(n);
+               n->outcome.way != FM_PG_CLONED && !is_over_time(n) && !n->given_up;
     if (!may || !copies_instead(n, s)) {
         over(n, false);
         return;
@@ -319,8 +330,9 @@ static void go_on(struct fm_pg_node *n)
         return;
     }
     n->step_began = fm_mono_now();
-    if (is_over_time(n)) {
-        fm_pg_step_why(n, "the time for all of it was over");
+    if (is_given_up(n) || is_over_time(n)) {
+        fm_pg_step_why(n, is_given_up(n) ? "nobody needs it any more"
+                                         : "the time for all of it was over");
         failed(n);
         return;
     }
@@ -349,7 +361,7 @@ static void start(struct fm_pg_node *n, enum fm_pg_operation o, const uint8_t *p
     n->outcome = (struct fm_pg_outcome){.operation = o};
     n->plan = plan;
     n->busy = true;
-    n->inside = false;
+    n->inside = n->given_up = false;
     n->tries = 0;
     n->began = fm_mono_now();
     n->deadline = fm_mono_add_ms(n->began, deadline_ms);
@@ -433,6 +445,13 @@ void fm_pg_node_deinit(struct fm_pg_node *n)
 bool fm_pg_node_is_busy(const struct fm_pg_node *n)
 {
     return n->busy;
+}
+
+void fm_pg_node_give_up(struct fm_pg_node *n)
+{
+    n->given_up = n->busy;
+    if (is_given_up(n)) /* without a child the next step sees it */
+        fm_child_kill(&n->child, SIGKILL);
 }
 
 /* "  123/456 kB (27%), 0/1 tablespace": the last one that is whole. */

@@ -125,6 +125,7 @@ struct fm_pg_node {
     bool inside;         /* what is done is done in fulmar.making */
     bool flushes;        /* pg_rewind leaves it to us to make durable what it wrote */
     bool follows, or_clone;
+    bool given_up;
     unsigned tries;
     struct fm_mono began, deadline, step_began;
     struct fm_timeline wanted;
@@ -159,6 +160,12 @@ void fm_pg_node_deinit(struct fm_pg_node *n);
 bool fm_pg_syncfs_reports(void);
 
 bool fm_pg_node_is_busy(const struct fm_pg_node *n);
+/* Nobody needs the data that are being made, or copied: what does it is killed, and `over` follows
+ * from the loop. What there was is FM_PG_UNFINISHED, if it had begun to go. All else goes on, but a
+ * rewind, without whose end the data would be lost, is not followed by a copy. */
+void fm_pg_node_give_up(struct fm_pg_node *n);
+/* Is FM_PG_UNFINISHED what a LOOK would find in that folder? */
+bool fm_pg_folder_is_unfinished(const char *data);
 /* 0 to 100 while a clone or a rewind copies, else -1. */
 int fm_pg_node_percent(const struct fm_pg_node *n);
 

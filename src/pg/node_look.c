@@ -29,6 +29,14 @@ bool fm_pg_is_there(const struct fm_pg_node *n, const char *folder, const char *
     return fm_pg_path(n, path, folder, name) && lstat(path, &st) == 0;
 }
 
+bool fm_pg_folder_is_unfinished(const char *data)
+{
+    char path[FM_PG_PATH_ROOM];
+    struct stat st;
+    int used = snprintf(path, sizeof path, "%s/" FM_PG_MAKING, data);
+    return used > 0 && used < FM_PG_PATH_ROOM && lstat(path, &st) == 0;
+}
+
 /* -------- folders -------- */
 
 static bool is_ours(const char *name)

@@ -157,7 +157,10 @@ static void grant(struct world *w, unsigned p, unsigned ctx, const struct fm_aut
     m->asked_ns = act->asked_ns;
     m->ms = act->ms;
     m->cells = act->cells;
-    m->flag = w->group && ctx == 0 && yield_opening(w, p) != FM_OPENING_OPEN;
+    enum fm_opening o = w->group && ctx == 0 ? yield_opening(w, p) : FM_OPENING_OPEN;
+    m->flag = o == FM_OPENING_OPEN      ? 0
+              : o == FM_OPENING_UNHEARD ? SIM_CLOSED | SIM_UNHEARD
+                                        : SIM_CLOSED;
     put_epochs(m, &agent_of(w, p)->auth[ctx]);
     send_msg(w, m);
 }

@@ -90,12 +90,14 @@ struct msg {
     struct fm_epoch epochs[SIM_CELLS]; /* only what is filled in: see new_msg() */
 };
 
-/* `flag`: it is closed. */
+/* `flag`: SIM_CLOSED, SIM_UNHEARD. */
+enum { SIM_CLOSED = 1, SIM_UNHEARD = 2 };
 static inline struct fm_grant grant_of(const struct msg *m)
 {
     return (struct fm_grant){.asked_ns = m->asked_ns,
                              .ms = m->ms,
-                             .closed = m->flag,
+                             .closed = m->flag & SIM_CLOSED,
+                             .unheard = m->flag & SIM_UNHEARD,
                              .cells = m->cells,
                              .epochs = m->epochs};
 }

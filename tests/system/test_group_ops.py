@@ -13,7 +13,7 @@ import lib
 import postgres
 from lib import check, check_equal, wait_until
 from processes import descendants
-from test_authority import PATIENCE_S, host
+from test_authority import PATIENCE_S, host, old_is_well
 from test_group import Group, Writer
 
 COPY_S = 60.0
@@ -283,6 +283,108 @@ def test_nodes_come_and_go(stage):
     w.wait_for_more()
     w.stop()
     g.check_nothing_lost(w, "north" if gone == "a-1" else "a")
+
+
+def test_who_goes_is_not_copied_to_the_end(stage):
+    """A node is taken out while it is copied: the copy ends at once, and it says that there are no data. The next copy begins
+    anew in the same folder."""
+    g = Growing(stage)
+    slow, pid, programs = stage.path("slow"), stage.path("pg") / "copying", stage.path("bin")
+    programs.mkdir()
+    for program in postgres.bin_dir().iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / "pg_basebackup").unlink()
+    stage.write("bin/pg_basebackup", f"""#!/bin/sh
+{postgres.bin_dir()}/pg_basebackup "$@" || exit 1
+if test -e {slow}; then echo $$ >{pid}; sleep 1000; fi
+""").chmod(0o755)
+    conf = json.loads(g.conf.read_text())
+    conf["groups"]["ledger"]["bin"] = str(programs)
+    g.conf.write_text(json.dumps(conf))
+    g.begin().create()
+    g.wait_for_redundancy("west")
+    slow.write_text("")
+    ident = g.order("west-1", "add", 202, context="ledger", node="a-1", **g.extra)["id"]
+    copying = int(wait_until("it is copied", lambda: pid.exists() and pid.read_text(), COPY_S))
+    for frozen, words in ((True, "nothing is heard of its agent any more"), (False, "a-1 is ")):
+        g.freeze("a-1", wake=not frozen)
+        wait_until(f"it says `{words}`", lambda w=words: w in g.op("west-1", ident)["text"], PATIENCE_S)
+    check_equal(order(g, "remove", "ledger", "a-1", wanted=3)["rule"], "one-at-a-time", "the rule while it is added")
+    check_equal(g.fulmar("op", "abort", ident, "--reason", "a test").returncode, 0, "exit code of op abort")
+    g.wait_for_op("west-1", ident, "aborted")
+    at = time.monotonic()
+    removed = order(g, "remove", "ledger", "a-1")
+    print(f"# removed after {time.monotonic() - at:.1f} s: {removed['text']}", flush=True)
+    there = stage.path("pg") / "a-1"
+    check(removed["state"] == "done" and "no whole copy" in removed["text"] and str(there) in removed["text"], removed)
+    check(not os.path.exists(f"/proc/{copying}"), "it is copied all the same")
+    check((there / "fulmar.making").exists() and not (there / "PG_VERSION").exists(), f"what is left: {list(there.iterdir())}")
+    slow.unlink()
+    check_equal(order(g, "add", "ledger", "a-1")["state"], "done", "the operation")
+
+
+def test_the_17th_name(stage):
+    """A group has sixteen nodes, and an agent numbers for as many names: one more is refused with the reason before anything is
+    changed. Whoever is started anew has forgotten those that have gone."""
+    g = Growing(stage)
+    conf = json.loads(g.conf.read_text())
+    more = {f"x-{i}": {"data": str(stage.path("pg") / f"x-{i}"), "port": lib.free_port()} for i in range(14)}
+    conf["hosts"].update({n: host("north", 3 + i, ["postgres"]) for i, n in enumerate(more)})  # which nobody starts
+    conf["groups"]["ledger"]["nodes"].update(more)
+    g.conf.write_text(json.dumps(conf))
+    g.begin().create()
+    g.wait_for_redundancy("west")
+    a_1 = {"context": "ledger", "node": "a-1", **g.extra}
+    refused = g.order("west-1", "add", 409, **a_1)
+    check_equal(refused["rule"], "full", f"the rule: {refused}")
+    check_equal(order(g, "remove", "ledger", "x-13")["state"], "done", "the operation")
+    refused = g.order("west-1", "add", 409, **a_1)
+    check_equal(refused["rule"], "names", f"the rule: {refused}")
+    check("x-13" not in g.states_shown() and "a-1" not in g.states_shown(), f"the nodes: {g.states_shown()}")
+    g.write(lambda nodes: {n: x for n, x in nodes.items() if n != "x-13"})
+    for name in ("west-1", "north-1", "a-1"):
+        g.kill(name)
+        g.start(name)
+        wait_until("one is primary, one follows", lambda: sorted(map(str, g.states().values())) == ["primary", "standby"], COPY_S)
+    ident = g.order("west-1", "add", 202, **a_1)["id"]
+    g.wait_for_op("west-1", ident, "done", COPY_S)
+
+
+def test_a_keeper_that_begins_anew_goes_on_restoring(stage):
+    """The agent of a region begins anew while replication to it, which was broken on purpose, is being restored: the order to
+    stand down ends when a node counts again, and not before."""
+    command = {"start": ["/bin/true"], "stop": ["/bin/true"]}
+    g = Group(stage, failover={"mode": "assisted"}, standby={**command, "ready-within": "120s", "replication": "break"})
+    g.begin().create()
+    g.wait_for_redundancy("west")
+
+    def north():
+        return g.authority("north-1").get("contexts", {}).get("ledger") or {}
+
+    def link():
+        return (north().get("standby") or {}).get("replication")
+
+    wait_until("north is settled", lambda: north().get("own", {}).get("chain") == "hold" and old_is_well(g, "west", "north"),
+               PATIENCE_S)
+    op = g.order("north-1", "failover", 202, context="ledger", to="north", step="prepare")
+    g.wait_for_op("north-1", op["id"], "done")
+    wait_until("it is broken", lambda: link() == "broken", PATIENCE_S)
+    wait_until("north receives nothing", lambda: g.sql("west", "select count(*) from pg_stat_replication where application_name = "
+                                                       "'north-1'") == "0", PATIENCE_S)
+    wait_until("west writes alone", lambda: g.sql("west", "insert into t values (1)") is not None, PATIENCE_S)
+    order(g, "maintain", "ledger", "north-1", "on")  # so that it does not count too soon
+    op = g.order("north-1", "failover", 202, context="ledger", to="north", step="stand-down")
+    wait_until("it is restored", lambda: link() == "restoring", PATIENCE_S)
+    g.kill("north-1")
+    g.start("north-1")
+    wait_until("the next keeper restores it", lambda: north().get("own", {}).get("chain") == "hold" and link() == "restoring",
+               PATIENCE_S)
+    time.sleep(3)  # long enough to look at the order
+    is_now = g.op("west-1", op["id"])
+    check(is_now["state"] == "running" and "being restored" in is_now["text"], f"the order: {is_now}")
+    order(g, "maintain", "ledger", "north-1", "off")
+    g.wait_for_op("west-1", op["id"], "done")
+    check_equal(link(), "follows", "replication")
 
 
 def read_in_copy(stage, g, until, query):

@@ -9,7 +9,7 @@ import time
 
 import lib
 from lib import check, check_equal, wait_until
-from test_authority import PATIENCE_S
+from test_authority import PATIENCE_S, host
 from test_group import Writer
 from test_group_tunnel import Apart
 
@@ -134,6 +134,38 @@ def test_a_zone_is_lost(stage):
     check_equal([c["region"] for c in g.cells(g.gates["west"])], ["west"], "who holds it")
     w.stop()
     g.check_nothing_lost(w, went_on)
+
+
+def test_a_keeper_that_begins_anew_closes_nothing(stage):
+    """The only controller of a region, on a host of its own, begins anew while the primary is open: the region's gate
+    takes commands all the time."""
+    g = Apart(stage, tls=False, failover={"mode": "assisted"}, lease="10s")
+    conf = json.loads(g.conf.read_text())
+    for n in g.region:
+        conf["hosts"][n]["roles"] = ["health", "postgres"] if n == "west-1" else ["health", "controller", "postgres"]
+    conf["hosts"]["west-3"] = host("west", 3, ["health", "controller"])
+    g.hosts = conf["hosts"]
+    g.conf.write_text(json.dumps(conf))
+    g.begin()
+    ident = g.order("west-3", "create", 202, context="ledger")["id"]
+    g.wait_for_op("west-3", ident, "done", 2 * PATIENCE_S)
+    g.wait_for_states(**{"west-1": "primary", "north-1": "standby"})
+
+    def cell():
+        return next(iter(((g.status("west-2") or {}).get("sub_leases") or {}).get("ledger", [])), {})
+
+    wait_until("the gate takes commands", lambda: cell().get("holds") and not cell()["closed"], PATIENCE_S)
+    g.kill("west-3")
+    g.start("west-3")
+    at, seen = time.monotonic(), []
+    while time.monotonic() - at < 5:
+        seen.append(cell())
+        time.sleep(0.01)
+    check(all(c.get("holds") for c in seen), f"its sub-lease has run out: {seen[-1]}")
+    shut = [c for c in seen if c["closed"]]
+    check_equal(shut, [], f"looks at which commands were held, of {len(seen)}")
+    said = [e for e in g.authority("west-3")["events"] if e["what"] == "data"]
+    check_equal(said, [], "what the keeper has said of the data")
 
 
 if __name__ == "__main__":

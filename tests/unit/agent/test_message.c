@@ -297,6 +297,10 @@ static void a_closed_grant_says_so_and_may_have_to_be_understood(void **state)
     m.closed = true;
     assert_int_equal(reads(theirs, posted(ours, &m)), 1);
     assert_true(got[0].closed && !got[0].must);
+    m.unheard = true;
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_true(got[0].closed && got[0].unheard);
+    m.unheard = false;
     m.must = true;
     struct fm_str text = posted(ours, &m);
     assert_non_null(strstr(mem, ",\"closed\":true,\"must\":[\"closed\"]}"));

@@ -325,6 +325,37 @@ static void nodes_are_told_apart_by_their_names(void **state)
     json_decref(o);
 }
 
+/* Else a name would be in the record for ever, and have a number at whoever reads it. */
+static void who_has_gone_is_not_named_any_more(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gone-1", "north-1", "gone-2", "west-1", "south-1"};
+    char text[FM_RECORD_TEXT_MAX];
+    struct fm_buf b = fm_buf(text, sizeof text);
+    unsigned here = (unsigned)fm_roster_context(ours, FM_STR("ledger"));
+    for (unsigned i = 0; i < FM_COUNT(names); i++)
+        (void)fm_roster_add_node(ours, here, fm_str_z(names[i]));
+    unsigned north = (unsigned)fm_roster_node(ours, here, FM_STR("north-1")),
+             west = (unsigned)fm_roster_node(ours, here, FM_STR("west-1")),
+             south = (unsigned)fm_roster_node(ours, here, FM_STR("south-1"));
+    struct fm_evidence e = {.system_id = 7,
+                            .timeline = 8,
+                            .fork_lsn = 3,
+                            .claimed = 8,
+                            .promotable = UINT32_C(1) << north | UINT32_C(1) << south,
+                            .node = (uint16_t)(west + 1),
+                            .writer = (uint16_t)(west + 1)},
+                       x = {0};
+    fm_buf_lit(&b, "{\"x\":1");
+    fm_evidence_write(ours, here, &e, &b);
+    fm_buf_ch(&b, '}');
+    json_t *o = json_loadb(b.p, b.n, 0, NULL), *evidence = json_object_get(o, "evidence");
+    assert_int_equal(json_array_size(json_object_get(evidence, "nodes")), 3);
+    assert_int_equal(fm_evidence_read(ours, here, evidence, &x), 1);
+    assert_memory_equal(&x, &e, sizeof e);
+    json_decref(o);
+}
+
 /* There are so many numbers; what has one keeps it. */
 static void a_group_has_no_more_nodes_than_there_is_room_for(void **state)
 {
@@ -402,5 +433,6 @@ FM_TEST_MAIN(fm_test_with(keys_have_one_form, begin, end),
              fm_test_with(what_is_not_of_this_form_is_refused, begin, end),
              fm_test_with(evidence_without_a_credit_enforces_nothing, begin, end),
              fm_test_with(nodes_are_told_apart_by_their_names, begin, end),
+             fm_test_with(who_has_gone_is_not_named_any_more, begin, end),
              fm_test_with(a_group_has_no_more_nodes_than_there_is_room_for, begin, end),
              fm_test_with(the_largest_fits, begin, end))

@@ -92,5 +92,16 @@ static void what_stands_against_it_is_said(void **state)
                     fm_agreed_why_remedy((enum fm_agreed_why)w)[0]);
 }
 
+static void what_only_waits_until_data_are_open_is_in_nobodys_way(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 16; i++) {
+        struct fm_agreed_op o = {.brings = i & 1, .there = i & 2, .open = i & 4, .known = i & 8};
+        bool only_waits = o.brings && o.there && o.known && !o.open;
+        assert_int_equal(fm_agreed_is_in_the_way(&o), !only_waits);
+    }
+}
+
 FM_TEST_MAIN(fm_test(the_newest_version_counts), fm_test(agents_end_with_the_same_version),
-             fm_test(what_stands_against_it_is_said))
+             fm_test(what_stands_against_it_is_said),
+             fm_test(what_only_waits_until_data_are_open_is_in_nobodys_way))

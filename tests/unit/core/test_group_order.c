@@ -143,6 +143,21 @@ static void a_node_comes_in_where_it_can_copy_and_nobody_waits_for_it(void **sta
     assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NO_DATA);
 }
 
+static void a_node_comes_in_where_there_is_a_number_for_it(void **state)
+{
+    (void)state;
+    begin();
+    it.agreed = it.names = FM_GROUP_NODES_MAX - 1;
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FINE);
+    it.names = FM_GROUP_NODES_MAX; /* one has gone */
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_NAMES);
+    it.met = true; /* it was this one */
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FINE);
+    it.agreed = FM_GROUP_NODES_MAX;
+    it.recorded = NULL; /* whatever else would be in its way */
+    assert_int_equal(fm_group_order_may_join(&it, now), FM_GROUP_ORDER_FULL);
+}
+
 static enum fm_group_order_no leaves(unsigned which, bool confirmed)
 {
     it.which = which;
@@ -214,6 +229,48 @@ static void a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_recei
     }
 }
 
+static void a_standby_is_told_what_it_does_not_do_yet(void **state)
+{
+    (void)state;
+    for (unsigned s = 0; s < FM_GROUP_STATE_COUNT; s++)
+        for (unsigned i = 0; i < 4; i++) {
+            struct fm_group_report r = {
+                .state = (uint8_t)s, .region = i & 1 ? 2 : 1, .apart_ms = i & 2 ? 1 : 0};
+            bool ours = r.region == 2 && (s == FM_GROUP_CATCHING_UP || s == FM_GROUP_STANDBY);
+            assert_int_equal(fm_group_order_apart(FM_STANDBY_LEAVE, &r, 2), FM_STANDBY_LEAVE);
+            assert_int_equal(fm_group_order_apart(FM_STANDBY_ON, &r, 2),
+                             ours && !r.apart_ms ? FM_STANDBY_ON : FM_STANDBY_LEAVE);
+            assert_int_equal(fm_group_order_apart(FM_STANDBY_OFF, &r, 2),
+                             ours && r.apart_ms ? FM_STANDBY_OFF : FM_STANDBY_LEAVE);
+        }
+}
+
+static void who_is_asked_and_does_not_answer_is_silent(void **state)
+{
+    (void)state;
+    struct fm_group_order_asks a = {.since = FM_MONO_ZERO};
+    struct fm_mono t = {1000 * FM_NS_PER_S};
+    assert_false(fm_group_order_is_silent(&a, 1000, t)); /* nobody has asked */
+    for (int i = 0; i < 11; i++, t = fm_mono_add_ms(t, 100)) {
+        fm_group_order_ask(&a, 1000, t);
+        assert_false(fm_group_order_is_silent(&a, 1000, t));
+    }
+    assert_true(fm_group_order_is_silent(&a, 1000, t));
+    a.heard = t; /* and from then on by its last answer */
+    for (int i = 0; i < 11; i++, t = fm_mono_add_ms(t, 100)) {
+        fm_group_order_ask(&a, 1000, t);
+        assert_false(fm_group_order_is_silent(&a, 1000, t));
+    }
+    assert_true(fm_group_order_is_silent(&a, 1000, t));
+    t = fm_mono_add_ms(t, 5000); /* somebody else had the right to ask, or nobody had */
+    assert_false(fm_group_order_is_silent(&a, 1000, t));
+    fm_group_order_ask(&a, 1000, t);
+    assert_false(fm_group_order_is_silent(&a, 1000, t));
+    fm_group_order_ask(&a, 1000, fm_mono_add_ms(t, 1000));
+    assert_false(fm_group_order_is_silent(&a, 1000, fm_mono_add_ms(t, 1000)));
+    assert_true(fm_group_order_is_silent(&a, 1000, fm_mono_add_ms(t, 1001)));
+}
+
 FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(the_primary_is_neither_copied_nor_left),
              fm_test(only_what_was_left_is_resumed),
@@ -221,6 +278,9 @@ FM_TEST_MAIN(fm_test(nothing_is_ordered_of_a_group_without_data),
              fm_test(no_copy_is_made_while_commits_would_wait_for_it),
              fm_test(an_order_stands_by_the_state_of_the_node),
              fm_test(a_node_comes_in_where_it_can_copy_and_nobody_waits_for_it),
+             fm_test(a_node_comes_in_where_there_is_a_number_for_it),
              fm_test(who_writes_or_is_about_to_stays),
              fm_test(the_last_one_that_could_be_promoted_goes_only_by_a_persons_word),
+             fm_test(a_standby_is_told_what_it_does_not_do_yet),
+             fm_test(who_is_asked_and_does_not_answer_is_silent),
              fm_test(a_node_has_come_in_when_it_could_be_promoted_or_is_delayed_and_receives))

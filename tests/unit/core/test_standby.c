@@ -112,7 +112,8 @@ static void it_is_not_restored_before_a_node_counts_again(void **state)
 {
     (void)state;
     begin();
-    link_of = (struct fm_standby_link){.since = now};
+    link_of = (struct fm_standby_link){.known = false};
+    fm_standby_link_begin(&link_of, FM_STANDBY_LINK_FOLLOWS, now);
     for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
         assert_true(strlen(fm_standby_link_name((enum fm_standby_link_state)i)) > 0);
     assert_int_equal(link_after(0, FM_STANDBY_OFF, false, false), FM_STANDBY_LINK_FOLLOWS);
@@ -130,6 +131,70 @@ static void it_is_not_restored_before_a_node_counts_again(void **state)
     assert_int_equal(link_after(0, FM_STANDBY_OFF, true, true), FM_STANDBY_LINK_RESTORING);
     assert_int_equal(link_after(0, FM_STANDBY_OFF, false, true), FM_STANDBY_LINK_FOLLOWS);
     assert_int_equal(link_after(0, FM_STANDBY_LEAVE, true, true), FM_STANDBY_LINK_BROKEN);
+}
+
+/* What nodes say does not tell a standby that was kept apart from one that never counted. */
+static void a_keeper_that_begins_anew_restores_what_is_recorded(void **state)
+{
+    (void)state;
+    static const struct {
+        enum fm_standby_link_state recorded;
+        enum fm_standby_wish wish;
+        bool apart, counts;
+        enum fm_standby_link_state is;
+    } cases[] = {
+        {FM_STANDBY_LINK_FOLLOWS, FM_STANDBY_OFF, false, false, FM_STANDBY_LINK_FOLLOWS},
+        {FM_STANDBY_LINK_FOLLOWS, FM_STANDBY_OFF, true, false, FM_STANDBY_LINK_RESTORING},
+        {FM_STANDBY_LINK_BROKEN, FM_STANDBY_OFF, false, false, FM_STANDBY_LINK_RESTORING},
+        {FM_STANDBY_LINK_BROKEN, FM_STANDBY_OFF, false, true, FM_STANDBY_LINK_FOLLOWS},
+        {FM_STANDBY_LINK_BROKEN, FM_STANDBY_LEAVE, false, true, FM_STANDBY_LINK_BROKEN},
+        {FM_STANDBY_LINK_BROKEN, FM_STANDBY_ON, false, false, FM_STANDBY_LINK_BROKEN},
+        {FM_STANDBY_LINK_RESTORING, FM_STANDBY_OFF, false, false, FM_STANDBY_LINK_RESTORING},
+        {FM_STANDBY_LINK_RESTORING, FM_STANDBY_OFF, false, true, FM_STANDBY_LINK_FOLLOWS},
+        /* who stood it down is forgotten, and whether the holder is well is not known yet */
+        {FM_STANDBY_LINK_RESTORING, FM_STANDBY_LEAVE, false, false, FM_STANDBY_LINK_RESTORING},
+        {FM_STANDBY_LINK_RESTORING, FM_STANDBY_LEAVE, false, true, FM_STANDBY_LINK_FOLLOWS},
+        {FM_STANDBY_LINK_OVERDUE, FM_STANDBY_OFF, false, false, FM_STANDBY_LINK_OVERDUE},
+        {FM_STANDBY_LINK_OVERDUE, FM_STANDBY_LEAVE, false, false, FM_STANDBY_LINK_OVERDUE},
+        {FM_STANDBY_LINK_OVERDUE, FM_STANDBY_LEAVE, false, true, FM_STANDBY_LINK_FOLLOWS},
+        {FM_STANDBY_LINK_OVERDUE, FM_STANDBY_OFF, true, true, FM_STANDBY_LINK_OVERDUE},
+    };
+    for (unsigned i = 0; i < FM_COUNT(cases); i++) {
+        begin();
+        link_of = (struct fm_standby_link){.is = FM_STANDBY_LINK_OVERDUE};
+        fm_standby_link_begin(&link_of, cases[i].recorded, now);
+        if (link_after(0, cases[i].wish, cases[i].apart, cases[i].counts) != cases[i].is)
+            fail_msg("case %u: %s", i,
+                     fm_standby_link_name((enum fm_standby_link_state)link_of.is));
+    }
+    begin();
+    link_of = (struct fm_standby_link){.known = false};
+    fm_standby_link_begin(&link_of, FM_STANDBY_LINK_RESTORING, now);
+    assert_int_equal(link_after(999, FM_STANDBY_LEAVE, false, false), FM_STANDBY_LINK_RESTORING);
+    assert_int_equal(link_after(1, FM_STANDBY_LEAVE, false, false), FM_STANDBY_LINK_OVERDUE);
+    for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
+        assert_int_equal(fm_standby_link_named(fm_standby_link_name((enum fm_standby_link_state)i)),
+                         i);
+    assert_int_equal(fm_standby_link_named("of-another-version"), FM_STANDBY_LINK_RESTORING);
+}
+
+static void what_stands_by_together_is_restored_together(void **state)
+{
+    (void)state;
+    struct fm_standby_link of[2];
+    assert_int_equal(fm_standby_is_restored(of, 0), FM_STANDBY_RESTORED);
+    for (unsigned a = 0; a < FM_STANDBY_LINK_COUNT; a++)
+        for (unsigned b = 0; b < FM_STANDBY_LINK_COUNT; b++) {
+            of[0] = (struct fm_standby_link){.is = (uint8_t)a, .known = true};
+            of[1] = (struct fm_standby_link){.is = (uint8_t)b, .known = true};
+            bool late = a == FM_STANDBY_LINK_OVERDUE || b == FM_STANDBY_LINK_OVERDUE;
+            bool both = a == FM_STANDBY_LINK_FOLLOWS && b == FM_STANDBY_LINK_FOLLOWS;
+            assert_int_equal(fm_standby_is_restored(of, 2), late   ? FM_STANDBY_NOT_IN_TIME
+                                                            : both ? FM_STANDBY_RESTORED
+                                                                   : FM_STANDBY_NOT_YET);
+            of[0].known = of[1].known = false; /* to a keeper that has just begun */
+            assert_int_equal(fm_standby_is_restored(of, 2), FM_STANDBY_NOT_YET);
+        }
 }
 
 static void it_is_recorded_then_started_then_its_health_decides(void **state)
@@ -359,6 +424,8 @@ static void every_state_is_reached_and_left_in_a_random_life(void **state)
 FM_TEST_MAIN(fm_test(the_wish_follows_from_who_holds_and_what_is_prepared),
              fm_test(replication_is_broken_where_it_is_prepared_and_nowhere_else),
              fm_test(it_is_not_restored_before_a_node_counts_again),
+             fm_test(a_keeper_that_begins_anew_restores_what_is_recorded),
+             fm_test(what_stands_by_together_is_restored_together),
              fm_test(it_is_recorded_then_started_then_its_health_decides),
              fm_test(the_command_check_has_a_say_too),
              fm_test(nothing_is_run_where_the_context_has_come_home),

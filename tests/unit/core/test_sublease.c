@@ -15,7 +15,21 @@ static void begin(void)
 static void grant_asked(int64_t asked_ns, uint64_t epoch, int32_t ms, bool closed)
 {
     struct fm_epoch epochs[2] = {{epoch}, {epoch}};
-    struct fm_grant g = {asked_ns, ms, closed, 3, epochs};
+    struct fm_grant g = {
+        .asked_ns = asked_ns, .ms = ms, .closed = closed, .cells = 3, .epochs = epochs};
+    fm_sublease_granted(&s, &g, now);
+}
+
+/* By a keeper that has heard nothing yet. */
+static void grant_unheard(uint64_t epoch, int32_t ms)
+{
+    struct fm_epoch epochs[2] = {{epoch}, {epoch}};
+    struct fm_grant g = {.asked_ns = now.ns,
+                         .ms = ms,
+                         .closed = true,
+                         .unheard = true,
+                         .cells = 3,
+                         .epochs = epochs};
     fm_sublease_granted(&s, &g, now);
 }
 
@@ -147,6 +161,48 @@ static void a_closed_grant_lets_no_command_begin(void **state)
     assert_int_equal(admit(6), FM_ADMIT_YES);
 }
 
+static void a_keeper_that_has_just_begun_closes_nothing(void **state)
+{
+    (void)state;
+    begin();
+    grant_unheard(5, 1000); /* this gate was told nothing either */
+    assert_int_equal(admit(5), FM_ADMIT_MOVING);
+    grant(5, 1000);
+    now = fm_mono_add_ms(now, 10);
+    grant_unheard(5, 1000);
+    assert_int_equal(admit(5), FM_ADMIT_YES);
+    now = fm_mono_add_ms(now, 10);
+    grant_asked(now.ns, 5, 1000, true); /* it has heard */
+    assert_int_equal(admit(5), FM_ADMIT_MOVING);
+    now = fm_mono_add_ms(now, 10);
+    grant_unheard(5, 1000);
+    assert_int_equal(admit(5), FM_ADMIT_MOVING);
+    grant_asked(now.ns, 5, 1000, false);
+    assert_int_equal(admit(5), FM_ADMIT_YES);
+    grant_unheard(6, 1000); /* another epoch */
+    assert_int_equal(admit(6), FM_ADMIT_MOVING);
+    now = fm_mono_add_ms(now, 10);
+    grant(6, 1000);
+    assert_int_equal(admit(6), FM_ADMIT_YES);
+    now = fm_mono_add_ms(now, 1000); /* longer than the sub-lease, and that of a database */
+    grant_unheard(6, 1000);
+    assert_int_equal(admit(6), FM_ADMIT_MOVING);
+}
+
+/* What it says later of what was asked before counts, for it has said nothing. */
+static void who_says_nothing_has_not_spoken_last(void **state)
+{
+    (void)state;
+    begin();
+    grant(5, 1000);
+    now = fm_mono_add_ms(now, 10);
+    int64_t early = now.ns;
+    now = fm_mono_add_ms(now, 10);
+    grant_unheard(5, 1000);
+    grant_asked(early, 5, 1000, true);
+    assert_int_equal(admit(5), FM_ADMIT_MOVING);
+}
+
 static void the_word_that_was_asked_for_last_counts(void **state)
 {
     (void)state;
@@ -198,6 +254,8 @@ FM_TEST_MAIN(fm_test(a_grant_counts_from_its_request), fm_test(only_the_granted_
              fm_test(what_was_stopped_is_not_taken_up_again),
              fm_test(new_commands_are_held_for_a_while),
              fm_test(a_closed_grant_lets_no_command_begin),
+             fm_test(a_keeper_that_has_just_begun_closes_nothing),
+             fm_test(who_says_nothing_has_not_spoken_last),
              fm_test(the_word_that_was_asked_for_last_counts),
              fm_test(what_waited_past_its_deadline_is_dropped),
              fm_test(a_gate_that_was_frozen_parses_nothing_that_waited),

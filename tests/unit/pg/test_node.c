@@ -439,6 +439,71 @@ static void a_node_that_goes_takes_its_programs_with_it(void **state)
     assert_int_equal(node.pass[0], 0);
 }
 
+static void what_nobody_needs_is_not_copied_to_its_end(void **state)
+{
+    (void)state;
+    program("pg_basebackup", "at=$2; " FILL "echo $$ >$b/pid; sleep 1000");
+    fm_pg_node_give_up(&node); /* nothing runs */
+    struct fm_pg_settings s = settings(true);
+    assert_int_equal(fm_pg_node_clone(&node, &s, FM_STR(PASSWORD), 60000, NULL), FM_ERR_OK);
+    NET_UNTIL(&net, file(bin, "pid").n > 1);
+    fm_pg_node_give_up(&node);
+    fm_pg_node_give_up(&node);
+    assert_false(ended());
+    assert_why("cannot take a base backup: nobody needs it any more", "");
+    assert_int_equal(node.pass[0], 0);
+    assert_true(look());
+    assert_int_equal(node.look.found, FM_PG_UNFINISHED);
+    assert_true(fm_pg_folder_is_unfinished(data));
+    usual_programs();
+    assert_int_equal(fm_pg_node_clone(&node, &s, FM_STR(PASSWORD), 60000, NULL), FM_ERR_OK);
+    fm_pg_node_give_up(&node); /* before its first step */
+    assert_false(ended());
+    assert_why("cannot make the folder: nobody needs it any more", "");
+    assert_true(clone_within(TIME_MS));
+    assert_false(fm_pg_folder_is_unfinished(data));
+}
+
+static void what_would_lose_the_data_is_not_given_up(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *end;
+        bool good;
+        const char *log;
+    } cases[] = {
+        {"cp $b/rewound $2/control", true,
+         "pg_controldata pg_receivewal pg_rewind pg_controldata pg_controldata "},
+        {"exit 1", false, "pg_controldata pg_receivewal pg_rewind "}, /* and no copy instead */
+    };
+    struct fm_pg_settings s = settings(true);
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char script[160];
+        given(CONTROL("shut down", "1", "0/190", "0/0", "0"));
+        snprintf(script, sizeof script,
+                 "echo >$b/begun; until test -e $b/go; do sleep 0.01; done; %s", cases[i].end);
+        program("pg_rewind", script);
+        assert_int_equal(
+            fm_pg_node_rewind(&node, &s, FM_STR(PASSWORD), &second, true, TIME_MS, NULL),
+            FM_ERR_OK);
+        NET_UNTIL(&net, file(bin, "begun").n == 1);
+        fm_pg_node_give_up(&node);
+        shell("touch %s/go", bin);
+        assert_int_equal(ended(), cases[i].good);
+        assert_log(cases[i].log);
+        shell("rm -r %s %s/go %s/begun", data, bin, bin);
+    }
+    given(CONTROL("shut down", "1", "0/190", "0/0", "0"));
+    program("pg_rewind", "exit 1");
+    program("pg_basebackup", "echo >$b/begun; sleep 1000");
+    assert_int_equal(fm_pg_node_rewind(&node, &s, FM_STR(PASSWORD), &second, true, TIME_MS, NULL),
+                     FM_ERR_OK);
+    NET_UNTIL(&net, file(bin, "begun").n == 1);
+    fm_pg_node_give_up(&node); /* it has become a copy */
+    assert_false(ended());
+    assert_why("cannot take a base backup: nobody needs it any more", "");
+}
+
 /* -------- rewinding -------- */
 
 static void what_can_follow_is_not_rewound(void **state)
@@ -653,6 +718,8 @@ FM_TEST_MAIN(with_node(refuses_what_it_cannot_be), with_node(makes_a_system),
              with_node(nothing_unfinished_is_started), with_node(says_how_far_it_is),
              with_node(ends_what_takes_too_long),
              with_node(a_node_that_goes_takes_its_programs_with_it),
+             with_node(what_nobody_needs_is_not_copied_to_its_end),
+             with_node(what_would_lose_the_data_is_not_given_up),
              with_node(what_can_follow_is_not_rewound), with_node(rewinds_what_has_diverged),
              with_node(asks_again_where_the_source_does_not_know_yet),
              with_node(copies_where_a_rewind_does_not_help), with_node(copies_where_a_rewind_fails),
