@@ -181,7 +181,7 @@ static void a_keeper_that_begins_anew_restores_what_is_recorded(void **state)
 static void what_stands_by_together_is_restored_together(void **state)
 {
     (void)state;
-    struct fm_standby_link of[2];
+    struct fm_standby_link of[2] = {{.is = FM_STANDBY_LINK_BROKEN}};
     assert_int_equal(fm_standby_is_restored(of, 0), FM_STANDBY_RESTORED);
     for (unsigned a = 0; a < FM_STANDBY_LINK_COUNT; a++)
         for (unsigned b = 0; b < FM_STANDBY_LINK_COUNT; b++) {
