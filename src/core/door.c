@@ -190,13 +190,14 @@ struct fm_door_choice fm_door_receive(const struct fm_door_view *v, const struct
     return pass_on(v, (unsigned)here);
 }
 
+/* Of nodes that nobody has told of yet it is not known that they are far. */
 static bool has_way(const struct fm_door_view *v)
 {
     FM_ASSERT(v->nnodes <= FM_DOOR_NODES_MAX);
     for (unsigned i = 0; i < v->nnodes; i++)
         if (v->node[i].distance != FM_DOOR_NO_WAY)
             return true;
-    return false;
+    return v->nnodes == 0;
 }
 
 bool fm_door_listens(const struct fm_door_view *v, enum fm_door_kind kind, struct fm_mono now)

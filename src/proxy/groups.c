@@ -147,7 +147,7 @@ static bool wants_door(const struct fm_groups *g, const struct fm_groups_config 
 {
     bool listens = g->names && (fm_conf_group_listen(c->conf, from, c->host, false) ||
                                 fm_conf_group_listen(c->conf, from, c->host, true));
-    return listens || c->conf->hosts[c->host].roles & FM_ROLE_POSTGRES;
+    return from->nnodes > 0 && (listens || c->conf->hosts[c->host].roles & FM_ROLE_POSTGRES);
 }
 
 static bool has_door(const struct fm_groups *g, struct fm_str name)
