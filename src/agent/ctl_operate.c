@@ -160,7 +160,7 @@ struct fm_failover_evidence ctl_evidence(const struct fm_controller *ctl, const 
         .home_well = fm_contexts_cover(&mine->well[lost], &s->contexts),
         .window = window_is_open(&conf->failback.window)};
     unsigned heir = ctl_heir(ctl, s, lost);
-    ev.holds = any_of(ctl, s, lost);
+    ev.nothing = !any_of(ctl, s, lost);
     ev.heir = (ev.yielded ? ctl_yield_next(ctl, s, heir) : heir) == to;
     for (unsigned i = 0; i < s->n; i++) {
         const struct ctl_context *c = member(ctl, s, i);

@@ -75,6 +75,14 @@ static bool has_room(const struct fm_database *d, const json_t *o, char problem[
         snprintf(problem, PROBLEM_ROOM, "that is no data directory, or no port");
         return false;
     }
+    for (unsigned i = 0; i < d->nnodes; i++)
+        if (strcmp(d->node[i]->group, group) == 0 && strcmp(d->node[i]->data, path) != 0) {
+            snprintf(problem, PROBLEM_ROOM,
+                     "its agent knows the node in %s until it is started anew: start it anew, or "
+                     "take that folder",
+                     d->node[i]->data);
+            return false;
+        }
     if (db_programs_look(d, &d->conf->groups[index], path, &e)) {
         snprintf(problem, PROBLEM_ROOM, "%s", e.msg);
         return false;

@@ -76,11 +76,12 @@ unsigned fm_op_doc_items(const json_t *op, unsigned *done)
     return (unsigned)json_array_size(items);
 }
 
-int fm_op_doc_exit(const json_t *op)
+int fm_op_doc_exit(const json_t *op, bool aborts)
 {
     int i = end_of(op);
     FM_ASSERT(i >= 0);
-    return ends[i].code;
+    bool so_be_it = aborts && strcmp(ends[i].state, "aborted") == 0;
+    return so_be_it ? FM_EXIT_OK : ends[i].code;
 }
 
 /* -------- in a line -------- */

@@ -20,8 +20,8 @@ const char *fm_op_doc_state(const json_t *op);
 /* How many cells it is about, and how many of them are where they should be. */
 unsigned fm_op_doc_items(const json_t *op, unsigned *done);
 bool fm_op_doc_is_over(const json_t *op);
-/* Of one that is over. */
-int fm_op_doc_exit(const json_t *op);
+/* Of one that is over. `aborts`: that it ends so is what the command is for. */
+int fm_op_doc_exit(const json_t *op, bool aborts);
 
 /* What it is about: "move ledger to north"; where it is: "... : running, 3 of 16 cells: TEXT". */
 void fm_op_doc_what(const json_t *op, struct fm_buf *out);

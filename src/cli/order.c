@@ -24,6 +24,7 @@ struct order {
     struct fm_mono began;
     json_t *op; /* as it was seen last */
     char said[WIDTH + 1];
+    bool aborts;    /* the command is `op abort` */
     bool given;     /* by this command, which so knows how long it took */
     bool open_line; /* on the terminal, without its end */
 };
@@ -139,7 +140,7 @@ static int over(struct order *o)
 {
     const struct fm_args *a = o->args;
     FM_ASSERT(fm_op_doc_is_over(o->op));
-    int code = fm_op_doc_exit(o->op);
+    int code = fm_op_doc_exit(o->op, o->aborts);
     int64_t took = o->given ? fm_mono_sub_ms(fm_mono_now(), o->began) : -1;
     clear_line(o);
     if (a->output != FM_OUTPUT_TABLE) {
@@ -324,7 +325,11 @@ static int give(struct order *o, const char *verb, const json_t *body, bool safe
 int fm_order(const struct fm_args *a, const char *command, const char *verb, json_t *body,
              bool safe)
 {
-    struct order o = {.args = a, .command = command, .began = fm_mono_now(), .given = true};
+    struct order o = {.args = a,
+                      .command = command,
+                      .began = fm_mono_now(),
+                      .given = true,
+                      .aborts = strcmp(verb, "abort") == 0};
     int code = FM_EXIT_OK;
     FM_ASSERT(json_is_object(body) && verb[0]);
     if (!safe)

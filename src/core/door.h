@@ -41,6 +41,13 @@ static inline unsigned fm_door_distance(bool same_host, bool same_region, bool s
     return same_host ? FM_DOOR_HERE : same_region ? there : FM_DOOR_NO_WAY;
 }
 
+/* ... as it is now. `known`: its address is. `gone`: it is none of the group's nodes any more; a
+ * primary goes on until the group was moved, and so do its clients. */
+static inline unsigned fm_door_way(unsigned distance, bool known, bool gone, bool primary)
+{
+    return known && (!gone || primary) ? distance : FM_DOOR_NO_WAY;
+}
+
 enum fm_door_kind { FM_DOOR_READ_WRITE, FM_DOOR_READ_ONLY, FM_DOOR_KIND_COUNT };
 
 const char *fm_door_kind_name(enum fm_door_kind k);

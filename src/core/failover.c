@@ -123,7 +123,7 @@ GUARD(lost_for_grace)
 {
     /* who gave it up has waited for so long before */
     int64_t grace_ms = e->ev->yielded ? 0 : p->grace_ms;
-    return FM_RULE(I8_NOTHING, e->ev->holds) && p->mode != FM_MODE_MANUAL && e->ev->heir &&
+    return FM_RULE(I8_NOTHING, !e->ev->nothing) && p->mode != FM_MODE_MANUAL && e->ev->heir &&
            lost(e->ev) && !healthy(e->ev) && !fm_mono_is_never(f->lost_since) &&
            fm_mono_sub_ms(now, f->lost_since) >= grace_ms;
 }

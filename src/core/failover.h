@@ -108,7 +108,7 @@ struct fm_quote {
 
 /* The world, as the agent sees it at this moment. */
 struct fm_failover_evidence {
-    bool holds;                  /* the lost region still holds something */
+    bool nothing;                /* the lost region holds nothing any more */
     bool heir;                   /* this region is the one that would take over */
     uint8_t observers;           /* regions that may vote, with mine */
     uint8_t lost_by, healthy_by; /* of them: saw the holder lost, saw it healthy */

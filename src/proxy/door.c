@@ -18,6 +18,7 @@ enum { BLOCK_BYTES = 32 * 1024, SPARE_BLOCKS = 64, TICK_MS = 50, AGAIN_MS = 500 
 
 struct fm_doors {
     struct fm_doors_config config;
+    uint8_t region; /* of this gate, as was said last */
     _Atomic uint32_t connections;
     struct fm_door_nodes nodes[FM_DOORS_MAX]; /* as published last */
     unsigned nworkers;                        /* that were made */
@@ -78,23 +79,25 @@ static void readers_came(struct fm_listener *ln, int fd, const struct fm_addr *f
                         FM_DOOR_READ_ONLY, fd, from);
 }
 
-static enum fm_err listen_at(struct fm_door *d, enum fm_door_kind kind, const struct fm_addr *at,
+static enum fm_err listen_at(struct fm_door *d, enum fm_door_kind kind, bool first,
                              struct fm_error *e)
 {
-    unsigned flags = FM_LISTEN_SHARE | (d->worker->index == 0 ? FM_LISTEN_FIRST : 0u);
+    const struct fm_addr *at = &d->config->at[kind];
+    unsigned flags = FM_LISTEN_SHARE | (first ? FM_LISTEN_FIRST : 0u);
     enum fm_err err = fm_listener_open(&d->listener[kind], &d->worker->loop, at, flags,
                                        kind == FM_DOOR_READ_WRITE ? writers_came : readers_came, e);
     return err ? fm_error_wrap(e, "group %s, %s", d->config->name, fm_door_kind_name(kind))
                : FM_ERR_OK;
 }
 
-static enum fm_err open_door(struct fm_door_worker *w, unsigned i, struct fm_error *e)
+/* `first`: nobody else has it yet, another process neither. */
+static enum fm_err open_door(struct fm_door_worker *w, unsigned i, bool first, struct fm_error *e)
 {
     struct fm_door *d = &w->door[i];
     enum fm_err err = FM_ERR_OK;
     for (unsigned k = 0; k < FM_DOOR_KIND_COUNT && !err; k++)
         if (d->config->listens[k])
-            err = listen_at(d, (enum fm_door_kind)k, &d->config->at[k], e);
+            err = listen_at(d, (enum fm_door_kind)k, first, e);
     return err;
 }
 
@@ -105,7 +108,7 @@ static void init_door(struct fm_door_worker *w, unsigned i)
     w->ndoors++;
     d->worker = w;
     d->config = &w->config->door[i];
-    d->view.region = w->config->region;
+    d->view.region = w->region;
     d->view.policy = d->config->policy;
     fm_list_init(&d->sessions);
     fm_list_init(&d->looking);
@@ -119,6 +122,7 @@ static enum fm_err open_worker(struct fm_doors *s, struct fm_door_worker *w, str
     w->config = &s->config;
     w->connections = &s->connections;
     w->index = (unsigned)(w - s->worker);
+    w->region = s->config.region;
     w->stop.deliver = got_stop;
     fm_list_init(&w->all);
     fm_list_init(&w->errands);
@@ -130,7 +134,7 @@ static enum fm_err open_worker(struct fm_doors *s, struct fm_door_worker *w, str
     if (!err)
         err = fm_mailbox_open(&w->inbox, &w->loop, w, e);
     for (unsigned i = 0; i < s->config.ndoors && !err; i++)
-        err = open_door(w, i, e);
+        err = open_door(w, i, w->index == 0, e);
     return err;
 }
 
@@ -165,8 +169,9 @@ static enum fm_err start_worker(struct fm_door_worker *w, struct fm_error *e)
 struct word {
     struct fm_msg msg;
     unsigned door;
-    bool is_new, has_nodes, has_tls, drain;
-    struct fm_tls *tls; /* a reference */
+    bool is_new, has_nodes, has_peers, drain;
+    uint8_t region;     /* with has_peers */
+    struct fm_tls *tls; /* the same; a reference */
     struct fm_door_nodes nodes;
 };
 
@@ -200,11 +205,20 @@ static void drain(struct fm_door_worker *w)
         fm_passages_refuse(&w->door[i], FM_DOOR_WHY_ENDING);
 }
 
+static void take_peers(struct fm_door_worker *w, const struct word *word)
+{
+    fm_tls_unref(w->tls);
+    w->tls = word->tls;
+    w->region = word->region;
+    for (unsigned i = 0; i < w->ndoors; i++)
+        w->door[i].view.region = w->region;
+}
+
 static void take_door(struct fm_door_worker *w, unsigned i)
 {
     struct fm_error e = {0};
     init_door(w, i);
-    if (!w->ending && open_door(w, i, &e))
+    if (!w->ending && open_door(w, i, false, &e))
         fm_log(FM_LOG_ERROR, "door_does_not_listen", FM_KZ("group", w->config->door[i].name),
                FM_KE(&e), FM_KZ("meaning", "until this agent restarts"));
 }
@@ -216,10 +230,8 @@ static void got_word(struct fm_msg *m, void *user)
     if (word->is_new)
         take_door(w, word->door);
     bool changed = word->has_nodes && take_nodes(&w->door[word->door], &word->nodes);
-    if (word->has_tls) {
-        fm_tls_unref(w->tls);
-        w->tls = word->tls;
-    }
+    if (word->has_peers)
+        take_peers(w, word);
     if (word->drain)
         drain(w);
     for (unsigned i = 0; i < w->ndoors; i++)
@@ -234,28 +246,35 @@ static void got_stop(struct fm_msg *m, void *user)
     fm_loop_stop(&w->loop);
 }
 
-/* Without memory a worker goes on with what it has; what it must not pass on it does not. */
-static void tell(struct fm_doors *d, const struct word *what)
+/* All workers, or nobody: without memory they go on with what they have, and what must not be
+ * passed on is not. */
+static bool tell(struct fm_doors *d, const struct word *what)
 {
-    for (unsigned i = 0; i < d->nworkers; i++) {
-        struct word *word = malloc(sizeof *word);
-        if (!word) {
-            fm_log(FM_LOG_ERROR, "door_not_told", FM_KZ("why", "no memory"));
-            return;
-        }
-        *word = *what;
-        if (word->tls)
-            fm_tls_ref(word->tls);
-        word->msg.deliver = got_word;
-        fm_mailbox_post(&d->worker[i].inbox, &word->msg);
+    struct word *words[FM_DOOR_WORKERS_MAX];
+    unsigned n = 0;
+    while (n < d->nworkers && (words[n] = malloc(sizeof *words[n])))
+        n++;
+    if (n < d->nworkers) {
+        while (n > 0)
+            free(words[--n]);
+        fm_log(FM_LOG_ERROR, "door_not_told", FM_KZ("why", "no memory"));
+        return false;
     }
+    for (unsigned i = 0; i < n; i++) {
+        *words[i] = *what;
+        if (what->tls)
+            fm_tls_ref(what->tls);
+        words[i]->msg.deliver = got_word;
+        fm_mailbox_post(&d->worker[i].inbox, &words[i]->msg);
+    }
+    return true;
 }
 
 void fm_doors_publish(struct fm_doors *d, unsigned at, const struct fm_door_nodes *nodes)
 {
     FM_ASSERT(at < d->config.ndoors && nodes->n <= FM_DOOR_NODES_MAX);
     d->nodes[at] = *nodes;
-    tell(d, &(struct word){.door = at, .has_nodes = true, .nodes = *nodes});
+    (void)tell(d, &(struct word){.door = at, .has_nodes = true, .nodes = *nodes});
 }
 
 /* The workers share a listener: who else has its port is asked before one of them has it. */
@@ -268,8 +287,9 @@ enum fm_err fm_doors_add(struct fm_doors *d, const struct fm_door_config *c, str
         if (c->listens[k] && fm_listener_probe(&c->at[k], e))
             return fm_error_wrap(e, "%s", fm_door_kind_name((enum fm_door_kind)k));
     d->config.door[at] = *c;
+    if (!tell(d, &(struct word){.door = at, .is_new = true}))
+        return fm_error_set(e, FM_ERR_MEMORY, "no memory for another door");
     d->config.ndoors++;
-    tell(d, &(struct word){.door = at, .is_new = true});
     return FM_ERR_OK;
 }
 
@@ -284,17 +304,18 @@ void fm_doors_name(struct fm_doors *d, unsigned at, unsigned node, const char *h
 
 void fm_doors_authority_changed(struct fm_doors *d)
 {
-    tell(d, &(struct word){.has_nodes = false});
+    (void)tell(d, &(struct word){.has_nodes = false});
 }
 
 void fm_doors_drain(struct fm_doors *d)
 {
-    tell(d, &(struct word){.drain = true});
+    (void)tell(d, &(struct word){.drain = true});
 }
 
-void fm_doors_peers(struct fm_doors *d, struct fm_tls *client)
+void fm_doors_peers(struct fm_doors *d, uint8_t region, struct fm_tls *client)
 {
-    tell(d, &(struct word){.has_tls = true, .tls = client});
+    d->region = region;
+    (void)tell(d, &(struct word){.has_peers = true, .region = region, .tls = client});
 }
 
 /* -------- visits -------- */
@@ -353,6 +374,7 @@ struct fm_doors *fm_doors_new(const struct fm_doors_config *c, struct fm_error *
         return NULL;
     }
     d->config = *c;
+    d->region = c->region;
     enum fm_err err = FM_ERR_OK;
     while (d->nworkers < c->nworkers && !err)
         err = open_worker(d, &d->worker[d->nworkers++], e);
@@ -446,7 +468,7 @@ static json_t *kind_json(const struct fm_doors *d, unsigned at, enum fm_door_kin
 {
     const struct fm_door_config *c = &d->config.door[at];
     struct fm_mono now = fm_mono_now();
-    struct fm_door_view v = {.region = d->config.region,
+    struct fm_door_view v = {.region = d->region,
                              .read_only = atomic_load(&c->seats->read_only),
                              .nnodes = (uint8_t)d->nodes[at].n,
                              .policy = c->policy};

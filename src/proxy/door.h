@@ -47,7 +47,7 @@ struct fm_door_config {
 
 struct fm_doors_config {
     unsigned nworkers;
-    uint8_t region;           /* of this gate */
+    uint8_t region;           /* of this gate, at first */
     uint32_t connections_max; /* of clients, of all doors */
     int64_t startup_ms;       /* for the first packet */
     int64_t connect_ms;       /* for reaching a node */
@@ -99,8 +99,9 @@ enum fm_err fm_doors_add(struct fm_doors *d, const struct fm_door_config *c,
 void fm_doors_name(struct fm_doors *d, unsigned at, unsigned node, const char *host);
 /* What the nodes of door `at` are now. They keep their places: one that has gone has no way. */
 void fm_doors_publish(struct fm_doors *d, unsigned at, const struct fm_door_nodes *nodes);
-/* How agents of other hosts are spoken to from now on; NULL: plainly. */
-void fm_doors_peers(struct fm_doors *d, struct fm_tls *client);
+/* The number of this gate's region from now on, and how agents of other hosts are spoken to; NULL:
+ * plainly. */
+void fm_doors_peers(struct fm_doors *d, uint8_t region, struct fm_tls *client);
 /* The place of a group; -1 = none. */
 int fm_doors_find(const struct fm_doors *d, struct fm_str group);
 /* Is there room for another connection? */

@@ -23,6 +23,7 @@ struct group {
     struct fm_epoch epoch; /* of the primary that the tide is of */
     struct host host[FM_DOOR_NODES_MAX];
     uint8_t distance[FM_DOOR_NODES_MAX]; /* where its address is known */
+    bool gone[FM_DOOR_NODES_MAX];
     struct fm_door_nodes nodes;
 };
 
@@ -36,16 +37,17 @@ struct fm_groups {
 
 /* -------- nodes -------- */
 
-/* The address of a node that is near, as it is known now. */
+/* The way to a node, as its address is known now. */
 static void locate(const struct fm_groups *g, struct group *x, unsigned i)
 {
     const struct fm_conf_addr *a = &x->host[i].agent;
     struct fm_addr *at = &x->nodes.at[i];
-    if (x->distance[i] != FM_DOOR_NEAR && x->distance[i] != FM_DOOR_ZONE)
-        return;
-    bool known =
-        a->is_ip ? fm_addr_ip(at, a->host, a->port) == FM_ERR_OK : fm_names_find(g->names, a, at);
-    x->nodes.node[i].distance = known ? x->distance[i] : FM_DOOR_NO_WAY;
+    bool near = x->distance[i] == FM_DOOR_NEAR || x->distance[i] == FM_DOOR_ZONE;
+    bool known = !near || (a->is_ip ? fm_addr_ip(at, a->host, a->port) == FM_ERR_OK
+                                    : fm_names_find(g->names, a, at));
+    struct fm_door_node *n = &x->nodes.node[i];
+    n->distance =
+        (uint8_t)fm_door_way(x->distance[i], known, x->gone[i], n->role == FM_DOOR_PRIMARY);
 }
 
 /* The place of a host; -1 = there is none left. */
@@ -84,7 +86,7 @@ static void take_node(struct fm_groups *g, unsigned at, const struct fm_groups_c
     to->agent = (struct fm_conf_addr){
         .host = fm_str(to->at, h->peer.host.n), .port = h->peer.port, .is_ip = h->peer.is_ip};
     x->distance[place] = (uint8_t)fm_door_distance(n->host == c->host, same_region, same_zone);
-    x->nodes.node[place].distance = x->distance[place];
+    x->gone[place] = false;
     locate(g, x, (unsigned)place);
     if (n->host == c->host &&
         fm_addr_ip(&x->nodes.at[place], FM_STR("127.0.0.1"), (uint16_t)n->port))
@@ -105,8 +107,8 @@ static void take_nodes(struct fm_groups *g, unsigned at, const struct fm_groups_
     const struct fm_conf_group *from = index < 0 ? NULL : &c->conf->groups[index];
     for (unsigned i = 0; i < x->nodes.n; i++)
         if (!is_node(c->conf, from, x->host[i].name)) {
-            x->distance[i] = FM_DOOR_NO_WAY;
-            x->nodes.node[i] = (struct fm_door_node){.distance = FM_DOOR_NO_WAY};
+            x->gone[i] = true;
+            locate(g, x, i);
         }
     for (size_t i = 0; from && i < from->nnodes; i++)
         take_node(g, at, c, &from->nodes[i]);
@@ -168,8 +170,7 @@ static void without_door(const struct fm_error *e)
 static enum fm_err begin(struct fm_groups *g, const struct fm_groups_config *c,
                          struct fm_doors_config *dc, struct fm_error *e)
 {
-    if (g->doors || dc->ndoors == 0)
-        return FM_ERR_OK;
+    FM_ASSERT(!g->doors);
     dc->nworkers = g->nworkers < FM_DOOR_WORKERS_MAX ? g->nworkers : FM_DOOR_WORKERS_MAX;
     dc->region = (uint8_t)c->conf->hosts[c->host].region;
     dc->connections_max = c->conf->edge.limits.connections;
@@ -196,24 +197,30 @@ static enum fm_err add(struct fm_groups *g, const struct fm_groups_config *c,
     return FM_ERR_OK;
 }
 
-/* Where `all` do not come to be at once none does: nobody has begun yet. */
+/* `all`: at once, or none, since nobody has begun yet. Else one by one. */
 static enum fm_err add_all(struct fm_groups *g, const struct fm_groups_config *c, bool all,
                            struct fm_error *e)
 {
     struct fm_doors_config *dc = calloc(1, sizeof *dc);
     unsigned had = g->n;
-    if (!dc)
-        return fm_error_set(e, FM_ERR_MEMORY, "no memory for groups");
+    if (!dc) {
+        fm_error_set(e, FM_ERR_MEMORY, "no memory for groups");
+        if (!all)
+            without_door(e);
+        return FM_ERR_MEMORY;
+    }
     enum fm_err err = FM_ERR_OK;
     for (size_t i = 0; i < c->conf->ngroups && !(err && all); i++) {
         const struct fm_conf_group *from = &c->conf->groups[i];
         if (!wants_door(g, c, from) || has_door(g, from->name))
             continue;
-        err = add(g, c, dc, from, e);
+        err = all || g->doors ? FM_ERR_OK : begin(g, c, dc, e);
+        if (!err)
+            err = add(g, c, dc, from, e);
         if (err && !all)
             without_door(e);
     }
-    if (!(err && all))
+    if (all && !err && dc->ndoors > 0)
         err = begin(g, c, dc, e);
     free(dc);
     if (!g->doors)
@@ -227,7 +234,7 @@ static void take(struct fm_groups *g, const struct fm_groups_config *c)
 {
     if (!g->doors)
         return;
-    fm_doors_peers(g->doors, c->tls);
+    fm_doors_peers(g->doors, (uint8_t)c->conf->hosts[c->host].region, c->tls);
     for (unsigned i = 0; i < g->n; i++)
         take_nodes(g, i, c);
 }
@@ -259,8 +266,7 @@ void fm_groups_reset(struct fm_groups *g, const struct fm_groups_config *c)
 {
     struct fm_error e = {0};
     FM_ASSERT(c->seats == g->seats && c->names == g->names && c->host < c->conf->nhosts);
-    if (add_all(g, c, false, &e) && !g->doors)
-        without_door(&e);
+    (void)add_all(g, c, false, &e); /* what could not be is logged */
     take(g, c);
 }
 
@@ -321,6 +327,7 @@ static void reported(struct fm_groups *g, unsigned at, unsigned node,
     if (same && !newer)
         return;
     *was = now;
+    locate(g, x, node);
     fm_doors_publish(g->doors, at, &x->nodes);
 }
 

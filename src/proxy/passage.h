@@ -34,6 +34,7 @@ struct fm_door_worker {
     _Atomic uint32_t *connections; /* of all workers */
     unsigned index;
     bool running, ending;
+    uint8_t region;     /* of this gate */
     struct fm_tls *tls; /* to agents of other hosts; a reference, or NULL: plain */
     pthread_t thread;
     struct fm_loop loop;

@@ -125,7 +125,7 @@ static struct fm_failover_evidence evidence(const struct world *w, unsigned p, u
                                       .budget_left = (uint8_t)fm_authority_budget_left(x),
                                       .window = w->now < w->end - 30 * S};
     ev.yielded = yield_is(w, x, ctx, lost);
-    ev.holds = cells_of(x, lost) != 0;
+    ev.nothing = cells_of(x, lost) == 0;
     ev.heir = heir_of(w, p, ctx, lost) == me;
     ev.home_well = !fm_votes_lost(&a->votes, lost);
     for (unsigned i = 0; i < x->cfg.ncells; i++) {

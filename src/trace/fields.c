@@ -124,9 +124,9 @@ CHECK(fm_trace_failover_event);
 
 #define F(member) FM_TRACE_FIELD(struct fm_failover_evidence, member)
 const struct fm_trace_field fm_trace_evidence[] = {
-    F(holds),  F(heir),      F(observers), F(lost_by), F(healthy_by), F(yielded),  F(domains),
-    F(quorum), F(ready),     F(capacity),  F(fenced),  F(attested),   F(paused),   F(budget_left),
-    F(loss),   F(unbounded), F(home_well), F(window),  F(lag),        F(conflicts)};
+    F(nothing), F(heir),      F(observers), F(lost_by), F(healthy_by), F(yielded),  F(domains),
+    F(quorum),  F(ready),     F(capacity),  F(fenced),  F(attested),   F(paused),   F(budget_left),
+    F(loss),    F(unbounded), F(home_well), F(window),  F(lag),        F(conflicts)};
 CHECK(fm_trace_evidence);
 #undef F
 

@@ -157,10 +157,18 @@ def test_a_keeper_that_begins_anew_closes_nothing(stage):
     wait_until("the gate takes commands", lambda: cell().get("holds") and not cell()["closed"], PATIENCE_S)
     g.kill("west-3")
     g.start("west-3")
-    at, seen = time.monotonic(), []
-    while time.monotonic() - at < 5:
+    seen = []
+
+    def is_keeper():
+        seen.append(cell())
+        return (g.authority("west-3").get("contexts") or {}).get("ledger", {}).get("own", {}).get("chain") == "hold"
+
+    wait_until("there is a keeper again", is_keeper, PATIENCE_S, every=0.01)
+    at = time.monotonic()
+    while time.monotonic() - at < 3:
         seen.append(cell())
         time.sleep(0.01)
+    seen = [c for c in seen if c]
     check(all(c.get("holds") for c in seen), f"its sub-lease has run out: {seen[-1]}")
     shut = [c for c in seen if c["closed"]]
     check_equal(shut, [], f"looks at which commands were held, of {len(seen)}")

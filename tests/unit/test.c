@@ -32,8 +32,9 @@ int fm_test_fds_after(void **state)
 {
     (void)state;
     int after = count_fds();
-    /* a thread that was left behind on purpose, such as one that looks up a name or cancels a query,
-       may hold some; and one of an earlier test may have held some when it was counted before */
+    /* a thread that was left behind on purpose, such as one that looks up a name or cancels a
+       query, may hold some; and one of an earlier test may have held some when it was counted
+       before */
     for (int i = 0; after > before && i < LEFT_BEHIND_MS; i++) {
         nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
         after = count_fds();

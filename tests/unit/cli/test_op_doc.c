@@ -62,7 +62,10 @@ static void each_end_has_its_exit_code(void **state)
         json_t *d = doc(text);
         assert_int_equal(fm_op_doc_is_over(d), cases[i].code >= 0);
         if (cases[i].code >= 0)
-            assert_int_equal(fm_op_doc_exit(d), cases[i].code);
+            assert_int_equal(fm_op_doc_exit(d, false), cases[i].code);
+        if (cases[i].code >= 0)
+            assert_int_equal(fm_op_doc_exit(d, true),
+                             strcmp(cases[i].state, "aborted") ? cases[i].code : 0);
         json_decref(d);
     }
 }

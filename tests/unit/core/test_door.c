@@ -112,6 +112,15 @@ static void where_no_node_can_be_reached_nobody_listens(void **state)
     assert_true(fm_door_listens(&v, FM_DOOR_READ_ONLY, now));
 }
 
+static void a_primary_that_left_the_group_is_reached_as_long_as_it_is_one(void **state)
+{
+    (void)state;
+    assert_int_equal(fm_door_way(FM_DOOR_NEAR, true, false, false), FM_DOOR_NEAR);
+    assert_int_equal(fm_door_way(FM_DOOR_NEAR, false, false, true), FM_DOOR_NO_WAY);
+    assert_int_equal(fm_door_way(FM_DOOR_HERE, true, true, true), FM_DOOR_HERE);
+    assert_int_equal(fm_door_way(FM_DOOR_HERE, true, true, false), FM_DOOR_NO_WAY);
+}
+
 static void nobody_writes_where_an_operator_says_so(void **state)
 {
     (void)state;
@@ -422,6 +431,7 @@ FM_TEST_MAIN(
     fm_test(a_move_makes_writers_wait_for_a_while), fm_test(a_lapsed_right_passes_nobody_on),
     fm_test(writers_are_not_served_across_regions),
     fm_test(where_no_node_can_be_reached_nobody_listens),
+    fm_test(a_primary_that_left_the_group_is_reached_as_long_as_it_is_one),
     fm_test(nobody_writes_where_an_operator_says_so),
     fm_test(a_node_that_does_not_answer_is_tried_again_later),
     fm_test(readers_get_the_nearest_standby_in_the_bound), fm_test(what_was_seen_long_ago_lags),

@@ -15,8 +15,7 @@ static void begin(enum fm_failover_mode mode)
     fm_failover_init(&f, now);
     p = (struct fm_failover_policy){
         .mode = mode, .grace_ms = 1000, .ask_after_ms = 5000, .soak_ms = 10000, .max_loss = 100};
-    ev = (struct fm_failover_evidence){.holds = true,
-                                       .heir = true,
+    ev = (struct fm_failover_evidence){.heir = true,
                                        .observers = 3,
                                        .lost_by = 2,
                                        .domains = 3,
@@ -140,15 +139,15 @@ static void what_holds_nothing_is_not_failed_over(void **state)
 {
     (void)state;
     begin(FM_MODE_AUTOMATIC);
-    ev.holds = false;
+    ev.nothing = true;
     after(0);
     assert_int_equal(after(60000).to, FM_FAILOVER_STEADY);
     ev.yielded = true;
     assert_int_equal(after(1).to, FM_FAILOVER_STEADY);
-    ev.holds = true;
+    ev.nothing = false;
     assert_int_equal(after(1).to, FM_FAILOVER_PREPARING);
     on(FM_FAILOVER_ON_STARTED);
-    ev.holds = false;
+    ev.nothing = true;
     assert_int_equal(after(1).to, FM_FAILOVER_PREPARED);
 }
 

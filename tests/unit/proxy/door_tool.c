@@ -189,7 +189,7 @@ static void open_port(const char *at, const char *folder, const char *host)
     struct fm_error e;
     client = side(FM_TLS_CLIENT, folder, host);
     server = side(FM_TLS_SERVER, folder, host);
-    fm_doors_peers(doors, client);
+    fm_doors_peers(doors, 0, client);
     if (fm_addr_parse(&addr, fm_str_z(at)) || fm_pages_init(&pages, &loop, table, NULL, &e) ||
         fm_listener_open(&port, &loop, &addr, 0, accepted, &e))
         die(at);

@@ -15,6 +15,7 @@ static struct fm_seats_context *ledger;
 static struct fm_conf *conf, *grown;
 static struct fm_groups *groups;
 static struct fm_names names;
+static unsigned workers;
 static struct peer client, server;
 static int listener, agent; /* of the node of west-1, and the peer port of that host */
 static struct fm_addr door[FM_DOOR_KIND_COUNT], second; /* of west-1, and of west-2 */
@@ -75,8 +76,11 @@ static void free_ports(void)
 
 static enum fm_err open_groups(unsigned host, bool gate, struct fm_groups **out, struct fm_error *e)
 {
-    struct fm_groups_config c = {
-        .conf = conf, .host = host, .seats = seats, .nworkers = 1, .names = gate ? &names : NULL};
+    struct fm_groups_config c = {.conf = conf,
+                                 .host = host,
+                                 .seats = seats,
+                                 .nworkers = workers,
+                                 .names = gate ? &names : NULL};
     return fm_groups_open(&c, out, e);
 }
 
@@ -89,6 +93,7 @@ static int setup(void **state)
     listener = raw_listen(&at);
     agent = raw_listen(&peer);
     free_ports();
+    workers = 1;
     conf = parse(fm_addr_port(&at), fm_addr_port(&peer), false);
     grown = parse(fm_addr_port(&at), fm_addr_port(&peer), true);
     seats = fm_seats_new(NULL, NULL, NULL);
@@ -249,7 +254,7 @@ static void where_no_node_is_near_nobody_listens(void **state)
 static void reset(unsigned host, const struct fm_conf *to)
 {
     struct fm_groups_config c = {
-        .conf = to, .host = host, .seats = seats, .nworkers = 1, .names = &names};
+        .conf = to, .host = host, .seats = seats, .nworkers = workers, .names = &names};
     fm_groups_reset(groups, &c);
 }
 
@@ -273,13 +278,30 @@ static void a_node_that_came_later_is_reached(void **state)
     peer_close(&server);
     report("west-2", FM_GROUP_PRIMARY, 5);
     assert_true(says("read_write", ""));
-    reset(0, conf); /* and leaves */
-    assert_true(says("read_write", "no-primary"));
+    reset(0, conf); /* and leaves: the primary goes on until the group was moved */
+    assert_true(says("read_write", ""));
     report("west-2", FM_GROUP_PRIMARY, 5);
-    assert_true(says("read_write", "no-way"));
+    assert_true(says("read_write", ""));
+    report("west-2", FM_GROUP_STANDBY, 0);
+    report("west-1", FM_GROUP_STANDBY, 0);
+    assert_true(says("read_write", "no-primary"));
     reset(0, grown);
     report("west-2", FM_GROUP_PRIMARY, 5);
     assert_true(says("read_write", ""));
+}
+
+/* How many sockets listen there. */
+static unsigned listeners(const struct fm_addr *at)
+{
+    char line[512], want[32];
+    unsigned n = 0;
+    FILE *f = fopen("/proc/net/tcp", "re");
+    assert_non_null(f);
+    snprintf(want, sizeof want, "0100007F:%04X 00000000:0000 0A", fm_addr_port(at));
+    while (fgets(line, sizeof line, f))
+        n += strstr(line, want) != NULL;
+    assert_int_equal(fclose(f), 0);
+    return n;
 }
 
 static void a_group_that_came_later_has_a_door(void **state)
@@ -287,7 +309,13 @@ static void a_group_that_came_later_has_a_door(void **state)
     (void)state;
     struct fm_seats_context *context;
     struct fm_error e;
+    fm_groups_free(groups);
+    workers = 4; /* each of them listens */
+    assert_int_equal(open_groups(0, true, &groups, &e), FM_ERR_OK);
     assert_true(refuses(&till));
+    assert_int_equal(listeners(&door[FM_DOOR_READ_WRITE]), 4);
+    reset(0, grown);
+    NET_UNTIL(&net, listeners(&till) == 4);
     reset(0, grown);
     NET_UNTIL(&net, !refuses(&till));
     assert_int_equal(fm_seats_context(seats, FM_STR("till"), 1, &context, &e), FM_ERR_OK);

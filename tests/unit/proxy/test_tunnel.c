@@ -141,7 +141,7 @@ static int setup_tls(void **state)
     to_host = side(FM_TLS_CLIENT, ours, "north-1");
     of_host = side(FM_TLS_SERVER, ours, "west-1");
     pages.server.config.tls = of_host;
-    fm_doors_peers(gate.doors, to_host);
+    fm_doors_peers(gate.doors, WEST, to_host);
     return rc;
 }
 

@@ -223,7 +223,6 @@ static void failover_replays(void **state)
     struct fm_failover_evidence ev = {.heir = true,
                                       .observers = 3,
                                       .lost_by = 3,
-                                      .holds = true,
                                       .domains = 3,
                                       .quorum = true,
                                       .ready = true,
