@@ -64,7 +64,7 @@ const char *fm_standby_link_name(enum fm_standby_link_state s)
 enum fm_standby_link_state fm_standby_link_named(const char *name)
 {
     for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
-        if (strcmp(name, fm_standby_link_name((enum fm_standby_link_state)i)) == 0)
+        if (fm_str_eqz(fm_str_z(name), fm_standby_link_name((enum fm_standby_link_state)i)))
             return (enum fm_standby_link_state)i;
     return FM_STANDBY_LINK_RESTORING;
 }
