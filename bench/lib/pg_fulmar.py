@@ -91,7 +91,7 @@ class Fulmar(System):
     def _failover(self) -> dict[str, Any]:
         if self.mode != "automatic":
             return {"mode": self.mode}
-        return {"mode": self.mode, "grace": "0s", "at-most": "16 per 20s", "prefer": self.settings}
+        return {"mode": self.mode, "grace": "0s", "at-most": "16 per 1m", "prefer": self.settings}
 
     def _fulmar(self, place: str, *words: str) -> list[str]:
         return [fulmar(self.lab.build), *words, "-c", str(self.lab.folder / f"{place}.yaml"), "--host", f"{place}-1"]
