@@ -57,10 +57,7 @@ static void ask_members(struct ctl_context *c, const struct ctl_later *x)
 static void grant(struct ctl_context *c, const struct ctl_later *x)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_GRANT);
-    enum fm_opening o = ctl_opening(c, c->ctl->region);
-    m.closed = o != FM_OPENING_OPEN;
-    m.unheard = o == FM_OPENING_UNHEARD;
-    m.must = m.closed && !ctl_group_has(c, x->act.sub.host); /* a database needs it to open */
+    ctl_open_say(c, x->act.sub.host, &m);
     m.life = x->act.sub.incarnation.n;
     m.asked_ns = x->act.asked_ns;
     m.ms = x->act.ms;
