@@ -57,8 +57,7 @@ static void ask_members(struct ctl_context *c, const struct ctl_later *x)
 static void grant(struct ctl_context *c, const struct ctl_later *x)
 {
     struct fm_message m = ctl_message(c, FM_MESSAGE_GRANT);
-    ctl_open_tell(c, &m);
-    m.must = m.closed && !ctl_group_has(c, x->act.sub.host); /* a database needs it to open */
+    ctl_open_say(c, x->act.sub.host, &m);
     m.life = x->act.sub.incarnation.n;
     m.asked_ns = x->act.asked_ns;
     m.ms = x->act.ms;

@@ -675,9 +675,9 @@ struct fm_external_estimate ctl_external_loss_if_now(const struct ctl_context *c
 
 /* May commands begin in that region, if it is the one that holds the context, or why not? */
 enum fm_opening ctl_opening(const struct ctl_context *c, unsigned region);
+/* ... into a grant to that host. */
+void ctl_open_say(const struct ctl_context *c, unsigned host, struct fm_message *grant);
 void ctl_open_turn(struct ctl_context *c);
-/* Into a grant of this region's keeper. */
-void ctl_open_tell(const struct ctl_context *c, struct fm_message *grant);
 /* What commands wait for where the context is held; null where they do not. */
 json_t *ctl_open_json(const struct ctl_context *c);
 

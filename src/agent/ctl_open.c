@@ -1,6 +1,6 @@
 /* Commands wait until the data of their context are open where it is held: what this agent knows of
  * them is gathered here, and gates are told to ask again when it has changed. Whether they are open
- * is core's (opening.h); that a sub-lease is granted is controller.c's. */
+ * is core's (opening.h). */
 #include "agent/ctl.h"
 
 #include "base/assert.h"
@@ -28,11 +28,12 @@ enum fm_opening ctl_opening(const struct ctl_context *c, unsigned region)
     return c->group ? of_group(c) : FM_OPENING_OPEN;
 }
 
-void ctl_open_tell(const struct ctl_context *c, struct fm_message *grant)
+void ctl_open_say(const struct ctl_context *c, unsigned host, struct fm_message *grant)
 {
     enum fm_opening o = ctl_opening(c, c->ctl->region);
     grant->closed = o != FM_OPENING_OPEN;
     grant->unheard = o == FM_OPENING_UNHEARD;
+    grant->must = grant->closed && !ctl_group_has(c, host); /* a database needs it to open */
 }
 
 static void say(struct ctl_context *c, enum fm_opening o, int64_t waited_ms)

@@ -55,7 +55,8 @@ void ctl_standby_seen(struct fm_controller *ctl, struct fm_str name, const struc
                FM_KZ("meaning", "the app may be running"));
     c->standby.revision = kv->revision;
     c->standby.recorded = !good || strcmp(state, "stopped") != 0;
-    c->standby.link_recorded = good && link ? fm_standby_link_named(link) : FM_STANDBY_LINK_FOLLOWS;
+    c->standby.link_recorded =
+        good && link ? fm_standby_link_named(fm_str_z(link)) : FM_STANDBY_LINK_FOLLOWS;
     json_decref(j);
     ctl_touch(c);
 }

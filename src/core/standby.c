@@ -3,8 +3,6 @@
  * command runs beside another; every wait has an end. */
 #include "core/standby.h"
 
-#include "base/str.h"
-
 const char *fm_standby_state_name(enum fm_standby_state s)
 {
     static const char *const name[] = {
@@ -61,10 +59,10 @@ const char *fm_standby_link_name(enum fm_standby_link_state s)
     return name[s];
 }
 
-enum fm_standby_link_state fm_standby_link_named(const char *name)
+enum fm_standby_link_state fm_standby_link_named(struct fm_str name)
 {
     for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
-        if (fm_str_eqz(fm_str_z(name), fm_standby_link_name((enum fm_standby_link_state)i)))
+        if (fm_str_eqz(name, fm_standby_link_name((enum fm_standby_link_state)i)))
             return (enum fm_standby_link_state)i;
     return FM_STANDBY_LINK_RESTORING;
 }

@@ -18,6 +18,7 @@
 #ifndef FM_CORE_STANDBY_H
 #define FM_CORE_STANDBY_H
 
+#include "base/str.h"
 #include "core/epoch.h"
 
 #define FM_STANDBY_STATES(X)                                                                       \
@@ -161,7 +162,7 @@ struct fm_standby_link {
 void fm_standby_link_begin(struct fm_standby_link *l, enum fm_standby_link_state recorded,
                            struct fm_mono now);
 /* By its name in the record; one that is not known is that of a version that knows more. */
-enum fm_standby_link_state fm_standby_link_named(const char *name);
+enum fm_standby_link_state fm_standby_link_named(struct fm_str name);
 
 /* What is seen of the nodes of the region. */
 struct fm_standby_seen {

@@ -180,8 +180,8 @@ def test_a_move_that_fails_gives_the_files_back(stage):
     site.judge()
 
 
-def test_what_keeps_the_data_closed_can_be_changed(stage):
-    """A move has arrived, and its hook does not promote: another hook is agreed upon meanwhile, and the move ends."""
+def test_a_move_that_waits_for_its_data_is_in_nobodys_way(stage):
+    """A move has arrived, and its hook does not promote: hosts agree upon another configuration all the same."""
     site = Files(stage).begin().settle("west")
     stage.path("north-promote-fails").touch()
     op = site.order("west-1", "move", 202, context="ledger", to="north")
@@ -189,12 +189,18 @@ def test_what_keeps_the_data_closed_can_be_changed(stage):
         site.group()["regions"]["north"]["trouble"] or ""), PATIENCE_S)
     check_equal((site.taken_in(), site.op("west-1", op["id"])["state"]), ([], "running"), "the order")
     conf = json.loads(site.conf.read_text())
-    promote = conf["groups"]["files"]["hooks"]["promote"]
-    promote[2] = promote[2].replace('"$FULMAR_REGION"', '"of-$FULMAR_REGION"')  # whose failure nobody has ordered
+    conf["contexts"]["ledger"]["failover"]["grace"] = "1s"
     site.conf.write_text(json.dumps(conf))
-    done = subprocess.run([lib.FULMAR, "config", "apply", "--reason", "a test", "-c", site.conf, "--host", "north-1"],
-                          capture_output=True, text=True, timeout=60, check=False)
+
+    def config(*words):
+        return subprocess.run([lib.FULMAR, "config", *words, "-c", site.conf, "--host", "north-1", "-o", "json"],
+                              capture_output=True, text=True, timeout=60, check=False)
+
+    done = config("apply", "--reason", "a test")
     check_equal(done.returncode, 0, f"exit code of config apply: {done.stdout} {done.stderr}")
+    check_equal(json.loads(config("diff").stdout)["differs"], False, "the file and what is agreed")
+    check_equal(site.op("west-1", op["id"])["state"], "running", "the order")
+    stage.path("north-promote-fails").unlink()
     site.wait_for_op("west-1", op["id"], "done")
     check_equal(site.writable(), ["north"], "who is writable")
     site.judge()

@@ -173,9 +173,11 @@ static void a_keeper_that_begins_anew_restores_what_is_recorded(void **state)
     assert_int_equal(link_after(999, FM_STANDBY_LEAVE, false, false), FM_STANDBY_LINK_RESTORING);
     assert_int_equal(link_after(1, FM_STANDBY_LEAVE, false, false), FM_STANDBY_LINK_OVERDUE);
     for (unsigned i = 0; i < FM_STANDBY_LINK_COUNT; i++)
-        assert_int_equal(fm_standby_link_named(fm_standby_link_name((enum fm_standby_link_state)i)),
-                         i);
-    assert_int_equal(fm_standby_link_named("of-another-version"), FM_STANDBY_LINK_RESTORING);
+        assert_int_equal(
+            fm_standby_link_named(fm_str_z(fm_standby_link_name((enum fm_standby_link_state)i))),
+            i);
+    assert_int_equal(fm_standby_link_named(FM_STR("of-another-version")),
+                     FM_STANDBY_LINK_RESTORING);
 }
 
 static void what_stands_by_together_is_restored_together(void **state)
