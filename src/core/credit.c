@@ -87,8 +87,8 @@ static struct fm_lsn least_reach(const struct fm_credit *c)
     struct fm_lsn window = fm_lsn_add(c->written, FM_CREDIT_WINDOW);
     if (!nodes) /* with FM_CREDIT_BLOCKS somebody always counts, or nothing is granted */
         return c->policy.beyond == FM_CREDIT_LEAVES ? window : FM_LSN_NONE;
-    least = FM_RULE_PICK(R23_LEAST, least, most);
-    return c->policy.near ? fm_lsn_min(least, window) : least;
+    struct fm_lsn to = FM_RULE_PICK(R23_LEAST, least, most);
+    return c->policy.near ? fm_lsn_min(to, window) : to;
 }
 
 /* The place behind which this standby proves that nothing was acknowledged. */
