@@ -203,6 +203,8 @@ json_t *ctl_group_loss_json(const struct ctl_context *c)
         to = fm_roster_host_name(c->ctl->c.roster, c->group->node[a.node].host);
     json_t *loss = fm_message_group_loss_json(&b);
     fm_message_group_apart_add(loss, to, &a);
+    bool any = fm_group_loss_in_region(e, report, n, FRESH_MS, now, &b);
+    fm_message_group_in_region_add(loss, any ? &b : NULL);
     return loss;
 }
 

@@ -450,9 +450,24 @@ static void write_apart(const struct db_node *n, struct fm_buf *b)
                       to, (unsigned long long)a.lacks);
 }
 
+static void write_in_region(const struct fm_database *d, struct fm_buf *b)
+{
+    fm_buf_lit(b, "# HELP fulmar_group_loss_in_region_bytes The same, if another node of the "
+                  "primary's region goes on; none where nothing bounds it\n"
+                  "# TYPE fulmar_group_loss_in_region_bytes gauge\n");
+    for (unsigned i = 0; i < d->nnodes; i++) {
+        struct fm_credit_bound near;
+        const struct db_node *n = d->node[i];
+        if (n->credit.on && db_credit_in_region(n, &near) && near.kind != FM_CREDIT_UNBOUNDED)
+            fm_buf_printf(b, "fulmar_group_loss_in_region_bytes{group=\"%s\",kind=\"%s\"} %llu\n",
+                          n->group, fm_credit_kind_name((enum fm_credit_kind)near.kind),
+                          (unsigned long long)near.bytes);
+    }
+}
+
 bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
 {
-    enum { ROOM = 2048, EACH = 1024 };
+    enum { ROOM = 2560, EACH = 1280 };
     size_t room = ROOM + d->nnodes * EACH;
     char *more = realloc(*text, *n + room);
     if (!more)
@@ -470,6 +485,7 @@ bool fm_database_metrics(const struct fm_database *d, char **text, size_t *n)
                           fm_credit_kind_name((enum fm_credit_kind)k->bound.kind),
                           (unsigned long long)k->bound.bytes);
     }
+    write_in_region(d, &b);
     fm_buf_lit(&b, "# HELP fulmar_group_broken_seconds Since replication to this node was broken "
                    "on purpose\n"
                    "# TYPE fulmar_group_broken_seconds gauge\n"

@@ -357,6 +357,8 @@ void db_credit_lost(struct db_node *n, unsigned node);
 /* Somebody has cancelled the wait of a commit (or that is not known). */
 void db_credit_cancelled(struct db_node *n);
 /* For people; null where there is no open primary. */
+/* What would be lost if a node of the primary's own region went on; false: there is none. */
+bool db_credit_in_region(const struct db_node *n, struct fm_credit_bound *out);
 json_t *db_credit_json(const struct db_node *n);
 /* The server ends, or is another one. */
 void db_credit_end(struct db_node *n);

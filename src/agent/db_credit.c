@@ -70,6 +70,17 @@ static bool is_open(const struct db_node *n)
     return n->g.state == FM_GROUP_PRIMARY || n->g.state == FM_GROUP_DRAINING;
 }
 
+/* Those of our own region, where nothing may be acknowledged that they lack. */
+static uint32_t near_of(const struct db_node *n)
+{
+    uint32_t near = 0, able = db_able(n);
+    if (conf_of(n)->replication.in_region != FM_CONF_IN_REGION_SYNC)
+        return 0;
+    for (unsigned i = 0; i < n->nnodes; i++)
+        near |= n->of[i].region == n->of[n->self].region ? able & UINT32_C(1) << i : 0;
+    return near;
+}
+
 static struct fm_credit_policy policy_of(const struct db_node *n)
 {
     bool blocks = conf_of(n)->replication.beyond == FM_CONF_BEYOND_BLOCK_WRITES;
@@ -77,20 +88,21 @@ static struct fm_credit_policy policy_of(const struct db_node *n)
                                      .time_ms = conf_of(n)->replication.max_loss.time_ms,
                                      .beyond = blocks ? FM_CREDIT_BLOCKS : FM_CREDIT_LEAVES,
                                      .patience_ms = PATIENCE_MS,
-                                     .able = db_able(n)};
+                                     .able = db_able(n),
+                                     .near = near_of(n)};
 }
 
 uint32_t db_credit_natives(const struct db_node *n)
 {
     struct fm_credit_policy p = policy_of(n);
-    return db_waits(n) ? fm_credit_names(&p, n->credit.on ? &n->credit.c : NULL,
-                                         n->cell.r.evidence.promotable)
-                       : 0;
+    const struct fm_evidence *r = &n->cell.r.evidence;
+    const struct fm_credit *c = n->credit.on ? &n->credit.c : NULL;
+    return db_waits(n) ? fm_credit_names(&p, c, r->promotable) : fm_credit_near_names(c, r->near);
 }
 
 void db_credit_asked(struct db_node *n, struct fm_revision over, const struct fm_evidence *e)
 {
-    fm_credit_ask(&n->credit.asked, over, e->promotable, e->credit);
+    fm_credit_ask(&n->credit.asked, over, e);
 }
 
 /* -------- the grant -------- */
@@ -389,7 +401,7 @@ static void begin(struct db_node *n)
     struct db_credit *k = &n->credit;
     struct fm_mono now = fm_mono_now();
     struct fm_credit_policy p = policy_of(n);
-    fm_credit_init(&k->c, &p, (uint8_t)n->self, n->cell.r.evidence.promotable, n->said.flush, now);
+    fm_credit_init(&k->c, &p, (uint8_t)n->self, &n->cell.r.evidence, n->said.flush, now);
     k->on = true;
     k->seen = false;
     k->v = (struct fm_credit_verdict){.wanted = k->c.wanted};
@@ -451,8 +463,7 @@ void db_credit_turn(struct db_node *n)
         begin(n);
     if (!k->on)
         return;
-    fm_credit_hear(&k->c, &k->asked, n->cell.revision, r->promotable, r->credit, declared(n),
-                   fm_mono_now());
+    fm_credit_hear(&k->c, &k->asked, n->cell.revision, r, declared(n), fm_mono_now());
     fm_credit_native(&k->c, k->knows.names & n->waits & n->waits_next);
     fm_credit_apart(&k->c, apart_of(n));
     give(n);
@@ -468,13 +479,21 @@ void db_credit_see(const struct db_node *n, struct fm_group_evidence *ev)
     const struct fm_evidence *r = &n->cell.r.evidence;
     bool known = k->on && k->seen;
     ev->counted = known ? k->v.wanted : r->promotable;
+    ev->near = known ? k->v.near : r->near;
     ev->credit = known ? fm_max_u64(fm_credit_counts_with(&k->c), declared(n)) : r->credit;
     ev->holes_to = known ? fm_credit_holes_to(&k->c) : (struct fm_lsn){r->holes_to};
     if (known && !db_credit_guards(n)) { /* it waits for nobody */
         ev->counted = n->streaming & db_able(n);
+        ev->near = 0;
         ev->holes_to = FM_LSN_NONE;
     }
     ev->self.loss = k->bound;
+}
+
+bool db_credit_in_region(const struct db_node *n, struct fm_credit_bound *out)
+{
+    return fm_group_loss_in_region(n->cell.revision.n ? &n->cell.r.evidence : NULL, n->report,
+                                   n->nnodes, n->policy.fresh_ms, fm_mono_now(), out);
 }
 
 json_t *db_credit_json(const struct db_node *n)
@@ -488,6 +507,8 @@ json_t *db_credit_json(const struct db_node *n)
     const char *to = db_node_apart(n, &a);
     json_t *loss = fm_message_group_loss_json(&k->bound);
     fm_message_group_apart_add(loss, to, &a);
+    struct fm_credit_bound near;
+    fm_message_group_in_region_add(loss, db_credit_in_region(n, &near) ? &near : NULL);
     json_t *granted = json_string(fm_lsn_write(at, k->c.granted));
     json_t *written = json_string(fm_lsn_write(at, k->c.written));
     return json_pack("{s:o,s:o,s:o,s:b,s:b,s:s?,s:s?}", "loss_if_now", loss, "granted", granted,

@@ -222,6 +222,11 @@ void fm_message_group_apart_add(json_t *loss, const char *node, const struct fm_
                                   (json_int_t)a->ms, "lacks_bytes", (json_int_t)a->lacks));
 }
 
+void fm_message_group_in_region_add(json_t *loss, const struct fm_credit_bound *b)
+{
+    json_object_set_new(loss, "in_region", b ? fm_message_group_loss_json(b) : json_null());
+}
+
 json_t *fm_message_group_report_json(const char *region, const char *zone,
                                      const struct fm_group_report *n, struct fm_mono now)
 {

@@ -37,6 +37,8 @@ json_t *fm_message_group_loss_json(const struct fm_credit_bound *b);
 
 /* ... and `broken` of it: replication that is broken on purpose, to `node` (NULL: nowhere). */
 void fm_message_group_apart_add(json_t *loss, const char *node, const struct fm_group_apart *a);
+/* ... and `in_region`: of who would go on in the primary's own region (NULL: nobody). */
+void fm_message_group_in_region_add(json_t *loss, const struct fm_credit_bound *b);
 
 /* For people: a node of that region and zone ("": none is said), as it reported last (`at` 0:
  * never). NULL: no memory. */

@@ -179,6 +179,18 @@ static void write_nodes(const struct fm_roster *r, const struct fm_roster_contex
     fm_buf_ch(b, ']');
 }
 
+/* Who knows of no nodes without a credit would give them one: it cannot read an object here. */
+static void write_credit(const struct fm_roster_context *c, uint32_t named,
+                         const struct fm_evidence *e, struct fm_buf *b)
+{
+    uint32_t near = mask_there(c, named, e->near & e->promotable);
+    if (near)
+        fm_buf_printf(b, ",\"credit\":{\"bytes\":\"%llu\",\"near\":%u}",
+                      (unsigned long long)e->credit, near);
+    else
+        fm_buf_printf(b, ",\"credit\":\"%llu\"", (unsigned long long)e->credit);
+}
+
 void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct fm_evidence *e,
                        struct fm_buf *b)
 {
@@ -189,12 +201,12 @@ void fm_evidence_write(const struct fm_roster *r, unsigned context, const struct
         return;
     fm_buf_printf(b,
                   ",\"evidence\":{\"system\":\"%llu\",\"timeline\":%u,\"fork\":\"%llu\","
-                  "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u,"
-                  "\"credit\":\"%llu\",\"holes_to\":\"%llu\"",
+                  "\"epoch\":%llu,\"claimed\":%u,\"promotable\":%u,\"node\":%u,\"writer\":%u",
                   (unsigned long long)e->system_id, e->timeline, (unsigned long long)e->fork_lsn,
                   (unsigned long long)e->epoch.n, e->claimed, mask_there(c, named, e->promotable),
-                  number_there(c, named, e->node), number_there(c, named, e->writer),
-                  (unsigned long long)e->credit, (unsigned long long)e->holes_to);
+                  number_there(c, named, e->node), number_there(c, named, e->writer));
+    write_credit(c, named, e, b);
+    fm_buf_printf(b, ",\"holes_to\":\"%llu\"", (unsigned long long)e->holes_to);
     if (c->nnodes)
         write_nodes(r, c, named, b);
     fm_buf_ch(b, '}');
@@ -419,26 +431,37 @@ static bool are_nodes(const json_t *nodes, json_int_t node, json_int_t writer)
     return true;
 }
 
+/* Versions without a credit enforced nothing. */
+static bool read_credit(json_t *credit, uint64_t *bytes, json_int_t *near)
+{
+    const char *text = json_string_value(credit);
+    *bytes = FM_CREDIT_UNLIMITED;
+    *near = 0;
+    if (credit && !text && json_unpack(credit, "{s:s,s:I}", "bytes", &text, "near", near))
+        return false;
+    return (!credit || read_u64_text(text, bytes)) && in_range(*near, 0, UINT32_MAX);
+}
+
 int fm_evidence_read(const struct fm_roster *r, unsigned context, json_t *evidence,
                      struct fm_evidence *e)
 {
-    const char *system, *fork, *credit = NULL, *holes_to = "0";
+    const char *system, *fork, *holes_to = "0";
     json_int_t timeline, epoch = 0, claimed = -1, promotable = 0, node = 0, writer = 0;
-    json_t *nodes = NULL;
+    json_int_t near = 0;
+    json_t *nodes = NULL, *credit = NULL;
     if (!evidence)
         return 1;
-    /* versions that knew no groups wrote the first three; without a credit nothing was enforced */
+    /* versions that knew no groups wrote the first three */
     bool whole =
-        json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I,s?s,s?s,s?o}", "system", &system,
+        json_unpack(evidence, "{s:s,s:I,s:s,s?I,s?I,s?I,s?I,s?I,s?o,s?s,s?o}", "system", &system,
                     "timeline", &timeline, "fork", &fork, "epoch", &epoch, "claimed", &claimed,
                     "promotable", &promotable, "node", &node, "writer", &writer, "credit", &credit,
                     "holes_to", &holes_to, "nodes", &nodes) == 0;
-    e->credit = FM_CREDIT_UNLIMITED;
-    if (whole && credit && !read_u64_text(credit, &e->credit))
+    if (!whole || !read_credit(credit, &e->credit, &near))
         return -1;
-    if (whole && claimed < 0 && !json_object_get(evidence, "claimed"))
+    if (claimed < 0 && !json_object_get(evidence, "claimed"))
         claimed = timeline;
-    if (!whole || !in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
+    if (!in_range(timeline, 0, UINT32_MAX) || !in_range(epoch, 0, INT64_MAX) ||
         !in_range(claimed, (uint64_t)timeline, UINT32_MAX) ||
         !in_range(promotable, 0, UINT32_MAX) || !in_range(node, 0, UINT16_MAX) ||
         !in_range(writer, 0, UINT16_MAX) || !are_nodes(nodes, node, writer) ||
@@ -449,6 +472,7 @@ int fm_evidence_read(const struct fm_roster *r, unsigned context, json_t *eviden
     e->epoch.n = (uint64_t)epoch;
     e->claimed = (uint32_t)claimed;
     e->promotable = mask_here(r, context, nodes, (uint32_t)promotable);
+    e->near = mask_here(r, context, nodes, (uint32_t)near) & e->promotable;
     bool known = number_here(r, context, nodes, node, &e->node);
     return number_here(r, context, nodes, writer, &e->writer) && known;
 }

@@ -94,6 +94,24 @@ static void add_broken(const json_t *broken, char out[FM_SHOW_LOSS])
              fm_show_number(broken, "lacks_bytes"));
 }
 
+/* Where a node of the primary's own region would lose less. */
+static void add_in_region(const json_t *loss, char out[FM_SHOW_LOSS])
+{
+    const json_t *in = json_object_get(loss, "in_region");
+    const json_t *bytes = json_object_get(in, "bytes"), *all = json_object_get(loss, "bytes");
+    bool sure = strcmp(fm_show_text(in, "kind"), "enforced") == 0 && json_is_integer(bytes);
+    bool less = strcmp(fm_show_text(loss, "kind"), "enforced") != 0 ||
+                json_integer_value(bytes) < json_integer_value(all);
+    size_t n = strlen(out);
+    if (!sure || !less)
+        return;
+    if (json_integer_value(bytes) == 0)
+        snprintf(out + n, FM_SHOW_LOSS - n, "; nothing within the region");
+    else
+        snprintf(out + n, FM_SHOW_LOSS - n, "; at most %lld bytes within the region",
+                 (long long)json_integer_value(bytes));
+}
+
 const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
 {
     const char *kind = fm_show_text(loss, "kind");
@@ -113,6 +131,7 @@ const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
                  fm_show_number(loss, "transactions"), kind);
     else
         snprintf(out, FM_SHOW_LOSS, "%s", json_is_object(loss) ? "not bounded" : "");
+    add_in_region(loss, out);
     add_broken(json_object_get(loss, "broken"), out);
     return out;
 }

@@ -24,7 +24,8 @@ void fm_show_cells(const json_t *list, char *out, size_t n);
 
 /* What would be lost if a primary were lost now (`loss_if_now`): "at most 65536 bytes, 1928
  * transactions (enforced)", of data that Fulmar does not run "about 20 bytes, of the last 3.2 s
- * (estimate)"; "" where nothing could be. */
+ * (estimate)"; "" where nothing could be. Behind it what would be if a node of the primary's own
+ * region went on, where that is less: "; nothing within the region". */
 const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS]);
 
 /* Texts that somebody wrote somewhere (reasons, messages, what an application said) must not steer

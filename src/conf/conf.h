@@ -391,6 +391,12 @@ enum fm_conf_beyond {
     FM_CONF_BEYOND_BLOCK_WRITES, /* commits wait */
 };
 
+/* With `async`: what the nodes of the primary's own region may lack. */
+enum fm_conf_in_region {
+    FM_CONF_IN_REGION_ASYNC, /* `max-loss`, as every node */
+    FM_CONF_IN_REGION_SYNC,  /* nothing that was acknowledged */
+};
+
 /* Data that Fulmar does not run itself: a command for each thing that is done to them, run in each
  * region. Each: argv, NULL-terminated at [n].p. */
 struct fm_conf_hooks {
@@ -417,6 +423,7 @@ struct fm_conf_group {
     struct {
         enum { FM_CONF_ASYNC, FM_CONF_SYNC } mode;
         enum fm_conf_beyond beyond;
+        enum fm_conf_in_region in_region;
         struct {
             uint64_t bytes, transactions; /* as written; 0 = not said */
             int64_t time_ms;

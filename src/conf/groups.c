@@ -342,6 +342,23 @@ void fm_decode_settings(struct fm_load *l, const struct fm_schema_row *row, cons
 
 /* -------- rules of sections -------- */
 
+/* Where it would say nothing, or nothing would keep it. */
+static void check_in_region(struct fm_load *l, const struct fm_node *map, bool sync, bool unbounded)
+{
+    const struct fm_node *n = fm_node_getz(map, "in-region");
+    if (n && sync) {
+        fm_report_error(l->report, n->key_pos,
+                        "with `mode: sync` commits wait for every node that follows, in the region "
+                        "or not, and `in-region` says nothing");
+        fm_report_advice(l->report, "delete it, or write `mode: async` with `max-loss`");
+    } else if (n && unbounded && fm_str_eqz(n->text, "sync")) {
+        fm_report_error(l->report, n->pos,
+                        "with `mode: async` and no `max-loss` commits wait for nobody, and "
+                        "`in-region: sync` lets them wait");
+        fm_report_advice(l->report, "add `max-loss: {bytes: 1MiB}`, or more, or delete it");
+    }
+}
+
 void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at)
 {
     const struct fm_conf_group *g = at;
@@ -354,6 +371,7 @@ void fm_check_replication(struct fm_load *l, const struct fm_node *map, void *at
                         "with `mode: sync` nothing may be lost, and `max-loss` lets something be");
         fm_report_advice(l->report, "delete it, or write `mode: async`");
     }
+    check_in_region(l, map, mode && !async, async && !loss);
     if (!beyond || !async || loss || g->replication.beyond != FM_CONF_BEYOND_BLOCK_WRITES)
         return;
     fm_report_error(l->report, beyond->pos,

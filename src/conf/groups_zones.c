@@ -76,9 +76,30 @@ static void zones_of(struct fm_load *l, size_t group, unsigned region)
     }
 }
 
+/* `in-region: sync` is about the second node of a region. */
+static void seconds(struct fm_load *l, size_t group)
+{
+    const struct fm_conf *c = l->conf;
+    const struct fm_conf_group *g = &c->groups[group];
+    const struct fm_node *replication = fm_node_getz(l->group_node[group], "replication");
+    if (g->replication.in_region != FM_CONF_IN_REGION_SYNC)
+        return;
+    for (unsigned r = 0; r < c->nregions; r++)
+        if (zone_of_nodes(c, g, r).n > 1)
+            return;
+    const struct fm_node *n = fm_node_getz(replication, "in-region");
+    FM_ASSERT(n);
+    fm_report_warning(l->report, n->pos,
+                      "no region has two nodes of `%s` that could go on, and `in-region` says "
+                      "nothing",
+                      FM_Q(g->name));
+    fm_report_advice(l->report, "add a second node of a region to `nodes`, or delete it");
+}
+
 void fm_groups_zones(struct fm_load *l, size_t group)
 {
     FM_ASSERT(group < l->conf->ngroups && !l->group_bad[group]);
+    seconds(l, group);
     for (unsigned r = 0; r < l->conf->nregions; r++)
         zones_of(l, group, r);
 }

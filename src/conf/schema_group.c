@@ -127,6 +127,14 @@ static const struct fm_word beyond_words[] = {
      false},
 };
 
+static const struct fm_word in_region_words[] = {
+    {"async", FM_CONF_IN_REGION_ASYNC, "`max-loss` holds for them, too", false},
+    {"sync", FM_CONF_IN_REGION_SYNC,
+     "a commit is acknowledged when those of them that follow have it on disk, so a failover "
+     "within the region loses nothing; `beyond` says what happens when one does not follow",
+     false},
+};
+
 static const struct fm_schema_row max_loss_rows[] = {
     {.name = "bytes",
      .kind = FM_KIND_SIZE,
@@ -182,6 +190,15 @@ static const struct fm_schema_row replication_rows[] = {
      WORDS(beyond_words),
      .def = "no-automatic",
      .help = "What happens when a node does not follow, or not closely enough."},
+    {.name = "in-region",
+     .kind = FM_KIND_WORD,
+     AT(struct fm_conf_group, replication.in_region),
+     .reload = FM_RELOAD_SHARED,
+     WORDS(in_region_words),
+     .def = "async",
+     .example = "in-region: sync",
+     .help = "With `async` and `max-loss`: the other nodes of the region that the primary is in. "
+             "Delayed ones are none of them."},
     {.name = "max-loss",
      .kind = FM_KIND_SECTION,
      .section = &max_loss_section,

@@ -299,6 +299,9 @@ static void replication(struct fm_buf *b, const struct fm_conf_group *g)
     bool first = true;
     fm_buf_ch(b, '{');
     for (size_t i = 0; i < n; i++) {
+        bool in_region = fm_str_eqz(FM_STR("in-region"), row[i]->name);
+        if (in_region && g->replication.in_region == FM_CONF_IN_REGION_ASYNC)
+            continue; /* the text of versions that did not know it is the same */
         if (row[i]->kind != FM_KIND_SECTION) {
             plain_member(b, &first, row[i], g);
         } else if (g->replication.max_loss.bytes || g->replication.max_loss.transactions) {

@@ -260,6 +260,8 @@ static void group(const struct fm_conf *c, const struct fm_conf_group *g)
         address(&g->nodes[i].address);
     }
     FM_ASSERT((g->replication.mode == FM_CONF_SYNC) == (g->replication.credit_bytes == 0));
+    FM_ASSERT(g->replication.in_region == FM_CONF_IN_REGION_ASYNC ||
+              g->replication.credit_bytes > 0);
     if (g->listen.present)
         FM_ASSERT(g->listen.read_write.port || g->listen.read_only.port ||
                   g->listen.read_write_of || g->listen.read_only_of);

@@ -35,18 +35,43 @@ static uint32_t counted(const struct fm_credit *c)
     return FM_RULE_PICK(R23_RECORDED, all, c->wanted | c->joining);
 }
 
+/* ... and who of them has no credit. */
+static uint32_t counted_near(const struct fm_credit *c)
+{
+    const struct fm_credit_near *n = &c->near;
+    uint32_t comes = n->joining | (c->joining & c->policy.near);
+    uint32_t all = n->recorded | n->may_be_recorded | n->wanted | comes;
+    return FM_RULE_PICK(R23_NEAR_RECORDED, all, n->wanted | comes);
+}
+
 /* -------- how far one goes -------- */
 
-/* What may be acknowledged because of this standby alone. */
-static struct fm_lsn reach(const struct fm_credit *c, const struct fm_credit_standby *s)
+static uint64_t credit_of(const struct fm_credit *c, unsigned node)
 {
+    if (counted_near(c) & bit(node))
+        return FM_RULE_PICK(R23_NEAR, 0, c->policy.bytes);
+    return FM_RULE_PICK(R23_CREDIT, c->policy.bytes, 2 * c->policy.bytes + 1);
+}
+
+/* What may be acknowledged because of this standby alone. */
+static struct fm_lsn reach(const struct fm_credit *c, unsigned node)
+{
+    const struct fm_credit_standby *s = &c->standby[node];
     if (fm_lsn_is_none(s->flush))
         return FM_LSN_NONE;
-    if (is_native(s)) /* the server waits for it, whatever is granted */
+    if (is_native(s) && c->policy.bytes == 0) /* the server waits for it, whatever is granted */
         return fm_lsn_max(s->flush, fm_lsn_add(c->written, FM_CREDIT_WINDOW));
-    if (c->policy.bytes == FM_CREDIT_UNLIMITED)
+    /* ... and where others have a credit, this one may get it, too */
+    uint64_t credit = is_native(s) ? c->policy.bytes : credit_of(c, node);
+    if (credit == FM_CREDIT_UNLIMITED)
         return fm_lsn_add(fm_lsn_max(s->flush, c->written), FM_CREDIT_WINDOW);
-    return fm_lsn_add(s->flush, FM_RULE_PICK(R23_CREDIT, c->policy.bytes, 2 * c->policy.bytes + 1));
+    return fm_lsn_add(s->flush, credit);
+}
+
+/* Commits up to here do not wait for this one. */
+static struct fm_lsn goes_to(const struct fm_credit *c, unsigned node)
+{
+    return is_native(&c->standby[node]) ? c->standby[node].flush : reach(c, node);
 }
 
 static struct fm_lsn least_reach(const struct fm_credit *c)
@@ -56,13 +81,14 @@ static struct fm_lsn least_reach(const struct fm_credit *c)
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
         if (!(nodes & bit(i)))
             continue;
-        least = fm_lsn_min(least, reach(c, &c->standby[i]));
-        most = fm_lsn_max(most, reach(c, &c->standby[i]));
+        least = fm_lsn_min(least, reach(c, i));
+        most = fm_lsn_max(most, reach(c, i));
     }
+    struct fm_lsn window = fm_lsn_add(c->written, FM_CREDIT_WINDOW);
     if (!nodes) /* with FM_CREDIT_BLOCKS somebody always counts, or nothing is granted */
-        return c->policy.beyond == FM_CREDIT_LEAVES ? fm_lsn_add(c->written, FM_CREDIT_WINDOW)
-                                                    : FM_LSN_NONE;
-    return FM_RULE_PICK(R23_LEAST, least, most);
+        return c->policy.beyond == FM_CREDIT_LEAVES ? window : FM_LSN_NONE;
+    struct fm_lsn to = FM_RULE_PICK(R23_LEAST, least, most);
+    return c->policy.near ? fm_lsn_min(to, window) : to;
 }
 
 /* The place behind which this standby proves that nothing was acknowledged. */
@@ -95,6 +121,16 @@ static struct fm_lsn least_flush(const struct fm_credit *c, uint32_t nodes)
 
 /* -------- commits that wait -------- */
 
+/* Is what one of those with a credit may lack used up? */
+static bool is_spent(const struct fm_credit *c)
+{
+    uint32_t nodes = counted(c) & ~counted_near(c);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
+        if (nodes & bit(i) && fm_lsn_before(goes_to(c, i), c->written))
+            return true;
+    return false;
+}
+
 static void look_at_waiting(struct fm_credit *c, struct fm_mono now)
 {
     struct fm_lsn at = frontier(c);
@@ -107,6 +143,10 @@ static void look_at_waiting(struct fm_credit *c, struct fm_mono now)
         c->over_since = FM_MONO_NEVER;
     else if (fm_mono_is_never(c->over_since))
         c->over_since = now;
+    if (!over || !is_spent(c))
+        c->spent_since = FM_MONO_NEVER;
+    else if (fm_mono_is_never(c->spent_since))
+        c->spent_since = now;
 }
 
 /* Where there is a credit, commits that wait all the time have used it up, however slowly it goes
@@ -115,9 +155,12 @@ static struct fm_mono used_up_at(const struct fm_credit *c)
 {
     if (fm_mono_is_never(c->over_since))
         return FM_MONO_NEVER;
+    bool near = counted_near(c) != 0;
     struct fm_mono from = c->over_since;
-    if (c->policy.bytes == 0)
+    if (c->policy.bytes == 0 || near)
         from = fm_mono_max(from, c->grown_at);
+    if (c->policy.bytes > 0 && near)
+        from = fm_mono_min(from, c->spent_since);
     return fm_mono_add_ms(from, c->policy.patience_ms);
 }
 
@@ -171,18 +214,21 @@ static struct fm_lsn in_time(struct fm_credit *c, struct fm_lsn to, struct fm_mo
 /* -------- events -------- */
 
 void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
-                    uint32_t recorded, struct fm_lsn written, struct fm_mono now)
+                    const struct fm_evidence *recorded, struct fm_lsn written, struct fm_mono now)
 {
-    FM_ASSERT(self < FM_CREDIT_NODES_MAX && recorded < bit(FM_CREDIT_NODES_MAX - 1) * 2);
+    uint32_t nodes = recorded->promotable & ~bit(self), near = recorded->near & nodes;
+    FM_ASSERT(recorded->promotable < bit(FM_CREDIT_NODES_MAX - 1) * 2);
     FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES && p->patience_ms >= 0 && p->time_ms >= 0);
     FM_ASSERT(p->time_ms == 0 || p->bytes != FM_CREDIT_UNLIMITED);
     *c = (struct fm_credit){.policy = *p,
                             .self = self,
-                            .recorded = recorded & ~bit(self),
-                            .wanted = recorded & ~bit(self),
+                            .recorded = nodes,
+                            .wanted = nodes,
+                            .near = {.recorded = near, .wanted = near},
                             .written = written,
                             .hole = written, /* what was before it nobody here has granted */
                             .over_since = FM_MONO_NEVER,
+                            .spent_since = FM_MONO_NEVER,
                             .grown_at = now,
                             .level_at = now,
                             .joins_since = now};
@@ -256,6 +302,8 @@ void fm_credit_lost(struct fm_credit *c, unsigned node)
     c->wanted &= ~bit(node);
     c->joining &= ~bit(node);
     c->streaming &= ~bit(node);
+    c->near.wanted &= ~bit(node);
+    c->near.joining &= ~bit(node);
 }
 
 void fm_credit_hole(struct fm_credit *c, struct fm_lsn end)
@@ -269,30 +317,40 @@ void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_
     c->recorded = recorded & ~bit(c->self);
     c->may_be_recorded = on_its_way & ~bit(c->self);
     if (before & ~counted(c)) /* the others have not had their time yet */
-        c->over_since = FM_MONO_NEVER;
+        c->over_since = c->spent_since = FM_MONO_NEVER;
 }
 
-void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, uint32_t nodes,
-                   uint64_t credit)
+void fm_credit_recorded_near(struct fm_credit *c, uint32_t recorded, uint32_t on_its_way)
+{
+    uint32_t before = counted_near(c);
+    c->near.recorded = recorded & ~bit(c->self);
+    c->near.may_be_recorded = on_its_way & ~bit(c->self);
+    if (before & ~counted_near(c))
+        c->over_since = c->spent_since = FM_MONO_NEVER;
+}
+
+void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, const struct fm_evidence *e)
 {
     bool again = fm_revision_same(a->over, over);
-    a->nodes = again ? a->nodes | nodes : nodes;
-    a->credit = again ? fm_min_u64(a->credit, credit) : credit;
+    a->nodes = again ? a->nodes | e->promotable : e->promotable;
+    a->near = again ? a->near | e->near : e->near;
+    a->credit = again ? fm_min_u64(a->credit, e->credit) : e->credit;
     a->over = over;
 }
 
 void fm_credit_hear(struct fm_credit *c, const struct fm_credit_asked *a, struct fm_revision newest,
-                    uint32_t recorded, uint64_t credit, uint64_t declared, struct fm_mono now)
+                    const struct fm_evidence *recorded, uint64_t declared, struct fm_mono now)
 {
     bool on_its_way = fm_revision_same(a->over, newest);
     uint64_t least = declared;
-    if (recorded)
-        least = fm_min_u64(least, credit);
-    if (recorded && on_its_way)
+    if (recorded->promotable)
+        least = fm_min_u64(least, recorded->credit);
+    if (recorded->promotable && on_its_way)
         least = fm_min_u64(least, a->credit);
     if (c->policy.bytes != least)
         fm_credit_change(c, least, now);
-    fm_credit_recorded(c, recorded, on_its_way ? a->nodes : 0);
+    fm_credit_recorded_near(c, recorded->near, on_its_way ? a->near : 0);
+    fm_credit_recorded(c, recorded->promotable, on_its_way ? a->nodes : 0);
 }
 
 /* -------- what follows -------- */
@@ -322,28 +380,36 @@ bool fm_credit_is_due_again(struct fm_lsn said, struct fm_mono said_at, struct f
 bool fm_credit_is_short(const struct fm_credit *c)
 {
     uint64_t half = fm_min_u64(c->policy.bytes, FM_CREDIT_WINDOW) / 2;
-    return c->joining || fm_lsn_ahead(c->granted, c->written) <= half;
+    return c->joining || c->near.joining || fm_lsn_ahead(c->granted, c->written) <= half;
 }
 
-/* Is it so near that counting it holds nobody up? */
-static bool is_near(const struct fm_credit *c, const struct fm_credit_standby *s)
+/* Does it lack so little that counting it holds nobody up? */
+static bool is_close(const struct fm_credit *c, const struct fm_credit_standby *s, uint64_t credit)
 {
-    uint64_t may = c->policy.bytes < FM_CREDIT_WINDOW ? FM_CREDIT_WINDOW : c->policy.bytes;
+    uint64_t may = credit < FM_CREDIT_WINDOW ? FM_CREDIT_WINDOW : credit;
     return !fm_lsn_is_none(s->flush) && !fm_lsn_before(s->flush, s->again) &&
            fm_lsn_ahead(c->written, s->flush) <= may;
 }
 
-/* Where everything that was granted, or may have been acknowledged, is within its credit. */
-static struct fm_lsn within_from(const struct fm_credit *c, const struct fm_credit_standby *s)
+/* Where everything that was granted, or may have been acknowledged, is within that credit. */
+static struct fm_lsn within_from(const struct fm_credit *c, const struct fm_credit_standby *s,
+                                 uint64_t credit)
 {
     uint64_t acknowledged = fm_lsn_max(proven_by(c, s), c->hole).n;
-    uint64_t bytes = c->policy.time_ms ? 0 : c->policy.bytes; /* how old they are is not known */
+    uint64_t bytes = c->policy.time_ms ? 0 : credit; /* how old they are is not known */
     return (struct fm_lsn){acknowledged > bytes ? acknowledged - bytes : 0};
 }
 
-static bool is_within(const struct fm_credit *c, const struct fm_credit_standby *s)
+/* The credit that a standby joins with. */
+static uint64_t comes_with(const struct fm_credit *c, unsigned node)
 {
-    return FM_RULE(R23_JOIN, !fm_lsn_before(s->flush, within_from(c, s)));
+    return c->policy.near & bit(node) ? 0 : c->policy.bytes;
+}
+
+static bool is_within(const struct fm_credit *c, unsigned node)
+{
+    const struct fm_credit_standby *s = &c->standby[node];
+    return FM_RULE(R23_JOIN, !fm_lsn_before(s->flush, within_from(c, s, comes_with(c, node))));
 }
 
 static void let_join(struct fm_credit *c)
@@ -351,12 +417,31 @@ static void let_join(struct fm_credit *c)
     uint32_t may = c->policy.able & c->streaming & ~(c->wanted | bit(c->self));
     c->joining &= may;
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
-        if (may & bit(i) && is_near(c, &c->standby[i]))
+        if (may & bit(i) && is_close(c, &c->standby[i], comes_with(c, i)))
             c->joining |= bit(i);
-        if (!(c->joining & bit(i)) || !is_within(c, &c->standby[i]))
+        if (!(c->joining & bit(i)) || !is_within(c, i))
             continue;
         c->wanted |= bit(i);
+        c->near.wanted |= bit(i) & c->policy.near;
         c->joining &= ~bit(i);
+    }
+}
+
+/* Of those that count with a credit, and are to have none from now on. */
+static void let_near(struct fm_credit *c)
+{
+    struct fm_credit_near *n = &c->near;
+    uint32_t may = c->policy.near & c->wanted & c->streaming & ~n->wanted;
+    n->joining &= may;
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        const struct fm_credit_standby *s = &c->standby[i];
+        if (may & bit(i) && is_close(c, s, 0))
+            n->joining |= bit(i);
+        bool has = !fm_lsn_before(s->flush, within_from(c, s, 0));
+        if (!(n->joining & bit(i)) || !FM_RULE(R23_NEAR_JOIN, has))
+            continue;
+        n->wanted |= bit(i);
+        n->joining &= ~bit(i);
     }
 }
 
@@ -365,17 +450,17 @@ static void let_out(struct fm_credit *c)
 {
     c->wanted &= FM_RULE_PICK(R23_ABLE, c->policy.able, UINT32_MAX);
     c->joining &= c->policy.able;
+    c->near.wanted &= c->wanted & c->policy.near;
 }
 
-/* The one that holds commits up. */
-static uint8_t slowest(const struct fm_credit *c)
+/* The one of them that holds commits up. */
+static uint8_t slowest(const struct fm_credit *c, uint32_t nodes)
 {
     uint8_t who = FM_CREDIT_NOBODY;
-    uint32_t nodes = counted(c);
     struct fm_lsn least = FM_LSN_END;
     for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
-        if (nodes & bit(i) && fm_lsn_before(c->standby[i].flush, least)) {
-            least = c->standby[i].flush;
+        if (nodes & bit(i) && fm_lsn_before(goes_to(c, i), least)) {
+            least = goes_to(c, i);
             who = (uint8_t)i;
         }
     return who;
@@ -392,7 +477,24 @@ static void let_go(struct fm_credit *c, uint8_t node)
         return;
     c->wanted &= ~bit(node);
     c->joining &= ~bit(node);
+    c->near.wanted &= ~bit(node);
+    c->near.joining &= ~bit(node);
     c->standby[node].again = c->written;
+}
+
+/* Where those that join have what they need. A credit that was granted before it was declared that
+ * some have none is not written for that: they wait until others have written so much. */
+static struct fm_lsn joins_at(const struct fm_credit *c)
+{
+    struct fm_lsn at = FM_LSN_NONE;
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        if (!((c->joining | c->near.joining) & bit(i)))
+            continue;
+        struct fm_lsn to = within_from(c, &c->standby[i], comes_with(c, i));
+        if (!(c->policy.near & bit(i)) || fm_lsn_ahead(to, c->written) <= FM_CREDIT_MOVE_ON_MAX)
+            at = fm_lsn_max(at, to);
+    }
+    return at;
 }
 
 struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
@@ -403,8 +505,10 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
                                   .used_up = !fm_mono_before(now, at),
                                   .node = FM_CREDIT_NOBODY,
                                   .wake = at};
-    if (v.waiting)
-        v.node = slowest(c);
+    bool spent = !fm_mono_is_never(c->spent_since) &&
+                 fm_mono_sub_ms(now, c->spent_since) >= c->policy.patience_ms;
+    if (v.waiting) /* those without a credit always lack a little */
+        v.node = slowest(c, spent ? counted(c) & ~counted_near(c) : counted(c));
     if (v.node != FM_CREDIT_NOBODY && c->apart & bit(v.node))
         v.used_up = true; /* it does not come, however long they wait */
     if (v.used_up) {
@@ -413,13 +517,15 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
     }
     let_out(c);
     let_join(c);
-    v.joining = c->joining;
-    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++)
-        if (c->joining & bit(i))
-            v.joins_at = fm_lsn_max(v.joins_at, within_from(c, &c->standby[i]));
+    let_near(c);
+    v.joining = c->joining | c->near.joining;
+    v.joins_at = joins_at(c);
     c->may_be_recorded |= c->wanted;
+    c->near.may_be_recorded |= c->near.wanted;
     v.wanted = c->wanted;
+    v.near = c->near.wanted;
     FM_ASSERT(!(v.wanted & bit(c->self)) && !(v.wanted & c->joining));
+    FM_ASSERT(!(v.near & ~v.wanted) && !(v.near & c->near.joining));
     return v;
 }
 
@@ -443,6 +549,11 @@ uint32_t fm_credit_names(const struct fm_credit_policy *p, const struct fm_credi
     FM_ASSERT(p->beyond <= FM_CREDIT_LEAVES);
     uint32_t nodes = c ? counted(c) : recorded;
     return p->beyond == FM_CREDIT_BLOCKS ? nodes | p->able : nodes;
+}
+
+uint32_t fm_credit_near_names(const struct fm_credit *c, uint32_t recorded)
+{
+    return c ? counted_near(c) : recorded;
 }
 
 bool fm_credit_stream_fits(struct fm_credit_stream *s, bool open, uint32_t names)
@@ -510,10 +621,13 @@ struct fm_lsn fm_credit_holes_to(const struct fm_credit *c)
     return FM_RULE(R24_PASSED, passed) ? FM_LSN_NONE : c->hole;
 }
 
-struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,
-                                                   struct fm_lsn flush, struct fm_lsn holes_to)
+struct fm_credit_bound fm_credit_bound_of_survivor(const struct fm_evidence *recorded, uint8_t self,
+                                                   struct fm_lsn flush)
 {
-    bool counts = recorded & bit(self) && !fm_lsn_is_none(flush);
+    bool counts = recorded->promotable & bit(self) && !fm_lsn_is_none(flush);
+    bool near = FM_RULE_PICK(R23_NEAR_SURVIVOR, recorded->near & bit(self), recorded->near) != 0;
+    uint64_t credit = near ? 0 : recorded->credit;
+    struct fm_lsn holes_to = {recorded->holes_to};
     if (!FM_RULE(R23_SURVIVOR, counts))
         return bound(FM_CREDIT_UNBOUNDED, 0);
     if (credit == FM_CREDIT_UNLIMITED)

@@ -15,6 +15,13 @@
  * quicker where PostgreSQL waits for the same standbys itself (synchronous_standby_names `FIRST n
  * (fulmar_credit, ...)`): tell fm_credit_native.
  *
+ * Near standbys, those of the primary's own region where that is declared, have a credit of 0
+ * whatever the others have: nothing is acknowledged that they lack. That is a promise of its own,
+ * recorded beside who counts, and kept in the same way: a standby is recorded as near when it has
+ * all that was granted, and keeps to it from before that until it is recorded that it is not. As
+ * long as it is declared nothing is granted further ahead of what is written than a window, else
+ * one that joins would have to wait for so much log.
+ *
  * A bound in time is kept beside it, by marks of when the log had got where. Each commit waits for
  * a grant then: what is granted ahead would be acknowledged however late.
  *
@@ -26,8 +33,8 @@
 #ifndef FM_CORE_CREDIT_H
 #define FM_CORE_CREDIT_H
 
-#include "core/epoch.h"
 #include "core/lsn.h"
+#include "core/record.h"
 
 enum { FM_CREDIT_NODES_MAX = 16, FM_CREDIT_NOBODY = 255 };
 
@@ -60,6 +67,7 @@ struct fm_credit_policy {
      * not join */
     int64_t patience_ms;
     uint32_t able; /* nodes that may count: those that are not delayed on purpose */
+    uint32_t near; /* ... and of them those that have no credit; 0: each has it */
 };
 
 struct fm_credit_standby {
@@ -75,6 +83,12 @@ struct fm_credit_mark {
     struct fm_lsn end;
 };
 
+/* Of those that count: those without a credit. */
+struct fm_credit_near {
+    uint32_t recorded, may_be_recorded, wanted; /* as below */
+    uint32_t joining; /* ... that counted with a credit before, and lack some of what was granted */
+};
+
 struct fm_credit {
     struct fm_credit_policy policy;
     uint8_t self;
@@ -84,12 +98,14 @@ struct fm_credit {
     uint32_t joining;         /* counted, and not yet near enough to be recorded */
     uint32_t streaming;       /* they receive now */
     uint32_t apart;           /* they receive nothing, on purpose */
-    struct fm_lsn granted;    /* the highest; never goes back */
-    struct fm_lsn written;    /* the end of the primary's log, as far as was heard */
-    struct fm_lsn proven;     /* no commit behind this place was acknowledged but through a hole */
-    struct fm_lsn hole;       /* until here the log may have holes; none: it has not */
+    struct fm_credit_near near;
+    struct fm_lsn granted; /* the highest; never goes back */
+    struct fm_lsn written; /* the end of the primary's log, as far as was heard */
+    struct fm_lsn proven;  /* no commit behind this place was acknowledged but through a hole */
+    struct fm_lsn hole;    /* until here the log may have holes; none: it has not */
     struct fm_mono over_since, grown_at;
-    struct fm_mono level_at; /* the standbys that count have all that was written by then */
+    struct fm_mono spent_since; /* what somebody has as a credit is used up */
+    struct fm_mono level_at;    /* the standbys that count have all that was written by then */
     struct fm_credit_mark mark[FM_CREDIT_MARKS]; /* that they have not reached, oldest first */
     unsigned nmarks;
     struct fm_mono joins_since; /* a standby waits for the log to move on */
@@ -101,15 +117,15 @@ struct fm_credit {
  * applied while it is the newest. It outlives the server. */
 struct fm_credit_asked {
     struct fm_revision over;
-    uint32_t nodes;
+    uint32_t nodes, near;
     uint64_t credit;
 };
 
-/* The server was started or promoted; its log ends at `written`, and nothing was granted to it.
- * `recorded`: the standbys that count by the record. They are not heard of yet: nothing is
- * granted until all of them are. */
+/* The server was started or promoted; its log ends at `written`, and nothing was granted to it. The
+ * standbys that count by what is `recorded` are not heard of yet: nothing is granted until all of
+ * them are. */
 void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8_t self,
-                    uint32_t recorded, struct fm_lsn written, struct fm_mono now);
+                    const struct fm_evidence *recorded, struct fm_lsn written, struct fm_mono now);
 
 /* Another configuration, but for CREDIT: fm_credit_hear. Whoever is not able any more leaves, and
  * counts until that is recorded. */
@@ -149,15 +165,16 @@ void fm_credit_hole(struct fm_credit *c, struct fm_lsn end);
 /* What is recorded, from a linearizable read or one's own write that is done; `on_its_way`: what a
  * write that may yet be applied would record. Only the primary's agent has it written. */
 void fm_credit_recorded(struct fm_credit *c, uint32_t recorded, uint32_t on_its_way);
+/* ... and the same of who has no credit, before that. */
+void fm_credit_recorded_near(struct fm_credit *c, uint32_t recorded, uint32_t on_its_way);
 
-/* `nodes` with that credit are asked to be recorded over that revision. */
-void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, uint32_t nodes,
-                   uint64_t credit);
+/* It is asked to be recorded over that revision. */
+void fm_credit_ask(struct fm_credit_asked *a, struct fm_revision over, const struct fm_evidence *e);
 
-/* The newest revision that is known, with whom and which credit it records. The credit in force is
- * `declared`, or less while the record, or what may yet become it, has less. */
+/* The newest revision that is known, and what it records. The credit in force is `declared`, or
+ * less while the record, or what may yet become it, has less. */
 void fm_credit_hear(struct fm_credit *c, const struct fm_credit_asked *a, struct fm_revision newest,
-                    uint32_t recorded, uint64_t credit, uint64_t declared, struct fm_mono now);
+                    const struct fm_evidence *recorded, uint64_t declared, struct fm_mono now);
 
 /* -------- what follows -------- */
 
@@ -186,9 +203,11 @@ struct fm_credit_verdict {
      * nothing brings them there */
     uint32_t joining;
     struct fm_lsn joins_at;
-    bool used_up; /* commits have waited for longer than patience, or for one that is apart */
-    bool waiting; /* ... or have begun to */
-    uint8_t node; /* that holds them up; FM_CREDIT_NOBODY */
+    uint32_t near; /* of those that are wanted: they ought to be recorded as those without a credit;
+                      who will be is among those that join */
+    bool used_up;  /* commits have waited for longer than patience, or for one that is apart */
+    bool waiting;  /* ... or have begun to */
+    uint8_t node;  /* that holds them up; FM_CREDIT_NOBODY */
     struct fm_mono wake;
 };
 
@@ -207,6 +226,8 @@ uint64_t fm_credit_move_on(struct fm_credit *c, const struct fm_credit_verdict *
  */
 uint32_t fm_credit_names(const struct fm_credit_policy *p, const struct fm_credit *c,
                          uint32_t recorded);
+/* ... where it waits for nobody else but those without a credit. */
+uint32_t fm_credit_near_names(const struct fm_credit *c, uint32_t recorded);
 
 /* The names by which the server's process at the other end of our stream lets commits go: those
  * that it has read. One that was begun while the server was closed reads them when it opens; all
@@ -256,10 +277,9 @@ uint64_t fm_credit_counts_with(const struct fm_credit *c);
 struct fm_lsn fm_credit_holes_to(const struct fm_credit *c);
 
 /* The bound as a survivor computes it alone, with nothing but the record and its own flush
- * position. `credit` is the recorded one, `holes_to` the recorded end of the holes (none: there are
- * none). */
-struct fm_credit_bound fm_credit_bound_of_survivor(uint64_t credit, uint32_t recorded, uint8_t self,
-                                                   struct fm_lsn flush, struct fm_lsn holes_to);
+ * position. */
+struct fm_credit_bound fm_credit_bound_of_survivor(const struct fm_evidence *recorded, uint8_t self,
+                                                   struct fm_lsn flush);
 
 /* Is less known to be lost by a than by b? */
 bool fm_credit_bound_is_less(const struct fm_credit_bound *a, const struct fm_credit_bound *b);

@@ -167,6 +167,7 @@ struct fm_group_evidence {
     /* PRIMARY: what core/credit.h wants recorded */
     uint32_t counted;       /* standbys that bound what is acknowledged: the promotable ones */
     uint64_t credit;        /* ... by so many bytes beyond what they have */
+    uint32_t near;          /* ... but for these, which lack nothing of it */
     struct fm_lsn holes_to; /* ... where they have passed this place; none: there are no holes */
 };
 
@@ -284,6 +285,12 @@ struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,
                                             const struct fm_group_report *node, unsigned nnodes,
                                             unsigned nregions, int64_t fresh_ms,
                                             struct fm_mono now);
+
+/* ... and what would be, if a node of the primary's own region went on: by the record alone. False:
+ * there is none to go on. */
+bool fm_group_loss_in_region(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                             unsigned nnodes, int64_t fresh_ms, struct fm_mono now,
+                             struct fm_credit_bound *out);
 
 /* May an answer of PostgreSQL to a client pass at this moment, and a new session begin? (rule 25)
  * Ask for each, not once. */

@@ -260,6 +260,21 @@ struct fm_credit_bound fm_group_loss_if_now(const struct fm_evidence *recorded,
     return best;
 }
 
+bool fm_group_loss_in_region(const struct fm_evidence *recorded, const struct fm_group_report *node,
+                             unsigned nnodes, int64_t fresh_ms, struct fm_mono now,
+                             struct fm_credit_bound *out)
+{
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    if (!recorded || recorded->writer == 0 || recorded->writer > nnodes)
+        return false;
+    unsigned w = recorded->writer - 1u;
+    uint32_t others = fm_group_looked_after(node, nnodes) & ~(1u << w);
+    struct fm_group_takeover t =
+        fm_group_takeover(recorded, node, nnodes, others, node[w].region, fresh_ms, now);
+    *out = t.bound;
+    return t.ready;
+}
+
 unsigned fm_group_source(const struct fm_group_node *g, const struct fm_group_policy *p,
                          const struct fm_group_evidence *ev, struct fm_mono now)
 {
@@ -355,10 +370,11 @@ struct fm_evidence fm_group_wanted(const struct fm_group_node *g,
         w.fork_lsn = ev->self.begins.n;
         w.claimed = w.claimed > w.timeline ? w.claimed : w.timeline;
         w.writer = (uint16_t)(g->self + 1);
-        w.promotable = 0; /* nobody has anything of it yet */
+        w.promotable = w.near = 0; /* nobody has anything of it yet */
         w.credit = w.holes_to = 0;
     } else if (open) {
         w.promotable = ev->counted & ~(1u << g->self);
+        w.near = ev->near & w.promotable;
         w.credit = ev->credit;
         w.holes_to = ev->holes_to.n;
     }

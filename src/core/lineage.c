@@ -181,8 +181,7 @@ struct fm_credit_bound fm_group_bound(const struct fm_evidence *recorded, unsign
     FM_ASSERT(node < FM_GROUP_NODES_MAX);
     if (recorded->writer == node + 1)
         return (struct fm_credit_bound){.kind = FM_CREDIT_ENFORCED};
-    return fm_credit_bound_of_survivor(recorded->credit, recorded->promotable, (uint8_t)node, flush,
-                                       (struct fm_lsn){recorded->holes_to});
+    return fm_credit_bound_of_survivor(recorded, (uint8_t)node, flush);
 }
 
 /* What the writer said last is known to be lacking. */
@@ -224,7 +223,7 @@ struct fm_group_takeover fm_group_takeover(const struct fm_evidence *recorded,
 static bool same_bound(const struct fm_evidence *old, const struct fm_evidence *to)
 {
     return to->promotable == old->promotable && to->credit == old->credit &&
-           to->holes_to == old->holes_to;
+           to->holes_to == old->holes_to && to->near == old->near;
 }
 
 /* A claim takes the history over as it is; what it may add is the number of a timeline. */
@@ -253,7 +252,8 @@ bool fm_group_may_record(const struct fm_evidence *old, const struct fm_evidence
                          struct fm_epoch epoch)
 {
     bool same_system = old->writer == 0 || old->system_id == to->system_id;
-    if (to->system_id == 0 || to->node == 0 || !same_system || !fm_epoch_same(to->epoch, epoch))
+    if (to->system_id == 0 || to->node == 0 || !same_system || !fm_epoch_same(to->epoch, epoch) ||
+        to->near & ~to->promotable)
         return false;
     if (fm_epoch_newer(epoch, old->epoch))
         return may_claim(old, to);

@@ -59,6 +59,7 @@ struct fm_evidence {
                           flushed (core/credit.h); FM_CREDIT_UNLIMITED: nothing enforces a bound */
     uint64_t holes_to; /* until this LSN commits may have been acknowledged that waited for nobody
                           (rule 24): `credit` holds for a node that has passed it; 0 = none */
+    uint32_t near;     /* of the promotable ones: those for which it is 0, whatever `credit` says */
 };
 
 struct fm_cell_record {
@@ -181,7 +182,8 @@ static inline bool fm_evidence_same(const struct fm_evidence *a, const struct fm
     return a->system_id == b->system_id && a->fork_lsn == b->fork_lsn &&
            fm_epoch_same(a->epoch, b->epoch) && a->timeline == b->timeline &&
            a->claimed == b->claimed && a->promotable == b->promotable && a->node == b->node &&
-           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to;
+           a->writer == b->writer && a->credit == b->credit && a->holes_to == b->holes_to &&
+           a->near == b->near;
 }
 
 static inline bool fm_sub_same(struct fm_sub a, struct fm_sub b)

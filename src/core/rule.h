@@ -111,6 +111,10 @@
     X(R23_NOBODY, "the bound is enforced where no standby counts")                                 \
     X(R23_LOWERED, "a credit that was lowered counts before it is reached")                        \
     X(R23_SURVIVOR, "a survivor that did not count believes in the credit")                        \
+    X(R23_NEAR, "what a standby of the primary's region lacks is granted, as if it had a credit")  \
+    X(R23_NEAR_RECORDED, "such a standby gets a credit before that is recorded")                   \
+    X(R23_NEAR_JOIN, "it is recorded as one without a credit before it has what was granted")      \
+    X(R23_NEAR_SURVIVOR, "a survivor that has a credit counts as one that has none")               \
     X(R23_CLAIM, "a claim changes what bounds the loss of what was acknowledged before it")        \
     X(R24_HOLE, "a survivor does not look at holes")                                               \
     X(R24_PASSED, "a hole is over before the standbys have passed it")                             \

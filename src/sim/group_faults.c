@@ -206,6 +206,19 @@ static void draw_faults(struct world *w, struct fm_rand *dice)
     post_fault(w, DB_CREATE, 0, 2 * S, 0, 0);
 }
 
+/* In half of them, and with dice of its own, so that the others stay what they were. */
+static void draw_near(struct world *w)
+{
+    struct fm_rand dice = {fm_mix64(w->o->seed + 29)};
+    struct group *x = w->group;
+    x->near_from = x->near_until = INT64_MAX;
+    if (x->credit.bytes == 0 || fm_rand_below(&dice, 2))
+        return;
+    x->near_from = fm_rand_below(&dice, 2) ? 0 : between(&dice, 15 * S, w->end - 80 * S);
+    if (fm_rand_below(&dice, 2))
+        x->near_until = between(&dice, x->near_from, w->end);
+}
+
 /* A share of the schedules has a group, drawn by dice of its own. */
 void db_draw(struct world *w)
 {
@@ -236,6 +249,7 @@ void db_draw(struct world *w)
                                           .beyond = (uint8_t)fm_rand_below(&dice, 2),
                                           .patience_ms = between(&dice, 300, 3000),
                                           .able = (1u << x->n) - 1};
+    draw_near(w);
     unsigned spread = SIM_REGIONS - fm_rand_below(&dice, 2);
     for (unsigned i = 0; i < x->n; i++) {
         struct proc *q = &w->proc[proc_db(i)];

@@ -234,7 +234,7 @@ struct db {
     struct line known[SIM_LINES]; /* of the node that is recorded as writer */
     uint8_t nknown, known_of;
     struct fm_credit credit;
-    uint32_t credit_life, counted; /* server_life */
+    uint32_t credit_life, counted, near; /* server_life */
     struct fm_credit_asked asked;
     uint8_t op; /* enum fm_group_action that takes time */
     uint8_t op_from;
@@ -252,6 +252,7 @@ struct group {
     uint8_t region[SIM_DBS];
     struct fm_group_policy policy;
     struct fm_credit_policy credit;
+    int64_t near_from, near_until; /* `in-region: sync` */
     struct db db[SIM_DBS];
     struct {
         bool client, acked;

@@ -51,7 +51,8 @@ const struct fm_trace_field fm_trace_event[] = {F(kind),
                                                 F(evidence.node),
                                                 F(evidence.writer),
                                                 F(evidence.credit),
-                                                F(evidence.holes_to)};
+                                                F(evidence.holes_to),
+                                                F(evidence.near)};
 CHECK(fm_trace_event);
 #undef F
 
@@ -92,7 +93,8 @@ const struct fm_trace_field fm_trace_cell[] = {F(revision.n),
                                                F(r.evidence.node),
                                                F(r.evidence.writer),
                                                F(r.evidence.credit),
-                                               F(r.evidence.holes_to)};
+                                               F(r.evidence.holes_to),
+                                               F(r.evidence.near)};
 CHECK(fm_trace_cell);
 #undef F
 

@@ -13,11 +13,11 @@
 
 FM_TRACE_TABLE(fm_trace_cfg, 13)
 FM_TRACE_TABLE(fm_trace_marks, 3) /* a list: `marks` */
-FM_TRACE_TABLE(fm_trace_event, 33)
+FM_TRACE_TABLE(fm_trace_event, 34)
 FM_TRACE_TABLE(fm_trace_snapshot, 10)
 FM_TRACE_TABLE(fm_trace_lease, 7) /* a list, after the region, before its subs: `@lease` */
 FM_TRACE_TABLE(fm_trace_sub, 2)
-FM_TRACE_TABLE(fm_trace_cell, 17) /* a list, after the number, before its members: `@cell` */
+FM_TRACE_TABLE(fm_trace_cell, 18) /* a list, after the number, before its members: `@cell` */
 FM_TRACE_TABLE(fm_trace_office_cfg, 4)
 FM_TRACE_TABLE(fm_trace_office_event, 8)
 FM_TRACE_TABLE(fm_trace_policy, 7)

@@ -13,6 +13,7 @@ import lib
 from lib import check, check_equal, wait_until
 from test_authority import LEASE_S, PATIENCE_S
 from test_group import Group
+from test_group_yield import Towers
 
 MAX_LOSS = 64 * 1024
 STILL_S = 2.0  # no acknowledgement for so long: they have stopped
@@ -85,10 +86,10 @@ def wait_for_kind(g, kind, region="west"):
     wait_until(f"the bound is {kind}: {g.node(region)}", lambda: loss(g, region).get("kind") == kind, PATIENCE_S)
 
 
-def sender(g, sig):
+def sender(g, sig, at="west", to="north-1"):
     """The server process of west that sends the log to the standby: stopped, nothing of it gets there any more."""
-    pid = g.sql("west", "select pid from pg_stat_replication where application_name = 'north-1'")
-    check(pid, "nothing is sent to north-1")
+    pid = g.sql(at, f"select pid from pg_stat_replication where application_name = '{to}'")
+    check(pid, f"nothing is sent to {to}")
     os.kill(int(pid), sig)
     return int(pid)
 
@@ -261,6 +262,106 @@ def test_sync(stage):
     rows = {int(x) for x in g.sql("north", "select string_agg(i::text, ',') from t").split(",")}
     lost = [n for n, _, _ in w.acknowledged if n not in rows]
     check(not lost, f"{len(lost)} acknowledged rows are lost")
+
+
+def begin_towers(stage, beyond, in_region):
+    """Two nodes in west, one in north."""
+    g = Towers(stage)
+    conf = json.loads(g.conf.read_text())
+    conf["groups"]["ledger"]["replication"] = {"mode": "async", "beyond": beyond, "max-loss": {"bytes": "64KiB"}}
+    if in_region:
+        conf["groups"]["ledger"]["replication"]["in-region"] = in_region
+    g.conf.write_text(json.dumps(conf))
+    g.begin().create()
+    g.wait_for_standbys("west-1", 2)
+    wait_for_kind(g, "enforced", "west-1")
+    return g
+
+
+def wait_for_in_region(g, size):
+    """Until that is what would be lost within the region, if the primary were lost."""
+    wanted = {"kind": "enforced", "bytes": size}
+    wait_until(f"{size} bytes would be lost within the region: {g.node('west-1').get('credit')}",
+               lambda: wanted.items() <= (loss(g, "west-1").get("in_region") or {}).items(), PATIENCE_S)
+
+
+def check_all_there(g, w, node):
+    rows = wait_until("the rows are read", lambda: g.sql(node, "select coalesce(string_agg(i::text, ','), '0') from t"),
+                      PATIENCE_S)
+    there = {int(x) for x in rows.split(",")}
+    lost = [n for n, _, _ in w.acknowledged if n not in there]
+    print(f"# {len(w.acknowledged)} rows acknowledged, {len(lost)} lost in {node}", flush=True)
+    check(not lost, f"{len(lost)} acknowledged rows are lost in {node}: {lost[:10]}")
+
+
+def test_in_region(stage):
+    """`in-region: sync`: the standby in the region of the primary stands still, and commits wait at once; the one in the
+    other region does, and they go on as far as the credit goes. The host of the primary dies while the other region is
+    behind: the node of its own region goes on, and nothing that was acknowledged is lost, as was shown before."""
+    g = begin_towers(stage, "block-writes", "sync")
+    wait_for_in_region(g, 0)
+    w = Writer(g, "west-1")
+    w.goes_on()
+    pid = sender(g, signal.SIGSTOP, "west-1", "west-2")
+    w.wait_until_it_stands()
+    has = lsn(g.sql("west-2", "select pg_last_wal_receive_lsn()"))
+    check(w.acknowledged[-1][1] <= has, f"acknowledged was {w.acknowledged[-1][1] - has} bytes beyond west-2")
+    credit = g.node("west-1")["credit"]
+    check_equal((credit["waiting"], credit["held_up_by"]), (True, "west-2"), f"what the status says: {credit}")
+    os.kill(pid, signal.SIGCONT)
+    w.goes_on()
+
+    pid = sender(g, signal.SIGSTOP, "west-1", "north-1")
+    w.goes_on(50)
+    shown = g.fulmar("group", "status", "ledger").stdout
+    check("; nothing within the region" in shown, shown)
+    w.wait_until_it_stands()
+    far = w.acknowledged[-1][1] - lsn(g.sql("north-1", "select pg_last_wal_receive_lsn()"))
+    check(MAX_LOSS // 2 < far <= MAX_LOSS, f"{far} bytes beyond north-1 were acknowledged of {MAX_LOSS}")
+    check_equal(g.node("west-1")["credit"]["held_up_by"], "north-1", "who holds commits up")
+    os.kill(pid, signal.SIGCONT)
+    w.goes_on(200)
+
+    sender(g, signal.SIGSTOP, "west-1", "north-1")
+    w.goes_on(50)
+    bound = loss(g, "west-1")
+    check(bound["bytes"] > 0, f"north-1 is behind, and the bound is {bound}")
+    check_equal(bound["in_region"], {"kind": "enforced", "bytes": 0, "transactions": 0}, f"the bound: {bound}")
+    g.kill_host("west-1")
+    w.stop()
+    g.wait_for_primary("west-2")
+    check_all_there(g, w, "west-2")
+    # alone in its region, it goes on with the credit of the other one
+    g.wait_for_standbys("west-2", 1)
+    w = Writer(g, "west-2")
+    w.goes_on()
+    w.stop()
+    check(loss(g, "west-2").get("in_region") is None, f"nobody is left in the region: {loss(g, 'west-2')}")
+
+
+def test_in_region_leaves(stage):
+    """... with `no-automatic` it is no longer waited for when it holds commits up, and nobody says any more that nothing
+    would be lost; when it has caught up, it is waited for again. The key is turned on and off meanwhile."""
+    g = begin_towers(stage, "no-automatic", None)
+    wait_for_in_region(g, MAX_LOSS)
+    conf = json.loads(g.conf.read_text())
+    for in_region, size in (("sync", 0), ("async", MAX_LOSS), ("sync", 0)):
+        conf["groups"]["ledger"]["replication"]["in-region"] = in_region
+        g.conf.write_text(json.dumps(conf))
+        done = g.fulmar("config", "apply", "--reason", "a test")
+        check_equal(done.returncode, 0, f"exit code of config apply: {done.stdout} {done.stderr}")
+        wait_for_in_region(g, size)
+    w = Writer(g, "west-1")
+    w.goes_on()
+    pid = sender(g, signal.SIGSTOP, "west-1", "west-2")
+    wait_until("west-2 is left behind", lambda: loss(g, "west-1").get("in_region", {}) in (None, {}) or
+               loss(g, "west-1")["in_region"]["kind"] == "unbounded", PATIENCE_S)
+    w.goes_on(500)
+    check("within the region" not in g.fulmar("group", "status", "ledger").stdout, "group status still says so")
+    os.kill(pid, signal.SIGCONT)
+    wait_for_in_region(g, 0)
+    w.goes_on()
+    w.stop()
 
 
 if __name__ == "__main__":

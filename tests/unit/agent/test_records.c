@@ -167,7 +167,7 @@ static void a_cell_keeps_its_members_and_its_evidence(void **state)
     assert_int_equal(b->gentle_from.n, 40);
     assert_int_equal(b->accepted.n, 39);
     assert_true(fm_members_same(&b->members, &c->members));
-    assert_memory_equal(&b->evidence, &c->evidence, sizeof b->evidence);
+    assert_true(fm_evidence_same(&b->evidence, &c->evidence));
     c->state = FM_CELL_YIELDED;
     assert_int_equal(there_and_back(&w).to.cell.state, FM_CELL_YIELDED);
     c->state = FM_CELL_HELD;
@@ -274,6 +274,11 @@ static void what_is_not_of_this_form_is_refused(void **state)
         {"cell/cards/0", EVIDENCE("\"credit\":\"x\",\"holes_to\":\"0\"")},
         {"cell/cards/0", EVIDENCE("\"credit\":\"0\",\"holes_to\":\"0/1\"")},
         {"cell/cards/0", EVIDENCE("\"credit\":0")},
+        {"cell/cards/0", EVIDENCE("\"credit\":null")},
+        {"cell/cards/0", EVIDENCE("\"credit\":{\"bytes\":\"0\"}")},
+        {"cell/cards/0", EVIDENCE("\"credit\":{\"bytes\":0,\"near\":1}")},
+        {"cell/cards/0", EVIDENCE("\"credit\":{\"bytes\":\"0\",\"near\":-1}")},
+        {"cell/cards/0", EVIDENCE("\"credit\":{\"bytes\":\"0\",\"near\":4294967296}")},
         {"cell/cards/0", "{\"v\":1,\"region\":\"south\",\"state\":\"held\",\"epoch\":1,"
                          "\"gentle_from\":1,\"members\":{}}"},
     };
@@ -302,7 +307,7 @@ static void nodes_are_told_apart_by_their_names(void **state)
     assert_int_equal(fm_roster_add_node(ours, (unsigned)here, FM_STR("north-1")), 0);
     for (int i = 0; i < 3; i++)
         assert_int_equal(fm_roster_add_node(theirs, (unsigned)there, fm_str_z(names[i])), i);
-    struct fm_evidence e = {7, 8, {3}, 4, 5, 1, 2, 2, 0, 0}, x = {0};
+    struct fm_evidence e = {7, 8, {3}, 4, 5, 1, 2, 2, 9, 0, 1}, x = {0};
     fm_buf_ch(&b, '{');
     fm_buf_lit(&b, "\"x\":1");
     fm_evidence_write(ours, (unsigned)here, &e, &b);
@@ -312,14 +317,15 @@ static void nodes_are_told_apart_by_their_names(void **state)
     assert_int_equal(x.node, 3);
     assert_int_equal(x.writer, 3);
     assert_int_equal(x.promotable, 2);
+    assert_true(x.near == 2 && x.credit == 9);
     assert_int_equal(fm_evidence_read(ours, (unsigned)here, evidence, &x), 1);
-    assert_memory_equal(&x, &e, sizeof e);
+    assert_true(fm_evidence_same(&x, &e));
     /* who is promotable and not known is left out; who writes has to be known */
     int cards = fm_roster_context(ours, FM_STR("cards"));
     assert_int_equal(fm_evidence_read(ours, (unsigned)cards, evidence, &x), 0);
     assert_int_equal(fm_roster_add_node(ours, (unsigned)cards, FM_STR("west-1")), 0);
     assert_int_equal(fm_evidence_read(ours, (unsigned)cards, evidence, &x), 1);
-    assert_true(x.node == 1 && x.writer == 1 && x.promotable == 0);
+    assert_true(x.node == 1 && x.writer == 1 && x.promotable == 0 && x.near == 0);
     json_array_remove(json_object_get(evidence, "nodes"), 1);
     assert_int_equal(fm_evidence_read(ours, (unsigned)here, evidence, &x), -1);
     json_decref(o);
@@ -386,6 +392,34 @@ static void evidence_without_a_credit_enforces_nothing(void **state)
     assert_true(w.to.cell.evidence.holes_to == 0);
 }
 
+/* Who does not know it would give every node a credit: the text is not one that it reads. */
+static void who_has_no_credit_is_said_so_that_nobody_misreads_it(void **state)
+{
+    (void)state;
+    int ledger = fm_roster_context(ours, FM_STR("ledger"));
+    struct fm_evidence e = {
+        .system_id = 7, .timeline = 1, .claimed = 1, .promotable = 3, .credit = 64};
+    for (unsigned near = 0; near <= 2; near += 2) {
+        char text[FM_RECORD_TEXT_MAX];
+        struct fm_buf b = fm_buf(text, sizeof text);
+        e.near = near;
+        fm_evidence_write(ours, (unsigned)ledger, &e, &b);
+        const char *credit = near ? "\"credit\":{\"bytes\":\"64\",\"near\":2},\"holes_to\":\"0\""
+                                  : "\"credit\":\"64\",\"holes_to\":\"0\"";
+        fm_buf_ch(&b, 0);
+        if (!strstr(b.p, credit))
+            fail_msg("%s", b.p);
+    }
+    /* one that does not count has none, whatever is said */
+    struct fm_evidence x = {0};
+    json_t *o = json_loads("{\"system\":\"7\",\"timeline\":1,\"fork\":\"0\",\"promotable\":1,"
+                           "\"credit\":{\"bytes\":\"64\",\"near\":3}}",
+                           0, NULL);
+    assert_int_equal(fm_evidence_read(ours, (unsigned)ledger, o, &x), 1);
+    assert_true(x.promotable == 1 && x.near == 1 && x.credit == 64);
+    json_decref(o);
+}
+
 static void the_largest_fits(void **state)
 {
     (void)state;
@@ -432,6 +466,7 @@ FM_TEST_MAIN(fm_test_with(keys_have_one_form, begin, end),
              fm_test_with(the_small_ones, begin, end),
              fm_test_with(what_is_not_of_this_form_is_refused, begin, end),
              fm_test_with(evidence_without_a_credit_enforces_nothing, begin, end),
+             fm_test_with(who_has_no_credit_is_said_so_that_nobody_misreads_it, begin, end),
              fm_test_with(nodes_are_told_apart_by_their_names, begin, end),
              fm_test_with(who_has_gone_is_not_named_any_more, begin, end),
              fm_test_with(a_group_has_no_more_nodes_than_there_is_room_for, begin, end),

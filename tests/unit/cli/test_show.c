@@ -102,6 +102,18 @@ static void a_loss_says_how_sure_it_is(void **state)
          "at most 64 bytes, 2 transactions (enforced); replication to north-1 is broken on purpose "
          "since 14:08:42 (3.2 s): it lacks 20 bytes"},
         {"{\"kind\": \"unbounded\", \"bytes\": null, \"broken\": null}", "not bounded"},
+        {"{\"kind\": \"enforced\", \"bytes\": 64, \"transactions\": 2, \"in_region\": {\"kind\":"
+         " \"enforced\", \"bytes\": 0, \"transactions\": 0}}",
+         "at most 64 bytes, 2 transactions (enforced); nothing within the region"},
+        {"{\"kind\": \"unbounded\", \"bytes\": null, \"in_region\": {\"kind\": \"enforced\","
+         " \"bytes\": 20, \"transactions\": 1}}",
+         "not bounded; at most 20 bytes within the region"},
+        {"{\"kind\": \"enforced\", \"bytes\": 64, \"transactions\": 2, \"in_region\": {\"kind\":"
+         " \"enforced\", \"bytes\": 64, \"transactions\": 2}}",
+         "at most 64 bytes, 2 transactions (enforced)"},
+        {"{\"kind\": \"enforced\", \"bytes\": 64, \"transactions\": 2, \"in_region\": {\"kind\":"
+         " \"estimate\", \"bytes\": 0, \"transactions\": 0}}",
+         "at most 64 bytes, 2 transactions (enforced)"},
         {"{}", "not bounded"}, /* of a daemon that says it in another way */
     };
     char out[FM_SHOW_LOSS];

@@ -166,6 +166,22 @@ static void the_credit_is_the_least_that_is_said(void **state)
     }
 }
 
+static void nodes_of_the_region_of_the_primary_may_have_no_credit(void **state)
+{
+    (void)state;
+    struct fm_conf *c =
+        parse_group("    replication: {mode: async, max-loss: {bytes: 1MiB}, in-region: sync}\n");
+    assert_int_equal(c->groups[0].replication.in_region, FM_CONF_IN_REGION_SYNC);
+    assert_int_equal(c->groups[0].replication.credit_bytes, 1024 * 1024);
+    fm_conf_free(c);
+    c = parse_group("    replication: {mode: async, in-region: async}\n");
+    assert_int_equal(c->groups[0].replication.in_region, FM_CONF_IN_REGION_ASYNC);
+    fm_conf_free(c);
+    c = parse_group("    replication: {mode: sync}\n");
+    assert_int_equal(c->groups[0].replication.in_region, FM_CONF_IN_REGION_ASYNC);
+    fm_conf_free(c);
+}
+
 static void a_group_has_what_is_said(void **state)
 {
     (void)state;
@@ -343,6 +359,8 @@ FM_TEST_MAIN(fm_test(a_context_may_be_only_a_database), fm_test(gates_listen_whe
              fm_test(a_group_of_hooks_has_neither_nodes_nor_a_bound),
              fm_test(nodes_of_a_zone_have_its_number), fm_test(a_group_has_its_defaults),
              fm_test(a_node_is_dialed_as_the_file_says),
-             fm_test(the_credit_is_the_least_that_is_said), fm_test(a_group_has_what_is_said),
+             fm_test(the_credit_is_the_least_that_is_said),
+             fm_test(nodes_of_the_region_of_the_primary_may_have_no_credit),
+             fm_test(a_group_has_what_is_said),
              fm_test(a_group_is_found_by_its_context_and_its_hosts),
              fm_test(secrets_are_where_they_were_said_or_in_the_state))

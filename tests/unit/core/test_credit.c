@@ -419,9 +419,10 @@ static void a_survivor_computes_it_alone(void **state)
         {CREDIT, ONE, 500, 9500, FM_CREDIT_ESTIMATE, 9000},
     };
     for (size_t i = 0; i < FM_COUNT(cases); i++) {
-        struct fm_credit_bound b = fm_credit_bound_of_survivor(cases[i].credit, cases[i].recorded,
-                                                               1, (struct fm_lsn){cases[i].flush},
-                                                               (struct fm_lsn){cases[i].hole});
+        const struct fm_evidence r = {
+            .promotable = cases[i].recorded, .credit = cases[i].credit, .holes_to = cases[i].hole};
+        struct fm_credit_bound b =
+            fm_credit_bound_of_survivor(&r, 1, (struct fm_lsn){cases[i].flush});
         assert_int_equal(b.kind, cases[i].kind);
         assert_int_equal(b.bytes, cases[i].bytes);
     }
@@ -433,7 +434,14 @@ static void a_survivor_computes_it_alone(void **state)
 static void hear(const struct fm_credit_asked *a, uint64_t newest, uint32_t nodes, uint64_t credit,
                  uint64_t declared)
 {
-    fm_credit_hear(&c, a, (struct fm_revision){newest}, nodes, credit, declared, now);
+    const struct fm_evidence r = {.promotable = nodes, .credit = credit};
+    fm_credit_hear(&c, a, (struct fm_revision){newest}, &r, declared, now);
+}
+
+static void ask(struct fm_credit_asked *a, uint64_t over, uint32_t nodes, uint64_t credit)
+{
+    const struct fm_evidence e = {.promotable = nodes, .credit = credit};
+    fm_credit_ask(a, (struct fm_revision){over}, &e);
 }
 
 static void what_was_asked_over_the_newest_record_may_yet_be_applied(void **state)
@@ -441,13 +449,13 @@ static void what_was_asked_over_the_newest_record_may_yet_be_applied(void **stat
     (void)state;
     struct fm_credit_asked a = {0};
     begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
-    fm_credit_ask(&a, (struct fm_revision){7}, ONE | TWO, CREDIT);
-    fm_credit_ask(&a, (struct fm_revision){7}, TWO, CREDIT); /* the first one is not gone by it */
+    ask(&a, 7, ONE | TWO, CREDIT);
+    ask(&a, 7, TWO, CREDIT); /* the first one is not gone by it */
     hear(&a, 7, ONE, CREDIT, CREDIT);
     assert_int_equal(c.may_be_recorded, ONE | TWO);
     hear(&a, 8, ONE, CREDIT, CREDIT); /* it was that, or nothing */
     assert_int_equal(c.may_be_recorded, 0);
-    fm_credit_ask(&a, (struct fm_revision){8}, THREE, CREDIT);
+    ask(&a, 8, THREE, CREDIT);
     hear(&a, 8, ONE, CREDIT, CREDIT);
     assert_int_equal(c.may_be_recorded, THREE);
     c.policy.able = ONE; /* a configuration has no other node any more */
@@ -486,7 +494,7 @@ static void a_larger_credit_is_in_force_once_that_is_recorded(void **state)
     assert_int_equal(c.policy.bytes, 3 * CREDIT);
     hear(&a, 8, ONE, 3 * CREDIT, 10); /* a smaller one at once */
     assert_int_equal(c.policy.bytes, 10);
-    fm_credit_ask(&a, (struct fm_revision){8}, ONE, 10);
+    ask(&a, 8, ONE, 10);
     hear(&a, 8, ONE, 3 * CREDIT, 2 * CREDIT); /* ... until that cannot be recorded any more */
     assert_int_equal(c.policy.bytes, 10);
     hear(&a, 9, 0, 10, 2 * CREDIT); /* nobody counts by it */

@@ -85,11 +85,13 @@ static void a_promotion_is_claimed_done_recorded_and_opened(void **state)
     record(v);
     assert_int_equal(tick().to, FM_GROUP_PRIMARY);
     ev.counted = 1 << C | 1 << B;
+    ev.near = 1 << A | 1 << C;
     ev.credit = 64;
     ev.holes_to.n = 900;
     v = tick();
     assert_true(v.records);
     assert_int_equal(v.record.promotable, 1 << C);
+    assert_int_equal(v.record.near, 1 << C); /* nobody that does not count */
     assert_true(v.record.credit == 64 && v.record.holes_to == 900);
     record(v);
     assert_false(tick().records);
@@ -479,7 +481,7 @@ static void b_has_opened(uint64_t fork)
     static struct fm_history two;
     two = (struct fm_history){{2}, fork == 1000 ? FM_STR("1\t0/3E8\n") : FM_STR("1\t0/384\n")};
     held_by(NORTH, 2);
-    cell.r.evidence = (struct fm_evidence){5, fork, {2}, 2, 2, 0, B + 1, B + 1, 0, 0};
+    cell.r.evidence = (struct fm_evidence){5, fork, {2}, 2, 2, 0, B + 1, B + 1, 0, 0, 0};
     node[B].state = FM_GROUP_PRIMARY;
     node[B].timeline.n = 2;
     node[B].begins.n = fork;

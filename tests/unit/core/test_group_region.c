@@ -1,5 +1,5 @@
-/* The nodes of a region that stands by: kept apart from the primary on purpose, and whether their
- * region can serve. */
+/* The nodes of a region: of one that stands by, kept apart from the primary on purpose; whether
+ * they can serve; what would be lost with the primary among them. */
 #include "group_scene.h"
 
 /* It stays a standby, and a candidate; nothing is done about what it lacks until it follows. */
@@ -84,5 +84,32 @@ static void a_region_is_well_where_a_node_serves_or_could(void **state)
         assert_true(strlen(fm_group_health_text((enum fm_group_health)h)) > 0);
 }
 
+/* What a node of the primary's own region would lose stands in the record, whoever is heard. */
+static void in_the_region_of_the_primary_another_one_may_lose_nothing(void **state)
+{
+    (void)state;
+    begin(A);
+    struct fm_evidence *r = &cell.r.evidence;
+    struct fm_credit_bound b;
+    r->promotable = 1u << B | 1u << C;
+    r->credit = 64;
+    for (unsigned i = 0; i < NODES; i++)
+        node[i].region = i == C;
+    assert_true(fm_group_loss_in_region(r, node, NODES, p.fresh_ms, now, &b));
+    assert_true(b.kind == FM_CREDIT_ENFORCED && b.bytes == 64);
+    r->near = 1u << B;
+    assert_true(fm_group_loss_in_region(r, node, NODES, p.fresh_ms, now, &b));
+    assert_true(b.kind == FM_CREDIT_ENFORCED && b.bytes == 0);
+    node[A].at = FM_MONO_ZERO; /* the primary is not heard: the best that there is */
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 0);
+    node[B].at = FM_MONO_ZERO;
+    assert_false(fm_group_loss_in_region(r, node, NODES, p.fresh_ms, now, &b));
+    assert_int_equal(fm_group_loss_if_now(r, node, NODES, 2, p.fresh_ms, now).bytes, 64);
+    assert_false(fm_group_loss_in_region(NULL, node, NODES, p.fresh_ms, now, &b));
+    r->writer = 0;
+    assert_false(fm_group_loss_in_region(r, node, NODES, p.fresh_ms, now, &b));
+}
+
 FM_TEST_MAIN(fm_test(who_is_kept_apart_receives_nothing_and_loses_nothing),
-             fm_test(a_region_is_well_where_a_node_serves_or_could))
+             fm_test(a_region_is_well_where_a_node_serves_or_could),
+             fm_test(in_the_region_of_the_primary_another_one_may_lose_nothing))

@@ -110,7 +110,8 @@ static void shake(void)
                                                (uint16_t)(1 + fm_rand_below(&dice, NODES)),
                                                (uint16_t)(1 + fm_rand_below(&dice, NODES)),
                                                64,
-                                               0};
+                                               0,
+                                               2};
         if (empty)
             cell.r.evidence = (struct fm_evidence){0};
     }

@@ -289,35 +289,42 @@ static void the_record_takes_a_claim_and_then_what_came_of_it(void **state)
         uint64_t epoch;
         struct fm_evidence to;
     } rows[] = {
-        /* system, fork, epoch, timeline, claimed, promotable, node, writer, credit, holes_to */
-        {"the standby claims a new timeline", true, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0}},
-        {"one that was claimed before", false, 8, {5, 100, {8}, 2, 3, 2, 2, 1, 0, 0}},
-        {"the writer goes on", true, 8, {5, 100, {8}, 2, 3, 2, 1, 1, 0, 0}},
-        {"a claim that opens at once", false, 8, {5, 300, {8}, 4, 4, 2, 2, 2, 0, 0}},
-        {"a claim that changes who bounds the loss", false, 8, {5, 100, {8}, 2, 4, 0, 2, 1, 0, 0}},
-        {"a claim of another system", false, 8, {6, 100, {8}, 2, 4, 2, 2, 1, 0, 0}},
-        {"a claim of nobody", false, 8, {5, 100, {8}, 2, 4, 2, 0, 1, 0, 0}},
-        {"for an epoch that the cell has not", false, 9, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0}},
-        {"for an epoch that is over", false, 6, {5, 100, {6}, 2, 4, 2, 2, 1, 0, 0}},
-        {"a second node in the same epoch", false, 7, {5, 100, {7}, 2, 4, 2, 2, 1, 0, 0}},
-        {"a second node opens it", false, 7, {5, 300, {7}, 3, 3, 0, 2, 2, 0, 0}},
-        {"the node opens what was claimed", true, 7, {5, 300, {7}, 3, 3, 0, 1, 1, 0, 0}},
-        {"it opens one that is higher still", true, 7, {5, 300, {7}, 5, 5, 0, 1, 1, 0, 0}},
-        {"it opens one that another may have had", false, 7, {5, 300, {7}, 4, 5, 0, 1, 1, 0, 0}},
-        {"it opens a lower one", false, 7, {5, 300, {7}, 1, 3, 0, 1, 1, 0, 0}},
-        {"other standbys bound the loss", true, 7, {5, 100, {7}, 2, 3, 6, 1, 1, 0, 0}},
-        {"a credit", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 64, 0}},
-        {"a hole", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 0, 900}},
-        {"a claim that lowers the credit", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 1, 0}},
-        {"a claim that fills a hole", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 900}},
-        {"the same timeline from elsewhere", false, 7, {5, 101, {7}, 2, 3, 2, 1, 1, 0, 0}},
+        /* system, fork, epoch, timeline, claimed, promotable, node, writer, credit, holes_to, near
+         */
+        {"the standby claims a new timeline", true, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0, 0}},
+        {"one that was claimed before", false, 8, {5, 100, {8}, 2, 3, 2, 2, 1, 0, 0, 0}},
+        {"the writer goes on", true, 8, {5, 100, {8}, 2, 3, 2, 1, 1, 0, 0, 0}},
+        {"a claim that opens at once", false, 8, {5, 300, {8}, 4, 4, 2, 2, 2, 0, 0, 0}},
+        {"a claim that changes who bounds the loss",
+         false,
+         8,
+         {5, 100, {8}, 2, 4, 0, 2, 1, 0, 0, 0}},
+        {"a claim of another system", false, 8, {6, 100, {8}, 2, 4, 2, 2, 1, 0, 0, 0}},
+        {"a claim of nobody", false, 8, {5, 100, {8}, 2, 4, 2, 0, 1, 0, 0, 0}},
+        {"for an epoch that the cell has not", false, 9, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0, 0}},
+        {"for an epoch that is over", false, 6, {5, 100, {6}, 2, 4, 2, 2, 1, 0, 0, 0}},
+        {"a second node in the same epoch", false, 7, {5, 100, {7}, 2, 4, 2, 2, 1, 0, 0, 0}},
+        {"a second node opens it", false, 7, {5, 300, {7}, 3, 3, 0, 2, 2, 0, 0, 0}},
+        {"the node opens what was claimed", true, 7, {5, 300, {7}, 3, 3, 0, 1, 1, 0, 0, 0}},
+        {"it opens one that is higher still", true, 7, {5, 300, {7}, 5, 5, 0, 1, 1, 0, 0, 0}},
+        {"it opens one that another may have had", false, 7, {5, 300, {7}, 4, 5, 0, 1, 1, 0, 0, 0}},
+        {"it opens a lower one", false, 7, {5, 300, {7}, 1, 3, 0, 1, 1, 0, 0, 0}},
+        {"other standbys bound the loss", true, 7, {5, 100, {7}, 2, 3, 6, 1, 1, 0, 0, 0}},
+        {"one that has no credit", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 64, 0, 2}},
+        {"no credit for one that does not count", false, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 64, 0, 4}},
+        {"a claim that takes a credit away", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 0, 2}},
+        {"a credit", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 64, 0, 0}},
+        {"a hole", true, 7, {5, 100, {7}, 2, 3, 2, 1, 1, 0, 900, 0}},
+        {"a claim that lowers the credit", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 1, 0, 0}},
+        {"a claim that fills a hole", false, 8, {5, 100, {8}, 2, 4, 2, 2, 1, 0, 900, 0}},
+        {"the same timeline from elsewhere", false, 7, {5, 101, {7}, 2, 3, 2, 1, 1, 0, 0, 0}},
     };
     for (size_t i = 0; i < FM_COUNT(rows); i++)
         if (fm_group_may_record(&stands, &rows[i].to, (struct fm_epoch){rows[i].epoch}) !=
             rows[i].good)
             fail_msg("%s: %d", rows[i].what, !rows[i].good);
-    const struct fm_evidence none = {0}, first = {5, 0, {1}, 0, 1, 0, 2, 0, 0, 0},
-                             nothing = {0, 0, {1}, 0, 1, 0, 2, 0, 0, 0};
+    const struct fm_evidence none = {0}, first = {5, 0, {1}, 0, 1, 0, 2, 0, 0, 0, 0},
+                             nothing = {0, 0, {1}, 0, 1, 0, 2, 0, 0, 0, 0};
     assert_true(fm_group_may_record(&none, &first, (struct fm_epoch){1}));
     assert_false(fm_group_may_record(&none, &nothing, (struct fm_epoch){1}));
 }
@@ -334,6 +341,10 @@ static void the_writer_lacks_nothing_and_others_what_is_recorded(void **state)
     assert_int_equal(b.kind, FM_CREDIT_ESTIMATE);
     b = fm_group_bound(&r, 2, (struct fm_lsn){500});
     assert_int_equal(b.kind, FM_CREDIT_UNBOUNDED);
+    const struct fm_evidence one = {.writer = 1, .promotable = 6, .near = 4, .credit = 4096};
+    assert_int_equal(fm_group_bound(&one, 1, (struct fm_lsn){500}).bytes, 4096);
+    b = fm_group_bound(&one, 2, (struct fm_lsn){500});
+    assert_true(b.kind == FM_CREDIT_ENFORCED && b.bytes == 0);
 }
 
 static void what_is_broken_on_purpose_lacks_more_and_more(void **state)

@@ -167,7 +167,8 @@ static void vouch(char *const *argv)
         .beyond = FM_CREDIT_BLOCKS, .patience_ms = 500, .able = 1u << STANDBY};
     if (!fm_str_u64(fm_str_z(argv[2]), &p.bytes))
         exit(64);
-    fm_credit_init(&v.credit, &p, SELF, 1u << STANDBY, FM_LSN_NONE, loop.now);
+    const struct fm_evidence recorded = {.promotable = 1u << STANDBY};
+    fm_credit_init(&v.credit, &p, SELF, &recorded, FM_LSN_NONE, loop.now);
     fm_pg_stream_init(&v.stream, &loop, argv[0]);
     v.stream.begun = stream_begun;
     v.stream.moved = stream_moved;
