@@ -323,6 +323,9 @@ if test -e {slow}; then echo $$ >{pid}; sleep 1000; fi
     check(not os.path.exists(f"/proc/{copying}"), "it is copied all the same")
     check((there / "fulmar.making").exists() and not (there / "PG_VERSION").exists(), f"what is left: {list(there.iterdir())}")
     slow.unlink()
+    refused = order(g, "add", "ledger", "a-1", wanted=3)  # in the usual folder, which is another one
+    check(refused["rule"] == "no-room" and f"knows the node in {there} " in refused["evidence"], refused)
+    g.write(lambda nodes: {**nodes, "a-1": g.extra})
     check_equal(order(g, "add", "ledger", "a-1")["state"], "done", "the operation")
 
 
