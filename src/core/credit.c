@@ -5,6 +5,9 @@
  * is promoted. */
 #include "core/credit.h"
 
+/* XLOG_BLCKSZ and SizeOfXLogLongPHD: access/xlog_internal.h of PostgreSQL. */
+enum { LOG_PAGE = 8192, LOG_HEADER_MAX = 40 };
+
 const char *fm_credit_kind_name(enum fm_credit_kind k)
 {
     static const char *const name[] = {
@@ -529,11 +532,27 @@ struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now)
     return v;
 }
 
+/* A server that has begun a page of its log, and nothing on it, says that the log ends behind the
+ * page's header; who has all of it says that it ends before. Only another record shows that. */
+static bool waits_at_header(const struct fm_credit *c)
+{
+    uint32_t nodes = (counted(c) | c->policy.able) & c->streaming & ~bit(c->self);
+    for (unsigned i = 0; i < FM_CREDIT_NODES_MAX; i++) {
+        struct fm_lsn flush = c->standby[i].flush;
+        if (nodes & bit(i) && !fm_lsn_is_none(flush) && flush.n % LOG_PAGE == 0 &&
+            fm_lsn_before(flush, c->written) && fm_lsn_ahead(c->written, flush) <= LOG_HEADER_MAX)
+            return true;
+    }
+    return false;
+}
+
 uint64_t fm_credit_move_on(struct fm_credit *c, const struct fm_credit_verdict *v,
                            struct fm_mono now)
 {
-    uint64_t ahead = fm_lsn_ahead(v->joins_at, c->written);
-    if (!v->joining || !ahead)
+    uint64_t ahead = v->joining ? fm_lsn_ahead(v->joins_at, c->written) : 0;
+    if (!ahead && waits_at_header(c))
+        ahead = 1;
+    if (!ahead)
         c->joins_since = now;
     if (fm_mono_sub_ms(now, c->joins_since) < FM_CREDIT_MOVE_ON_MS)
         return 0;

@@ -215,8 +215,8 @@ struct fm_credit_verdict {
  * way until fm_credit_recorded says how it stands. */
 struct fm_credit_verdict fm_credit_look(struct fm_credit *c, struct fm_mono now);
 
-/* So many bytes that mean nothing are to be written now, for who joins where nobody else writes; 0:
- * none. They count as on their way. */
+/* So many bytes that mean nothing are to be written now, where nobody else writes: for who joins,
+ * or who has all but the header of a page; 0: none. They count as on their way. */
 uint64_t fm_credit_move_on(struct fm_credit *c, const struct fm_credit_verdict *v,
                            struct fm_mono now);
 

@@ -569,6 +569,28 @@ static void half_of_a_grant_is_left_when_it_becomes_short(void **state)
     assert_true(fm_credit_is_short(&c));
 }
 
+/* 0/5000028 at the primary is 0/5000000 at a standby that has all of it. */
+static void a_log_that_ends_behind_a_header_moves_on(void **state)
+{
+    (void)state;
+    const struct fm_credit_verdict v = {0};
+    begin_with(CREDIT, FM_CREDIT_LEAVES, ONE);
+    uint64_t page = 0x5000000 - START;
+    flushed(1, page);
+    written(page + 40);
+    (void)fm_credit_move_on(&c, &v, now);
+    later(FM_CREDIT_MOVE_ON_MS - 1);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0);
+    later(1);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 1);
+    written(page + 41); /* more than a header */
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0);
+    flushed(1, page + 41);
+    later(FM_CREDIT_MOVE_ON_MS);
+    assert_int_equal(fm_credit_move_on(&c, &v, now), 0);
+}
+
 static void a_log_that_nobody_writes_moves_on_for_who_joins(void **state)
 {
     (void)state;
@@ -746,6 +768,7 @@ FM_TEST_MAIN(
     fm_test(a_grant_is_reported_before_commits_would_wait_for_it),
     fm_test(what_was_said_is_said_again_while_the_right_lasts),
     fm_test(half_of_a_grant_is_left_when_it_becomes_short),
+    fm_test(a_log_that_ends_behind_a_header_moves_on),
     fm_test(a_log_that_nobody_writes_moves_on_for_who_joins),
     fm_test(the_server_waits_for_all_that_may_count),
     fm_test(a_stream_does_not_outlive_the_names_that_it_was_begun_by),
