@@ -178,8 +178,10 @@ static void carry_item(struct ctl_op *o, struct fm_op *x, unsigned i)
         return;
     if (cell->region == item->to && cell->state == FM_CELL_HELD) {
         item_arrives(c, x, i);
-    } else if (item->from != ctl->region) {
-        return; /* it is on its way here */
+    } else if (item->from != ctl->region) { /* it is on its way here, unless nobody sends it */
+        if (x->state == FM_OP_ABORTING && cell->region == item->from &&
+            fm_votes_lost(&ctl->votes, item->from))
+            item_ends(c, x, i, FM_OP_ABORTED, "the region that holds it is lost");
     } else if (cell->region != ctl->region) {
         item_ends(c, x, i, FM_OP_FAILED, "another region holds it meanwhile");
     } else if (c->move.state == FM_MOVE_IDLE) {
@@ -501,14 +503,18 @@ static void carry(struct ctl_op *o)
     fm_op_free(&x);
 }
 
-/* The keeper of the heir may have been quicker to write that it is done. */
-static bool is_live(const struct fm_controller *ctl, const char *id, unsigned item)
+/* The keeper of the heir may have been quicker to write that it is done; or that it was aborted,
+ * while this region was lost. */
+static bool is_live(const struct fm_controller *ctl, const char *id, unsigned item, bool *aborted)
 {
+    *aborted = false;
     for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
         const struct fm_op *x = &ctl->op[i].op;
-        if (ctl->op[i].used && strcmp(x->id, id) == 0)
-            return !fm_op_is_over((enum fm_op_state)x->state) && item < x->nitems &&
-                   !fm_op_is_over((enum fm_op_state)x->item[item].state);
+        if (!ctl->op[i].used || strcmp(x->id, id) != 0 || item >= x->nitems)
+            continue;
+        *aborted = x->item[item].state == FM_OP_ABORTED;
+        return !fm_op_is_over((enum fm_op_state)x->state) &&
+               !fm_op_is_over((enum fm_op_state)x->item[item].state);
     }
     return false;
 }
@@ -517,8 +523,12 @@ void ctl_carry_turn(struct fm_controller *ctl)
 {
     for (unsigned i = 0; i < ctl->ncontexts; i++) {
         struct ctl_context *c = ctl->context[i];
-        if (c && c->carry.active && !is_live(ctl, c->carry.id, c->carry.item))
-            c->carry.active = false;
+        bool aborted;
+        if (!c || !c->carry.active || is_live(ctl, c->carry.id, c->carry.item, &aborted))
+            continue;
+        c->carry.active = false;
+        if (aborted && c->move.state != FM_MOVE_IDLE)
+            ctl_move_abort(c);
     }
     for (unsigned i = 0; i < CTL_OPS_MAX && !ctl->stopped; i++) {
         struct ctl_op *o = &ctl->op[i];

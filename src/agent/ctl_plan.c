@@ -83,8 +83,10 @@ static bool take_common(struct ctl_order *o, enum fm_op_kind kind, const char *b
 
 /* -------- rules -------- */
 
-static bool busy_elsewhere(const struct fm_controller *ctl, unsigned context, unsigned cell,
-                           const char **id)
+/* A region that is lost hands nothing over: what waits for it is in the way of no failover, and
+ * ends when the cells have gone. */
+static bool busy_elsewhere(const struct fm_controller *ctl, enum fm_op_kind kind, unsigned context,
+                           unsigned cell, const char **id)
 {
     for (unsigned i = 0; i < CTL_OPS_MAX; i++) {
         const struct ctl_op *x = &ctl->op[i];
@@ -94,7 +96,8 @@ static bool busy_elsewhere(const struct fm_controller *ctl, unsigned context, un
                    (x->op.kind == FM_OP_FAILBACK || x->op.kind == FM_OP_FAILOVER);
         for (unsigned k = 0; k < x->op.nitems; k++) {
             const struct fm_op_item *item = &x->op.item[k];
-            any |= item->context == context && item->cell == cell &&
+            bool waits = kind == FM_OP_FAILOVER && fm_votes_lost(&ctl->votes, item->from);
+            any |= item->context == context && item->cell == cell && !waits &&
                    !fm_op_is_over((enum fm_op_state)item->state);
         }
         *id = x->op.id;
@@ -123,7 +126,11 @@ static bool add_item(struct ctl_order *o, const struct ctl_context *c, unsigned 
     else if (r->state != FM_CELL_HELD)
         ctl_refuse(&o->no, 409, "moving", "wait until it is held again",
                    "cell %u of %s is on its way", cell, o->ctl->c.roster->context[c->number].name);
-    else if (busy_elsewhere(o->ctl, c->number, cell, &id))
+    else if (fm_votes_lost(&o->ctl->votes, r->region))
+        ctl_refuse(&o->no, 409, "lost", "use `fulmar quote`, and then `fulmar failover`",
+                   "%s was not heard for a while, and can hand nothing over",
+                   o->ctl->c.roster->region[r->region]);
+    else if (busy_elsewhere(o->ctl, (enum fm_op_kind)o->op.kind, c->number, cell, &id))
         ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
                    "operation %s is about cell %u of %s", id, cell,
                    o->ctl->c.roster->context[c->number].name);
@@ -265,7 +272,7 @@ static bool is_busy(struct ctl_order *o)
 {
     const char *id;
     for (unsigned i = 0; i < o->c->auth.cfg.ncells; i++)
-        if (busy_elsewhere(o->ctl, o->c->number, i, &id)) {
+        if (busy_elsewhere(o->ctl, (enum fm_op_kind)o->op.kind, o->c->number, i, &id)) {
             ctl_refuse(&o->no, 409, "one-at-a-time", "wait for it, or abort it",
                        "operation %s is about this context", id);
             return true;

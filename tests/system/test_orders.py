@@ -139,6 +139,28 @@ def test_a_failover_by_hand(stage):
     realm.judge()
 
 
+def test_who_is_lost_hands_nothing_over(stage):
+    """A move that waits for a region that dies is in nobody's way: it can be aborted, and the failover goes on meanwhile. Another
+    one is refused, with what to do instead."""
+    realm = begin(stage)
+    north = Operator(realm, "north-1")
+    realm.freeze("west-1")
+    moves = {c: realm.order("north-1", "move", 202, context=c, to="north")["id"] for c in ("ledger", "cards")}
+    realm.kill("west-1")
+    wait_until("observers lost it", lambda: north.doc("quote ledger --to north").get(
+        "evidence", {}).get("lost_by", 0) >= 2, PATIENCE_S)
+    north.expect(3, "evacuate west --reason burns", says="can hand nothing over")
+    north.expect(0, f"op abort {moves['cards']} --reason no --timeout 20s", says="is lost")
+    quote = north.doc("quote ledger --to north")["quote"]
+    north.expect(0, f"failover ledger --to north --accept-loss {quote} --confirm ledger --reason burns")
+    check_equal(list(realm.holders()), ["north"], "holders")
+    realm.wait_for_op("north-1", moves["ledger"], "done")
+    realm.start("west-1")
+    wait_until("west has heard of it", lambda: realm.cells("west-1") and realm.cells("west-1")[0]["region"] == "north", PATIENCE_S)
+    check_equal(list(realm.holders()), ["north"], "holders")
+    realm.judge()
+
+
 def test_evacuation_and_shares(stage):
     """A share of the cells, then all that a region holds; what an agent does not hold it does not
     move."""
