@@ -494,8 +494,17 @@ def test_postmaster_killed_and_stopped(stage):
     os.kill(pid, signal.SIGKILL)
     w.wait_for_more()
     print(f"# postmaster killed: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
+
+    def another(killed=pid):
+        try:
+            now = int((g.data["west"] / "postmaster.pid").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+        return now if now != killed and now in g.postgres_of("west") else None
+
+    pid = wait_until("another postmaster runs", another, PATIENCE_S)
+    w.wait_for_more()
     g.wait_for_states(west="primary", north="standby")
-    pid = int((g.data["west"] / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGSTOP)
     wait_until("it is killed", lambda: pid not in g.postgres_of("west"), PATIENCE_S)
     at = time.monotonic()
