@@ -502,6 +502,8 @@ uint64_t ctl_away_from(const struct fm_authority *x, unsigned home, bool forced)
 /* NULL, or why it does not begin. */
 const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to);
 void ctl_move_abort(struct ctl_context *c);
+/* Would this cell be moved from that region by nobody (core/move.h)? */
+bool ctl_move_is_stranded(const struct ctl_context *c, unsigned cell, unsigned from);
 /* An heir that said that it is ready has the cell released for it within this, or not at all. */
 int64_t ctl_move_within_ms(const struct ctl_context *c);
 /* What is due, what core said of the cell, and what other hosts say. */

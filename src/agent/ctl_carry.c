@@ -179,8 +179,7 @@ static void carry_item(struct ctl_op *o, struct fm_op *x, unsigned i)
     if (cell->region == item->to && cell->state == FM_CELL_HELD) {
         item_arrives(c, x, i);
     } else if (item->from != ctl->region) { /* it is on its way here, unless nobody sends it */
-        if (x->state == FM_OP_ABORTING && cell->region == item->from &&
-            fm_votes_lost(&ctl->votes, item->from))
+        if (x->state == FM_OP_ABORTING && ctl_move_is_stranded(c, item->cell, item->from))
             item_ends(c, x, i, FM_OP_ABORTED, "the region that holds it is lost");
     } else if (cell->region != ctl->region) {
         item_ends(c, x, i, FM_OP_FAILED, "another region holds it meanwhile");

@@ -202,6 +202,12 @@ void ctl_move_abort(struct ctl_context *c)
     move_event(c, FM_MOVE_ON_ABORT);
 }
 
+bool ctl_move_is_stranded(const struct ctl_context *c, unsigned cell, unsigned from)
+{
+    return fm_move_is_stranded(fm_votes_lost(&c->ctl->votes, from),
+                               c->auth.cell[cell].at.r.region == from);
+}
+
 /* Every gate that may have a live grant holds, and nothing is in flight there. */
 static bool is_drained(const struct ctl_context *c)
 {

@@ -83,8 +83,6 @@ static bool take_common(struct ctl_order *o, enum fm_op_kind kind, const char *b
 
 /* -------- rules -------- */
 
-/* A region that is lost hands nothing over: what waits for it is in the way of no failover, and
- * ends when the cells have gone. */
 static bool busy_elsewhere(const struct fm_controller *ctl, enum fm_op_kind kind, unsigned context,
                            unsigned cell, const char **id)
 {
@@ -96,9 +94,11 @@ static bool busy_elsewhere(const struct fm_controller *ctl, enum fm_op_kind kind
                    (x->op.kind == FM_OP_FAILBACK || x->op.kind == FM_OP_FAILOVER);
         for (unsigned k = 0; k < x->op.nitems; k++) {
             const struct fm_op_item *item = &x->op.item[k];
-            bool waits = kind == FM_OP_FAILOVER && fm_votes_lost(&ctl->votes, item->from);
-            any |= item->context == context && item->cell == cell && !waits &&
-                   !fm_op_is_over((enum fm_op_state)item->state);
+            if (item->context != context || item->cell != cell)
+                continue;
+            bool stranded = kind == FM_OP_FAILOVER &&
+                            ctl_move_is_stranded(ctl->context[context], cell, item->from);
+            any |= !stranded && !fm_op_is_over((enum fm_op_state)item->state);
         }
         *id = x->op.id;
         if (any)
@@ -126,7 +126,7 @@ static bool add_item(struct ctl_order *o, const struct ctl_context *c, unsigned 
     else if (r->state != FM_CELL_HELD)
         ctl_refuse(&o->no, 409, "moving", "wait until it is held again",
                    "cell %u of %s is on its way", cell, o->ctl->c.roster->context[c->number].name);
-    else if (fm_votes_lost(&o->ctl->votes, r->region))
+    else if (ctl_move_is_stranded(c, cell, r->region))
         ctl_refuse(&o->no, 409, "lost", "use `fulmar quote`, and then `fulmar failover`",
                    "%s was not heard for a while, and can hand nothing over",
                    o->ctl->c.roster->region[r->region]);

@@ -171,10 +171,8 @@ static struct fm_standby_facts facts_of(const struct ctl_context *c)
         .busy = fm_hook_is_running(&c->standby.hook),
         .checks = ctl_conf(c)->standby.ncheck > 0};
     for (unsigned r = 0; r < ctl->c.roster->nregions; r++) {
-        enum fm_failover_state state = (enum fm_failover_state)s->fo[r].state;
-        x.engaged |= state != FM_FAILOVER_STEADY;
-        x.prepared |= state == FM_FAILOVER_PREPARING || state == FM_FAILOVER_PREPARED ||
-                      state == FM_FAILOVER_ASKING || state == FM_FAILOVER_COMPLETING;
+        x.engaged |= s->fo[r].state != FM_FAILOVER_STEADY;
+        x.prepared |= fm_failover_prepares(&s->fo[r]);
     }
     x.moves = fm_mono_before(fm_mono_now(), c->standby.asked_until);
     if (at->revision.n == 0 || x.holds)

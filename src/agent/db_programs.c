@@ -42,14 +42,19 @@ static unsigned version_of(const char *data)
     return version;
 }
 
+/* Of a version there may be nothing but the programs of clients. */
 static unsigned newest(void)
 {
     DIR *d = opendir(INSTALLED);
     const struct dirent *x;
     uint64_t best = 0, version;
-    while (d && (x = readdir(d)))
-        if (fm_str_u64(fm_str_z(x->d_name), &version) && version > best && version < VERSION_MOST)
+    char bin[64];
+    while (d && (x = readdir(d))) {
+        bool known = fm_str_u64(fm_str_z(x->d_name), &version) && version < VERSION_MOST;
+        snprintf(bin, sizeof bin, INSTALLED "/%u/bin", known ? (unsigned)version : 0);
+        if (known && version > best && are_there(bin, NULL))
             best = version;
+    }
     if (d)
         closedir(d);
     return (unsigned)best;

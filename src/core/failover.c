@@ -349,6 +349,12 @@ enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
     return wish == FM_FAILOVER_TO_COMPLETE ? FM_FAILOVER_ON_COMPLETE : FM_FAILOVER_EVENT_COUNT;
 }
 
+bool fm_failover_prepares(const struct fm_failover *f)
+{
+    return f->state == FM_FAILOVER_PREPARING || f->state == FM_FAILOVER_PREPARED ||
+           f->state == FM_FAILOVER_ASKING || f->state == FM_FAILOVER_COMPLETING;
+}
+
 bool fm_failover_is_idle(const struct fm_failover *f)
 {
     return f->state == FM_FAILOVER_STEADY && fm_mono_is_never(f->lost_since) && !f->stood_down;

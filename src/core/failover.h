@@ -190,6 +190,8 @@ enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
 /* Nothing is under way, and nothing of an earlier outage is remembered: it need not be stepped
  * while the holder is heard. */
 bool fm_failover_is_idle(const struct fm_failover *f);
+/* Its heir is being prepared, is, or is taking over. */
+bool fm_failover_prepares(const struct fm_failover *f);
 
 /* Everything that automatic asks for; the first that is missing. */
 enum fm_failover_why fm_failover_automatic(const struct fm_failover *f,

@@ -100,6 +100,13 @@ static inline bool fm_move_is_final(bool data, bool journal)
     return FM_RULE(R16_FINAL, data) && FM_RULE(R21_SHIPPED, journal);
 }
 
+/* Its cell is where it was, and who would hand it over is lost: no such move is ordered, one that
+ * waits is in the way of no failover, and one that is to be aborted is over. */
+static inline bool fm_move_is_stranded(bool holder_lost, bool still_there)
+{
+    return holder_lost && still_there;
+}
+
 struct fm_move_row {
     uint8_t from, event, to, action;
     const char *comment;

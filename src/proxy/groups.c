@@ -63,6 +63,7 @@ static int place_of(struct fm_groups *g, unsigned at, struct fm_str name)
         return -1;
     memcpy(x->host[i].name, name.p, name.n);
     fm_doors_name(g->doors, at, i, x->host[i].name);
+    x->distance[i] = x->nodes.node[i].distance = FM_DOOR_NO_WAY; /* until it is taken */
     x->nodes.n++;
     return (int)i;
 }

@@ -151,6 +151,19 @@ static void what_holds_nothing_is_not_failed_over(void **state)
     assert_int_equal(after(1).to, FM_FAILOVER_PREPARED);
 }
 
+static void from_preparing_to_completing_the_heir_is_prepared(void **state)
+{
+    (void)state;
+    static const bool prepares[FM_FAILOVER_STATE_COUNT] = {[FM_FAILOVER_PREPARING] = true,
+                                                           [FM_FAILOVER_PREPARED] = true,
+                                                           [FM_FAILOVER_ASKING] = true,
+                                                           [FM_FAILOVER_COMPLETING] = true};
+    for (unsigned i = 0; i < FM_FAILOVER_STATE_COUNT; i++) {
+        f.state = (uint8_t)i;
+        assert_int_equal(fm_failover_prepares(&f), prepares[i]);
+    }
+}
+
 static void assisted_asks_and_asks_again_and_never_consents(void **state)
 {
     (void)state;
@@ -481,6 +494,7 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(whatever_is_missing_makes_automatic_ask), fm_test(one_observer_is_no_majority),
              fm_test(a_holder_that_gave_up_is_lost_whatever_is_seen_of_it),
              fm_test(what_holds_nothing_is_not_failed_over),
+             fm_test(from_preparing_to_completing_the_heir_is_prepared),
              fm_test(assisted_asks_and_asks_again_and_never_consents),
              fm_test(manual_waits_for_a_person), fm_test(a_quote_that_has_become_worse_is_void),
              fm_test(a_loss_that_becomes_worse_on_the_way_is_asked_for_again),

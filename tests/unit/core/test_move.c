@@ -134,7 +134,16 @@ static void every_state_has_a_bound_and_an_end(void **state)
     assert_int_equal(fm_mono_sub_ms(m.late_at, now), 200);
 }
 
-FM_TEST_MAIN(fm_test(the_steps_come_in_their_order), fm_test(what_lasts_is_done_again),
+static void who_is_lost_hands_nothing_over(void **state)
+{
+    (void)state;
+    assert_true(fm_move_is_stranded(true, true));
+    assert_false(fm_move_is_stranded(false, true));
+    assert_false(fm_move_is_stranded(true, false)); /* it has gone before */
+}
+
+FM_TEST_MAIN(fm_test(who_is_lost_hands_nothing_over), fm_test(the_steps_come_in_their_order),
+             fm_test(what_lasts_is_done_again),
              fm_test(an_unfit_heir_ends_it_before_anything_is_held),
              fm_test(before_the_stop_an_abort_gives_back_after_it_it_retakes),
              fm_test(every_move_has_a_number_of_its_own),
