@@ -317,7 +317,8 @@ void fm_decode_hosts(struct fm_load *l, const struct fm_schema_row *row, const s
     if (!l->conf->hosts)
         return;
     fm_node_each(child, n) decode_entry(l, row, child, all, &next);
-    l->hosts_bad = l->report->errors > errors;
+    /* what is FM_NODE_BAD was told before, and leaves a host without it */
+    l->hosts_bad = l->report->errors > errors || !fm_node_is_sound(n);
     FM_ASSERT(next == all->n && l->conf->nhosts <= all->n);
     for (size_t i = 0; i < l->conf->nhosts; i++) {
         const struct fm_conf_host *h = &l->conf->hosts[i];

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROUNDS = 1500, LONGEST = 1 << 16, FILES_MAX = 160 };
+enum { ROUNDS = 1500, LONGEST = 1 << 16, FILES_MAX = 512 };
 
 static struct {
     char *text;
@@ -35,6 +35,16 @@ static void add_files(const char *pattern)
         files[nfiles++].n = n;
     }
     globfree(&found);
+}
+
+static void add_all(void)
+{
+    add_files(FM_SOURCE_ROOT "/examples/*/*.yaml");
+    add_files(FM_SOURCE_ROOT "/tests/unit/conf/data/*.yaml");
+    add_files(FM_SOURCE_ROOT "/tests/unit/conf/data/everything/*.yaml");
+    add_files(FM_SOURCE_ROOT "/tests/unit/conf/data/everything/contexts/*.yaml");
+    add_files(FM_SOURCE_ROOT "/tests/unit/conf/broken/*.yaml");
+    assert_true(nfiles < FILES_MAX);
 }
 
 /* One piece of damage; n stays below LONGEST. */
@@ -120,6 +130,39 @@ static void round_of(uint64_t seed)
     fm_conf_report_deinit(&report);
 }
 
+/* One value of a sound file is refused where it is read, or is not there. */
+static void with_a_bad_value(size_t file, size_t at, const char *piece)
+{
+    size_t n = files[file].n, len = strlen(piece);
+    assert_true(n + len < LONGEST);
+    memcpy(text, files[file].text, at);
+    memcpy(text + at, piece, len);
+    memcpy(text + at + len, files[file].text + at, n - at);
+    struct fm_conf_report report;
+    fm_conf_report_init(&report);
+    struct fm_conf *c = fm_conf_parse(fm_str(text, n + len), "bad-value.yaml", &report);
+    if ((c != NULL) != (report.errors == 0))
+        fail_msg("file %zu, byte %zu, `%s`: %zu errors", file, at, piece, report.errors);
+    fm_conf_free(c);
+    fm_conf_report_deinit(&report);
+}
+
+static void survives_each_bad_value(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"!t ", "*a ", "~ #"};
+    add_all();
+    for (size_t file = 0; file < nfiles; file++)
+        for (size_t at = 2; at < files[file].n; at++) {
+            char before = files[file].text[at - 2], c = files[file].text[at - 1];
+            bool begins = c == '{' || c == '[' || (c == ' ' && strchr(":,-", before) && before);
+            for (size_t i = 0; begins && i < FM_COUNT(pieces); i++)
+                with_a_bad_value(file, at, pieces[i]);
+        }
+    while (nfiles)
+        free(files[--nfiles].text);
+}
+
 static void survives_damaged_files(void **state)
 {
     (void)state;
@@ -127,10 +170,7 @@ static void survives_damaged_files(void **state)
     uint64_t rounds = ROUNDS;
     if (more)
         assert_true(fm_str_u64(fm_str_z(more), &rounds));
-    add_files(FM_SOURCE_ROOT "/tests/unit/conf/data/*.yaml");
-    add_files(FM_SOURCE_ROOT "/tests/unit/conf/data/everything/*.yaml");
-    add_files(FM_SOURCE_ROOT "/tests/unit/conf/data/everything/contexts/*.yaml");
-    add_files(FM_SOURCE_ROOT "/tests/unit/conf/broken/*.yaml");
+    add_all();
     for (uint64_t seed = 1; seed <= rounds; seed++)
         round_of(seed);
     while (nfiles)
@@ -154,4 +194,5 @@ static void survives_every_end(void **state)
     }
 }
 
-FM_TEST_MAIN(fm_test(survives_damaged_files), fm_test(survives_every_end))
+FM_TEST_MAIN(fm_test(survives_damaged_files), fm_test(survives_each_bad_value),
+             fm_test(survives_every_end))
