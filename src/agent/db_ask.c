@@ -22,16 +22,16 @@ enum {
     ROLE_ROOM = 4096,
 };
 
-/* The last one: where the oldest file of the log begins that is there. The timeline: of a primary
- * that of what it writes; of a standby that of what it receives, has received, or has replayed at
- * the least. */
+/* Asked ten times a second: nothing in it looks at each file or lists all settings. The last one:
+ * where the oldest file of the log begins that is there. The timeline: of a primary that of what it
+ * writes; of a standby that of what it receives, has received, or has replayed at the least. */
 static const char *const prepare_sql =
     "prepare fulmar_state as with s as (select pg_is_in_recovery() r), t as (select case when r "
     "then greatest("
     "(select received_tli from pg_stat_wal_receiver), (select min_recovery_end_timeline from "
     "pg_control_recovery()), (select timeline_id from pg_control_checkpoint()), "
-    "(select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_waldir() where name ~ "
-    "'^[0-9A-F]{24}$')) else "
+    "(select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_dir('pg_wal') name where "
+    "name ~ '^[0-9A-F]{24}$')) else "
     "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end tli from s) "
     "select r, tli, (select system_identifier from pg_control_system()), "
     "case when r then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else "
@@ -42,9 +42,9 @@ static const char *const prepare_sql =
     "(select string_agg(application_name, ',') from pg_stat_replication where state = "
     "'streaming'), "
     "case when not r then (select '0/0'::pg_lsn + ('x' || substr(min(f), 1, 8))::bit(32)::bigint * "
-    "4294967296::numeric + ('x' || substr(min(f), 9))::bit(32)::bigint * (select setting::numeric "
-    "from pg_settings where name = 'wal_segment_size') from (select substr(name, 9) f from "
-    "pg_ls_waldir() where name ~ '^[0-9A-F]{24}$') w) end "
+    "4294967296::numeric + ('x' || substr(min(f), 9))::bit(32)::bigint * "
+    "pg_size_bytes(current_setting('wal_segment_size')) from (select substr(name, 9) f from "
+    "pg_ls_dir('pg_wal') name where name ~ '^[0-9A-F]{24}$') w) end "
     "from s, t";
 
 static void close_conn(struct db_node *n)
