@@ -19,8 +19,7 @@
 
 enum {
     FAST_MS = 8,  /* between looks while half of what was granted is used */
-    EASY_MS = 40, /* ... while it is not, and the log moves */
-    SLOW_MS = 80, /* ... while it does not */
+    SLOW_MS = 80, /* ... while it is not: the stream tells when it is */
     SETTINGS_MS = 1000,
     STEP_MS = 1000, /* of a connection's beginning, and of a statement */
     SILENCE_MS = 5000,
@@ -136,7 +135,7 @@ static void give(struct db_node *n)
  * wait for us. What PostgreSQL waits for beside us it is told by them. */
 static int64_t pace(const struct db_node *n)
 {
-    return db_credit_guards(n) && fm_credit_is_short(&n->credit.c) ? FAST_MS : EASY_MS;
+    return db_credit_guards(n) && fm_credit_is_short(&n->credit.c) ? FAST_MS : SLOW_MS;
 }
 
 /* -------- the stream -------- */
