@@ -190,6 +190,7 @@ struct db_node {
     enum db_as as, as_next;
     unsigned upstream, upstream_next; /* FM_GROUP_NOBODY */
     uint32_t waits, waits_next;       /* for whom an open one does, one bit each */
+    bool guards, guards_next;         /* ... and for our agent */
     bool sheds, sheds_next;           /* it removes what it needs no more of the log */
     struct fm_ward ward;
     bool up;       /* the ward runs */

@@ -55,7 +55,7 @@ static const struct fm_conf_group *conf_of(const struct db_node *n)
 
 bool db_credit_guards(const struct db_node *n)
 {
-    return conf_of(n)->replication.credit_bytes >= 0;
+    return fm_credit_guards(conf_of(n)->replication.credit_bytes >= 0, &n->cell.r.evidence);
 }
 
 static uint64_t declared(const struct db_node *n)
@@ -112,7 +112,7 @@ static void report(struct db_node *n, struct fm_lsn to, struct fm_mono until)
     struct fm_mono now = fm_mono_now();
     bool more = fm_credit_is_due(to, k->said, k->stream.end);
     bool again = fm_credit_is_due_again(k->said, k->said_at, until, now);
-    if (!db_credit_guards(n) || !fm_pg_stream_is_up(&k->stream) || !(more || again))
+    if (!fm_pg_stream_is_up(&k->stream) || !(more || again))
         return;
     to = more ? to : k->said;
     k->said = to;
@@ -187,7 +187,7 @@ static void begin_stream(struct db_node *n)
 static void keep_stream(struct db_node *n)
 {
     struct db_credit *k = &n->credit;
-    bool wanted = db_credit_guards(n) && n->up && n->primary && n->heard_at.ns &&
+    bool wanted = (db_credit_guards(n) || n->guards) && n->up && n->primary && n->heard_at.ns &&
                   !n->said.recovery && n->role && !n->ending;
     bool stands = k->stream.conn.state != FM_PG_CONN_CLOSED;
     bool fits = fm_credit_stream_fits(&k->knows, n->as == DB_AS_OPEN, n->waits);

@@ -60,7 +60,7 @@ struct told {
 /* It waits for us and each of them; or, where nothing bounds what may be lost, for nobody. */
 static void write_names(const struct db_node *n, uint32_t whom, struct fm_buf *b)
 {
-    if (!db_credit_guards(n))
+    if (!n->guards_next)
         return;
     fm_buf_printf(b, "FIRST %d (" FM_PG_CREDIT_NAME, 1 + __builtin_popcount(whom));
     for (unsigned i = 0; i < n->nnodes; i++)
@@ -192,6 +192,7 @@ static void over(struct fm_pg_node *pg)
         n->as = o->ok ? n->as_next : DB_AS_NOTHING;
         n->upstream = n->upstream_next;
         n->waits = n->waits_next;
+        n->guards = n->guards_next;
         n->sheds = n->sheds_next;
         if (!o->ok && !n->up) {
             db_node_event(n, FM_GROUP_ON_FAILED, n->serial);
@@ -317,12 +318,15 @@ void db_server_be(struct db_node *n, enum db_as as, unsigned upstream)
     struct told t;
     struct fm_error e = {0};
     uint32_t waits = as == DB_AS_OPEN ? db_credit_natives(n) : 0;
+    bool guards = as == DB_AS_OPEN && db_credit_guards(n);
     bool sheds = as == DB_AS_OPEN && n->promoted && !n->settled;
-    bool same = n->as == as && n->upstream == upstream && n->waits == waits && n->sheds == sheds;
+    bool same = n->as == as && n->upstream == upstream && n->waits == waits &&
+                n->guards == guards && n->sheds == sheds;
     if (same || !may_begin(n))
         return;
     n->as_next = as;
     n->waits_next = waits;
+    n->guards_next = guards;
     n->sheds_next = sheds;
     n->upstream_next = upstream;
     begun(n,

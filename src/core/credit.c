@@ -247,6 +247,13 @@ void fm_credit_reset(struct fm_credit *c, const struct fm_credit_policy *p)
     c->policy.bytes = bytes;
 }
 
+bool fm_credit_guards(bool declared, const struct fm_evidence *recorded)
+{
+    bool free = recorded->promotable == 0 ||
+                (recorded->credit == FM_CREDIT_UNLIMITED && recorded->near == 0);
+    return declared || !FM_RULE(R23_UNDECLARED, free);
+}
+
 void fm_credit_change(struct fm_credit *c, uint64_t bytes, struct fm_mono now)
 {
     c->policy.bytes = bytes;

@@ -109,6 +109,7 @@
     X(R23_RECORDED, "a standby is ignored before it is recorded that it has left")                 \
     X(R23_JOIN, "a standby is recorded while more than the credit is granted beyond it")           \
     X(R23_NOBODY, "the bound is enforced where no standby counts")                                 \
+    X(R23_UNDECLARED, "a bound that is not declared any more holds while it is recorded")          \
     X(R23_LOWERED, "a credit that was lowered counts before it is reached")                        \
     X(R23_SURVIVOR, "a survivor that did not count believes in the credit")                        \
     X(R23_NEAR, "what a standby of the primary's region lacks is granted, as if it had a credit")  \

@@ -2,9 +2,12 @@
 """The loss of a PostgreSQL group is bounded: what may be acknowledged beyond the standby, with real agents and real
 PostgreSQL. A standby that gets nothing is made by stopping the server process that sends to it."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -262,6 +265,59 @@ def test_sync(stage):
     rows = {int(x) for x in g.sql("north", "select string_agg(i::text, ',') from t").split(",")}
     lost = [n for n, _, _ in w.acknowledged if n not in rows]
     check(not lost, f"{len(lost)} acknowledged rows are lost")
+
+
+def stored(g):
+    """What coordination has: {key: value}. Its owner lets nobody else in, so a copy is read."""
+    for end in ("", "-wal"):
+        shutil.copy(g.stage.path(f"c.db{end}"), g.stage.path(f"copy.db{end}"))
+    with contextlib.closing(sqlite3.connect(g.stage.path("copy.db"))) as db:
+        return {bytes(k).decode(): v for k, v in db.execute("select key, value from kv")}
+
+
+def recorded_credit(g):
+    """What the record of the cell says that may be acknowledged beyond a standby; none: nothing bounds it."""
+    cells = [json.loads(v) for k, v in stored(g).items() if "/cell" in k]
+    credit = [c["evidence"]["credit"] for c in cells if c.get("evidence")]
+    check_equal(len(credit), 1, f"cells with evidence: {cells}")
+    return None if credit[0] == str(2**64 - 1) else int(credit[0])
+
+
+def test_the_record_is_ahead_of_a_bound_that_goes(stage):
+    """A group that was `sync` is told to bound nothing any more: commits wait for nobody only once the record says so,
+    for survivors go by that. And back."""
+    g = begin(stage, "no-automatic", {"mode": "assisted"}, mode="sync")
+    wait_for_kind(g, "enforced")
+    check_equal(recorded_credit(g), 0, "the credit that is recorded")
+    w = Writer(g, "west")
+    w.goes_on()
+    conf = json.loads(g.conf.read_text())
+
+    def names():
+        return g.sql("west", "show synchronous_standby_names")
+
+    for i, mode in enumerate(("async", "sync") * 6):
+        conf["groups"]["ledger"]["replication"]["mode"] = mode
+        g.conf.write_text(json.dumps(conf))
+        before = {k: v for k, v in stored(g).items() if "config" in k}
+        check(before, f"no configuration is stored: {list(stored(g))}")
+        order = subprocess.Popen([lib.FULMAR, "config", "apply", "-c", g.conf, "--host", "west-1", "--reason", "a test"],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until("it is agreed", lambda: {k: v for k, v in stored(g).items() if "config" in k} != before,
+                   PATIENCE_S, every=0.001)
+        time.sleep(0.001 * i)
+        g.freeze("owner")  # nothing more is recorded for a while
+        credit = recorded_credit(g)
+        until = time.monotonic() + 0.4
+        while time.monotonic() < until:
+            check(names() != "" or credit is None,
+                  f"commits wait for nobody, and survivors believe in a bound of {credit} bytes")
+        g.freeze("owner", wake=True)
+        check_equal(order.wait(PATIENCE_S), 0, "exit code of config apply")
+        wait_until(f"the server is {mode}", lambda: (names() == "") == (mode == "async"), PATIENCE_S)
+        wait_until(f"the record says {mode}", lambda: (recorded_credit(g) is None) == (mode == "async"), PATIENCE_S)
+        w.goes_on()
+    w.stop()
 
 
 def begin_towers(stage, beyond, in_region):

@@ -373,6 +373,24 @@ static void transactions_fit_into_it(void **state)
     assert_int_equal(fm_credit_bound(&c).transactions, 9);
 }
 
+static void a_bound_that_is_recorded_is_kept(void **state)
+{
+    (void)state;
+    struct fm_evidence e = {.promotable = ONE, .credit = 0};
+    assert_true(fm_credit_guards(true, &e));
+    assert_true(fm_credit_guards(false, &e));
+    e.credit = CREDIT;
+    assert_true(fm_credit_guards(false, &e));
+    e.credit = FM_CREDIT_UNLIMITED;
+    assert_false(fm_credit_guards(false, &e));
+    assert_true(fm_credit_guards(true, &e));
+    e.near = ONE; /* has none, whatever is said of the others */
+    assert_true(fm_credit_guards(false, &e));
+    e = (struct fm_evidence){.credit = 0}; /* of nobody */
+    assert_false(fm_credit_guards(false, &e));
+    assert_true(fm_credit_guards(true, &e));
+}
+
 static void one_that_is_recorded_and_not_heard_of_bounds_nothing(void **state)
 {
     (void)state;
@@ -743,7 +761,8 @@ static void a_bound_that_is_known_is_less_than_one_that_is_not(void **state)
 }
 
 FM_TEST_MAIN(
-    fm_test(the_least_of_those_that_count_bounds_it), fm_test(no_credit_grants_what_all_have),
+    fm_test(a_bound_that_is_recorded_is_kept), fm_test(the_least_of_those_that_count_bounds_it),
+    fm_test(no_credit_grants_what_all_have),
     fm_test(without_a_live_sub_lease_nothing_more_is_granted),
     fm_test(block_writes_waits_without_end),
     fm_test(block_writes_grants_nothing_where_nobody_counts),
