@@ -425,7 +425,7 @@ static json_t *group_json(const struct db_node *n)
             json_object_set_new(nodes, n->of[i].name, node_json(n, i, now));
     bool writer = n->cell.revision.n && e->writer && e->writer <= n->nnodes;
     char system[24];
-    const char *trouble = n->trouble[0] ? n->trouble : n->programs.why;
+    const char *trouble = n->trouble[0] && !n->programs.unable ? n->trouble : n->programs.why;
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o,s:o}", "node", n->of[n->self].name,

@@ -60,7 +60,7 @@ static bool is_spare(const struct fm_group_order_case *c, unsigned i, struct fm_
 {
     const struct fm_group_report *n = &c->node[i];
     bool counts = c->recorded->promotable >> i & 1 && c->recorded->writer != i + 1;
-    return counts && n->recovery && n->delay_ms == 0 && fm_group_is_looked_after(n) &&
+    return counts && fm_group_goes_on(c->recorded, n, i) && fm_group_is_looked_after(n) &&
            fm_group_is_fresh(n, c->fresh_ms, now);
 }
 

@@ -9,7 +9,8 @@ bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_
     if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
         return false;
     bool same = fm_timeline_same(old->timeline, heir->timeline) &&
-                fm_lsn_same(old->begins, heir->begins) && old->clean && heir->recovery;
+                fm_lsn_same(old->begins, heir->begins) && old->clean && heir->recovery &&
+                FM_RULE(R26_ABLE, heir->state != FM_GROUP_UNABLE);
     /* past its beginning is past all of it: records are applied as a whole */
     return same && FM_RULE(R26_FINAL, fm_lsn_before(old->final, heir->flush)) &&
            FM_RULE(R26_APPLIED, fm_lsn_before(old->final, heir->replay));
@@ -94,7 +95,8 @@ bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_
                       unsigned number)
 {
     FM_ASSERT(number < FM_GROUP_NODES_MAX);
-    bool follows = r->recovery && FM_RULE(R23_DELAYED, r->delay_ms == 0);
+    bool able = FM_RULE(R26_ABLE, r->state != FM_GROUP_UNABLE);
+    bool follows = able && r->recovery && FM_RULE(R23_DELAYED, r->delay_ms == 0);
     return follows || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
 }
 

@@ -383,9 +383,10 @@ def test_status_says_that_a_port_is_taken(stage):
     g.processes["north-1"].stop()
     g.processes["west-1"].stop()  # whom north would copy
     version = g.data["north"] / "PG_VERSION"
-    version.write_text("9.6\n" if version.read_text() == "14\n" else "14\n")
+    version.write_text("13\n" if version.read_text() == "14\n" else "14\n")
     g.start("north-1")
-    wait_for_trouble(g, "north-1", "version 14, which is not compatible with this version")
+    wait_for_trouble(g, "north-1", f", and the data are of {version.read_text().strip()}")
+    check_equal(g.node("north").get("state"), "unable", "the state of a node that cannot be started")
 
 
 def test_passwords_and_programs_change(stage):
