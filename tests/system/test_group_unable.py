@@ -133,5 +133,20 @@ def test_a_standby_that_cannot_be_started_is_no_heir(stage):
     g.check_nothing_lost(w, "west")
 
 
+def test_a_holder_that_lives_and_does_badly_is_asked_to_let_go(stage):
+    """The application of west is dead, and all else there lives, so that its lease is renewed: a failover that a person
+    orders ends all the same, without a rule that is overridden."""
+    g = Group(stage, failover={"mode": "assisted"}).begin().create()
+    g.wait_for_redundancy("west")
+    g.apps["west"].kill()
+    quoted = wait_until("nobody sees west well", lambda: (lambda q: q if q["evidence"]["healthy_by"] == 0 else None)(json.loads(
+        g.fulmar("quote", "ledger", "--to", "north", "-o", "json").stdout)), PATIENCE_S)
+    done = g.fulmar("failover", "ledger", "--to", "north", "--accept-loss", quoted["quote"], "--confirm", "ledger",
+                    "--reason", "a test", "--timeout", "30s")
+    check_equal(done.returncode, 0, f"exit code of failover: {done.stdout} {done.stderr}")
+    g.wait_for_states(north="primary", west="standby")
+    check_equal([e["why"] for e in events_of(g, "west-1", "yield")], ["asked"], "why it was given up")
+
+
 if __name__ == "__main__":
     lib.main(globals())
