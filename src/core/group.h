@@ -259,6 +259,9 @@ bool fm_group_is_open(const struct fm_group_report *r, struct fm_epoch epoch);
 bool fm_group_is_looked_after(const struct fm_group_report *r);
 uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes);
 
+/* It runs in recovery, and follows whom it is told. */
+bool fm_group_stands_by(unsigned state);
+
 /* On its way to being the primary, or it is: what writes, or will without being asked again. */
 bool fm_group_is_writer_state(unsigned state);
 

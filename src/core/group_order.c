@@ -101,9 +101,9 @@ enum fm_standby_wish fm_group_order_apart(enum fm_standby_wish wish,
                                           const struct fm_group_report *node, unsigned region)
 {
     FM_ASSERT(node->state < FM_GROUP_STATE_COUNT);
-    bool stands_by = node->state == FM_GROUP_CATCHING_UP || node->state == FM_GROUP_STANDBY;
     bool so = (wish == FM_STANDBY_ON) == (node->apart_ms > 0);
-    return node->region == region && stands_by && !so ? wish : FM_STANDBY_LEAVE;
+    return node->region == region && fm_group_stands_by(node->state) && !so ? wish
+                                                                            : FM_STANDBY_LEAVE;
 }
 
 /* -------- who does not answer -------- */

@@ -93,6 +93,11 @@ bool fm_group_is_writer_state(unsigned state)
            state == FM_GROUP_PRIMARY || state == FM_GROUP_DRAINING;
 }
 
+bool fm_group_stands_by(unsigned state)
+{
+    return state == FM_GROUP_CATCHING_UP || state == FM_GROUP_STANDBY;
+}
+
 static bool is_able(const struct fm_group_report *r)
 {
     bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
