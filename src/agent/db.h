@@ -5,6 +5,7 @@
  *   db_listen.c  whether it gets the addresses that it is to listen at
  *   db_ask.c     what it says of itself
  *   db_probe.c   whether it works
+ *   db_trial.c   whether a standby would be let in again
  *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
  *   db_programs.c  the programs of PostgreSQL
@@ -242,6 +243,12 @@ struct db_node {
         struct fm_lsn flushed;
     } probe;
     struct db_evidence evidence;
+    struct { /* db_trial.c */
+        struct fm_pg_conn conn;
+        bool runs;
+        struct fm_mono at;     /* not before; 0 = it does not follow */
+        char why[DB_WHY_ROOM]; /* it would not be; "" = it would, or that is not known */
+    } trial;
 };
 
 struct fm_database {
@@ -339,6 +346,13 @@ void db_probe_turn(struct db_node *n);
 struct fm_mono db_probe_well_at(struct db_node *n);
 /* The server ends, or is another one. */
 void db_probe_end(struct db_node *n);
+
+/* -------- db_trial.c -------- */
+
+void db_trial_init(struct db_node *n);
+/* Of a standby that follows: now and then, and soon after it began to or its settings changed. */
+void db_trial_turn(struct db_node *n);
+void db_trial_end(struct db_node *n);
 
 /* -------- db_order.c -------- */
 

@@ -354,6 +354,7 @@ void db_node_turn(struct db_node *n)
     db_secret_ask(n);
     db_ask_turn(n);
     db_probe_turn(n);
+    db_trial_turn(n);
     db_credit_turn(n);
     see(n);
     if (is_blind(n) || db_server_is_unreadable(n))
