@@ -333,7 +333,8 @@ struct ctl_context {
     unsigned nshipped;
     struct fm_mono repeat_at;
     char move_why[FM_MESSAGE_WHY_ROOM];
-    bool move_held; /* commands were held for it */
+    char move_unfit[FM_MESSAGE_WHY_ROOM]; /* as was said last of an heir that was not ready */
+    bool move_held;                       /* commands were held for it */
     bool move_home; /* it is a step of a failback, which has not looked at its end yet */
     struct {        /* the item of an operation that is being carried out */
         bool active;
@@ -726,8 +727,12 @@ unsigned ctl_group_reports(const struct ctl_context *c,
                            struct fm_group_report out[FM_GROUP_NODES_MAX]);
 /* Of the nodes of this region. */
 struct fm_standby_seen ctl_group_seen(const struct ctl_context *c);
-/* A holder asks: NULL, or why no standby of this region can receive the data. */
-const char *ctl_group_receive(const struct ctl_context *c);
+/* Can a standby of that region receive the data in a planned move? Without a group: yes. */
+struct ctl_group_heir {
+    bool ready, comes;             /* or it may be in a moment */
+    char why[FM_MESSAGE_WHY_ROOM]; /* which node, and what it lacks */
+    const char *remedy;
+} ctl_group_heir(const struct ctl_context *c, unsigned region);
 /* Of a failover to that region. */
 struct fm_group_takeover ctl_group_takeover(const struct ctl_context *c, unsigned to);
 /* `loss-if-now`, for people: of what was acknowledged, would the primary be lost at this moment.

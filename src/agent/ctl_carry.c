@@ -131,10 +131,14 @@ static void item_again(struct ctl_op *o, struct ctl_context *c, struct fm_op *x,
         c->carry.active = false;
         if (!patient && ++c->carry.tries >= TRIES_MAX)
             item_ends(c, x, i, FM_OP_FAILED, c->move_why);
+        else if (x->nitems == 1 || !x->text[0])
+            snprintf(x->text, sizeof x->text, "not yet: %.150s", c->move_why);
         o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
         ctl_arm(c->ctl, o->next_at);
         return;
     }
+    if (!same)
+        c->move_unfit[0] = 0;
     const char *why = ctl_move_begin(c, item->cell, item->to);
     if (why && opens_yet(o, c)) {
         o->next_at = fm_mono_add_ms(fm_mono_now(), AGAIN_MS);
@@ -187,6 +191,8 @@ static void carry_item(struct ctl_op *o, struct fm_op *x, unsigned i)
         item_again(o, c, x, i);
     } else if (carries(c, x, i) && x->state == FM_OP_ABORTING) {
         ctl_move_abort(c);
+    } else if (carries(c, x, i) && c->move_held && x->nitems == 1) {
+        x->text[0] = 0; /* what it waited for is there */
     }
 }
 

@@ -263,31 +263,51 @@ json_t *fm_controller_groups(const struct fm_controller *ctl)
 
 /* -------- a planned move -------- */
 
-const char *ctl_group_receive(const struct ctl_context *c)
+static const char *remedy(enum fm_group_heir_is h)
 {
-    struct fm_mono now = fm_mono_now();
-    const struct fm_evidence *e = ctl_group_recorded(c);
+    static const char *const text[FM_GROUP_HEIR_COUNT] = {
+        [FM_GROUP_HEIR_NO_DATA] = "make them: `fulmar group create`",
+        [FM_GROUP_HEIR_NO_PRIMARY] =
+            "see to its agent, or use `fulmar quote` and `fulmar failover`",
+        [FM_GROUP_HEIR_AWAY] = "wait until it is; `fulmar group status` says what is in its way",
+        [FM_GROUP_HEIR_NOBODY] = "choose a region that has one",
+        [FM_GROUP_HEIR_SILENT] = "see to its agent, or choose another region",
+        [FM_GROUP_HEIR_LEFT] = "`fulmar group maintain` with `off` gives it back",
+        [FM_GROUP_HEIR_DELAYED] = "choose a region with a node that is not",
+        [FM_GROUP_HEIR_NO_STANDBY] = "`fulmar group status` says what is in its way",
+        [FM_GROUP_HEIR_DEAF] = "`fulmar group status` says what is in its way"};
+    return text[h] ? text[h] : "wait";
+}
+
+struct ctl_group_heir ctl_group_heir(const struct ctl_context *c, unsigned region)
+{
+    struct fm_group_report report[FM_GROUP_NODES_MAX];
+    struct ctl_group_heir to = {.ready = true, .comes = true};
+    unsigned n = ctl_group_reports(c, report);
+    uint32_t members = 0;
     if (!c->group)
-        return NULL;
-    const struct fm_group_report *old = ctl_group_writer(c);
-    if (!e || !old)
-        return "its PostgreSQL group has no data yet";
-    if (!fm_group_is_fresh(old, FRESH_MS, now))
-        return "nothing is heard of the primary of its PostgreSQL group";
-    for (unsigned i = 0; i < c->group->nnodes; i++) {
-        const struct ctl_group_node *n = &c->group->node[i];
-        if (n->region == c->ctl->region && e->promotable >> i & 1 &&
-            fm_group_is_looked_after(&n->report) && fm_group_is_fresh(&n->report, FRESH_MS, now) &&
-            fm_group_is_promotable(e, &n->report, old->flush, LAG_MAX))
-            return NULL;
-    }
-    return "no PostgreSQL standby of the region follows closely and is recorded as promotable";
+        return to;
+    for (unsigned i = 0; i < n; i++)
+        members |= c->group->node[i].in_file ? 1u << i : 0;
+    struct fm_group_heir h = fm_group_heir(ctl_group_recorded(c), report, n, members, region,
+                                           LAG_MAX, FRESH_MS, fm_mono_now());
+    const char *name = h.node == FM_GROUP_NOBODY
+                           ? NULL
+                           : fm_roster_host_name(c->ctl->c.roster, c->group->node[h.node].host);
+    bool state = h.is == FM_GROUP_HEIR_NO_STANDBY || h.is == FM_GROUP_HEIR_AWAY;
+    to.ready = h.is == FM_GROUP_HEIR_READY;
+    to.comes = fm_group_heir_comes(&h);
+    to.remedy = remedy((enum fm_group_heir_is)h.is);
+    snprintf(to.why, sizeof to.why, "%.64s%s%s%s%s", name ? name : "", name ? ": " : "",
+             fm_group_heir_text((enum fm_group_heir_is)h.is), state ? ", and is " : "",
+             state ? fm_group_state_name((enum fm_group_state)report[h.node].state) : "");
+    return to;
 }
 
 struct fm_standby_seen ctl_group_seen(const struct ctl_context *c)
 {
     struct fm_mono now = fm_mono_now();
-    struct fm_standby_seen seen = {.counts = !ctl_group_receive(c)};
+    struct fm_standby_seen seen = {.counts = ctl_group_heir(c, c->ctl->region).ready};
     const struct fm_evidence *e = ctl_group_recorded(c);
     const struct fm_group_report *w = e ? ctl_group_writer(c) : NULL;
     if (w && w->region == c->ctl->region)

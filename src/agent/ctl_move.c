@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-enum { QUIET_MS = 3000 };
+enum { QUIET_MS = 3000, TRIES_MS = 10 * 1000 /* of one order: no two of them are further apart */ };
 
 static void move_event(struct ctl_context *c, enum fm_move_event e);
 
@@ -119,18 +119,32 @@ int64_t ctl_move_within_ms(const struct ctl_context *c)
     return p.ready_ms + p.drain_ms + p.stop_ms + p.ship_ms + p.release_ms;
 }
 
+/* An heir that is not ready is asked again and again: that is said once, and again where it lacks
+ * something else. */
+static bool is_news(struct ctl_context *c, enum fm_move_state from)
+{
+    if (from == FM_MOVE_IDLE)
+        return !c->move_unfit[0];
+    bool same = strcmp(c->move_unfit, c->move_why) == 0;
+    bool ends = from == FM_MOVE_ASKED && c->move.state == FM_MOVE_IDLE;
+    snprintf(c->move_unfit, sizeof c->move_unfit, "%s", ends ? c->move_why : "");
+    return !ends || !same;
+}
+
 static void say_move(struct ctl_context *c, enum fm_move_state from, enum fm_move_event why)
 {
     struct fm_controller *ctl = c->ctl;
     const struct fm_move *m = &c->move;
+    if (from == FM_MOVE_IDLE)
+        c->move_since = fm_mono_now();
+    if (!is_news(c, from))
+        return;
     struct ctl_event *e = ctl_event(ctl, "move", c);
     e->cell = m->cell;
     e->region = m->to;
     e->from = fm_move_state_name(from);
     e->to = fm_move_state_name((enum fm_move_state)m->state);
     e->why = fm_move_event_name(why);
-    if (from == FM_MOVE_IDLE)
-        c->move_since = fm_mono_now();
     snprintf(e->evidence, sizeof e->evidence, "%s%s%lld ms since it began", c->move_why,
              c->move_why[0] ? ", " : "", (long long)fm_mono_sub_ms(fm_mono_now(), c->move_since));
     fm_log(FM_LOG_INFO, "move", FM_KZ("context", e->context), FM_KU("cell", m->cell),
@@ -188,6 +202,9 @@ const char *ctl_move_begin(struct ctl_context *c, unsigned cell, unsigned to)
         return "a gate of this region is not there, whose journal would have to go along";
     if (ctl_external_hands_over(c))
         return ctl_external_hands_over(c);
+    if (c->move.cell != cell || c->move.to != to ||
+        fm_mono_sub_ms(fm_mono_now(), c->move_since) > TRIES_MS)
+        c->move_unfit[0] = 0;
     c->move.cell = (uint8_t)cell;
     c->move.to = (uint8_t)to;
     c->ndrained = c->nshipped = 0;
@@ -296,7 +313,8 @@ static void heir_asked(struct ctl_context *c, unsigned host, const struct fm_mes
     int missing = fit ? missing_gate(c) : -1;
     if (fit)
         ctl_standby_asked(c);
-    const char *stopping = fit && missing < 0 ? ctl_group_receive(c) : NULL;
+    struct ctl_group_heir data = ctl_group_heir(c, ctl->region);
+    const char *stopping = fit && missing < 0 && !data.ready ? data.why : NULL;
     if (fit && missing < 0 && !stopping)
         stopping = ctl_external_receive(c);
     if (fit && missing < 0 && !stopping)

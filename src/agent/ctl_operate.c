@@ -354,7 +354,7 @@ static void failover_turn(struct fm_controller *ctl, struct ctl_set *s, unsigned
     feed(ctl, s, lost, FM_FAILOVER_ON_TICK);
     if (holds && f->state == FM_FAILOVER_COMPLETING)
         acquire(ctl, s, lost);
-    if (f->state == FM_FAILOVER_COMPLETING && f->broke_glass && !own)
+    if (fm_failover_asks_holder(f) && !own)
         ctl_yield_ask(ctl, s, lost);
 }
 

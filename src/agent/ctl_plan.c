@@ -113,6 +113,16 @@ static bool sees_well(const struct fm_controller *ctl, unsigned region,
     return fm_contexts_cover(&ctl->votes.of[ctl->self.n].vote.well[region], these);
 }
 
+/* Nobody waits, and no commands are held, for a standby that cannot receive the data. (An
+ * evacuation moves what can be moved.) */
+static bool has_heir_of_data(struct ctl_order *o, const struct ctl_context *c, unsigned to)
+{
+    struct ctl_group_heir h = ctl_group_heir(c, to);
+    if (o->op.kind == FM_OP_MOVE && !h.comes)
+        ctl_refuse(&o->no, 409, "ready", h.remedy, "%s", h.why);
+    return !o->no.status;
+}
+
 static bool add_item(struct ctl_order *o, const struct ctl_context *c, unsigned cell, unsigned to)
 {
     const struct fm_cell_record *r = &c->auth.cell[cell].at.r;
@@ -137,7 +147,7 @@ static bool add_item(struct ctl_order *o, const struct ctl_context *c, unsigned 
     else if (o->op.nitems == FM_OP_ITEMS_MAX)
         ctl_refuse(&o->no, 409, "bounded", "move fewer cells at once",
                    "more than %d cells in one operation", FM_OP_ITEMS_MAX);
-    if (o->no.status)
+    if (o->no.status || !has_heir_of_data(o, c, to))
         return false;
     o->op.item[o->op.nitems++] = (struct fm_op_item){(uint16_t)c->number, (uint8_t)cell, r->region,
                                                      (uint8_t)to, FM_OP_WAITING};

@@ -154,6 +154,7 @@ static enum fm_err begin_node(struct fm_database *d, unsigned group, const struc
     }
     db_ask_init(n);
     db_probe_init(n);
+    db_trial_init(n);
     db_credit_init(n);
     d->node[d->nnodes++] = n;
     db_node_begin(n);
@@ -425,7 +426,9 @@ static json_t *group_json(const struct db_node *n)
             json_object_set_new(nodes, n->of[i].name, node_json(n, i, now));
     bool writer = n->cell.revision.n && e->writer && e->writer <= n->nnodes;
     char system[24];
-    const char *trouble = n->trouble[0] ? n->trouble : n->programs.why;
+    const char *trouble = n->trouble[0] && !n->programs.unable ? n->trouble
+                          : n->programs.why[0]                 ? n->programs.why
+                                                               : n->trial.why;
     snprintf(system, sizeof system, "%llu", (unsigned long long)e->system_id);
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:s?,s:s?,s:I,s:s?,s:i,s:b,s:I,s:o,s:o,s:o}", "node", n->of[n->self].name,

@@ -5,6 +5,7 @@
  *   db_listen.c  whether it gets the addresses that it is to listen at
  *   db_ask.c     what it says of itself
  *   db_probe.c   whether it works
+ *   db_trial.c   whether a standby would be let in again
  *   db_credit.c  how far a primary may acknowledge, and what would be lost with it
  *   db_secret.c  the passwords of the group
  *   db_programs.c  the programs of PostgreSQL
@@ -116,6 +117,13 @@ struct db_loss {
     struct fm_mono prune_at;
 };
 
+/* A program as it is, so that another one in its place is noticed. */
+struct db_program {
+    dev_t device;
+    ino_t inode;
+    int64_t changed_s, changed_ns;
+};
+
 enum { DB_EVIDENCE_MAX = 8 }; /* databases of which rows can be read */
 
 /* db_evidence.c */
@@ -148,7 +156,11 @@ struct db_node {
     struct {                                                 /* db_programs.c */
         struct fm_child child;
         char wanted[PATH_MAX], said[DB_WHY_ROOM];
-        char why[DB_WHY_ROOM]; /* those that the file says are not gone by; "" = they are */
+        char why[DB_WHY_ROOM];  /* those that the file says are not gone by; "" = they are */
+        bool known;             /* whether there are any that run: not before the first look */
+        bool unable;            /* there are none: `why` */
+        struct fm_mono at;      /* looked at last */
+        struct db_program file; /* ... as they were then */
     } programs;
     /* db_secret.c */
     struct fm_caller secret;
@@ -181,7 +193,8 @@ struct db_node {
     struct fm_group_report report[FM_GROUP_NODES_MAX]; /* for the evidence */
     /* db_server.c */
     struct fm_pg_node pg;
-    bool looked; /* what follows holds */
+    bool looked;         /* what follows holds */
+    uint8_t look_failed; /* so often in a row */
     bool data_is_there;
     struct fm_group_report found; /* by its control data: where PostgreSQL says nothing */
     bool strangers;               /* processes of an earlier start live on there */
@@ -231,6 +244,12 @@ struct db_node {
         struct fm_lsn flushed;
     } probe;
     struct db_evidence evidence;
+    struct { /* db_trial.c */
+        struct fm_pg_conn conn;
+        bool runs;
+        struct fm_mono at;     /* not before; 0 = it does not follow */
+        char why[DB_WHY_ROOM]; /* it would not be; "" = it would, or that is not known */
+    } trial;
 };
 
 struct fm_database {
@@ -265,8 +284,12 @@ bool db_node_acts(struct db_node *n);
 /* -------- db_server.c -------- */
 
 enum fm_err db_server_init(struct db_node *n, const char *user, struct fm_error *e) FM_WARN_UNUSED;
-/* What is known without asking PostgreSQL is looked at anew. */
+/* What is known without asking PostgreSQL is looked at, where it is not known. */
 void db_server_look(struct db_node *n);
+/* ... at once, whatever has failed before. */
+void db_server_look_anew(struct db_node *n);
+/* Its data could not be looked at, again and again. */
+bool db_server_is_unreadable(const struct db_node *n);
 /* The actions of the machine; each does nothing where it is under way or done. */
 void db_server_create(struct db_node *n);
 void db_server_start(struct db_node *n, enum db_as as, unsigned upstream);
@@ -325,6 +348,13 @@ struct fm_mono db_probe_well_at(struct db_node *n);
 /* The server ends, or is another one. */
 void db_probe_end(struct db_node *n);
 
+/* -------- db_trial.c -------- */
+
+void db_trial_init(struct db_node *n);
+/* Of a standby that follows: now and then, and soon after it began to or its settings changed. */
+void db_trial_turn(struct db_node *n);
+void db_trial_end(struct db_node *n);
+
 /* -------- db_order.c -------- */
 
 enum fm_err db_order_open(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
@@ -366,6 +396,7 @@ void db_credit_end(struct db_node *n);
 
 /* -------- db_programs.c -------- */
 
+/* Where there are none, or they cannot be run, the node begins all the same, and is unable. */
 enum fm_err db_programs_init(struct db_node *n, struct fm_error *e) FM_WARN_UNUSED;
 /* Could it go by this configuration's? */
 enum fm_err db_programs_check(const struct db_node *n, const struct fm_conf *conf,
@@ -373,6 +404,9 @@ enum fm_err db_programs_check(const struct db_node *n, const struct fm_conf *con
 /* Are there any for a node of this group that has its data there, or would? */
 enum fm_err db_programs_look(const struct fm_database *d, const struct fm_conf_group *g,
                              const char *data, struct fm_error *e) FM_WARN_UNUSED;
+/* Where nothing runs: can those that it goes by be run, and are they of the version of the data?
+ * Looked at when it begins, when there are others in their place, and while there are none. */
+void db_programs_turn(struct db_node *n);
 /* After a reload: others are taken over where they are of the version of the data. */
 void db_programs_reset(struct db_node *n);
 void db_programs_free(struct db_node *n);

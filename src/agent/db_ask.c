@@ -416,6 +416,7 @@ void db_ask_end(struct db_node *n)
     n->streaming = 0;
     db_credit_end(n);
     db_probe_end(n);
+    db_trial_end(n);
     db_evidence_end(n);
     n->slots = DB_SLOTS_NOT;
     n->role = n->prepared = false;

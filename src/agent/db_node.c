@@ -77,6 +77,12 @@ static void see_apart(struct db_node *n)
     n->ev.self.apart_ms = is ? 1 + fm_mono_sub_ms(now, n->apart_at) : 0;
 }
 
+/* Without its programs it is as far as one look. */
+static bool is_unable(const struct db_node *n)
+{
+    return n->programs.unable || db_server_is_unreadable(n);
+}
+
 static void see(struct db_node *n)
 {
     struct fm_group_evidence *ev = &n->ev;
@@ -91,6 +97,7 @@ static void see(struct db_node *n)
                                                 : n->up      ? FM_GROUP_UP
                                                              : FM_GROUP_GONE,
                                      .expired = n->expired,
+                                     .unable = is_unable(n),
                                      .data = n->data_is_there,
                                      .accepting = answers,
                                      .well_at = db_probe_well_at(n),
@@ -326,10 +333,12 @@ bool db_node_order(struct db_node *n, enum fm_group_event e)
     return refused;
 }
 
-/* What is known of the data is of before the end of the server, or nothing. */
+/* What is known of the data is of before the end of the server, or nothing; or it is not known what
+ * can be done with them. Where nothing can, that is said, whatever they are. */
 static bool is_blind(const struct db_node *n)
 {
-    return !n->up && !n->strangers && !n->looked;
+    bool seen = n->looked || (n->look_failed && is_unable(n));
+    return !n->up && !n->strangers && (!seen || !n->programs.known);
 }
 
 void db_node_turn(struct db_node *n)
@@ -341,14 +350,17 @@ void db_node_turn(struct db_node *n)
         return;
     }
     db_server_renew(n);
+    db_programs_turn(n);
     db_secret_ask(n);
     db_ask_turn(n);
     db_probe_turn(n);
+    db_trial_turn(n);
     db_credit_turn(n);
     see(n);
+    if (is_blind(n) || db_server_is_unreadable(n))
+        db_server_look(n);
     if (is_blind(n)) {
         tell_end(n);
-        db_server_look(n);
         return;
     }
     if (n->create) {

@@ -28,6 +28,9 @@ enum {
     PRUNE_MS = 60 * 1000,
     CLONE_MS = 24 * 3600 * 1000,
     STRANGERS_MS = 100,
+    LOOK_AGAIN_MS = 1000, /* doubled after each that fails */
+    LOOK_DOUBLED_MAX = 4,
+    LOOKS_MAX = 4,              /* that fail in a row: it cannot be started */
     LOG_MAX = 16 * 1024 * 1024, /* of what it prints, and as much of before */
     TERM_PARTS = 4,             /* of a lease, before its end: it is asked to end */
     KILL_PARTS = 8,             /* ... and it is killed */
@@ -146,10 +149,22 @@ static struct fm_group_report report_of(const struct fm_pg_look *k)
                                     .replay = end};
 }
 
+/* What was seen before says nothing any more. */
+static void look_has_failed(struct db_node *n)
+{
+    unsigned doubled = n->look_failed < LOOK_DOUBLED_MAX ? n->look_failed : LOOK_DOUBLED_MAX;
+    n->begin_at = fm_mono_add_ms(fm_mono_now(), (int64_t)LOOK_AGAIN_MS << doubled);
+    n->look_failed = (uint8_t)(n->look_failed + (n->look_failed < LOOKS_MAX));
+    n->looked = n->data_is_there = false;
+    n->found = (struct fm_group_report){.state = 0};
+    n->history.h = (struct fm_history){{0}, {NULL, 0}};
+}
+
 static void take_look(struct db_node *n)
 {
     const struct fm_pg_look *k = &n->pg.look;
     n->looked = true;
+    n->look_failed = 0;
     n->loss.looked = n->loss.found = false;
     n->data_is_there = k->found == FM_PG_DATA && k->history.timeline.n > 0;
     n->found = (struct fm_group_report){.state = 0};
@@ -186,7 +201,7 @@ static void over(struct fm_pg_node *pg)
         if (o->ok)
             take_look(n);
         else
-            n->begin_at = fm_mono_add_ms(fm_mono_now(), 1000);
+            look_has_failed(n);
         break;
     case FM_PG_OP_CONFIGURE:
         n->as = o->ok ? n->as_next : DB_AS_NOTHING;
@@ -339,6 +354,18 @@ void db_server_look(struct db_node *n)
 {
     if (!n->looked && !n->up && !n->strangers && may_begin(n))
         fm_pg_node_look(&n->pg, LOOK_MS);
+}
+
+void db_server_look_anew(struct db_node *n)
+{
+    n->look_failed = 0;
+    if (!n->up && !n->looked)
+        n->begin_at = FM_MONO_ZERO;
+}
+
+bool db_server_is_unreadable(const struct db_node *n)
+{
+    return n->look_failed >= LOOKS_MAX;
 }
 
 /* -------- those of an earlier start -------- */

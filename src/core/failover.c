@@ -355,6 +355,11 @@ bool fm_failover_prepares(const struct fm_failover *f)
            f->state == FM_FAILOVER_ASKING || f->state == FM_FAILOVER_COMPLETING;
 }
 
+bool fm_failover_asks_holder(const struct fm_failover *f)
+{
+    return f->state == FM_FAILOVER_COMPLETING && !f->automatic;
+}
+
 bool fm_failover_is_idle(const struct fm_failover *f)
 {
     return f->state == FM_FAILOVER_STEADY && fm_mono_is_never(f->lost_since) && !f->stood_down;

@@ -190,6 +190,9 @@ enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,
 /* Nothing is under way, and nothing of an earlier outage is remembered: it need not be stepped
  * while the holder is heard. */
 bool fm_failover_is_idle(const struct fm_failover *f);
+/* A person has it taken: is the holder asked to let go, where it is heard? While it lives it renews
+ * its lease, and nobody else would ever get what it holds, however badly it does. */
+bool fm_failover_asks_holder(const struct fm_failover *f);
 /* Its heir is being prepared, is, or is taking over. */
 bool fm_failover_prepares(const struct fm_failover *f);
 

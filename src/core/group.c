@@ -95,6 +95,17 @@ GUARD(recovers)
     return ev->process == FM_GROUP_UP && ev->accepting && ev->self.recovery;
 }
 
+GUARD(unable)
+{
+    UNUSED;
+    return fm_group_is_unable(ev);
+}
+
+GUARD(able)
+{
+    return !unable(g, p, ev, now);
+}
+
 GUARD(is_due)
 {
     UNUSED;
@@ -415,11 +426,13 @@ GUARD(copied_too_often)
 const struct fm_group_row fm_group_rows[] = {
     ROW(LOOKING, TICK, recovers, CATCHING_UP, FOUND, "it runs as a standby"),
     ROW(LOOKING, TICK, lives, KILLING, UNBIDDEN, "what else runs was started by nobody"),
+    ROW(LOOKING, TICK, unable, UNABLE, UNABLE, "whatever is there"),
     ROW(LOOKING, TICK, has_no_data, ABSENT, FOUND, "nothing is there"),
     ROW(LOOKING, TICK, always, STOPPED, FOUND, "data are there"),
     ROW(LOOKING, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
     ROW(ABSENT, CREATE, may_create, CREATING, ORDERED, "the first node of the group"),
+    ROW(ABSENT, TICK, unable, UNABLE, UNABLE, "it could neither be made nor copied"),
     ROW(ABSENT, TICK, has_data, STOPPED, FOUND, "somebody put data there"),
     ROW(ABSENT, TICK, may_copy, CLONING, BEHIND, "a copy of the primary"),
     ROW(ABSENT, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
@@ -428,6 +441,7 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(CREATING, FAILED, always, ABSENT, FAILED, "a person orders it again"),
 
     ROW(STOPPED, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
+    ROW(STOPPED, TICK, unable, UNABLE, UNABLE, "nothing is tried that cannot be"),
     ROW(STOPPED, TICK, has_no_data, ABSENT, FOUND, "the data are gone"),
     ROW(STOPPED, TICK, is_to_be_copied, CLONING, ORDERED, "a person threw the data away"),
     ROW(STOPPED, TICK, has_gap, CLONING, GAP, "what it lacks is in a copy alone"),
@@ -522,6 +536,7 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(YIELDED, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
     ROW(KEEPING, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
+    ROW(KEEPING, TICK, unable, UNABLE, UNABLE, "it cannot be looked for, either"),
     ROW(KEEPING, TICK, has_no_data, ABSENT, FOUND, "the data are gone"),
     ROW(KEEPING, TICK, has_nothing_to_keep, STOPPED, KEPT, "it goes on, or waits for the primary"),
     ROW(KEEPING, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
@@ -540,6 +555,10 @@ const struct fm_group_row fm_group_rows[] = {
     ROW(FENCED, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 
     ROW(MAINTAINED, RESUME, always, LOOKING, ORDERED, "whatever is there now"),
+
+    ROW(UNABLE, TICK, lives, KILLING, UNBIDDEN, "started by nobody"),
+    ROW(UNABLE, TICK, able, LOOKING, FOUND, "it can be started again"),
+    ROW(UNABLE, MAINTAIN, always, MAINTAINED, ORDERED, "hands off"),
 };
 const unsigned fm_group_nrows = FM_COUNT(fm_group_rows);
 

@@ -43,7 +43,8 @@
     X(REWINDING, "rewinding", REWIND)                                                              \
     X(CLONING, "cloning", CLONE)         /* a new copy; what was there is gone */                  \
     X(FENCED, "fenced", NOTHING)         /* a person has to look */                                \
-    X(MAINTAINED, "maintained", NOTHING) /* a person works on it */
+    X(MAINTAINED, "maintained", NOTHING) /* a person works on it */                                \
+    X(UNABLE, "unable", YIELD)           /* nothing lives, and PostgreSQL cannot be started here */
 
 enum fm_group_state {
 #define X(id, name, action) FM_GROUP_##id,
@@ -122,7 +123,8 @@ enum fm_group_action {
     X(GAP, "gap", "the log that it needs next is gone at the primary")                             \
     X(FOREIGN, "foreign", "its data belong to another group of PostgreSQL")                        \
     X(TIMELINE, "timeline", "it promoted to a timeline that another node may have had")            \
-    X(MOVED_ON, "moved-on", "the cell has another epoch")
+    X(MOVED_ON, "moved-on", "the cell has another epoch")                                          \
+    X(UNABLE, "unable", "PostgreSQL cannot be started here")
 
 enum fm_group_why {
 #define X(id, name, text) FM_GROUP_WHY_##id,
@@ -150,6 +152,7 @@ struct fm_group_evidence {
     /* the local node; where PostgreSQL does not answer, by its control data and signal files */
     uint8_t process;        /* enum fm_group_process */
     bool expired;           /* GONE: it was ended as the sub-lease ran short */
+    bool unable;            /* GONE: no server can be started: its programs, or its data */
     bool apart;             /* as a standby it is to receive nothing (core/standby.h) */
     bool data;              /* there is a whole data directory */
     bool accepting;         /* PostgreSQL answers; what follows is what it said */
@@ -255,6 +258,9 @@ bool fm_group_is_open(const struct fm_group_report *r, struct fm_epoch epoch);
 /* Has nobody taken the node away from its agent: may it be promoted? */
 bool fm_group_is_looked_after(const struct fm_group_report *r);
 uint32_t fm_group_looked_after(const struct fm_group_report *node, unsigned nnodes);
+
+/* It runs in recovery, and follows whom it is told. */
+bool fm_group_stands_by(unsigned state);
 
 /* On its way to being the primary, or it is: what writes, or will without being asked again. */
 bool fm_group_is_writer_state(unsigned state);

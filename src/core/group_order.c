@@ -60,7 +60,7 @@ static bool is_spare(const struct fm_group_order_case *c, unsigned i, struct fm_
 {
     const struct fm_group_report *n = &c->node[i];
     bool counts = c->recorded->promotable >> i & 1 && c->recorded->writer != i + 1;
-    return counts && n->recovery && n->delay_ms == 0 && fm_group_is_looked_after(n) &&
+    return counts && fm_group_goes_on(c->recorded, n, i) && fm_group_is_looked_after(n) &&
            fm_group_is_fresh(n, c->fresh_ms, now);
 }
 
@@ -101,9 +101,9 @@ enum fm_standby_wish fm_group_order_apart(enum fm_standby_wish wish,
                                           const struct fm_group_report *node, unsigned region)
 {
     FM_ASSERT(node->state < FM_GROUP_STATE_COUNT);
-    bool stands_by = node->state == FM_GROUP_CATCHING_UP || node->state == FM_GROUP_STANDBY;
     bool so = (wish == FM_STANDBY_ON) == (node->apart_ms > 0);
-    return node->region == region && stands_by && !so ? wish : FM_STANDBY_LEAVE;
+    return node->region == region && fm_group_stands_by(node->state) && !so ? wish
+                                                                            : FM_STANDBY_LEAVE;
 }
 
 /* -------- who does not answer -------- */

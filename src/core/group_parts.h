@@ -19,6 +19,10 @@ bool fm_group_is_claimed(const struct fm_group_node *g, const struct fm_group_ev
 /* ... and so is the history that its PostgreSQL is on. */
 bool fm_group_is_opened(const struct fm_group_node *g, const struct fm_group_evidence *ev);
 
+/* Nothing of it lives, and nothing can be started. (What runs goes on: a promotion, and being the
+ * primary, need no program.) */
+bool fm_group_is_unable(const struct fm_group_evidence *ev);
+
 /* May this node claim the epoch, or go on with its claim? */
 bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
                            const struct fm_group_evidence *ev, struct fm_mono now);

@@ -93,6 +93,11 @@ bool fm_group_is_writer_state(unsigned state)
            state == FM_GROUP_PRIMARY || state == FM_GROUP_DRAINING;
 }
 
+bool fm_group_stands_by(unsigned state)
+{
+    return state == FM_GROUP_CATCHING_UP || state == FM_GROUP_STANDBY;
+}
+
 static bool is_able(const struct fm_group_report *r)
 {
     bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
@@ -157,11 +162,17 @@ bool fm_group_another_may_claim(const struct fm_group_node *g, const struct fm_g
     return false;
 }
 
+bool fm_group_is_unable(const struct fm_group_evidence *ev)
+{
+    return ev->unable && ev->process == FM_GROUP_GONE;
+}
+
 bool fm_group_is_candidate(const struct fm_group_node *g, const struct fm_group_policy *p,
                            const struct fm_group_evidence *ev, struct fm_mono now)
 {
     const struct fm_evidence *r = fm_group_recorded(ev);
-    if (!fm_group_holds_cell(ev, now) || !fm_epoch_newer(ev->sub->epoch, g->yielded))
+    if (!fm_group_holds_cell(ev, now) || !fm_epoch_newer(ev->sub->epoch, g->yielded) ||
+        !FM_RULE(R26_ABLE, !fm_group_is_unable(ev)))
         return false;
     if (r && fm_epoch_same(r->epoch, ev->sub->epoch) && r->node != g->self + 1)
         return false;

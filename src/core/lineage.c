@@ -9,7 +9,8 @@ bool fm_group_is_final(const struct fm_group_report *old, const struct fm_group_
     if (old->system_id == 0 || heir->system_id != old->system_id || fm_lsn_is_none(old->final))
         return false;
     bool same = fm_timeline_same(old->timeline, heir->timeline) &&
-                fm_lsn_same(old->begins, heir->begins) && old->clean && heir->recovery;
+                fm_lsn_same(old->begins, heir->begins) && old->clean && heir->recovery &&
+                FM_RULE(R26_ABLE, heir->state != FM_GROUP_UNABLE);
     /* past its beginning is past all of it: records are applied as a whole */
     return same && FM_RULE(R26_FINAL, fm_lsn_before(old->final, heir->flush)) &&
            FM_RULE(R26_APPLIED, fm_lsn_before(old->final, heir->replay));
@@ -94,7 +95,8 @@ bool fm_group_goes_on(const struct fm_evidence *recorded, const struct fm_group_
                       unsigned number)
 {
     FM_ASSERT(number < FM_GROUP_NODES_MAX);
-    bool follows = r->recovery && FM_RULE(R23_DELAYED, r->delay_ms == 0);
+    bool able = FM_RULE(R26_ABLE, r->state != FM_GROUP_UNABLE);
+    bool follows = able && r->recovery && FM_RULE(R23_DELAYED, r->delay_ms == 0);
     return follows || (recorded->writer == number + 1 && r->state == FM_GROUP_STOPPED);
 }
 
@@ -133,6 +135,69 @@ bool fm_group_counts_in(const struct fm_evidence *recorded, const struct fm_grou
             return true;
     }
     return false;
+}
+
+/* -------- the heir of a planned move -------- */
+
+const char *fm_group_heir_text(enum fm_group_heir_is h)
+{
+    static const char *const text[] = {
+#define X(id, words) [FM_GROUP_HEIR_##id] = words,
+        FM_GROUP_HEIRS(X)
+#undef X
+    };
+    FM_ASSERT(h < FM_COUNT(text));
+    return text[h];
+}
+
+static enum fm_group_heir_is heir_is(const struct fm_evidence *recorded,
+                                     const struct fm_group_report *r, bool counts,
+                                     struct fm_lsn flushed, uint64_t lag_max, int64_t fresh_ms,
+                                     struct fm_mono now)
+{
+    if (!fm_group_is_fresh(r, fresh_ms, now))
+        return FM_GROUP_HEIR_SILENT;
+    if (!fm_group_is_looked_after(r))
+        return FM_GROUP_HEIR_LEFT;
+    if (r->delay_ms)
+        return FM_GROUP_HEIR_DELAYED;
+    if (r->apart_ms)
+        return FM_GROUP_HEIR_APART;
+    if (!r->streaming)
+        return fm_group_stands_by(r->state) ? FM_GROUP_HEIR_DEAF : FM_GROUP_HEIR_NO_STANDBY;
+    if (!fm_group_is_promotable(recorded, r, flushed, lag_max))
+        return FM_GROUP_HEIR_BEHIND;
+    return counts ? FM_GROUP_HEIR_READY : FM_GROUP_HEIR_UNCOUNTED;
+}
+
+/* Who streams says more of the primary than its own word, which may have been a moment ago. */
+struct fm_group_heir fm_group_heir(const struct fm_evidence *recorded,
+                                   const struct fm_group_report *node, unsigned nnodes,
+                                   uint32_t members, unsigned region, uint64_t lag_max,
+                                   int64_t fresh_ms, struct fm_mono now)
+{
+    struct fm_group_heir h = {FM_GROUP_HEIR_NO_DATA, FM_GROUP_NOBODY};
+    FM_ASSERT(nnodes <= FM_GROUP_NODES_MAX);
+    if (!recorded || recorded->writer == 0 || recorded->writer > nnodes)
+        return h;
+    unsigned writer = recorded->writer - 1u;
+    const struct fm_group_report *w = &node[writer];
+    if (!fm_group_is_fresh(w, fresh_ms, now))
+        return (struct fm_group_heir){FM_GROUP_HEIR_NO_PRIMARY, writer};
+    h.is = FM_GROUP_HEIR_NOBODY;
+    for (unsigned i = 0; i < nnodes; i++) {
+        bool there = members >> i & 1 && node[i].region == region && i != writer;
+        bool counts = recorded->promotable >> i & 1;
+        enum fm_group_heir_is is =
+            there ? heir_is(recorded, &node[i], counts, w->flush, lag_max, fresh_ms, now)
+                  : FM_GROUP_HEIR_NOBODY;
+        if (there && is > h.is)
+            h = (struct fm_group_heir){(uint8_t)is, i};
+    }
+    bool deaf = h.is == FM_GROUP_HEIR_DEAF || h.is == FM_GROUP_HEIR_NO_STANDBY;
+    if (deaf && !fm_group_is_source(recorded, w, fresh_ms, now))
+        return (struct fm_group_heir){FM_GROUP_HEIR_AWAY, writer};
+    return h;
 }
 
 struct fm_group_apart fm_group_apart(const struct fm_evidence *recorded,

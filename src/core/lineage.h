@@ -103,6 +103,48 @@ uint64_t fm_group_lag(const struct fm_group_report *primary, const struct fm_gro
 bool fm_group_counts_in(const struct fm_evidence *recorded, const struct fm_group_report *node,
                         unsigned nnodes, unsigned region, int64_t fresh_ms, struct fm_mono now);
 
+/* A planned move to a region: how near its nearest node is to being able to go on with all of the
+ * data, as far as is heard. From APART on it gets there by itself, or is let to; what is before
+ * that does not pass by waiting for a moment. */
+#define FM_GROUP_HEIRS(X)                                                                          \
+    X(NO_DATA, "its PostgreSQL group has no data yet")                                             \
+    X(NO_PRIMARY, "nothing is heard of its primary")                                               \
+    X(AWAY, "its primary is not open")                                                             \
+    X(NOBODY, "no node of the region is in its PostgreSQL group")                                  \
+    X(SILENT, "nothing is heard of it")                                                            \
+    X(LEFT, "it is left to a person")                                                              \
+    X(DELAYED, "it is delayed on purpose")                                                         \
+    X(NO_STANDBY, "it does not stand by")                                                          \
+    X(DEAF, "it receives nothing from the primary")                                                \
+    X(APART, "replication to it is broken on purpose")                                             \
+    X(BEHIND, "it is behind")                                                                      \
+    X(UNCOUNTED, "it follows, and is not recorded as promotable yet")                              \
+    X(READY, "it follows closely, and is recorded as promotable")
+
+enum fm_group_heir_is {
+#define X(id, text) FM_GROUP_HEIR_##id,
+    FM_GROUP_HEIRS(X)
+#undef X
+        FM_GROUP_HEIR_COUNT
+};
+
+const char *fm_group_heir_text(enum fm_group_heir_is h);
+
+struct fm_group_heir {
+    uint8_t is;    /* enum fm_group_heir_is */
+    unsigned node; /* whom it is about: the primary, one of the region; FM_GROUP_NOBODY */
+};
+
+struct fm_group_heir fm_group_heir(const struct fm_evidence *recorded,
+                                   const struct fm_group_report *node, unsigned nnodes,
+                                   uint32_t members, unsigned region, uint64_t lag_max,
+                                   int64_t fresh_ms, struct fm_mono now);
+/* ... and is it worth to wait for a moment? */
+static inline bool fm_group_heir_comes(const struct fm_group_heir *h)
+{
+    return h->is >= FM_GROUP_HEIR_APART;
+}
+
 /* Replication that is broken on purpose: the node for which it has been so for longest. What it
  * lacks grows from then on, and is no bound: the primary may have written more. */
 struct fm_group_apart {

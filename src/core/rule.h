@@ -140,6 +140,7 @@
     X(R26_NUMBER, "a timeline that was claimed before is claimed again")                           \
     X(R26_GIVEN, "a history is recorded whose timeline was not given to the node")                 \
     X(R26_ONE, "a second node is recorded for an epoch")                                           \
+    X(R26_ABLE, "a node whose PostgreSQL cannot be started counts as one that goes on")            \
     X(R26_YIELDED, "who goes on with what was given up counts as one that has all of its data")    \
     X(R28_KEPT, "a node is rewound before what only it has is kept where it survives")             \
     X(R28_LOOKED, "an item that nobody has looked into lets the data go")                          \

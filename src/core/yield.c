@@ -52,17 +52,24 @@ unsigned fm_yield_heir(const struct fm_yield_evidence *ev, int64_t fresh_ms, uns
     return follower(ev, fresh_ms, mask, now);
 }
 
-/* Somebody here may serve under this epoch, or may claim it. */
-static bool any_here(const struct fm_yield_evidence *ev, const struct fm_yield_policy *p,
-                     struct fm_mono now)
+enum here { NOBODY_HERE, ONLY_UNABLE, SOMEBODY_HERE };
+
+/* Who may serve under this epoch, or may claim it. One that says that nothing of it lives, and that
+ * nothing can be started, does neither, whatever its host was granted. */
+static enum here who_is_here(const struct fm_yield_evidence *ev, const struct fm_yield_policy *p,
+                             struct fm_mono now)
 {
     unsigned who = claimant(ev);
+    enum here here = NOBODY_HERE;
     for (unsigned i = 0; i < ev->nnodes; i++) {
         bool may = who == FM_GROUP_NOBODY ? ev->node[i].region == ev->region : i == who;
-        if (may && (ev->granted >> i & 1 || fm_group_is_fresh(&ev->node[i], p->fresh_ms, now)))
-            return true;
+        bool heard = fm_group_is_fresh(&ev->node[i], p->fresh_ms, now);
+        if (may && heard && ev->node[i].state == FM_GROUP_UNABLE)
+            here = ONLY_UNABLE;
+        else if (may && (ev->granted >> i & 1 || heard))
+            return SOMEBODY_HERE;
     }
-    return false;
+    return here;
 }
 
 static enum fm_yield_why why(const struct fm_yield_policy *p, const struct fm_yield_evidence *ev,
@@ -74,7 +81,10 @@ static enum fm_yield_why why(const struct fm_yield_policy *p, const struct fm_yi
         return FM_YIELD_WHY_NONE; /* it would help nobody */
     if (heard && ev->node[who].state == FM_GROUP_YIELDED)
         return FM_YIELD_WHY_SAID;
-    if (!any_here(ev, p, now))
+    enum here here = who_is_here(ev, p, now);
+    if (here == ONLY_UNABLE)
+        return FM_YIELD_WHY_SAID;
+    if (here == NOBODY_HERE)
         return unserved_ms >= p->absent_ms ? FM_YIELD_WHY_ABSENT : FM_YIELD_WHY_NONE;
     /* to stop what is on its way up helps only where another one goes on by itself */
     bool sure =

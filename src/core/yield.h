@@ -3,8 +3,8 @@
  *
  * One machine per group, at the keeper that holds its cell. The node that has claimed the epoch is
  * the one that serves under it: nobody else may, before there is another epoch. Where it is silent
- * and nothing that it was granted is live any more, or says itself that it does not serve, or does
- * not get open in time, the keeper stops what hangs on the cell, and lets go of it
+ * and nothing that it was granted is live any more, or says itself that it does not serve, or
+ * cannot, or does not get open in time, the keeper stops what hangs on the cell, and lets go of it
  * (FM_AUTH_YIELD). Then whoever may takes it by the rules of a forced failover, the own region
  * among them. This machine decides *whether*; that nobody acts any more when the cell is let go of
  * is core/handover.c's, whatever is decided here.

@@ -360,6 +360,31 @@ def test_status_says_what_is_wrong(stage):
     check("(standby)" in lines[0], f"what it said last is shown as if it were so: {lines}")
 
 
+def test_a_wrong_password_is_said_before_it_is_needed(stage):
+    """A standby that gets a wrong password follows on, and `group status` says that it would not be let in again; when its
+    connection breaks it says why it receives nothing, and no move goes there. With the right one it follows again."""
+    g = Group(stage, mode="async", failover={"mode": "assisted"}).begin().create()
+    wait_for_trouble(g, "north-1", "")
+    conf, before = json.loads(g.conf.read_text()), g.conf.read_text()
+    wrong = stage.write("wrong", "another\n")
+    wrong.chmod(0o600)
+    conf["groups"]["ledger"]["users"]["replication"]["password-file"] = str(wrong)
+    g.conf.write_text(json.dumps(conf))
+    g.processes["north-1"].signal(signal.SIGHUP)
+    wait_for_trouble(g, "north-1", "its primary would not let it in again: ")
+    g.conf.write_text(before)
+    check("password authentication failed" in trouble_of(g, "north-1"), trouble_of(g, "north-1"))
+    check_equal(g.sql("west", "select state from pg_stat_replication where application_name = 'north-1'"), "streaming", "north")
+    reconnect(g, "west", "fulmar_replication")
+    wait_for_trouble(g, "north-1", "it receives nothing from its primary: ")
+    check("password authentication failed" in trouble_of(g, "north-1"), trouble_of(g, "north-1"))
+    no = g.order("west-1", "move", 409, context="ledger", to="north")
+    check_equal((no["rule"], no["evidence"]), ("ready", "north-1: it receives nothing from the primary"), f"the refusal {no}")
+    g.processes["north-1"].signal(signal.SIGHUP)
+    wait_for_trouble(g, "north-1", "")
+    g.wait_for_states(west="primary", north="standby")
+
+
 def test_status_says_that_a_port_is_taken(stage):
     """PostgreSQL that does not get one of its addresses is not left running without it, says so in `group status`, and
     gets on when the address is free; so does one of another version."""
@@ -383,9 +408,10 @@ def test_status_says_that_a_port_is_taken(stage):
     g.processes["north-1"].stop()
     g.processes["west-1"].stop()  # whom north would copy
     version = g.data["north"] / "PG_VERSION"
-    version.write_text("9.6\n" if version.read_text() == "14\n" else "14\n")
+    version.write_text("13\n" if version.read_text() == "14\n" else "14\n")
     g.start("north-1")
-    wait_for_trouble(g, "north-1", "version 14, which is not compatible with this version")
+    wait_for_trouble(g, "north-1", f", and the data are of {version.read_text().strip()}")
+    check_equal(g.node("north").get("state"), "unable", "the state of a node that cannot be started")
 
 
 def test_passwords_and_programs_change(stage):

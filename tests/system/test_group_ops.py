@@ -90,14 +90,21 @@ def test_maintain(stage):
 
 
 def test_nobody_takes_over_to_a_maintained_node(stage):
-    """A planned move to a region whose only node is left to a person: the old primary goes on."""
+    """A region whose only node is left to a person: a planned move there is refused at once; an evacuation asks for some
+    time, says once in the events and in the operation what it waits for, and fails. The old primary goes on."""
     g = Group(stage).begin().create()
     g.wait_for_redundancy("west")
     order(g, "maintain", "ledger", "north-1", "on")
     w = Writer(g)
     w.wait_for_more()
-    ident = g.order("west-1", "move", 202, context="ledger", to="north")["id"]
+    no = g.order("west-1", "move", 409, context="ledger", to="north")
+    check_equal((no["rule"], no["evidence"]), ("ready", "north-1: it is left to a person"), f"the refusal {no}")
+    check("group maintain" in no["remedy"], no)
+    ident = g.order("west-1", "evacuate", 202, region="west")["id"]
+    wait_until("it says what it waits for", lambda: "left to a person" in g.op("west-1", ident).get("text", ""), PATIENCE_S)
     g.wait_for_op("west-1", ident, "failed")
+    moves = [(e["from"], e["to"]) for e in g.authority("west-1")["events"] if e["what"] == "move"]
+    check_equal(moves, [("idle", "asked"), ("asked", "idle")], "what is said of the tries")
     w.wait_for_more()
     check_equal(g.node("west").get("state"), "primary", "the old primary")
     w.stop()

@@ -164,6 +164,18 @@ static void from_preparing_to_completing_the_heir_is_prepared(void **state)
     }
 }
 
+static void a_holder_that_lives_is_asked_to_let_go_for_a_person_alone(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < FM_FAILOVER_STATE_COUNT; i++) {
+        f.state = (uint8_t)i;
+        f.automatic = true;
+        assert_false(fm_failover_asks_holder(&f));
+        f.automatic = false;
+        assert_int_equal(fm_failover_asks_holder(&f), i == FM_FAILOVER_COMPLETING);
+    }
+}
+
 static void assisted_asks_and_asks_again_and_never_consents(void **state)
 {
     (void)state;
@@ -495,6 +507,7 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(a_holder_that_gave_up_is_lost_whatever_is_seen_of_it),
              fm_test(what_holds_nothing_is_not_failed_over),
              fm_test(from_preparing_to_completing_the_heir_is_prepared),
+             fm_test(a_holder_that_lives_is_asked_to_let_go_for_a_person_alone),
              fm_test(assisted_asks_and_asks_again_and_never_consents),
              fm_test(manual_waits_for_a_person), fm_test(a_quote_that_has_become_worse_is_void),
              fm_test(a_loss_that_becomes_worse_on_the_way_is_asked_for_again),

@@ -66,6 +66,8 @@ static void shake(void)
     if (now_and_then(8))
         ev.well_at =
             one_in(2) ? FM_MONO_ZERO : fm_mono_add_ms(now, -(int64_t)fm_rand_below(&dice, 4000));
+    if (now_and_then(30))
+        ev.unable = one_in(2);
     ev.expired = now_and_then(4);
     if (ev.expired)
         ev.process = FM_GROUP_GONE;

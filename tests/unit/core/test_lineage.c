@@ -235,6 +235,9 @@ static void who_would_be_promoted_bounds_the_loss_if_any_does(void **state)
     n[0].state = FM_GROUP_STOPPED;
     n[0].at = FM_MONO_ZERO;
     check_takeover(0, FM_GROUP_NOBODY, FM_CREDIT_UNBOUNDED, 0);
+    n[2].state = FM_GROUP_UNABLE; /* PostgreSQL cannot be started there */
+    check_takeover(1, 3, FM_CREDIT_UNBOUNDED, 0);
+    n[2].state = FM_GROUP_STANDBY;
     held.promotable = 0;
     n[3].recovery = false; /* a primary of before, which has not followed yet */
     check_takeover(1, 2, FM_CREDIT_UNBOUNDED, 0);

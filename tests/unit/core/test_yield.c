@@ -143,6 +143,29 @@ static void who_says_that_it_does_not_serve_is_believed_at_once(void **state)
     assert_int_equal(look(), FM_YIELD_WHY_SAID);
 }
 
+static void who_cannot_serve_is_given_up_whatever_its_host_was_granted(void **state)
+{
+    (void)state;
+    begin();
+    hear(7);
+    look();
+    node[A] = (struct fm_group_report){.region = WEST, .state = FM_GROUP_UNABLE};
+    p.automatic = false;
+    assert_int_equal(after(1, 7), FM_YIELD_WHY_SAID);
+    node[B].state = node[C].state = FM_GROUP_UNABLE; /* nobody else could */
+    assert_int_equal(after(60 * 1000, 7), FM_YIELD_WHY_NONE);
+
+    begin(); /* nobody has claimed the epoch yet */
+    cell.epoch.n = 8;
+    node[A].state = FM_GROUP_UNABLE;
+    hear(7);
+    look();
+    assert_int_equal(after(1000, 7), FM_YIELD_WHY_NONE); /* B may */
+    node[B].state = FM_GROUP_UNABLE;
+    assert_int_equal(after(1, 7), FM_YIELD_WHY_SAID);
+    assert_int_equal(fm_yield_first(&ev, FM_YIELD_WHY_SAID, NORTH, FRESH_MS, now), NORTH);
+}
+
 static void who_does_not_open_in_time_is_given_up_for_one_that_goes_on_by_itself(void **state)
 {
     (void)state;
@@ -268,6 +291,7 @@ static void the_last_writer_goes_on_where_nobody_came(void **state)
     assert_false(fm_yield_is_back(&ev, since, FRESH_MS, LEASE_MS, now));                           \
     node[A] = good
     NOT(state, FM_GROUP_YIELDED);
+    NOT(state, FM_GROUP_UNABLE);
     NOT(recovery, true);
     NOT(region, NORTH);
     NOT(timeline.n, 1);
@@ -294,6 +318,7 @@ FM_TEST_MAIN(fm_test(what_is_served_is_kept),
              fm_test(a_silent_host_is_given_up_when_nothing_of_it_is_live),
              fm_test(nobody_gains_so_it_is_kept),
              fm_test(who_says_that_it_does_not_serve_is_believed_at_once),
+             fm_test(who_cannot_serve_is_given_up_whatever_its_host_was_granted),
              fm_test(who_does_not_open_in_time_is_given_up_for_one_that_goes_on_by_itself),
              fm_test(an_epoch_that_nobody_claims_is_given_up_too),
              fm_test(the_writer_that_has_stopped_may_go_on), fm_test(the_heir_bounds_the_loss),
