@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Nodes of a PostgreSQL group whose server cannot be started, with real agents and real PostgreSQL: programs that are
-not there, cannot be executed, or are of another version. Does the agent say so and go on with what else it does, and
-does the group go on elsewhere, by itself or by an order?"""
+not there, cannot be executed, or are of another version, or data that cannot be read. Does the agent say so and go on with
+what else it does, and does the group go on elsewhere, by itself or by an order?"""
 
 import json
 import signal
@@ -110,6 +110,28 @@ def test_programs_that_do_not_fit_go_on_elsewhere_by_themselves(stage):
         g.wait_for_states(**{there: "primary", here: "standby"})
     w.stop()
     g.check_nothing_lost(w, "west")
+
+
+def test_data_that_cannot_be_read_are_waited_for_and_not_for_ever(stage):
+    """The control file of the primary is gone when its agent begins anew: the other region goes on; when the file is back the
+    node follows."""
+    g = Group(stage, failover={"grace": "40s"}).begin().create()
+    w = Writer(g)
+    w.wait_for_more()
+    g.wait_for_redundancy("west")
+    g.processes["west-1"].stop()
+    control = g.data["west"] / "global" / "pg_control"
+    control.rename(control.with_name("away"))
+    g.start("west-1")
+    wait_until("it says that it cannot", lambda: g.node("west").get("state") == "unable", PATIENCE_S, every=0.05)
+    wait_for_trouble(g, "west-1", "pg_controldata")
+    wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
+    check_equal([e["why"] for e in events_of(g, "west-1", "yield")], ["said"], "why it was given up")
+    w.wait_for_more()
+    control.with_name("away").rename(control)
+    g.wait_for_states(north="primary", west="standby")
+    w.stop()
+    g.check_nothing_lost(w, "north")
 
 
 def test_a_standby_that_cannot_be_started_is_no_heir(stage):
