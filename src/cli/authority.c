@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "cli/hint.h"
 #include "cli/show.h"
 #include "conf/conf.h"
 
@@ -191,9 +192,10 @@ static void print_under_way(const char *name, const json_t *context)
                fm_show_text(f, "state"), fm_show_ms(fm_show_number(f, "for_ms"), ms),
                fm_show_text(f, "why_text"), is_true(f, "automatic") ? " (automatic)" : "");
         if (strcmp(fm_show_text(f, "state"), "asking") == 0)
-            printf(
-                "    `fulmar quote %s --to REGION` says what it would cost, and how to order it\n",
-                name);
+            fm_hint_print(stdout,
+                          "    `fulmar quote %s --to REGION` says what it would cost, and how to "
+                          "order it\n",
+                          name);
     }
     const json_t *move = json_object_get(context, "move");
     if (json_is_object(move))
@@ -202,8 +204,8 @@ static void print_under_way(const char *name, const json_t *context)
                fm_show_ms(fm_show_number(move, "for_ms"), ms));
     const json_t *waits = json_object_get(context, "waits_for");
     if (json_is_object(waits))
-        printf("  %s: commands wait for %s: %s\n", name,
-               fm_show_ms(fm_show_number(waits, "for_ms"), ms), fm_show_text(waits, "text"));
+        fm_hint_print(stdout, "  %s: commands wait for %s: %s\n", name,
+                      fm_show_ms(fm_show_number(waits, "for_ms"), ms), fm_show_text(waits, "text"));
     print_standby(name, context);
     print_replication(name, context);
 }
@@ -320,7 +322,7 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
     print_intents(json_object_get(authority, "intents"), only);
     print_drained(json_object_get(authority, "drained"), only);
     if (trouble[0])
-        printf("\n%scoordination:%s %s\n", red, plain, trouble);
+        fm_hint_print(stdout, "\n%scoordination:%s %s\n", red, plain, trouble);
     json_object_foreach(walk(contexts_of(status)), name, context)
     {
         if (concerns(context, name, only) && wrong_with(context))
