@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import lib
@@ -86,6 +87,43 @@ def test_a_loss_that_is_bounded(stage):
     w.wait_for_more()
     w.stop()
     g.check_nothing_lost(w, "north")
+
+
+def agrees(q):
+    """A quote is one statement: what it says of the loss, of who would be promoted and of who is ready fits together."""
+    best, sure, ready = q["groups"][0]["standby"], q["bound_kind"] == "enforced", q["evidence"]["ready"]
+    return (q["unbounded"] == (not sure) and (best is not None or not (sure or ready))
+            and (best is None or best["bound_kind"] == q["bound_kind"]) and bool(q["evidence"]["ready_why"]) == (not ready))
+
+
+def test_right_after_a_move_a_quote_agrees_with_itself(stage):
+    """While the old primary comes back as a standby a quote may change from moment to moment, and never contradicts itself."""
+    g = Group(stage, failover=ASSISTED, alone=True).begin().create()
+    g.wait_for_redundancy("west")
+    seen, stop = [], threading.Event()
+
+    def ask(name):
+        while not stop.is_set():
+            done = fulmar(g, name, "quote", "ledger", "--to", "west", "-o", "json")
+            seen.append(json.loads(done.stdout) if done.returncode == 0 else {"rule": done.stdout})
+    askers = [threading.Thread(target=ask, args=(name,)) for name in ("west-1", "north-1")]
+    for a in askers:
+        a.start()
+    stage.on_end(stop.set)
+    moved = fulmar(g, "west-1", "move", "ledger", "--to", "north", "--reason", "a test", "--timeout", "60s")
+    check_equal(moved.returncode, 0, f"the move: {moved.stdout} {moved.stderr}")
+    g.wait_for_states(north="primary", west="standby")
+    g.wait_for_redundancy("north")
+    wait_until("it is bounded again", lambda: seen[-1].get("bound_kind") == "enforced", PATIENCE_S)
+    stop.set()
+    for a in askers:
+        a.join()
+    quotes = [q for q in seen if "bound_kind" in q]
+    check(quotes, f"quotes: {seen[:3]}")
+    for q in quotes:
+        check(agrees(q), f"it contradicts itself: {json.dumps(q)}")
+    shown = fulmar(g, "west-1", "quote", "ledger", "--to", "west").stdout
+    check("loss: at most 0 bytes" in shown and "bounds the loss" in shown, shown)
 
 
 def test_the_only_survivor_bounds_nothing(stage):
