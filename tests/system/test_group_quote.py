@@ -144,6 +144,9 @@ def test_the_only_survivor_bounds_nothing(stage):
     q = quote(g)
     check_equal((q["bound_kind"], q["loss_bytes"], q["loss_transactions"], q["unbounded"]),
                 ("unbounded", None, None, True), "the loss")
+    check_equal(q["groups"][0]["standby"]["bound_kind"], "unbounded", "of the one that would be promoted")
+    shown = fulmar(g, "north-1", "status", "ledger").stdout
+    check("not bounded: no standby counts: north-1 is " in shown, f"why nothing bounds it: {shown}")
     check("loss: not bounded" in fulmar(g, "north-1", "quote", "ledger", "--to", "north").stdout, "what is shown")
     refused(g, "quote", "--accept-loss", before["quote"], "--confirm", "ledger")
     refused(g, "loss")
