@@ -371,6 +371,12 @@ static int print_version(void)
     return FM_EXIT_OK;
 }
 
+int fm_cmd_version(const struct fm_args *a)
+{
+    FM_ASSERT(a->nargs == 0);
+    return print_version();
+}
+
 static int dispatch(int argc, char **argv)
 {
     if (!fm_std_descriptors())

@@ -183,5 +183,6 @@ int fm_cmd_loss_write_off(const struct fm_args *a);
 int fm_cmd_events(const struct fm_args *a);
 int fm_cmd_why(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);
+int fm_cmd_version(const struct fm_args *a);
 
 #endif
