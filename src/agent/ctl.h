@@ -6,6 +6,7 @@
  *   ctl_ops.c      what people order: pages and records
  *   ctl_plan.c     ... checked against the rules
  *   ctl_carry.c    carrying it out
+ *   ctl_home.c     failback: who decides it, and what it is refused for
  *   ctl_intent.c   what operators asked of regions, hosts and instances
  *   ctl_drain.c    ... and the guards of it: drain, undrain
  *   ctl_agreed.c   what hosts agree upon: `config`
@@ -419,6 +420,8 @@ struct fm_controller {
     struct ctl_taking taking[CTL_TAKINGS_MAX];
     struct ctl_quote quote[CTL_QUOTES_MAX];
     unsigned nquotes;
+    /* ctl_home.c */
+    struct ctl_home_ask *home_ask; /* from malloc; NULL = nobody has asked yet */
     /* ctl_intent.c */
     struct ctl_intent intent[CTL_INTENTS_ROOM];
     uint64_t intents_serial; /* revision of the record `intents` */
@@ -487,6 +490,8 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass);
 
+struct fm_failover_policy ctl_failover_policy(const struct fm_controller *ctl,
+                                              const struct ctl_set *s);
 /* Requests a second; 0 = the file says nothing. */
 uint32_t ctl_capacity(const struct fm_controller *ctl, unsigned region);
 /* Who would take over from `lost`, by the votes; FM_NO_REGION. */
@@ -598,6 +603,18 @@ void ctl_agreed_free(struct fm_controller *ctl);
 
 /* What of the operations is this agent's to do now. */
 void ctl_carry_turn(struct fm_controller *ctl);
+
+/* -------- ctl_home.c -------- */
+
+/* An order to fail back was refused, because of `why`: with all that stands against it. */
+void ctl_home_refuse(const struct ctl_context *c, struct fm_op *x, unsigned home,
+                     enum fm_failover_why why);
+/* Cells that are not held at home, by anybody. */
+uint64_t ctl_home_away(const struct ctl_context *c);
+void ctl_home_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
+/* From the loop: a keeper that has not answered is asked again, and not for ever. */
+void ctl_home_turn(struct fm_controller *ctl);
+void ctl_home_free(struct fm_controller *ctl);
 
 /* -------- ctl_standby.c -------- */
 
@@ -756,6 +773,9 @@ void ctl_quote_heard(struct ctl_context *c, unsigned host);
  * write. */
 json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
                        unsigned to);
+/* Why that region is not ready to take over; NULL = it is. */
+const char *ctl_quote_unready(const struct fm_controller *ctl, const struct ctl_set *s,
+                              unsigned from, unsigned to);
 
 /* -------- ctl_yield.c -------- */
 

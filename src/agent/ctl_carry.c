@@ -217,32 +217,6 @@ static void carry_items(struct ctl_op *o, struct fm_op *x)
 
 /* -------- failback -------- */
 
-static uint64_t away_anywhere(const struct ctl_context *c)
-{
-    uint64_t cells = 0;
-    for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
-        const struct fm_cell_at *at = &c->auth.cell[i].at;
-        if (at->revision.n && (at->r.region != c->auth.cfg.home[i] || at->r.state != FM_CELL_HELD))
-            cells |= UINT64_C(1) << i;
-    }
-    return cells;
-}
-
-/* With what of the data stands against it. */
-static void refuse_failback(struct fm_op *x, const struct ctl_set *s,
-                            const struct fm_controller *ctl, unsigned home,
-                            enum fm_failover_why why)
-{
-    end_with(x, FM_OP_REFUSED, fm_failover_why_text(why));
-    for (unsigned i = 0; i < s->n && why == FM_FAILOVER_WHY_LAG; i++) {
-        struct ctl_group_home h = ctl_group_home(ctl->context[s->member[i]], home);
-        if (h.lag == 0)
-            continue;
-        snprintf(x->text, sizeof x->text, "%s: %s", fm_failover_why_text(why), h.why);
-        return;
-    }
-}
-
 static void fail_back_to(struct ctl_op *o, struct fm_op *x, struct ctl_context *c, unsigned home)
 {
     struct fm_controller *ctl = o->ctl;
@@ -265,7 +239,7 @@ static void fail_back_to(struct ctl_op *o, struct fm_op *x, struct ctl_context *
     struct fm_failover_verdict v =
         ctl_failover_event(ctl, c->set, home, FM_FAILOVER_ON_FAILBACK, none, false);
     if (v.refused)
-        refuse_failback(x, c->set, ctl, home, (enum fm_failover_why)v.why);
+        ctl_home_refuse(c, x, home, (enum fm_failover_why)v.why);
     else
         x->state = FM_OP_RUNNING;
 }
@@ -280,7 +254,7 @@ static void carry_failback(struct ctl_op *o, struct fm_op *x)
          r++)
         if (r != ctl->region && ctl_away_from(&c->auth, r, false))
             fail_back_to(o, x, c, r);
-    if (!fm_op_is_over((enum fm_op_state)x->state) && !away_anywhere(c))
+    if (!fm_op_is_over((enum fm_op_state)x->state) && !ctl_home_away(c))
         end_with(x, FM_OP_DONE, "every cell is home");
 }
 

@@ -4,6 +4,7 @@
  * Nothing here decides who may be primary: core/group.h does, at the node, by that record. */
 #include "agent/ctl.h"
 #include "agent/message_group.h"
+#include "agent/unbounded.h"
 
 #include "base/assert.h"
 #include "core/group.h"
@@ -183,6 +184,23 @@ void ctl_group_take(struct ctl_context *c, unsigned host, const struct fm_messag
 
 /* -------- for people -------- */
 
+/* Where nothing bounds it: who does not count, and why. */
+static void add_why(const struct ctl_context *c, const struct fm_evidence *e,
+                    const struct fm_group_report *report, unsigned n,
+                    const struct fm_credit_bound *b, json_t *loss)
+{
+    char why[FM_UNBOUNDED_ROOM];
+    const char *name[FM_GROUP_NODES_MAX];
+    for (unsigned i = 0; i < n; i++)
+        name[i] = c->group->node[i].in_file
+                      ? fm_roster_host_name(c->ctl->c.roster, c->group->node[i].host)
+                      : NULL;
+    if (b->kind != FM_CREDIT_UNBOUNDED)
+        return;
+    fm_unbounded_say(e, report, name, n, FRESH_MS, fm_mono_now(), why);
+    json_object_set_new(loss, "why", json_string(why));
+}
+
 json_t *ctl_group_loss_json(const struct ctl_context *c)
 {
     struct fm_group_report report[FM_GROUP_NODES_MAX];
@@ -202,6 +220,7 @@ json_t *ctl_group_loss_json(const struct ctl_context *c)
     if (a.node != FM_GROUP_NOBODY)
         to = fm_roster_host_name(c->ctl->c.roster, c->group->node[a.node].host);
     json_t *loss = fm_message_group_loss_json(&b);
+    add_why(c, e, report, n, &b, loss);
     fm_message_group_apart_add(loss, to, &a);
     bool any = fm_group_loss_in_region(e, report, n, FRESH_MS, now, &b);
     fm_message_group_in_region_add(loss, any ? &b : NULL);

@@ -192,7 +192,8 @@ static uint64_t max_loss(const struct fm_controller *ctl, const struct ctl_set *
     return all;
 }
 
-static struct fm_failover_policy policy_of(const struct fm_controller *ctl, const struct ctl_set *s)
+struct fm_failover_policy ctl_failover_policy(const struct fm_controller *ctl,
+                                              const struct ctl_set *s)
 {
     static const uint8_t modes[] = {[FM_CONF_MANUAL] = FM_MODE_MANUAL,
                                     [FM_CONF_ASSISTED] = FM_MODE_ASSISTED,
@@ -272,7 +273,7 @@ struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct 
                                               struct fm_quote quote, bool glass)
 {
     struct fm_failover *f = &s->fo[lost];
-    struct fm_failover_policy policy = policy_of(ctl, s);
+    struct fm_failover_policy policy = ctl_failover_policy(ctl, s);
     struct fm_failover_evidence ev = ctl_evidence(ctl, s, lost, ctl->region);
     struct fm_failover_event e = {.kind = kind, .ev = &ev, .quote = quote, .break_glass = glass};
     uint8_t why = f->why;
@@ -474,6 +475,7 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, uint64_t life,
     } else if (c && c->conf >= 0 && c->set) {
         ctl_move_take(c, host, m);
         ctl_yield_take(c, host, m);
+        ctl_home_take(c, host, m);
     }
 }
 

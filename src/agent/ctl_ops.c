@@ -3,6 +3,7 @@
  * after which it survives this agent. Nothing is carried out here. */
 #include "agent/ctl_order.h"
 
+#include "agent/homeward.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "http/protocol.h"
@@ -134,6 +135,7 @@ void ctl_ops_free(struct fm_controller *ctl)
     }
     ctl_intents_free(ctl);
     ctl_agreed_free(ctl);
+    ctl_home_free(ctl);
 }
 
 uint64_t ctl_generation(const struct fm_controller *ctl)
@@ -147,7 +149,7 @@ uint64_t ctl_generation(const struct fm_controller *ctl)
 
 /* -------- answers -------- */
 
-static void answer_json(struct fm_page_answer *a, unsigned status, json_t *doc)
+void ctl_answer(struct fm_page_answer *a, unsigned status, json_t *doc)
 {
     a->status = status;
     a->content_type = "application/json";
@@ -158,15 +160,15 @@ static void answer_json(struct fm_page_answer *a, unsigned status, json_t *doc)
         a->status = 503;
 }
 
-static void answer_refusal(struct fm_page_answer *a, const struct ctl_refusal *r)
+void ctl_answer_refusal(struct fm_page_answer *a, const struct ctl_refusal *r)
 {
-    answer_json(a, r->status,
-                json_pack("{s:s,s:s,s:s,s:s}", "schema", "fulmar.refusal/1", "rule", r->rule,
-                          "evidence", r->evidence, "remedy", r->remedy));
+    ctl_answer(a, r->status,
+               json_pack("{s:s,s:s,s:s,s:s}", "schema", "fulmar.refusal/1", "rule", r->rule,
+                         "evidence", r->evidence, "remedy", r->remedy));
 }
 
 /* The operation as a document for people. */
-static json_t *op_doc(const struct fm_controller *ctl, const struct fm_op *o)
+json_t *ctl_op_doc(const struct fm_controller *ctl, const struct fm_op *o)
 {
     json_t *j = fm_op_json(ctl->c.roster, o);
     json_t *doc = json_pack("{s:s,s:s,s:I}", "schema", "fulmar.op/1", "id", o->id, "generation",
@@ -174,6 +176,9 @@ static json_t *op_doc(const struct fm_controller *ctl, const struct fm_op *o)
     if (j && doc)
         (void)json_object_update(doc, j);
     json_decref(j);
+    const char *remedy = o->kind == FM_OP_FAILBACK ? fm_homeward_remedy(o->rule) : NULL;
+    if (doc && remedy)
+        json_object_set_new(doc, "remedy", json_string(remedy));
     return doc;
 }
 
@@ -238,7 +243,7 @@ static void taken(struct fm_coord_op *w)
         fm_log(FM_LOG_WARN, "operation_taken", FM_KZ("id", t->op.id),
                FM_KZ("kind", fm_op_kind_name((enum fm_op_kind)t->op.kind)), FM_KZ("by", t->op.by),
                FM_KZ("reason", t->op.reason));
-        answer_json(&a, over ? 200 : 202, op_doc(ctl, &t->op));
+        ctl_answer(&a, over ? 200 : 202, ctl_op_doc(ctl, &t->op));
         if (!ctl->stopped)
             take_in(t, w->revision);
     } else {
@@ -251,7 +256,7 @@ static void taken(struct fm_coord_op *w)
             ctl_refuse(&r, 503, unknown ? "outcome-unknown" : "no-quorum",
                        unknown ? "look for the operation before ordering it again" : "try again",
                        "%s: %s", t->op.id, w->error.msg);
-        answer_refusal(&a, &r);
+        ctl_answer_refusal(&a, &r);
     }
     finish(t, &a);
 }
@@ -353,7 +358,7 @@ static void take(struct ctl_order *o, const struct fm_page_request *q, struct fm
     struct ctl_taking *t = begin_taking(o);
     if (!t) {
         ctl_refuse(&o->no, 503, "no-quorum", "try again", "coordination cannot be asked now");
-        answer_refusal(a, &o->no);
+        ctl_answer_refusal(a, &o->no);
         return;
     }
     t->wait = fm_page_later(q, left, t);
@@ -387,28 +392,31 @@ static void order_page(struct ctl_order *o, enum fm_op_kind kind, const struct f
     if (o->no.status == 0 && nothing && moves)
         snprintf(o->op.text, sizeof o->op.text, "nothing has to be moved");
     if (o->no.status)
-        answer_refusal(a, &o->no);
+        ctl_answer_refusal(a, &o->no);
+    else if (o->dry && !nothing && kind == FM_OP_FAILBACK)
+        ctl_home_dry(o, q, a);
     else if (o->dry || nothing)
-        answer_json(a, 200, op_doc(o->ctl, &o->op));
+        ctl_answer(a, 200, ctl_op_doc(o->ctl, &o->op));
     else
         take(o, q, a);
     fm_agreed_free(&o->agreed);
     fm_op_free(&o->op);
 }
 
-static json_t *votes_doc(const struct fm_failover_evidence *ev)
+static json_t *votes_doc(const struct fm_failover_evidence *ev, const char *unready)
 {
-    return json_pack("{s:i,s:i,s:i,s:i,s:b,s:b,s:b,s:i}", "observers", ev->observers, "lost_by",
-                     ev->lost_by, "healthy_by", ev->healthy_by, "domains", ev->domains, "quorum",
-                     (int)ev->quorum, "ready", (int)ev->ready, "fenced", (int)ev->fenced,
-                     "automatic_left", ev->budget_left);
+    return json_pack("{s:i,s:i,s:i,s:i,s:b,s:b,s:s?,s:b,s:i}", "observers", ev->observers,
+                     "lost_by", ev->lost_by, "healthy_by", ev->healthy_by, "domains", ev->domains,
+                     "quorum", (int)ev->quorum, "ready", (int)ev->ready, "ready_why",
+                     ev->ready ? NULL : unready, "fenced", (int)ev->fenced, "automatic_left",
+                     ev->budget_left);
 }
 
 static void quote_page(struct ctl_order *o, struct fm_page_answer *a)
 {
     struct fm_controller *ctl = o->ctl;
     if (!ctl_plan_failover(o)) {
-        answer_refusal(a, &o->no);
+        ctl_answer_refusal(a, &o->no);
         return;
     }
     struct fm_failover_evidence ev =
@@ -420,21 +428,24 @@ static void quote_page(struct ctl_order *o, struct fm_page_answer *a)
                             .unbounded = ev.unbounded,
                             .until = fm_mono_add_ms(fm_mono_now(), QUOTE_MS)};
     fm_op_new_id(q->id, fm_wall_now_ns(), fm_rand_u64(&ctl->rand));
+    const char *unready =
+        ctl_quote_unready(ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
     enum fm_auth_why why = FM_AUTH_WHY_NONE;
-    for (unsigned i = 0; i < o->c->auth.cfg.ncells && why == FM_AUTH_WHY_NONE; i++)
-        if (o->c->auth.cell[i].at.r.region == o->op.region && o->to == (int)ctl->region)
+    bool judges = o->to == (int)ctl->region; /* the others have not seen what it has */
+    for (unsigned i = 0; i < o->c->auth.cfg.ncells && why == FM_AUTH_WHY_NONE && judges; i++)
+        if (o->c->auth.cell[i].at.r.region == o->op.region)
             why = fm_authority_may_acquire(&o->c->auth, i, fm_mono_now());
-    json_t *doc = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:s,s:o}", "schema", "fulmar.quote/1",
-                            "quote", q->id, "context", ctl->c.roster->context[o->c->number].name,
-                            "from", ctl->c.roster->region[o->op.region], "to",
-                            ctl->c.roster->region[o->to], "unbounded", (int)q->unbounded,
-                            "valid_for_ms", QUOTE_MS, "generation", (json_int_t)ctl_generation(ctl),
-                            "waits_for", fm_auth_why_text(why), "evidence", votes_doc(&ev));
+    json_t *doc = json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:s?,s:o}", "schema", "fulmar.quote/1", "quote", q->id,
+        "context", ctl->c.roster->context[o->c->number].name, "from",
+        ctl->c.roster->region[o->op.region], "to", ctl->c.roster->region[o->to], "unbounded",
+        (int)q->unbounded, "valid_for_ms", QUOTE_MS, "generation", (json_int_t)ctl_generation(ctl),
+        "waits_for", why ? fm_auth_why_text(why) : NULL, "evidence", votes_doc(&ev, unready));
     json_t *cost = ctl_quote_json(ctl, o->c->set, (unsigned)o->op.region, (unsigned)o->to);
     if (doc && cost)
         (void)json_object_update(doc, cost);
     json_decref(cost);
-    answer_json(a, 200, doc);
+    ctl_answer(a, 200, doc);
 }
 
 /* Whoever carries it out ends it. */
@@ -474,6 +485,7 @@ static bool may_abort(struct ctl_order *o, const struct ctl_op *x, const char *i
 
 void ctl_ops_turn(struct fm_controller *ctl)
 {
+    ctl_home_turn(ctl);
     for (unsigned i = 0; i < CTL_TAKINGS_MAX; i++) {
         struct ctl_taking *t = &ctl->taking[i];
         if (!t->used || !t->again)
@@ -486,7 +498,7 @@ void ctl_ops_turn(struct fm_controller *ctl)
             continue;
         if (!o.no.status)
             ctl_refuse(&o.no, 503, "no-quorum", "try again", "coordination cannot be asked now");
-        answer_refusal(&a, &o.no);
+        ctl_answer_refusal(&a, &o.no);
         finish(t, &a);
     }
 }
@@ -499,7 +511,7 @@ static void abort_page(struct ctl_order *o, const struct fm_page_request *q,
     struct ctl_op *x = id ? find_op(ctl, fm_str_z(id)) : NULL;
     struct ctl_taking *t = NULL;
     if (!may_abort(o, x, id)) {
-        answer_refusal(a, &o->no);
+        ctl_answer_refusal(a, &o->no);
         return;
     }
     for (unsigned i = 0; i < CTL_TAKINGS_MAX && !t; i++)
@@ -527,7 +539,7 @@ static void list_page(struct fm_controller *ctl, const struct fm_page_request *q
     if (fm_str_starts(q->query, prefix)) {
         const struct ctl_op *o = find_op(ctl, fm_str(q->query.p + prefix.n, q->query.n - prefix.n));
         if (o)
-            answer_json(a, 200, op_doc(ctl, &o->op));
+            ctl_answer(a, 200, ctl_op_doc(ctl, &o->op));
         else
             a->status = 404;
         return;
@@ -535,10 +547,10 @@ static void list_page(struct fm_controller *ctl, const struct fm_page_request *q
     json_t *list = json_array();
     for (unsigned i = 0; i < CTL_OPS_MAX; i++)
         if (ctl->op[i].used)
-            json_array_append_new(list, op_doc(ctl, &ctl->op[i].op));
-    answer_json(a, 200,
-                json_pack("{s:s,s:I,s:o}", "schema", "fulmar.ops/1", "generation",
-                          (json_int_t)ctl_generation(ctl), "operations", list));
+            json_array_append_new(list, ctl_op_doc(ctl, &ctl->op[i].op));
+    ctl_answer(a, 200,
+               json_pack("{s:s,s:I,s:o}", "schema", "fulmar.ops/1", "generation",
+                         (json_int_t)ctl_generation(ctl), "operations", list));
 }
 
 void ctl_ops_page(struct fm_controller *ctl, const struct fm_page_request *q,
@@ -560,7 +572,7 @@ void ctl_ops_page(struct fm_controller *ctl, const struct fm_page_request *q,
         kind++;
     if (!json_is_object(o.body)) {
         ctl_refuse(&o.no, 400, "malformed", "send an object of JSON", "the body is none");
-        answer_refusal(a, &o.no);
+        ctl_answer_refusal(a, &o.no);
     } else if (fm_str_eqz(what, "quote")) {
         quote_page(&o, a);
     } else if (fm_str_eqz(what, "abort")) {

@@ -38,6 +38,15 @@ void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by);
 bool ctl_take_region(struct ctl_order *o, const char *name, int *out);
 /* Which context the order is about, into o->c; false with a refusal. */
 bool ctl_take_context(struct ctl_order *o, bool needed);
+/* ctl_home.c: the dry run is answered at once or later, by those who would decide the order. */
+void ctl_plan_failback(struct ctl_order *o);
+void ctl_home_dry(struct ctl_order *o, const struct fm_page_request *q, struct fm_page_answer *a);
+/* ctl_ops.c: the answers to orders. `doc` is taken over. */
+json_t *ctl_op_doc(const struct fm_controller *ctl, const struct fm_op *o);
+void ctl_answer(struct fm_page_answer *a, unsigned status, json_t *doc);
+void ctl_answer_refusal(struct fm_page_answer *a, const struct ctl_refusal *r);
+/* Another order about a cell of the context is under way: o->no says so. */
+bool ctl_order_is_busy(struct ctl_order *o);
 /* ctl_node.c. */
 void ctl_plan_node(struct ctl_order *o);
 /* ctl_member.c. */

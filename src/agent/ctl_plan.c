@@ -278,7 +278,7 @@ static void plan_evacuate(struct ctl_order *o)
     (void)check_capacity(o);
 }
 
-static bool is_busy(struct ctl_order *o)
+bool ctl_order_is_busy(struct ctl_order *o)
 {
     const char *id;
     for (unsigned i = 0; i < o->c->auth.cfg.ncells; i++)
@@ -288,12 +288,6 @@ static bool is_busy(struct ctl_order *o)
             return true;
         }
     return false;
-}
-
-static void plan_failback(struct ctl_order *o)
-{
-    if (ctl_take_context(o, true))
-        (void)is_busy(o);
 }
 
 static uint8_t step_of(struct ctl_order *o)
@@ -409,7 +403,8 @@ static void plan_failover(struct ctl_order *o)
         return;
     o->op.step = step_of(o);
     o->op.glass = json_is_true(json_object_get(o->body, "break_glass"));
-    if (o->no.status || (o->op.step != FM_OP_STEP_STAND_DOWN && is_busy(o)) || !take_quote(o))
+    if (o->no.status || (o->op.step != FM_OP_STEP_STAND_DOWN && ctl_order_is_busy(o)) ||
+        !take_quote(o))
         return;
     /* the health gate is asked again where it is carried out; here it answers at once */
     struct fm_failover_evidence ev =
@@ -478,15 +473,22 @@ static void plan_create(struct ctl_order *o)
 
 void ctl_plan(struct ctl_order *o, enum fm_op_kind kind, const char *by)
 {
-    static void (*const plans[])(struct ctl_order *) = {
-        [FM_OP_MOVE] = plan_move,           [FM_OP_EVACUATE] = plan_evacuate,
-        [FM_OP_FAILBACK] = plan_failback,   [FM_OP_FAILOVER] = plan_failover,
-        [FM_OP_READ_ONLY] = plan_read_only, [FM_OP_AUTOMATIC] = plan_automatic,
-        [FM_OP_MEMBERS] = plan_members,     [FM_OP_DRAIN] = ctl_plan_drain,
-        [FM_OP_UNDRAIN] = ctl_plan_undrain, [FM_OP_CONFIG] = ctl_plan_config,
-        [FM_OP_CREATE] = plan_create,       [FM_OP_REINIT] = ctl_plan_node,
-        [FM_OP_MAINTAIN] = ctl_plan_node,   [FM_OP_RESUME] = ctl_plan_node,
-        [FM_OP_ADD] = ctl_plan_add,         [FM_OP_REMOVE] = ctl_plan_remove};
+    static void (*const plans[])(struct ctl_order *) = {[FM_OP_MOVE] = plan_move,
+                                                        [FM_OP_EVACUATE] = plan_evacuate,
+                                                        [FM_OP_FAILBACK] = ctl_plan_failback,
+                                                        [FM_OP_FAILOVER] = plan_failover,
+                                                        [FM_OP_READ_ONLY] = plan_read_only,
+                                                        [FM_OP_AUTOMATIC] = plan_automatic,
+                                                        [FM_OP_MEMBERS] = plan_members,
+                                                        [FM_OP_DRAIN] = ctl_plan_drain,
+                                                        [FM_OP_UNDRAIN] = ctl_plan_undrain,
+                                                        [FM_OP_CONFIG] = ctl_plan_config,
+                                                        [FM_OP_CREATE] = plan_create,
+                                                        [FM_OP_REINIT] = ctl_plan_node,
+                                                        [FM_OP_MAINTAIN] = ctl_plan_node,
+                                                        [FM_OP_RESUME] = ctl_plan_node,
+                                                        [FM_OP_ADD] = ctl_plan_add,
+                                                        [FM_OP_REMOVE] = ctl_plan_remove};
     FM_ASSERT(kind < FM_COUNT(plans));
     if (take_common(o, kind, by))
         plans[kind](o);

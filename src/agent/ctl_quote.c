@@ -79,6 +79,8 @@ static struct cost cost_of(const struct ctl_context *c, unsigned to)
 /* All of it together; what is not known of one is not known of the whole. */
 static void add(struct cost *all, const struct cost *x)
 {
+    if (x->bound.kind == FM_CREDIT_UNBOUNDED && !x->by_hooks)
+        all->node = x->node;
     if (x->bound.kind > all->bound.kind)
         all->bound.kind = x->bound.kind;
     all->bound.bytes += x->bound.bytes;
@@ -105,7 +107,11 @@ static json_t *node_json(const struct ctl_context *c, const struct fm_evidence *
     bool heard = n->report.at.ns && primary && primary->at.ns;
     uint64_t behind = heard ? fm_lsn_ahead(primary->flush, n->report.flush) : 0;
     json_object_set_new(o, "node", json_string(fm_roster_host_name(c->ctl->c.roster, n->host)));
+    const struct fm_credit_bound b = fm_group_bound(e, i, n->report.flush);
     json_object_set_new(o, "promotable", json_boolean(e->promotable >> i & 1));
+    /* as the loss is said, would this one be promoted: the last writer bounds it, too */
+    json_object_set_new(o, "bound_kind",
+                        json_string(fm_credit_kind_name((enum fm_credit_kind)b.kind)));
     json_object_set_new(o, "behind_bytes", heard ? json_integer((json_int_t)behind) : json_null());
     json_object_set_new(o, "level_ms_ago", age(n->level_at));
     return o;
@@ -125,9 +131,12 @@ static json_t *group_json(const struct ctl_context *c, const struct cost *x)
     const struct fm_group_report *primary = ctl_group_writer(c);
     json_t *standby = x->node < c->group->nnodes ? node_json(c, e, x->node) : json_null();
     const char *name = primary ? fm_roster_host_name(r, c->group->node[e->writer - 1].host) : NULL;
-    return json_pack("{s:s,s:s?,s:o,s:I,s:o,s:o}", "context", r->context[c->number].name, "primary",
-                     name, "primary_heard_ms_ago", primary ? age(primary->at) : json_null(),
-                     "timeline", (json_int_t)e->timeline, "standby", standby, "nodes", nodes);
+    bool claimed = e->node && e->node != e->writer && e->node <= c->group->nnodes;
+    const char *next = claimed ? fm_roster_host_name(r, c->group->node[e->node - 1].host) : NULL;
+    return json_pack("{s:s,s:s?,s:s?,s:o,s:I,s:o,s:o}", "context", r->context[c->number].name,
+                     "primary", name, "claimed_by", next, "primary_heard_ms_ago",
+                     primary ? age(primary->at) : json_null(), "timeline", (json_int_t)e->timeline,
+                     "standby", standby, "nodes", nodes);
 }
 
 static json_t *external_json(const struct ctl_context *c)
@@ -169,13 +178,30 @@ static const char *bound_text(const struct cost *x, bool any)
                    : "nothing is known: the command `lag` has said nothing";
     if (x->bound.kind == FM_CREDIT_ESTIMATE)
         return "an estimate: commits may have been acknowledged that waited for nobody";
-    return "no standby of the region is recorded as one that bounds it";
+    return x->node == FM_GROUP_NOBODY ? "nobody of the region could be promoted"
+                                      : "no standby of the region counts yet";
+}
+
+const char *ctl_quote_unready(const struct fm_controller *ctl, const struct ctl_set *s,
+                              unsigned from, unsigned to)
+{
+    const struct fm_vote *mine = &ctl->votes.of[ctl->self.n].vote;
+    if (to != from && !fm_contexts_cover(&mine->well[to], &s->contexts))
+        return "no gate there says that it can serve the context";
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct ctl_context *c = ctl->context[s->member[i]];
+        if (!ctl_group_takeover(c, to).ready)
+            return "no node of its PostgreSQL group there could be promoted";
+        if (!ctl_external_is_ready(c, to))
+            return "its data there cannot be promoted: see `fulmar group status`";
+    }
+    return NULL;
 }
 
 json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
                        unsigned to)
 {
-    struct cost all = {.bound.kind = FM_CREDIT_ENFORCED};
+    struct cost all = {.bound.kind = FM_CREDIT_ENFORCED, .node = FM_GROUP_NOBODY};
     json_t *groups = json_array(), *fences = json_array();
     bool any = false;
     for (unsigned i = 0; i < s->n; i++) {

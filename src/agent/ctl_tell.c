@@ -384,6 +384,19 @@ static const char *trouble_of(const struct fm_controller *ctl)
     return went_back ? WENT_BACK : ctl_is_frozen(ctl) ? UNPROVEN : NULL;
 }
 
+/* Where `read` is false nothing of what follows is known. */
+static json_t *coordination_json(const struct fm_controller *ctl)
+{
+    struct fm_coord_reach reach = {.why = ""};
+    if (ctl->coord)
+        reach = fm_coord_reach(ctl->coord);
+    json_t *for_ms = json_null();
+    if (!reach.reached && ctl->coord)
+        for_ms = json_integer((json_int_t)fm_mono_sub_ms(fm_mono_now(), reach.since));
+    return json_pack("{s:b,s:b,s:o,s:o}", "reached", (int)reach.reached, "read", ctl->revision > 0,
+                     "unreached_ms", for_ms, "why", text_or_null(reach.why));
+}
+
 json_t *fm_controller_json(const struct fm_controller *ctl)
 {
     const struct fm_roster *r = ctl->c.roster;
@@ -402,6 +415,7 @@ json_t *fm_controller_json(const struct fm_controller *ctl)
         ctl->able ? fm_office_state_name((enum fm_office_state)ctl->office.state) : "witness",
         "keeper", keeper, "life", (json_int_t)ctl->life.n, "revision", (json_int_t)ctl->revision,
         "frozen", (int)ctl_is_frozen(ctl), "trouble", trouble_of(ctl));
+    json_object_set_new(o, "coordination", coordination_json(ctl));
     json_object_set_new(o, "generation", json_integer((json_int_t)ctl_generation(ctl)));
     json_object_set_new(o, "contexts", contexts);
     json_object_set_new(o, "intents", ctl_intents_json(ctl));

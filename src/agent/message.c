@@ -32,6 +32,7 @@ enum member {
     OVER = 1 << 15,
     NODE = 1 << 16,
     CLOSED = 1 << 17, /* only where it is so */
+    RULE = 1 << 18,
 };
 
 static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
@@ -60,6 +61,8 @@ static const unsigned members[FM_MESSAGE_KIND_COUNT] = {
     [FM_MESSAGE_YIELD] = CONTEXT | EPOCHS,
     [FM_MESSAGE_ORDER] = CONTEXT | SERIAL | OK | WHY,
     [FM_MESSAGE_ORDERED] = CONTEXT | SERIAL | OK | MS | WHY,
+    [FM_MESSAGE_HOME_ASK] = CONTEXT | SERIAL,
+    [FM_MESSAGE_HOME] = CONTEXT | SERIAL | OK | RULE | WHY,
 };
 
 const char *fm_message_kind_name(enum fm_message_kind k)
@@ -174,6 +177,10 @@ static void write_members(const struct fm_roster *r, const struct fm_message *m,
         fm_buf_printf(b, ",\"region\":\"%s\"", r->region[m->region]);
     if (has & OK)
         fm_buf_printf(b, ",\"ok\":%s", m->ok ? "true" : "false");
+    if (has & RULE) {
+        fm_buf_lit(b, ",\"rule\":");
+        fm_buf_json(b, fm_str_z(m->rule));
+    }
     if (has & WHY) {
         fm_buf_lit(b, ",\"why\":");
         fm_buf_json(b, fm_str_z(m->why));
@@ -386,7 +393,7 @@ static bool read_numbers(const json_t *o, unsigned has, struct fm_message *m)
 static bool read_ok(const json_t *o, unsigned has, struct fm_message *m)
 {
     const json_t *ok = json_object_get(o, "ok");
-    struct fm_str why = get_text(o, "why");
+    struct fm_str why = get_text(o, "why"), rule = get_text(o, "rule");
     if (has & OK && !json_is_boolean(ok))
         return false;
     m->ok = json_is_true(ok);
@@ -395,6 +402,11 @@ static bool read_ok(const json_t *o, unsigned has, struct fm_message *m)
     if (has & WHY)
         memcpy(m->why, why.p, why.n);
     fm_text_tame(m->why);
+    if (has & RULE && (!rule.p || rule.n >= sizeof m->rule))
+        return false;
+    if (has & RULE)
+        memcpy(m->rule, rule.p, rule.n);
+    fm_text_tame(m->rule);
     return true;
 }
 

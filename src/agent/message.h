@@ -46,7 +46,9 @@
                            standby; else follow again */                                           \
     X(YIELD, "yield")   /* agent to agents of the holder: cells, which a person takes by force */  \
     X(ORDER, "order")   /* agent to database agent: serial, ok: it was begun, why: what */         \
-    X(ORDERED, "ordered") /* back: serial, ok: not refused, ms: percent, why: how it stands */
+    X(ORDERED, "ordered")   /* back: serial, ok: not refused, ms: percent, why: how it stands */   \
+    X(HOME_ASK, "home-ask") /* agent to agents of the holder: serial: would it go home now? */     \
+    X(HOME, "home")         /* back: serial, ok, rule and why: what it was refused for */
 
 enum fm_message_kind {
 #define X(id, name) FM_MESSAGE_##id,
@@ -57,7 +59,7 @@ enum fm_message_kind {
 
 const char *fm_message_kind_name(enum fm_message_kind k);
 
-enum { FM_MESSAGE_WHY_ROOM = 160 };
+enum { FM_MESSAGE_WHY_ROOM = 160, FM_MESSAGE_RULE_ROOM = 32 };
 
 struct fm_message {
     uint8_t kind;
@@ -80,6 +82,7 @@ struct fm_message {
     struct fm_group_report report; /* REPORT: what stands in the sender's file is not in it */
     struct fm_str history;         /* ... of its timeline; valid during the call */
     char why[FM_MESSAGE_WHY_ROOM];
+    char rule[FM_MESSAGE_RULE_ROOM]; /* HOME; "" = of none */
 };
 
 /* Appends one; whole or, where it does not fit, not at all (then out->full). */

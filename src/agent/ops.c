@@ -94,7 +94,9 @@ json_t *fm_op_json(const struct fm_roster *r, const struct fm_op *o)
                                               "unbounded", (int)o->unbounded)
                                   : json_null());
     json_object_set_new(j, "items", items_json(r, o));
-    if (json_object_size(j) == before + 16 &&
+    if (o->rule[0]) /* an older version does without */
+        json_object_set_new(j, "rule", json_string(o->rule));
+    if (json_object_size(j) == before + 16 + (o->rule[0] != 0) &&
         json_array_size(json_object_get(j, "items")) == o->nitems)
         return j;
     json_decref(j);
@@ -187,17 +189,17 @@ static bool read_node(const json_t *j, struct fm_op *o)
 
 static const char *read_op(const struct fm_roster *r, json_t *j, struct fm_op *o)
 {
-    const char *kind, *state, *step, *by, *reason, *at, *host, *text;
+    const char *kind, *state, *step, *by, *reason, *at, *host, *text, *rule = "";
     json_t *context, *region, *to, *quote, *items, *node = NULL;
     int glass, attest;
     const char *refused = fm_protocol_refuses(j);
     if (refused)
         return refused;
-    if (json_unpack(j, "{s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:o,s?o}", "kind",
-                    &kind, "state", &state, "step", &step, "context", &context, "region", &region,
-                    "to", &to, "by", &by, "reason", &reason, "at", &at, "host", &host, "text",
-                    &text, "break_glass", &glass, "attested", &attest, "quote", &quote, "items",
-                    &items, "node", &node))
+    if (json_unpack(j, "{s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:o,s?o,s?s}",
+                    "kind", &kind, "state", &state, "step", &step, "context", &context, "region",
+                    &region, "to", &to, "by", &by, "reason", &reason, "at", &at, "host", &host,
+                    "text", &text, "break_glass", &glass, "attested", &attest, "quote", &quote,
+                    "items", &items, "node", &node, "rule", &rule))
         return "no operation that is whole";
     if (!is_among(kind, kinds, FM_COUNT(kinds), &o->kind) ||
         !is_among(state, states, FM_COUNT(states), &o->state) ||
@@ -205,7 +207,8 @@ static const char *read_op(const struct fm_roster *r, json_t *j, struct fm_op *o
         return "an operation of a kind that is not known here";
     if (!copy(o->by, sizeof o->by, by) || !copy(o->reason, sizeof o->reason, reason) ||
         !copy(o->at, sizeof o->at, at) || !copy(o->host, sizeof o->host, host) ||
-        !copy(o->text, sizeof o->text, text) || !read_node(node, o))
+        !copy(o->text, sizeof o->text, text) || !copy(o->rule, sizeof o->rule, rule) ||
+        !read_node(node, o))
         return "a text that is too long";
     if (!find(r, context, &o->context, fm_roster_context) ||
         !find(r, region, &o->region, fm_roster_region) || !find(r, to, &o->to, fm_roster_region))

@@ -85,6 +85,7 @@ enum {
     FM_OP_BY_ROOM = 64,
     FM_OP_REASON_ROOM = 256,
     FM_OP_TEXT_ROOM = 240,
+    FM_OP_RULE_ROOM = 32,
     FM_OP_ITEMS_MAX = 512,
     FM_OP_TEXT_MAX = 128 * 1024,
 };
@@ -103,6 +104,7 @@ struct fm_op {
     char host[FM_ROSTER_NAME_ROOM]; /* that took the order */
     char node[FM_ROSTER_NAME_ROOM]; /* of a PostgreSQL group, that it is about; "" = none */
     char text[FM_OP_TEXT_ROOM];     /* how it stands, or why it ended */
+    char rule[FM_OP_RULE_ROOM];     /* REFUSED: by the rule of this name, where that is known */
     bool glass;                     /* in spite of the health gate */
     bool attest;                    /* a person attests that `region` is fenced */
     bool quoted, unbounded;         /* what a person was told that it would cost */

@@ -159,6 +159,8 @@ static bool is_for_lessee(const struct fm_message *m)
     case FM_MESSAGE_YIELD:
     case FM_MESSAGE_ORDER:
     case FM_MESSAGE_ORDERED:
+    case FM_MESSAGE_HOME_ASK:
+    case FM_MESSAGE_HOME:
     case FM_MESSAGE_KIND_COUNT:
         break;
     }

@@ -49,9 +49,28 @@ static void begin(struct fm_agents *g)
     g->troubles = g->forbidden = g->misconfigured = 0;
 }
 
+/* The easier remedy, before another one: several hosts of the file may be on this machine. */
+static void say_host(const struct fm_agents *g, char *out, size_t n)
+{
+    const char *here = g->seats.here;
+    out[0] = 0;
+    if (here[0])
+        snprintf(out, n, "say which host of this machine you mean, with --host: %s; or ", here);
+    else if (g->seats.missing[0] && !g->args->host)
+        snprintf(out, n, "say which host of the file this is, with --host; or ");
+}
+
+static int fail_with(const struct fm_agents *g, int code, const char *what, const char *first,
+                     const char *other)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "%s%s", first, other);
+    return fm_print_error(g->args, g->command, code, what, text);
+}
+
 int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how)
 {
-    char what[TEXT_MAX + 512], remedy[512];
+    char what[TEXT_MAX + 512], remedy[512], start[512];
     FM_ASSERT(how != FM_AGENTS_ANSWERED);
     if (how == FM_AGENTS_SIGNAL)
         return 128 + 2; /* as a shell counts Ctrl-C */
@@ -67,22 +86,23 @@ int fm_agents_fail(const struct fm_agents *g, enum fm_agents_end how)
     else
         snprintf(what, sizeof what, "%s%s", g->trouble,
                  g->troubles == 1 ? " does not answer" : ": none of them answers");
+    say_host(g, remedy, sizeof remedy);
+    snprintf(start, sizeof start, "start one (`fulmar %s`), or name another one with --server",
+             g->use == FM_WHOM_ORDER ? "agent" : "edge");
     if (g->forbidden)
-        return fm_print_error(g->args, g->command, FM_EXIT_NOT_ALLOWED, what,
-                              "ask as another user, or with a certificate of this service: --cert "
-                              "FILE --key FILE");
+        return fail_with(g, FM_EXIT_NOT_ALLOWED, what, remedy,
+                         "ask as another user, or with a certificate of this service: --cert FILE "
+                         "--key FILE");
     if (g->misconfigured)
-        return fm_print_error(g->args, g->command, FM_EXIT_CONFIG, what,
-                              "say who you are: --cert FILE --key FILE");
-    if (g->use == FM_WHOM_ORDER && g->seats.conf && g->seats.conf->nhosts == 0)
-        snprintf(remedy, sizeof remedy,
+        return fail_with(g, FM_EXIT_CONFIG, what, remedy,
+                         "show a certificate: --cert FILE --key FILE");
+    if (g->use == FM_WHOM_ORDER && g->seats.conf && g->seats.conf->nhosts == 0) {
+        snprintf(start, sizeof start,
                  "agents do that, and %s has none: list their hosts under `hosts`",
                  g->args->config);
-    else
-        snprintf(remedy, sizeof remedy, "start one (fulmar %s -c %s), or name another host with %s",
-                 g->use == FM_WHOM_ORDER ? "agent" : "edge", g->args->config,
-                 g->args->server ? "--server" : "--host or --server");
-    return fm_print_error(g->args, g->command, FM_EXIT_UNREACHABLE, what, remedy);
+        remedy[0] = 0;
+    }
+    return fail_with(g, FM_EXIT_UNREACHABLE, what, remedy, start);
 }
 
 /* -------- a seat is asked -------- */

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "cli/hint.h"
 #include "cli/show.h"
 #include "conf/conf.h"
 
@@ -23,6 +24,52 @@ static bool is_true(const json_t *o, const char *key)
 static json_t *walk(const json_t *o)
 {
     return (json_t *)(uintptr_t)o; /* the macros of jansson take no const */
+}
+
+/* -------- coordination -------- */
+
+enum { BLINK_MS = 1000 }; /* from one endpoint to the next one */
+
+static const json_t *coordination_of(const json_t *status)
+{
+    return json_object_get(json_object_get(status, "authority"), "coordination");
+}
+
+/* Has it been read at all since that agent began? Older ones do not say. */
+static bool is_known(const json_t *status)
+{
+    return !json_is_false(json_object_get(coordination_of(status), "read"));
+}
+
+static bool is_unreached(const json_t *status)
+{
+    const json_t *c = coordination_of(status), *ms = json_object_get(c, "unreached_ms");
+    return json_is_false(json_object_get(c, "reached")) &&
+           (!json_is_integer(ms) || json_integer_value(ms) >= BLINK_MS);
+}
+
+/* That it cannot be asked, and what that means for what is held, moved and ordered. */
+static void print_unreached(const json_t *status, const char *red, const char *plain)
+{
+    char ms[FM_SHOW_NUMBER];
+    const json_t *c = coordination_of(status);
+    const char *why = fm_show_text(c, "why");
+    if (!is_unreached(status) ||
+        fm_show_text(json_object_get(status, "authority"), "trouble")[0]) /* which says more */
+        return;
+    printf("\n%scoordination:%s not reachable", red, plain);
+    if (json_is_integer(json_object_get(c, "unreached_ms")))
+        printf(" for %s", fm_show_ms(fm_show_number(c, "unreached_ms"), ms));
+    printf("%s%s\n", why[0] ? ": " : "", why);
+    puts(
+        is_known(status)
+            ? "  What stands here is what was read last. A region that holds something goes on "
+              "while "
+              "all others promise\n"
+              "  not to take it, else until its lease is over. Nothing moves or fails over, and "
+              "orders are refused."
+            : "  Nothing has been read since this agent began: it holds nothing and takes nothing, "
+              "and refuses orders.");
 }
 
 /* -------- rows: cells of the same holder -------- */
@@ -129,7 +176,9 @@ static void print_rows(const json_t *status, const struct fm_conf *conf, const c
     {
         json_t *left = json_copy(json_object_get(context, "cells"));
         if (concerns(context, name, only) && json_array_size(left) == 0)
-            printf("%-14s nobody has ever held it\n", name);
+            printf("%-14s %s\n", name,
+                   is_known(status) ? "nobody has ever held it"
+                                    : "not known: coordination has not been read");
         while (concerns(context, name, only) && json_array_size(left) > 0) {
             struct row row;
             next_row(left, &row);
@@ -191,9 +240,10 @@ static void print_under_way(const char *name, const json_t *context)
                fm_show_text(f, "state"), fm_show_ms(fm_show_number(f, "for_ms"), ms),
                fm_show_text(f, "why_text"), is_true(f, "automatic") ? " (automatic)" : "");
         if (strcmp(fm_show_text(f, "state"), "asking") == 0)
-            printf(
-                "    `fulmar quote %s --to REGION` says what it would cost, and how to order it\n",
-                name);
+            fm_hint_print(stdout,
+                          "    `fulmar quote %s --to REGION` says what it would cost, and how to "
+                          "order it\n",
+                          name);
     }
     const json_t *move = json_object_get(context, "move");
     if (json_is_object(move))
@@ -202,8 +252,8 @@ static void print_under_way(const char *name, const json_t *context)
                fm_show_ms(fm_show_number(move, "for_ms"), ms));
     const json_t *waits = json_object_get(context, "waits_for");
     if (json_is_object(waits))
-        printf("  %s: commands wait for %s: %s\n", name,
-               fm_show_ms(fm_show_number(waits, "for_ms"), ms), fm_show_text(waits, "text"));
+        fm_hint_print(stdout, "  %s: commands wait for %s: %s\n", name,
+                      fm_show_ms(fm_show_number(waits, "for_ms"), ms), fm_show_text(waits, "text"));
     print_standby(name, context);
     print_replication(name, context);
 }
@@ -319,8 +369,9 @@ void fm_cli_authority_print(const struct fm_args *a, const json_t *status,
     }
     print_intents(json_object_get(authority, "intents"), only);
     print_drained(json_object_get(authority, "drained"), only);
+    print_unreached(status, red, plain);
     if (trouble[0])
-        printf("\n%scoordination:%s %s\n", red, plain, trouble);
+        fm_hint_print(stdout, "\n%scoordination:%s %s\n", red, plain, trouble);
     json_object_foreach(walk(contexts_of(status)), name, context)
     {
         if (concerns(context, name, only) && wrong_with(context))
@@ -374,7 +425,8 @@ bool fm_cli_authority_is_well(const json_t *status)
     json_t *context;
     size_t i;
     const json_t *cell;
-    if (fm_show_text(json_object_get(status, "authority"), "trouble")[0])
+    if (fm_show_text(json_object_get(status, "authority"), "trouble")[0] || is_unreached(status) ||
+        !is_known(status))
         return false;
     json_object_foreach(walk(contexts_of(status)), name, context)
     {

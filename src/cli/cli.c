@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "cli/hint.h"
 #include "io/process.h"
 
 #include <errno.h>
@@ -31,12 +32,12 @@ _Static_assert(FM_OPT_COUNT <= 64, "an option is a bit of fm_command.options");
 
 int fm_usage(const char *fmt, ...)
 {
+    char text[FM_HINT_ROOM], more[FM_HINT_ROOM];
     va_list ap;
     va_start(ap, fmt);
-    fputs("fulmar: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    fprintf(stderr, "fulmar: %s\n", fm_hint(text, more));
     return FM_EXIT_USAGE;
 }
 
@@ -336,6 +337,7 @@ static int finish_args(struct fm_args *a)
                    !(term && strcmp(term, "dumb") == 0);
     else if (strcmp(when, "never") != 0)
         return fm_usage("--color takes auto, always or never, not `%s`", when);
+    a->config_said = a->config;
     if (!a->config)
         a->config = getenv("FULMAR_CONFIG");
     if (!a->config || !a->config[0])
@@ -367,6 +369,12 @@ static int print_version(void)
 {
     puts("fulmar " FM_VERSION);
     return FM_EXIT_OK;
+}
+
+int fm_cmd_version(const struct fm_args *a)
+{
+    FM_ASSERT(a->nargs == 0);
+    return print_version();
 }
 
 static int dispatch(int argc, char **argv)
@@ -401,7 +409,12 @@ static int dispatch(int argc, char **argv)
         return print_version();
     if (!code)
         code = finish_args(&a);
-    return code ? code : c->run(&a);
+    if (code)
+        return code;
+    fm_hint_begin(&a);
+    code = c->run(&a);
+    fm_hint_begin(NULL); /* they do not outlive it */
+    return code;
 }
 
 /* A result that could not be written is no result. */

@@ -30,7 +30,8 @@ enum fm_output { FM_OUTPUT_TABLE, FM_OUTPUT_JSON, FM_OUTPUT_JSON_LINES, FM_OUTPU
 enum { FM_ARGS_MAX = 64 };
 
 struct fm_args {
-    const char *config; /* -c, FULMAR_CONFIG or /etc/fulmar/fulmar.yaml */
+    const char *config;      /* -c, FULMAR_CONFIG or /etc/fulmar/fulmar.yaml */
+    const char *config_said; /* -c; NULL = it was not */
     const char *host, *region, *server, *scenario, *color_text, *output_text, *timeout_text;
     const char *rate_text, *regions_text, *limit_text;
     const char *file, *state;
@@ -182,5 +183,6 @@ int fm_cmd_loss_write_off(const struct fm_args *a);
 int fm_cmd_events(const struct fm_args *a);
 int fm_cmd_why(const struct fm_args *a);
 int fm_cmd_help(const struct fm_args *a);
+int fm_cmd_version(const struct fm_args *a);
 
 #endif

@@ -305,6 +305,8 @@ const struct fm_command fm_commands[] = {
      "Exit code 2 where the journal has no such key (any more).",
      "fulmar journal show ledger 8e03978e-40d5-43dd-bc93-6894a57f9324", JOURNAL_OPTIONS, 2,
      fm_cmd_journal_show},
+    {"version", "", "print the version, as --version does behind any command", NULL,
+     "fulmar version", 0, 0, fm_cmd_version},
     {"help", "[COMMAND]", "explain a command", NULL, "fulmar help demo", 0, 2, fm_cmd_help},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

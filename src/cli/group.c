@@ -2,6 +2,7 @@
 #include "cli/group.h"
 
 #include "base/assert.h"
+#include "cli/hint.h"
 #include "cli/order.h"
 #include "cli/show.h"
 #include "conf/scalar.h"
@@ -220,7 +221,7 @@ static void print_node(const char *name, const json_t *n)
     const char *trouble = json_string_value(json_object_get(n, "trouble"));
     const json_t *recovery = json_object_get(n, "loss_recovery");
     if (trouble)
-        printf("    ! %s\n", trouble);
+        fm_hint_print(stdout, "    ! %s\n", trouble);
     if (json_is_object(recovery) && !json_is_true(json_object_get(recovery, "available")))
         printf("    ! recovery of rows unavailable: %s\n", fm_show_text(recovery, "why"));
 }
@@ -280,15 +281,19 @@ static void print_hooked(const char *name, const json_t *g)
 static void print_group(const char *name, const json_t *g)
 {
     const char *primary = json_string_value(json_object_get(g, "primary"));
+    char who[128];
     const char *node;
     json_t *n;
     if (strcmp(fm_show_text(g, "kind"), "hooks") == 0) {
         print_hooked(name, g);
         return;
     }
-    printf("%s: context %s, epoch %lld, %s%s\n", name, fm_show_text(g, "context"),
-           (long long)json_integer_value(json_object_get(g, "epoch")),
-           primary ? "primary " : "no data yet: `fulmar group create`", primary ? primary : "");
+    if (primary)
+        snprintf(who, sizeof who, "primary %.100s", primary);
+    else
+        snprintf(who, sizeof who, "no data yet: `fulmar group create %.63s --reason TEXT`", name);
+    fm_hint_print(stdout, "%s: context %s, epoch %lld, %s\n", name, fm_show_text(g, "context"),
+                  (long long)json_integer_value(json_object_get(g, "epoch")), who);
     print_loss(json_object_get(g, "loss_if_now"));
     printf("  %-24s %-12s %-14s %-9s %-18s %s\n", "NODE", "REGION", "STATE", "TIMELINE", "FLUSHED",
            "REPLAYED");

@@ -4,6 +4,7 @@
  * hosts are people's, who are told what is to be written there. */
 #include "base/assert.h"
 #include "cli/group.h"
+#include "cli/hint.h"
 #include "cli/order.h"
 #include "cli/show.h"
 #include "conf/scalar.h"
@@ -152,9 +153,10 @@ static int look(const struct fm_args *a, const struct member *m)
 /* The order was for what hosts agree upon; their files say what they said before. */
 static void say_files(const struct fm_args *a, bool added)
 {
-    fprintf(stderr,
-            "%s: `nodes` of %s in the files of the hosts: `fulmar config diff` says whose differ\n",
-            added ? "write it there, too" : "take it out there, too", a->arg[0]);
+    fm_hint_print(
+        stderr,
+        "%s: `nodes` of %s in the files of the hosts: `fulmar config diff` says whose differ\n",
+        added ? "write it there, too" : "take it out there, too", a->arg[0]);
 }
 
 int fm_cmd_group_add(const struct fm_args *a)

@@ -2,6 +2,7 @@
 #include "cli/op_doc.h"
 
 #include "base/assert.h"
+#include "cli/hint.h"
 #include "cli/order.h"
 #include "cli/show.h"
 
@@ -139,6 +140,14 @@ void fm_op_doc_print_begin(const json_t *op)
     puts("");
 }
 
+/* By which rule it was refused, and what would make it pass. */
+static void print_rule(FILE *to, const json_t *op)
+{
+    const char *rule = fm_show_text(op, "rule"), *remedy = fm_show_text(op, "remedy");
+    if (rule[0])
+        fm_hint_print(to, "  refused by the rule `%s`%s%s\n", rule, remedy[0] ? ": " : "", remedy);
+}
+
 void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms)
 {
     FM_ASSERT(to && fm_op_doc_state(op)[0]);
@@ -152,7 +161,8 @@ void fm_op_doc_print_end(FILE *to, const json_t *op, int64_t took_ms)
     print_what(to, op);
     if (all > 1)
         fprintf(to, ", %u of %u cells", done, all);
-    fprintf(to, "%s%s\n", text[0] ? ": " : "", text);
+    fm_hint_print(to, "%s%s\n", text[0] ? ": " : "", text);
+    print_rule(to, op);
 }
 
 static void print_pair(const char *name, const char *value)
@@ -210,6 +220,8 @@ void fm_op_doc_print(const json_t *op)
         print_pair("overridden", strcmp(fm_show_text(op, "kind"), "drain") == 0
                                      ? "in spite of the rule `capacity`"
                                      : "in spite of observers that saw the holder well");
+    print_pair("rule", fm_show_text(op, "rule"));
+    print_pair("remedy", fm_show_text(op, "remedy"));
     print_items(op);
 }
 
@@ -251,8 +263,9 @@ int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
     bool intent = strcmp(kind, "drain") == 0 || strcmp(kind, "undrain") == 0;
     bool config = strcmp(kind, "config") == 0;
     bool member = strcmp(kind, "add") == 0 || strcmp(kind, "remove") == 0;
-    bool is_so =
-        (cells && all == 0) || ((intent || config) && strcmp(fm_op_doc_state(op), "done") == 0);
+    bool home = strcmp(kind, "failback") == 0;
+    bool is_so = (cells && all == 0) ||
+                 ((intent || config || home) && strcmp(fm_op_doc_state(op), "done") == 0);
     int code = is_so ? FM_EXIT_OK : FM_EXIT_DIFFERS;
     if (a->output != FM_OUTPUT_TABLE) {
         fm_print_document(op, a->output);
@@ -261,8 +274,8 @@ int fm_op_doc_print_plan(const struct fm_args *a, json_t *op)
     fm_show_tame(op);
     fputs(code ? "this would be done: " : "there is nothing to do: ", stdout);
     print_what(stdout, op);
-    if (intent || config || member)
-        printf(": %s", fm_show_text(op, "text"));
+    if ((intent || config || member || home) && fm_show_text(op, "text")[0])
+        fm_hint_print(stdout, ": %s", fm_show_text(op, "text"));
     puts("");
     print_items(op);
     return code;
@@ -291,12 +304,27 @@ static void print_loss(const json_t *q)
                fm_show_number(q, "loss_bytes"));
     if (json_is_integer(json_object_get(q, "loss_transactions")))
         printf(", %lld transactions", fm_show_number(q, "loss_transactions"));
+    bool bounded = strcmp(fm_show_text(q, "bound_kind"), "unbounded") != 0;
     if (fm_show_number(q, "loss_ms") > 0)
-        printf(", of the last %s", fm_show_ms(fm_show_number(q, "loss_ms"), ms));
+        printf(bounded ? ", of the last %s" : ", as far as is known of the last %s",
+               fm_show_ms(fm_show_number(q, "loss_ms"), ms));
     printf(" (%s)\n", bound);
 }
 
-static void print_node(const json_t *n, const char *what)
+/* What it says of the loss, as the loss itself is said; of the primary, which is what is lost, "".
+ */
+static const char *role_of(const json_t *n, const char *primary)
+{
+    const char *kind = fm_show_text(n, "bound_kind"); /* an older agent says `promotable` alone */
+    bool bounds =
+        kind[0] ? strcmp(kind, "enforced") == 0 : json_is_true(json_object_get(n, "promotable"));
+    if (strcmp(fm_show_text(n, "node"), primary) == 0 &&
+        strcmp(fm_show_text(n, "state"), "primary") == 0)
+        return "";
+    return bounds ? ", bounds the loss" : ", does not bound it";
+}
+
+static void print_node(const json_t *n, const char *what, const char *primary)
 {
     char ms[FM_SHOW_NUMBER], behind[FM_SHOW_NUMBER];
     const char *state = fm_show_text(n, "state");
@@ -304,11 +332,10 @@ static void print_node(const json_t *n, const char *what)
         printf("  %s%s: nothing was ever heard of it\n", what, fm_show_text(n, "node"));
         return;
     }
-    printf("  %s%s: %s, timeline %lld, flushed %s, %s bytes behind, %s, heard %s ago\n", what,
+    printf("  %s%s: %s, timeline %lld, flushed %s, %s bytes behind%s, heard %s ago\n", what,
            fm_show_text(n, "node"), state, fm_show_number(n, "timeline"),
            fm_show_or_dash(fm_show_text(n, "flush")),
-           fm_show_number_or_dash(n, "behind_bytes", behind),
-           json_is_true(json_object_get(n, "promotable")) ? "bounds the loss" : "does not bound it",
+           fm_show_number_or_dash(n, "behind_bytes", behind), role_of(n, primary),
            fm_show_ms(fm_show_number(n, "age_ms"), ms));
 }
 
@@ -342,16 +369,17 @@ static void print_groups(const json_t *q)
         const char *primary = fm_show_text(g, "primary");
         const json_t *standby = json_object_get(g, "standby");
         const char *best = fm_show_text(standby, "node");
-        printf("PostgreSQL of %s: primary %s\n", fm_show_text(g, "context"),
-               fm_show_or_dash(primary));
+        const char *next = fm_show_text(g, "claimed_by");
+        printf("PostgreSQL of %s: primary %s%s%s%s\n", fm_show_text(g, "context"),
+               fm_show_or_dash(primary), next[0] ? " until " : "", next, next[0] ? " is open" : "");
         if (json_is_object(standby))
-            print_node(standby, "would be promoted: ");
+            print_node(standby, "would be promoted: ", primary);
         else
             puts("  nobody there could be promoted");
         json_array_foreach(json_object_get(g, "nodes"), k, n)
         {
             if (strcmp(fm_show_text(n, "node"), best) != 0)
-                print_node(n, "");
+                print_node(n, "", primary);
         }
     }
 }
@@ -377,7 +405,7 @@ int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
     const json_t *ev = json_object_get(q, "evidence");
     const char *context = fm_show_text(q, "context"), *to = fm_show_text(q, "to"),
                *id = fm_show_text(q, "quote");
-    char ms[FM_SHOW_NUMBER];
+    char ms[FM_SHOW_NUMBER], options[FM_HINT_OPTIONS];
     if (a->output != FM_OUTPUT_TABLE) {
         fm_print_document(q, a->output);
         return FM_EXIT_OK;
@@ -389,16 +417,25 @@ int fm_op_doc_print_quote(const struct fm_args *a, json_t *q)
            fm_show_number(ev, "observers"), fm_show_number(ev, "lost_by"),
            fm_show_number(ev, "healthy_by"));
     if (2 * fm_show_number(ev, "healthy_by") > fm_show_number(ev, "observers"))
-        printf("  so a failover would be refused: use `fulmar move`, which loses nothing\n");
-    print_flag(ev, "ready", "the successor is ready", "the successor is NOT ready");
+        fm_hint_print(stdout,
+                      "  so a failover would be refused: use `fulmar move %s --to %s`, "
+                      "which loses nothing\n",
+                      context, to);
+    print_flag(ev, "ready",
+               json_is_true(json_object_get(q, "unbounded"))
+                   ? "the successor could take over, with a loss that nothing bounds"
+                   : "the successor is ready",
+               "the successor is NOT ready");
+    if (fm_show_text(ev, "ready_why")[0])
+        fm_hint_print(stdout, "    %s\n", fm_show_text(ev, "ready_why"));
     print_flag(ev, "quorum", "coordination answers", "coordination does NOT answer");
     print_flag(ev, "fenced", "the fences are proven", "the fences are NOT proven");
     print_fences(q);
     if (fm_show_text(q, "waits_for")[0])
         printf("waits for: %s\n", fm_show_text(q, "waits_for"));
     printf("valid for %s, at this agent:\n"
-           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT%s%s\n",
+           "  fulmar failover %s --to %s --accept-loss %s --confirm %s --reason TEXT%s\n",
            fm_show_ms(fm_show_number(q, "valid_for_ms"), ms), context, to, id, context,
-           a->server ? " --server " : "", a->server ? a->server : "");
+           fm_hint_options("failover", options));
     return FM_EXIT_OK;
 }

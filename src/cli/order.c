@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "cli/call.h"
+#include "cli/hint.h"
 #include "cli/op_doc.h"
 #include "cli/show.h"
 
@@ -41,9 +42,9 @@ static void print_refusal(const json_t *d)
 {
     const char *rule = fm_show_text(d, "rule"), *evidence = fm_show_text(d, "evidence"),
                *remedy = fm_show_text(d, "remedy");
-    fprintf(stderr, "refused by the rule `%s`: %s\n", rule, evidence);
+    fm_hint_print(stderr, "refused by the rule `%s`: %s\n", rule, evidence);
     if (remedy[0])
-        fprintf(stderr, "  %s\n", remedy);
+        fm_hint_print(stderr, "  %s\n", remedy);
     if (fm_order_yields(fm_str_z(rule)))
         fprintf(stderr, "  it yields to --override %s, which is written down\n", rule);
 }
@@ -92,7 +93,8 @@ int fm_order_unwanted(const struct fm_args *a, const char *command, const struct
     fm_show_tame(r->doc);
     const char *why = fm_show_text(r->doc, "detail");
     if (r->status == 403)
-        why = "it takes orders by its local socket, or from who shows a certificate (`peer-tls`)";
+        why = "it takes orders by its local socket (--host NAME, where it is on this machine), or "
+              "from who shows a certificate (`peer-tls`)";
     if (why[0])
         snprintf(what, sizeof what, "%s says: %s", r->from, why);
     else if (code == FM_EXIT_UNREACHABLE)
@@ -161,10 +163,11 @@ static int detach(struct order *o, const char *why)
     FM_ASSERT(fm_op_doc_is_one(o->op) && why[0]);
     const char *id = fm_op_doc_id(o->op);
     clear_line(o);
-    fprintf(stderr,
-            "fulmar %s: %s; operation %s is not over\n"
-            "  `fulmar op wait %s` goes on from here, `fulmar op abort %s` stops it\n",
-            o->command, why, id, id, id);
+    fm_hint_print(stderr,
+                  "fulmar %s: %s; operation %s is not over\n"
+                  "  `fulmar op wait %s` goes on from here, `fulmar op abort %s --reason TEXT` "
+                  "stops it\n",
+                  o->command, why, id, id, id);
     if (o->args->output != FM_OUTPUT_TABLE)
         fm_print_document(o->op, o->args->output);
     else

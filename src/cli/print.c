@@ -1,6 +1,6 @@
 /* Documents for machines: JSON from jansson, YAML as a plain block form of the same. */
 #include "base/assert.h"
-#include "cli/cli.h"
+#include "cli/hint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +80,10 @@ void fm_print_document(const json_t *doc, enum fm_output o)
 int fm_print_error(const struct fm_args *a, const char *command, int code, const char *what,
                    const char *remedy)
 {
+    char text[FM_HINT_ROOM];
     FM_ASSERT(command && what && what[0] && code != FM_EXIT_OK);
+    if (remedy)
+        remedy = fm_hint(remedy, text);
     fprintf(stderr, "fulmar %s: %s\n", command, what);
     if (remedy)
         fprintf(stderr, "  %s\n", remedy);

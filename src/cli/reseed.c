@@ -9,6 +9,7 @@
 #include "cli/call.h"
 #include "cli/coord_io.h"
 #include "cli/gather.h"
+#include "cli/hint.h"
 #include "cli/order.h"
 #include "cli/show.h"
 
@@ -352,8 +353,8 @@ static int finish(struct reseed *x)
     }
     json_array_foreach(left, i, v)
     {
-        fprintf(stderr, "%s has not begun anew yet: `fulmar coordination status` shows it\n",
-                json_string_value(v));
+        fm_hint_print(stderr, "%s has not begun anew yet: `fulmar coordination status` shows it\n",
+                      json_string_value(v));
     }
     json_decref(left);
     return FM_EXIT_OK;

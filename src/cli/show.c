@@ -114,7 +114,7 @@ static void add_in_region(const json_t *loss, char out[FM_SHOW_LOSS])
 
 const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
 {
-    const char *kind = fm_show_text(loss, "kind");
+    const char *kind = fm_show_text(loss, "kind"), *why = fm_show_text(loss, "why");
     const json_t *bytes = json_object_get(loss, "bytes"), *ms = json_object_get(loss, "ms");
     bool sure = strcmp(kind, "enforced") == 0;
     char some[FM_SHOW_NUMBER + 8] = "", since[FM_SHOW_NUMBER];
@@ -130,7 +130,8 @@ const char *fm_show_loss(const json_t *loss, char out[FM_SHOW_LOSS])
                  sure ? "at most" : "about", (long long)json_integer_value(bytes),
                  fm_show_number(loss, "transactions"), kind);
     else
-        snprintf(out, FM_SHOW_LOSS, "%s", json_is_object(loss) ? "not bounded" : "");
+        snprintf(out, FM_SHOW_LOSS, "%s%s%.*s", json_is_object(loss) ? "not bounded" : "",
+                 why[0] ? ": " : "", FM_SHOW_WHY, why);
     add_in_region(loss, out);
     add_broken(json_object_get(loss, "broken"), out);
     return out;

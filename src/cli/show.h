@@ -5,7 +5,13 @@
 
 #include "cli/cli.h"
 
-enum { FM_SHOW_CLOCK = 16, FM_SHOW_NUMBER = 32, FM_SHOW_NAME = 128, FM_SHOW_LOSS = 384 };
+enum {
+    FM_SHOW_CLOCK = 16,
+    FM_SHOW_NUMBER = 32,
+    FM_SHOW_NAME = 128,
+    FM_SHOW_LOSS = 640,
+    FM_SHOW_WHY = 256
+};
 
 /* "" where there is none. */
 const char *fm_show_text(const json_t *o, const char *key);

@@ -3,6 +3,7 @@
 #include "cli/agents.h"
 #include "cli/authority.h"
 #include "cli/events.h"
+#include "cli/hint.h"
 #include "cli/holders.h"
 #include "cli/show.h"
 #include "conf/conf.h"
@@ -152,9 +153,10 @@ static void print_shared(const json_t *shared)
     const json_t *agreed = json_object_get(shared, "agreed");
     const char *trouble = fm_show_text(shared, "trouble");
     if (json_is_true(json_object_get(shared, "differs")))
-        printf("its file differs from what hosts agree upon (generation %lld, by %s): see `fulmar "
-               "config diff`\n",
-               fm_show_number(agreed, "generation"), fm_show_text(agreed, "by"));
+        fm_hint_print(stdout,
+                      "its file differs from what hosts agree upon (generation %lld, by %s): see "
+                      "`fulmar config diff`\n",
+                      fm_show_number(agreed, "generation"), fm_show_text(agreed, "by"));
     if (trouble[0])
         printf("IT DOES NOT GO BY WHAT HOSTS AGREE UPON: %s\n", trouble);
 }

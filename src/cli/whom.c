@@ -2,6 +2,7 @@
 #include "cli/whom.h"
 
 #include "base/assert.h"
+#include "base/buf.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -62,6 +63,28 @@ static bool add_local(struct fm_whom *s, const char *host, const char *role, cha
     return true;
 }
 
+/* Whose sockets are on this machine: several hosts may be, each is asked with --host. */
+static void find_here(struct fm_whom *s, enum fm_whom_use use)
+{
+    struct fm_whom probe = {.conf = s->conf};
+    struct fm_buf b = fm_buf(s->here, sizeof s->here - 1);
+    char dir[PATH_MAX];
+    for (size_t h = 0; h < s->conf->nhosts; h++) {
+        const char *name = s->conf->hosts[h].name.p;
+        size_t was = b.n;
+        if (!add_local(&probe, name, "agent", dir) &&
+            !(use != FM_WHOM_ORDER && add_local(&probe, name, "edge", dir)))
+            continue;
+        fm_buf_printf(&b, "%s%s", b.n ? ", " : "", name);
+        if (b.full) {
+            b.n = was;
+            break;
+        }
+    }
+    s->here[b.n] = 0;
+    free(probe.seat);
+}
+
 static void add_this_host(struct fm_whom *s, const struct fm_args *a, enum fm_whom_use use)
 {
     char host[256], dir[PATH_MAX];
@@ -72,6 +95,8 @@ static void add_this_host(struct fm_whom *s, const struct fm_args *a, enum fm_wh
     if (!found)
         snprintf(s->missing, sizeof s->missing, "no %s of host `%s` runs here (no socket in %.*s)",
                  use == FM_WHOM_ORDER ? "agent" : "edge or agent", host, TEXT_MAX, dir);
+    if (!found)
+        find_here(s, use);
 }
 
 /* -------- the hosts of the configuration -------- */

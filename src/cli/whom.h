@@ -30,6 +30,7 @@ struct fm_whom {
     struct fm_whom_seat *seat;
     unsigned n, cap;
     char missing[1024]; /* that no daemon runs on this host, if one was looked for; else "" */
+    char here[256]; /* where so: hosts of the file whose daemons do run on this machine, "a, b" */
 };
 
 /* An exit code; what is wrong is printed. All may be freed after a failure, too. */

@@ -57,6 +57,7 @@ struct fm_coord {
     size_t nplace;
     unsigned at; /* the current one */
     bool checked, closing;
+    struct fm_mono unchecked_since; /* where it is not */
     char token[FM_COORD_TOKEN_MAX];
     bool no_login; /* the store does not know users */
     struct fm_coord_slot slot[FM_COORD_SLOTS];

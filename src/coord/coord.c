@@ -66,6 +66,8 @@ void fm_coord_leave(struct fm_coord *c, unsigned place, const char *why)
     if (p->fails == 1)
         fm_log(FM_LOG_WARN, "coordination_endpoint_left", FM_KZ("endpoint", p->text),
                FM_KZ("why", why));
+    if (c->checked)
+        c->unchecked_since = fm_loop_now(c->loop);
     c->checked = false;
     for (size_t i = 1; i <= c->nplace; i++) {
         unsigned next = (unsigned)((place + i) % c->nplace);
@@ -499,6 +501,7 @@ static void set_up(struct fm_coord *c, struct fm_loop *l, const struct fm_coord_
 {
     c->loop = l;
     c->config = *config;
+    c->unchecked_since = fm_loop_now(l);
     c->config.connect_ms = config->connect_ms ? config->connect_ms : CONNECT_MS;
     c->config.attempt_ms = config->attempt_ms ? config->attempt_ms : ATTEMPT_MS;
     c->config.silence_ms = config->silence_ms ? config->silence_ms : SILENCE_MS;
@@ -599,6 +602,16 @@ uint64_t fm_coord_store_id(const struct fm_coord_known *k)
     FM_ASSERT(!b.full);
     uint64_t id = fm_hash_str(key, fm_buf_str(&b));
     return id ? id : 1;
+}
+
+struct fm_coord_reach fm_coord_reach(const struct fm_coord *c)
+{
+    if (c->checked && !c->trouble)
+        return (struct fm_coord_reach){.reached = true, .why = ""};
+    return (struct fm_coord_reach){.since = c->unchecked_since,
+                                   .why = c->trouble     ? c->trouble_error.msg
+                                          : c->last.code ? c->last.msg
+                                                         : ""};
 }
 
 enum fm_coord_why fm_coord_trouble(const struct fm_coord *c, struct fm_error *e)

@@ -209,6 +209,16 @@ enum fm_err fm_coord_renew_tls(struct fm_coord *c, struct fm_error *e) FM_WARN_U
  * waited for. */
 void fm_coord_resolver_gone(struct fm_coord *c);
 
+/* Does an endpoint answer, with a quorum? Of one that is not asked for anything that is known only
+ * after `silence_ms` without a word. */
+struct fm_coord_reach {
+    bool reached;
+    struct fm_mono since; /* not reached: since then, or since it was opened */
+    const char *why;      /* the last thing that went wrong; "" = nothing was tried yet */
+};
+
+struct fm_coord_reach fm_coord_reach(const struct fm_coord *c);
+
 /* What is known now; for the disk. */
 struct fm_coord_known fm_coord_known(const struct fm_coord *c);
 /* FM_COORD_WHY_SERVICE or FM_COORD_WHY_WENT_BACK where that was found, and why; else NONE. */

@@ -101,16 +101,37 @@ static enum fm_failover_why against_order(const struct fm_failover_event *e, str
     return FM_RULE(R30_QUOTE, covered) ? FM_FAILOVER_WHY_NONE : FM_FAILOVER_WHY_QUOTE;
 }
 
+static int64_t well_ms(const struct fm_failover *f, struct fm_mono now)
+{
+    return fm_mono_is_never(f->home_since) ? 0 : fm_mono_sub_ms(now, f->home_since);
+}
+
+static bool has_soaked(const struct fm_failover *f, const struct fm_failover_policy *p,
+                       struct fm_mono now)
+{
+    return !fm_mono_is_never(f->home_since) && well_ms(f, now) >= p->soak_ms;
+}
+
+static bool lags(const struct fm_failover_policy *p, const struct fm_failover_evidence *ev)
+{
+    return ev->lag > 0 || ev->conflicts > p->conflicts_max;
+}
+
+/* A home that is lost lags, too: who looks at its data first looks at the wrong end. */
 static enum fm_failover_why against_failback(const struct fm_failover *f,
                                              const struct fm_failover_policy *p,
                                              const struct fm_failover_event *e, struct fm_mono now)
 {
     const struct fm_failover_evidence *ev = e->ev;
-    if (!FM_RULE(I7_LAG, ev->lag == 0 && ev->conflicts <= p->conflicts_max))
+    if (!ev->home_well && lost(ev))
+        return FM_FAILOVER_WHY_ILL;
+    if (!FM_RULE(I7_LAG, !lags(p, ev)))
         return FM_FAILOVER_WHY_LAG;
-    bool soaked =
-        !fm_mono_is_never(f->home_since) && fm_mono_sub_ms(now, f->home_since) >= p->soak_ms;
-    return soaked && ev->window ? FM_FAILOVER_WHY_NONE : FM_FAILOVER_WHY_SOAK;
+    if (!ev->home_well)
+        return FM_FAILOVER_WHY_ILL;
+    if (!has_soaked(f, p, now))
+        return FM_FAILOVER_WHY_SOAK;
+    return ev->window ? FM_FAILOVER_WHY_NONE : FM_FAILOVER_WHY_WINDOW;
 }
 
 GUARD(always)
@@ -237,7 +258,7 @@ const struct fm_failover_row fm_failover_rows[] = {
     ROW(COMPLETING, TICK, worse_than_quoted, DESIST, ASKING, QUOTE, "not what was accepted"),
 
     ROW(FAILED_OVER, FAILBACK, may_fail_back, MOVE_HOME, FAILING_BACK, ORDERED, "a person"),
-    ROW(FAILED_OVER, TICK, fails_back_by_itself, MOVE_HOME, FAILING_BACK, SOAK, "the policy"),
+    ROW(FAILED_OVER, TICK, fails_back_by_itself, MOVE_HOME, FAILING_BACK, POLICY, "the policy"),
     ROW(FAILED_OVER, RETURNED, always, STOP, STEADY, HOME, "moved home by other means"),
 
     ROW(FAILING_BACK, RETURNED, always, STOP, STEADY, HOME, "everything is home"),
@@ -334,6 +355,25 @@ struct fm_failover_verdict fm_failover_step(struct fm_failover *f,
     if (order && why != FM_FAILOVER_WHY_NONE)
         v.why = (uint8_t)why;
     return v;
+}
+
+struct fm_failover_home fm_failover_home(const struct fm_failover *f,
+                                         const struct fm_failover_policy *p,
+                                         const struct fm_failover_evidence *ev, struct fm_mono now)
+{
+    struct fm_failover copy = *f;
+    struct fm_failover_event e = {.kind = FM_FAILOVER_ON_FAILBACK, .ev = ev};
+    struct fm_failover_home h = {.verdict = fm_failover_step(&copy, p, &e, now)};
+    if (f->state == FM_FAILOVER_FAILING_BACK)
+        h.verdict.refused = false;
+    h.lags = lags(p, ev);
+    h.ill = !ev->home_well;
+    h.unsoaked = !has_soaked(&copy, p, now);
+    h.shut = !ev->window;
+    h.well_ms = well_ms(&copy, now);
+    h.left_ms = fm_clamp_i64(p->soak_ms - h.well_ms, 0, p->soak_ms);
+    FM_ASSERT(h.verdict.refused || f->state == FM_FAILOVER_FAILING_BACK || h.left_ms == 0);
+    return h;
 }
 
 enum fm_failover_event_kind fm_failover_towards(const struct fm_failover *f,

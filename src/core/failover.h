@@ -73,7 +73,10 @@ enum fm_failover_event_kind {
     X(BACK, "holder-back", "the holder is well again before anything was taken")                   \
     X(DONE, "done", "every cell was acquired")                                                     \
     X(LAG, "lag", "replication lags, or conflicts wait")                                           \
-    X(SOAK, "soak", "home has not been well for long enough, or the window is shut")               \
+    X(ILL, "home-not-well", "home is not well")                                                    \
+    X(SOAK, "soak", "home has not been well for long enough")                                      \
+    X(WINDOW, "window", "the window of failback is shut")                                          \
+    X(POLICY, "policy", "home was well for long enough, in the window")                            \
     X(HOME, "home", "every cell is home")                                                          \
     X(CANARY, "canary", "the canary did badly")
 
@@ -174,6 +177,18 @@ void fm_failover_init(struct fm_failover *f, struct fm_mono now);
 struct fm_failover_verdict fm_failover_step(struct fm_failover *f,
                                             const struct fm_failover_policy *p,
                                             const struct fm_failover_event *e, struct fm_mono now);
+
+/* A failback as a person would order it now: whether it would begin, and what it waits for. */
+struct fm_failover_home {
+    struct fm_failover_verdict verdict; /* refused: because of its `why`, which is the first one */
+    bool lags, ill, unsoaked, shut;     /* each for itself: what is not so yet */
+    int64_t well_ms, left_ms; /* home has been well for so long; so much of `soak` is left */
+};
+
+/* Changes nothing: a step of a copy. One that is under way already is not refused. */
+struct fm_failover_home fm_failover_home(const struct fm_failover *f,
+                                         const struct fm_failover_policy *p,
+                                         const struct fm_failover_evidence *ev, struct fm_mono now);
 
 /* What a person has ordered, until it is fulfilled; the order survives whoever carries it out. */
 enum fm_failover_wish {

@@ -203,15 +203,16 @@ bool fm_switch_rejoin(struct fm_demo *d, struct play *p)
 
 /* -------- home again -------- */
 
-/* The last thing that it printed. */
+/* The last thing that it printed, without what explains it in lines that are set in. */
 static void say_why(const char *printed, char out[FM_VIEW_LINE_MAX])
 {
-    size_t n = strlen(printed);
-    while (n > 0 && printed[n - 1] == '\n')
-        n--;
-    size_t from = n;
-    while (from > 0 && printed[from - 1] != '\n')
-        from--;
+    size_t from = strlen(printed), n;
+    do {
+        for (n = from; n > 0 && printed[n - 1] == '\n';)
+            n--;
+        for (from = n; from > 0 && printed[from - 1] != '\n';)
+            from--;
+    } while (from > 0 && printed[from] == ' ');
     snprintf(out, FM_VIEW_LINE_MAX, "%.*s", (int)(n - from), printed + from);
 }
 

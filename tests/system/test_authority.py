@@ -434,6 +434,10 @@ def test_a_person_completes_what_assisted_asks(stage):
     realm.kill("west-1")
     wait_until("it asks", lambda: realm.authority("north-1")["contexts"]["ledger"]["failover"].get(
         "west", {}).get("state") == "asking", PATIENCE_S)
+    for dry in (True, False):  # every cell is at home there, and that helps nobody
+        no = realm.order("north-1", "failback", 409, context="ledger", dry_run=dry)
+        check_equal(no["rule"], "lost", "failback while home is dead")
+        check("west holds cell 0 of ledger" in no["evidence"] and "fulmar failover" in no["remedy"], f"{no}")
     time.sleep(2 * LEASE_S)
     check_equal(realm.holders(), {}, "holders while nobody has consented")
     quote = realm.order("north-1", "quote", 200, context="ledger", to="north")
@@ -444,8 +448,25 @@ def test_a_person_completes_what_assisted_asks(stage):
     realm.wait_for_op("north-1", op["id"], "done")
     check_equal(realm.wait_for("ledger", "north"), 2, "epoch")
     early = realm.order("north-1", "failback", 202, context="ledger")
-    check("well" in realm.wait_for_op("north-1", early["id"], "refused")["text"], "why it does not go home yet")
+    early = realm.wait_for_op("north-1", early["id"], "refused")
+    check("west is not well: it was not heard for a while; it has to be for 1s" in early["text"], early["text"])
+    check_equal(early["rule"], "home-not-well", "the rule of the order")
+    for name in ("north-1", "east-1"):  # the keeper that decides it, and one that has to ask it
+        dry = realm.order(name, "failback", 409, context="ledger", dry_run=True)
+        check_equal((dry["rule"], dry["evidence"], dry["remedy"]), (early["rule"], early["text"], early["remedy"]),
+                    f"a dry run at {name}, and the order")
     realm.start("west-1")
+    rules = []
+
+    def would_go():
+        dry = realm.order("east-1", "failback", context="ledger", dry_run=True)
+        rules.append((dry.get("rule"), dry.get("evidence")))
+        return "id" in dry and dry
+    dry = wait_until("a dry run says that it would go home", would_go, PATIENCE_S, every=0.05)
+    check_equal((dry["state"], dry["text"]), ("waiting", "1 cell would go home"), "what would be done")
+    soaks = [text for rule, text in rules if rule == "soak"]
+    check(soaks and "west has been well for " in soaks[0] and "left" in soaks[0], f"what it waited for: {rules}")
+    check_equal(realm.holders(), {"north": 2}, "a dry run changes nothing")
 
     def home():
         op = realm.order("north-1", "failback", context="ledger")
@@ -458,6 +479,8 @@ def test_a_person_completes_what_assisted_asks(stage):
         return False
     wait_until("home again", home, PATIENCE_S, every=0.3)
     check_equal(realm.wait_for("ledger", "west"), 3, "epoch")
+    dry = realm.order("east-1", "failback", 200, context="ledger", dry_run=True)
+    check_equal((dry["state"], dry["text"]), ("done", "every cell is home"), "nothing is left to do")
     realm.judge()
 
 

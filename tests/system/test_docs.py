@@ -2,7 +2,9 @@
 """The README and the docs: does what they say exist, and does what they tell one to type work? Their
 commands are run as they stand there, with other folders and ports."""
 
+import glob
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -334,6 +336,50 @@ def test_bank_by_hand(stage):
     check_equal(bodies[1], bodies[2], "the answers to the same key")
     again = lib.get(port, "/ledger/me").json()
     check_equal(again["balance"], 1000000 - 5, f"applied once: {again}")
+
+
+def test_try_a_group(stage):
+    """docs/try-a-group.md, from its first line to its last; where it says `until`, that is waited for."""
+    if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
+        raise lib.Skip("PostgreSQL is not installed")
+    page = ROOT / "docs" / "try-a-group.md"
+    config, ports = blocks(page, "yaml")[0], {}
+    for port in sorted(set(re.findall(r"(?<=127\.0\.0\.1:)\d{4}|(?<=port: )\d{4}", config))):
+        ports[port] = str(lib.free_port())
+    user = pwd.getpwuid(os.geteuid()).pw_name
+
+    def here(text):
+        text = re.sub(r"\b\d{4}\b", lambda m: ports.get(m[0], m[0]), text)
+        if user != "root":
+            text = text.replace("user: postgres", f"user: {user}").replace("chown postgres", "true")
+        return text.replace("/tmp/try", str(stage.path("try")))
+    untils = {"`ledger` is held": r"^ledger +0 +west ", "a `standby`": r"at most 0 bytes.*standby .*streaming",
+              "it is `asking`": "asking"}
+    script = ["set -e", 'until_it() { for i in $(seq 200); do "$@" 2>&1 && return; sleep 0.3; done; fulmar group status --host west-1; fulmar group status --host north-1; exit 9; }',
+              f"export PATH={os.path.dirname(FULMAR)}:$PATH"]
+    for i, block in enumerate(blocks(page, "sh")):
+        for line in here(block).splitlines():
+            comment = line.partition(" # ")[2]
+            wanted = [pattern for words, pattern in untils.items() if "until" in comment and words in comment]
+            if wanted:
+                asked = line.partition(" # ")[0].strip()
+                script += [f"look() {{ {asked} | tr '\\n' ' ' | grep -E '{wanted[0].lstrip('^')}'; }}", "until_it look"]
+            elif "--dry-run" in line:
+                script.append(f"{line.partition(' # ')[0]} || test $? -eq 3")
+            elif "--reason \"home\"" in line:
+                script += [f"home() {{ {line.partition(' # ')[0]}; }}", "until_it home"]
+            else:
+                script.append(line)
+        if i == 0:
+            script.append(f"cat > {stage.path('try')}/fulmar.yaml <<'END'\n{here(config)}END")
+    stage.dir.chmod(0o755)
+    page = stage.start("page", ["bash", "-c", "\n".join(script)])
+    code = page.wait(150)
+    check_equal(code, 0, f"exit code; {page.output()[-3000:]}")
+    said = page.output()
+    for words in (" 1\n 2\n 3\n", "the rule `soak`", "every cell is home"):
+        check(words in said, f"{words!r} is not in {said}")
+    check(not stage.path("try").exists(), "it is away")
 
 
 if __name__ == "__main__":

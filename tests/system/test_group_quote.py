@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import lib
@@ -88,6 +89,43 @@ def test_a_loss_that_is_bounded(stage):
     g.check_nothing_lost(w, "north")
 
 
+def agrees(q):
+    """A quote is one statement: what it says of the loss, of who would be promoted and of who is ready fits together."""
+    best, sure, ready = q["groups"][0]["standby"], q["bound_kind"] == "enforced", q["evidence"]["ready"]
+    return (q["unbounded"] == (not sure) and (best is not None or not (sure or ready))
+            and (best is None or best["bound_kind"] == q["bound_kind"]) and bool(q["evidence"]["ready_why"]) == (not ready))
+
+
+def test_right_after_a_move_a_quote_agrees_with_itself(stage):
+    """While the old primary comes back as a standby a quote may change from moment to moment, and never contradicts itself."""
+    g = Group(stage, failover=ASSISTED, alone=True).begin().create()
+    g.wait_for_redundancy("west")
+    seen, stop = [], threading.Event()
+
+    def ask(name):
+        while not stop.is_set():
+            done = fulmar(g, name, "quote", "ledger", "--to", "west", "-o", "json")
+            seen.append(json.loads(done.stdout) if done.returncode == 0 else {"rule": done.stdout})
+    askers = [threading.Thread(target=ask, args=(name,)) for name in ("west-1", "north-1")]
+    for a in askers:
+        a.start()
+    stage.on_end(stop.set)
+    moved = fulmar(g, "west-1", "move", "ledger", "--to", "north", "--reason", "a test", "--timeout", "60s")
+    check_equal(moved.returncode, 0, f"the move: {moved.stdout} {moved.stderr}")
+    g.wait_for_states(north="primary", west="standby")
+    g.wait_for_redundancy("north")
+    wait_until("it is bounded again", lambda: seen[-1].get("bound_kind") == "enforced", PATIENCE_S)
+    stop.set()
+    for a in askers:
+        a.join()
+    quotes = [q for q in seen if "bound_kind" in q]
+    check(quotes, f"quotes: {seen[:3]}")
+    for q in quotes:
+        check(agrees(q), f"it contradicts itself: {json.dumps(q)}")
+    shown = fulmar(g, "west-1", "quote", "ledger", "--to", "west").stdout
+    check("loss: at most 0 bytes" in shown and "bounds the loss" in shown, shown)
+
+
 def test_the_only_survivor_bounds_nothing(stage):
     """North was away while west went on without it, then west dies: without a person nobody serves, and nothing that was
     quoted before counts; with a person's consent to a loss without bound the node of north goes on."""
@@ -106,6 +144,9 @@ def test_the_only_survivor_bounds_nothing(stage):
     q = quote(g)
     check_equal((q["bound_kind"], q["loss_bytes"], q["loss_transactions"], q["unbounded"]),
                 ("unbounded", None, None, True), "the loss")
+    check_equal(q["groups"][0]["standby"]["bound_kind"], "unbounded", "of the one that would be promoted")
+    shown = fulmar(g, "north-1", "status", "ledger").stdout
+    check("not bounded: no standby counts: north-1 is " in shown, f"why nothing bounds it: {shown}")
     check("loss: not bounded" in fulmar(g, "north-1", "quote", "ledger", "--to", "north").stdout, "what is shown")
     refused(g, "quote", "--accept-loss", before["quote"], "--confirm", "ledger")
     refused(g, "loss")

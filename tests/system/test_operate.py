@@ -322,6 +322,11 @@ def test_dry_run(stage):
     operator.expect(3, *move, says="last-region")
     agent.on("POST", "/ops/failback", (200, op("waiting", of=0, kind="failback", to=None)))
     operator.expect(2, "failback", "ledger", "--dry-run", says="would be done: failback ledger")
+    home = op("done", of=0, kind="failback", to=None, text="every cell is home")
+    agent.on("POST", "/ops/failback", (200, home))
+    operator.expect(0, "failback", "ledger", "--dry-run", says="nothing to do: failback ledger: every cell is home")
+    agent.on("POST", "/ops/failback", (409, refusal(rule="soak", evidence="west has been well for 3s of 10m")))
+    operator.expect(3, "failback", "ledger", "--dry-run", says="the rule `soak`: west has been well for 3s of 10m")
     more = {"of": 0, "kind": "drain", "context": None, "region": "west", "to": None}
     agent.on("POST", "/ops/drain", (200, op("waiting", text="west gets nothing", **more)))
     operator.expect(2, "drain", "west", "--dry-run", says="would be done: drain west: west gets nothing")
@@ -350,6 +355,45 @@ def test_quote(stage):
     operator.expect(0, "quote", "ledger", "--to", "north", says="loss: not bounded")
     check_equal(json.loads(operator.expect(0, "quote", "ledger", "--to", "north", "-o",
                                            "json").stdout)["quote"], "q-7", "document")
+
+
+def test_what_is_shown_can_be_typed(stage):
+    """Commands in what is printed have the options by which this one found its agent; what an agent says has them, too."""
+    operator, agent = Operator(stage), Agent(stage)
+    options = f" -c {operator.conf} --host west-1"
+    no = op("refused", of=0, kind="failback", to=None, text="it lags", rule="lag",
+            remedy="wait: see `fulmar group status`")
+    agent.on("POST", "/ops/failback", (200, no))
+    operator.expect(3, "failback", "ledger", *BECAUSE,
+                    says=f"ledger: it lags\n  refused by the rule `lag`: wait: see `fulmar group status{options}`\n")
+    out = operator.expect(3, "failback", "ledger", *BECAUSE, "-o", "json").stdout
+    check_equal(json.loads(out), no, "the document, as it came")
+    agent.on("POST", "/ops/move", (409, refusal(remedy="use `fulmar quote`, and then `fulmar failover`")))
+    operator.expect(3, "move", "ledger", "--to", "north", *BECAUSE,
+                    says=f"use `fulmar quote{options}`, and then `fulmar failover{options}`")
+    agent.on("POST", "/ops/quote", (200, QUOTE))
+    operator.expect(0, "quote", "ledger", "--to", "north", says=f"--confirm ledger --reason TEXT{options}\n")
+    operator.expect(2, "op", "show", ID, says=f"`fulmar op list{options}` shows those there are")
+    agent.on("POST", "/ops/move", (202, op("waiting")))
+    agent.ops[ID] = op("waiting")
+    operator.expect(4, "move", "ledger", "--to", "north", *BECAUSE, "--timeout", "1ms",
+                    says=f"`fulmar op wait {ID}{options}` goes on from here")
+    done = subprocess.run([FULMAR, "op", "list", "--host", "west-1"], capture_output=True, text=True, check=False,
+                          env={**os.environ, "FULMAR_CONFIG": str(operator.conf)})
+    check_equal(done.returncode, 0, f"the file by the environment: {done.stderr}")
+    done = subprocess.run([FULMAR, "op", "show", "x", "--host", "west-1"], capture_output=True, text=True, check=False,
+                          env={**os.environ, "FULMAR_CONFIG": str(operator.conf)})
+    check("`fulmar op list --host west-1`" in done.stderr, f"what was not said is not repeated: {done.stderr}")
+
+
+def test_who_forgot_the_host(stage):
+    """The easier remedy is said first: which hosts of the file are on this machine."""
+    operator, _ = Operator(stage), Agent(stage)
+    for line in ("op list", "status", "move ledger --to north --reason x"):
+        done = subprocess.run([FULMAR, *line.split(), "-c", operator.conf, "--host", "elsewhere"], capture_output=True,
+                              text=True, check=False)
+        check_equal(done.returncode, 69, f"exit code of {line}: {done.stderr}")
+        check("with --host: west-1; or start one (`fulmar " in done.stderr, f"{line} says {done.stderr!r}")
 
 
 def test_automatic_of_all(stage):

@@ -83,6 +83,31 @@ def test_a_move(stage):
     realm.judge()
 
 
+def test_coordination_that_is_away_is_told(stage):
+    """Before anything was read nobody knows who holds what, and it is not said that nobody does; later it is said for how long
+    it is away, and what that means."""
+    realm = Realm(stage, contexts=BOTH, failover={"mode": "manual"})
+    stage.on_end(realm.end_watching)
+    west = Operator(realm, "west-1")
+    realm.start("west-1")
+    first = wait_until("it is told", lambda: (d := west.run("status")).stdout.count("not reachable for") and d, PATIENCE_S)
+    check("ledger         not known: coordination has not been read" in first.stdout, first.what)
+    check("Nothing has been read since this agent began" in first.stdout, first.what)
+    check("nobody has ever held it" not in first.stdout, first.what)
+    west.expect(2, "status --check")
+    realm.start("owner", "north-1", "east-1")
+    wait_until("west holds it", lambda: re.search(r"^ledger +0 +west ", west.run("status").stdout, re.M), PATIENCE_S)
+    check("not reachable" not in west.expect(0, "status").stdout, "it is reached")
+    realm.kill("owner")
+    away = wait_until("it is told again", lambda: (d := west.run("status")).stdout.count("not reachable for") and d, PATIENCE_S)
+    check("What stands here is what was read last." in away.stdout, away.what)
+    check(re.search(r"^ledger +0 +west ", away.stdout, re.M), away.what)
+    doc = west.doc("status")["authority"]["coordination"]
+    check_equal((doc["reached"], doc["read"]), (False, True), f"{doc}")
+    check(doc["unreached_ms"] >= 1000 and doc["why"], f"{doc}")
+    west.expect(75, "move ledger --to north --reason x")
+
+
 def test_refusals(stage):
     """Each has its rule, its evidence and its exit code, and nothing happens. With the glass broken a holder that lives is
     asked to let go, and does."""

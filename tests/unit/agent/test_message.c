@@ -102,6 +102,7 @@ static struct fm_message sample(enum fm_message_kind kind)
     fm_contexts_add(&m.vote.well[1], 1);
     m.load = (struct fm_load){.total = UINT32_MAX, .of = {7, UINT32_MAX}};
     snprintf(m.why, sizeof m.why, "it \"lags\"");
+    snprintf(m.rule, sizeof m.rule, "soak");
     m.at = (struct fm_cell_at){
         .revision = {9},
         .r = {.region = 2,
@@ -196,6 +197,11 @@ static void members_mean_the_same_to_both(void **state)
     assert_int_equal(reads(theirs, posted(ours, &m)), 1);
     assert_string_equal(got[0].why, "it \"lags\"");
     assert_true(got[0].ok);
+    m = sample(FM_MESSAGE_HOME);
+    assert_int_equal(reads(theirs, posted(ours, &m)), 1);
+    assert_string_equal(got[0].why, "it \"lags\"");
+    assert_string_equal(got[0].rule, "soak");
+    assert_true(got[0].ok && got[0].serial == m.serial);
 }
 
 #define POST(messages) "{\"v\":1,\"from\":\"w\",\"life\":1,\"messages\":[" messages "]}"

@@ -194,6 +194,43 @@ static void documents_without_authority_print_nothing(void **state)
     json_decref(d);
 }
 
+/* What is not known is not said to be so. */
+static void a_store_that_is_away_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *coordination, *says, *not ;
+        bool well;
+    } cases[] = {
+        {"{\"reached\": true, \"read\": true, \"unreached_ms\": null, \"why\": null}",
+         "x              nobody has ever held it", "coordination:", true},
+        {"{\"reached\": false, \"read\": true, \"unreached_ms\": 84, \"why\": \"gone\"}",
+         "nobody has ever held it", "coordination:", true}, /* from one endpoint to the next */
+        {"{\"reached\": false, \"read\": true, \"unreached_ms\": 12000, \"why\": \"a: gone\"}",
+         "coordination: not reachable for 12.0 s: a: gone\n  What stands here is what was read "
+         "last.",
+         "not known", false},
+        {"{\"reached\": false, \"read\": false, \"unreached_ms\": 3000, \"why\": null}",
+         "x              not known: coordination has not been read\n\ncoordination: not reachable "
+         "for 3.0 s\n  Nothing has been read since this agent began",
+         "nobody has ever", false},
+        {"{\"reached\": false, \"read\": false, \"unreached_ms\": null, \"why\": null}",
+         "coordination: not reachable\n", "nobody has ever", false},
+    };
+    for (size_t i = 0; i < FM_COUNT(cases); i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"authority\": {\"coordination\": %s, \"contexts\": {\"x\": {\"cells\": []}}}}",
+                 cases[i].coordination);
+        json_t *d = doc(text);
+        print(d, NULL);
+        if (!strstr(captured_out, cases[i].says) || strstr(captured_out, cases[i].not ))
+            fail_msg("%s: %s", cases[i].coordination, captured_out);
+        assert_int_equal(fm_cli_authority_is_well(d), cases[i].well);
+        json_decref(d);
+    }
+}
+
 static void what_is_wrong_is_not_well(void **state)
 {
     (void)state;
@@ -229,4 +266,5 @@ FM_TEST_MAIN(fm_test(replication_that_is_broken_is_under_way),
              fm_test(what_was_given_up_is_nobodys), fm_test(cells_of_a_holder_are_a_row),
              fm_test(what_would_be_lost_stands_at_its_context), fm_test(a_standby_app_is_under_way),
              fm_test(what_commands_wait_for_is_under_way), fm_test(one_context_or_region_is_picked),
-             fm_test(documents_without_authority_print_nothing), fm_test(what_is_wrong_is_not_well))
+             fm_test(documents_without_authority_print_nothing),
+             fm_test(a_store_that_is_away_is_told), fm_test(what_is_wrong_is_not_well))

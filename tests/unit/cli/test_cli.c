@@ -144,6 +144,9 @@ static void the_version_is_asked_for_anywhere(void **state)
     (void)state;
     assert_int_equal(RUN("--version"), FM_EXIT_OK);
     assert_string_equal(captured_out, "fulmar " FM_VERSION "\n");
+    assert_int_equal(RUN("version"), FM_EXIT_OK);
+    assert_string_equal(captured_out, "fulmar " FM_VERSION "\n");
+    assert_int_equal(RUN("version", "x"), FM_EXIT_USAGE);
     assert_int_equal(RUN("demo", "--rate", "5", "--version"), FM_EXIT_OK);
     assert_string_equal(captured_out, "fulmar " FM_VERSION "\n");
 }

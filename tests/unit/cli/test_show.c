@@ -90,6 +90,9 @@ static void a_loss_says_how_sure_it_is(void **state)
         {"{\"kind\": \"estimate\", \"bytes\": 5000000000, \"transactions\": 7}",
          "about 5000000000 bytes, 7 transactions (estimate)"},
         {"{\"kind\": \"unbounded\", \"bytes\": null, \"transactions\": null}", "not bounded"},
+        {"{\"kind\": \"unbounded\", \"bytes\": null, \"why\": \"no standby counts: nothing is "
+         "heard of north-1\"}",
+         "not bounded: no standby counts: nothing is heard of north-1"},
         {"{\"kind\": \"estimate\", \"bytes\": 20, \"ms\": 3210, \"transactions\": null}",
          "about 20 bytes, of the last 3.2 s (estimate)"},
         {"{\"kind\": \"estimate\", \"bytes\": null, \"ms\": 84, \"transactions\": null}",

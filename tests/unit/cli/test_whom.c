@@ -37,6 +37,8 @@ static void write_config(const char *tls)
     assert_int_equal(fclose(f), 0);
 }
 
+static char here[256]; /* hosts of which something runs on this machine */
+
 /* "NAME NAME ...", or the exit code. */
 static const char *find(const char *host, const char *server, enum fm_whom_use use)
 {
@@ -50,6 +52,7 @@ static const char *find(const char *host, const char *server, enum fm_whom_use u
         snprintf(text + (i ? strlen(text) : 0), sizeof text - (i ? strlen(text) : 0), "%s%s%s%s",
                  i ? ", " : "", w.seat[i].name, w.seat[i].tls ? " for " : "",
                  w.seat[i].tls ? w.seat[i].peer : "");
+    memcpy(here, w.here, sizeof here);
     fm_whom_free(&w);
     return text;
 }
@@ -118,7 +121,9 @@ static void the_socket_of_this_host(void **state)
                         "the agent of west-1, west-1, north-1, east-1, west-2");
     assert_string_equal(find("west-1", NULL, FM_WHOM_LOOK), "the edge of west-1");
     assert_string_equal(find("west-1", NULL, FM_WHOM_PAST), "the agent of west-1");
+    assert_string_equal(here, ""); /* it was found */
     assert_string_equal(find("west-2", NULL, FM_WHOM_ORDER), "west-1, north-1, east-1, west-2");
+    assert_string_equal(here, "west-1"); /* who forgot --host may have meant it */
     /* also where the file has errors by now */
     FILE *f = fopen(file, "ae");
     assert_non_null(f);

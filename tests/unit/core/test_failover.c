@@ -278,14 +278,81 @@ static void failback_waits_for_soak_window_and_lag(void **state)
     assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).why, FM_FAILOVER_WHY_LAG);
     ev.lag = 0;
     ev.window = false;
-    assert_true(on(FM_FAILOVER_ON_FAILBACK).refused);
+    assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).why, FM_FAILOVER_WHY_WINDOW);
     ev.window = true;
     assert_int_equal(on(FM_FAILOVER_ON_FAILBACK).action, FM_FAILOVER_DO_MOVE_HOME);
     assert_int_equal(on(FM_FAILOVER_ON_BREACH).action, FM_FAILOVER_DO_MOVE_BACK);
     p.failback_automatic = true;
     assert_int_equal(after(1).to, FM_FAILOVER_FAILED_OVER); /* what went wrong is soaked anew */
-    assert_int_equal(after(10000).to, FM_FAILOVER_FAILING_BACK);
+    struct fm_failover_verdict v = after(10000);
+    assert_int_equal(v.to, FM_FAILOVER_FAILING_BACK);
+    assert_int_equal(v.why, FM_FAILOVER_WHY_POLICY);
     assert_int_equal(on(FM_FAILOVER_ON_RETURNED).to, FM_FAILOVER_STEADY);
+}
+
+static struct fm_failover_home home(void)
+{
+    return fm_failover_home(&f, &p, &ev, now);
+}
+
+/* A dry run and the order are answered by the same rows, and nothing but the order changes. */
+static void what_a_failback_would_be_answered_is_what_it_is_answered(void **state)
+{
+    (void)state;
+    struct fm_rand d = {7};
+    for (unsigned round = 0; round < 2000; round++) {
+        begin(FM_MODE_AUTOMATIC);
+        on(fm_rand_below(&d, 2) ? FM_FAILOVER_ON_FOUND : FM_FAILOVER_ON_PREPARE);
+        ev.home_well = true;
+        after(0);
+        ev.lost_by = (uint8_t)fm_rand_below(&d, 4);
+        ev.home_well = fm_rand_below(&d, 4) > 0;
+        ev.window = fm_rand_below(&d, 4) > 0;
+        ev.lag = fm_rand_below(&d, 4) == 0;
+        now = fm_mono_add_ms(now, 9990 + (int64_t)fm_rand_below(&d, 20));
+        struct fm_failover was = f;
+        struct fm_failover_home h = home();
+        assert_memory_equal(&was, &f, sizeof f);
+        struct fm_failover_verdict v = on(FM_FAILOVER_ON_FAILBACK);
+        assert_int_equal(h.verdict.refused, v.refused);
+        assert_int_equal(h.verdict.why, v.why);
+        if (was.state == FM_FAILOVER_FAILED_OVER)
+            assert_int_equal(h.lags || h.ill || h.unsoaked || h.shut, v.refused);
+        if (!v.refused) {
+            assert_false(home().verdict.refused); /* it is under way */
+        }
+    }
+}
+
+static void what_a_failback_waits_for_has_numbers(void **state)
+{
+    (void)state;
+    begin(FM_MODE_AUTOMATIC);
+    on(FM_FAILOVER_ON_FOUND);
+    ev.lag = UINT64_MAX; /* nothing is heard of its data either */
+    struct fm_failover_home h = home();
+    assert_int_equal(h.verdict.why, FM_FAILOVER_WHY_ILL);
+    assert_true(h.lags && h.ill && h.unsoaked && !h.shut);
+    assert_true(h.well_ms == 0 && h.left_ms == 10000);
+    ev.lost_by = 0;
+    assert_int_equal(home().verdict.why, FM_FAILOVER_WHY_LAG);
+    ev.lag = 0;
+    assert_int_equal(home().verdict.why, FM_FAILOVER_WHY_ILL);
+    ev.home_well = true;
+    after(0);
+    now = fm_mono_add_ms(now, 4000);
+    h = home();
+    assert_int_equal(h.verdict.why, FM_FAILOVER_WHY_SOAK);
+    assert_true(!h.lags && !h.ill && h.unsoaked);
+    assert_true(h.well_ms == 4000 && h.left_ms == 6000);
+    now = fm_mono_add_ms(now, 6000);
+    h = home();
+    assert_true(!h.verdict.refused && h.left_ms == 0);
+    ev.window = false;
+    assert_int_equal(home().verdict.why, FM_FAILOVER_WHY_WINDOW);
+    p.soak_ms = 0; /* it may be so, and home has to be well all the same */
+    ev.home_well = false;
+    assert_int_equal(home().verdict.why, FM_FAILOVER_WHY_ILL);
 }
 
 static void what_a_keeper_before_has_done_is_gone_on_with(void **state)
@@ -514,6 +581,8 @@ FM_TEST_MAIN(fm_test(automatic_completes_when_all_is_clear),
              fm_test(the_health_gate_refuses_and_glass_breaks_it),
              fm_test(with_two_domains_a_person_attests),
              fm_test(failback_waits_for_soak_window_and_lag),
+             fm_test(what_a_failback_would_be_answered_is_what_it_is_answered),
+             fm_test(what_a_failback_waits_for_has_numbers),
              fm_test(an_order_to_prepare_never_completes),
              fm_test(what_a_keeper_before_has_done_is_gone_on_with),
              fm_test(a_standby_that_does_not_start_asks_and_is_tried_again),
