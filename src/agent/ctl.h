@@ -420,8 +420,7 @@ struct fm_controller {
     struct ctl_taking taking[CTL_TAKINGS_MAX];
     struct ctl_quote quote[CTL_QUOTES_MAX];
     unsigned nquotes;
-    /* ctl_home.c */
-    struct ctl_home_ask *home_ask; /* from malloc; NULL = nobody has asked yet */
+    struct ctl_home_ask *home_ask; /* ctl_home.c; from malloc; NULL = nobody has asked yet */
     /* ctl_intent.c */
     struct ctl_intent intent[CTL_INTENTS_ROOM];
     uint64_t intents_serial; /* revision of the record `intents` */
@@ -489,7 +488,6 @@ void ctl_operate_take(struct fm_controller *ctl, unsigned host, uint64_t life,
 struct fm_failover_verdict ctl_failover_event(struct fm_controller *ctl, struct ctl_set *s,
                                               unsigned lost, enum fm_failover_event_kind kind,
                                               struct fm_quote quote, bool glass);
-
 struct fm_failover_policy ctl_failover_policy(const struct fm_controller *ctl,
                                               const struct ctl_set *s);
 /* Requests a second; 0 = the file says nothing. */
@@ -609,8 +607,7 @@ void ctl_carry_turn(struct fm_controller *ctl);
 /* An order to fail back was refused, because of `why`: with all that stands against it. */
 void ctl_home_refuse(const struct ctl_context *c, struct fm_op *x, unsigned home,
                      enum fm_failover_why why);
-/* Cells that are not held at home, by anybody. */
-uint64_t ctl_home_away(const struct ctl_context *c);
+uint64_t ctl_home_away(const struct ctl_context *c); /* cells that nobody holds at home */
 void ctl_home_take(struct ctl_context *c, unsigned host, const struct fm_message *m);
 /* From the loop: a keeper that has not answered is asked again, and not for ever. */
 void ctl_home_turn(struct fm_controller *ctl);
@@ -742,8 +739,7 @@ struct fm_group_report ctl_group_report(const struct ctl_group_node *n);
 /* Of each; their number. */
 unsigned ctl_group_reports(const struct ctl_context *c,
                            struct fm_group_report out[FM_GROUP_NODES_MAX]);
-/* Of the nodes of this region. */
-struct fm_standby_seen ctl_group_seen(const struct ctl_context *c);
+struct fm_standby_seen ctl_group_seen(const struct ctl_context *c); /* this region's nodes */
 /* Can a standby of that region receive the data in a planned move? Without a group: yes. */
 struct ctl_group_heir {
     bool ready, comes;             /* or it may be in a moment */
@@ -773,9 +769,9 @@ void ctl_quote_heard(struct ctl_context *c, unsigned host);
  * write. */
 json_t *ctl_quote_json(const struct fm_controller *ctl, const struct ctl_set *s, unsigned from,
                        unsigned to);
-/* Why that region is not ready to take over; NULL = it is. */
-const char *ctl_quote_unready(const struct fm_controller *ctl, const struct ctl_set *s,
-                              unsigned from, unsigned to);
+/* Why `to` is not ready to take over; NULL = it is. */
+const char *ctl_quote_unready(const struct fm_controller *c, const struct ctl_set *s, unsigned from,
+                              unsigned to);
 
 /* -------- ctl_yield.c -------- */
 

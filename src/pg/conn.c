@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 enum { CANCELS_MAX = 8, STATE_LEN = 5 };
-enum { LITTLE = 64 * 1024 }; /* of a stream, in a turn: it keeps up, and may rest */
+enum { LITTLE = 32 * 1024 }; /* of a stream, in a turn: it keeps up, and may rest */
 
 struct fm_pg_room {
     struct fm_str value[FM_PG_VALUES_MAX];

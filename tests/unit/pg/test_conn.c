@@ -503,7 +503,7 @@ static void a_stream_may_be_closed_from_a_message(void **state)
 static void a_stream_of_which_little_came_rests(void **state)
 {
     (void)state;
-    static char large[12 * 1024];
+    static char large[40 * 1024];
     begin_stream_of(&rests);
     served_add('d', "a2", 2);
     served_add('d', "a3", 2);
@@ -517,9 +517,10 @@ static void a_stream_of_which_little_came_rests(void **state)
     net_skip_ms(REST_MS);
     net_turn_ms(&served.net, 2);
     large[0] = 'a';
-    for (unsigned i = 0; i < 4; i++) /* as one that is behind has it */
+    for (unsigned i = 0; i < 4; i++) { /* as one that is behind has it */
         served_add('d', large, sizeof large);
-    served_send();
+        served_send();
+    }
     NET_UNTIL(&served.net, messages == 7);
     served_add('d', "a", 1);
     served_send();
