@@ -243,8 +243,9 @@ def test_an_order_waits_for_no_other(stage):
     """While an operation is under way nothing is applied."""
     realm = Agreeing(stage).begin()
     realm.wait_for_generation(1)
+    wait_until("north is ready", lambda: "ledger" in realm.authority("west-1")["votes"]["north"]["well"], PATIENCE_S)
     realm.freeze("north-1")
-    move = realm.order("west-1", "failback", 202, context="ledger")
+    move = realm.order("west-1", "move", 202, context="ledger", to="north")
     op = realm.op("west-1", move["id"])
     if op.get("state") in ("waiting", "running"):
         p = realm.apply(realm.write("other", lease("3s")))
