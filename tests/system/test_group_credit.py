@@ -219,7 +219,8 @@ def test_no_automatic(stage):
     sender(g, signal.SIGSTOP)
     wait_for_kind(g, "unbounded")
     w.goes_on(500)
-    check("loss if now: not bounded" in g.fulmar("group", "status", "ledger").stdout, "group status does not say it")
+    wait_until("group status says it", lambda: "loss if now: not bounded" in g.fulmar("group", "status", "ledger").stdout,
+               PATIENCE_S)
     kill_region(g)
     w.stop()
 
