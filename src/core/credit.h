@@ -128,7 +128,8 @@ void fm_credit_init(struct fm_credit *c, const struct fm_credit_policy *p, uint8
                     const struct fm_evidence *recorded, struct fm_lsn written, struct fm_mono now);
 
 /* Is the server to wait for us: is a bound `declared`, or is one recorded still? One that is not
- * declared any more is kept to until the record says that there is none: a survivor goes by that. */
+ * declared any more is kept to until the record says that there is none: a survivor goes by that.
+ */
 bool fm_credit_guards(bool declared, const struct fm_evidence *recorded);
 
 /* Another configuration, but for CREDIT: fm_credit_hear. Whoever is not able any more leaves, and

@@ -327,7 +327,9 @@ static void deadline_passed(struct fm_timer *t)
         return;
     }
     if ((s->flags & FM_SOCK_SHAKING) && s->send_deadline.ns <= now.ns) {
-        finish_connect(s, -ETIMEDOUT);
+        shake(s);
+        if (s->flags & FM_SOCK_SHAKING)
+            finish_connect(s, -ETIMEDOUT);
         return;
     }
     if ((s->flags & FM_SOCK_SENDING) && s->send_deadline.ns <= now.ns)
