@@ -505,6 +505,21 @@ static bool gets_its_addresses(struct db_node *n, enum db_as as)
     return err == FM_ERR_OK;
 }
 
+/* This process's environment, for PostgreSQL's commands of archives, but for what libpq takes from
+ * it (PostgreSQL's manual, 34.15): the receiver of the log would prefer a password of whoever
+ * started us to its own. One block, to be freed; NULL without memory. */
+static char **environment(void)
+{
+    size_t n = 0, have = 0;
+    while (environ[have])
+        have++;
+    char **kept = calloc(have + 1, sizeof *kept);
+    for (size_t i = 0; i < have && kept; i++)
+        if (strncmp(environ[i], "PG", 2) != 0)
+            kept[n++] = environ[i];
+    return kept;
+}
+
 void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
 {
     struct fm_child_options c;
@@ -524,13 +539,17 @@ void db_server_start(struct db_node *n, enum db_as as, unsigned upstream)
     n->primary = !is_standby(as);
     n->ending = n->promoted = n->expired = false;
     (void)fm_outlog_open(&n->log); /* without one it runs all the same */
+    char **envp = environment();
     struct fm_ward_options o = {.argv = c.argv,
+                                .envp = envp,
                                 .uid = c.user ? c.user->uid : geteuid(),
                                 .out_fd = n->log.fd,
                                 .term_signo = fm_pg_stop_signal(FM_PG_FAST),
                                 .times = times_of(n, n->primary)};
     db_ask_end(n);
-    enum fm_err err = fm_ward_start(&n->ward, n->d->c.loop, &o, server_over, &e);
+    enum fm_err err = envp ? fm_ward_start(&n->ward, n->d->c.loop, &o, server_over, &e)
+                           : fm_error_set(&e, FM_ERR_MEMORY, "no memory for its environment");
+    free(envp);
     n->up = err == FM_ERR_OK;
     fm_log(FM_LOG_INFO, "database_started", FM_KZ("group", n->group),
            FM_KZ("as", is_standby(as) ? "standby" : "primary"), FM_KB("ok", n->up));

@@ -180,7 +180,7 @@ static enum fm_err start_second(struct fm_ward *w, const struct fm_ward_options 
     }
     argv[n] = NULL;
     struct fm_child_options c = {
-        .argv = argv, .out_fd = o->out_fd, .err_fd = o->out_fd, .outlive = true};
+        .argv = argv, .envp = o->envp, .out_fd = o->out_fd, .err_fd = o->out_fd, .outlive = true};
     if (fcntl(theirs, F_SETFD, 0) < 0) /* the only descriptor that is handed down */
         return fm_error_errno(e, FM_ERR_LIMIT, errno, "cannot hand a socket down");
     return fm_child_start(&w->second, w->loop, &c, second_exited, e);

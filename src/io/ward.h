@@ -51,6 +51,7 @@ struct fm_ward {
 struct fm_ward_options {
     const char *executable; /* this program; NULL = /proc/self/exe */
     char *const *argv;      /* of the program, with its whole path; ends with NULL */
+    char *const *envp;      /* NULL = this process's */
     unsigned uid;           /* whom it runs as, with the groups of that user */
     int out_fd;             /* its output; -1 = /dev/null */
     int term_signo;         /* asks it to end in order */

@@ -360,6 +360,19 @@ def test_status_says_what_is_wrong(stage):
     check("(standby)" in lines[0], f"what it said last is shown as if it were so: {lines}")
 
 
+def test_variables_of_libpq_do_not_reach_the_server(stage):
+    """Whoever starts the agents may have a password in the environment: a standby goes by its own."""
+    g = Group(stage)
+    foreign = {"PGPASSWORD": "of-somebody-else", "PGSSLMODE": "verify-full", "PGPORT": "1"}
+    os.environ.update(foreign)
+    try:
+        g.begin().create()
+    finally:
+        for name in foreign:
+            del os.environ[name]
+    g.wait_for_redundancy("west")
+
+
 def test_a_wrong_password_is_said_before_it_is_needed(stage):
     """A standby that gets a wrong password follows on, and `group status` says that it would not be let in again; when its
     connection breaks it says why it receives nothing, and no move goes there. With the right one it follows again."""
