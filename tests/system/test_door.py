@@ -163,7 +163,7 @@ def test_new_connections_wait_for_a_planned_move(stage):
     north = postgres.Server(stage, "north", ["hot_standby=on"]).copy_of(west).start()
     door.node(1, "standby", 0, north)
     door.say("quiet 60000")
-    waiting = [Background("insert into t values (2); select count(*) from t", PGPORT=door.read_write) for _ in range(5)]
+    waiting = [Background("insert into t values (2)", PGPORT=door.read_write) for _ in range(5)]
     wait_until("five wait", lambda: door.status()["holding"] == 5)
     west.stop()
     door.say("stop 5")
@@ -176,7 +176,7 @@ def test_new_connections_wait_for_a_planned_move(stage):
     door.node(1, "primary", 6, north)
     ends = sorted(c.end() for c in waiting)
     check_equal([(code, err) for code, _, err in ends], [(0, "")] * 5, "how they ended")
-    check_equal(sorted(int(out) for _, out, _ in ends)[-1], 6, "rows that the last one saw")
+    answers("select count(*) from t", "6", PGPORT=door.read_write)
     answers("select pg_is_in_recovery()", "f", PGPORT=door.read_write)
 
 
