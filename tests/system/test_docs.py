@@ -355,7 +355,8 @@ def test_try_a_group(stage):
         return text.replace("/tmp/try", str(stage.path("try")))
     untils = {"`ledger` is held": r"^ledger +0 +west ", "a `standby`": r"at most 0 bytes.*standby .*streaming",
               "it is `asking`": "asking"}
-    script = ["set -e", 'until_it() { for i in $(seq 200); do "$@" 2>&1 && return; sleep 0.3; done; fulmar group status --host west-1; fulmar group status --host north-1; exit 9; }',
+    script = ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT",  # agents, where a step fails
+              'until_it() { for i in $(seq 200); do "$@" 2>&1 && return; sleep 0.3; done; fulmar group status --host west-1; fulmar group status --host north-1; exit 9; }',
               f"export PATH={os.path.dirname(FULMAR)}:$PATH"]
     for i, block in enumerate(blocks(page, "sh")):
         for line in here(block).splitlines():
