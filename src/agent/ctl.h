@@ -604,7 +604,8 @@ void ctl_carry_turn(struct fm_controller *ctl);
 
 /* -------- ctl_home.c -------- */
 
-/* An order to fail back was refused, because of `why`: with all that stands against it. */
+bool ctl_decides(const struct ctl_context *c); /* what its region holds is for this agent to move */
+/* An order to fail back was refused, by `why`: with all that stands against it. */
 void ctl_home_refuse(const struct ctl_context *c, struct fm_op *x, unsigned home,
                      enum fm_failover_why why);
 uint64_t ctl_home_away(const struct ctl_context *c); /* cells that nobody holds at home */
@@ -757,8 +758,7 @@ struct ctl_group_home {
     uint64_t lag;  /* bytes; UINT64_MAX = it is not known */
     char why[112]; /* of lag: for people */
 } ctl_group_home(const struct ctl_context *c, unsigned home);
-/* Has a node of that region all that the old primary, which has stopped, wrote? True without a
- * group. */
+/* Has a node of that region all that the old primary, stopped, wrote? True without a group. */
 bool ctl_group_is_final(const struct ctl_context *c, unsigned to);
 
 /* -------- ctl_quote.c -------- */

@@ -85,11 +85,6 @@ static void end_with(struct fm_op *x, enum fm_op_state state, const char *text)
 
 /* -------- items: planned moves -------- */
 
-static bool acts(const struct ctl_context *c)
-{
-    return c->conf >= 0 && c->set && c->auth.keeper && c->auth.k.state == FM_CHAIN_HOLD;
-}
-
 static bool carries(const struct ctl_context *c, const struct fm_op *o, unsigned item)
 {
     return c->carry.active && c->carry.item == item && strcmp(c->carry.id, o->id) == 0;
@@ -174,7 +169,7 @@ static void carry_item(struct ctl_op *o, struct fm_op *x, unsigned i)
     struct fm_controller *ctl = o->ctl;
     struct fm_op_item *item = &x->item[i];
     struct ctl_context *c = ctl->context[item->context];
-    if (fm_op_is_over((enum fm_op_state)item->state) || !c || !acts(c))
+    if (fm_op_is_over((enum fm_op_state)item->state) || !c || !ctl_decides(c))
         return;
     const struct fm_cell_record *cell = &c->auth.cell[item->cell].at.r;
     bool concerned = item->from == ctl->region || item->to == ctl->region;
@@ -248,7 +243,7 @@ static void carry_failback(struct ctl_op *o, struct fm_op *x)
 {
     struct fm_controller *ctl = o->ctl;
     struct ctl_context *c = x->context < 0 ? NULL : ctl->context[x->context];
-    if (!c || !acts(c))
+    if (!c || !ctl_decides(c))
         return;
     for (unsigned r = 0; r < ctl->c.roster->nregions && !fm_op_is_over((enum fm_op_state)x->state);
          r++)
@@ -357,7 +352,7 @@ static void carry_failover(struct ctl_op *o, struct fm_op *x)
 {
     struct fm_controller *ctl = o->ctl;
     struct ctl_context *c = x->context < 0 ? NULL : ctl->context[x->context];
-    if (!c || x->region < 0 || x->to != (int)ctl->region || !acts(c))
+    if (!c || x->region < 0 || x->to != (int)ctl->region || !ctl_decides(c))
         return;
     char text[FM_OP_TEXT_ROOM];
     struct fm_failover *f = &c->set->fo[x->region];
@@ -394,7 +389,7 @@ static void carry_members(struct ctl_op *o, struct fm_op *x)
     struct fm_controller *ctl = o->ctl;
     struct ctl_context *c = x->context < 0 ? NULL : ctl->context[x->context];
     bool all = true;
-    if (!c || !acts(c))
+    if (!c || !ctl_decides(c))
         return;
     for (unsigned i = 0; i < c->auth.cfg.ncells; i++) {
         const struct fm_cell_at *at = &c->auth.cell[i].at;
@@ -415,7 +410,7 @@ static void carry_create(struct ctl_op *o, struct fm_op *x)
 {
     struct fm_controller *ctl = o->ctl;
     struct ctl_context *c = x->context < 0 ? NULL : ctl->context[x->context];
-    if (!c || !acts(c) || !c->group)
+    if (!c || !ctl_decides(c) || !c->group)
         return;
     if (ctl_group_recorded(c))
         end_with(x, FM_OP_DONE, "its first node is open");

@@ -191,12 +191,12 @@ static void add_why(const struct ctl_context *c, const struct fm_evidence *e,
 {
     char why[FM_UNBOUNDED_ROOM];
     const char *name[FM_GROUP_NODES_MAX];
+    if (b->kind != FM_CREDIT_UNBOUNDED)
+        return;
     for (unsigned i = 0; i < n; i++)
         name[i] = c->group->node[i].in_file
                       ? fm_roster_host_name(c->ctl->c.roster, c->group->node[i].host)
                       : NULL;
-    if (b->kind != FM_CREDIT_UNBOUNDED)
-        return;
     fm_unbounded_say(e, report, name, n, FRESH_MS, fm_mono_now(), why);
     json_object_set_new(loss, "why", json_string(why));
 }
@@ -302,10 +302,10 @@ struct ctl_group_heir ctl_group_heir(const struct ctl_context *c, unsigned regio
 {
     struct fm_group_report report[FM_GROUP_NODES_MAX];
     struct ctl_group_heir to = {.ready = true, .comes = true};
-    unsigned n = ctl_group_reports(c, report);
     uint32_t members = 0;
     if (!c->group)
         return to;
+    unsigned n = ctl_group_reports(c, report);
     for (unsigned i = 0; i < n; i++)
         members |= c->group->node[i].in_file ? 1u << i : 0;
     struct fm_group_heir h = fm_group_heir(ctl_group_recorded(c), report, n, members, region,

@@ -31,7 +31,7 @@ struct no {
 
 /* -------- the keeper -------- */
 
-static bool decides(const struct ctl_context *c)
+bool ctl_decides(const struct ctl_context *c)
 {
     return c->conf >= 0 && c->set && c->auth.keeper && c->auth.k.state == FM_CHAIN_HOLD;
 }
@@ -55,7 +55,7 @@ static struct no judge(const struct ctl_context *c, unsigned home)
     const struct fm_controller *ctl = c->ctl;
     struct no no = {.rule = ""};
     char text[112];
-    FM_ASSERT(decides(c) && home < ctl->c.roster->nregions);
+    FM_ASSERT(c->set && home < ctl->c.roster->nregions);
     struct fm_failover_policy policy = ctl_failover_policy(ctl, c->set);
     struct fm_failover_evidence ev = ctl_evidence(ctl, c->set, home, ctl->region);
     struct fm_failover_home h = fm_failover_home(&c->set->fo[home], &policy, &ev, fm_mono_now());
@@ -97,7 +97,7 @@ static struct no judge_all(const struct ctl_context *c)
 static void answer_ask(struct ctl_context *c, unsigned host, const struct fm_message *m)
 {
     struct fm_message a = ctl_message(c, FM_MESSAGE_HOME);
-    if (!decides(c))
+    if (!ctl_decides(c))
         return; /* whoever does it answers */
     struct no no = judge_all(c);
     a.serial = m->serial;
@@ -219,7 +219,7 @@ void ctl_home_dry(struct ctl_order *o, const struct fm_page_request *q, struct f
     for (unsigned i = 0; i < o->c->auth.cfg.ncells; i++)
         if (ctl_home_away(o->c) >> i & 1)
             holders = (uint16_t)(holders | 1u << fm_cell_owner(&o->c->auth.cell[i].at.r));
-    if (holders >> ctl->region & 1 && decides(o->c)) {
+    if (holders >> ctl->region & 1 && ctl_decides(o->c)) {
         no = judge_all(o->c);
         holders = (uint16_t)(holders & ~(1u << ctl->region));
         if (no.rule[0])

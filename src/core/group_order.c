@@ -134,7 +134,7 @@ bool fm_group_order_is_silent(const struct fm_group_order_asks *a, int64_t silen
 enum fm_group_order_standing fm_group_order_stands(enum fm_group_event order,
                                                    const struct fm_group_node *g)
 {
-    bool follows = g->state == FM_GROUP_CATCHING_UP || g->state == FM_GROUP_STANDBY;
+    bool follows = fm_group_stands_by(g->state);
     bool left = g->state == FM_GROUP_MAINTAINED;
     FM_ASSERT(is_order(order) && g->state < FM_GROUP_STATE_COUNT);
     if (order == FM_GROUP_ON_REINIT && g->state == FM_GROUP_FENCED)

@@ -100,8 +100,7 @@ bool fm_group_stands_by(unsigned state)
 
 static bool is_able(const struct fm_group_report *r)
 {
-    bool follows = r->state == FM_GROUP_CATCHING_UP || r->state == FM_GROUP_STANDBY ||
-                   r->state == FM_GROUP_CLAIMING;
+    bool follows = fm_group_stands_by(r->state) || r->state == FM_GROUP_CLAIMING;
     return follows && FM_RULE(R23_DELAYED, r->delay_ms == 0);
 }
 

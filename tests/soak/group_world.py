@@ -324,9 +324,8 @@ class Group:
         """What clients wrote down until now."""
         found = []
         for _, out, at in self.appenders:
-            if where in (None, at) and out.exists():
-                text = out.read_text()
-                found += [json.loads(x) for x in text[:text.rfind("\n") + 1].splitlines()]
+            if where in (None, at):
+                found += [json.loads(x) for x in lib.whole_lines(out).splitlines()]
         return found
 
     def acknowledged_since(self, when, where=None):

@@ -111,6 +111,13 @@ def _die_with_the_test():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def whole_lines(path):
+    """The text of a file that somebody may be writing a line to, without that line; "" where there is no file."""
+    path = pathlib.Path(path)
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return text[:text.rfind("\n") + 1]
+
+
 class Process:
     """A child of the test with its output in a file. It leads a session of its own, so that Ctrl-C
     reaches the test alone, which then takes its processes down in order."""
@@ -160,7 +167,9 @@ class Process:
         self._popen.wait()
 
     def output(self):
-        return self.log.read_text(errors="replace")
+        """What it has printed; whole lines while it runs, as it may be in the middle of one."""
+        alive = self.is_alive()
+        return whole_lines(self.log) if alive else self.log.read_text(errors="replace")
 
 
 class Stage:

@@ -330,9 +330,7 @@ class World:
         return self.load
 
     def seen(self, name="load"):
-        path = self.stage.path(f"{name}.jsonl")
-        text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+        return lines(self.stage.path(f"{name}.jsonl"))
 
     def acknowledged(self, prefix="/", since=0.0, name="load"):
         return [c for c in self.seen(name) if c.get("outcome") == "acknowledged" and c["sent"] >= since
@@ -365,8 +363,7 @@ def journal(stage, region):
 
 
 def lines(path):
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+    return [json.loads(line) for line in lib.whole_lines(path).splitlines()]
 
 
 def judge(world, load="load", forced=True):

@@ -372,7 +372,7 @@ def test_command_that_hangs(stage):
         "sh", "-c", f"sleep 1000 & echo $! >>{pids}; echo $$ >>{pids}; wait")},
         quick="interval: 50ms, timeout: 300ms, fall: 1, rise: 1")
     agent.wait_for("hangs", "bad", "300 ms and was killed")
-    wait_until("it ran again", lambda: len(pids.read_text().split()) >= 6)
+    wait_until("it ran again", lambda: len(lib.whole_lines(pids).split()) >= 6)
     first = [int(p) for p in pids.read_text().split()[:4]]
     wait_until(f"{first} are gone", lambda: not any(is_running(p) for p in first))
     check_equal(agent.process.stop(), 0, "exit code")
@@ -385,7 +385,7 @@ def test_command_dies_with_the_agent(stage):
     pids = stage.path("pids")
     agent = Agent(stage, {"hangs": command("sh", "-c", f"echo $$ >>{pids}; exec sleep 1000")},
                   quick="interval: 50ms, timeout: 60s")
-    pid = int(wait_until("it runs", lambda: pids.exists() and pids.read_text()))
+    pid = int(wait_until("it runs", lambda: lib.whole_lines(pids)))
     agent.process.kill()
     wait_until(f"{pid} is gone", lambda: not is_running(pid))
 

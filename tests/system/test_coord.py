@@ -78,9 +78,7 @@ class Writer:
         self.process = store.stage.start(f"writer-{name}", store.argv("write", name))
 
     def lines(self):
-        text = self.process.output()
-        whole = text[:text.rfind("\n") + 1]
-        return [line.split(" ", 2) for line in whole.splitlines()
+        return [line.split(" ", 2) for line in lib.whole_lines(self.process.log).splitlines()
                 if line.split(" ", 1)[0] in ("done", "not", "unknown")]
 
     def done(self):
@@ -340,8 +338,8 @@ def test_leaders_may_be_killed(stage):
 
 def watched(process):
     """{key: revision}; fails where a change was told twice, or out of order."""
-    text, last, keys = process.output(), 0, {}
-    for line in text[:text.rfind("\n") + 1].splitlines():
+    last, keys = 0, {}
+    for line in lib.whole_lines(process.log).splitlines():
         how, revision, rest = line.split(" ", 2)
         if how == "fresh":
             check(int(revision) >= last, f"{line}: back from {last}")

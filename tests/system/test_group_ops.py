@@ -312,7 +312,7 @@ if test -e {slow}; then echo $$ >{pid}; sleep 1000; fi
     g.wait_for_redundancy("west")
     slow.write_text("")
     ident = g.order("west-1", "add", 202, context="ledger", node="a-1", **g.extra)["id"]
-    copying = int(wait_until("it is copied", lambda: pid.exists() and pid.read_text(), COPY_S))
+    copying = int(wait_until("it is copied", lambda: lib.whole_lines(pid), COPY_S))
     wait_until("its agent has answered", lambda: "a-1 is " in g.op("west-1", ident)["text"], PATIENCE_S)
     for frozen, words in ((True, "nothing is heard of its agent any more"), (False, "a-1 is ")):
         g.freeze("a-1", wake=not frozen)

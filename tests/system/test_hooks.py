@@ -62,8 +62,7 @@ class Files(Realm):
         return [r for r in ("west", "north") if self.of(r, "live").is_symlink()]
 
     def calls(self, *names):
-        path = self.stage.path("calls")
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = lib.whole_lines(self.stage.path("calls")).splitlines()
         return [line for line in lines if not names or line.split()[0] in names]
 
     def group(self, name="north-1"):

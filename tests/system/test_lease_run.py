@@ -53,9 +53,8 @@ class Jobs:
 
     def lines(self, host):
         """[(epoch, pid, ns)], but what was cut off while it was written."""
-        text = self.path(host).read_text() if self.path(host).exists() else ""
-        return [(int(e), int(pid), int(ns)) for _, _, e, pid, ns in (x.split() for x in text.splitlines(True)
-                                                                      if x.endswith("\n"))]
+        return [(int(e), int(pid), int(ns)) for _, _, e, pid, ns in (
+            x.split() for x in lib.whole_lines(self.path(host)).splitlines())]
 
     def runs_at(self, host, epoch):
         return wait_until(f"the job of {host} runs at {epoch}", lambda: any(e == epoch for e, _, _ in self.lines(host)),

@@ -26,7 +26,7 @@ class Logged:
 
     @staticmethod
     def lines(path):
-        return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+        return [json.loads(text) for text in lib.whole_lines(path).splitlines()]
 
     def wait_lines(self, n):
         return wait_until(f"{n} lines are in the log", lambda: len(found := self.lines(self.path)) >= n

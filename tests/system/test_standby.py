@@ -58,8 +58,7 @@ class Site(Realm):
     # -------- looking --------
 
     def calls(self, what=None):
-        path = self.stage.path("calls")
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = lib.whole_lines(self.stage.path("calls")).splitlines()
         return [line for line in lines if not what or line.split()[0] == what]
 
     def standby(self):

@@ -34,9 +34,7 @@ class Edge:
         return lib.get(self.admin, "/status").json()
 
     def logged(self):
-        if not self.access.exists():
-            return []
-        return [json.loads(line) for line in self.access.read_text().splitlines()]
+        return [json.loads(line) for line in lib.whole_lines(self.access).splitlines()]
 
 
 def test_failing_open_outlives_a_reload(stage):

@@ -122,8 +122,7 @@ class Database:
                                                 self.stage.path(f"acknowledged-{i}"), *self.psql()])
 
     def times(self, i):
-        path = self.stage.path(f"acknowledged-{i}")
-        return [int(x) for x in path.read_text().splitlines(True) if x.endswith("\n")] if path.exists() else []
+        return [int(x) for x in lib.whole_lines(self.stage.path(f"acknowledged-{i}")).splitlines()]
 
     def last_ns(self):
         return max(self.times(i)[-1] for i in range(len(self.writers)))
