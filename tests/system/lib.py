@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -116,6 +117,30 @@ def whole_lines(path):
     path = pathlib.Path(path)
     text = path.read_text(errors="replace") if path.exists() else ""
     return text[:text.rfind("\n") + 1]
+
+
+class Metronome:
+    """When this machine let nobody run: what a thread of the test sees that wants to run every few milliseconds."""
+
+    BEAT_S, STALL_S = 0.005, 0.05
+
+    def __init__(self, stage):
+        self._stalls = []  # (from, to), both CLOCK_BOOTTIME in ns
+        self._ended = threading.Event()
+        stage.on_end(self._ended.set)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        while not self._ended.wait(self.BEAT_S):
+            now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            if now - before > self.STALL_S * 1e9:
+                self._stalls.append((before, now))
+            before = now
+
+    def stalled_s(self, since_ns, until_ns):
+        """For how long, between these two."""
+        return sum(max(0, min(b, until_ns) - max(a, since_ns)) for a, b in list(self._stalls)) / 1e9
 
 
 class Process:
