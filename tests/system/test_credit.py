@@ -30,9 +30,11 @@ class Vouching:
         self.process = stage.start(name, [TOOL, "vouch", primary.port, standby.port, CREDIT])
 
     def last(self):
-        lines = re.findall(r"^granted=(\d+) flushed=(\d+) kind=(\S+) bytes=(\d+) waiting=(\d)$",
-                           self.process.output(), re.M)
-        check(lines, f"it says nothing: {self.process.output()}")
+        def said():
+            return re.findall(r"^granted=(\d+) flushed=(\d+) kind=(\S+) bytes=(\d+) waiting=(\d)$",
+                              self.process.output(), re.M)
+
+        lines = wait_until("it says what it vouches for", said)
         granted, flushed, kind, loss, waiting = lines[-1]
         return {"granted": int(granted), "flushed": int(flushed), "kind": kind, "bytes": int(loss),
                 "waiting": waiting == "1"}
@@ -92,6 +94,7 @@ def test_a_frozen_standby_stops_commits_within_the_credit(stage):
         os.kill(pid, signal.SIGSTOP)
     try:
         seen = stops(writer, primary)
+        wait_until("it says that they wait", lambda: agent.last()["waiting"], LONG_S)
         last = agent.last()
         check(last["waiting"] and last["kind"] == "enforced", f"it does not say so: {last}")
         check(last["bytes"] == CREDIT and last["granted"] == last["flushed"] + CREDIT, f"the bound is wrong: {last}")
@@ -111,8 +114,8 @@ def test_without_the_agent_commits_wait(stage):
     granted = agent.last()["granted"]
     seen = stops(writer, primary)
     check(seen[-1] < granted, f"acknowledged behind {granted}: {seen[-1]}")
-    flushed = standby.sql("select pg_last_wal_receive_lsn() - '0/0'")
-    check(int(flushed) > seen[-1], f"the standby has only {flushed}")
+    received = "select pg_last_wal_receive_lsn() - '0/0'"
+    wait_until("the standby has what was acknowledged", lambda: int(standby.sql(received)) > seen[-1], LONG_S)
     Vouching(stage, primary, standby)
     goes_on(writer)
 

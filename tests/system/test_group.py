@@ -109,13 +109,14 @@ class Group(Realm):
     def psql(self, region, *more):
         ports = [self.port[region]] if region in self.port else list(self.port.values())
         dsn = "user=fulmar_admin dbname=postgres host=" + ",".join(["127.0.0.1"] * len(ports)) + \
-            " port=" + ",".join(map(str, ports)) + ("" if region in self.port else " target_session_attrs=read-write")
+            " port=" + ",".join(map(str, ports)) + \
+            (" connect_timeout=10" if region in self.port else " target_session_attrs=read-write")
         return ["psql", "-X", "-d", dsn, *more]
 
-    def sql(self, region, text):
+    def sql(self, region, text, seconds=10):
         try:
             done = subprocess.run(self.psql(region, "-Atc", text), capture_output=True, text=True, check=False,
-                                  env=self.env, timeout=10)
+                                  env=self.env, timeout=seconds)
         except subprocess.TimeoutExpired:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
@@ -154,11 +155,12 @@ class Group(Realm):
 
     def check_nothing_lost(self, writer, region):
         """Every row that was acknowledged is there, and no other that was never sent."""
+        acknowledged = list(writer.acknowledged)  # one that is still at it may get more while rows are read
         rows = wait_until("the rows are read", lambda: self.sql(region, "select string_agg(i::text, ',') from t"), 30)
         there = {int(x) for x in rows.split(",")}
-        lost = [n for n, _ in writer.acknowledged if n not in there]
+        lost = [n for n, _ in acknowledged if n not in there]
         check(not lost, f"{len(lost)} acknowledged rows are lost in {region}: {lost[:10]}")
-        return len(writer.acknowledged)
+        return len(acknowledged)
 
 
 class Commands:
@@ -232,7 +234,8 @@ class Commands:
     def start(self):
         wait_until("a table is made", lambda: self.group.sql("any", "create table if not exists commands (i int)") is not None, 30)
         self.stage.fulmar("front", "edge", "-c", self.group.conf, "--host", "front", port=self.admin)
-        wait_until("commands are taken", lambda: lib.request(self.port, "POST", "/ledger/1", [], b"x").status == 200, PATIENCE_S)
+        wait_until("commands are taken", lambda: lib.request(self.port, "POST", "/ledger/1", [], b"x",
+                                                             timeout=PATIENCE_S).status == 200, PATIENCE_S)
         self.too_early.clear()
         self.running = True
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(self.CLIENTS)]
@@ -262,7 +265,8 @@ def test_create(stage):
     g.create()
     shown = g.fulmar("group", "status", "ledger")
     check_equal(shown.returncode, 0, f"exit code of group status: {shown.stderr}")
-    check("primary west-1" in shown.stdout and "streaming" in shown.stdout, shown.stdout)
+    check("primary west-1" in shown.stdout, shown.stdout)
+    wait_until("north streams", lambda: "streaming" in g.fulmar("group", "status", "ledger").stdout, PATIENCE_S)
     refused = g.fulmar("group", "create", "ledger", "--reason", "again")
     check_equal(refused.returncode, 3, f"exit code of a second create: {refused.stdout} {refused.stderr}")
 
@@ -295,13 +299,17 @@ def test_smallest(stage):
 
     wait_until("both regions are well", lambda: health("west")["capable"] and health("north")["capable"], PATIENCE_S)
     g.wait_for_redundancy("west")
-    check(at_door("west"), "the door of west")
-    quote = json.loads(g.fulmar("quote", "ledger", "--to", "north", "-o", "json").stdout)
-    check_equal((quote["bound_kind"], quote["loss_bytes"]), ("enforced", 0), f"the quote: {quote}")
+    wait_until("the door of west leads to it", lambda: at_door("west"), PATIENCE_S)
+
+    def quoted():
+        quote = json.loads(g.fulmar("quote", "ledger", "--to", "north", "-o", "json").stdout)
+        return (quote.get("bound_kind"), quote.get("loss_bytes"))
+
+    wait_until("nothing would be lost", lambda: quoted() == ("enforced", 0), PATIENCE_S)
     moved = g.fulmar("move", "ledger", "--to", "north", "--reason", "a test")
     check_equal(moved.returncode, 0, f"exit code of move: {moved.stdout} {moved.stderr}")
     g.wait_for_states(west="standby", north="primary")
-    check(at_door("north"), "the door of north")
+    wait_until("the door of north leads to it", lambda: at_door("north"), PATIENCE_S)
     g.wait_for_redundancy("north")
     g.kill("north-1")
     wait_until("west has taken over", lambda: g.node("west").get("state") == "primary", PATIENCE_S)
@@ -324,6 +332,20 @@ def wait_for_trouble(g, node, words):
         wait_until(f"{words or 'nothing'} at {node}", is_said, PATIENCE_S)
     except lib.Failure as e:
         raise lib.Failure(f"{e}; it says {said}") from None
+
+
+def wait_until_refused(g, node, to, evidence):
+    """Until this node has heard why no move may go there."""
+    said = []
+
+    def is_refused():
+        said[:] = g.ask(node, "POST", "/ops/move", {"reason": "a test", "by": "tester", "context": "ledger", "to": to,
+                                                    "dry_run": True})
+        return said[0] == 409 and said[1]["evidence"] == evidence
+    try:
+        wait_until(f"a move to {to} is refused", is_refused, PATIENCE_S)
+    except lib.Failure as e:
+        raise lib.Failure(f"{e}; it is answered {said}") from None
 
 
 def reconnect(g, region, user):
@@ -386,11 +408,12 @@ def test_a_wrong_password_is_said_before_it_is_needed(stage):
     g.processes["north-1"].signal(signal.SIGHUP)
     wait_for_trouble(g, "north-1", "its primary would not let it in again: ")
     g.conf.write_text(before)
-    check("password authentication failed" in trouble_of(g, "north-1"), trouble_of(g, "north-1"))
+    wait_for_trouble(g, "north-1", "password authentication failed")
     check_equal(g.sql("west", "select state from pg_stat_replication where application_name = 'north-1'"), "streaming", "north")
     reconnect(g, "west", "fulmar_replication")
     wait_for_trouble(g, "north-1", "it receives nothing from its primary: ")
-    check("password authentication failed" in trouble_of(g, "north-1"), trouble_of(g, "north-1"))
+    wait_for_trouble(g, "north-1", "password authentication failed")
+    wait_until_refused(g, "west-1", "north", "north-1: it receives nothing from the primary")
     no = g.order("west-1", "move", 409, context="ledger", to="north")
     check_equal((no["rule"], no["evidence"]), ("ready", "north-1: it receives nothing from the primary"), f"the refusal {no}")
     g.processes["north-1"].signal(signal.SIGHUP)
@@ -410,7 +433,7 @@ def test_status_says_that_a_port_is_taken(stage):
         g.fulmar("group", "create", "ledger", "--reason", "a test", "--timeout", "10s")
         wait_for_trouble(g, "north-1", f"cannot listen on 127.0.0.1:{g.port['north']} (another process listens there): "
                          "Address already in use")
-        check_equal(g.postgres_of("north"), [], "PostgreSQL without one of its addresses")
+        wait_until("PostgreSQL without one of its addresses is ended", lambda: not g.postgres_of("north"), PATIENCE_S)
     g.wait_for_states(west="primary", north="standby")
     wait_for_trouble(g, "north-1", "")
     g.processes["north-1"].stop()
@@ -424,7 +447,7 @@ def test_status_says_that_a_port_is_taken(stage):
     version.write_text("13\n" if version.read_text() == "14\n" else "14\n")
     g.start("north-1")
     wait_for_trouble(g, "north-1", f", and the data are of {version.read_text().strip()}")
-    check_equal(g.node("north").get("state"), "unable", "the state of a node that cannot be started")
+    wait_until("its state is `unable`", lambda: g.node("north").get("state") == "unable", PATIENCE_S)
 
 
 def test_passwords_and_programs_change(stage):
@@ -550,7 +573,8 @@ def test_postmaster_killed_and_stopped(stage):
     w.wait_for_more()
     print(f"# postmaster stopped: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
     w.stop()
-    primary = wait_until("somebody is primary", lambda: next((r for r, s in g.states().items() if s == "primary"), None))
+    primary = wait_until("somebody is primary",
+                         lambda: next((r for r, s in g.states().items() if s == "primary"), None), PATIENCE_S)
     g.check_nothing_lost(w, primary)
 
 

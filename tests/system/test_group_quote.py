@@ -61,8 +61,13 @@ def test_a_loss_that_is_bounded(stage):
     is dead the failover with the quote loses nothing."""
     g = Group(stage, failover=ASSISTED).begin().create()
     g.wait_for_redundancy("west")
-    wait_until("the quote knows of the standby", lambda: (quote(g)["groups"][0]["standby"] or {}).get("promotable"))
-    q = quote(g)
+
+    def known():
+        q = quote(g)
+        standby = q["groups"][0]["standby"] or {}
+        return q if q["bound_kind"] == "enforced" and standby.get("promotable") and standby.get("flush") else None
+
+    q = wait_until("the quote knows of the standby", known, PATIENCE_S)
     check_equal((q["bound_kind"], q["loss_bytes"], q["loss_transactions"], q["loss_ms"], q["unbounded"]),
                 ("enforced", 0, 0, 0, False), "the loss")
     check_equal((q["from"], q["to"], q["valid_for_ms"]), ("west", "north", 60000), "the quote")
@@ -122,8 +127,12 @@ def test_right_after_a_move_a_quote_agrees_with_itself(stage):
     check(quotes, f"quotes: {seen[:3]}")
     for q in quotes:
         check(agrees(q), f"it contradicts itself: {json.dumps(q)}")
-    shown = fulmar(g, "west-1", "quote", "ledger", "--to", "west").stdout
-    check("loss: at most 0 bytes" in shown and "bounds the loss" in shown, shown)
+
+    def shown():
+        text = fulmar(g, "west-1", "quote", "ledger", "--to", "west").stdout
+        return "loss: at most 0 bytes" in text and "bounds the loss" in text
+
+    wait_until("it is shown in west, too", shown, PATIENCE_S)
 
 
 def test_the_only_survivor_bounds_nothing(stage):
@@ -131,8 +140,12 @@ def test_the_only_survivor_bounds_nothing(stage):
     quoted before counts; with a person's consent to a loss without bound the node of north goes on."""
     g = Group(stage, failover=ASSISTED).begin().create()
     g.wait_for_redundancy("west")
-    before = quote(g, name="west-1")
-    check_equal(before["unbounded"], False, "what it would have cost")
+
+    def bounded():
+        q = quote(g, name="west-1")
+        return None if q["unbounded"] else q
+
+    before = wait_until("it would cost nothing", bounded, PATIENCE_S)
     g.kill("north-1")
     w = Writer(g)
     wait_until("west goes on alone", lambda: len(w.acknowledged) > 50 and g.node("west").get("promotable") == 0, PATIENCE_S)
@@ -158,7 +171,7 @@ def test_the_only_survivor_bounds_nothing(stage):
     g.start("west-1")
     g.wait_for_states(north="primary", west="standby")
     g.wait_for_redundancy("north")
-    check_equal(quote(g, to="west")["unbounded"], False, "what was accepted is over")
+    wait_until("what was accepted is over", lambda: not quote(g, to="west")["unbounded"], PATIENCE_S)
 
 
 class Three(Group):
@@ -187,7 +200,7 @@ def test_the_more_advanced_of_two(stage):
     pid = wait_until("north receives", lambda: g.receiver_of("north"), PATIENCE_S)
     os.kill(pid, signal.SIGSTOP)
     stage.on_end(lambda: os.kill(pid, signal.SIGCONT) if os.path.exists(f"/proc/{pid}") else None)
-    check(g.sql("west", "insert into t select generate_series(1001, 200000)") is not None, "more rows")
+    check(g.sql("west", "insert into t select generate_series(1001, 200000)", 60) is not None, "more rows")
     wait_until("north-2 has them", lambda: g.sql("north2", "select count(*) from t") == "200000", PATIENCE_S)
     behind = g.sql("north", "select count(*) from t")
     check(behind is not None and int(behind) < 200000, f"north-1 has {behind} rows: it is not behind")
@@ -224,7 +237,7 @@ def test_a_guard_testifies_for_the_database(stage):
     w.wait_for_more()
     at = time.monotonic()
     os.kill(g.agent(), signal.SIGKILL)
-    check_equal(g.processes["west-1"].wait(), 1, "exit code of the guard")
+    check_equal(g.processes["west-1"].wait(PATIENCE_S), 1, "exit code of the guard")
     wait_until("north is primary", lambda: g.node("north").get("state") == "primary", PATIENCE_S)
     w.wait_for_more()
     w.stop()

@@ -10,7 +10,7 @@ import lib
 import postgres
 from lib import check, check_equal, wait_until
 from test_authority import PATIENCE_S
-from test_group import Group, Writer, trouble_of, wait_for_trouble
+from test_group import Group, Writer, trouble_of, wait_for_trouble, wait_until_refused
 
 
 def with_bin(g, folder):
@@ -92,7 +92,7 @@ def test_a_primary_that_cannot_be_started_goes_on_elsewhere_by_an_order(stage):
 def test_programs_that_do_not_fit_go_on_elsewhere_by_themselves(stage):
     """A server that may not be executed, then one of another version, each at the primary: the other region goes on by
     itself, since the node says so, and not since nobody would hear of it."""
-    g = Group(stage, failover={"grace": "20s"}).begin().create()
+    g = Group(stage, failover={"grace": "40s"}).begin().create()
     w = Writer(g)
     w.wait_for_more()
     version = "#!/bin/sh\necho 'postgres (PostgreSQL) 99.1'\n"
@@ -144,6 +144,7 @@ def test_a_standby_that_cannot_be_started_is_no_heir(stage):
     with_bin(g, None)
     wait_until("west goes on without it", lambda: g.node("west").get("promotable") == 0, PATIENCE_S)
     w.wait_for_more()
+    wait_until_refused(g, "west-1", "north", "north-1: it does not stand by, and is unable")
     moved = g.fulmar("move", "ledger", "--to", "north", "--reason", "a test", "-o", "json")
     check_equal(moved.returncode, 3, f"exit code of a move to a node that cannot be started: {moved.stdout}")
     no = json.loads(moved.stdout)

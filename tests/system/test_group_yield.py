@@ -93,7 +93,8 @@ def test_primaries_die_one_after_the_other(stage):
     g.wait_for_primary("north-1")
     w.wait_for_more()
     print(f"# ... and another region: {w.longest_gap(at):.3f} s without an acknowledged write", flush=True)
-    check_equal([c["region"] for c in g.cells(keeper)], ["north"], "who holds it")
+    wait_until("the keeper knows that north holds it", lambda: [c["region"] for c in g.cells(keeper)] == ["north"],
+               PATIENCE_S)
 
     w.stop()
     n = g.check_nothing_lost(w, "north-1")

@@ -83,11 +83,11 @@ static void go_on(void)
     if (renews)
         v.until = fm_mono_add_ms(loop.now, LEASE_MS);
     struct fm_lsn to = fm_credit_grant(&v.credit, v.until, loop.now);
+    say(); /* first, so that one that is killed in between has granted no more than it said */
     if (fm_pg_stream_is_up(&v.stream) && fm_lsn_before(v.said, to)) {
         v.said = to;
         fm_pg_stream_report(&v.stream, &(struct fm_pg_positions){to, to, to});
     }
-    say();
 }
 
 static void stream_begun(struct fm_pg_stream *s)
