@@ -11,7 +11,7 @@ import lib
 from lib import check, check_equal, wait_until
 from test_demo import LATE_MS, children_of, demo, its_own_cold, left_nothing, met
 
-RUN_S = 150  # about 40 where nothing else runs
+RUN_S = 220  # about 40 where nothing else runs
 
 
 def servers(process):
@@ -36,8 +36,9 @@ def begin(stage, name, *arguments):
 def ledger_is_right(one, may_fail=False):
     name, ledger = one["name"], one["ledger"]
     late_ms = one["load_generator_late_ms"] or 0
-    if may_fail:  # while nobody could answer; every one of them was told
-        check(0 < one["failed"] == one["failed_by_kind"].get("status_5xx"), f"{name}: {one}")
+    if may_fail:  # while nobody could answer; every one of them was told, but on a machine as busy as below
+        told = one["failed_by_kind"].get("status_5xx", 0)
+        check(0 < told <= one["failed"] and (told == one["failed"] or late_ms >= LATE_MS), f"{name}: {one}")
     elif late_ms < LATE_MS:
         check_equal((one["failed"], one["failed_by_kind"]), (0, {}), f"{name}: failures")
     else:  # a command may have run out of its time on a machine that was this busy; the ledger must be right on any
@@ -49,7 +50,8 @@ def ledger_is_right(one, may_fail=False):
     check(ledger["acknowledged"] > 50 and ledger["holds"] and ledger["balances"] and ledger["within_bound"], f"{name}: {ledger}")
     check_equal(one["acknowledged_writes_missing"], ledger["lost"], f"{name}: acknowledged writes missing")
     detected = one["detect_ms"] is not None or name not in ("forced", "stand-down", "complete")
-    check_equal(one["pass"], met(one) and detected and not one.get("queries_failed_when_ready") and (may_fail or not one["failed"]), f"objectives and pass of {one}")
+    failed = one.get("queries_failed_when_ready") or one.get("failed_when_taken") or (one["failed"] and not may_fail)
+    check_equal(one["pass"], met(one) and detected and not failed, f"objectives and pass of {one}")
 
 
 def forced_is_right(one):
@@ -77,7 +79,7 @@ def test_forced_and_back(stage):
     children = children_of(process.pid)
     check(len(servers(process)) > 4, "PostgreSQL runs")
     process.signal(signal.SIGINT)
-    code = process.wait(30)
+    code = process.wait(60)
     left_nothing(process, children)
     check_equal(servers(process), [], "what is left of PostgreSQL")
     doc = json.loads(process.out.read_text())
@@ -100,7 +102,7 @@ def cold_is_right(one):
         check(0 < one["broken_ms"] < one["unbounded_ms"] < one["restored_ms"], f"{name}: {one}")
         check(0 <= one["lacked_bytes"][0] < one["lacked_bytes"][1], f"{name}: what it lacks does not grow: {one}")
     if name in ("stand-down", "complete"):
-        check_equal(one["failed_when_taken"], 0, f"{name}: {one}")
+        check(one["failed_when_taken"] == 0 or (one["load_generator_late_ms"] or 0) >= LATE_MS, f"{name}: {one}")
         check(one["queries_failed_when_ready"] == 0 or one["load_generator_late_ms"] > LATE_MS / 3, f"{name}: {one}")
         check_equal(one["bound"], CREDIT, f"{name}: what was shown before")
     if name == "complete":
@@ -132,7 +134,7 @@ def test_interrupted_while_it_is_made(stage):
     wait_until("PostgreSQL is made", lambda: servers(process), 60)
     children = children_of(process.pid)
     process.signal(signal.SIGINT)
-    check_equal(process.wait(30), 130, "exit code")
+    check_equal(process.wait(60), 130, "exit code")
     left_nothing(process, children)
     check_equal(servers(process), [], "what is left of PostgreSQL")
 

@@ -55,7 +55,7 @@ class Door:
 def environment(**more):
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     return {**clean, "PGUSER": "postgres", "PGDATABASE": "postgres", "PGHOST": "127.0.0.1",
-            "PGCONNECT_TIMEOUT": "20", **{k: str(v) for k, v in more.items()}}
+            "PGCONNECT_TIMEOUT": "50", **{k: str(v) for k, v in more.items()}}
 
 
 def psql(sql, **env):

@@ -21,6 +21,7 @@ from servers import reply
 from test_authority import PATIENCE_S, Realm
 
 PASSWORD = "a-secret-of-this-test"
+LEASE = "5s"  # PostgreSQL ends where a machine lets nobody run for a good part of it, and then a test sees another story
 
 
 class Writer:
@@ -74,7 +75,7 @@ class Group(Realm):
     def __init__(self, stage, mode="sync", failover=None, secrets=True, alone=False, **more):
         if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
             raise lib.Skip("PostgreSQL is not installed")
-        super().__init__(stage, failover=failover, **more)
+        super().__init__(stage, failover=failover, **{"lease": LEASE, **more})
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         conf = json.loads(self.conf.read_text())
         secret = stage.write("secret", PASSWORD + "\n")

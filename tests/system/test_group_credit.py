@@ -14,7 +14,7 @@ import time
 import lib
 from lib import check, check_equal, wait_until
 from test_authority import LEASE_S, PATIENCE_S
-from test_group import Group
+from test_group import LEASE, Group
 from test_group_yield import Towers
 
 MAX_LOSS = 64 * 1024
@@ -68,8 +68,8 @@ class Writer:
         wait_until("acknowledgements stop", stands, PATIENCE_S)
 
 
-def begin(stage, beyond, failover=None, mode="async", **max_loss):
-    g = Group(stage, failover=failover)
+def begin(stage, beyond, failover=None, mode="async", lease=LEASE, **max_loss):
+    g = Group(stage, failover=failover, lease=lease)
     conf = json.loads(g.conf.read_text())
     conf["groups"]["ledger"]["replication"] = {"mode": mode, "beyond": beyond}
     if max_loss:
@@ -90,8 +90,11 @@ def wait_for_kind(g, kind, region="west"):
 
 def sender(g, sig, at="west", to="north-1"):
     """The server process of west that sends the log to the standby: stopped, nothing of it gets there any more."""
-    pid = g.sql(at, f"select pid from pg_stat_replication where application_name = '{to}'")
-    check(pid, f"nothing is sent to {to}")
+    def found():  # one that a slow machine has lost comes back, and who was there before goes
+        pid = g.sql(at, f"select pid from pg_stat_replication where application_name = '{to}' and state = 'streaming'")
+        return pid if pid and pid.isdigit() else None
+
+    pid = wait_until(f"{at} sends to {to}", found, PATIENCE_S)
     os.kill(int(pid), sig)
     return int(pid)
 
@@ -173,7 +176,7 @@ def test_a_bound_in_time(stage):
 def test_agent_frozen(stage):
     """SIGSTOP of the agent on the commit path: nothing is vouched for any more, its PostgreSQL ends with the lease, and
     the standby that takes over has what was acknowledged but for the credit."""
-    g = begin(stage, "block-writes", bytes="64KiB")
+    g = begin(stage, "block-writes", lease=f"{LEASE_S:g}s", bytes="64KiB")
     wait_for_kind(g, "enforced")
     w = Writer(g, "west")
     w.goes_on()

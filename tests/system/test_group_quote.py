@@ -231,7 +231,7 @@ class Guarded(Group):
 def test_a_guard_testifies_for_the_database(stage):
     """kill -9 of the primary's agent where a guard lives: PostgreSQL is reaped with it, the guard says so, and the standby
     takes over without waiting for the lease."""
-    g = Guarded(stage).begin().create()
+    g = Guarded(stage, lease="10s").begin().create()
     g.wait_for_redundancy("west")
     w = Writer(g)
     w.wait_for_more()

@@ -380,6 +380,7 @@ def test_server_and_who_started_it(stage):
 
     node.serve().crash()
     other = stage.start("other", node.as_user(["sleep", "1000"]))
+    wait_until("it is the user's", lambda: processes.argv_of(other.pid)[:1] == [b"sleep"])  # no other's counts
     lock = node.data / "postmaster.pid"
     lines = lock.read_text().splitlines()
     lock.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
