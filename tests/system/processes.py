@@ -44,6 +44,19 @@ def at_home_in(folder):
     return found
 
 
+def below(folder):
+    """All that are at work in it, or in a folder of it."""
+    found = []
+    for pid in pids():
+        try:
+            cwd = os.readlink(f"/proc/{pid}/cwd")
+        except OSError:
+            continue
+        if cwd == str(folder) or cwd.startswith(f"{folder}/"):
+            found.append(pid)
+    return found
+
+
 def children_of(pid):
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:

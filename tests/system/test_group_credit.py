@@ -14,7 +14,7 @@ import time
 import lib
 from lib import check, check_equal, wait_until
 from test_authority import LEASE_S, PATIENCE_S
-from test_group import LEASE, Group
+from test_group import LONG_LEASE, Group
 from test_group_yield import Towers
 
 MAX_LOSS = 64 * 1024
@@ -68,7 +68,7 @@ class Writer:
         wait_until("acknowledgements stop", stands, PATIENCE_S)
 
 
-def begin(stage, beyond, failover=None, mode="async", lease=LEASE, **max_loss):
+def begin(stage, beyond, failover=None, mode="async", lease=LONG_LEASE, **max_loss):
     g = Group(stage, failover=failover, lease=lease)
     conf = json.loads(g.conf.read_text())
     conf["groups"]["ledger"]["replication"] = {"mode": mode, "beyond": beyond}
@@ -339,7 +339,7 @@ def test_the_record_is_ahead_of_a_bound_that_goes(stage):
 
 def begin_towers(stage, beyond, in_region):
     """Two nodes in west, one in north."""
-    g = Towers(stage)
+    g = Towers(stage, lease=LONG_LEASE)
     conf = json.loads(g.conf.read_text())
     conf["groups"]["ledger"]["replication"] = {"mode": "async", "beyond": beyond, "max-loss": {"bytes": "64KiB"}}
     if in_region:

@@ -70,6 +70,7 @@ def test_one_dsn_through_a_planned_move(stage):
     w.wait_for_more()
     for here, there in (("west", "north"), ("north", "west")):
         g.wait_for_redundancy(here)
+        g.wait_for_heir(there)
         ident = g.order(g.nodes[here], "move", 202, context="ledger", to=there)["id"]
         g.wait_for_op(g.nodes[here], ident, "done")
         g.wait_for_states(**{there: "primary", here: "standby"})

@@ -251,6 +251,7 @@ def test_disk_lost(stage):
     check_equal((item["item"], item["transactions"]), (pending["item"], None), "the item")
     check("unrecoverable, at most" in g.loss("list").stdout, g.loss("list").stdout)
     g.wait_for_redundancy("north")
+    g.wait_for_heir("west")
     ident = g.order("north-1", "move", 202, context="ledger", to="west")["id"]
     g.wait_for_op("north-1", ident, "done")
     g.wait_for_states(west="primary", north="standby")

@@ -166,6 +166,7 @@ def move_with_frozen(stage, process, pid_sql):
     w = Writer(g)
     w.wait_for_more()
     g.wait_for_redundancy("west")
+    g.wait_for_heir("north")
     pid = wait_until(f"a {process} runs", lambda: g.sql("west", pid_sql), PATIENCE_S)
     os.kill(int(pid), signal.SIGSTOP)
     at = time.monotonic()

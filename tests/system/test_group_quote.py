@@ -115,6 +115,7 @@ def test_right_after_a_move_a_quote_agrees_with_itself(stage):
     for a in askers:
         a.start()
     stage.on_end(stop.set)
+    g.wait_for_heir("north")
     moved = fulmar(g, "west-1", "move", "ledger", "--to", "north", "--reason", "a test", "--timeout", "60s")
     check_equal(moved.returncode, 0, f"the move: {moved.stdout} {moved.stderr}")
     g.wait_for_states(north="primary", west="standby")

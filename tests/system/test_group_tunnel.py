@@ -100,6 +100,7 @@ class Apart(Group):
     def move(self, to):
         at = next(n for n in self.nodes if self.node(n).get("state") == "primary")
         self.wait_for_redundancy(at)
+        self.wait_for_heir(to)
         ident = self.order(at, "move", 202, context="ledger", to=to)["id"]
         self.wait_for_op(at, ident, "done")
 
