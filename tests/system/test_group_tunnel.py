@@ -162,7 +162,7 @@ def test_a_planned_move_with_clients_that_wait(stage):
     for here, there in (("west", "north"), ("north", "west")):
         held = g.counted(g.gates[here], "held")
         stop = threading.Event()
-        comers = [threading.Thread(target=come, args=(g, here, stop)) for _ in range(4)]
+        comers = [threading.Thread(target=come, args=(g, here, stop), daemon=True) for _ in range(4)]
         for c in comers:
             c.start()
         g.move(there)
