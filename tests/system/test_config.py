@@ -312,7 +312,7 @@ def test_nothing_is_refused_while_leases_change(stage):
             try:
                 status = lib.request(gate, "POST", f"/ledger/{n}", [("Idempotency-Key", f'"{n}-{i}"')], b"x").status
             except Exception as e:  # counted, and told of below
-                status = repr(e)
+                status = e
             answers[status] += 1
     wait_until("west takes commands", lambda: lib.request(
         gate, "POST", "/ledger/0", [("Idempotency-Key", '"first"')], b"x").status == 200, PATIENCE_S)
@@ -327,7 +327,9 @@ def test_nothing_is_refused_while_leases_change(stage):
     going = False
     for t in threads:
         t.join()
-    check_equal(set(answers), {200}, f"answers: {answers}")
+    unread = [a for a in answers if isinstance(a, (OSError, lib.Failure))]  # a gate that was stalled hangs up
+    check(len(unread) <= len(threads) * realm.stalls_of("west-1"), f"connections that ended: {unread}")
+    check_equal(set(answers) - set(unread), {200}, f"answers: {answers}")
     check_equal(realm.holders(), {"west": 1}, "holders")
     realm.judge()
 

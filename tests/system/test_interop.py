@@ -170,11 +170,6 @@ class Deployment(Realm):
             return known and all(cell in self.held_by(name, x) for x, cell in cells)
         wait_until(f"{name} serves again", is_so, PATIENCE_S, every=0.05)
 
-    def stalls_of(self, name):
-        """How often this machine let the process wait for so long that it closed what waited in its sockets
-       : the outcome of a command that it had taken is not known then."""
-        return ((self.status(name) or {}).get("totals") or {}).get("frozen_total") or 0
-
     def log(self, event):
         """What daemons have said of this kind so far."""
         found = []
@@ -203,7 +198,7 @@ def order_about(realm, load):
 def judge(realm, load):
     load.end()
     realm.judge()
-    stalls = realm.stalls + sum(realm.stalls_of(name) for name in realm.hosts)
+    stalls = realm.stalls + realm.stalls_of(*realm.hosts)
     if stalls:
         unknown = [f for f in load.failed if "outcome-unknown" in f[3]]
         print(f"# the machine was too slow {stalls} times: {len(unknown)} outcomes are not known", flush=True)
