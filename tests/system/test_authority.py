@@ -52,7 +52,6 @@ class Realm:
             "contexts": {name: {**common, **c} for name, c in contexts.items()}}))
         self.contexts = contexts
         self.processes = {}
-        self.stalls_seen = 0
         self.breach = None
         self.watching = True
         self.watcher = threading.Thread(target=self._watch, daemon=True)
@@ -148,10 +147,22 @@ class Realm:
         sockets: the outcome of a command that they had taken is not known then."""
         return sum(((self.status(name) or {}).get("totals") or {}).get("frozen_total") or 0 for name in names)
 
-    def has_stalled(self):
-        """Has that happened since this was asked last? Then who was told nothing may ask again."""
-        was, self.stalls_seen = self.stalls_seen, self.stalls_of(*self.processes)
-        return self.stalls_seen > was
+    def answer_to(self, ask):
+        """What `ask` is answered. Where nobody can tell what became of it, it is asked again, but not more often than this
+        machine was too slow."""
+        tries = 0
+        while True:
+            try:
+                answer, failure = ask(), None
+            except (OSError, lib.Failure) as f:
+                answer, failure = None, f
+            if answer and answer.status not in (502, 504):
+                return answer
+            if tries >= self.stalls_of(*self.processes):
+                if failure:
+                    raise failure
+                return answer
+            tries += 1
 
     def held_by(self, name, context="ledger"):
         """{cell: epoch} of what this host's gate holds now."""
