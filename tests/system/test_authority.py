@@ -148,8 +148,8 @@ class Realm:
         return sum(((self.status(name) or {}).get("totals") or {}).get("frozen_total") or 0 for name in names)
 
     def answer_to(self, ask):
-        """What `ask` is answered. Where nobody can tell what became of it, it is asked again, but not more often than this
-        machine was too slow."""
+        """What `ask` is answered. Where nobody can tell what became of it, it is asked again, but not more often than
+        this machine was too slow."""
         tries = 0
         while True:
             try:

@@ -126,7 +126,8 @@ class Site(Fronted):
         check_equal(self.apps_did.twice(), [], "keys that were executed twice")
 
     def check_places(self, places, status=201):
-        """All are delivered. Where the machine was too slow nobody knows how those ended that were under way; their keys."""
+        """All are delivered, but those that were under way as the machine was too slow: nobody knows how they ended.
+        Their keys."""
         docs = {key: self.place(location) for key, location in places.items()}
         unknown = {key for key, doc in docs.items() if doc["state"] == "unknown"}
         check(len(unknown) <= AT_ONCE * self.stalls_of(*self.processes), f"unknown: {sorted(unknown)}")
