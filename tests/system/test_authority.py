@@ -477,7 +477,7 @@ def test_a_person_completes_what_assisted_asks(stage):
     quote = realm.order("north-1", "quote", 200, context="ledger", to="north")
     check_equal((quote["loss_bytes"], quote["unbounded"], quote["from"]), (0, False, "west"), "what it costs")
     wanted = {"context": "ledger", "to": "north", "quote": quote["quote"]}
-    wait_until("it wants a confirmation", lambda: realm.order("north-1", "failover", 409, **wanted)["rule"] == "confirm")
+    wait_until("it is to be confirmed", lambda: realm.order("north-1", "failover", 409, **wanted)["rule"] == "confirm")
     op = realm.order_until("north-1", "failover", 202, **wanted, confirm="ledger")
     realm.wait_for_op("north-1", op["id"], "done")
     check_equal(realm.wait_for("ledger", "north"), 2, "epoch")
