@@ -22,7 +22,7 @@ from lib import check, wait_until
 NAMES = ("west", "north", "east")
 UNKNOWN = 3  # FM_IDEM_UNKNOWN, as journals have it
 HERE = lib.ROOT / "tests" / "system"
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 HUNG_UP = ("urn:fulmar:connection-lost", "urn:fulmar:outcome-unknown", "urn:fulmar:answer-not-kept")
 
 CONFIG = """\

@@ -16,6 +16,7 @@ import uuid
 
 import lib
 from lib import check, check_equal, wait_until
+from regions import HUNG_UP
 from servers import reply
 from test_authority import PATIENCE_S, Realm
 
@@ -200,8 +201,8 @@ def judge(realm, load):
     realm.judge()
     stalls = realm.stalls + realm.stalls_of(*realm.hosts)
     if stalls:
-        unknown = [f for f in load.failed if "outcome-unknown" in f[3]]
-        print(f"# the machine was too slow {stalls} times: {len(unknown)} outcomes are not known", flush=True)
+        unknown = [f for f in load.failed if any(why in f[3] for why in HUNG_UP)]
+        print(f"# the machine was too slow {stalls} times: {len(unknown)} requests were lost", flush=True)
         load.failed = [f for f in load.failed if f not in unknown]
     kinds = collections.Counter((context, "query" if query else "command", said[:60])
                                 for context, query, _, said in load.failed)

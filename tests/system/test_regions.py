@@ -184,8 +184,8 @@ def test_planned_moves(stage):
     for _ in range(2):
         for to in ("north", "east", "west"):
             holder = world.cells("east")["ledger", 0][0]
-            status, doc = order(world, holder, "move", context="ledger", to=to)
-            check(status in (200, 202), f"the move was refused: {doc}")
+            wait_until(f"a move to {to} is taken", lambda h=holder, t=to: order(
+                world, h, "move", context="ledger", to=t)[0] in (200, 202), PATIENCE_S, every=0.1)
             wait_until(f"{to} holds the ledger", lambda t=to: all(
                 world.cells(n).get(("ledger", 0), ("",))[0] == t for n in regions.NAMES), PATIENCE_S, every=0.02)
             world.flows("/ledger/")
@@ -253,7 +253,8 @@ def test_restored_copy(stage):
     frozen = now()
     while now() < frozen + 7:  # several leases
         for name in regions.NAMES:
-            check_equal(world.cells(name), held, f"what {name} knows while the store is frozen")
+            known = wait_until(f"{name} answers", lambda n=name: world.cells(n), PATIENCE_S)
+            check_equal(known, held, f"what {name} knows while the store is frozen")
         time.sleep(0.3)
     world.flows("/ledger/", n=100)
     world.flows("/cards/", n=100)
