@@ -201,7 +201,7 @@ class Realm:
     def _all_held(self):
         """{(region, host, context, cell, epoch)}, one host after the other."""
         for name, process in list(self.processes.items()):
-            if not process.is_alive() or "gate" not in self.hosts[name]["roles"]:
+            if not process.is_alive() or "gate" not in self.hosts.get(name, {"roles": []})["roles"]:
                 continue
             sub = (self.status(name, 1) or {}).get("sub_leases") or {}
             yield name, {(context, c["cell"]): c["epoch"] for context, cells in sub.items() for c in cells if c["holds"]}
