@@ -140,11 +140,14 @@ class Deployment(Realm):
             self.wait_for_edge(name)
 
     def wait_for_edge(self, name):
-        """It listens, and knows who holds what."""
-        port = self.edges[name][0]
+        """It listens, and knows who holds what; any region may go then."""
+        port, admin = self.edges[name]
         wait_until(f"{name} takes commands", lambda: lib.listens(port) and lib.request(
             port, "POST", "/ledger/1/pay", [("Idempotency-Key", uuid.uuid4().hex)], b"hi").status == 200, PATIENCE_S,
                    every=0.1)
+        wait_until(f"{name} sees every region well", lambda: all(
+            c["health"] == "up" for r in lib.get(admin, "/status").json()["regions"]
+            for c in r["contexts"]), PATIENCE_S, every=0.1)
 
     def roll(self, name, program, load):
         """Stop it as a service manager would, and start the other program."""
