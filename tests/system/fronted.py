@@ -32,8 +32,12 @@ class Fronted(Realm):
         return done.stdout
 
     def post(self, path, body, key=None, **options):
+        """The answer to a command; one with a key may be repeated."""
         headers = [("Idempotency-Key", key)] if key else []
-        return lib.request(self.port, "POST", path, headers, body.encode(), **{"timeout": 60, **options})
+
+        def once():
+            return lib.request(self.port, "POST", path, headers, body.encode(), **{"timeout": 60, **options})
+        return self.answer_to(once) if key else once()
 
     def start_edge(self, path):
         """Until a command to that path is executed."""

@@ -128,8 +128,11 @@ def test_two_files_and_one_agreement(stage):
     check_equal(realm.generation("west-1"), 2, "generation after that")
     events = [e for e in realm.authority("east-1")["events"] if e["what"] == "config"]
     check(len(events) == 2 and "generation 2" in events[-1]["evidence"], f"events: {events}")
-    op = realm.ask("north-1", "GET", "/ops")[1]["operations"][-1]
-    check_equal((op["kind"], op["state"], op["reason"]), ("config", "done", "a test"), "the operation")
+
+    def is_known():
+        op = realm.ask("north-1", "GET", "/ops")[1]["operations"][-1]
+        return (op["kind"], op["state"], op["reason"]) == ("config", "done", "a test")
+    wait_until("another agent knows the operation", is_known)
     realm.judge()
 
 
@@ -145,7 +148,7 @@ def test_it_is_kept_across_restarts_without_coordination(stage):
     realm.kill("owner", "north-1")
     realm.start("north-1")  # its file says 2s
     realm.wait_for_generation(2, "north-1")
-    check_equal(realm.lease_ms("north-1"), 3000, "what it goes by")
+    wait_until("it goes by it", lambda: realm.lease_ms("north-1") == 3000)
     check_equal(len(realm.events("north-1", "config_differs")), 2, "events, one of each life")
     realm.start("owner")
     realm.wait_for("ledger", "west")
@@ -290,11 +293,11 @@ def test_a_gate_alone_goes_by_it_too(stage):
     check_equal((realm.lease_ms("north-2"), realm.shared("north-2")["differs"]), (2000, True), "what it goes by")
     check_equal(realm.apply(realm.write("other", lease("4s"))).returncode, 0, "exit code of apply")
     realm.wait_for_generation(2)
-    check_equal(realm.lease_ms("north-2"), 4000, "what it goes by then")
+    wait_until("it goes by it", lambda: realm.lease_ms("north-2") == 4000)
     realm.kill("owner", "west-1", "north-1", "east-1", "north-2")
     realm.start("north-2")
     realm.wait_for_generation(2, "north-2")
-    check_equal(realm.lease_ms("north-2"), 4000, "what it goes by when nobody else is there")
+    wait_until("it goes by it when nobody else is there", lambda: realm.lease_ms("north-2") == 4000)
     realm.judge()
 
 
@@ -312,7 +315,7 @@ def test_nothing_is_refused_while_leases_change(stage):
             try:
                 status = lib.request(gate, "POST", f"/ledger/{n}", [("Idempotency-Key", f'"{n}-{i}"')], b"x").status
             except Exception as e:  # counted, and told of below
-                status = repr(e)
+                status = e
             answers[status] += 1
     wait_until("west takes commands", lambda: lib.request(
         gate, "POST", "/ledger/0", [("Idempotency-Key", '"first"')], b"x").status == 200, PATIENCE_S)
@@ -327,7 +330,9 @@ def test_nothing_is_refused_while_leases_change(stage):
     going = False
     for t in threads:
         t.join()
-    check_equal(set(answers), {200}, f"answers: {answers}")
+    unread = [a for a in answers if isinstance(a, (OSError, lib.Failure))]  # a gate that was stalled hangs up
+    check(len(unread) <= len(threads) * realm.stalls_of("west-1"), f"connections that ended: {unread}")
+    check_equal(set(answers) - set(unread), {200}, f"answers: {answers}")
     check_equal(realm.holders(), {"west": 1}, "holders")
     realm.judge()
 

@@ -165,7 +165,9 @@ def test_an_owner_killed_at_any_moment_loses_nothing(stage):
     writers = [Writer(owner, name) for name in ("a", "b", "c")]
     go_on(writers)
     chance = random.Random(7)
-    for _ in range(20):
+    for n in range(200):
+        if n >= 20 and any(line[0] == "unknown" for w in writers for line in w.lines()):
+            break
         time.sleep(chance.uniform(0, 0.15))
         owner.kill()
         owner.start()
@@ -562,9 +564,10 @@ def test_the_command_tells_what_is_there(stage):
                 "a store without a stamp")
     check_equal(etcd.status(0)["state"], "not stamped yet", "state after being looked at")
     etcd.get("x")
-    status = etcd.status(0)
+    # a machine that is busy may make them elect another one
+    status = wait_until("one leads", lambda: [s for s in [etcd.status(0)] if sum(
+        e["leader"] for e in s["endpoints"]) == 1], SLOW_S)[0]
     check_equal((status["state"], status["stamp"]["service"]), ("good", SERVICE), "stamp")
-    check_equal(sum(e["leader"] for e in status["endpoints"]), 1, "leaders")
     check(all(e["version"].startswith("3.") and e["latency_ms"] >= 0 and e["region"] == "west"
               for e in status["endpoints"]), f"{status['endpoints']}")
     etcd.ctl("put", "/fulmar/moved/stamp", '{"fulmar":1,"service":"theirs","incarnation":"aa"}')

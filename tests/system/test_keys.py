@@ -65,6 +65,13 @@ class Bank(Realm):
     def post(self, port, key, timeout=20):
         return lib.request(port, "POST", "/pay", [("Idempotency-Key", key)], b"x", timeout=timeout)
 
+    def repeat(self, port, key):
+        """The same, until its outcome, which may lag, is there."""
+        while True:
+            answer = self.answer_to(lambda: self.post(port, key))
+            if answer.status != 409 or b"key-in-flight" not in answer.body:
+                return answer
+
     def ports(self):
         return [port for port, _ in self.edges.values()]
 
@@ -82,7 +89,9 @@ class Bank(Realm):
 
     def move(self, to):
         by = self.agents(to)[0]
-        self.wait_for_op(by, self.order(by, "move", context="ledger", to=to)["id"], "done")
+        op = wait_until(f"a move to {to} is taken", lambda: (
+            doc := self.order(by, "move", context="ledger", to=to)).get("id") and doc, PATIENCE_S, every=0.1)
+        self.wait_for_op(by, op["id"], "done")
         self.wait_for("ledger", to)
 
 
@@ -154,17 +163,21 @@ def test_each_key_has_one_gate(stage):
     bank = Bank(stage).begin()
     keys = [f"k{i}" for i in range(40)]
     first, second = bank.agents("west")
+    unknown = []
     for key in keys:
-        answers = {name: bank.post(bank.gate_port(name), key) for name in (first, second)}
+        answers = {name: bank.repeat(bank.gate_port(name), key) for name in (first, second)}
+        if any(a.status == 409 for a in answers.values()):
+            unknown.append(key)  # its gate was stalled while it was executed
+            check(len(unknown) <= bank.stalls_of(*bank.processes), f"of unknown outcome: {unknown}")
+            continue
         check_equal(sorted(a.status for a in answers.values()), [201, 421], f"answers of the gates to {key}")
         refused = next(a for a in answers.values() if a.status == 421)
         check(b"urn:fulmar:other-gate" in refused.body, f"{refused.body}")
         for port in bank.ports():  # the edges find the one that has it
-            again = bank.post(port, key)
-            while again.status == 409 and b"key-in-flight" in again.body:  # its outcome may lag
-                again = bank.post(port, key)
+            again = bank.repeat(port, key)
             check_equal((again.status, again.body), (201, b"done by west"), f"the repeat of {key}")
-    check_equal({bank.executed[k] for k in keys}, {1}, "executions of each key")
+    check_equal({bank.executed[k] for k in keys if k not in unknown}, {1}, "executions of each key")
+    check_equal(bank.twice(), [], "keys that were executed twice")
     bank.judge()
 
 
@@ -199,7 +212,7 @@ def test_across_planned_moves_every_key_is_known(stage):
         had = clients.acknowledged()
         bank.move(to)
         for n, key in enumerate(had[-200:]):
-            answer = bank.post(bank.ports()[n % 2], key)
+            answer = bank.repeat(bank.ports()[n % 2], key)
             check_equal((answer.status, answer.body[:8]), (201, b"done by "), f"a repeat of {key} after the move to {to}")
     clients.more(30, "after the moves")
     statuses = clients.end()
@@ -212,18 +225,20 @@ def test_a_move_waits_for_every_gate_of_the_heir(stage):
     bank = Bank(stage, hold="6s").begin()
     keys = [f"k{i}" for i in range(30)]
     for key in keys:
-        check_equal(bank.post(bank.ports()[0], key).status, 201, f"status of {key}")
+        check_equal(bank.repeat(bank.ports()[0], key).status, 201, f"status of {key}")
     bank.kill("north-2")
     time.sleep(3)  # longer than a lease
     ident = bank.order("north-1", "move", context="ledger", to="north")["id"]
     op = bank.wait_for_op("north-1", ident, "failed")
     check("north-2" in op.get("text", ""), f"it does not say which gate: {op}")
-    check_equal(bank.post(bank.ports()[0], "after").status, 201, "status of a command after the move that failed")
+    check_equal(bank.repeat(bank.ports()[0], "after").status, 201, "status of a command after the move that failed")
+    before = bank.processes["north-2"].output().count("caught_up")
     bank.start("north-2")
-    wait_until("north-2 asks for its lease", lambda: "caught_up" in bank.processes["north-2"].output(), PATIENCE_S)
+    wait_until("north-2 asks for its lease", lambda: bank.processes["north-2"].output().count("caught_up") > before,
+               PATIENCE_S)
     bank.move("north")
     for key in keys:
-        check_equal(bank.post(bank.ports()[1], key).body, b"done by west", f"the repeat of {key}")
+        check_equal(bank.repeat(bank.ports()[1], key).body, b"done by west", f"the repeat of {key}")
     check_equal(bank.twice(), [], "keys that were executed twice")
     bank.judge()
 

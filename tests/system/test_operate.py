@@ -472,7 +472,7 @@ def test_leaving_it_to_itself(stage):
         check(f"fulmar op wait {ID}" in err and ID in out, f"{err!r} {out!r}")
     check_equal(json.loads(out)["state"], "running", "document")
     for command in (move, ["op", "wait", ID]):
-        operator.expect(4, *command, "--timeout", "700ms", says="--timeout has passed")
+        operator.expect(4, *command, "--timeout", "3s", says="--timeout has passed")
     agent.on("POST", "/ops/move", lambda request: None)
     agent.server.seen.clear()
     process = operator.start(*move)

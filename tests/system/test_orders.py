@@ -130,7 +130,7 @@ def test_refusals(stage):
     west.expect(0, "quote ledger --to north", says="a failover would be refused")
     check_equal(realm.holders(), {"west": 1}, "holders")
     Operator(realm, "north-1").order("failover ledger --to north --override holder-healthy")
-    check_equal(realm.holders(), {"north": 2}, "holders")
+    check_equal(realm.wait_for("ledger", "north"), 2, "epoch")
     check("yielded" in [e["why"] for e in west.doc("events")["events"]], "the holder does not say that it gave it up")
     realm.judge()
 
@@ -178,7 +178,7 @@ def test_who_is_lost_hands_nothing_over(stage):
     north.expect(0, f"op abort {moves['cards']} --reason no --timeout 20s", says="is lost")
     quote = north.doc("quote ledger --to north")["quote"]
     north.expect(0, f"failover ledger --to north --accept-loss {quote} --confirm ledger --reason burns")
-    check_equal(list(realm.holders()), ["north"], "holders")
+    realm.wait_for("ledger", "north")
     realm.wait_for_op("north-1", moves["ledger"], "done")
     realm.start("west-1")
     wait_until("west has heard of it", lambda: realm.cells("west-1") and realm.cells("west-1")[0]["region"] == "north", PATIENCE_S)

@@ -18,6 +18,7 @@ from test_authority import PATIENCE_S
 
 HOLD = "300ms"
 ACCOUNTS = ("alice", "bob", "carol", "dave")
+AT_ONCE = len(ACCOUNTS) + 1  # deliveries: one of each account, and of erin's
 
 
 class Applications:
@@ -100,7 +101,7 @@ class Site(Fronted):
         return places
 
     def place(self, location):
-        answer = lib.get(self.port, location, timeout=30)
+        answer = self.answer_to(lambda: lib.get(self.port, location, timeout=30))
         check_equal(answer.status, 200, f"status of the place {location}")
         return answer.json()
 
@@ -115,20 +116,24 @@ class Site(Fronted):
         """It dies as a whole, and the edge has seen it."""
         self.kill(*self.agents(region))
 
-    def check_order(self, accounts=ACCOUNTS, each=5, prefix="", gaps=False):
+    def check_order(self, accounts=ACCOUNTS, each=5, prefix="", gaps=()):
+        """All are executed, in order; those among `gaps` may be missing."""
         for account in accounts:
-            wanted = [f"{prefix}{account}-{i:04}" for i in range(each)]
-            got = [k for k in self.apps_did.keys(f"/{account}/pay") if k in wanted]
-            if gaps:
-                check_equal(got, sorted(set(got)), f"order of {account}")
-            else:
-                check_equal(got, wanted, f"what was executed of {account}, in order")
+            all_ = [f"{prefix}{account}-{i:04}" for i in range(each)]
+            got = [k for k in self.apps_did.keys(f"/{account}/pay") if k in all_]
+            wanted = [k for k in all_ if k in got or k not in gaps]
+            check_equal(got, wanted, f"what was executed of {account}, in order")
         check_equal(self.apps_did.twice(), [], "keys that were executed twice")
 
     def check_places(self, places, status=201):
-        for key, location in places.items():
-            doc = self.place(location)
-            check_equal((doc["state"], doc["status"]), ("delivered", status), f"state of {key}")
+        """All are delivered, but those that were under way as the machine was too slow: nobody knows how they ended.
+        Their keys."""
+        docs = {key: self.place(location) for key, location in places.items()}
+        unknown = {key for key, doc in docs.items() if doc["state"] == "unknown"}
+        check(len(unknown) <= AT_ONCE * self.stalls_of(*self.processes), f"unknown: {sorted(unknown)}")
+        for key in docs.keys() - unknown:
+            check_equal((docs[key]["state"], docs[key]["status"]), ("delivered", status), f"state of {key}")
+        return unknown
 
 
 def wait_and_deliver(stage, tls):
@@ -170,14 +175,15 @@ def wait_and_deliver(stage, tls):
     site.start("west-1")
     site.wait_for("ledger", "west")
     site.wait_for_delivery()
-    site.check_order()
-    site.check_places(places)
+    unknown = site.check_places(places)
+    site.check_order(gaps=unknown)
     bodies = [body for _, _, path, body, _ in site.apps_did.executed if path == "/erin/pay"]
-    check_equal(bodies, ["without a key"], "the one without a key")
+    check(bodies == ["without a key"] or (not bodies and "none" in unknown), f"the one without a key: {bodies}")
     check_equal({region for region, *_ in site.apps_did.executed}, {"west"}, "who executed")
-    headers = site.apps_did.told["alice-0000"]
+    key = next(k for k in places if k != "none" and k not in unknown)
+    headers = site.apps_did.told[key]
     check("fulmar-queued" not in headers and headers["fulmar-mode"] == "normal", f"what the application saw: {headers}")
-    again = site.pay("alice", "x", "alice-0000")
+    again = site.pay(key.partition("-")[0], "x", key)
     check_equal((again.status, again.body), (201, b"done by west"), "a repeat after the delivery")
     site.judge()
 
@@ -219,11 +225,12 @@ def test_goes_to_who_takes_over(stage):
     force(site, "north")
     site.wait_for("ledger", "north")
     site.wait_for_delivery()
-    site.check_order(each=4)
-    site.check_places(places)
+    unknown = site.check_places(places)
+    site.check_order(each=4, gaps=unknown)
     done = [(region, authority) for region, key, _, _, authority in site.apps_did.executed if key in places]
     check_equal(set(done), {("north", "ledger/0@2")}, "who executed, and under which epoch")
-    answer = site.pay("alice", "x", "alice-0000")
+    key = next(k for k in places if k not in unknown)
+    answer = site.pay(key.partition("-")[0], "x", key)
     check_equal((answer.status, answer.body), (201, b"done by north"), "a repeat after the delivery")
     site.judge()
 
@@ -243,9 +250,9 @@ def test_a_move_in_the_midst_loses_nothing(stage):
             return op.get("id") and site.wait_for_op("north-1", op["id"], "done", 10)
         wait_until(f"moved to {to}", moved, PATIENCE_S, every=0.5)
     site.wait_for_delivery()
-    site.check_order(each=40)
-    site.check_places(places)
-    check_equal(site.queue()["unknown"], 0, "deliveries of unknown outcome")
+    unknown = site.check_places(places)
+    site.check_order(each=40, gaps=unknown)
+    check_equal(site.queue()["unknown"], len(unknown), "deliveries of unknown outcome")
     site.judge()
 
 
@@ -274,8 +281,9 @@ def test_kills_in_the_midst_by_gate(stage):
     """Deliverer and holder are killed in turn: nothing is executed twice, and what nobody knows is called unknown."""
     site, places, states = killed_in_the_midst(stage, "gate")
     check_equal(set(states) - {"delivered", "unknown"}, set(), "states")
-    check(states["unknown"] <= 4 * 5, f"{states['unknown']} are unknown after five kills of four at once")
-    site.check_order(each=50, gaps=True)
+    stalls = site.stalls_of(*site.processes)
+    check(states["unknown"] <= 4 * (5 + stalls), f"{states['unknown']} are unknown after five kills of four at once")
+    site.check_order(each=50, gaps=places)
     executed = set(site.apps_did.keys())
     for key, location in places.items():
         if site.place(location)["state"] == "delivered":

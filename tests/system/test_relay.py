@@ -108,21 +108,30 @@ class Site(Fronted):
 
     def ask_gate(self, host, path, body, key=None, more=()):
         """As a client in a region whose way to everything but its own gate is cut. (status, headers, body)"""
-        lines = [f"POST {path} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *more]
-        lines += [f"Idempotency-Key: {key}"] if key else []
-        with socket.create_connection(("127.0.0.1", self.dial(host, "gate")), timeout=60) as raw:
-            s = raw
-            if self.tls:
-                trust = ssl.create_default_context(cafile=self.stage.path("peers-ca.pem"))
-                trust.load_cert_chain(self.stage.path("front.pem"), self.stage.path("front.key"))
-                s = trust.wrap_socket(raw, server_hostname=host)
-            s.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
-            data = b""
-            while piece := s.recv(65536):
-                data += piece
+        tries = 0
+        while not (data := self.exchange(host, path, body, key, more)):  # a gate that was stalled hangs up
+            check(tries < self.stalls_of(*self.processes), f"{path} of {body}: no answer")
+            tries += 1
         head, _, rest = data.partition(b"\r\n\r\n")
         line, *fields = head.decode().split("\r\n")
         return int(line.split()[1]), {n.lower(): v.strip() for n, _, v in (f.partition(":") for f in fields)}, rest
+
+    def exchange(self, host, path, body, key, more):
+        lines = [f"POST {path} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *more]
+        lines += [f"Idempotency-Key: {key}"] if key else []
+        with socket.create_connection(("127.0.0.1", self.dial(host, "gate")), timeout=60) as raw:
+            s, data = raw, b""
+            try:
+                if self.tls:
+                    trust = ssl.create_default_context(cafile=self.stage.path("peers-ca.pem"))
+                    trust.load_cert_chain(self.stage.path("front.pem"), self.stage.path("front.key"))
+                    s = trust.wrap_socket(raw, server_hostname=host)
+                s.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+                while piece := s.recv(65536):
+                    data += piece
+            except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
+                pass
+        return data
 
     def knows(self, host):
         """{holder's region: epoch} as this host's gate was told."""
