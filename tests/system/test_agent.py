@@ -418,7 +418,7 @@ def test_old_results_are_bad(stage):
         wait_until("a fresh result", lambda: (lambda c: c["state"] == "good" and c["age_ms"] < 150)(
             agent.check_of("dep")), every=0.02)
         server.answer = lambda r: None
-        agent.process.signal(signal.SIGSTOP)
+        agent.process.freeze()
         time.sleep(1.7)
         agent.process.signal(signal.SIGCONT)
         answer = agent.deep()

@@ -385,7 +385,7 @@ def test_status_documents(stage):
     wait_until("it says that nobody answers", lambda: "fulmar.error/1" in watch.output())
     watch.signal(signal.SIGINT)
     watch.wait()
-    lines = [l for l in watch.output().splitlines() if l.startswith("{")]
+    lines = [l for l in lib.whole_lines(watch.log).splitlines() if l.startswith("{")]
     schemas = [json.loads(line)["schema"] for line in lines]
     check_equal(schemas[:2], ["fulmar.status/1"] * 2, "lines")
 
@@ -449,7 +449,7 @@ def test_status_without_answer(stage):
 def test_frozen_daemon(stage):
     """A daemon that is stopped does not hang the command."""
     conf, _, edge = start_edge(stage)
-    edge.signal(signal.SIGSTOP)
+    edge.freeze()
     refused(69, "does not answer", "status", "-c", conf, "--host", "edge-1", "--timeout", "300ms")
     edge.signal(signal.SIGCONT)
     check_equal(run("status", "-c", conf, "--host", "edge-1").code, 0, "afterwards")

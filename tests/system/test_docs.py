@@ -375,7 +375,7 @@ def test_try_a_group(stage):
             script.append(f"cat > {stage.path('try')}/fulmar.yaml <<'END'\n{here(config)}END")
     stage.dir.chmod(0o755)
     page = stage.start("page", ["bash", "-c", "\n".join(script)])
-    code = page.wait(150)
+    code = page.wait(250)
     check_equal(code, 0, f"exit code; {page.output()[-3000:]}")
     said = page.output()
     for words in (" 1\n 2\n 3\n", "the rule `soak`", "every cell is home"):

@@ -6,6 +6,7 @@ nobody can say whether it was."""
 
 import collections
 import signal
+import sys
 import threading
 
 import lib
@@ -32,6 +33,7 @@ class Pair:
         regions = {n: world.region(i, [a.port]) for i, (n, a) in enumerate(apps.items(), 1)}
         self.edge = world.Edge(stage, regions, start=False, probe=PROBE, timeouts=TIMEOUTS)
         self.agents = {}  # their processes by host
+        self.gates = {}   # the agents themselves by region
         if not agents:
             self.edge.start()
             return
@@ -39,8 +41,8 @@ class Pair:
             check_app = {"http": f"http://127.0.0.1:{app.port}/health", "interval": "100ms"}
             regions[name]["checks"] = {"app": check_app}
         self.edge.conf["contexts"] = {"all": {**world.KEYED, "needs": ["app"]}}
-        self.agent = world.Agent(stage, "west")
-        world.start_behind_agents(self.edge, [self.agent, world.Agent(stage, "north")], self._start)
+        self.gates = {n: world.Agent(stage, n) for n in apps}
+        world.start_behind_agents(self.edge, list(self.gates.values()), self._start)
 
     def _start(self, agent):
         self.agents[agent.host] = agent.start(self.edge.path)
@@ -57,7 +59,7 @@ class Pair:
     def restart(self):
         self.west.start()
         if self.agents:
-            self._start(self.agent)
+            self._start(self.gates["west"])
 
     def freeze(self):
         self.west_agent(signal.SIGSTOP)
@@ -66,6 +68,11 @@ class Pair:
     def wake(self):
         self.west.wake()
         self.west_agent(signal.SIGCONT)
+
+    def stood_still(self, regions):
+        """Was a gate of these without a processor for so long that it hung up on everybody, as it should?"""
+        return any(lib.get(self.gates[r].admin, "/status").json()["totals"]["frozen_total"]
+                   for r in regions if r in self.gates)
 
 
 FAULTS = {  # how it begins, how it ends, and how a command without a key may fail
@@ -86,10 +93,31 @@ def came_back(pair):
     wait_until("west serves again", served, seconds=90, every=0.02)
 
 
+class Unserved(lib.Failure):
+    """Requests failed that should not."""
+
+
 def outage(stage, fault, agents):
-    """One fault under three kinds of load at once; west is healed before they end."""
+    """One fault under three kinds of load at once; west is healed before they end. On a machine where a gate
+    stood still meanwhile there was another fault: it is done again, unless more went wrong than that."""
+    for last in (False, False, True):
+        part = lib.Stage(fault)
+        stage.on_end(lambda part=part: part.close(report=False))
+        pair = Pair(part, agents)
+        try:
+            one_outage(part, pair, fault, agents)
+            return part.settle()
+        except Exception as failure:
+            others = ["north"] if fault == "freeze" else ["north", "west"]
+            if last or not isinstance(failure, Unserved) or not pair.stood_still(others):
+                part.close(report=True)
+                raise
+            print(f"again: {failure}", file=sys.stderr)
+            part.close(report=False)
+
+
+def one_outage(stage, pair, fault, agents):
     strike, heal, allowed = FAULTS[fault]
-    pair = Pair(stage, agents)
     seconds = CALM_S + OUTAGE_S + TAIL_S
     get, keyed, bare = (world.Load(stage, pair.edge.port, seconds, *kind) for kind in (
         ("get",), ("keyed", world.RATE, "POST", True), ("bare", world.RATE, "POST")))
@@ -97,11 +125,14 @@ def outage(stage, fault, agents):
     strike(pair)
     world.sleep(OUTAGE_S)
     heal(pair)
-    for load in (get, keyed):
-        load.wait_all_served()
-    bad = bare.wait()
-    check(set(bad) <= allowed, f"commands without a key failed with {bad}")
-    came_back(pair)
+    failed = [load.wait() for load in (get, keyed, bare)]
+    unserved = None
+    try:
+        check_equal(failed[:2], [{}, {}], "failed requests of the loads get and keyed")
+        check(set(failed[2]) <= allowed, f"commands without a key failed with {failed[2]}")
+        came_back(pair)
+    except lib.Failure as failure:
+        unserved = failure
 
     west, north = pair.west.lines(), pair.north.lines()
     seen = get.requests()
@@ -113,6 +144,8 @@ def outage(stage, fault, agents):
         check_equal(did.applied_twice, 0, f"{load.name}: effects that happened twice")
         if load is bare:
             check_equal(did.executed_twice, 0, "commands without a key that were executed twice")
+    if unserved:
+        raise Unserved(str(unserved))
 
 
 def test_kill_direct(stage):
@@ -271,8 +304,8 @@ def test_partial_failure_moves_one_context(stage):
     wait_until("cards leave west", lambda: bank.edge.slot("west", "cards")["health"] == "down")
     check_equal(freeze_card(bank, 1).header("fulmar-region"), "north", "region of cards")
     for context, path in CONTEXTS.items():
-        if bank.edge.slot("west", context)["health"] == "up":  # it may be busy for a moment
-            check_equal(bank.edge.get(path).header("fulmar-region"), "west", f"region of {context}")
+        wait_until(f"west serves {context}",  # it may be busy for a moment
+                   lambda path=path: bank.edge.get(path).header("fulmar-region") == "west")
     load.wait_all_served()
     cards.wait_all_served()
     for region, context, to, reason in bank.edge.events():
@@ -314,12 +347,12 @@ def test_no_zombies(stage):
         return {n for n in range(24) if text(n)}
 
     apps = ("app-1", "app-2")
-    bank.west.signal(signal.SIGSTOP, *apps)
+    bank.west.freeze(*apps)
     waiting = put_many(0)  # these get as far as the apps' sockets
     before = bank.edge.slot("west", "profile")["sent_total"]
     wait_until("the apps are asked", lambda: bank.edge.slot("west", "profile")["sent_total"] > before
                or not any(t.is_alive() for t in waiting))
-    bank.west.signal(signal.SIGSTOP, "agent")
+    bank.west.freeze("agent")
     waiting += put_many(12)  # and these, if west is not left by then, to the gate's
     for thread in waiting:
         thread.join()

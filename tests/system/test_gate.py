@@ -75,6 +75,13 @@ class Gate:
     def get(self, path="/", **options):
         return lib.get(self.port, path, **options)
 
+    def serves(self, path):
+        """Does it answer well? As it wakes it hangs up on whoever waited, also on who came just then."""
+        try:
+            return self.get(path).status == 200
+        except (OSError, lib.Failure):
+            return False
+
     def stood_still(self):
         """Was it without a processor for so long that it hung up on everybody, as it should? None
         where it cannot be asked any more."""
@@ -157,12 +164,13 @@ def test_hedge_between_instances(stage):
     gate = Gate(stage, [silent[0], fast], hedge="20ms")
     for i in range(100):
         check_equal(gate.get(f"/{i}").body, b"fast", "answer")
-        if silent[0].seen:
+        if gate.total("hedges_won_total"):  # the silent one may also have been asked because the other was late
             break
     check(gate.total("hedges_won_total") >= 1, "no hedge has won")
     commands = Gate(stage, silent, hedge="20ms")
     answer = lib.request(commands.port, "POST", "/pay", [("Fulmar-Deadline", "200")], b"1")
     check_equal(answer.status, 504, "answer to a command")
+    wait_until("it was sent", lambda: any(count(silent)))
     check_equal(sum(r.method == "POST" for s in silent for r in s.seen), 1, "times sent")
 
 
@@ -325,8 +333,7 @@ def test_frozen_gate_executes_nothing_old(stage):
         client.send(post("/before", 10000))
         check_equal(client.response().status, 200, "before")
     before = len(server.seen)
-    gate.process.signal(signal.SIGSTOP)
-    time.sleep(0.05)
+    gate.process.freeze()
     for client in open_before:
         client.send(post("/old", 60000))  # by its deadline alone it could still be executed
     new = [lib.Client(gate.port) for _ in range(8)]  # the kernel accepts them
@@ -340,7 +347,7 @@ def test_frozen_gate_executes_nothing_old(stage):
         check(answer in (None, 504), f"an old request was answered {answer}")
     check_equal(len(server.seen), before, "requests that the instance has seen")
     check(gate.total("frozen_total") >= 1, "the freeze was not counted")
-    check_equal(gate.get("/after").status, 200, "afterwards")
+    wait_until("it serves again", lambda: gate.serves("/after"))
 
 
 def ended(client):
@@ -356,14 +363,13 @@ def test_hung_up_is_not_executed(stage):
     """Whoever hung up while the agent was stopped does not want his request executed any more."""
     server = app(stage, "one")
     gate = Gate(stage, [server])
-    gate.process.signal(signal.SIGSTOP)
-    time.sleep(0.05)
+    gate.process.freeze()
     for _ in range(5):
         with lib.Client(gate.port) as client:
             client.send(post("/pay", 60000))
     gate.process.signal(signal.SIGCONT)
-    check_equal(gate.get("/after").status, 200, "afterwards")
-    check_equal([r.target for r in server.seen], ["/after"], "seen by the instance")
+    wait_until("it serves again", lambda: gate.serves("/after"))
+    check_equal({r.target for r in server.seen}, {"/after"}, "seen by the instance")
 
 
 # -------- drain and reload --------

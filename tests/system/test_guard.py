@@ -54,9 +54,14 @@ class Guarded:
         self.process = stage.fulmar("guard", "guard", "-c", conf, "--host", "west-1", *command,
                                     port=self.port["admin"] if wait else None)
         self.pids = []
+        if wait:  # what answers has told its guard who it is
+            wait_until("the agent answers", self.answers)
         if app:
             wait_until("the application runs", lambda: self.line())
             self.pids = [int(p) for p in self.line().split()]
+
+    def answers(self):
+        return lib.get(self.port["admin"], "/health/live").status == 200
 
     def line(self):
         lines = [x for x in self.process.output().splitlines() if x and x.replace(" ", "").isdigit()]
@@ -82,7 +87,6 @@ def gone(pid):
 def test_killed_agent(stage):
     """kill -9 of the agent: what it guards is dead, all of it, before it says so; and it ends with 1."""
     g = Guarded(stage)
-    time.sleep(0.3)  # for the agent to say who it is
     killed = time.monotonic()
     os.kill(g.agent(), signal.SIGKILL)
     check_equal(g.process.wait(), 1, "exit code")
@@ -96,7 +100,6 @@ def test_killed_agent(stage):
 def test_frozen_agent(stage):
     """An agent that is stopped is ended within its lease."""
     g = Guarded(stage)
-    time.sleep(0.3)
     os.kill(g.agent(), signal.SIGSTOP)
     check_equal(g.process.wait(), 1, "exit code")
     check(all(gone(p) for p in g.pids), "the application lives on")
@@ -106,7 +109,6 @@ def test_frozen_agent(stage):
 def test_without_an_application(stage):
     """What is not guarded may go on writing: the testimony does not claim otherwise."""
     g = Guarded(stage, app=False)
-    time.sleep(0.3)
     os.kill(g.agent(), signal.SIGKILL)
     check_equal(g.process.wait(), 1, "exit code")
     check(all(not m["ok"] for _, m in g.testimonies()), f"{g.testimonies()}")
@@ -115,7 +117,6 @@ def test_without_an_application(stage):
 def test_in_order(stage):
     """SIGTERM ends agent and application in order, and nothing is testified."""
     g = Guarded(stage)
-    time.sleep(0.3)
     check_equal(g.process.stop(), 0, "exit code")
     check_equal(g.testimonies(), [], "testimonies")
     wait_until("all are gone", lambda: all(gone(p) for p in g.pids))
@@ -132,7 +133,6 @@ def test_in_order_at_once(stage):
 def test_deaf_application(stage):
     """An application that does not end when it is asked to is killed after edge.drain.finish."""
     g = Guarded(stage, text=DEAF)
-    time.sleep(0.3)
     check_equal(g.process.stop(), 0, "exit code")
     check(all(gone(p) for p in g.pids), "the application lives on")
     check("application_killed" in g.process.output(), "nothing is said of it")
@@ -169,7 +169,6 @@ def cpu_seconds(pid):
 def test_nobody_to_tell(stage):
     """Where nobody hears its testimony it tries for some seconds, and does not burn them."""
     g = Guarded(stage, app=False)
-    time.sleep(0.3)
     g.north.kill()
     os.kill(g.agent(), signal.SIGKILL)
     wait_until("it testifies", lambda: '"testifies"' in g.process.output())

@@ -194,7 +194,8 @@ SLOT = {"context", "health", "reason", "why", "since", "share_permille", "in_fli
 def test_status(stage):
     """/status and `fulmar status` say the same: intent and health apart, why, since when."""
     west, north = world.App(stage, "west"), world.App(stage, "north")
-    edge = world.Edge(stage, {"west": [west.port], "north": [north.port]}, probe={"interval": "100ms"})
+    edge = world.Edge(stage, {"west": [west.port], "north": [north.port]}, probe={"interval": "100ms"},
+                      retry=QUIET["retry"])
     doc = edge.status()
     check(TOP <= set(doc), f"missing in /status: {TOP - set(doc)}")
     check_equal(doc["schema"], "fulmar.status/1", "schema")

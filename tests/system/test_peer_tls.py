@@ -92,7 +92,7 @@ def test_traffic_and_probes_go_through_tls(stage):
     s = Stamps(stage, world.Origin).start()
     for i in range(20):
         check_equal(s.edge.get(f"/x{i}").status, 200, "answer through the gate")
-    check_equal(s.edge.get("/x").header("fulmar-region"), "west", "region")
+    wait_until("west serves", lambda: s.edge.get("/x").header("fulmar-region") == "west")
     body = b"x" * 3_000_000
     seen = lib.request(s.edge.port, "POST", "/big", body=body).json()
     check_equal(seen["bytes"], len(body), "bytes of a large body")

@@ -5,7 +5,6 @@ of regions that only probes have seen."""
 import json
 import signal
 import socket
-import time
 
 import lib
 from lib import check, check_equal, wait_until
@@ -63,12 +62,14 @@ def test_a_request_that_is_given_up_is_logged_with_its_client(stage):
         edge = Edge(stage, port, port, probe="none")
         with lib.Client(edge.port) as client:
             client.send(b"GET /hung-up HTTP/1.1\r\nHost: test\r\n\r\n")
-            time.sleep(0.1)
+            origin.settimeout(lib.PATIENCE_S)
+            asked, _ = origin.accept()  # it is under way
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         with lib.Client(edge.port) as client:
             client.send(b"POST /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nx")
             check_equal(client.response("POST").status, 408, "status of a slow client")
         lines = wait_until("both are logged", lambda: len(edge.logged()) == 2 and edge.logged())
+        asked.close()
     by_path = {line["path"]: line for line in lines}
     gone, slow = by_path["/hung-up"], by_path["/slow"]
     check_equal((gone["client"], gone["status"], gone.get("client_gone")),

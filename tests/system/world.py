@@ -123,7 +123,7 @@ class Edge:
         return [line for line in lines if event in (None, line["event"])]
 
     def reload(self):
-        """SIGHUP; the log line that says how it ended."""
+        """SIGHUP; the log line that says how it ended, once every worker goes by what is loaded."""
         before = len(self.log("reloaded")) + len(self.log("reload_refused"))
         self.process.signal(signal.SIGHUP)
 
@@ -131,7 +131,13 @@ class Edge:
             return (self.log("reloaded") + self.log("reload_refused"))[before:] and \
                 [line for line in self.log() if line["event"] in ("reloaded", "reload_refused")]
 
-        return wait_until("the reload ends", ended)[-1]
+        last = wait_until("the reload ends", ended)[-1]
+        wait_until("every worker goes by it", self._is_in_use)
+        return last
+
+    def _is_in_use(self):
+        status = self.status()
+        return status["generation_in_use"] == status["generation"]
 
     # what the kernel says of it
 
@@ -315,7 +321,7 @@ class App:
         self.process.kill()
 
     def freeze(self):
-        self.process.signal(signal.SIGSTOP)
+        self.process.freeze()
 
     def wake(self):
         self.process.signal(signal.SIGCONT)
@@ -398,6 +404,10 @@ class BankRegion:
     def signal(self, signo, *roles):
         for role in roles or self.processes:
             self.processes[role].signal(signo)
+
+    def freeze(self, *roles):
+        for role in roles or self.processes:
+            self.processes[role].freeze()
 
     def kill(self, *roles):
         for role in roles or self.processes:

@@ -3,39 +3,107 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE_S = 10 };
+enum { PATIENCE_S = 30 };
 
 /* -------- time -------- */
 
-static _Atomic int64_t skipped_ns;
+enum { TICK_MS = 2 };
 
-/* In the place of libc's: the clock of fm_mono_now can be moved on, the others stay. */
+/* More than a thread that only ticks is ever late, and less than what the program calls a stall of
+ * its own (core/deadline.h). */
+#define STALL_NS (20 * FM_NS_PER_MS)
+
+static struct {
+    pthread_mutex_t lock;
+    pid_t ticks_in;  /* a child that was forked has no ticks */
+    int64_t seen_ns; /* at the last tick or look */
+    int64_t lost_ns; /* in which the machine did not let this process run */
+    int64_t skipped_ns;
+} boot = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int64_t of_timespec(const struct timespec *t)
+{
+    return (int64_t)t->tv_sec * FM_NS_PER_S + t->tv_nsec;
+}
+
+static int64_t look(void)
+{
+    struct timespec t;
+    pthread_mutex_lock(&boot.lock);
+    (void)syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &t);
+    int64_t now_ns = of_timespec(&t), gap_ns = now_ns - boot.seen_ns;
+    if (boot.seen_ns != 0 && gap_ns > STALL_NS && boot.ticks_in == getpid())
+        boot.lost_ns += gap_ns - STALL_NS;
+    boot.seen_ns = now_ns;
+    int64_t told_ns = now_ns - boot.lost_ns + boot.skipped_ns;
+    pthread_mutex_unlock(&boot.lock);
+    return told_ns;
+}
+
+static void *tick(void *arg)
+{
+    for (;;) {
+        nanosleep(&(struct timespec){.tv_nsec = TICK_MS * FM_NS_PER_MS}, NULL);
+        (void)look();
+    }
+    return arg;
+}
+
+static void hold(void)
+{
+    pthread_mutex_lock(&boot.lock);
+}
+
+static void let_go(void)
+{
+    pthread_mutex_unlock(&boot.lock);
+}
+
+/* It takes no signal that another thread is to get, and no child is forked while it looks. */
+static void begin_to_tick(void)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_atfork(hold, let_go, let_go) == 0 &&
+        pthread_create(&thread, NULL, tick, NULL) == 0 && pthread_detach(thread) == 0)
+        boot.ticks_in = getpid();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* In the place of libc's: the clock of fm_mono_now can be moved on, and while the machine does not
+ * let this process run it stands still; the others stay. */
 int clock_gettime(clockid_t id, struct timespec *t)
 {
-    int rc = (int)syscall(SYS_clock_gettime, id, t);
-    if (rc == 0 && id == CLOCK_BOOTTIME) {
-        int64_t ns = t->tv_nsec + atomic_load(&skipped_ns);
-        t->tv_sec += (time_t)(ns / FM_NS_PER_S);
-        t->tv_nsec = (long)(ns % FM_NS_PER_S);
-    }
-    return rc;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (id != CLOCK_BOOTTIME)
+        return (int)syscall(SYS_clock_gettime, id, t);
+    pthread_once(&once, begin_to_tick);
+    int64_t ns = look();
+    t->tv_sec = (time_t)(ns / FM_NS_PER_S);
+    t->tv_nsec = (long)(ns % FM_NS_PER_S);
+    return 0;
 }
 
 void net_skip_ms(int64_t ms)
 {
-    atomic_fetch_add(&skipped_ns, ms * FM_NS_PER_MS);
+    pthread_mutex_lock(&boot.lock);
+    boot.skipped_ns += ms * FM_NS_PER_MS;
+    pthread_mutex_unlock(&boot.lock);
 }
 
 static int64_t real_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * FM_NS_PER_S + t.tv_nsec;
+    return of_timespec(&t);
 }
 
 int64_t net_patience(void)
@@ -70,7 +138,7 @@ void net_close(struct net *n)
 void net_turn_ms(struct net *n, int64_t ms)
 {
     int64_t end = real_ns() + ms * FM_NS_PER_MS;
-    while (real_ns() < end)
+    for (int64_t turns = 0; turns < ms || real_ns() < end; turns++)
         fm_loop_turn(&n->loop, FM_NS_PER_MS);
 }
 
