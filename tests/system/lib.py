@@ -189,7 +189,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise Failure(f"{self.name} has not ended within {seconds:g} s") from None
 
-    def stop(self, seconds=3 * PATIENCE_S):
+    def stop(self, seconds=PATIENCE_S):
         """Ask it to end; the exit code. An agent gives its PostgreSQL ten seconds before it ends it."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
