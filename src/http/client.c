@@ -227,6 +227,7 @@ static void client_connected(struct fm_sock *sock, int err)
     }
     if (c->wants_head && !fm_http_stream_more(&c->s, c->deadline))
         FM_UNREACHABLE();
+    c->keep_alive = !c->wants_head; /* else its answer says */
     c->handler->connected(c);
 }
 
@@ -271,6 +272,12 @@ enum fm_err fm_http_client_open(struct fm_http_client *c, struct fm_loop *l,
     if (!c->tls)
         return fm_sock_connect(&c->s.sock, l, to, deadline, &client_ops, e);
     return fm_sock_connect_tls(&c->s.sock, l, to, deadline, c->tls, c->peer, &client_ops, e);
+}
+
+void fm_http_client_shake_by(struct fm_http_client *c, struct fm_mono deadline)
+{
+    FM_ASSERT(c->connecting);
+    fm_sock_shake_by(&c->s.sock, deadline);
 }
 
 void fm_http_client_send(struct fm_http_client *c, const struct iovec *iov, unsigned n,

@@ -36,7 +36,7 @@ struct fm_http_client {
     const char *peer;             /* before open: whose certificate is expected, with tls */
     uint8_t method;               /* of the request whose answer is expected */
     bool connecting, wants_head, wants_body, whole, raw_bodies, tunnel, parked;
-    bool keep_alive;         /* the answer allows another request */
+    bool keep_alive;         /* the answer allows another request, or nothing was asked yet */
     bool any_byte;           /* of the answer has come */
     bool cut;                /* a send failed: what follows would be taken for the rest of it */
     uint8_t interim;         /* 1xx answers so far */
@@ -51,6 +51,10 @@ enum fm_err fm_http_client_open(struct fm_http_client *c, struct fm_loop *l,
                                 const struct fm_http_client_handler *handler,
                                 const struct fm_http_limits *limits, struct fm_http_field *fields,
                                 struct fm_error *e) FM_WARN_UNUSED;
+
+/* Once the transport stands, which `deadline` is for, a TLS handshake may take until then. While it
+ * connects. */
+void fm_http_client_shake_by(struct fm_http_client *c, struct fm_mono deadline);
 
 static inline bool fm_http_client_is_open(const struct fm_http_client *c)
 {

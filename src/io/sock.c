@@ -303,6 +303,7 @@ static void transport_ready(struct fm_sock *s, int err)
     }
     s->flags &= (uint16_t)~FM_SOCK_CONNECTING;
     s->flags |= FM_SOCK_SHAKING;
+    s->send_deadline = s->recv_deadline; /* fm_sock_shake_by */
     shake(s);
 }
 
@@ -515,11 +516,21 @@ enum fm_err fm_sock_connect_tls(struct fm_sock *s, struct fm_loop *l, const stru
     enum fm_err err = fm_sock_connect(s, l, to, deadline, ops, e);
     if (err)
         return err;
+    s->recv_deadline = deadline;
     s->tls = fm_tls_attach(tls, s, peer);
     if (s->tls)
         return FM_ERR_OK;
     forget(s);
     return fm_error_set(e, FM_ERR_MEMORY, "cannot set up TLS to %s", peer);
+}
+
+void fm_sock_shake_by(struct fm_sock *s, struct fm_mono deadline)
+{
+    FM_ASSERT(s->tls && !(s->flags & FM_SOCK_RECEIVING));
+    if (s->flags & FM_SOCK_CONNECTING)
+        s->recv_deadline = deadline; /* nothing is received before; transport_ready takes it */
+    else
+        s->send_deadline = deadline;
 }
 
 bool fm_sock_handshake(struct fm_sock *s, struct fm_tls *tls, struct fm_mono deadline)

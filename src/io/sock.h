@@ -101,6 +101,10 @@ enum fm_err fm_sock_connect_tls(struct fm_sock *s, struct fm_loop *l, const stru
                                 struct fm_mono deadline, struct fm_tls *tls, const char *peer,
                                 const struct fm_sock_ops *ops, struct fm_error *e) FM_WARN_UNUSED;
 
+/* The handshake may take until then, where the transport stands by the deadline above. Before
+ * `connected`. */
+void fm_sock_shake_by(struct fm_sock *s, struct fm_mono deadline);
+
 /* TLS on a socket that was accepted, before anything is received; `connected` follows. False
  * without memory. */
 bool fm_sock_handshake(struct fm_sock *s, struct fm_tls *tls,

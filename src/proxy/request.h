@@ -1,10 +1,11 @@
 /* proxy/request.h: one request and its tries, as the proxy's files share them.
  *
  * core/exchange.h decides; request.c receives and feeds it, plan.c says which regions it may go to,
- * try.c talks to upstreams, relay.c passes answers on, access.c writes the log line. What only one
- * region may take: place.c finds its cell, hold.c keeps it at an edge while nobody takes it,
- * admit.c lets it through a gate, or onward.c passes it on to another one, record.c writes it into
- * the journal, queue.c says what became of what is kept there for later. Private to src/proxy. */
+ * try.c talks to upstreams, evidence.c says what came of it, relay.c passes answers on, access.c
+ * writes the log line. What only one region may take: place.c finds its cell, hold.c keeps it at an
+ * edge while nobody takes it, admit.c lets it through a gate, or onward.c passes it on to another
+ * one, record.c writes it into the journal, queue.c says what became of what is kept there for
+ * later. Private to src/proxy. */
 #ifndef FM_PROXY_REQUEST_H
 #define FM_PROXY_REQUEST_H
 
@@ -27,6 +28,7 @@ struct fm_try {
     struct fm_view_ref *vr;
     const struct fm_view_route *route;
     struct fm_upconn *conn; /* NULL before and after */
+    struct fm_upwait wait;  /* for one */
     struct fm_upstream *up;
     struct fm_target *target;
     struct fm_timer orphan_timer;
@@ -275,14 +277,30 @@ void fm_try_end_orphans(struct fm_worker *w);
 void fm_try_finish(struct fm_try *t);
 /* It was sent, at least in part, and nothing of its answer is passed on any more. */
 void fm_try_give_up(struct fm_try *t, enum fm_problem why);
-void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
-                     unsigned context);
-/* Is its region silent, or, of a canary, is it not answered? Then control is told. */
-void fm_try_check_silence(const struct fm_try *t);
 /* A streamed body: send a piece; wait for the client's next one; the last one was sent. */
 void fm_try_upload(struct fm_try *t, struct fm_str piece);
 void fm_try_between_pieces(struct fm_try *t);
 void fm_try_all_sent(struct fm_try *t);
+
+/* evidence.c */
+/* What is known of one instance; for one request (or NULL) also whether it was tried. */
+struct fm_instance fm_try_look_at(const struct fm_request *rq, const struct fm_view_endpoint *e,
+                                  const struct fm_upstream *up, struct fm_mono now);
+/* How it ended; the first word counts. */
+void fm_try_report(struct fm_try *t, enum fm_outcome o);
+/* Nobody listens there: it said so, other than a connection that only took too long. */
+void fm_try_report_refused(struct fm_try *t);
+/* A first byte has come: the region is alive, whatever it says. */
+void fm_try_heard(struct fm_try *t);
+/* Its answer could be relayed from now on: that is what hedges wait for. */
+void fm_try_learn(struct fm_try *t);
+/* No answer is due any more. */
+void fm_try_not_owed(struct fm_try *t);
+struct fm_board_slot *fm_try_slot(const struct fm_try *t);
+void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region,
+                     unsigned context);
+/* Is its region silent, or, of a canary, is it not answered? Then control is told. */
+void fm_try_check_silence(const struct fm_try *t);
 
 /* relay.c */
 /* An answer that a journal had kept: its head's fields and its body. */

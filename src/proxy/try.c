@@ -33,6 +33,7 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     fm_list_init(&t->all);
     fm_list_push_back(&w->tries, &t->all);
     fm_timer_init(&t->orphan_timer, orphan_expired);
+    fm_upwait_init(&t->wait);
     t->rq = rq;
     t->w = w;
     t->vr = rq->vr;
@@ -50,31 +51,16 @@ static struct fm_try *new_try(struct fm_request *rq, unsigned index, unsigned re
     return t;
 }
 
-static void not_owed(struct fm_try *t)
-{
-    if (!t->owed)
-        return;
-    t->owed = false;
-    fm_list_remove(&t->node);
-    FM_ASSERT(t->target->nowed > 0);
-    t->target->nowed--;
-    FM_ASSERT(t->target->nowed > 0 || fm_list_empty(&t->target->owed));
-}
-
-static struct fm_board_slot *slot_of(const struct fm_try *t)
-{
-    return fm_board_slot(t->vr->view->board, t->region, t->context);
-}
-
 static void free_try(struct fm_try *t)
 {
     struct fm_worker *w = t->w;
     FM_ASSERT(!t->conn && t->reported);
     FM_ASSERT(!t->rq || t->rq->attempt[t->index] == t);
-    not_owed(t);
+    fm_try_not_owed(t);
     fm_list_remove(&t->node); /* of what is held */
     fm_list_remove(&t->all);
     fm_loop_cancel(&w->loop, &t->orphan_timer);
+    fm_upwait_leave(&t->wait);
     if (t->head)
         fm_pool_put(&w->pool, t->head);
     if (t->rq)
@@ -83,197 +69,12 @@ static void free_try(struct fm_try *t)
         FM_ASSERT(w->retrying > 0);
         w->retrying--;
     }
-    uint32_t flew = atomic_fetch_sub_explicit(&slot_of(t)->in_flight, 1, memory_order_relaxed);
+    uint32_t flew = atomic_fetch_sub_explicit(&fm_try_slot(t)->in_flight, 1, memory_order_relaxed);
     FM_ASSERT(flew > 0);
     if (t->up)
         fm_upstream_request_over(t->up);
     fm_view_ref_drop(w, t->vr);
     fm_list_push_front(&w->spare_tries, &t->node);
-}
-
-/* -------- evidence -------- */
-
-/* What is known of one instance; for one request (or NULL) also whether it was tried. */
-static struct fm_instance look_at_instance(const struct fm_request *rq,
-                                           const struct fm_view_endpoint *e,
-                                           const struct fm_upstream *up, struct fm_mono now)
-{
-    struct fm_instance in = {.share = 1};
-    if (!up)
-        return in;
-    in.spared = atomic_load_explicit(&e->drained, memory_order_relaxed);
-    bool down = atomic_load_explicit(&e->probe_down, memory_order_relaxed);
-    in.usable = !down && fm_breaker_would(&up->link, &fm_upstream_link_policy, now) &&
-                fm_breaker_would(&up->answers, &fm_upstream_answers_policy, now);
-    in.in_flight = up->in_flight;
-    in.share = (uint16_t)fm_breaker_share(&up->answers, &fm_upstream_answers_policy, now);
-    for (unsigned a = 0; rq && a < FM_ATTEMPTS_MAX; a++)
-        in.tried |= rq->tried[a] == up;
-    return in;
-}
-
-static bool is_bad(enum fm_outcome o)
-{
-    return o == FM_OUTCOME_ERROR || o == FM_OUTCOME_CONNECT || o == FM_OUTCOME_RESET ||
-           o == FM_OUTCOME_TIMEOUT;
-}
-
-void fm_target_leave(struct fm_worker *w, struct fm_view_ref *vr, unsigned region, unsigned context)
-{
-    struct fm_target *target = fm_target(vr, region, context);
-    if (fm_list_empty(&target->sweep)) {
-        fm_view_ref_use(vr);
-        fm_list_push_back(&w->sweeps, &target->sweep);
-    }
-    fm_loop_timer(&w->loop, &w->sweeper, fm_loop_now(&w->loop));
-}
-
-/* Does another gate of the region say that it is there, where only one may take the request? */
-static bool others_are_there(const struct fm_try *t, bool idle)
-{
-    const struct fm_view *v = t->vr->view;
-    struct fm_mono now = fm_loop_now(&t->w->loop);
-    const struct fm_view_pool *p = fm_view_pool(v, t->region, t->context);
-    for (unsigned e = p->first; e < p->first + p->n && t->one_gate; e++) {
-        const struct fm_upstream *up = t->vr->up[e];
-        if (!up || up == t->up)
-            continue;
-        struct fm_instance other = look_at_instance(NULL, &v->endpoints[e], up, now);
-        if (fm_instance_vouches(&other, idle))
-            return true;
-    }
-    return false;
-}
-
-static void report(struct fm_try *t, enum fm_outcome o)
-{
-    FM_ASSERT(o < FM_OUTCOME_COUNT);
-    if (t->reported)
-        return;
-    t->reported = true;
-    enum fm_outcome of_instance = o;
-    if (is_bad(o)) /* not looked at for each success */
-        o = fm_outcome_of_region(o, others_are_there(t, false));
-    struct fm_worker *w = t->w;
-    struct fm_mono now = fm_loop_now(&w->loop);
-    struct fm_board *board = t->vr->view->board;
-    struct fm_board_counts *counts = fm_board_counts(board, w->config.index, t->region, t->context);
-    struct fm_mono tried_at = {atomic_load_explicit(&slot_of(t)->tried_ns, memory_order_relaxed)};
-    bool is_news = fm_health_is_news(t->began, tried_at);
-    if (!is_news)
-        fm_counter_inc(&counts->old[o]);
-    fm_counter_inc(&counts->outcome[o]);
-    if (t->up) {
-        bool gone = of_instance == FM_OUTCOME_CONNECT;
-        if (of_instance != FM_OUTCOME_CANCELLED)
-            fm_breaker_report(&t->up->link, &fm_upstream_link_policy,
-                              gone ? FM_OUTCOME_CONNECT : FM_OUTCOME_OK, t->began, now);
-        fm_breaker_report(&t->up->answers, &fm_upstream_answers_policy,
-                          gone ? FM_OUTCOME_CANCELLED : of_instance, t->began, now);
-    }
-    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
-    if (o == FM_OUTCOME_OK) {
-        t->target->last_ok = now;
-        t->succeeded = true;
-        int64_t slow_ns = t->vr->view->contexts[t->context].slow_ns;
-        if (slow_ns && is_news && fm_mono_sub_ns(now, t->sent_at) > slow_ns)
-            fm_counter_inc(&counts->slow);
-    }
-    if (w->config.mode == FM_PROXY_EDGE && is_news &&
-        fm_leave_report(&t->target->leave, o, fm_board_epoch(word), t->began, now)) {
-        fm_counter_inc(&w->metrics.regions_left);
-        if (t->target->leave.sure)
-            fm_counter_inc(&counts->left);
-        fm_target_leave(w, t->vr, t->region, t->context);
-    }
-    /* while a region comes back its successes are news, too */
-    if (is_bad(o) || (o == FM_OUTCOME_OK && fm_board_share(word) < 1000))
-        fm_board_ring(board);
-}
-
-/* Nobody listens there: it said so, other than a connection that only took too long. */
-static void report_refused(struct fm_try *t)
-{
-    report(t, FM_OUTCOME_CONNECT);
-    if (fm_pool_is_reachable(t->vr, t->region, t->context, fm_loop_now(&t->w->loop)))
-        return;
-    struct fm_board *board = t->vr->view->board;
-    fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->nobody);
-    fm_board_ring(board);
-}
-
-/* A first byte has come: the region is alive, whatever it says. */
-static void heard(struct fm_try *t)
-{
-    FM_ASSERT(t->conn && t->sent_at.ns != 0);
-    struct fm_mono now = fm_loop_now(&t->w->loop);
-    t->target->pace_ns = fm_pace_ns(t->target->pace_ns, t->target->last_heard, now);
-    t->target->last_heard = now;
-    if (!t->owed)
-        return;
-    not_owed(t);
-    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
-    if (fm_board_share(word) == 0 && t->w->config.mode == FM_PROXY_EDGE) {
-        /* it may be suspect only, and was just heard */
-        struct fm_board *board = t->vr->view->board;
-        fm_counter_inc(&fm_board_counts(board, t->w->config.index, t->region, t->context)->heard);
-        fm_board_ring(board);
-    }
-    fm_latency_add(&t->target->heard, fm_mono_sub_ns(now, t->sent_at));
-}
-
-/* Its answer could be relayed from now on: that is what hedges wait for. Of a first try it counts
- * also when a hedge overtook it, else only the fast ones would be known, and ever more hedged. */
-static void learn(struct fm_try *t)
-{
-    if (t->succeeded && !t->is_hedge && t->whole)
-        fm_latency_add(&t->target->answers, fm_mono_sub_ns(fm_loop_now(&t->w->loop), t->sent_at));
-}
-
-static bool region_is_silent(const struct fm_try *t)
-{
-    const struct fm_target *target = t->target;
-    const struct fm_try *oldest = fm_list_first(&target->owed, struct fm_try, node);
-    FM_ASSERT(!oldest || target->nowed > 0);
-    if (others_are_there(t, true))
-        return false; /* those owe nothing */
-    struct fm_silence s = {.owed = target->nowed,
-                           .last_heard = target->last_heard,
-                           .oldest = oldest ? oldest->sent_at : FM_MONO_ZERO,
-                           .awake = t->w->awake,
-                           .pace_ns = target->pace_ns};
-    int64_t limit_ns = fm_silence_limit_ns(&target->heard, &t->route->hedge);
-    return fm_is_silent(&s, limit_ns, fm_loop_now(&t->w->loop));
-}
-
-/* What silence says of a region that is up, one unanswered canary says of one that comes back. */
-static bool canary_is_silent(const struct fm_try *t)
-{
-    int64_t limit_ns = fm_silence_limit_ns(&t->target->heard, &t->route->hedge);
-    return t->canary && t->owed &&
-           fm_canary_is_silent(t->sent_at, limit_ns, fm_loop_now(&t->w->loop));
-}
-
-void fm_try_check_silence(const struct fm_try *t)
-{
-    struct fm_worker *w = t->w;
-    if (w->config.mode != FM_PROXY_EDGE)
-        return;
-    struct fm_board *board = t->vr->view->board;
-    uint64_t word = atomic_load_explicit(&slot_of(t)->word, memory_order_relaxed);
-    if (fm_board_share(word) == 0) {
-        if (!canary_is_silent(t))
-            return;
-    } else {
-        if (!region_is_silent(t) ||
-            !fm_leave_now(&t->target->leave, fm_board_epoch(word), fm_loop_now(&w->loop)))
-            return;
-        fm_counter_inc(&w->metrics.silences);
-        fm_counter_inc(&w->metrics.regions_left);
-        fm_target_leave(w, t->vr, t->region, t->context);
-    }
-    fm_counter_inc(&fm_board_counts(board, w->config.index, t->region, t->context)->silent);
-    fm_board_ring(board);
 }
 
 /* -------- choosing -------- */
@@ -313,7 +114,7 @@ static struct fm_upstream *choose(struct fm_request *rq, unsigned region, uint64
         if (!up[n] || is_spared(e, rq->asks_place || gate != FM_NO_GATE) ||
             (gate != FM_NO_GATE && e->gate != gate))
             continue;
-        in[n] = look_at_instance(rq, e, up[n], now);
+        in[n] = fm_try_look_at(rq, e, up[n], now);
         n++;
     }
     if (n == 0)
@@ -350,6 +151,16 @@ static void owe(struct fm_try *t, struct fm_mono now)
         rq->hedge_at = fm_mono_add_ns(now, delay);
     if (t->w->config.mode == FM_PROXY_EDGE && look != INT64_MAX && !t->is_hedge)
         rq->silence_at = fm_mono_add_ns(now, look);
+}
+
+static void use(struct fm_try *t, struct fm_upconn *c)
+{
+    FM_ASSERT(!t->conn && !c->data);
+    t->conn = c;
+    c->data = t;
+    c->http.raw_bodies = t->rq->minor == 1;
+    if (c->reused)
+        fm_counter_inc(&t->w->metrics.upstream_reused);
 }
 
 static enum fm_problem transmit(struct fm_try *t)
@@ -394,6 +205,23 @@ static enum fm_problem transmit(struct fm_try *t)
     return FM_PROBLEM_NONE;
 }
 
+/* A connection that is parked, or made: one of its own for a canary, which shows that a new one can
+ * be made. FM_ERR_OK and no t->conn: it waits. */
+static enum fm_err connect_to(struct fm_try *t)
+{
+    const struct fm_request *rq = t->rq;
+    struct fm_mono now = fm_loop_now(&t->w->loop);
+    struct fm_mono by = fm_mono_min(fm_mono_add_ns(now, rq->route->connect_ns), rq->total_deadline);
+    int64_t fresh_ns =
+        rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS : INT64_MAX;
+    enum fm_err err = FM_ERR_OK;
+    struct fm_upconn *c = t->canary ? fm_upconn_new(t->up, by, &err)
+                                    : fm_upconn_acquire(t->up, &t->wait, fresh_ns, by, &err);
+    if (c)
+        use(t, c);
+    return err;
+}
+
 enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned region, bool hedge,
                              bool budgeted, bool canary, bool *started)
 {
@@ -424,42 +252,30 @@ enum fm_problem fm_try_start(struct fm_request *rq, unsigned index, unsigned reg
     else if (index > 0)
         fm_counter_inc(&w->metrics.retries);
 
-    struct fm_mono now = fm_loop_now(&w->loop);
     t->up = choose(rq, region, fm_rand_u64(&w->rand));
     if (!t->up) {
-        report_refused(t);
+        fm_try_report_refused(t);
         free_try(t);
         return FM_PROBLEM_NONE;
     }
     t->up->in_flight++;
     rq->tried[index] = t->up;
-    /* a connection of before an outage would say nothing about the region now */
-    int64_t fresh_ns = canary                            ? 0
-                       : rq->x.repeat == FM_REPEAT_NEVER ? FRESH_FOR_UNSAFE_MS * FM_NS_PER_MS
-                                                         : INT64_MAX;
-    struct fm_mono connect_by =
-        fm_mono_min(fm_mono_add_ns(now, rq->route->connect_ns), rq->total_deadline);
-    enum fm_err err;
-    t->conn = fm_upconn_acquire(&w->upstreams, t->up, fresh_ns, connect_by, &err);
-    if (!t->conn) {
+    enum fm_err err = connect_to(t);
+    if (err) {
         if (err == FM_ERR_UNREACHABLE)
-            report_refused(t);
+            fm_try_report_refused(t);
         else
-            report(t, FM_OUTCOME_CANCELLED);
+            fm_try_report(t, FM_OUTCOME_CANCELLED);
         free_try(t);
         return err == FM_ERR_UNREACHABLE ? FM_PROBLEM_NONE : FM_PROBLEM_OVERLOADED;
     }
-    t->conn->data = t;
-    t->conn->http.raw_bodies = rq->minor == 1;
-    if (t->conn->http.connecting) {
-        fm_counter_inc(&w->metrics.upstream_connects);
+    if (!t->conn || t->conn->http.connecting) {
         *started = true;
         return FM_PROBLEM_NONE;
     }
-    fm_counter_inc(&w->metrics.upstream_reused);
     enum fm_problem problem = transmit(t);
     if (problem != FM_PROBLEM_NONE) {
-        report(t, FM_OUTCOME_CANCELLED);
+        fm_try_report(t, FM_OUTCOME_CANCELLED);
         fm_try_finish(t);
         return problem;
     }
@@ -515,7 +331,7 @@ void fm_try_all_sent(struct fm_try *t)
 
 void fm_try_finish(struct fm_try *t)
 {
-    report(t, FM_OUTCOME_CANCELLED);
+    fm_try_report(t, FM_OUTCOME_CANCELLED);
     if (t->conn)
         fm_upconn_release(t->conn);
     t->conn = NULL;
@@ -570,25 +386,40 @@ void fm_try_cancel(struct fm_try *t)
         return;
     }
     if (t->holding && rq->x.relaying)
-        learn(t); /* at least so long */
+        fm_try_learn(t); /* at least so long */
     fm_try_finish(t);
 }
 
 /* -------- what upstreams say -------- */
 
-static void on_connected(struct fm_http_client *h)
+static void send_it(struct fm_try *t)
 {
-    struct fm_try *t = fm_upconn_of(h)->data;
-    FM_ASSERT(t && t->rq && t->conn == fm_upconn_of(h));
+    FM_ASSERT(t->rq && t->conn);
     enum fm_problem problem = transmit(t);
     if (problem == FM_PROBLEM_NONE)
         return;
     struct fm_request *rq = t->rq;
     uint8_t index = t->index;
-    report(t, FM_OUTCOME_CANCELLED);
+    fm_try_report(t, FM_OUTCOME_CANCELLED);
     fm_try_finish(t);
     fm_request_feed(rq, (struct fm_exchange_event){
                             .kind = FM_EXCHANGE_NOT_SENT, .attempt = index, .problem = problem});
+}
+
+static void on_connected(struct fm_http_client *h)
+{
+    struct fm_upconn *c = fm_upconn_of(h);
+    if (c->data)
+        send_it(c->data);
+    else
+        fm_upconn_made(c);
+}
+
+static void on_given(struct fm_upwait *w, struct fm_upconn *c)
+{
+    struct fm_try *t = fm_container_of(w, struct fm_try, wait);
+    use(t, c);
+    send_it(t);
 }
 
 static void on_sent(struct fm_http_client *h)
@@ -621,7 +452,7 @@ static void orphan_answered(struct fm_try *t)
     t->holding = body && fm_http_client_hold(h, ORPHAN_LEAST_MS);
     if (t->holding)
         return;
-    learn(t);
+    fm_try_learn(t);
     if (body)
         fm_http_client_body(h, ORPHAN_LEAST_MS);
     else
@@ -644,7 +475,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
 {
     struct fm_try *t = fm_upconn_of(h)->data;
     FM_ASSERT(t && t->conn == fm_upconn_of(h) && t->status == 0);
-    heard(t);
+    fm_try_heard(t);
     if (head->status < 200 && head->status != 101) {
         if (t->rq)
             fm_relay_interim(t, head);
@@ -654,7 +485,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
     t->status = (uint16_t)head->status;
     t->problem = gates ? (uint8_t)fm_problem_find(fm_http_value(head, FM_HDR_FULMAR_PROBLEM))
                        : FM_PROBLEM_NONE;
-    report(t, outcome_of(t->status, t->problem));
+    fm_try_report(t, outcome_of(t->status, t->problem));
     struct fm_request *rq = t->rq;
     if (!rq) {
         orphan_answered(t);
@@ -681,7 +512,7 @@ static void on_head(struct fm_http_client *h, const struct fm_http_head *head)
         fm_list_push_back(&t->target->held, &t->node);
         return;
     }
-    learn(t);
+    fm_try_learn(t);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_ANSWER,
                                                    .attempt = t->index,
                                                    .status = t->status,
@@ -694,7 +525,7 @@ static void on_body(struct fm_http_client *h, struct fm_str piece, bool last)
     FM_ASSERT(t && t->conn == fm_upconn_of(h) && t->status != 0);
     struct fm_request *rq = t->rq;
     if (t->holding && last)
-        learn(t);
+        fm_try_learn(t);
     if (!rq) {
         if (last)
             fm_try_finish(t);
@@ -725,34 +556,60 @@ static bool instance_is_out(const struct fm_try *t)
            !fm_breaker_would(&t->up->answers, &fm_upstream_answers_policy, now);
 }
 
+/* It has got no connection. Where others got theirs meanwhile, that says nothing of its instance
+ * but that there is too much to do. */
+static void not_connected(struct fm_try *t, int err, bool alive)
+{
+    struct fm_request *rq = t->rq;
+    uint8_t index = t->index;
+    FM_ASSERT(rq && !t->conn && t->sent_at.ns == 0);
+    if (alive && err == -ETIMEDOUT) /* a link that was tried again holds */
+        (void)fm_breaker_report(&t->up->link, &fm_upstream_link_policy, FM_OUTCOME_OK, t->began,
+                                fm_loop_now(&t->w->loop));
+    if (err != -ETIMEDOUT)
+        fm_try_report_refused(t);
+    else
+        fm_try_report(t, alive ? FM_OUTCOME_CANCELLED : FM_OUTCOME_CONNECT);
+    bool out = instance_is_out(t);
+    fm_try_finish(t);
+    fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_NOT_SENT,
+                                                   .attempt = index,
+                                                   .problem = FM_PROBLEM_NONE,
+                                                   .instance_out = out});
+}
+
+static void on_denied(struct fm_upwait *w, int err, bool alive)
+{
+    not_connected(fm_container_of(w, struct fm_try, wait), err, alive);
+}
+
 static void on_failed(struct fm_http_client *h, int err, const char *why)
 {
     (void)why;
     struct fm_upconn *c = fm_upconn_of(h);
     struct fm_try *t = c->data;
     if (!t) {
-        fm_upconn_failed_idle(c);
+        fm_upconn_failed(c, err);
         return;
     }
     FM_ASSERT(t->conn == c);
-    struct fm_request *rq = t->rq;
-    bool connected = t->sent_at.ns != 0;
-    FM_ASSERT(connected || !t->owed);
-    bool sent = connected && (t->sent_all || h->s.sock.sent > 0);
-    uint8_t index = t->index;
     c->data = NULL;
     t->conn = NULL;
+    if (t->sent_at.ns == 0) {
+        FM_ASSERT(!t->owed);
+        not_connected(t, err, false);
+        return;
+    }
+    struct fm_request *rq = t->rq;
+    bool sent = t->sent_all || h->s.sock.sent > 0;
+    uint8_t index = t->index;
     enum fm_problem problem = err == -ETIMEDOUT ? FM_PROBLEM_TIMEOUT
                               : err == -EPROTO  ? FM_PROBLEM_BAD_ANSWER
                                                 : FM_PROBLEM_CONNECTION_LOST;
-    if (!connected && problem != FM_PROBLEM_TIMEOUT)
-        report_refused(t);
-    else
-        report(t, !connected                         ? FM_OUTCOME_CONNECT
-                  : !sent                            ? FM_OUTCOME_RESET
-                  : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
-                  : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
-                                                     : FM_OUTCOME_RESET);
+    fm_try_report(t, !sent                              ? FM_OUTCOME_RESET
+                     : problem == FM_PROBLEM_TIMEOUT    ? FM_OUTCOME_TIMEOUT
+                     : problem == FM_PROBLEM_BAD_ANSWER ? FM_OUTCOME_ERROR
+                                                        : FM_OUTCOME_RESET);
     if (!rq) {
         fm_try_finish(t);
     } else if (rq->relay == t) {
@@ -781,3 +638,5 @@ const struct fm_http_client_handler fm_try_handler = {
     .failed = on_failed,
     .closed = on_closed,
 };
+
+const struct fm_upwait_handler fm_try_waits = {.given = on_given, .denied = on_denied};

@@ -1,21 +1,45 @@
 /* proxy/upstream.h: endpoints and connections to them, as one worker has them.
  *
  * An upstream outlives views: it is found again by its address, with its breakers and its parked
- * connections. One owner thread; memory of connections is used again. */
+ * connections. Who finds none parked waits in line, first come, first served, for one that is given
+ * back or made (core/connects.h); what is made is nobody's, and parked where nobody waits any more.
+ * One owner thread; memory of connections is used again. */
 #ifndef FM_PROXY_UPSTREAM_H
 #define FM_PROXY_UPSTREAM_H
 
+#include "base/metrics.h"
 #include "core/breaker.h"
+#include "core/connects.h"
 #include "http/client.h"
 #include "proxy/view.h"
 
 enum { FM_UPSTREAM_BUCKETS = 256, FM_UPSTREAM_IDLE_MAX = 256 };
+
+struct fm_upconn;
+
+/* Somebody who waits; in its owner, with its memory. */
+struct fm_upwait {
+    struct fm_list node; /* up->waiting; empty: does not wait */
+    struct fm_upstream *up;
+    struct fm_timer timer;
+    int64_t fresh_ns;
+    uint32_t seen; /* up->ready as it began */
+};
+
+/* From the loop, never from within a call of somebody who waits. */
+struct fm_upwait_handler {
+    void (*given)(struct fm_upwait *w, struct fm_upconn *c);
+    /* -errno. `alive`: others got one meanwhile, so it is there, and has too much to do. */
+    void (*denied)(struct fm_upwait *w, int err, bool alive);
+};
 
 struct fm_upstreams {
     struct fm_loop *loop;
     const struct fm_http_limits *limits;
     struct fm_http_field *fields;
     const struct fm_http_client_handler *handler;
+    const struct fm_upwait_handler *waits;
+    struct fm_counter *made; /* counts connections that are begun */
     struct fm_list bucket[FM_UPSTREAM_BUCKETS];
     struct fm_list spare; /* connections' memory */
     size_t nconns;
@@ -25,6 +49,7 @@ struct fm_upstreams {
 
 struct fm_upstream {
     struct fm_list node;
+    struct fm_upstreams *all;
     struct fm_addr addr;
     struct fm_tls *tls; /* what new connections speak; NULL for plain */
     char peer[256];     /* whose certificate they expect, with tls */
@@ -34,27 +59,35 @@ struct fm_upstream {
      * fail (that only makes other instances the better choice). */
     struct fm_breaker link, answers;
     uint32_t in_flight;
-    uint32_t nconns, nidle;
+    uint32_t nconns, nidle, nmaking, nwaiting;
     struct fm_list idle; /* last parked first */
+    struct fm_list making, waiting;
+    struct fm_connects_pace pace;
+    struct fm_mono by;       /* the latest that one in line waits until */
+    struct fm_timer matcher; /* what was given back goes to those who wait */
+    uint32_t nback;          /* so many were, since it ran last */
+    uint32_t ready;          /* connections that were made or given back; wraps */
 };
 
 struct fm_upconn {
     struct fm_http_client http;
     struct fm_upstreams *all;
     struct fm_upstream *up;
-    struct fm_list node; /* idle or spare */
-    struct fm_mono idle_since;
-    void *data; /* the try that uses it */
-    bool reused;
+    struct fm_list node;       /* making, idle or spare */
+    struct fm_mono by;         /* while it is made: who asked for it waits until then */
+    struct fm_mono idle_since; /* or that it is made */
+    void *data;                /* the try that uses it */
+    bool reused, making;
 };
 
 extern const struct fm_breaker_policy fm_upstream_link_policy, fm_upstream_answers_policy;
 
 void fm_upstreams_init(struct fm_upstreams *u, struct fm_loop *l,
                        const struct fm_http_client_handler *handler,
-                       const struct fm_http_limits *limits, struct fm_http_field *fields);
-/* Close parked connections; those in use end with their owners. Then run the loop until nconns == 0
- * and deinit. */
+                       const struct fm_upwait_handler *waits, const struct fm_http_limits *limits,
+                       struct fm_http_field *fields, struct fm_counter *made);
+/* Nobody waits any more. Close connections that are parked or being made; those in use end with
+ * their owners. Then run the loop until nconns == 0 and deinit. */
 void fm_upstreams_stop(struct fm_upstreams *u);
 void fm_upstreams_deinit(struct fm_upstreams *u);
 
@@ -71,11 +104,15 @@ void fm_upstream_request_over(struct fm_upstream *up);
 /* After a view was replaced and `current` was set anew: close what is parked for nothing. */
 void fm_upstreams_sweep(struct fm_upstreams *u);
 
-/* A connection to use: parked for less than fresh_ns, or a new one (http.connecting). NULL with
- * *err where the kernel says no at once. */
-struct fm_upconn *fm_upconn_acquire(struct fm_upstreams *u, struct fm_upstream *up,
-                                    int64_t fresh_ns, struct fm_mono connect_deadline,
-                                    enum fm_err *err);
+/* A connection that was parked for less than fresh_ns. NULL: one is waited for until `by`, and
+ * `given` or `denied` follows; or with *err where the kernel says no at once. */
+struct fm_upconn *fm_upconn_acquire(struct fm_upstream *up, struct fm_upwait *w, int64_t fresh_ns,
+                                    struct fm_mono by, enum fm_err *err);
+/* A new one for this owner alone (http.connecting). NULL with *err. */
+struct fm_upconn *fm_upconn_new(struct fm_upstream *up, struct fm_mono by, enum fm_err *err);
+void fm_upwait_init(struct fm_upwait *w);
+/* It does not wait any more; also of one that does not. */
+void fm_upwait_leave(struct fm_upwait *w);
 /* Give it back: parked if it may be used again, else closed. */
 void fm_upconn_release(struct fm_upconn *c);
 void fm_upconn_close(struct fm_upconn *c);
@@ -85,8 +122,10 @@ static inline struct fm_upconn *fm_upconn_of(struct fm_http_client *h)
 {
     return fm_container_of(h, struct fm_upconn, http);
 }
-/* The handler's `failed` for a connection that nobody uses, and `closed` for every one. */
-void fm_upconn_failed_idle(struct fm_upconn *c);
+/* The handler's `connected` and `failed` for a connection that nobody uses, and `closed` for every
+ * one. */
+void fm_upconn_made(struct fm_upconn *c);
+void fm_upconn_failed(struct fm_upconn *c, int err);
 void fm_upconn_closed(struct fm_upconn *c);
 
 #endif

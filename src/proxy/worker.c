@@ -458,8 +458,8 @@ enum fm_err fm_worker_init(struct fm_worker *w, const struct fm_worker_config *c
                                                  .body_bytes = UINT64_MAX,
                                                  .ext_bytes = 16 * 1024,
                                                  .trailer_bytes = 16 * 1024};
-    fm_upstreams_init(&w->upstreams, &w->loop, &fm_try_handler, &w->upstream_limits,
-                      w->server.fields);
+    fm_upstreams_init(&w->upstreams, &w->loop, &fm_try_handler, &fm_try_waits, &w->upstream_limits,
+                      w->server.fields, &w->metrics.upstream_connects);
     struct fm_view_ref *vr = view_ref_new(w, v);
     if (!vr) {
         fm_upstreams_deinit(&w->upstreams);

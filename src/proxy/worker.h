@@ -140,5 +140,6 @@ void fm_worker_maybe_stop(struct fm_worker *w);
 
 extern const struct fm_http_handler fm_request_handler;
 extern const struct fm_http_client_handler fm_try_handler;
+extern const struct fm_upwait_handler fm_try_waits;
 
 #endif
