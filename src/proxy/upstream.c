@@ -495,6 +495,10 @@ void fm_upconn_failed(struct fm_upconn *c, int err)
         return;
     }
     unsigned n = up->nwaiting - fm_connects_keep(up->nwaiting, up->nmaking);
-    for (; n > 0 && up->nwaiting > 0; n--) /* this one keeps the upstream until it is closed */
-        deny(fm_list_first(&up->waiting, struct fm_upwait, node), err);
+    for (; n > 0; n--) { /* this one keeps the upstream until it is closed */
+        struct fm_upwait *w = fm_list_first(&up->waiting, struct fm_upwait, node);
+        if (!w)
+            return;
+        deny(w, err);
+    }
 }
