@@ -54,6 +54,11 @@ static inline bool fm_mono_before(struct fm_mono a, struct fm_mono b)
     return a.ns < b.ns;
 }
 
+static inline struct fm_mono fm_mono_max(struct fm_mono a, struct fm_mono b)
+{
+    return a.ns > b.ns ? a : b;
+}
+
 static inline struct fm_mono fm_mono_min(struct fm_mono a, struct fm_mono b)
 {
     return a.ns < b.ns ? a : b;

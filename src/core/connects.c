@@ -2,6 +2,7 @@
 #include "core/connects.h"
 
 #include "base/assert.h"
+#include "base/bits.h"
 
 void fm_connects_took(struct fm_connects_pace *p, int64_t ns, struct fm_mono now)
 {
@@ -17,6 +18,12 @@ void fm_connects_took(struct fm_connects_pace *p, int64_t ns, struct fm_mono now
     p->recent_ns = p->recent_ns ? p->recent_ns + (ns - p->recent_ns) / 4 : ns;
 }
 
+void fm_connects_gave_up(struct fm_connects_pace *p, int64_t ns, struct fm_mono now)
+{
+    if (ns >= FM_CONNECTS_SHAKE_MS * FM_NS_PER_MS)
+        fm_connects_took(p, ns, now);
+}
+
 unsigned fm_connects_most(const struct fm_connects_pace *p, bool tls)
 {
     if (!tls)
@@ -24,11 +31,9 @@ unsigned fm_connects_most(const struct fm_connects_pace *p, bool tls)
     if (p->recent_ns == 0)
         return FM_CONNECTS_TLS_FIRST;
     int64_t best = p->last_ns && p->last_ns < p->best_ns ? p->last_ns : p->best_ns;
-    FM_ASSERT(best > 0);
-    if (best >= p->recent_ns)
-        return FM_CONNECTS_TLS_MAX;
-    double n = (double)best / (double)p->recent_ns * FM_CONNECTS_TLS_MAX;
-    return n < FM_CONNECTS_TLS_MIN ? FM_CONNECTS_TLS_MIN : (unsigned)n;
+    FM_ASSERT(best > 0 && p->recent_ns > 0);
+    return (unsigned)fm_clamp_i64(best * FM_CONNECTS_TLS_MAX / p->recent_ns, FM_CONNECTS_TLS_MIN,
+                                  FM_CONNECTS_TLS_MAX);
 }
 
 unsigned fm_connects_more(unsigned waiting, unsigned making, unsigned late, unsigned most)
@@ -45,5 +50,5 @@ unsigned fm_connects_keep(unsigned waiting, unsigned making)
 {
     if (waiting <= making)
         return waiting;
-    return (unsigned)((unsigned long long)waiting * making / (making + 1ULL));
+    return (unsigned)((uint64_t)waiting * making / (making + UINT64_C(1)));
 }

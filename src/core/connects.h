@@ -30,6 +30,9 @@ struct fm_connects_pace {
 };
 
 void fm_connects_took(struct fm_connects_pace *p, int64_t ns, struct fm_mono now);
+/* One was given up after so long. A handshake that has used up its time was as slow as that; where
+ * the transport did not even stand, nothing is known of handshakes. */
+void fm_connects_gave_up(struct fm_connects_pace *p, int64_t ns, struct fm_mono now);
 
 /* So many are made at once, at most. */
 unsigned fm_connects_most(const struct fm_connects_pace *p, bool tls);

@@ -158,9 +158,4 @@ static inline int64_t fm_wait_ns(int64_t lease_ms, uint32_t rho_ppm)
     return lease_ms * FM_NS_PER_MS + FM_RULE_PICK(R1_WAIT_RATE, drift, -drift);
 }
 
-static inline struct fm_mono fm_mono_max(struct fm_mono a, struct fm_mono b)
-{
-    return a.ns > b.ns ? a : b;
-}
-
 #endif

@@ -563,13 +563,15 @@ static void not_connected(struct fm_try *t, int err, bool alive)
     struct fm_request *rq = t->rq;
     uint8_t index = t->index;
     FM_ASSERT(rq && !t->conn && t->sent_at.ns == 0);
-    if (alive && err == -ETIMEDOUT) /* a link that was tried again holds */
+    if (err != -ETIMEDOUT) {
+        fm_try_report_refused(t);
+    } else if (!alive) {
+        fm_try_report(t, FM_OUTCOME_CONNECT);
+    } else { /* a link that was tried again holds */
         (void)fm_breaker_report(&t->up->link, &fm_upstream_link_policy, FM_OUTCOME_OK, t->began,
                                 fm_loop_now(&t->w->loop));
-    if (err != -ETIMEDOUT)
-        fm_try_report_refused(t);
-    else
-        fm_try_report(t, alive ? FM_OUTCOME_CANCELLED : FM_OUTCOME_CONNECT);
+        fm_try_report(t, FM_OUTCOME_CANCELLED);
+    }
     bool out = instance_is_out(t);
     fm_try_finish(t);
     fm_request_feed(rq, (struct fm_exchange_event){.kind = FM_EXCHANGE_NOT_SENT,

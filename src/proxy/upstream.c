@@ -110,6 +110,7 @@ void fm_upstream_speak(struct fm_upstream *up, struct fm_tls *tls, const char *p
     if (!was != !tls) {
         close_idle(up);
         close_making(up);
+        up->pace = (struct fm_connects_pace){0}; /* of the others */
     }
     up->tls = tls ? fm_tls_ref(tls) : NULL;
     fm_tls_unref(was);
@@ -263,7 +264,7 @@ static enum fm_err make_one(struct fm_upstream *up)
     if (!c)
         return err;
     if (up->tls)
-        fm_http_client_shake_by(&c->http, fm_mono_before(shaken, up->by) ? up->by : shaken);
+        fm_http_client_shake_by(&c->http, fm_mono_max(shaken, up->by));
     c->making = true;
     c->idle_since = now;
     c->by = up->by;
@@ -437,7 +438,7 @@ static void join(struct fm_upstream *up, struct fm_upwait *w, int64_t fresh_ns, 
     w->seen = up->ready;
     fm_list_push_back(&up->waiting, &w->node);
     up->nwaiting++;
-    up->by = up->nwaiting > 1 && fm_mono_before(by, up->by) ? up->by : by;
+    up->by = up->nwaiting > 1 ? fm_mono_max(up->by, by) : by;
     /* the connection itself is looked at first, when its own time is over */
     fm_loop_timer(up->all->loop, &w->timer, fm_mono_add_ms(by, 1));
 }
@@ -486,11 +487,9 @@ void fm_upconn_failed(struct fm_upconn *c, int err)
     leave_list(c);
     if (!making)
         return;
-    struct fm_mono now = fm_loop_now(up->all->loop);
-    int64_t took_ns = fm_mono_sub_ns(now, c->idle_since);
-    if (up->tls && took_ns >= FM_CONNECTS_SHAKE_MS * FM_NS_PER_MS)
-        fm_connects_took(&up->pace, took_ns, now);
     if (err == -ETIMEDOUT) {
+        struct fm_mono now = fm_loop_now(up->all->loop);
+        fm_connects_gave_up(&up->pace, fm_mono_sub_ns(now, c->idle_since), now);
         (void)make_more(up); /* who waits has a time of his own, and may have come later */
         return;
     }

@@ -32,29 +32,21 @@ def argv_of(pid):
         return []
 
 
+def _folder_of(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 def at_home_in(folder):
     """All that have it as their own: of a PostgreSQL its data directory, however they came to be."""
-    found = []
-    for pid in pids():
-        try:
-            if os.readlink(f"/proc/{pid}/cwd") == str(folder):
-                found.append(pid)
-        except OSError:
-            pass
-    return found
+    return [pid for pid in pids() if _folder_of(pid) == str(folder)]
 
 
 def below(folder):
     """All that are at work in it, or in a folder of it."""
-    found = []
-    for pid in pids():
-        try:
-            cwd = os.readlink(f"/proc/{pid}/cwd")
-        except OSError:
-            continue
-        if cwd == str(folder) or cwd.startswith(f"{folder}/"):
-            found.append(pid)
-    return found
+    return [pid for pid in pids() if f"{_folder_of(pid)}/".startswith(f"{folder}/")]
 
 
 def children_of(pid):

@@ -23,6 +23,7 @@ NAMES = ("west", "north", "east")
 UNKNOWN = 3  # FM_IDEM_UNKNOWN, as journals have it
 HERE = lib.ROOT / "tests" / "system"
 PATIENCE_S = 60.0
+LOST_MAX = 150  # in one stall: what the load asks in a second
 HUNG_UP = ("urn:fulmar:connection-lost", "urn:fulmar:outcome-unknown", "urn:fulmar:answer-not-kept")
 
 CONFIG = """\
@@ -266,6 +267,7 @@ class World:
         if stalls and bad:
             excused = [c for c in bad if c["problem"] in HUNG_UP]
             print(f"# the machine was too slow {stalls} times: {len(excused)} requests were lost", flush=True)
+            check(len(excused) <= LOST_MAX * stalls, f"{len(excused)} requests were lost in {stalls} stalls")
             bad = [c for c in bad if c not in excused]
         return bad
 

@@ -64,6 +64,21 @@ static void fewer_are_made_where_they_take_longer_than_at_best(void **state)
     assert_int_equal(fm_connects_most(&p, false), FM_CONNECTS_MAX);
 }
 
+static void a_handshake_that_is_given_up_was_a_slow_one(void **state)
+{
+    (void)state;
+    struct fm_connects_pace p = {0};
+    fm_connects_took(&p, MS, at_ms(1));
+    fm_connects_gave_up(&p, FM_CONNECTS_SHAKE_MS * MS - 1, at_ms(2)); /* no transport */
+    assert_int_equal(fm_connects_most(&p, true), FM_CONNECTS_TLS_MAX);
+    fm_connects_gave_up(&p, FM_CONNECTS_SHAKE_MS * MS, at_ms(3));
+    assert_int_equal(fm_connects_most(&p, true), FM_CONNECTS_TLS_MIN);
+    p = (struct fm_connects_pace){0}; /* also where none was ever done */
+    fm_connects_gave_up(&p, FM_CONNECTS_SHAKE_MS * MS, at_ms(3));
+    fm_connects_took(&p, MS, at_ms(4));
+    assert_int_equal(fm_connects_most(&p, true), FM_CONNECTS_TLS_MIN);
+}
+
 /* The way may have become a longer one; but a minute of overload is not taken for that. */
 static void what_was_best_is_forgotten_after_two_minutes(void **state)
 {
@@ -103,5 +118,6 @@ static void when_all_have_failed_all_know(void **state)
 FM_TEST_MAIN(fm_test(one_is_made_for_each_in_line_up_to_a_bound),
              fm_test(on_what_is_late_nobody_relies),
              fm_test(fewer_are_made_where_they_take_longer_than_at_best),
+             fm_test(a_handshake_that_is_given_up_was_a_slow_one),
              fm_test(what_was_best_is_forgotten_after_two_minutes),
              fm_test(a_failure_is_for_its_part_of_the_line), fm_test(when_all_have_failed_all_know))
